@@ -1,0 +1,380 @@
+//! What every log can do, whatever stands behind it.
+//!
+//! ```text
+//!   Log ──▶ topics, offsets, groups           (look, create)
+//!    ├────▶ Publisher   send ─▶ delivery      (uploads, heartbeats)
+//!    ├────▶ Reader      poll ─▶ Event         (inspection, retries; no group)
+//!    └────▶ Session ─┬▶ Subscription  poll ─▶ Event      (one thread reads)
+//!                    └▶ Committer     commit(results, positions, state): all or nothing
+//! ```
+//!
+//! The words are Kafka's. Offsets are `i64` and count records of one partition from 0; a position is
+//! the offset of the next record that is wanted. Times are milliseconds since the Unix epoch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// A topic that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// What identifies this topic across deletion and creation under the same name, where the
+    /// backend knows it.
+    pub id: Option<String>,
+    /// Number of partitions, counted from 0.
+    pub partitions: i32,
+    /// Largest record (key, value and headers) in bytes that the topic takes, if known.
+    pub largest_record: Option<usize>,
+    /// Records older than this many milliseconds may vanish; `None` is "kept" or unknown.
+    pub retention_ms: Option<i64>,
+    /// The topic keeps only the newest record of each key.
+    pub compacted: bool,
+}
+
+/// A topic that is to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name: 1 to 249 of the characters `a-z A-Z 0-9 . _ -`, and neither `.` nor `..`.
+    pub name: String,
+    /// Number of partitions, at least 1.
+    pub partitions: i32,
+    /// Number of copies on different brokers; ignored by the embedded log.
+    pub replication: i32,
+    /// Further settings of the topic, in the words of the backend (`retention.ms`, …).
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The ends of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first record that is still there.
+    pub first: i64,
+    /// Records below this one are decided: readers see exactly these.
+    pub last_stable: i64,
+    /// The offset that the next record gets.
+    pub end: i64,
+}
+
+/// One record on its way out of the log. It borrows from the backend's buffer: take what you need
+/// before the call that handed it to you returns.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// Topic that the record was read from.
+    pub topic: &'a str,
+    /// Partition that the record was read from.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// When it was produced (or appended), milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, in order; a name may occur more than once.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+}
+
+/// One record on its way into the log.
+#[derive(Debug, Clone, Default)]
+pub struct NewRecord<'a> {
+    /// Topic to append to.
+    pub topic: &'a str,
+    /// Partition to append to; `None` lets the key choose (the same key, the same partition).
+    pub partition: Option<i32>,
+    /// Key.
+    pub key: Option<&'a [u8]>,
+    /// Value.
+    pub value: Option<&'a [u8]>,
+    /// Headers, in order.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// Time of the record, milliseconds since the epoch; `None` is "now".
+    pub timestamp_ms: Option<i64>,
+}
+
+/// Where an acknowledged record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// What became of one record that was sent.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The number that the sender gave to the record.
+    pub token: usize,
+    /// Its place, or why it was not taken. The record is durable exactly when this is `Ok`.
+    pub outcome: Result<Placed>,
+}
+
+/// A partition that this member of a group owns from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: i32,
+    /// Number of this assignment. Positions are committed under it; once the partition was revoked,
+    /// the number is stale for ever.
+    pub assignment: u64,
+    /// Where reading starts: the committed position, or what the policy of a first start says; never
+    /// below `log_start`.
+    pub start: i64,
+    /// What the group committed last for this partition.
+    pub committed: Option<Committed>,
+    /// The first record that is still there.
+    pub log_start: i64,
+}
+
+/// A committed position of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The position.
+    pub offset: i64,
+    /// The text that was committed with it; empty if none was.
+    pub text: String,
+}
+
+/// What a [`Subscription`] or a [`Reader`] hands out, in the order in which it holds.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A record, in order within its partition.
+    Record(Record<'a>),
+    /// All records of this partition below `offset` have been handed out; the log goes on there.
+    /// Said once for each time that the end is reached.
+    End {
+        /// Topic.
+        topic: &'a str,
+        /// Partition.
+        partition: i32,
+        /// The next offset.
+        offset: i64,
+    },
+    /// The member owns these partitions, in addition to those that it had. May be empty when a
+    /// member gets nothing. Comes before the first record of any of them.
+    Assigned(Vec<Assigned>),
+    /// The member owns these partitions no longer; their assignment numbers are stale already.
+    Revoked {
+        /// Topic and partition of each.
+        partitions: Vec<(Arc<str>, i32)>,
+        /// The group went on without this member: another one may have taken over already.
+        lost: bool,
+    },
+}
+
+/// A position to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: i32,
+    /// The assignment number under which the member owns the partition.
+    pub assignment: u64,
+    /// First offset that is still needed.
+    pub offset: i64,
+    /// ASCII text kept beside the offset, at most [`MAX_PROGRESS_TEXT`] characters.
+    pub text: String,
+}
+
+/// Longest text that can be kept beside a position. Kafka's `offset.metadata.max.bytes` is 4096 by
+/// default; the embedded log keeps the same limit so that a program behaves the same on both.
+pub const MAX_PROGRESS_TEXT: usize = 4096;
+
+/// One change of a group's state map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    /// Key.
+    pub key: String,
+    /// New value; `None` removes the key.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What is to happen in one atomic step.
+#[derive(Debug, Default)]
+pub struct Commit<'a> {
+    /// Records to publish.
+    pub records: &'a [NewRecord<'a>],
+    /// Positions to move.
+    pub positions: &'a [Position],
+    /// Changes of the group's state.
+    pub state: &'a [StateChange],
+}
+
+/// How a commit ended.
+///
+/// | outcome | in the log | what the caller does |
+/// |---|---|---|
+/// | `Done` | all of it | forget what was committed |
+/// | `Again` | nothing | the same commit later |
+/// | `NotOwner` | nothing | drop the partitions named; they are someone else's |
+/// | `RecordRefused` | nothing | commit again without that record |
+/// | `Unknown` | all or nothing, not known which | end the session; a new one starts from what is committed |
+#[derive(Debug)]
+pub enum CommitOutcome {
+    /// Everything is durable and visible; the places of the records, in their order.
+    Done(Vec<Placed>),
+    /// Nothing happened for a reason that passes.
+    Again(Error),
+    /// Nothing happened: the assignment numbers of these partitions are stale.
+    NotOwner(Vec<(Arc<str>, i32)>),
+    /// Nothing happened: the record with this index can never be taken.
+    RecordRefused {
+        /// Index in [`Commit::records`].
+        index: usize,
+        /// Why.
+        error: Error,
+    },
+    /// It is not known whether anything happened.
+    Unknown(Error),
+}
+
+/// Where a group starts in a partition for which it has committed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstStart {
+    /// At the first record that is there.
+    #[default]
+    Earliest,
+    /// Behind the last record that is there.
+    Latest,
+    /// Not at all: it is an error.
+    Error,
+}
+
+/// How a member joins a consumer group.
+#[derive(Debug, Clone)]
+pub struct SubscribeOptions {
+    /// Name of the group.
+    pub group: String,
+    /// Name of this member's place in the group, the same after a restart. It must be unique among
+    /// the live members of the group.
+    pub instance: String,
+    /// Topics to read.
+    pub topics: Vec<String>,
+    /// Where to start where nothing is committed.
+    pub first_start: FirstStart,
+    /// Bytes of records that the backend may hold in memory ahead of the reader.
+    pub queue_bytes: usize,
+    /// Topic that holds the group's state on Kafka; `None` is the backend's own choice of name.
+    pub state_topic: Option<String>,
+}
+
+/// What can be seen of a group without joining it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Committed positions by topic and partition.
+    pub committed: BTreeMap<(String, i32), Committed>,
+    /// The live members, as the backend names them.
+    pub members: Vec<String>,
+}
+
+/// A log: topics of partitions of records, and consumer groups that read them.
+///
+/// Implementations MUST be usable from several threads at once.
+pub trait Log: Send + Sync {
+    /// A short name of the log for people: the bootstrap servers or the file. MUST NOT hold secrets.
+    fn name(&self) -> &str;
+
+    /// What identifies this log: the cluster's id, or the id in the file.
+    fn id(&self) -> Result<String>;
+
+    /// Creates a topic. MUST answer [`crate::ErrorKind::Exists`] where the topic is there.
+    fn create_topic(&self, topic: &NewTopic) -> Result<()>;
+
+    /// All topics, by name. Internal topics of the backend SHOULD be left out.
+    fn topics(&self) -> Result<Vec<Topic>>;
+
+    /// One topic. MUST answer [`crate::ErrorKind::UnknownTopic`] where it does not exist, and MUST NOT create it.
+    fn topic(&self, name: &str) -> Result<Topic>;
+
+    /// The topic, for someone who is about to write to it or to wait for its records: created first
+    /// where the backend makes topics on first use, [`crate::ErrorKind::UnknownTopic`] where it does not.
+    fn topic_for_use(&self, name: &str) -> Result<Topic>;
+
+    /// The ends of a partition.
+    fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets>;
+
+    /// A sender of records outside of any group.
+    fn publisher(&self) -> Result<Box<dyn Publisher>>;
+
+    /// Reads partitions of one topic from the given offsets on, without a group. An offset below the
+    /// first record starts there.
+    fn reader(&self, topic: &str, starts: &[(i32, i64)]) -> Result<Box<dyn Reader>>;
+
+    /// Joins a group. MUST answer [`crate::ErrorKind::InUse`] where the backend allows one live
+    /// process per group and there is one.
+    fn subscribe(&self, options: &SubscribeOptions) -> Result<Session>;
+
+    /// What is committed for a group on these topics and who its members are.
+    fn group(&self, group: &str, topics: &[&str]) -> Result<Group>;
+
+    /// The state map of a group; empty where none was ever committed. `state_topic` as in
+    /// [`SubscribeOptions`].
+    fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>>;
+}
+
+/// Sends records and tells what became of each.
+pub trait Publisher: Send {
+    /// Takes a record on. The backend copies it. MUST answer [`crate::ErrorKind::QueueFull`] where
+    /// its queue has no room: call [`Publisher::poll`] and send again. MUST NOT reorder the records
+    /// of one partition.
+    fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()>;
+
+    /// Waits at most `timeout` for deliveries and hands each one out. MUST hand out exactly one for
+    /// each record that `send` took on. Returns how many it handed out.
+    fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Delivery)) -> Result<usize>;
+
+    /// Number of records taken on whose delivery has not been handed out.
+    fn in_flight(&self) -> usize;
+}
+
+/// Reads without a group.
+pub trait Reader: Send {
+    /// Waits at most `timeout` for the first event, then hands out what is there without waiting
+    /// further, up to a bounded number. Only [`Event::Record`] and [`Event::End`] occur. Returns how
+    /// many it handed out.
+    fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize>;
+}
+
+/// A member of a group: one that reads, and one that commits.
+pub struct Session {
+    /// For the thread that reads.
+    pub subscription: Box<dyn Subscription>,
+    /// For the thread that commits.
+    pub committer: Box<dyn Committer>,
+}
+
+/// The reading half of a member.
+pub trait Subscription: Send {
+    /// As [`Reader::poll`], with all events. Keeps the membership alive; MUST be called at least once
+    /// a second, also while reading is held. An error is final for this session.
+    fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize>;
+
+    /// Stops handing out records of all partitions, those assigned later included, and keeps the
+    /// membership. Records handed out before stay handed out. Idempotent.
+    fn hold(&mut self) -> Result<()>;
+
+    /// Goes on after [`Subscription::hold`] with the record that follows the last one handed out. Idempotent.
+    fn resume(&mut self) -> Result<()>;
+
+    /// Ends the reading. With `leave`, others take over at once; without it, the place is kept for a
+    /// member of the same instance as long as the backend's session lasts.
+    fn close(self: Box<Self>, leave: bool) -> Result<()>;
+}
+
+/// The committing half of a member.
+pub trait Committer: Send {
+    /// Publishes records, moves positions and changes the group's state in one atomic step that
+    /// readers see whole or not at all. MUST refuse as a whole when one assignment number is stale,
+    /// and MUST check that in one critical section with the revocation, so that no position of a
+    /// partition moves once its revocation was answered. See [`CommitOutcome`] for what each answer
+    /// means.
+    fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome;
+}

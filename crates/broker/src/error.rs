@@ -1,0 +1,80 @@
+//! The error of this crate: what happened, where, and what the caller can do.
+
+use std::fmt;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// It passes by itself: try the same again later (a broker that is away, a busy file).
+    Retry,
+    /// The queue of a publisher is full: poll, then send again.
+    QueueFull,
+    /// A topic or partition that does not exist.
+    UnknownTopic,
+    /// What is to be created is there already.
+    Exists,
+    /// Another live process has what was asked for (the group of an embedded log).
+    InUse,
+    /// Another process took this member's place.
+    Fenced,
+    /// The account lacks a right.
+    Denied,
+    /// This one record can never be taken (too large, malformed).
+    RecordRefused,
+    /// A setting is wrong; nothing was started.
+    Settings,
+    /// The position does not exist in the log any more.
+    OffsetOutOfRange,
+    /// What is stored cannot be understood.
+    Corrupt,
+    /// No room left to write.
+    NoSpace,
+    /// Nothing helps but to end this process.
+    Fatal,
+}
+
+/// What went wrong in the log. The text says what and where; the cause is in `source()`.
+#[derive(thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a further cause.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// An error with its cause. The message MUST NOT repeat the cause.
+    pub fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// What the caller can do.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

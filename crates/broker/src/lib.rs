@@ -1,0 +1,14 @@
+//! The log contract of datamill and its two backends.
+//!
+//! [`contract`] says what a log does. `kafka` does it on Apache Kafka through librdkafka, `embedded`
+//! in one SQLite file. Both pass the same conformance suite. [`open`] chooses by `bootstrap.servers`.
+
+pub mod contract;
+mod embedded;
+mod error;
+mod kafka;
+mod open;
+
+pub use contract::*;
+pub use error::{Error, ErrorKind, Result};
+pub use open::{Properties, open};

@@ -1,0 +1,41 @@
+//! Chooses the backend.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::contract::Log;
+use crate::error::Result;
+use crate::{embedded, kafka};
+
+/// The properties of a connection, in the words of librdkafka. Values may be secret: the debug form
+/// shows the keys only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// For all clients; `bootstrap.servers` is here. A value `sqlite:PATH` is the embedded log.
+    pub broker: BTreeMap<String, String>,
+    /// For producers.
+    pub producer: BTreeMap<String, String>,
+    /// For consumers.
+    pub consumer: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Properties")
+            .field("broker", &self.broker.keys())
+            .field("producer", &self.producer.keys())
+            .field("consumer", &self.consumer.keys())
+            .finish()
+    }
+}
+
+/// Opens the log that `bootstrap.servers` names: `sqlite:PATH` is the embedded log, anything else is
+/// a Kafka cluster, which must answer within some seconds.
+pub fn open(properties: &Properties) -> Result<Arc<dyn Log>> {
+    let servers = properties.broker.get("bootstrap.servers").map_or("", String::as_str);
+    match servers.strip_prefix("sqlite:") {
+        Some(path) => Ok(Arc::new(embedded::EmbeddedLog::open(path)?)),
+        None => Ok(Arc::new(kafka::KafkaLog::open(properties)?)),
+    }
+}

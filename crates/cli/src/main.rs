@@ -1,0 +1,2 @@
+//! The command `datamill`.
+fn main() {}
