@@ -49,7 +49,7 @@ impl Version {
             filename: chunk.rebuilt_filename().into(),
             sha512: *chunk.file_hash,
             total: chunk.total,
-            mtime: chunk.mtime.filter(|t| *t != 0.0),
+            mtime: chunk.known_mtime(),
         }
     }
 }

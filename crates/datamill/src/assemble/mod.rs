@@ -16,8 +16,6 @@ mod buffer;
 mod extents;
 mod file;
 mod instance;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use assembler::{Added, Assembler, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
