@@ -159,10 +159,10 @@ fn after(
                 "the file cannot get its place in the output folder; its outcome is committed");
         }
         let row = file_row(&info);
-        counters.add_processed(u64::from(info.version.total), info.bytes);
+        counters.processed(u64::from(info.version.total), info.bytes);
         match outcome.result {
             Ok(message) => {
-                counters.add_produced(1, message.value.len() as u64);
+                counters.produced(1, message.value.len() as u64);
                 tally.succeeded(info.bytes);
                 tracing::debug!(file = %info.version.path, result_topic = %settings.result_topic, "result produced");
                 ledger.completed(&row, now);
