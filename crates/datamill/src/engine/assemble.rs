@@ -28,8 +28,6 @@ pub(super) struct Intake<'a> {
     /// Bytes of filling files above which the largest go to disk.
     pub(super) filling_limit: usize,
     pub(super) partitions: i32,
-    /// Files handed to the pool whose outcome is not back.
-    pub(super) outstanding: usize,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
     disk_failed: Option<Instant>,
@@ -58,7 +56,6 @@ impl<'a> Intake<'a> {
             spill,
             filling_limit: memory_limit / 4,
             partitions,
-            outstanding: 0,
             spread: false,
             disk_failed: None,
         }
@@ -125,7 +122,6 @@ impl<'a> Intake<'a> {
     fn submit(&mut self, id: InstanceId) {
         // a file that is not handed out here waits for the disk; `settle` hands it out
         if let Some(whole) = self.assembler.take_whole(id) {
-            self.outstanding += 1;
             self.pool.submit(whole);
         }
     }

@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
 
     fn run(&mut self, mut subscription: Box<dyn Subscription>) -> Result<Ended, EngineError> {
         loop {
-            let busy = self.intake.outstanding > 0 || !self.ready.is_empty() || self.committing;
+            let busy = self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle();
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
@@ -273,18 +273,17 @@ impl<'a> Reader<'a> {
     }
 
     fn revoke(&mut self, partitions: &[(Arc<str>, i32)], lost: bool) {
-        let mut torn_files = false;
-        for (topic, partition) in partitions {
+        let numbers: Vec<i32> = partitions.iter().map(|(_, partition)| *partition).collect();
+        for partition in &numbers {
             self.owned.remove(partition);
             self.committed.remove(partition);
-            let (ids, torn) = self.intake.assembler.revoke(*partition);
-            torn_files |= torn;
-            let gone: HashSet<InstanceId> = ids.into_iter().collect();
-            self.intake.outstanding -= self.engine.pool.cancel(|id| gone.contains(&id));
-            self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
-            tracing::info!(topic = %topic, partition, lost, "partition revoked");
+            tracing::info!(topic = %self.engine.topic, partition, lost, "partition revoked");
         }
-        if torn_files {
+        let (gone, torn) = self.intake.assembler.revoke(&numbers);
+        let gone: HashSet<InstanceId> = gone.into_iter().collect();
+        self.engine.pool.cancel(|id| gone.contains(&id));
+        self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
+        if torn {
             self.fail_spread();
         }
     }
@@ -301,9 +300,7 @@ impl<'a> Reader<'a> {
         while let Ok(report) = self.engine.pool.reports.try_recv() {
             match report {
                 Report::Outcome(outcome) => {
-                    let id = outcome.info.id;
-                    if self.intake.assembler.awaits_outcome(id) {
-                        self.intake.outstanding -= 1;
+                    if self.intake.assembler.awaits_outcome(outcome.info.id) {
                         self.ready.push(outcome);
                     }
                 }
@@ -485,7 +482,7 @@ impl<'a> Reader<'a> {
         if self.stop_since.is_none() {
             self.stop_since = Some(Instant::now());
             tracing::info!("stopping: files in hand are finished, the rest is read again at the next start");
-            self.intake.outstanding -= self.engine.pool.cancel(|_| true);
+            self.engine.pool.cancel(|_| true);
             self.engine.pool.stop();
         }
         Some(kind)
@@ -494,8 +491,7 @@ impl<'a> Reader<'a> {
     fn stop_timed_out(&self) -> bool {
         let late = self.stop_since.is_some_and(|at| at.elapsed() > self.engine.settings.shutdown_timeout);
         if late {
-            tracing::warn!(files = self.intake.outstanding,
-                "user code still runs; stopping without it, its files are read again at the next start");
+            tracing::warn!("user code still runs; stopping without it, its files are read again at the next start");
         }
         late
     }
@@ -504,14 +500,14 @@ impl<'a> Reader<'a> {
     fn at_end(&self) -> bool {
         let Some(ends) = &self.ends else { return false };
         self.assigned_once
-            && self.intake.outstanding == 0
+            && self.engine.pool.is_idle()
             && !self.intake.waits_for_disk()
             && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
     }
 
     /// Whether nothing waits for a commit any more.
     fn is_idle(&mut self) -> bool {
-        if self.committing || !self.ready.is_empty() || self.intake.outstanding > 0 {
+        if self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle() {
             return false;
         }
         self.positions(&[], true).0.is_empty()

@@ -77,6 +77,7 @@ struct Queue {
     /// Files that wait for another one of their path; a key is there while a file of it is ready or runs.
     behind: HashMap<Arc<str>, VecDeque<WholeFile>>,
     waiting: usize,
+    running: usize,
     stopping: bool,
     unavailable_until: Option<Instant>,
 }
@@ -159,10 +160,15 @@ impl Pool {
         self.shared.queue.lock().waiting
     }
 
-    /// Drops the files that no worker has taken up and that `drop` names. Answers how many.
-    pub(super) fn cancel(&self, drop: impl Fn(InstanceId) -> bool) -> usize {
+    /// Whether no file waits, runs, or has an outcome that was not received.
+    pub(super) fn is_idle(&self) -> bool {
+        let queue = self.shared.queue.lock();
+        queue.waiting == 0 && queue.running == 0 && self.reports.is_empty()
+    }
+
+    /// Drops the files that no worker has taken up and that `drop` names.
+    pub(super) fn cancel(&self, drop: impl Fn(InstanceId) -> bool) {
         let mut queue = self.shared.queue.lock();
-        let before = queue.waiting;
         for behind in queue.behind.values_mut() {
             behind.retain(|file| !drop(file.info.id));
         }
@@ -174,7 +180,6 @@ impl Pool {
         }
         queue.waiting = queue.ready.len() + queue.behind.values().map(VecDeque::len).sum::<usize>();
         self.shared.wake.notify_all();
-        before - queue.waiting
     }
 
     /// Tells the workers to end after the file in hand; a file that waits for something that is not
@@ -220,6 +225,7 @@ impl Shared {
                 return;
             }
             let mut queue = self.queue.lock();
+            queue.running -= 1;
             queue.advance(&path);
             drop(queue);
             self.wake.notify_one();
@@ -234,6 +240,7 @@ impl Shared {
             }
             if let Some(file) = queue.ready.pop_front() {
                 queue.waiting -= 1;
+                queue.running += 1;
                 return Some(file);
             }
             self.wake.wait(&mut queue);
