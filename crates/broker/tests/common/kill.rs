@@ -98,6 +98,8 @@ pub fn second_process() {
     let backend = Backend::new(of(ADDRESS), unused, None);
     let names = of(NAMES);
     let names: Vec<_> = names.lines().collect();
+    // The test runner has begun a line.
+    println!();
     match (role.as_str(), names.as_slice()) {
         ("Work", [source, results, uploads, group]) => work(&backend, source, results, uploads, group),
         ("Drain", [topic, group]) => amounts::drain(&backend, topic, group),
