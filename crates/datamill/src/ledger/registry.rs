@@ -128,7 +128,7 @@ impl Ledger {
     /// The file has its result, or was processed, at `when_ms` (milliseconds since the epoch).
     pub fn completed(&mut self, file: &FileRow, when_ms: i64) {
         self.completed.append(&[
-            &file.filename,
+            file.filename(),
             &file.rel_filepath,
             &file.n_chunks.to_string(),
             &clock::local_time_text(file.first_message_ms),
@@ -136,11 +136,11 @@ impl Ledger {
         ]);
     }
 
-    /// The file failed just now. It stays in the table of files in progress until
-    /// [`Ledger::cleared`], across restarts.
-    pub fn failed(&mut self, file: &FileRow, status: FailureStatus, reason: &str) {
+    /// The file failed at `when_ms` (milliseconds since the epoch). It stays in the table of files in
+    /// progress until [`Ledger::cleared`], across restarts.
+    pub fn failed(&mut self, file: &FileRow, status: FailureStatus, reason: &str, when_ms: i64) {
         let path = file.rel_filepath.as_str();
-        let time = clock::local_time_text(clock::now_ms());
+        let time = clock::local_time_text(when_ms);
         self.failures.append(&[
             &time,
             path,
@@ -215,12 +215,12 @@ fn in_progress_rows(
 
 fn in_progress_row(file: &FileRow, status: &str) -> [String; 6] {
     [
-        file.filename.clone(),
+        file.filename().to_owned(),
         file.rel_filepath.clone(),
         status.to_owned(),
         file.n_chunks.to_string(),
         clock::local_time_text(file.first_message_ms),
-        clock::local_time_text(file.last_message_ms),
+        clock::local_time_text(file.most_recent_message_ms),
     ]
 }
 

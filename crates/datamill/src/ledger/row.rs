@@ -5,8 +5,6 @@ use std::fmt;
 /// A file as the tables show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileRow {
-    /// Name of the file.
-    pub filename: String,
     /// Path of the rebuilt file relative to the producer's root, with `/`.
     pub rel_filepath: String,
     /// Number of chunks of this version of the file.
@@ -14,11 +12,18 @@ pub struct FileRow {
     /// Time of its first record, milliseconds since the epoch.
     pub first_message_ms: i64,
     /// Time of its most recent record, milliseconds since the epoch.
-    pub last_message_ms: i64,
+    pub most_recent_message_ms: i64,
     /// SHA-512 of the whole file in hexadecimal digits.
     pub sha512: String,
     /// Where its records are: `partition:first-last,…`.
     pub offsets: String,
+}
+
+impl FileRow {
+    /// The last part of the path.
+    pub fn filename(&self) -> &str {
+        self.rel_filepath.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 /// How a file failed.

@@ -24,7 +24,7 @@ const LAST_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a program does, which decides which counts its heartbeats hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum ProgramKind {
     /// Reads, processes and produces: all six.
     Reproducer,
     /// Reads and processes: four.
@@ -43,7 +43,7 @@ pub struct HeartbeatOptions {
     /// Time between two.
     pub interval: Duration,
     /// Which counts are sent.
-    pub role: Role,
+    pub kind: ProgramKind,
 }
 
 /// The running heartbeat. Dropping it sends the last one and waits for it, some seconds at most.
@@ -63,14 +63,14 @@ impl Heartbeat {
             topic,
             program_id,
             interval,
-            role,
+            kind,
         } = options;
         let key = Message::key(&program_id);
         let mut sender = Sender::new(publisher, topic, "heartbeats");
         let mut told = Counts::default();
         let thread = Periodic::start("heartbeat", interval, move |moment| {
             let counts = counters.snapshot();
-            let message = message(role, clock::now_ms(), &counts.since(&told));
+            let message = message(kind, clock::now_ms(), &counts.since(&told));
             let limit = if moment == Moment::Last {
                 LAST_LIMIT
             } else {
@@ -95,9 +95,9 @@ pub fn default_program_id(program: &str) -> String {
     )
 }
 
-fn message(role: Role, now_ms: i64, counts: &Counts) -> Message {
-    let consumes = (role != Role::Producer).then_some(counts);
-    let produces = (role != Role::Consumer).then_some(counts);
+fn message(kind: ProgramKind, now_ms: i64, counts: &Counts) -> Message {
+    let consumes = (kind != ProgramKind::Producer).then_some(counts);
+    let produces = (kind != ProgramKind::Consumer).then_some(counts);
     Message {
         timestamp: clock::iso8601_utc(now_ms),
         n_messages_read: consumes.map(|counts| counts.messages_read),
@@ -115,12 +115,12 @@ mod tests {
     use crate::report::testing::{FakeLog, wait_until};
     use serde_json::{Value, json};
 
-    fn options(interval: Duration, role: Role) -> HeartbeatOptions {
+    fn options(interval: Duration, kind: ProgramKind) -> HeartbeatOptions {
         HeartbeatOptions {
             topic: "beats".into(),
             program_id: "xrd".into(),
             interval,
-            role,
+            kind,
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
         let counters = Arc::new(Counters::default());
         let hour = Duration::from_secs(3600);
         let heartbeat = Heartbeat::start(
-            options(hour, Role::Producer),
+            options(hour, ProgramKind::Producer),
             log.publisher(),
             Arc::clone(&counters),
         )
@@ -166,7 +166,7 @@ mod tests {
         let log = FakeLog::default();
         let short = Duration::from_millis(5);
         let heartbeat = Heartbeat::start(
-            options(short, Role::Consumer),
+            options(short, ProgramKind::Consumer),
             log.publisher(),
             Arc::default(),
         )
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_role_has_its_counts() {
+    fn each_kind_of_program_has_its_counts() {
         let all = Counts {
             messages_read: 1,
             bytes_read: 2,
@@ -185,13 +185,13 @@ mod tests {
             messages_produced: 5,
             bytes_produced: 6,
         };
-        for (role, fields) in [
-            (Role::Reproducer, 6),
-            (Role::Consumer, 4),
-            (Role::Producer, 2),
+        for (kind, fields) in [
+            (ProgramKind::Reproducer, 6),
+            (ProgramKind::Consumer, 4),
+            (ProgramKind::Producer, 2),
         ] {
-            let value = counts(&message(role, 0, &all).to_json());
-            assert_eq!(value.as_object().unwrap().len(), fields, "{role:?}");
+            let value = counts(&message(kind, 0, &all).to_json());
+            assert_eq!(value.as_object().unwrap().len(), fields, "{kind:?}");
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
         counters.produced(1, 10);
         let short = Duration::from_millis(5);
         let heartbeat = Heartbeat::start(
-            options(short, Role::Producer),
+            options(short, ProgramKind::Producer),
             log.publisher(),
             Arc::clone(&counters),
         )

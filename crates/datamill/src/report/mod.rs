@@ -22,6 +22,5 @@ mod testing;
 pub mod text;
 
 pub use counters::{Counters, Counts};
-pub use heartbeat::Role;
 pub use level::{LogLevel, UnknownLevel};
 pub use text::chain;

@@ -235,8 +235,8 @@ impl Config {
 
     /// The properties for the log. `bootstrap.servers` is always there; `group.id` and
     /// `auto.offset.reset` never: see [`Config::group_id`] and [`Config::first_start`].
-    pub fn properties(&self) -> Properties {
-        self.properties.clone()
+    pub fn properties(&self) -> &Properties {
+        &self.properties
     }
 
     /// No log is configured: it is `sqlite:datamill.db` in the current folder, and the program should
@@ -246,8 +246,8 @@ impl Config {
     }
 
     /// The consumer group that the file names.
-    pub fn group_id(&self) -> Option<GroupId> {
-        self.group_id.clone()
+    pub fn group_id(&self) -> Option<&GroupId> {
+        self.group_id.as_ref()
     }
 
     /// Where a group starts that has committed nothing yet, if the file says so.

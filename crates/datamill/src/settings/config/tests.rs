@@ -75,7 +75,7 @@ fn a_file_becomes_the_properties_of_librdkafka() {
         broker,
         producer,
         consumer,
-    } = &config.properties();
+    } = config.properties();
     assert_eq!(get(broker, SERVERS), Some("broker-1:9093,broker-2:9093"));
     assert_eq!(get(broker, "sasl.password"), Some("hunter2 %x $y"));
     assert_eq!(broker.len(), 5);
@@ -84,7 +84,7 @@ fn a_file_becomes_the_properties_of_librdkafka() {
     assert_eq!(get(consumer, "enable.auto.commit"), Some("false"));
     assert_eq!(get(consumer, "fetch.min.bytes"), Some("100000"));
     assert_eq!(consumer.len(), 2);
-    assert_eq!(config.group_id(), Some(GroupId::CreateNew));
+    assert_eq!(config.group_id(), Some(&GroupId::CreateNew));
     assert_eq!(config.first_start(), Some(FirstStart::Earliest));
     assert!(!config.is_default_log());
     assert!(config.warnings().is_empty());
@@ -304,7 +304,7 @@ fn the_first_start_of_a_group_has_several_names() {
         ))
         .unwrap();
         assert_eq!(config.first_start(), wanted, "{value}");
-        assert_eq!(config.group_id(), Some(GroupId::Named("g".to_owned())));
+        assert_eq!(config.group_id(), Some(&GroupId::Named("g".to_owned())));
         assert!(config.properties().consumer.is_empty());
     }
 }
