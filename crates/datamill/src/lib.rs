@@ -1,1 +1,49 @@
-//! Placeholder.
+//! Rebuild whole data files from a topic, run your code on each, re-produce the results exactly once.
+//!
+//! A laboratory puts data files on a topic as chunk messages (`upload`); here every file is rebuilt
+//! (`assemble`), handed to user code (`process`), and what that code computes goes to another topic
+//! together with the progress of the reading (`engine`, `progress`). A user's program is one struct,
+//! one function and one line of `main`:
+//!
+//! ```no_run
+//! use datamill::prelude::*;
+//!
+//! struct Sizes;
+//!
+//! impl MetadataJsonReproducer for Sizes {
+//!     fn get_metadata_dict_for_file(&self, file: &DownloadDataFile, _: &Lock) -> Result<Metadata, ProcessingError> {
+//!         let mut metadata = Metadata::new();
+//!         metadata.insert("file", file.relative_path());
+//!         metadata.insert("bytes", file.size());
+//!         Ok(metadata)
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     Sizes.run_from_command_line()
+//! }
+//! ```
+
+pub mod assemble;
+pub mod engine;
+pub mod ledger;
+pub mod process;
+pub mod program;
+pub mod progress;
+pub mod report;
+pub mod settings;
+pub mod upload;
+
+pub use datamill_broker as broker;
+pub use datamill_wire as wire;
+
+/// What a user's program needs.
+pub mod prelude {
+    pub use std::process::ExitCode;
+
+    pub use crate::assemble::DownloadDataFile;
+    pub use crate::process::{
+        DataFileStreamReproducer, Lock, Metadata, MetadataJsonReproducer, ProcessingError, ReproducerMessage,
+    };
+    pub use crate::program::Runnable;
+}

@@ -1,0 +1,195 @@
+//! The bytes of an instance while it fills up: in memory, or in a file once it was spilled.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::{NamedTempFile, TempPath};
+
+use super::budget::{Budget, Reservation};
+
+/// The folder that spilled files are in. It belongs to one program at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct SpillFolder(PathBuf);
+
+impl SpillFolder {
+    /// Makes the folder and empties it: what is in it was left by a program that was killed.
+    pub(crate) fn prepare(folder: PathBuf) -> io::Result<Self> {
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn create(&self) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(&self.0)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Bytes that arrived, in any order.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    prefix: Vec<u8>,
+    beyond: BTreeMap<u64, Box<[u8]>>,
+    file: Option<NamedTempFile>,
+    reservation: Reservation,
+}
+
+/// The bytes of a whole file.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Memory(Vec<u8>),
+    Disk(TempPath),
+}
+
+impl Buffer {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Self { prefix: Vec::new(), beyond: BTreeMap::new(), file: None, reservation: Reservation::filling(budget) }
+    }
+
+    /// Takes bytes in. They are kept in any case: after an error they are in memory, and
+    /// [`Buffer::settle`] writes them later.
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            if self.beyond.is_empty() {
+                match write_at(file.as_file_mut(), offset, data) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => {
+                        self.keep_beyond(offset, data);
+                        return Err(error);
+                    }
+                }
+            }
+            self.keep_beyond(offset, data);
+            return self.settle();
+        }
+        if offset != self.prefix.len() as u64 {
+            self.keep_beyond(offset, data);
+            return Ok(());
+        }
+        self.reservation.grow(data.len());
+        self.prefix.extend_from_slice(data);
+        while let Some(piece) = self.beyond.remove(&(self.prefix.len() as u64)) {
+            self.prefix.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    fn keep_beyond(&mut self, offset: u64, data: &[u8]) {
+        if !data.is_empty() {
+            self.reservation.grow(data.len());
+            self.beyond.insert(offset, data.into());
+        }
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.reservation.bytes()
+    }
+
+    /// Moves what is in memory to a file of the folder, where further bytes go as well.
+    pub(crate) fn spill(&mut self, folder: &SpillFolder) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(folder.create()?);
+        }
+        self.settle()
+    }
+
+    /// Whether bytes are in memory that should be in the file.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.file.is_some() && self.in_memory() > 0
+    }
+
+    /// Writes to the file what is in memory, where there is a file.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if !self.prefix.is_empty() {
+            write_at(file.as_file_mut(), 0, &self.prefix)?;
+            self.prefix = Vec::new();
+        }
+        while let Some((offset, piece)) = self.beyond.first_key_value() {
+            write_at(file.as_file_mut(), *offset, piece)?;
+            self.beyond.pop_first();
+        }
+        self.reservation.release();
+        Ok(())
+    }
+
+    /// The whole file. The bytes MUST be without a hole and settled.
+    pub(crate) fn finish(self) -> (Content, Reservation) {
+        let content = match self.file {
+            Some(file) => Content::Disk(file.into_temp_path()),
+            None => Content::Memory(self.prefix),
+        };
+        (content, self.reservation.into_whole())
+    }
+}
+
+fn write_at(file: &mut File, offset: u64, data: &[u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_in_any_order_make_the_file_with_and_without_a_spill(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 1..12),
+            order in any::<prop::sample::Index>(),
+            spill_at in proptest::option::of(0usize..12),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let spill = SpillFolder::prepare(folder.path().join("spill")).unwrap();
+            let budget = Arc::new(Budget::default());
+            let mut offset = 0;
+            let mut placed: Vec<(u64, Vec<u8>)> = Vec::new();
+            for piece in &pieces {
+                placed.push((offset, piece.clone()));
+                offset += piece.len() as u64;
+            }
+            let turn = order.index(placed.len());
+            placed.rotate_left(turn);
+            let mut buffer = Buffer::new(&budget);
+            for (i, (offset, piece)) in placed.iter().enumerate() {
+                if spill_at == Some(i) {
+                    buffer.spill(&spill).unwrap();
+                    prop_assert_eq!(budget.filling(), 0);
+                }
+                buffer.write(*offset, piece).unwrap();
+            }
+            let (content, reservation) = buffer.finish();
+            let bytes = match content {
+                Content::Memory(bytes) => {
+                    prop_assert_eq!(budget.whole(), bytes.len());
+                    bytes
+                }
+                Content::Disk(path) => std::fs::read(&path).unwrap(),
+            };
+            prop_assert_eq!(bytes, pieces.concat());
+            drop(reservation);
+            prop_assert_eq!(budget.filling() + budget.whole(), 0);
+        }
+    }
+
+    #[test]
+    fn a_spill_folder_is_emptied_when_it_is_prepared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spill");
+        let spill = SpillFolder::prepare(path.clone()).unwrap();
+        std::fs::write(spill.path().join("left over"), "x").unwrap();
+        SpillFolder::prepare(path.clone()).unwrap();
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+    }
+}

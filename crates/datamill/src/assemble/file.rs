@@ -1,0 +1,300 @@
+//! The whole file as user code sees it.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use datamill_wire::Sha512Hasher;
+use memmap2::Mmap;
+
+use super::assembler::WholeFile;
+use super::budget::Reservation;
+use super::buffer::Content;
+use super::instance::{FileInfo, Proof, Span};
+
+/// Where user code finds the content of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Mode {
+    /// In memory.
+    #[default]
+    Memory,
+    /// In a file under the output folder.
+    Disk,
+    /// In memory and in a file under the output folder.
+    Both,
+}
+
+/// A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.
+///
+/// [`bytes`](Self::bytes) and [`reader`](Self::reader) work in every [`Mode`]; [`path`](Self::path) in
+/// modes `disk` and `both`. A file larger than the memory limit is mapped from disk by `bytes()`.
+#[derive(Debug)]
+pub struct DownloadDataFile {
+    topic: Arc<str>,
+    info: Arc<FileInfo>,
+    size: u64,
+    memory: Option<Vec<u8>>,
+    spilled: Option<tempfile::TempPath>,
+    placed: Option<Placed>,
+    map: OnceLock<Mmap>,
+    // given back last: the bytes above count until they are gone
+    _reservation: Reservation,
+}
+
+/// A file in a folder of its own, until it is published under its public name.
+#[derive(Debug)]
+struct Placed {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // what stays behind is removed with the whole folder at the next start
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Why a file that has all its chunks is not the file that was uploaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotVerified {
+    #[error("the chunks leave a hole in the file")]
+    Hole,
+    #[error("the SHA-512 of the rebuilt file differs from the uploader's; {0}")]
+    Mismatch(String),
+    #[error("the rebuilt file cannot be read back")]
+    Read(#[source] io::Error),
+}
+
+impl DownloadDataFile {
+    /// Checks the whole file's hash, in one pass over the bytes.
+    pub(crate) fn verify(topic: &Arc<str>, whole: WholeFile) -> Result<Self, NotVerified> {
+        let size = whole.size.ok_or(NotVerified::Hole)?;
+        let (memory, spilled) = match whole.content {
+            Content::Memory(bytes) => (Some(bytes), None),
+            Content::Disk(path) => (None, Some(path)),
+        };
+        let file = Self {
+            topic: Arc::clone(topic),
+            info: whole.info,
+            size,
+            memory,
+            spilled,
+            placed: None,
+            map: OnceLock::new(),
+            _reservation: whole.reservation,
+        };
+        if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
+            return Ok(file);
+        }
+        Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
+    }
+
+    fn hash(&self) -> io::Result<[u8; 64]> {
+        let mut hasher = Sha512Hasher::new();
+        match &self.memory {
+            Some(bytes) => hasher.update(bytes),
+            None => {
+                let mut reader = self.reader()?;
+                let mut block = vec![0; 1 << 20];
+                loop {
+                    match reader.read(&mut block)? {
+                        0 => break,
+                        n => hasher.update(&block[..n]),
+                    }
+                }
+            }
+        }
+        Ok(hasher.finish())
+    }
+
+    fn wrong_chunks(&self, proofs: &[Proof]) -> io::Result<String> {
+        let mut reader = self.reader()?;
+        let mut wrong = Vec::new();
+        let mut data = Vec::new();
+        for proof in proofs {
+            reader.seek(io::SeekFrom::Start(proof.offset))?;
+            data.resize(proof.len, 0);
+            reader.read_exact(&mut data)?;
+            if datamill_wire::sha512(&data) != proof.sha512 {
+                wrong.push(proof.index);
+            }
+        }
+        wrong.sort_unstable();
+        Ok(match wrong.as_slice() {
+            [] => "each chunk agrees with its own hash".to_owned(),
+            [one] => format!("chunk {one} of {} does not agree with its own hash", self.info.version.total),
+            more => {
+                let first: Vec<String> = more.iter().take(10).map(u32::to_string).collect();
+                format!("{} of {} chunks do not agree with their own hashes: {}", more.len(), self.info.version.total, first.join(", "))
+            }
+        })
+    }
+
+    /// Puts the file into a folder of its own under `work`, where user code finds it. In mode `disk`
+    /// its bytes leave the memory.
+    pub(crate) fn place(&mut self, work: &Path, keep_in_memory: bool) -> io::Result<()> {
+        let folder = work.join(self.info.id.0.to_string());
+        std::fs::create_dir_all(&folder)?;
+        let placed = Placed { file: folder.join(&*self.info.version.filename), folder };
+        match (self.spilled.take(), &self.memory) {
+            (Some(path), _) => {
+                if let Err(error) = path.persist(&placed.file) {
+                    self.spilled = Some(error.path);
+                    return Err(error.error);
+                }
+            }
+            (None, memory) => {
+                let mut file = File::create(&placed.file)?;
+                file.write_all(memory.as_deref().unwrap_or_default())?;
+            }
+        }
+        if let Some(time) = self.modified() {
+            // a file system that keeps no times still holds the file
+            let _ = File::options().write(true).open(&placed.file).and_then(|f| f.set_modified(time));
+        }
+        self.placed = Some(placed);
+        if !keep_in_memory {
+            self.memory = None;
+            self._reservation.release();
+        }
+        Ok(())
+    }
+
+    /// Gives the file its public name under `output`. Nothing happens in mode `memory`.
+    pub(crate) fn publish(&mut self, output: &Path) -> io::Result<()> {
+        let Some(placed) = &self.placed else { return Ok(()) };
+        let public = output.join(&*self.info.version.path);
+        if let Some(folder) = public.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::rename(&placed.file, &public)?;
+        self.placed = None;
+        Ok(())
+    }
+
+    /// Path of the file relative to the folder that was uploaded, with `/` between its parts.
+    pub fn relative_path(&self) -> &str {
+        &self.info.version.path
+    }
+
+    /// Name of the file, without its folder.
+    pub fn filename(&self) -> &str {
+        &self.info.version.filename
+    }
+
+    /// Folder of the file relative to the folder that was uploaded; `""` at the root.
+    pub fn subdirectory(&self) -> &str {
+        &self.info.version.subdir
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// SHA-512 of the content.
+    pub fn sha512(&self) -> &[u8; 64] {
+        &self.info.version.sha512
+    }
+
+    /// When the file was last changed where it was uploaded, if its uploader said so.
+    pub fn modified(&self) -> Option<SystemTime> {
+        let seconds = self.info.version.mtime?;
+        let since = Duration::try_from_secs_f64(seconds.abs()).ok()?;
+        if seconds < 0.0 { SystemTime::UNIX_EPOCH.checked_sub(since) } else { SystemTime::UNIX_EPOCH.checked_add(since) }
+    }
+
+    /// Number of chunk messages that the file came in.
+    pub fn n_chunks(&self) -> u32 {
+        self.info.version.total
+    }
+
+    /// Topic that the file was read from.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The offsets of the file's chunks, by partition.
+    pub fn spans(&self) -> &[Span] {
+        &self.info.spans
+    }
+
+    /// The content.
+    ///
+    /// # Errors
+    /// A file that is not in memory is mapped from disk, which can fail.
+    pub fn bytes(&self) -> io::Result<&[u8]> {
+        if let Some(bytes) = &self.memory {
+            return Ok(bytes);
+        }
+        if self.size == 0 {
+            return Ok(&[]);
+        }
+        if let Some(map) = self.map.get() {
+            return Ok(map);
+        }
+        let file = self.open()?;
+        // SAFETY: the mapped file lies in a folder that the program made for this one file, under an
+        // output folder that it holds a lock on. The program neither writes to it nor truncates it as
+        // long as `self` lives; `publish` and `place` need `&mut self`, and renaming keeps the inode.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }?;
+        Ok(self.map.get_or_init(|| map))
+    }
+
+    /// A reader over the content, which can seek.
+    ///
+    /// # Errors
+    /// A file that is not in memory is opened, which can fail.
+    pub fn reader(&self) -> io::Result<DownloadReader<'_>> {
+        Ok(match &self.memory {
+            Some(bytes) => DownloadReader(Source::Memory(Cursor::new(bytes))),
+            None => DownloadReader(Source::Disk(self.open()?)),
+        })
+    }
+
+    /// Where the file is on disk, in modes `disk` and `both`. The file is there until the function
+    /// that got it returns; then it moves to its place under the output folder. Do not change it.
+    pub fn path(&self) -> Option<&Path> {
+        self.placed.as_ref().map(|placed| placed.file.as_path())
+    }
+
+    fn open(&self) -> io::Result<File> {
+        match (&self.placed, &self.spilled) {
+            (Some(placed), _) => File::open(&placed.file),
+            (None, Some(path)) => File::open(path),
+            (None, None) => Err(io::Error::other("the file has been published and is not open any more")),
+        }
+    }
+}
+
+/// Reads the content of a [`DownloadDataFile`].
+#[derive(Debug)]
+pub struct DownloadReader<'a>(Source<'a>);
+
+#[derive(Debug)]
+enum Source<'a> {
+    Memory(Cursor<&'a Vec<u8>>),
+    Disk(File),
+}
+
+impl Read for DownloadReader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Source::Memory(cursor) => cursor.read(into),
+            Source::Disk(file) => file.read(into),
+        }
+    }
+}
+
+impl Seek for DownloadReader<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        match &mut self.0 {
+            Source::Memory(cursor) => cursor.seek(to),
+            Source::Disk(file) => file.seek(to),
+        }
+    }
+}

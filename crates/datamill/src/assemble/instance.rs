@@ -1,0 +1,156 @@
+//! One upload of one version of a file, while its chunks come in.
+
+use std::io;
+use std::sync::Arc;
+
+use datamill_wire::Chunk;
+
+use super::budget::Budget;
+use super::buffer::Buffer;
+use super::extents::{Extents, Indices};
+
+/// Number of an instance, unique while the program runs, rising in the order of their first records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub(crate) u64);
+
+/// The offsets that the chunks of an instance have in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Partition.
+    pub partition: i32,
+    /// Offset of the first chunk.
+    pub first: i64,
+    /// Offset of the last chunk that was seen.
+    pub last: i64,
+}
+
+/// What identifies a version of a file, and what its chunks say about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    /// Path of the rebuilt file, relative, with `/`.
+    pub path: Arc<str>,
+    /// Folder of the file, relative, `""` at the root.
+    pub subdir: Arc<str>,
+    /// Name of the rebuilt file.
+    pub filename: Arc<str>,
+    /// SHA-512 of the file.
+    pub sha512: [u8; 64],
+    /// Number of chunks.
+    pub total: u32,
+    /// Modification time at the source, seconds since the epoch.
+    pub mtime: Option<f64>,
+}
+
+impl Version {
+    pub(crate) fn of(chunk: &Chunk<'_>) -> Self {
+        Self {
+            path: chunk.rebuilt_path().into(),
+            subdir: chunk.subdir.into(),
+            filename: chunk.rebuilt_filename().into(),
+            sha512: *chunk.file_hash,
+            total: chunk.total,
+            mtime: chunk.known_mtime(),
+        }
+    }
+}
+
+/// A file that has all its chunks, without its bytes: what stays known of it until its outcome is
+/// committed.
+#[derive(Debug, Clone)]
+pub(crate) struct FileInfo {
+    pub(crate) id: InstanceId,
+    pub(crate) version: Version,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    /// Bytes of the chunks' data.
+    pub(crate) bytes: u64,
+}
+
+/// Where a chunk is in the file and what it must hash to: asked for when the file's hash is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    pub(crate) index: u32,
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+    pub(crate) sha512: [u8; 64],
+}
+
+/// Proofs that are kept for one file; a wrong chunk beyond is not named.
+const MAX_PROOFS: usize = 65_536;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Chunks are missing.
+    Filling,
+    /// Whole, and on its way to an outcome.
+    Whole,
+    /// Has its outcome, and is kept to tell its chunks from those of a repetition.
+    Shadow,
+}
+
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) version: Version,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) state: State,
+    /// Instances of the same version that were filling when this one began: it is a repetition of them.
+    pub(crate) behind: Vec<InstanceId>,
+    pub(crate) indices: Indices,
+    pub(crate) extents: Extents,
+    /// `None` once handed out, and for shadows.
+    pub(crate) buffer: Option<Buffer>,
+    pub(crate) proofs: Vec<Proof>,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) bytes: u64,
+}
+
+impl Instance {
+    pub(crate) fn new(version: Version, shadow: bool, behind: Vec<InstanceId>, budget: &Arc<Budget>, time_ms: i64) -> Self {
+        Self {
+            version,
+            spans: Vec::with_capacity(1),
+            state: if shadow { State::Shadow } else { State::Filling },
+            behind,
+            indices: Indices::default(),
+            extents: Extents::default(),
+            buffer: (!shadow).then(|| Buffer::new(budget)),
+            proofs: Vec::new(),
+            first_ms: time_ms,
+            last_ms: time_ms,
+            bytes: 0,
+        }
+    }
+
+    /// Whether a chunk of the same version belongs to this instance.
+    pub(crate) fn takes(&self, chunk: &Chunk<'_>) -> bool {
+        !self.is_full() && !self.indices.contains(chunk.index) && self.extents.fits(chunk.offset, chunk.data.len() as u64)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.indices.len() == self.version.total
+    }
+
+    /// Takes a chunk in. It is taken also when its bytes cannot be written to the spill file.
+    pub(crate) fn add(&mut self, partition: i32, offset: i64, time_ms: i64, chunk: &Chunk<'_>) -> io::Result<()> {
+        match self.spans.iter_mut().find(|span| span.partition == partition) {
+            Some(span) => span.last = offset,
+            None => self.spans.push(Span { partition, first: offset, last: offset }),
+        }
+        self.indices.insert(chunk.index);
+        self.extents.insert(chunk.offset, chunk.data.len() as u64);
+        self.last_ms = time_ms;
+        self.bytes += chunk.data.len() as u64;
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        if self.proofs.len() < MAX_PROOFS {
+            self.proofs.push(Proof {
+                index: chunk.index,
+                offset: chunk.offset,
+                len: chunk.data.len(),
+                sha512: *chunk.chunk_hash,
+            });
+        }
+        buffer.write(chunk.offset, chunk.data)
+    }
+}

@@ -1,0 +1,192 @@
+//! Records become chunks, chunks become whole files, whole files go to the pool.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill_broker::{Assigned, Record};
+use datamill_wire::{Chunk, headers};
+
+use super::work::Pool;
+use super::{EngineError, Tally};
+use crate::assemble::{Added, Assembler, Budget, InstanceId, SpillFolder};
+use crate::progress::{Progress, ProgressError};
+use crate::report::Counters;
+
+/// How often writing to a full disk is tried again.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes records in, for one session.
+pub(super) struct Intake<'a> {
+    pub(super) assembler: Assembler,
+    pub(super) topic: Arc<str>,
+    pub(super) counters: &'a Counters,
+    pub(super) tally: &'a Tally,
+    pub(super) pool: &'a Pool,
+    pub(super) budget: Arc<Budget>,
+    pub(super) spill: &'a SpillFolder,
+    /// Bytes of filling files above which the largest go to disk.
+    pub(super) filling_limit: usize,
+    pub(super) partitions: i32,
+    /// Files handed to the pool whose outcome is not back.
+    pub(super) outstanding: usize,
+    /// A file of this topic may have chunks in all partitions.
+    pub(super) spread: bool,
+    disk_failed: Option<Instant>,
+}
+
+impl<'a> Intake<'a> {
+    #[expect(clippy::too_many_arguments, reason = "one place makes it, from the parts of the engine")]
+    pub(super) fn new(
+        assembler: Assembler,
+        topic: Arc<str>,
+        counters: &'a Counters,
+        tally: &'a Tally,
+        pool: &'a Pool,
+        budget: Arc<Budget>,
+        spill: &'a SpillFolder,
+        memory_limit: usize,
+        partitions: i32,
+    ) -> Self {
+        Self {
+            assembler,
+            topic,
+            counters,
+            tally,
+            pool,
+            budget,
+            spill,
+            filling_limit: memory_limit / 4,
+            partitions,
+            outstanding: 0,
+            spread: false,
+            disk_failed: None,
+        }
+    }
+
+    /// Partitions are owned from here on, with the progress that was committed last.
+    pub(super) fn assign(&mut self, assigned: &Assigned, restored: Progress, group: &str) -> Result<(), EngineError> {
+        if assigned.start > restored.frontier && assigned.committed.is_some() {
+            return Err(EngineError::LostGround {
+                topic: Arc::clone(&self.topic),
+                partition: assigned.partition,
+                from: restored.frontier,
+                to: assigned.start,
+                group: group.to_owned(),
+            });
+        }
+        tracing::info!(topic = %self.topic, partition = assigned.partition, offset = assigned.start,
+            read_again = restored.frontier - assigned.start, "partition assigned");
+        self.assembler.assign(assigned.partition, restored, assigned.start);
+        Ok(())
+    }
+
+    /// Takes one record in.
+    pub(super) fn record(&mut self, record: &Record<'_>) {
+        let value = record.value.unwrap_or_default();
+        self.counters.add_read(1, value.len() as u64);
+        let chunk = match record.value.map(Chunk::decode) {
+            Some(Ok(chunk)) => chunk,
+            refused => {
+                if self.assembler.skip_to(record.partition, record.offset + 1) {
+                    self.tally.undecodable();
+                    let error = match refused {
+                        Some(Err(error)) => crate::report::chain(&error),
+                        _ => "the message has no value".to_owned(),
+                    };
+                    tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
+                        error = %error, "a message is not a chunk of a file; left out");
+                }
+                return;
+            }
+        };
+        if chunk.total > 1 && self.partitions > 1 && !self.spread {
+            self.spread = !record.headers.iter().any(|(name, _)| *name == headers::CHUNK_VERSION);
+        }
+        let time_ms = record.timestamp_ms.unwrap_or(0);
+        let (added, written) = self.assembler.add(record.partition, record.offset, time_ms, &chunk);
+        if let Err(error) = written {
+            self.disk_error(&error);
+        }
+        match added {
+            Added::Whole(id) => self.submit(id),
+            Added::Finished => self.tally.read_again(),
+            Added::Filtered => self.tally.filtered(),
+            Added::Taken => {}
+        }
+        if self.budget.filling() > self.filling_limit && self.disk_failed.is_none() {
+            match self.assembler.spill_down_to(self.filling_limit / 2, self.spill) {
+                Ok(files) => tracing::debug!(files, "files that fill up go to disk"),
+                Err(error) => self.disk_error(&error),
+            }
+        }
+    }
+
+    fn submit(&mut self, id: InstanceId) {
+        // a file that is not handed out here waits for the disk; `settle` hands it out
+        if let Some(whole) = self.assembler.take_whole(id) {
+            self.outstanding += 1;
+            self.pool.submit(whole);
+        }
+    }
+
+    fn disk_error(&mut self, error: &io::Error) {
+        if self.disk_failed.is_none() {
+            tracing::error!(folder = %self.spill.path().display(), error = %error,
+                "cannot write to the output folder; reading is held until it works again, nothing is lost");
+        }
+        self.disk_failed = Some(Instant::now());
+    }
+
+    /// Whether reading must wait for the disk.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.disk_failed.is_some()
+    }
+
+    /// Tries again to write what could not be written.
+    pub(super) fn settle(&mut self) {
+        if self.disk_failed.is_none_or(|at| at.elapsed() < SETTLE_EVERY) {
+            return;
+        }
+        let settled = self.assembler.settle().and_then(|whole| {
+            self.assembler.spill_down_to(self.filling_limit / 2, self.spill)?;
+            Ok(whole)
+        });
+        match settled {
+            Ok(whole) => {
+                self.disk_failed = None;
+                tracing::info!("the output folder can be written again; going on");
+                for id in whole {
+                    self.submit(id);
+                }
+            }
+            Err(error) => self.disk_error(&error),
+        }
+    }
+
+    /// Reports open files whose first records are gone from the log.
+    pub(super) fn report_lost(&mut self) {
+        for (partition, offset) in self.assembler.take_lost() {
+            self.tally.lost();
+            tracing::error!(topic = %self.topic, partition, offset,
+                "the first chunk of an unfinished file was removed from the topic; the file is lost, upload it again");
+        }
+    }
+}
+
+/// What was committed, or a start at the first record to be read.
+pub(super) fn restore(
+    assigned: &Assigned,
+    overflow: impl FnOnce(&str) -> Option<String>,
+) -> Result<Progress, ProgressError> {
+    let Some(committed) = &assigned.committed else { return Ok(Progress::starting_at(assigned.start)) };
+    if let Some(key) = committed.text.strip_prefix(OVERFLOW) {
+        let text = overflow(key).ok_or(ProgressError::Damaged("its part in the group's state is missing"))?;
+        return crate::progress::decode(committed.offset, &text);
+    }
+    crate::progress::decode(committed.offset, &committed.text)
+}
+
+/// Begins a text that only names the key of the group's state that holds the progress: more files
+/// were open than fit beside an offset.
+pub(super) const OVERFLOW: &str = "DS:";

@@ -1,0 +1,256 @@
+//! The only place that publishes results and moves positions.
+//!
+//! ```text
+//!  read ──Batch (bounded: one at a time)──▶ commit thread ──▶ log: results + positions + state, one step
+//!    ▲                                          │
+//!    └───────────────Answer─────────────────────┴──▶ then: public files, registry, counters
+//! ```
+//!
+//! The reader makes a [`Batch`] from outcomes and from the progress that holds once they are durable,
+//! both taken at one moment. The commit is all or nothing; what the reader does with each answer:
+//!
+//! | answer | the outcomes | the session |
+//! |---|---|---|
+//! | `Done` | forgotten | goes on |
+//! | `Again`, not the owner | kept, tried again; those of revoked partitions fall away | goes on |
+//! | `RecordRefused` | that one becomes a failure, the rest is tried again | goes on |
+//! | `Unknown` | forgotten | a new one starts from what is committed |
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use datamill_broker::{Commit, CommitOutcome, Committer, Error, NewRecord, Position, StateChange};
+use datamill_wire::{headers, hex};
+use serde_json::json;
+
+use super::Tally;
+use super::work::{Failure, Outcome};
+use crate::assemble::{FileInfo, Span};
+use crate::ledger::{FailureStatus, FileRow, Ledger};
+use crate::report::{Counters, clock};
+
+/// What is to be committed in one step.
+pub(super) struct Batch {
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) positions: Vec<Position>,
+    pub(super) state: Vec<StateChange>,
+}
+
+/// How a batch ended, with the outcomes back where they are still needed.
+pub(super) enum Answer {
+    Done(Vec<Arc<FileInfo>>),
+    Again(Vec<Outcome>, Option<Error>),
+    RecordRefused(Vec<Outcome>),
+    Unknown(Error),
+}
+
+/// What the commit thread is told.
+pub(super) enum Task {
+    Commit(Batch),
+    /// Files that fill up, for the registry.
+    Filling(Vec<FileRow>),
+}
+
+/// Where results go and what is written beside them.
+pub(super) struct CommitSettings {
+    pub(super) topic: Arc<str>,
+    pub(super) result_topic: String,
+    pub(super) program: String,
+    pub(super) output_dir: PathBuf,
+}
+
+/// Runs the commit thread until the reader drops its end.
+pub(super) fn run(
+    settings: &CommitSettings,
+    mut committer: Box<dyn Committer>,
+    ledger: &mut Ledger,
+    counters: &Counters,
+    tally: &Tally,
+    tasks: &Receiver<Task>,
+    answers: &Sender<Answer>,
+) {
+    loop {
+        match tasks.recv_timeout(Duration::from_millis(500)) {
+            Ok(Task::Commit(batch)) => {
+                let answer = commit(settings, committer.as_mut(), ledger, counters, tally, batch);
+                if answers.send(answer).is_err() {
+                    return;
+                }
+            }
+            Ok(Task::Filling(rows)) => ledger.set_filling(rows),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        ledger.tick();
+    }
+}
+
+fn commit(
+    settings: &CommitSettings,
+    committer: &mut dyn Committer,
+    ledger: &mut Ledger,
+    counters: &Counters,
+    tally: &Tally,
+    mut batch: Batch,
+) -> Answer {
+    let origins: Vec<Origin> = batch.outcomes.iter().map(|o| Origin::of(settings, &o.info)).collect();
+    let mut senders = Vec::with_capacity(batch.outcomes.len());
+    let mut records = Vec::with_capacity(batch.outcomes.len());
+    let mut state = std::mem::take(&mut batch.state);
+    for (index, (outcome, origin)) in batch.outcomes.iter().zip(&origins).enumerate() {
+        match &outcome.result {
+            Ok(message) => {
+                senders.push(index);
+                let mut all: Vec<(&str, &[u8])> =
+                    message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+                all.extend(origin.headers());
+                records.push(NewRecord {
+                    topic: &settings.result_topic,
+                    partition: None,
+                    key: Some(message.key.as_deref().unwrap_or(origin.key.as_bytes())),
+                    value: Some(&message.value),
+                    headers: all,
+                    timestamp_ms: None,
+                });
+            }
+            Err(failure) => state.push(failed_entry(&outcome.info, failure)),
+        }
+    }
+    let commit = Commit { records: &records, positions: &batch.positions, state: &state };
+    match committer.commit(&commit) {
+        CommitOutcome::Done(_) => {
+            drop(records);
+            Answer::Done(after(settings, ledger, counters, tally, batch.outcomes))
+        }
+        CommitOutcome::Again(error) => Answer::Again(batch.outcomes, Some(error)),
+        CommitOutcome::NotOwner(_) => Answer::Again(batch.outcomes, None),
+        CommitOutcome::RecordRefused { index, error } => {
+            drop(records);
+            if let Some(outcome) = senders.get(index).and_then(|i| batch.outcomes.get_mut(*i)) {
+                outcome.result = Err(Failure {
+                    status: FailureStatus::ProducingMessageFailed,
+                    reason: format!("the result was refused: {}", crate::report::chain(&error)),
+                });
+            }
+            Answer::RecordRefused(batch.outcomes)
+        }
+        CommitOutcome::Unknown(error) => Answer::Unknown(error),
+    }
+}
+
+/// What follows a commit: the files get their public names, the registry its rows.
+fn after(
+    settings: &CommitSettings,
+    ledger: &mut Ledger,
+    counters: &Counters,
+    tally: &Tally,
+    outcomes: Vec<Outcome>,
+) -> Vec<Arc<FileInfo>> {
+    let now = clock::now_ms();
+    let mut done = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        let info = outcome.info;
+        if let Some(mut file) = outcome.file
+            && let Err(error) = file.publish(&settings.output_dir)
+        {
+            tracing::error!(file = %info.version.path, error = %error,
+                "the file cannot get its place in the output folder; its outcome is committed");
+        }
+        let row = file_row(&info);
+        counters.add_processed(u64::from(info.version.total), info.bytes);
+        match outcome.result {
+            Ok(message) => {
+                counters.add_produced(1, message.value.len() as u64);
+                tally.succeeded(info.bytes);
+                tracing::debug!(file = %info.version.path, result_topic = %settings.result_topic, "result produced");
+                ledger.completed(&row, now);
+            }
+            Err(failure) => {
+                tally.failed();
+                tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
+                    error = %failure.reason, "no result for this file");
+                ledger.failed(&row, failure.status, &failure.reason);
+            }
+        }
+        done.push(info);
+    }
+    done
+}
+
+pub(super) fn file_row(info: &FileInfo) -> FileRow {
+    FileRow {
+        filename: info.version.filename.to_string(),
+        rel_filepath: info.version.path.to_string(),
+        sha512: hex(&info.version.sha512),
+        n_chunks: info.version.total,
+        first_message_ms: info.first_ms,
+        last_message_ms: info.last_ms,
+        offsets: spans_text(&info.spans),
+    }
+}
+
+/// The entry of the group's state for a failed file.
+fn failed_entry(info: &FileInfo, failure: &Failure) -> StateChange {
+    let version = &info.version;
+    let sha512 = hex(&version.sha512);
+    let spans: Vec<_> = info.spans.iter().map(|s| json!([s.partition, s.first, s.last])).collect();
+    let first = info.spans.first().map_or(0, |s| s.first);
+    StateChange {
+        key: format!("failed/{}/{}/{first}", version.path, &sha512[..16]),
+        value: Some(
+            json!({
+                "path": &*version.path,
+                "sha512": sha512,
+                "n_chunks": version.total,
+                "spans": spans,
+                "status": failure.status.as_str(),
+                "reason": failure.reason,
+                "attempts": 1,
+            })
+            .to_string()
+            .into_bytes(),
+        ),
+    }
+}
+
+/// `partition:first-last` for each partition, separated by commas.
+pub(super) fn spans_text(spans: &[Span]) -> String {
+    let texts: Vec<String> = spans.iter().map(|s| format!("{}:{}-{}", s.partition, s.first, s.last)).collect();
+    texts.join(",")
+}
+
+/// The texts of a result's key and headers: where it came from.
+struct Origin {
+    key: String,
+    topic: String,
+    path: String,
+    sha512: String,
+    offsets: String,
+    program: String,
+}
+
+impl Origin {
+    fn of(settings: &CommitSettings, info: &FileInfo) -> Self {
+        let version = &info.version;
+        Self {
+            key: datamill_wire::result_key(&version.subdir, &version.filename),
+            topic: settings.topic.to_string(),
+            path: version.path.to_string(),
+            sha512: hex(&version.sha512),
+            offsets: spans_text(&info.spans),
+            program: settings.program.clone(),
+        }
+    }
+
+    fn headers(&self) -> [(&str, &[u8]); 5] {
+        [
+            (headers::SOURCE_TOPIC, self.topic.as_bytes()),
+            (headers::SOURCE_PATH, self.path.as_bytes()),
+            (headers::SOURCE_SHA512, self.sha512.as_bytes()),
+            (headers::SOURCE_OFFSETS, self.offsets.as_bytes()),
+            (headers::PROGRAM, self.program.as_bytes()),
+        ]
+    }
+}

@@ -1,0 +1,86 @@
+//! Why an engine cannot run or go on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::progress::ProgressError;
+
+/// Why an engine ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The output folder cannot be used.
+    #[error("cannot write to the output folder `{}`; choose another one with --output_dir", folder.display())]
+    Output {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process works in the output folder.
+    #[error("another running program uses the output folder `{}`; stop it first, or choose another folder with --output_dir", .0.display())]
+    OutputInUse(PathBuf),
+    /// Threads cannot be started.
+    #[error("cannot start threads")]
+    Thread(#[source] io::Error),
+    /// The log refused something for good.
+    #[error(transparent)]
+    Log(#[from] datamill_broker::Error),
+    /// What is committed for the group cannot be understood.
+    #[error("the progress committed for group `{group}` in topic `{topic}`, partition {partition}, cannot be used; \
+        was it written by another program? choose another --consumer_group_id")]
+    Progress {
+        /// Group.
+        group: String,
+        /// Topic.
+        topic: Arc<str>,
+        /// Partition.
+        partition: i32,
+        /// Why.
+        #[source]
+        source: ProgressError,
+    },
+    /// Records were removed from the topic before they were read.
+    #[error("topic `{topic}`, partition {partition}: the records from offset {from} to {to} were removed before \
+        group `{group}` read them; nothing was guessed. To go on with what is left, use another --consumer_group_id")]
+    LostGround {
+        /// Topic.
+        topic: Arc<str>,
+        /// Partition.
+        partition: i32,
+        /// First offset that was not read.
+        from: i64,
+        /// First offset that is there.
+        to: i64,
+        /// Group.
+        group: String,
+    },
+    /// The topic spreads files over partitions that are not all this process's.
+    #[error("topic `{topic}` spreads the chunks of one file over several partitions, and other members of group \
+        `{group}` own some of them; let one process read this topic, or use a topic written by datamill")]
+    Spread {
+        /// Topic.
+        topic: Arc<str>,
+        /// Group.
+        group: String,
+    },
+    /// User code asked the program to stop.
+    #[error("the program was stopped by the function for file `{file}`: {reason}")]
+    Stopped {
+        /// File.
+        file: String,
+        /// What the function said.
+        reason: String,
+    },
+    /// The session with the log ended for an unclear reason too often.
+    #[error("the session with the log could not be kept")]
+    Session(#[source] datamill_broker::Error),
+}
+
+impl EngineError {
+    pub(crate) fn output(folder: &Path, source: io::Error) -> Self {
+        Self::Output { folder: folder.to_owned(), source }
+    }
+}

@@ -1,0 +1,40 @@
+//! The output folder and the lock that makes it one program's own.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::EngineError;
+
+/// Folder of the program's own things inside the output folder.
+pub(crate) const OWN: &str = ".datamill";
+
+/// The output folder, locked as long as this lives.
+#[derive(Debug)]
+pub(super) struct OutputFolder {
+    own: PathBuf,
+    _lock: File,
+}
+
+impl OutputFolder {
+    pub(super) fn take(output_dir: &Path) -> Result<Self, EngineError> {
+        let own = output_dir.join(OWN);
+        let failed = |e| EngineError::output(output_dir, e);
+        std::fs::create_dir_all(&own).map_err(failed)?;
+        let lock = File::options().write(true).create(true).truncate(false).open(own.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { own, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(EngineError::OutputInUse(output_dir.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Folder of files that fill up.
+    pub(super) fn filling(&self) -> PathBuf {
+        self.own.join("filling")
+    }
+
+    /// Folder of files that user code reads.
+    pub(super) fn work(&self) -> PathBuf {
+        self.own.join("work")
+    }
+}

@@ -1,0 +1,112 @@
+//! The engine: records in, results and progress out.
+//!
+//! ```text
+//!  read.rs ──record──▶ assemble.rs ──whole file──▶ work.rs ──outcome──▶ read.rs ──batch──▶ commit.rs
+//!  one thread: polls the log, assembles, decides what to commit    n threads     one thread
+//! ```
+//!
+//! The reading thread owns all state between a record and its commit; the others get values and give
+//! values back. It never waits for user code or for a commit, so the membership in the group holds
+//! however slow they are. Queues: whole files (bounded by the memory limit: reading is held above
+//! half of it), outcomes (1024, and the memory limit), commits (one).
+
+mod assemble;
+mod commit;
+mod control;
+mod error;
+mod folder;
+mod read;
+mod summary;
+mod work;
+
+pub use control::{Control, StopKind};
+pub use error::EngineError;
+pub use summary::Summary;
+pub(crate) use summary::Tally;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamill_broker::{FirstStart, Log};
+
+use crate::assemble::{Budget, Mode, SpillFolder};
+use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
+use crate::process::DataFileStreamReproducer;
+use crate::report::Counters;
+
+/// What a reproducer's engine works with.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Topic of chunk messages.
+    pub topic: String,
+    /// Topic that results go to.
+    pub result_topic: String,
+    /// Consumer group.
+    pub group: String,
+    /// This process's place in the group, the same after a restart.
+    pub instance: String,
+    /// Name and version of the program, for the results' headers.
+    pub program: String,
+    /// Where a group starts that has committed nothing.
+    pub first_start: FirstStart,
+    /// Files whose relative path matches from its start are processed; `None` is all.
+    pub download_regex: Option<fancy_regex::Regex>,
+    /// Where user code finds the content.
+    pub mode: Mode,
+    /// Threads that run user code, at least 1.
+    pub threads: usize,
+    /// Folder for rebuilt files, the log file and the registry.
+    pub output_dir: PathBuf,
+    /// Bytes of memory for file content and queues.
+    pub memory_limit: usize,
+    /// Stop once everything that was in the topic at the start is handled.
+    pub exit_at_end: bool,
+    /// Seconds between two lines about the state; 0 is never.
+    pub update_seconds: u64,
+    /// How long a stop waits for user code that runs and for the last commit.
+    pub shutdown_timeout: Duration,
+}
+
+/// Runs until it is told to stop, the end is reached (where asked), or it cannot go on.
+///
+/// # Errors
+/// What keeps the program from running at all or from going on. A file that fails is no error; it is
+/// counted in the [`Summary`].
+pub fn run(
+    log: &Arc<dyn Log>,
+    settings: &EngineSettings,
+    reproducer: Arc<dyn DataFileStreamReproducer>,
+    control: &Control,
+    counters: &Counters,
+) -> Result<Summary, EngineError> {
+    let folder = folder::OutputFolder::take(&settings.output_dir)?;
+    let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let mut ledger = Ledger::open(LedgerOptions {
+        output_dir: settings.output_dir.clone(),
+        topic: settings.topic.clone(),
+        group: settings.group.clone(),
+        kind: LedgerKind::Reproducer { result_topic: settings.result_topic.clone() },
+    })
+    .map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    log.topic_for_use(&settings.result_topic)?;
+
+    let topic: Arc<str> = settings.topic.as_str().into();
+    let budget = Arc::new(Budget::default());
+    let work_settings = work::WorkSettings {
+        topic: Arc::clone(&topic),
+        threads: settings.threads.max(1),
+        mode: settings.mode,
+        work_folder: work.path().to_owned(),
+    };
+    let pool = work::Pool::start(work_settings, Arc::clone(&budget), reproducer).map_err(EngineError::Thread)?;
+    let mut tally = Tally::start();
+    let engine = read::Engine { log, settings, topic, control, counters, tally: &tally, budget, spill, pool: &pool };
+    let ended = engine.run(&mut ledger);
+    pool.join();
+    ledger.flush();
+    let left = ended?;
+    tally.finish(left);
+    Ok(tally.into_summary(settings))
+}

@@ -1,0 +1,544 @@
+//! The reading thread: it polls the log, feeds the assembler and the pool, and decides what is
+//! committed when.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use datamill_broker::{Assigned, ErrorKind, Event, Log, Position, Session, StateChange, SubscribeOptions, Subscription};
+
+use super::assemble::{Intake, OVERFLOW, restore};
+use super::commit::{self, Answer, Batch, CommitSettings, Task};
+use super::summary::Incomplete;
+use super::work::{Outcome, Pool, Report};
+use super::{Control, EngineError, EngineSettings, StopKind, Tally};
+use crate::assemble::{Assembler, Budget, InstanceId, SpillFolder};
+use crate::ledger::{FileRow, Ledger};
+use crate::progress::encode;
+use crate::report::Counters;
+
+/// Results are committed together about this often.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// Positions that moved without a result are committed this often.
+const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(10);
+/// Bytes of results in one commit, unless one result alone is larger.
+const COMMIT_BYTES: usize = 32 << 20;
+/// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
+const MAX_WAITING: usize = 20_000;
+/// How long a poll waits while results are expected, and while nothing is.
+const BUSY_POLL: Duration = Duration::from_millis(5);
+const QUIET_POLL: Duration = Duration::from_millis(100);
+/// How often the registry learns of files that fill up.
+const FILLING_EVERY: Duration = Duration::from_secs(4);
+/// Waits after a commit that did not happen; the last one repeats.
+const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
+/// New sessions in a row without one commit before the program gives up.
+const MAX_REBUILDS: u32 = 5;
+
+/// The parts that outlive a session.
+pub(super) struct Engine<'a> {
+    pub(super) log: &'a Arc<dyn Log>,
+    pub(super) settings: &'a EngineSettings,
+    pub(super) topic: Arc<str>,
+    pub(super) control: &'a Control,
+    pub(super) counters: &'a Counters,
+    pub(super) tally: &'a Tally,
+    pub(super) budget: Arc<Budget>,
+    pub(super) spill: SpillFolder,
+    pub(super) pool: &'a Pool,
+}
+
+enum Ended {
+    /// As asked, with the files that are incomplete.
+    Finished(Vec<Incomplete>),
+    /// It is unclear what is committed: a new session starts from what the log says.
+    Rebuild(datamill_broker::Error),
+}
+
+impl Engine<'_> {
+    /// Runs sessions until one ends as asked. Answers the files that are incomplete.
+    pub(super) fn run(&self, ledger: &mut Ledger) -> Result<Vec<Incomplete>, EngineError> {
+        let mut rebuilds = 0;
+        loop {
+            let mut committed = false;
+            match self.session(ledger, &mut committed)? {
+                Ended::Finished(incomplete) => return Ok(incomplete),
+                Ended::Rebuild(error) => {
+                    rebuilds = if committed { 1 } else { rebuilds + 1 };
+                    if rebuilds > MAX_REBUILDS {
+                        return Err(EngineError::Session(error));
+                    }
+                    tracing::warn!(error = %crate::report::chain(&error),
+                        "it is unclear whether the last commit happened; starting again from what is committed");
+                    self.pool.cancel(|_| true);
+                }
+            }
+        }
+    }
+
+    fn session(&self, ledger: &mut Ledger, committed: &mut bool) -> Result<Ended, EngineError> {
+        let settings = self.settings;
+        let topic = self.log.topic_for_use(&settings.topic)?;
+        let ends = if settings.exit_at_end { Some(self.ends(topic.partitions)?) } else { None };
+        let Session { subscription, committer } = self.log.subscribe(&SubscribeOptions {
+            group: settings.group.clone(),
+            instance: settings.instance.clone(),
+            topics: vec![settings.topic.clone()],
+            first_start: settings.first_start,
+            queue_bytes: settings.memory_limit / 4,
+            state_topic: None,
+        })?;
+        let commit_settings = CommitSettings {
+            topic: Arc::clone(&self.topic),
+            result_topic: settings.result_topic.clone(),
+            program: settings.program.clone(),
+            output_dir: settings.output_dir.clone(),
+        };
+        let (tasks, task_queue) = crossbeam_channel::bounded(2);
+        let (answer_queue, answers) = crossbeam_channel::bounded(2);
+        std::thread::scope(|scope| {
+            let (counters, tally) = (self.counters, self.tally);
+            std::thread::Builder::new()
+                .name("datamill-commit".to_owned())
+                .spawn_scoped(scope, move || {
+                    commit::run(&commit_settings, committer, ledger, counters, tally, &task_queue, &answer_queue);
+                })
+                .map_err(EngineError::Thread)?;
+            let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers);
+            let ended = reader.run(subscription);
+            *committed = reader.committed_once;
+            ended
+        })
+    }
+
+    fn ends(&self, partitions: i32) -> Result<BTreeMap<i32, i64>, EngineError> {
+        (0..partitions).map(|p| Ok((p, self.log.offsets(&self.settings.topic, p)?.last_stable))).collect()
+    }
+
+    fn filter(&self) -> crate::assemble::Filter {
+        let regex = self.settings.download_regex.clone();
+        Box::new(move |path| match &regex {
+            None => true,
+            // a pattern that gives up on a path does not match it
+            Some(regex) => regex.find(path).is_ok_and(|found| found.is_some_and(|m| m.start() == 0)),
+        })
+    }
+}
+
+/// One session.
+struct Reader<'a> {
+    engine: &'a Engine<'a>,
+    intake: Intake<'a>,
+    ends: Option<BTreeMap<i32, i64>>,
+    tasks: Sender<Task>,
+    answers: Receiver<Answer>,
+    /// Assignment number of each owned partition.
+    owned: BTreeMap<i32, u64>,
+    ready: Vec<Outcome>,
+    committing: bool,
+    committed_once: bool,
+    /// Position and text committed or read last, by partition.
+    committed: HashMap<i32, (i64, String)>,
+    overflowed: HashSet<i32>,
+    last_commit: Instant,
+    not_before: Instant,
+    failures_in_a_row: usize,
+    last_update: Instant,
+    last_filling: Instant,
+    assigned_once: bool,
+    held: bool,
+    failed: Option<EngineError>,
+    stop_since: Option<Instant>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        engine: &'a Engine<'a>,
+        partitions: i32,
+        ends: Option<BTreeMap<i32, i64>>,
+        tasks: Sender<Task>,
+        answers: Receiver<Answer>,
+    ) -> Self {
+        let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget));
+        let intake = Intake::new(
+            assembler,
+            Arc::clone(&engine.topic),
+            engine.counters,
+            engine.tally,
+            engine.pool,
+            Arc::clone(&engine.budget),
+            &engine.spill,
+            engine.settings.memory_limit,
+            partitions,
+        );
+        let now = Instant::now();
+        Self {
+            engine,
+            intake,
+            ends,
+            tasks,
+            answers,
+            owned: BTreeMap::new(),
+            ready: Vec::new(),
+            committing: false,
+            committed_once: false,
+            committed: HashMap::new(),
+            overflowed: HashSet::new(),
+            last_commit: now,
+            not_before: now,
+            failures_in_a_row: 0,
+            last_update: now,
+            last_filling: now,
+            assigned_once: false,
+            held: false,
+            failed: None,
+            stop_since: None,
+        }
+    }
+
+    fn run(&mut self, mut subscription: Box<dyn Subscription>) -> Result<Ended, EngineError> {
+        loop {
+            let busy = self.intake.outstanding > 0 || !self.ready.is_empty() || self.committing;
+            let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
+            if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
+                return match error.kind() {
+                    ErrorKind::Retry => Ok(Ended::Rebuild(error)),
+                    _ => Err(error.into()),
+                };
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            self.intake.report_lost();
+            self.intake.settle();
+            self.collect()?;
+            match self.answered()? {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(error) => return Ok(Ended::Rebuild(error)),
+            }
+            self.flow(subscription.as_mut())?;
+            self.tell();
+            let stopping = self.stopping();
+            self.maybe_commit(stopping.is_some() || self.at_end());
+            let keep_place = match stopping {
+                Some(kind) if self.is_idle() || self.stop_timed_out() => kind == StopKind::KeepPlace,
+                None if self.at_end() && self.is_idle() => false,
+                _ => continue,
+            };
+            let incomplete = self.incomplete();
+            subscription.close(!keep_place)?;
+            return Ok(Ended::Finished(incomplete));
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Record(record) => self.intake.record(&record),
+            Event::End { partition, offset, .. } => {
+                self.intake.assembler.skip_to(partition, offset);
+            }
+            Event::Assigned(assigned) => {
+                self.assigned_once = true;
+                for partition in assigned {
+                    if let Err(error) = self.assign(&partition) {
+                        self.failed.get_or_insert(error);
+                    }
+                }
+            }
+            Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
+        }
+    }
+
+    fn assign(&mut self, assigned: &Assigned) -> Result<(), EngineError> {
+        let group = &self.engine.settings.group;
+        let mut looked_up = Ok(());
+        let restored = restore(assigned, |key| match self.engine.log.group_state(group, None) {
+            Ok(mut state) => state.remove(key).and_then(|text| String::from_utf8(text).ok()),
+            Err(error) => {
+                looked_up = Err(error);
+                None
+            }
+        });
+        looked_up?;
+        let restored = restored.map_err(|source| EngineError::Progress {
+            group: group.clone(),
+            topic: Arc::clone(&self.engine.topic),
+            partition: assigned.partition,
+            source,
+        })?;
+        self.intake.assign(assigned, restored, group)?;
+        self.owned.insert(assigned.partition, assigned.assignment);
+        if let Some(committed) = &assigned.committed {
+            self.committed.insert(assigned.partition, (committed.offset, committed.text.clone()));
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, partitions: &[(Arc<str>, i32)], lost: bool) {
+        let mut torn_files = false;
+        for (topic, partition) in partitions {
+            self.owned.remove(partition);
+            self.committed.remove(partition);
+            let (ids, torn) = self.intake.assembler.revoke(*partition);
+            torn_files |= torn;
+            let gone: HashSet<InstanceId> = ids.into_iter().collect();
+            self.intake.outstanding -= self.engine.pool.cancel(|id| gone.contains(&id));
+            self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
+            tracing::info!(topic = %topic, partition, lost, "partition revoked");
+        }
+        if torn_files {
+            self.fail_spread();
+        }
+    }
+
+    fn fail_spread(&mut self) {
+        self.failed.get_or_insert(EngineError::Spread {
+            topic: Arc::clone(&self.engine.topic),
+            group: self.engine.settings.group.clone(),
+        });
+    }
+
+    /// Takes what the workers report.
+    fn collect(&mut self) -> Result<(), EngineError> {
+        while let Ok(report) = self.engine.pool.reports.try_recv() {
+            match report {
+                Report::Outcome(outcome) => {
+                    let id = outcome.info.id;
+                    if self.intake.assembler.awaits_outcome(id) {
+                        self.intake.outstanding -= 1;
+                        self.ready.push(outcome);
+                    }
+                }
+                Report::Stop { path, reason } => {
+                    return Err(EngineError::Stopped { file: path.to_string(), reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to the last commit.
+    fn answered(&mut self) -> Result<ControlFlow<datamill_broker::Error>, EngineError> {
+        let Ok(answer) = self.answers.try_recv() else { return Ok(ControlFlow::Continue(())) };
+        self.committing = false;
+        match answer {
+            Answer::Done(files) => {
+                let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
+                self.intake.assembler.finish(&finished);
+                self.committed_once = true;
+                self.failures_in_a_row = 0;
+            }
+            Answer::Again(outcomes, error) => {
+                if let Some(error) = error {
+                    if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
+                        return Err(error.into());
+                    }
+                    if self.failures_in_a_row == 0 {
+                        tracing::warn!(error = %crate::report::chain(&error), "a commit did not happen; trying again");
+                    }
+                }
+                let wait = COMMIT_WAITS_MS[self.failures_in_a_row.min(COMMIT_WAITS_MS.len() - 1)];
+                self.failures_in_a_row += 1;
+                self.not_before = Instant::now() + Duration::from_millis(wait);
+                self.take_back(outcomes);
+            }
+            Answer::RecordRefused(outcomes) => {
+                self.take_back(outcomes);
+                self.not_before = Instant::now();
+                self.last_commit = Instant::now() - COMMIT_EVERY;
+            }
+            Answer::Unknown(error) => {
+                if error.kind() == ErrorKind::Fenced {
+                    return Err(error.into());
+                }
+                return Ok(ControlFlow::Break(error));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn take_back(&mut self, outcomes: Vec<Outcome>) {
+        self.committed.clear();
+        let assembler = &self.intake.assembler;
+        let mut kept: Vec<_> = outcomes.into_iter().filter(|o| assembler.awaits_outcome(o.info.id)).collect();
+        kept.append(&mut self.ready);
+        self.ready = kept;
+    }
+
+    /// Makes a batch if it is time for one.
+    fn maybe_commit(&mut self, ending: bool) {
+        let now = Instant::now();
+        if self.committing || now < self.not_before {
+            return;
+        }
+        let since = now - self.last_commit;
+        let bytes: usize = self.ready.iter().map(Outcome::bytes).sum();
+        let due = if self.ready.is_empty() {
+            since >= IDLE_COMMIT_EVERY || ending
+        } else {
+            since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
+        };
+        if !due {
+            return;
+        }
+        let outcomes = self.take_ready();
+        let (positions, state) = self.positions(&outcomes, since >= IDLE_COMMIT_EVERY || ending);
+        if outcomes.is_empty() && positions.is_empty() {
+            return;
+        }
+        self.last_commit = now;
+        for position in &positions {
+            self.committed.insert(position.partition, (position.offset, position.text.clone()));
+        }
+        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, positions, state })).is_ok();
+    }
+
+    fn take_ready(&mut self) -> Vec<Outcome> {
+        let mut bytes = 0;
+        let fit = self.ready.iter().take_while(|outcome| {
+            let first = bytes == 0;
+            bytes += outcome.bytes();
+            first || bytes <= COMMIT_BYTES
+        });
+        let count = fit.count();
+        let rest = self.ready.split_off(count);
+        std::mem::replace(&mut self.ready, rest)
+    }
+
+    /// The progress of every partition that these outcomes touch, and of all that moved if `all`.
+    fn positions(&mut self, outcomes: &[Outcome], all: bool) -> (Vec<Position>, Vec<StateChange>) {
+        let finished: HashSet<InstanceId> = outcomes.iter().map(|o| o.info.id).collect();
+        let touched: HashSet<i32> = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition)).collect();
+        let mut positions = Vec::new();
+        let mut state = Vec::new();
+        for (&partition, &assignment) in &self.owned {
+            if !all && !touched.contains(&partition) {
+                continue;
+            }
+            let Some(progress) = self.intake.assembler.progress(partition, &finished) else { continue };
+            let (offset, mut text) = encode(&progress);
+            let key = format!("progress/{}/{partition}", self.engine.topic);
+            if text.len() > datamill_broker::MAX_PROGRESS_TEXT {
+                let whole = std::mem::replace(&mut text, format!("{OVERFLOW}{key}"));
+                state.push(StateChange { key, value: Some(whole.into_bytes()) });
+                if self.overflowed.insert(partition) {
+                    tracing::warn!(topic = %self.engine.topic, partition, files = progress.open.len(),
+                        "very many unfinished files; their progress is kept in the group's state");
+                }
+            } else {
+                if self.overflowed.remove(&partition) {
+                    state.push(StateChange { key, value: None });
+                }
+                if self.committed.get(&partition).is_some_and(|(o, t)| *o == offset && *t == text) {
+                    continue;
+                }
+            }
+            positions.push(Position { topic: Arc::clone(&self.engine.topic), partition, assignment, offset, text });
+        }
+        (positions, state)
+    }
+
+    /// Holds the reading while too much waits for user code or for the disk, and before a stop.
+    fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
+        if self.intake.spread && self.assigned_once && (self.owned.len() as i32) < self.intake.partitions {
+            self.fail_spread();
+        }
+        let limit = self.engine.settings.memory_limit / 2;
+        let share = if self.held { 2 } else { 1 };
+        let crowded = self.engine.budget.whole() > limit / share
+            || self.engine.pool.waiting() > MAX_WAITING / (share * share);
+        let hold = crowded || self.intake.waits_for_disk() || self.stop_since.is_some();
+        if hold != self.held {
+            self.held = hold;
+            if hold { subscription.hold()? } else { subscription.resume()? }
+            tracing::debug!(hold, "reading");
+        }
+        Ok(())
+    }
+
+    /// Lines and rows about the state.
+    fn tell(&mut self) {
+        let every = Duration::from_secs(self.engine.settings.update_seconds);
+        let update = !every.is_zero() && self.last_update.elapsed() >= every;
+        if self.engine.control.take_check() || update {
+            self.last_update = Instant::now();
+            tracing::info!(
+                filling = self.intake.assembler.filling().len(),
+                waiting = self.engine.pool.waiting(),
+                span = self.intake.assembler.span(),
+                "{}",
+                self.engine.tally.line()
+            );
+        }
+        if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
+            self.last_filling = Instant::now();
+            let rows = self.intake.assembler.filling().into_iter().map(filling_row).collect();
+            // a queue that is full gets the rows of the next time
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(Task::Filling(rows)) {
+                tracing::debug!("the registry is behind");
+            }
+        }
+    }
+
+    /// The stop that was asked for; begins it at the first call.
+    fn stopping(&mut self) -> Option<StopKind> {
+        let kind = self.engine.control.stopping()?;
+        if self.stop_since.is_none() {
+            self.stop_since = Some(Instant::now());
+            tracing::info!("stopping: files in hand are finished, the rest is read again at the next start");
+            self.intake.outstanding -= self.engine.pool.cancel(|_| true);
+            self.engine.pool.stop();
+        }
+        Some(kind)
+    }
+
+    fn stop_timed_out(&self) -> bool {
+        let late = self.stop_since.is_some_and(|at| at.elapsed() > self.engine.settings.shutdown_timeout);
+        if late {
+            tracing::warn!(files = self.intake.outstanding,
+                "user code still runs; stopping without it, its files are read again at the next start");
+        }
+        late
+    }
+
+    /// Whether everything that was in the topic at the start has been read and has its outcome.
+    fn at_end(&self) -> bool {
+        let Some(ends) = &self.ends else { return false };
+        self.assigned_once
+            && self.intake.outstanding == 0
+            && !self.intake.waits_for_disk()
+            && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
+    }
+
+    /// Whether nothing waits for a commit any more.
+    fn is_idle(&mut self) -> bool {
+        if self.committing || !self.ready.is_empty() || self.intake.outstanding > 0 {
+            return false;
+        }
+        self.positions(&[], true).0.is_empty()
+    }
+
+    fn incomplete(&self) -> Vec<Incomplete> {
+        let filling = self.intake.assembler.filling();
+        let incomplete = filling.into_iter().map(|file| Incomplete {
+            path: file.version.path.to_string(),
+            got: file.indices.len(),
+            total: file.version.total,
+        });
+        incomplete.collect()
+    }
+}
+
+fn filling_row(file: &crate::assemble::Instance) -> FileRow {
+    FileRow {
+        filename: file.version.filename.to_string(),
+        rel_filepath: file.version.path.to_string(),
+        sha512: datamill_wire::hex(&file.version.sha512),
+        n_chunks: file.version.total,
+        first_message_ms: file.first_ms,
+        last_message_ms: file.last_ms,
+        offsets: commit::spans_text(&file.spans),
+    }
+}

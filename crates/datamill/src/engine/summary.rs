@@ -1,0 +1,183 @@
+//! What was done, for people.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::EngineSettings;
+use crate::report::text;
+
+/// Counts of one run, shared by the threads of the engine.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    started: Instant,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    undecodable: AtomicU64,
+    filtered: AtomicU64,
+    read_again: AtomicU64,
+    lost: AtomicU64,
+    incomplete: Vec<Incomplete>,
+}
+
+/// A file whose chunks were not all there when the program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Relative path.
+    pub path: String,
+    /// Number of chunks that were there.
+    pub got: u32,
+    /// Number of chunks of the file.
+    pub total: u32,
+}
+
+macro_rules! count {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        $($(#[$doc])* pub(crate) fn $name(&self) {
+            self.$name.fetch_add(1, Relaxed);
+        })*
+    };
+}
+
+impl Tally {
+    pub(super) fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            succeeded: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            undecodable: AtomicU64::default(),
+            filtered: AtomicU64::default(),
+            read_again: AtomicU64::default(),
+            lost: AtomicU64::default(),
+            incomplete: Vec::new(),
+        }
+    }
+
+    count! {
+        /// A file failed.
+        failed,
+        /// A record holds no chunk.
+        undecodable,
+        /// A chunk of a file that is not wanted.
+        filtered,
+        /// A record that was read again after a restart.
+        read_again,
+        /// An unfinished file lost its first record.
+        lost,
+    }
+
+    pub(crate) fn succeeded(&self, bytes: u64) {
+        self.succeeded.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(super) fn finish(&mut self, incomplete: Vec<Incomplete>) {
+        self.incomplete = incomplete;
+    }
+
+    /// One line about the state.
+    pub(super) fn line(&self) -> String {
+        format!(
+            "{} files processed ({}), {} failed, {} messages left out",
+            self.succeeded.load(Relaxed),
+            text::bytes(self.bytes.load(Relaxed)),
+            self.failed.load(Relaxed),
+            self.undecodable.load(Relaxed)
+        )
+    }
+
+    pub(super) fn into_summary(self, settings: &EngineSettings) -> Summary {
+        Summary {
+            succeeded: self.succeeded.into_inner(),
+            failed: self.failed.into_inner(),
+            bytes: self.bytes.into_inner(),
+            undecodable: self.undecodable.into_inner(),
+            filtered_messages: self.filtered.into_inner(),
+            read_again: self.read_again.into_inner(),
+            lost: self.lost.into_inner(),
+            incomplete: self.incomplete,
+            duration: self.started.elapsed(),
+            topic: settings.topic.clone(),
+            result_topic: settings.result_topic.clone(),
+            output_dir: settings.output_dir.clone(),
+        }
+    }
+}
+
+/// What one run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Files with a result.
+    pub succeeded: u64,
+    /// Files that failed.
+    pub failed: u64,
+    /// Bytes of the files with a result.
+    pub bytes: u64,
+    /// Messages that hold no chunk of a file.
+    pub undecodable: u64,
+    /// Messages of files that the filter leaves out.
+    pub filtered_messages: u64,
+    /// Messages of finished files that were read again after a restart.
+    pub read_again: u64,
+    /// Unfinished files whose first messages were gone from the topic.
+    pub lost: u64,
+    /// Files whose chunks were not all there at the end.
+    pub incomplete: Vec<Incomplete>,
+    /// How long it ran.
+    pub duration: Duration,
+    /// Topic of chunks.
+    pub topic: String,
+    /// Topic of results.
+    pub result_topic: String,
+    /// Output folder.
+    pub output_dir: PathBuf,
+}
+
+impl Summary {
+    /// Whether every file got its result.
+    pub fn is_clean(&self) -> bool {
+        self.failed == 0 && self.undecodable == 0 && self.lost == 0 && self.incomplete.is_empty()
+    }
+}
+
+/// Names of incomplete files that are printed.
+const MAX_NAMED: usize = 10;
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.duration.as_secs_f64().max(1e-3);
+        let files = if self.succeeded == 1 { "1 file" } else { &format!("{} files", self.succeeded) };
+        write!(
+            f,
+            "{files} of topic `{}` processed ({}) in {}, {}/s; results are in topic `{}`",
+            self.topic,
+            text::bytes(self.bytes),
+            text::duration(self.duration),
+            text::bytes((self.bytes as f64 / seconds) as u64),
+            self.result_topic
+        )?;
+        if self.failed > 0 {
+            let logs = self.output_dir.join("LOGS");
+            write!(f, "\n{} failed; which and why: see `failed_from_…` and the log file in `{}`", self.failed, logs.display())?;
+        }
+        if self.undecodable > 0 {
+            write!(f, "\n{} messages were no chunks of files and were left out; the log names their offsets", self.undecodable)?;
+        }
+        if self.lost > 0 {
+            write!(f, "\n{} unfinished files lost messages to the topic's retention; upload them again", self.lost)?;
+        }
+        if !self.incomplete.is_empty() {
+            write!(f, "\n{} files are incomplete, their other chunks have not come yet:", self.incomplete.len())?;
+            for file in self.incomplete.iter().take(MAX_NAMED) {
+                write!(f, "\n  {} ({} of {} chunks)", file.path, file.got, file.total)?;
+            }
+            if self.incomplete.len() > MAX_NAMED {
+                write!(f, "\n  … and {} more", self.incomplete.len() - MAX_NAMED)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,368 @@
+//! The pool that runs user code: whole files in, outcomes out.
+//!
+//! ```text
+//!  read ──submit──▶ queue (bounded by the memory budget; files of one path one after another)
+//!                     │
+//!           worker 1 … worker n:  verify ─▶ place on disk ─▶ user code
+//!                     │
+//!                     └──outcomes (bounded)──▶ read
+//! ```
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+
+use crate::assemble::{Budget, DownloadDataFile, FileInfo, InstanceId, Mode, Reservation, WholeFile};
+use crate::ledger::FailureStatus;
+use crate::process::{DataFileStreamReproducer, ErrorKind, Lock, ProcessingError, ReproducerMessage};
+
+/// Outcomes between the workers and the reader.
+const OUTCOMES: usize = 1024;
+/// The first wait while something that user code needs is not available; it doubles up to the last.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_secs(30);
+
+/// What the pool works with.
+pub(super) struct WorkSettings {
+    pub(super) topic: Arc<str>,
+    pub(super) threads: usize,
+    pub(super) mode: Mode,
+    /// Folder that files are placed in while user code reads them.
+    pub(super) work_folder: PathBuf,
+}
+
+/// Why a file has no result.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) status: FailureStatus,
+    pub(super) reason: String,
+}
+
+/// What became of one file.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) info: Arc<FileInfo>,
+    pub(super) result: Result<ReproducerMessage, Failure>,
+    /// The verified file where it is on disk, to be published with the outcome.
+    pub(super) file: Option<DownloadDataFile>,
+    reservation: Reservation,
+}
+
+impl Outcome {
+    /// Bytes of the result.
+    pub(super) fn bytes(&self) -> usize {
+        self.reservation.bytes()
+    }
+}
+
+/// What a worker reports.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A file has its outcome.
+    Outcome(Outcome),
+    /// User code asks the program to stop.
+    Stop { path: Arc<str>, reason: String },
+}
+
+#[derive(Default)]
+struct Queue {
+    ready: VecDeque<WholeFile>,
+    /// Files that wait for another one of their path; a key is there while a file of it is ready or runs.
+    behind: HashMap<Arc<str>, VecDeque<WholeFile>>,
+    waiting: usize,
+    stopping: bool,
+    unavailable_until: Option<Instant>,
+}
+
+impl Queue {
+    /// The path has no file ready or running any more: the next one's turn.
+    fn advance(&mut self, path: &Arc<str>) {
+        let Some(next) = self.behind.get_mut(path) else { return };
+        match next.pop_front() {
+            Some(file) => self.ready.push_back(file),
+            None => {
+                self.behind.remove(path);
+            }
+        }
+    }
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    settings: WorkSettings,
+    budget: Arc<Budget>,
+    reproducer: Arc<dyn DataFileStreamReproducer>,
+    lock: Lock,
+    reports: Sender<Report>,
+}
+
+/// The threads that run user code.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// What the workers report.
+    pub(super) reports: Receiver<Report>,
+}
+
+impl Pool {
+    pub(super) fn start(
+        settings: WorkSettings,
+        budget: Arc<Budget>,
+        reproducer: Arc<dyn DataFileStreamReproducer>,
+    ) -> std::io::Result<Self> {
+        keep_panics_of_workers();
+        let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
+        let threads = settings.threads;
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            settings,
+            budget,
+            reproducer,
+            lock: Lock::default(),
+            reports: sender,
+        });
+        let workers = (1..=threads)
+            .map(|i| {
+                let shared = Arc::clone(&shared);
+                std::thread::Builder::new().name(format!("{WORKER}{i}")).spawn(move || shared.work())
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { shared, workers, reports })
+    }
+
+    /// Hands a whole file to the pool.
+    pub(super) fn submit(&self, file: WholeFile) {
+        let mut queue = self.shared.queue.lock();
+        queue.waiting += 1;
+        let path = Arc::clone(&file.info.version.path);
+        match queue.behind.get_mut(&path) {
+            Some(behind) => behind.push_back(file),
+            None => {
+                queue.behind.insert(path, VecDeque::new());
+                queue.ready.push_back(file);
+                self.shared.wake.notify_one();
+            }
+        }
+    }
+
+    /// Number of files that no worker has taken up.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.queue.lock().waiting
+    }
+
+    /// Drops the files that no worker has taken up and that `drop` names. Answers how many.
+    pub(super) fn cancel(&self, drop: impl Fn(InstanceId) -> bool) -> usize {
+        let mut queue = self.shared.queue.lock();
+        let before = queue.waiting;
+        for behind in queue.behind.values_mut() {
+            behind.retain(|file| !drop(file.info.id));
+        }
+        let (gone, kept): (VecDeque<_>, _) = std::mem::take(&mut queue.ready).into_iter().partition(|f| drop(f.info.id));
+        queue.ready = kept;
+        let paths: HashSet<_> = gone.iter().map(|f| Arc::clone(&f.info.version.path)).collect();
+        for path in &paths {
+            queue.advance(path);
+        }
+        queue.waiting = queue.ready.len() + queue.behind.values().map(VecDeque::len).sum::<usize>();
+        self.shared.wake.notify_all();
+        before - queue.waiting
+    }
+
+    /// Tells the workers to end after the file in hand; a file that waits for something that is not
+    /// available is given up.
+    pub(super) fn stop(&self) {
+        self.shared.queue.lock().stopping = true;
+        self.shared.wake.notify_all();
+    }
+
+    /// Ends the workers. One whose user code still runs is left to itself.
+    pub(super) fn join(mut self) {
+        self.stop();
+        for worker in self.workers.drain(..) {
+            if wait_finished(&worker) {
+                // a worker catches the panics of user code and has no others
+                let _ = worker.join();
+            }
+        }
+    }
+}
+
+/// Gives a worker that was told to stop a moment to notice it.
+fn wait_finished(worker: &JoinHandle<()>) -> bool {
+    let until = Instant::now() + Duration::from_millis(200);
+    while !worker.is_finished() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    worker.is_finished()
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(file) = self.next() {
+            let path = Arc::clone(&file.info.version.path);
+            let report = {
+                let _span = tracing::error_span!("work", file = %path).entered();
+                self.process(file)
+            };
+            // the reader is gone only when the program ends
+            if let Some(report) = report
+                && self.reports.send(report).is_err()
+            {
+                return;
+            }
+            let mut queue = self.queue.lock();
+            queue.advance(&path);
+            drop(queue);
+            self.wake.notify_one();
+        }
+    }
+
+    fn next(&self) -> Option<WholeFile> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.stopping {
+                return None;
+            }
+            if let Some(file) = queue.ready.pop_front() {
+                queue.waiting -= 1;
+                return Some(file);
+            }
+            self.wake.wait(&mut queue);
+        }
+    }
+
+    /// `None` when the program stops before the file has an outcome.
+    fn process(&self, whole: WholeFile) -> Option<Report> {
+        let info = Arc::clone(&whole.info);
+        let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
+            Ok(file) => file,
+            Err(error) => {
+                return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error), None));
+            }
+        };
+        if self.settings.mode != Mode::Memory
+            && let Err(error) = self.when_available(|| {
+                file.place(&self.settings.work_folder, self.settings.mode == Mode::Both).map_err(placing_failed)
+            })?
+        {
+            let reason = error.to_string();
+            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason, None));
+        }
+        let computed = self.when_available(|| self.run_user_code(&file))?;
+        let file = file.path().is_some().then_some(file);
+        Some(match computed {
+            Ok(Some(message)) => {
+                let reservation = Reservation::whole(&self.budget, message.bytes());
+                Report::Outcome(Outcome { info, result: Ok(message), file, reservation })
+            }
+            Ok(None) => {
+                let reason = "the function returned no message".to_owned();
+                self.failed(info, FailureStatus::ComputingResultMessageFailed, reason, file)
+            }
+            Err(error) if error.kind() == ErrorKind::Stop => {
+                Report::Stop { path: Arc::clone(&info.version.path), reason: error.to_string() }
+            }
+            Err(error) => self.failed(info, FailureStatus::ComputingResultMessageFailed, error.to_string(), file),
+        })
+    }
+
+    fn failed(&self, info: Arc<FileInfo>, status: FailureStatus, reason: String, file: Option<DownloadDataFile>) -> Report {
+        let reservation = Reservation::whole(&self.budget, reason.len());
+        Report::Outcome(Outcome { info, result: Err(Failure { status, reason }), file, reservation })
+    }
+
+    /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.
+    fn when_available<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, ProcessingError>,
+    ) -> Option<Result<T, ProcessingError>> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            if !self.wait_until_available() {
+                return None;
+            }
+            match attempt() {
+                Err(error) if error.kind() == ErrorKind::NotAvailable => {
+                    let mut queue = self.queue.lock();
+                    if queue.unavailable_until.is_none() {
+                        tracing::warn!(error = %error, "not available; holding, nothing is skipped");
+                    }
+                    queue.unavailable_until = Some(Instant::now() + wait);
+                    wait = (wait * 2).min(LAST_WAIT);
+                }
+                answer => {
+                    if self.queue.lock().unavailable_until.take().is_some() {
+                        tracing::info!("available again; going on");
+                        self.wake.notify_all();
+                    }
+                    return Some(answer);
+                }
+            }
+        }
+    }
+
+    /// Waits while something is known not to be available. `false` when the program stops.
+    fn wait_until_available(&self) -> bool {
+        let mut queue = self.queue.lock();
+        while let Some(until) = queue.unavailable_until {
+            if queue.stopping {
+                return false;
+            }
+            if self.wake.wait_until(&mut queue, until).timed_out() {
+                break;
+            }
+        }
+        !queue.stopping
+    }
+
+    fn run_user_code(&self, file: &DownloadDataFile) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        let call = AssertUnwindSafe(|| self.reproducer.get_processing_result_message_for_file(file, &self.lock));
+        catch_unwind(call).unwrap_or_else(|_| {
+            let panic = PANIC.take().unwrap_or_else(|| "the function panicked".to_owned());
+            Err(ProcessingError::file_failed(panic))
+        })
+    }
+}
+
+/// A full disk and the like pass, and hold everything; what only this file's name causes is its failure.
+fn placing_failed(error: std::io::Error) -> ProcessingError {
+    use std::io::ErrorKind as Io;
+    match error.kind() {
+        Io::InvalidFilename | Io::InvalidInput | Io::IsADirectory | Io::NotADirectory | Io::AlreadyExists => {
+            ProcessingError::file_failed(format_args!("the file cannot be written under this name: {error}"))
+        }
+        _ => ProcessingError::not_available(format_args!("the file cannot be written to the output folder: {error}")),
+    }
+}
+
+const WORKER: &str = "datamill-worker-";
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A panic of user code is reported with its file by the worker, not by the hook of the program.
+fn keep_panics_of_workers() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name().is_some_and(|name| name.starts_with(WORKER)) {
+                let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+                let text = panic.payload_as_str().unwrap_or("no message");
+                PANIC.set(Some(format!("the function panicked{place}: {text}")));
+            } else {
+                usual(panic);
+            }
+        }));
+    });
+}

@@ -1,0 +1,220 @@
+//! The options that programs share, under OpenMSIStream's names. Every name with `_` works with `-`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{ByteSize, SetUpError, identity};
+use crate::assemble::Mode;
+use crate::engine::EngineSettings;
+use crate::report::clock;
+use crate::settings::{Config, GroupId};
+
+/// Options of every program.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonArgs {
+    /// Configuration file: a path, or the name of a file in the folder that
+    /// OPENMSISTREAM_CONFIG_FILE_DIR names. Without one, the log is `datamill.db` in this folder
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// What is printed: debug, info, warning, error or critical
+    #[arg(long = "logger_stream_level", value_name = "LEVEL", default_value = "info", help_heading = "Logging")]
+    pub logger_stream_level: String,
+    /// What goes to the log file
+    #[arg(long = "logger_file_level", value_name = "LEVEL", default_value = "warning", help_heading = "Logging")]
+    pub logger_file_level: String,
+    /// The log file [default: in the folder LOGS of the output folder]
+    #[arg(long = "logger_file_path", value_name = "FILE", help_heading = "Logging")]
+    pub logger_file_path: Option<PathBuf>,
+    /// Send heartbeat messages to this topic
+    #[arg(long = "heartbeat_topic_name", value_name = "TOPIC", help_heading = "Heartbeats and log messages")]
+    pub heartbeat_topic_name: Option<String>,
+    /// Name of this program in heartbeats [default: made from program and host]
+    #[arg(long = "heartbeat_program_id", value_name = "ID", help_heading = "Heartbeats and log messages")]
+    pub heartbeat_program_id: Option<String>,
+    /// Seconds between heartbeats
+    #[arg(
+        long = "heartbeat_interval_secs", value_name = "SECONDS", default_value_t = 900,
+        value_parser = clap::value_parser!(u64).range(1..), help_heading = "Heartbeats and log messages"
+    )]
+    pub heartbeat_interval_secs: u64,
+    /// Send log lines to this topic
+    #[arg(long = "log_topic_name", value_name = "TOPIC", help_heading = "Heartbeats and log messages")]
+    pub log_topic_name: Option<String>,
+    /// Name of this program in log messages [default: made from program and host]
+    #[arg(long = "log_program_id", value_name = "ID", help_heading = "Heartbeats and log messages")]
+    pub log_program_id: Option<String>,
+    /// Seconds between log messages
+    #[arg(
+        long = "log_interval_secs", value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..), help_heading = "Heartbeats and log messages"
+    )]
+    pub log_interval_secs: u64,
+}
+
+/// Options of a reproducer.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReproducerArgs {
+    /// Options of every program.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Topic for both, where the two below are not given
+    #[arg(long = "topic_name", value_name = "TOPIC", hide = true)]
+    pub topic_name: Option<String>,
+    /// Topic that the files come from
+    #[arg(long = "consumer_topic_name", value_name = "TOPIC")]
+    pub consumer_topic_name: Option<String>,
+    /// Topic that the results go to
+    #[arg(long = "producer_topic_name", value_name = "TOPIC")]
+    pub producer_topic_name: Option<String>,
+    /// Consumer group; programs with the same group share the work. `create_new` makes a group for
+    /// this run only, which starts anew [default: group.id of the configuration, or a name made from
+    /// program and topic]
+    #[arg(long = "consumer_group_id", value_name = "GROUP")]
+    pub consumer_group_id: Option<String>,
+    /// Threads that run your function
+    #[arg(
+        long = "n_consumer_threads", visible_alias = "n_threads", value_name = "N", default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    pub n_consumer_threads: u16,
+    /// Accepted, and without effect: results are sent by one thread
+    #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
+    pub n_producer_threads: Option<u16>,
+    /// Only files whose relative path matches this regular expression from its start
+    #[arg(long = "download_regex", value_name = "REGEX")]
+    pub download_regex: Option<String>,
+    /// Folder for the log file, the registry files, and files on disk [default: <program>_output]
+    #[arg(long = "output_dir", value_name = "FOLDER")]
+    pub output_dir: Option<PathBuf>,
+    /// Where your function finds the content of a file
+    #[arg(long, value_enum, default_value_t = Mode::Memory)]
+    pub mode: Mode,
+    /// Seconds between two lines about the state; -1 or 0 for none
+    #[arg(long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true)]
+    pub update_seconds: i64,
+    /// Stop when everything that was in the topic at the start has been handled
+    #[arg(long = "exit-at-end")]
+    pub exit_at_end: bool,
+    /// Memory for the content of files; beyond it, files go to disk or reading waits
+    #[arg(long = "memory_limit", value_name = "SIZE", default_value = "256M")]
+    pub memory_limit: ByteSize,
+    /// Name of this process's place in its group, the same after a restart [default: made from the
+    /// host and the output folder]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Seconds that a stop waits for functions that run
+    #[arg(long = "shutdown_timeout", value_name = "SECONDS", default_value_t = 30)]
+    pub shutdown_timeout: u64,
+}
+
+impl ReproducerArgs {
+    /// The output folder of the program of this name.
+    pub fn output_dir(&self, program: &str) -> PathBuf {
+        self.output_dir.clone().unwrap_or_else(|| PathBuf::from(format!("{program}_output")))
+    }
+
+    /// The checked settings of the engine.
+    ///
+    /// # Errors
+    /// What is missing or does not fit together.
+    pub fn engine_settings(&self, program: &str, config: &Config) -> Result<EngineSettings, SetUpError> {
+        let topic = self.consumer_topic_name.as_ref().or(self.topic_name.as_ref());
+        let topic = topic.cloned().ok_or(SetUpError::NoTopic("consumer"))?;
+        let result_topic = self.producer_topic_name.as_ref().or(self.topic_name.as_ref());
+        let result_topic = result_topic.cloned().ok_or(SetUpError::NoTopic("producer"))?;
+        if topic == result_topic {
+            return Err(SetUpError::SameTopic(topic));
+        }
+        let output_dir = self.output_dir(program);
+        std::fs::create_dir_all(&output_dir)
+            .map_err(|source| SetUpError::OutputDir { folder: output_dir.clone(), source })?;
+        let group = match self.consumer_group_id.as_deref() {
+            Some("create_new") => identity::fresh_group(program, clock::now_ms()),
+            Some(name) => name.to_owned(),
+            None => match config.group_id() {
+                Some(GroupId::CreateNew) => identity::fresh_group(program, clock::now_ms()),
+                Some(GroupId::Named(name)) => name,
+                None => identity::default_group(program, &topic),
+            },
+        };
+        Ok(EngineSettings {
+            instance: self.instance.clone().unwrap_or_else(|| identity::instance(&output_dir)),
+            download_regex: self.download_regex.as_deref().map(|p| regex("--download_regex", p)).transpose()?,
+            topic,
+            result_topic,
+            group,
+            program: format!("{program} datamill/{}", env!("CARGO_PKG_VERSION")),
+            first_start: config.first_start().unwrap_or_default(),
+            mode: self.mode,
+            threads: self.n_consumer_threads.into(),
+            output_dir,
+            memory_limit: self.memory_limit.0,
+            exit_at_end: self.exit_at_end,
+            update_seconds: self.update_seconds.try_into().unwrap_or(0),
+            shutdown_timeout: Duration::from_secs(self.shutdown_timeout),
+        })
+    }
+
+    /// The log file of the program of this name.
+    pub(super) fn log_file(&self, program: &str, output_dir: &Path) -> PathBuf {
+        let default = || output_dir.join("LOGS").join(format!("{program}.log"));
+        self.common.logger_file_path.clone().unwrap_or_else(default)
+    }
+}
+
+/// A regular expression in Python's dialect, as far as patterns of file names use it.
+pub(crate) fn regex(option: &'static str, pattern: &str) -> Result<fancy_regex::Regex, SetUpError> {
+    fancy_regex::Regex::new(pattern).map_err(|source| SetUpError::Regex {
+        option,
+        pattern: pattern.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Lets every option of the command and of its subcommands be written with `-` for `_` and the other
+/// way round.
+pub fn accept_dashes(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let Some(long) = arg.get_long() else { return arg };
+        let other = if long.contains('_') { long.replace('_', "-") } else { long.replace('-', "_") };
+        let mut names = vec![other];
+        for alias in arg.get_all_aliases().unwrap_or_default() {
+            names.push(alias.replace('_', "-"));
+        }
+        names.retain(|name| name != long && !arg.get_all_aliases().unwrap_or_default().contains(&name.as_str()));
+        arg.aliases(names)
+    });
+    command.mut_subcommands(accept_dashes)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<ReproducerArgs, clap::Error> {
+        let command = accept_dashes(ReproducerArgs::augment_args(Command::new("test")));
+        ReproducerArgs::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+
+    #[test]
+    fn options_work_with_underscores_and_with_dashes() {
+        for name in ["--consumer_topic_name", "--consumer-topic-name"] {
+            assert_eq!(parse(&["p", name, "t"]).unwrap().consumer_topic_name.as_deref(), Some("t"));
+        }
+        for name in ["--n_threads", "--n-threads", "--n_consumer_threads", "--n-consumer-threads"] {
+            assert_eq!(parse(&["p", name, "5"]).unwrap().n_consumer_threads, 5, "{name}");
+        }
+        for name in ["--exit-at-end", "--exit_at_end"] {
+            assert!(parse(&["p", name]).unwrap().exit_at_end);
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for args in [["p", "--n_threads", "0"], ["p", "--mode", "ram"], ["p", "--memory_limit", "lots"]] {
+            assert!(parse(&args).is_err(), "{args:?}");
+        }
+    }
+}

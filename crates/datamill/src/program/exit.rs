@@ -1,0 +1,106 @@
+//! How a program ends.
+
+use std::process::ExitCode;
+
+use crate::broker::ErrorKind;
+use crate::engine::EngineError;
+
+/// The exit codes of all programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: everything was done.
+    Done,
+    /// 1: the program did its work, but some files failed, are incomplete or were not sent.
+    SomeFailed,
+    /// 2: the command line, the configuration, the log or a folder is not as it must be.
+    SetUp,
+    /// 3: the program had to stop while it worked; nothing is lost, start it again.
+    Stopped,
+    /// 4: another process has taken this one's place; do not start both.
+    Replaced,
+    /// 130: left at once, at a second signal.
+    AtOnce,
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::SomeFailed => 1,
+            Self::SetUp => 2,
+            Self::Stopped => 3,
+            Self::Replaced => 4,
+            Self::AtOnce => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// What keeps a program from starting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetUpError {
+    /// A topic is not named.
+    #[error("no {0} topic: give it with `--{0}_topic_name`, or `--topic_name` for both")]
+    NoTopic(&'static str),
+    /// Results would go to the topic they are computed from.
+    #[error("results cannot go to topic `{0}`, from which the files are read: name another one with `--producer_topic_name`")]
+    SameTopic(String),
+    /// The filter is no regular expression.
+    #[error("`{option}` is no regular expression: `{pattern}`")]
+    Regex {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        pattern: String,
+        /// Why.
+        #[source]
+        source: Box<fancy_regex::Error>,
+    },
+    /// The output folder cannot be used.
+    #[error("cannot use the output folder `{}`; choose another one with --output_dir", folder.display())]
+    OutputDir {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Logging or the console cannot be set up.
+    #[error("cannot write the log file `{}`; choose another one with --logger_file_path", path.display())]
+    LogFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Threads or signal handlers cannot be set up.
+    #[error("cannot set up threads and signals")]
+    System(#[from] std::io::Error),
+    /// The configuration.
+    #[error(transparent)]
+    Settings(#[from] crate::settings::SettingsError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] crate::broker::Error),
+}
+
+/// The exit code for an engine that could not go on.
+pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
+    match error {
+        EngineError::Output { .. } | EngineError::OutputInUse(_) => Exit::SetUp,
+        EngineError::Log(error) => match error.kind() {
+            ErrorKind::Fenced => Exit::Replaced,
+            ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,
+            _ => Exit::Stopped,
+        },
+        _ => Exit::Stopped,
+    }
+}

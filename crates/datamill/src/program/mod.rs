@@ -1,0 +1,17 @@
+//! A user's code as a program: command line, signals, console, exit code.
+//!
+//! [`Runnable`] makes a program of one struct and one line of `main`. Who wants another command line
+//! flattens [`ReproducerArgs`] into a parser of their own and calls [`run_reproducer`].
+
+mod args;
+mod console;
+mod exit;
+mod identity;
+mod runnable;
+mod size;
+
+pub use args::{CommonArgs, ReproducerArgs, accept_dashes};
+pub use console::steer;
+pub use exit::{Exit, SetUpError};
+pub use runnable::{MetadataKind, NoArguments, ReproducerKind, Runnable, run_reproducer};
+pub use size::ByteSize;
