@@ -76,7 +76,9 @@ pub enum CutError {
     #[error("it is not a regular file")]
     NotAFile,
     /// Too many chunks for one file.
-    #[error("it would be cut into `{chunks}` chunks, at most `{most}` are possible: use a larger `--chunk_size`")]
+    #[error(
+        "it would be cut into `{chunks}` chunks, at most `{most}` are possible: use a larger `--chunk_size`"
+    )]
     TooManyChunks {
         /// Chunks that there would be.
         chunks: u64,
@@ -112,7 +114,11 @@ pub struct Cutter {
 impl Cutter {
     /// A cutter into chunks of `chunk_size` bytes, which must not be 0.
     pub fn new(chunk_size: usize) -> Self {
-        Self { chunk_size: chunk_size.max(1), first: Vec::new(), second: Vec::new() }
+        Self {
+            chunk_size: chunk_size.max(1),
+            first: Vec::new(),
+            second: Vec::new(),
+        }
     }
 
     /// This cutter, leaving one without buffers in its place.
@@ -146,7 +152,11 @@ impl Cutter {
             self.first.resize(stamp.size as usize, 0);
             file.read_exact(&mut self.first)?;
             let hash = sha512(&self.first);
-            Version { stamp, sha512: hash, chunks: vec![hash] }
+            Version {
+                stamp,
+                sha512: hash,
+                chunks: vec![hash],
+            }
         } else if stamp.size < TWO_THREADS_FROM {
             self.hash_here(file, stamp, chunks as usize, go_on)?
         } else {
@@ -202,7 +212,11 @@ impl Cutter {
     }
 
     fn check(&self, file: &File, before: Stamp) -> Result<(), CutError> {
-        if Stamp::of(&file.metadata()?) == before { Ok(()) } else { Err(CutError::Changed) }
+        if Stamp::of(&file.metadata()?) == before {
+            Ok(())
+        } else {
+            Err(CutError::Changed)
+        }
     }
 
     /// Bytes of a block: whole chunks, at least one.
@@ -232,7 +246,11 @@ impl Cutter {
                 return Err(CutError::Ended);
             }
         }
-        Ok(Version { stamp, sha512: whole.finish(), chunks })
+        Ok(Version {
+            stamp,
+            sha512: whole.finish(),
+            chunks,
+        })
     }
 
     /// This thread reads and hashes the file, the other one hashes the chunks of the same blocks.
@@ -259,7 +277,9 @@ impl Cutter {
             let mut used: Vec<Arc<Vec<u8>>> = Vec::with_capacity(BLOCKS_AHEAD + 2);
             while left > 0 {
                 let length = left.min(block as u64) as usize;
-                let free = used.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some());
+                let free = used
+                    .iter_mut()
+                    .position(|buffer| Arc::get_mut(buffer).is_some());
                 let mut buffer = free.map_or_else(Arc::default, |at| used.swap_remove(at));
                 let bytes = Arc::make_mut(&mut buffer);
                 bytes.resize(length, 0);
@@ -275,7 +295,11 @@ impl Cutter {
             }
             drop(full);
             match other.join() {
-                Ok(chunks) => Ok(Version { stamp, sha512: whole.finish(), chunks }),
+                Ok(chunks) => Ok(Version {
+                    stamp,
+                    sha512: whole.finish(),
+                    chunks,
+                }),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
@@ -316,9 +340,18 @@ mod tests {
 
     #[test]
     fn the_chunks_of_every_size_give_the_file() {
-        for (size, chunk_size) in
-            [(0, 8), (1, 8), (7, 8), (8, 8), (9, 8), (64, 8), (65, 8), (5, 1), (6 << 20, 1 << 19), ((4 << 20) + 1, 1 << 10)]
-        {
+        for (size, chunk_size) in [
+            (0, 8),
+            (1, 8),
+            (7, 8),
+            (8, 8),
+            (9, 8),
+            (64, 8),
+            (65, 8),
+            (5, 1),
+            (6 << 20, 1 << 19),
+            ((4 << 20) + 1, 1 << 10),
+        ] {
             let bytes = pattern(size);
             let (version, pieces) = cut(&bytes, chunk_size);
             assert_eq!(version.sha512, sha512(&bytes), "{size} in {chunk_size}");
@@ -342,7 +375,9 @@ mod tests {
         file.rewind().unwrap();
         let here = cutter.hash_here(&mut file, stamp, 733, &|| true).unwrap();
         file.rewind().unwrap();
-        let there = cutter.hash_on_two_threads(&mut file, stamp, 733, &|| true).unwrap();
+        let there = cutter
+            .hash_on_two_threads(&mut file, stamp, 733, &|| true)
+            .unwrap();
         assert_eq!(here, there);
     }
 

@@ -23,7 +23,9 @@ pub enum UploadError {
     #[error("the chunk size `{0}` is not a power of two between 1 and {max}: `524288` is the usual one", max = super::MAX_CHUNK_SIZE)]
     ChunkSize(usize),
     /// Two files would be rebuilt under the same path.
-    #[error("`{first}` and `{second}` would both be sent as `{relative}`: upload a folder that holds both, or one after the other")]
+    #[error(
+        "`{first}` and `{second}` would both be sent as `{relative}`: upload a folder that holds both, or one after the other"
+    )]
     SamePath {
         /// The path under which both would be rebuilt.
         relative: String,
@@ -41,7 +43,9 @@ pub enum UploadError {
         topic: String,
     },
     /// The folder for datamill's own files cannot be used.
-    #[error("datamill keeps its record in `{path}`, which cannot be written: give the account the right to write there")]
+    #[error(
+        "datamill keeps its record in `{path}`, which cannot be written: give the account the right to write there"
+    )]
     LogsFolder {
         /// The folder.
         path: PathBuf,

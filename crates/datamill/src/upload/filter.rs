@@ -101,7 +101,9 @@ impl Filter {
     /// # Errors
     /// Where the pattern is not one that Python's `re` would take.
     pub fn from_python(pattern: &str) -> Result<Self, PatternError> {
-        Ok(Self { pattern: Some(Pattern::from_python(pattern)?) })
+        Ok(Self {
+            pattern: Some(Pattern::from_python(pattern)?),
+        })
     }
 
     /// Whether the user gave a pattern.
@@ -115,12 +117,19 @@ impl Filter {
         if let Some(pattern) = &self.pattern {
             return (!pattern.matches(relative)).then_some(Reason::Pattern);
         }
-        let name = relative.rsplit('/').next().unwrap_or(relative).to_ascii_lowercase();
+        let name = relative
+            .rsplit('/')
+            .next()
+            .unwrap_or(relative)
+            .to_ascii_lowercase();
         if name.ends_with(".log") {
             Some(Reason::LogFile)
         } else if name.starts_with("~$") {
             Some(Reason::OfficeLock)
-        } else if [".tmp", ".part", ".crdownload", "~"].iter().any(|end| name.ends_with(end)) {
+        } else if [".tmp", ".part", ".crdownload", "~"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
             Some(Reason::Unfinished)
         } else {
             None

@@ -37,18 +37,20 @@ mod tests;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use datamill_broker::Log;
 use tracing::{debug, warn};
+
+use crate::engine::Control;
+use crate::report::Counters;
 
 pub use error::UploadError;
 pub use filter::{Filter, LOGS_FOLDER, Reason};
 pub use pattern::{Pattern, PatternError};
 pub use record::RecordError;
 pub use send::NotDelivered;
-pub use summary::{Named, Summary, bytes_text};
+pub use summary::{Named, Summary};
 pub use watch::watch;
 
 use cut::Cutter;
@@ -130,22 +132,22 @@ impl WatchSettings {
 pub trait Observer {
     /// So many files with so many bytes will be sent, as far as can be told.
     fn planned(&self, files: u64, bytes: u64);
-    /// The log acknowledged so many more records with so many bytes.
-    fn acknowledged(&self, messages: u64, bytes: u64);
+    /// The log acknowledged records with so many more bytes.
+    fn acknowledged(&self, bytes: u64);
     /// The log has the whole file.
     fn delivered(&self, file: &str, bytes: u64);
 }
 
 impl Observer for () {
     fn planned(&self, _files: u64, _bytes: u64) {}
-    fn acknowledged(&self, _messages: u64, _bytes: u64) {}
+    fn acknowledged(&self, _bytes: u64) {}
     fn delivered(&self, _file: &str, _bytes: u64) {}
 }
 
 /// Uploads files and folders once. The files of a folder keep their paths relative to it; a file that
 /// is named itself has its name alone, and the default rules of [`Filter`] do not concern it.
 ///
-/// A broker that goes away is waited for. When `stop` is set, the file in hand is finished and
+/// A broker that goes away is waited for. When `control` asks for a stop, the file in hand is finished and
 /// acknowledgements are waited for, both at most for [`UploadSettings::drain_limit`].
 ///
 /// # Errors
@@ -155,19 +157,27 @@ pub fn upload_paths(
     log: &dyn Log,
     paths: &[PathBuf],
     settings: &UploadSettings,
-    stop: &AtomicBool,
+    control: &Control,
+    counters: &Counters,
     observer: &dyn Observer,
 ) -> Result<Summary, UploadError> {
-    let mut run = new_run(log, settings, stop, observer)?;
+    let mut run = new_run(log, settings, control, counters, observer)?;
     let mut files = Vec::new();
     for path in paths {
-        collect(path, &settings.filter, &mut run, &mut files)
-            .map_err(|source| UploadError::Path { path: path.clone(), source })?;
+        collect(path, &settings.filter, &mut run, &mut files).map_err(|source| {
+            UploadError::Path {
+                path: path.clone(),
+                source,
+            }
+        })?;
     }
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
-    observer.planned(files.len() as u64, files.iter().map(|file| file.stamp.size).sum());
+    observer.planned(
+        files.len() as u64,
+        files.iter().map(|file| file.stamp.size).sum(),
+    );
     let work = send_all(&mut run, files);
     Ok(run.close(work))
 }
@@ -175,7 +185,8 @@ pub fn upload_paths(
 fn new_run<'a>(
     log: &dyn Log,
     settings: &UploadSettings,
-    stop: &'a AtomicBool,
+    control: &'a Control,
+    counters: &'a Counters,
     observer: &'a dyn Observer,
 ) -> Result<Run<'a>, UploadError> {
     let size = settings.chunk_size;
@@ -185,8 +196,15 @@ fn new_run<'a>(
     let topic = log.topic_for_use(&settings.topic)?;
     let window = settings.in_flight_bytes;
     let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
-    let stop = Stop::new(stop, settings.drain_limit);
-    Ok(Run::new(stop, observer, Cutter::new(size), sender, &topic.name))
+    let stop = Stop::new(control, settings.drain_limit);
+    Ok(Run::new(
+        stop,
+        counters,
+        observer,
+        Cutter::new(size),
+        sender,
+        &topic.name,
+    ))
 }
 
 fn collect(
@@ -209,20 +227,28 @@ fn collect(
 fn take(found: Found, run: &mut Run<'_>, files: &mut Vec<Candidate>) {
     match found {
         Found::File(file) => files.push(file),
-        Found::LeftOut { path, reason, detail } => {
+        Found::LeftOut {
+            path,
+            reason,
+            detail,
+        } => {
             report_left_out(&mut run.summary, path, reason, detail);
         }
     }
 }
 
 fn report_left_out(summary: &mut Summary, path: String, reason: Reason, detail: Option<String>) {
-    let error = detail.as_deref().unwrap_or_default();
-    if reason.is_failure() {
-        warn!(file = path, error, "not sent: `{reason}`");
-    } else {
-        debug!(file = path, error, "left out: `{reason}`");
-    }
+    tell_left_out(&path, reason, detail.as_deref());
     summary.leave_out(reason, path);
+}
+
+fn tell_left_out(file: &str, reason: Reason, detail: Option<&str>) {
+    let error = detail.unwrap_or_default();
+    if reason.is_failure() {
+        warn!(file, error, "not sent: {reason}");
+    } else {
+        debug!(file, error, "left out: {reason}");
+    }
 }
 
 /// Drops files that were named twice and refuses different ones with the same relative path.
@@ -261,7 +287,15 @@ fn send_all(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError>
             run.summary.leave_out(Reason::Stopped, relative);
             continue;
         }
-        send_or_put_off(run, Job { relative, path, known: None, put_off: 0 })?;
+        send_or_put_off(
+            run,
+            Job {
+                relative,
+                path,
+                known: None,
+                put_off: 0,
+            },
+        )?;
         while let Some(job) = run.next_put_off() {
             send_or_put_off(run, job)?;
         }
@@ -276,12 +310,15 @@ fn send_all(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError>
 }
 
 fn send_or_put_off(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
-    if run.send(job.clone())? == Sent::Changing {
-        if job.put_off < MOST_PUT_OFF {
+    let left_out = match run.send(job.clone())? {
+        Sent::HandedOver | Sent::Unchanged => return Ok(()),
+        Sent::Changing if job.put_off < MOST_PUT_OFF => {
             run.put_off(job);
-        } else {
-            report_left_out(&mut run.summary, job.relative, Reason::Changing, None);
+            return Ok(());
         }
-    }
+        Sent::Changing => (Reason::Changing, None),
+        Sent::LeftOut(reason, detail) => (reason, detail),
+    };
+    report_left_out(&mut run.summary, job.relative, left_out.0, left_out.1);
     Ok(())
 }

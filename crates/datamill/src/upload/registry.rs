@@ -8,17 +8,16 @@
 //! uploaded_to_{topic}.csv             filename;rel_filepath;n_chunks;started;completed
 //!     appended, whole lines at a time
 //! ```
-//! Times are ISO 8601 in UTC. Fields with `;`, quotes or line breaks are quoted as CSV does.
+//! Times are those of this machine's zone. Fields with `;`, quotes or line breaks are quoted as CSV does.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::ranges::Ranges;
 use super::scan::split;
+use crate::report::clock;
 
 /// Longest time that the table of uploads in progress is behind.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -33,7 +32,13 @@ const IN_PROGRESS: [&str; 8] = [
     "chunks_delivered",
     "chunks_to_send",
 ];
-const COMPLETED: [&str; 5] = ["filename", "rel_filepath", "n_chunks", "started", "completed"];
+const COMPLETED: [&str; 5] = [
+    "filename",
+    "rel_filepath",
+    "n_chunks",
+    "started",
+    "completed",
+];
 
 /// A file that is being sent.
 #[derive(Debug)]
@@ -42,8 +47,8 @@ pub struct Row<'a> {
     pub relative: &'a str,
     /// Number of chunks.
     pub total: u32,
-    /// When its sending began.
-    pub started: Timestamp,
+    /// When its sending began, milliseconds since the Unix epoch.
+    pub started_ms: i64,
     /// Chunks that were acknowledged.
     pub delivered: &'a Ranges,
 }
@@ -84,12 +89,13 @@ impl Registry {
     ///
     /// # Errors
     /// What the CSV writer says.
-    pub fn completed(&mut self, relative: &str, total: u32, started: Timestamp) -> io::Result<()> {
+    pub fn completed(&mut self, relative: &str, total: u32, started_ms: i64) -> io::Result<()> {
         let (_, filename) = split(relative);
-        let (total, started) = (total.to_string(), text(started));
-        let completed = text(Timestamp::now());
+        let (total, started) = (total.to_string(), clock::local_time_text(started_ms));
+        let completed = clock::local_time_text(clock::now_ms());
         self.has_lines = true;
-        self.lines.write_record([filename, relative, &total, &started, &completed])?;
+        self.lines
+            .write_record([filename, relative, &total, &started, &completed])?;
         Ok(())
     }
 
@@ -129,7 +135,7 @@ impl Registry {
                 &row.total.to_string(),
                 &row.delivered.count().to_string(),
                 &missing.count().to_string(),
-                &text(row.started),
+                &clock::local_time_text(row.started_ms),
                 &row.delivered.to_string(),
                 &missing.to_string(),
             ])?;
@@ -150,10 +156,6 @@ fn writer<W: Write>(into: W) -> csv::Writer<W> {
         .delimiter(b';')
         .quote_style(csv::QuoteStyle::Necessary)
         .from_writer(into)
-}
-
-fn text(time: Timestamp) -> String {
-    format!("{time:.3}")
 }
 
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -200,9 +202,15 @@ mod tests {
     use super::*;
 
     fn rows(path: &Path) -> Vec<Vec<String>> {
-        let mut reader =
-            csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_path(path).unwrap();
-        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(b';')
+            .has_headers(false)
+            .from_path(path)
+            .unwrap();
+        reader
+            .records()
+            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
+            .collect()
     }
 
     #[test]
@@ -210,13 +218,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for round in 1..3 {
             let mut registry = Registry::open(dir.path(), "t").unwrap();
-            registry.completed("sub/a;\"b\"\n.csv", 3, Timestamp::UNIX_EPOCH).unwrap();
+            registry.completed("sub/a;\"b\"\n.csv", 3, 0).unwrap();
             registry.flush().unwrap();
             let rows = rows(&dir.path().join("uploaded_to_t.csv"));
             assert_eq!(rows.len(), 1 + round);
             assert_eq!(rows[0], COMPLETED);
-            assert_eq!(rows[round][..3], ["a;\"b\"\n.csv", "sub/a;\"b\"\n.csv", "3"]);
-            assert_eq!(rows[round][3], "1970-01-01T00:00:00.000Z");
+            assert_eq!(
+                rows[round][..3],
+                ["a;\"b\"\n.csv", "sub/a;\"b\"\n.csv", "3"]
+            );
+            assert_eq!(rows[round][3], clock::local_time_text(0));
         }
     }
 
@@ -225,17 +236,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("uploaded_to_t.csv");
         let mut registry = Registry::open(dir.path(), "t").unwrap();
-        registry.completed("first.csv", 1, Timestamp::UNIX_EPOCH).unwrap();
+        registry.completed("first.csv", 1, 0).unwrap();
         registry.flush().unwrap();
         let kept = fs::read(&path).unwrap().len();
-        registry.completed("with\nbreak.csv", 1, Timestamp::UNIX_EPOCH).unwrap();
+        registry.completed("with\nbreak.csv", 1, 0).unwrap();
         registry.flush().unwrap();
         drop(registry);
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
             let mut registry = Registry::open(dir.path(), "t").unwrap();
-            registry.completed("next.csv", 1, Timestamp::UNIX_EPOCH).unwrap();
+            registry.completed("next.csv", 1, 0).unwrap();
             registry.flush().unwrap();
             let names: Vec<String> = rows(&path).into_iter().map(|row| row[1].clone()).collect();
             let expected: &[&str] = if length < kept {
@@ -254,16 +265,18 @@ mod tests {
         let path = dir.path().join("upload_to_t_in_progress.csv");
         assert_eq!(rows(&path), [IN_PROGRESS]);
         let mut delivered = Ranges::default();
-        [1, 2, 5].into_iter().for_each(|number| delivered.insert(number));
+        [1, 2, 5]
+            .into_iter()
+            .for_each(|number| delivered.insert(number));
         let row = Row {
             relative: "s/a.csv",
             total: 6,
-            started: Timestamp::UNIX_EPOCH,
+            started_ms: 0,
             delivered: &delivered,
         };
         registry.renew(std::iter::once(row)).unwrap();
-        let expected =
-            ["a.csv", "s/a.csv", "6", "3", "3", "1970-01-01T00:00:00.000Z", "1-2 5", "3-4 6"];
+        let epoch = clock::local_time_text(0);
+        let expected = ["a.csv", "s/a.csv", "6", "3", "3", &epoch, "1-2 5", "3-4 6"];
         assert_eq!(rows(&path)[1], expected);
         registry.renew(std::iter::empty()).unwrap();
         assert_eq!(rows(&path), [IN_PROGRESS]);

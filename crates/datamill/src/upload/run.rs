@@ -15,13 +15,12 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datamill_wire::{Chunk, hex};
-use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
+use super::Observer;
 use super::cut::{CutError, Cutter, Version};
 use super::error::UploadError;
 use super::filter::Reason;
@@ -30,8 +29,9 @@ use super::registry::{Registry, Row};
 use super::scan::split;
 use super::send::{Acknowledged, FileId, Finished, Sender};
 use super::stamp::Stamp;
-use super::summary::{Summary, chain};
-use super::Observer;
+use super::summary::Summary;
+use crate::engine::Control;
+use crate::report::{Counters, chain, clock, text};
 
 /// Times that a file which changed while it was read is cut anew at once.
 const QUICK_CHANGES: u32 = 3;
@@ -48,19 +48,23 @@ const MOST_SUPERSEDED: usize = 16;
 /// A request to stop and how long it may take.
 #[derive(Debug)]
 pub(super) struct Stop<'a> {
-    flag: &'a AtomicBool,
+    control: &'a Control,
     limit: Duration,
     deadline: Cell<Option<Instant>>,
 }
 
 impl<'a> Stop<'a> {
-    pub(super) fn new(flag: &'a AtomicBool, limit: Duration) -> Self {
-        Self { flag, limit, deadline: Cell::new(None) }
+    pub(super) fn new(control: &'a Control, limit: Duration) -> Self {
+        Self {
+            control,
+            limit,
+            deadline: Cell::new(None),
+        }
     }
 
     /// Nothing more is to be begun.
     pub(super) fn is_requested(&self) -> bool {
-        let requested = self.flag.load(Ordering::Relaxed);
+        let requested = self.control.stopping().is_some();
         if requested && self.deadline.get().is_none() {
             self.deadline.set(Some(Instant::now() + self.limit));
         }
@@ -87,7 +91,7 @@ pub(super) struct Job {
 }
 
 /// How far a call of [`Run::send`] came with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sent {
     /// All chunks are on their way.
     HandedOver,
@@ -95,8 +99,8 @@ pub(super) enum Sent {
     Unchanged,
     /// It changed each time that it was read.
     Changing,
-    /// It is not sent, for this reason.
-    LeftOut(Reason),
+    /// It is not sent, for this reason, about which this can be said.
+    LeftOut(Reason, Option<String>),
 }
 
 /// The durable account of a watch.
@@ -113,7 +117,7 @@ struct InHand {
     stamp: Stamp,
     sha512: [u8; 64],
     total: u32,
-    started: Timestamp,
+    started_ms: i64,
 }
 
 /// A version that is being handed over.
@@ -131,6 +135,7 @@ pub(super) struct Run<'a> {
     pub(super) stop: Stop<'a>,
     pub(super) summary: Summary,
     pub(super) ledger: Option<Ledger>,
+    counters: &'a Counters,
     observer: &'a dyn Observer,
     cutter: Cutter,
     sender: Sender,
@@ -148,6 +153,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn new(
         stop: Stop<'a>,
+        counters: &'a Counters,
         observer: &'a dyn Observer,
         cutter: Cutter,
         sender: Sender,
@@ -155,8 +161,12 @@ impl<'a> Run<'a> {
     ) -> Self {
         Self {
             stop,
-            summary: Summary { topic: topic.to_owned(), ..Summary::default() },
+            summary: Summary {
+                topic: topic.to_owned(),
+                ..Summary::default()
+            },
             ledger: None,
+            counters,
             observer,
             cutter,
             sender,
@@ -205,12 +215,12 @@ impl<'a> Run<'a> {
             self.give_up(&job.relative, &partial);
         }
         match &sent {
-            Ok(Sent::HandedOver) => return sent,
-            Ok(Sent::LeftOut(reason)) => self.summary.leave_out(*reason, &job.relative),
-            _ => {}
+            Ok(Sent::HandedOver) => sent,
+            _ => {
+                self.busy.remove(&job.relative);
+                sent
+            }
         }
-        self.busy.remove(&job.relative);
-        sent
     }
 
     fn send_some_version(
@@ -220,26 +230,26 @@ impl<'a> Run<'a> {
     ) -> Result<Sent, UploadError> {
         for attempt in 0..=QUICK_CHANGES {
             if attempt > 0 {
-                debug!(file = job.relative, "the file changed while it was read, reading it anew");
+                debug!(
+                    file = job.relative,
+                    "the file changed while it was read, reading it anew"
+                );
                 self.pump(Duration::from_millis(5 << attempt))?;
             }
-            let reason = match self.send_version(job, partial) {
+            let error = match self.send_version(job, partial) {
                 Ok(sent) => return Ok(sent),
                 Err(Broken::Upload(error)) => return Err(error),
-                Err(Broken::Cut(CutError::Changed)) => continue,
-                Err(Broken::Cut(CutError::Ended)) => Reason::Stopped,
-                Err(Broken::Cut(CutError::Read(error)))
-                    if error.kind() == io::ErrorKind::NotFound =>
-                {
-                    info!(file = job.relative, "the file is gone");
-                    Reason::Vanished
-                }
-                Err(Broken::Cut(error)) => {
-                    warn!(file = job.relative, error = chain(&error), "the file is not sent");
-                    Reason::Unreadable
-                }
+                Err(Broken::Cut(error)) => error,
             };
-            return Ok(Sent::LeftOut(reason));
+            return Ok(match error {
+                CutError::Changed => continue,
+                CutError::Ended => Sent::LeftOut(Reason::Stopped, None),
+                CutError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Sent::LeftOut(Reason::Vanished, None)
+                }
+                CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
+                error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
+            });
         }
         Ok(Sent::Changing)
     }
@@ -285,18 +295,27 @@ impl<'a> Run<'a> {
             ledger.record.sending(&job.relative, &version.sha512)?;
         }
         let superseded = self.half_sent.get(&job.relative).into_iter().flatten();
-        let superseded =
-            superseded.filter(|hash| **hash != version.sha512).map(|hash| hex(hash)).collect();
-        let file = self.sender.begin(&job.relative, version.total(), superseded);
+        let superseded = superseded
+            .filter(|hash| **hash != version.sha512)
+            .map(|hash| hex(hash))
+            .collect();
+        let file = self
+            .sender
+            .begin(&job.relative, version.total(), superseded);
         let in_hand = InHand {
             job: job.clone(),
             stamp: version.stamp,
             sha512: version.sha512,
             total: version.total(),
-            started: Timestamp::now(),
+            started_ms: clock::now_ms(),
         };
         self.in_hand.insert(file, in_hand);
-        Ok(Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 })
+        Ok(Partial {
+            file,
+            sha512: version.sha512,
+            mtime: version.stamp.mtime_seconds(),
+            sent: 0,
+        })
     }
 
     /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
@@ -370,7 +389,9 @@ impl<'a> Run<'a> {
 
     /// Puts a file off: it is sent by [`Run::send_later`] after a wait that grows with each time.
     pub(super) fn put_off(&mut self, mut job: Job) {
-        let wait = FIRST_WAIT.saturating_mul(1 << job.put_off.min(10)).min(LONGEST_WAIT);
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << job.put_off.min(10))
+            .min(LONGEST_WAIT);
         job.put_off += 1;
         self.busy.insert(job.relative.clone());
         self.later.push((Instant::now() + wait, job));
@@ -394,27 +415,49 @@ impl<'a> Run<'a> {
         }
         let acknowledged = self.sender.acknowledged();
         if acknowledged != self.reported {
-            self.observer.acknowledged(
-                acknowledged.messages - self.reported.messages,
-                acknowledged.bytes - self.reported.bytes,
-            );
+            let messages = acknowledged.messages - self.reported.messages;
+            let bytes = acknowledged.bytes - self.reported.bytes;
+            self.counters.produced(messages, bytes);
+            self.observer.acknowledged(bytes);
             self.reported = acknowledged;
         }
         while let Some(finished) = self.sender.finished() {
             self.finish(finished)?;
         }
+        if self.stop.control.take_check() {
+            self.say_counts();
+        }
         self.keep_ledger()
     }
 
+    fn say_counts(&self) {
+        info!(
+            topic = self.summary.topic,
+            "sent {} ({}); {} on the way, {} put off",
+            text::counted(self.summary.files, "file"),
+            text::bytes(self.summary.bytes),
+            text::counted(self.in_hand.len() as u64, "file"),
+            text::count(self.later.len() as u64)
+        );
+    }
+
     fn finish(&mut self, finished: Finished) -> Result<(), UploadError> {
-        let Some(in_hand) = self.in_hand.remove(&finished.file) else { return Ok(()) };
-        let InHand { job, stamp, sha512, total, started } = in_hand;
+        let Some(in_hand) = self.in_hand.remove(&finished.file) else {
+            return Ok(());
+        };
+        let InHand {
+            job,
+            stamp,
+            sha512,
+            total,
+            started_ms,
+        } = in_hand;
         self.busy.remove(&job.relative);
         match finished.outcome {
             Ok(()) => {
                 self.write_down(&job.relative, stamp, &sha512)?;
                 if let Some(ledger) = &mut self.ledger {
-                    let written = ledger.registry.completed(&job.relative, total, started);
+                    let written = ledger.registry.completed(&job.relative, total, started_ms);
                     ledger.registry_said(written);
                 }
                 self.half_sent.remove(&job.relative);
@@ -430,10 +473,18 @@ impl<'a> Run<'a> {
                     self.add_half_sent(&job.relative, sha512);
                 }
                 if error.may_pass() {
-                    debug!(file = job.relative, error = chain(&error), "the file is sent again later");
+                    debug!(
+                        file = job.relative,
+                        error = chain(&error),
+                        "the file is sent again later"
+                    );
                     self.put_off(job);
                 } else if error.is_of_the_file() {
-                    error!(file = job.relative, error = chain(&error), "the file is not delivered");
+                    error!(
+                        file = job.relative,
+                        error = chain(&error),
+                        "the file is not delivered"
+                    );
                     self.summary.failed.add(chain(&error));
                     self.refused.insert(job.relative, stamp);
                 } else {
@@ -458,7 +509,9 @@ impl<'a> Run<'a> {
     }
 
     fn keep_ledger(&mut self) -> Result<(), UploadError> {
-        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let Some(ledger) = &mut self.ledger else {
+            return Ok(());
+        };
         ledger.record.sync_if_due()?;
         if ledger.registry.is_due() {
             ledger.renew_registry(&self.in_hand, &self.sender);
@@ -485,7 +538,11 @@ impl<'a> Run<'a> {
             (None, ended) => ended,
         };
         if let Err(error) = ended {
-            error!(topic = self.summary.topic, error = chain(&error), "the upload is broken off");
+            error!(
+                topic = self.summary.topic,
+                error = chain(&error),
+                "the upload is broken off"
+            );
             self.summary.broken_off = Some(chain(&error));
         }
         let in_hand = self.in_hand.into_values().map(|in_hand| in_hand.job);
@@ -504,11 +561,14 @@ impl Ledger {
             Some(Row {
                 relative: &file.job.relative,
                 total: file.total,
-                started: file.started,
+                started_ms: file.started_ms,
                 delivered: sender.delivered(*id)?,
             })
         });
-        let written = self.registry.flush().and_then(|()| self.registry.renew(rows));
+        let written = self
+            .registry
+            .flush()
+            .and_then(|()| self.registry.renew(rows));
         self.registry_said(written);
     }
 

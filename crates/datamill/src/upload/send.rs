@@ -12,13 +12,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use datamill_broker::{Delivery, Error, ErrorKind, NewRecord, Publisher};
 use datamill_wire::{Chunk, headers, partition_for};
 use tracing::{info, warn};
 
 use super::ranges::Ranges;
+use crate::report::clock;
 
 /// How long one wait for room lasts before the caller is asked whether to go on.
 const WAIT: Duration = Duration::from_millis(100);
@@ -41,7 +42,9 @@ pub struct Finished {
 
 /// Why a file was not delivered.
 #[derive(Debug, thiserror::Error)]
-#[error("chunk `{chunk}` of `{total}` of file `{file}` was not delivered to topic `{topic}`{advice}")]
+#[error(
+    "chunk `{chunk}` of `{total}` of file `{file}` was not delivered to topic `{topic}`{advice}"
+)]
 pub struct NotDelivered {
     /// Topic that it was meant for.
     pub topic: String,
@@ -185,7 +188,9 @@ impl Sender {
         let key = chunk.key();
         let bytes = message.len() + key.len();
         loop {
-            let Some(account) = self.files.get(&file) else { return Ok(ControlFlow::Break(())) };
+            let Some(account) = self.files.get(&file) else {
+                return Ok(ControlFlow::Break(()));
+            };
             if account.failure.is_some() || !go_on() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -194,14 +199,17 @@ impl Sender {
                 continue;
             }
             let version = (headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes());
-            let old = account.superseded.iter().map(|hash| (headers::SUPERSEDES, hash.as_bytes()));
+            let old = account
+                .superseded
+                .iter()
+                .map(|hash| (headers::SUPERSEDES, hash.as_bytes()));
             let record = NewRecord {
                 topic: &self.topic,
                 partition: Some(account.partition),
                 key: Some(key.as_bytes()),
                 value: Some(message),
                 headers: std::iter::once(version).chain(old).collect(),
-                timestamp_ms: Some(now_ms()),
+                timestamp_ms: Some(clock::now_ms()),
             };
             match self.publisher.send(&record, self.next_token) {
                 Ok(()) => break,
@@ -211,7 +219,12 @@ impl Sender {
         if self.tokens.is_empty() {
             self.last_delivery = Instant::now();
         }
-        let sent = InFlight { file, chunk: chunk.index, bytes, value_bytes: message.len() };
+        let sent = InFlight {
+            file,
+            chunk: chunk.index,
+            bytes,
+            value_bytes: message.len(),
+        };
         self.tokens.insert(self.next_token, sent);
         self.next_token += 1;
         self.in_flight_bytes += bytes;
@@ -260,7 +273,9 @@ impl Sender {
     /// Where the log will take nothing more of anybody.
     pub fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
         let mut deliveries = Vec::new();
-        let polled = self.publisher.poll(timeout, &mut |delivery| deliveries.push(delivery));
+        let polled = self
+            .publisher
+            .poll(timeout, &mut |delivery| deliveries.push(delivery));
         for delivery in deliveries {
             self.take(delivery);
         }
@@ -294,7 +309,9 @@ impl Sender {
     }
 
     fn take(&mut self, delivery: Delivery) {
-        let Some(sent) = self.tokens.remove(&delivery.token) else { return };
+        let Some(sent) = self.tokens.remove(&delivery.token) else {
+            return;
+        };
         self.in_flight_bytes -= sent.bytes;
         self.last_delivery = Instant::now();
         match delivery.outcome {
@@ -369,11 +386,6 @@ impl Sender {
         self.files.get(&file).map(|account| &account.delivered)
     }
 
-    /// Whether the log has acknowledged nothing lately that it should have.
-    pub fn is_waiting_for_the_log(&self) -> bool {
-        self.away
-    }
-
     /// Records whose delivery is not known.
     pub fn in_flight(&self) -> usize {
         self.tokens.len()
@@ -383,9 +395,4 @@ impl Sender {
     pub fn acknowledged(&self) -> Acknowledged {
         self.acknowledged
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,11 +1,11 @@
 //! What an upload or a watch did, counted and in words.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use super::filter::Reason;
+use crate::report::text;
 
 /// Names that are kept of each kind; the rest is counted.
 const NAMES_KEPT: usize = 5;
@@ -32,7 +32,11 @@ impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.first.iter().map(|name| format!("`{name}`")).collect();
         f.write_str(&names.join(", "))?;
-        if self.count > self.first.len() as u64 { f.write_str(", …") } else { Ok(()) }
+        if self.count > self.first.len() as u64 {
+            f.write_str(", …")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -74,61 +78,43 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.elapsed.as_secs_f64();
         write!(
             f,
-            "sent {} ({} in {}) to topic `{}` in {seconds:.1} s",
-            plural(self.files, "file"),
-            bytes_text(self.bytes as f64),
-            plural(self.messages, "message"),
-            self.topic
+            "sent {} ({} in {}) to topic `{}` in {}, {}",
+            text::counted(self.files, "file"),
+            text::bytes(self.bytes),
+            text::counted(self.messages, "message"),
+            self.topic,
+            text::duration(self.elapsed),
+            text::rate(self.bytes, self.elapsed)
         )?;
-        if self.bytes > 0 && seconds >= 0.05 {
-            write!(f, ", {}/s", bytes_text(self.bytes as f64 / seconds))?;
-        }
         if self.unchanged > 0 {
-            write!(f, "\nnot sent again, since their content was delivered before: {}", self.unchanged)?;
+            write!(
+                f,
+                "\nnot sent again, since their content was delivered before: {}",
+                self.unchanged
+            )?;
         }
         for (reason, named) in &self.left_out {
-            let word = if reason.is_failure() { "not sent" } else { "left out" };
+            let word = if reason.is_failure() {
+                "not sent"
+            } else {
+                "left out"
+            };
             write!(f, "\n{word}: {} {reason}: {named}", named.count)?;
         }
         if self.failed.count > 0 {
-            write!(f, "\nrefused by the log: {}: {}", self.failed.count, self.failed)?;
+            write!(
+                f,
+                "\nrefused by the log: {}: {}",
+                self.failed.count, self.failed
+            )?;
         }
         if let Some(why) = &self.broken_off {
             write!(f, "\nbroken off: {why}")?;
         }
         Ok(())
     }
-}
-
-fn plural(count: u64, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-}
-
-/// A number of bytes for people, in powers of ten.
-pub fn bytes_text(bytes: f64) -> String {
-    let mut value = bytes;
-    for unit in ["bytes", "kB", "MB", "GB"] {
-        if value < 999.5 {
-            return if unit == "bytes" { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.1} TB")
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -151,17 +137,15 @@ mod tests {
         assert!(summary.is_complete());
         assert_eq!(
             summary.to_string(),
-            "sent 1 file (2.5 MB in 5 messages) to topic `t` in 0.5 s, 5.0 MB/s\n\
+            "sent 1 file (2.5 MB in 5 messages) to topic `t` in 500 ms, 5.0 MB/s\n\
              left out: 7 hidden: `.h0`, `.h1`, `.h2`, `.h3`, `.h4`, …"
         );
         summary.leave_out(Reason::Unreadable, "x");
         assert!(!summary.is_complete());
-        assert!(summary.to_string().ends_with("\nnot sent: 1 not readable: `x`"));
-    }
-
-    #[test]
-    fn bytes_are_short() {
-        let texts = [0.0, 999.0, 1000.0, 999_499_999.0, 5e13].map(bytes_text);
-        assert_eq!(texts, ["0 bytes", "999 bytes", "1.0 kB", "999.5 MB", "50.0 TB"]);
+        assert!(
+            summary
+                .to_string()
+                .ends_with("\nnot sent: 1 not readable: `x`")
+        );
     }
 }

@@ -12,10 +12,9 @@
 //! A process that is killed sends again, after its restart, what it had not written down: see
 //! [`super::record`] for what that can repeat.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use datamill_broker::Log;
@@ -31,7 +30,9 @@ use super::run::{Job, Ledger, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
 use super::summary::Summary;
-use super::{Observer, WatchSettings, new_run};
+use super::{Observer, WatchSettings, new_run, tell_left_out};
+use crate::engine::Control;
+use crate::report::Counters;
 
 /// Time between scans where events tell of changes in between.
 const SCAN_BESIDE_EVENTS: Duration = Duration::from_secs(10);
@@ -51,10 +52,10 @@ const TICK: Duration = Duration::from_millis(200);
 /// With `exit_at_end`, files that have been changing for this long are left out.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Watches `directory` and sends what is new or changed to a topic of `log`, until `stop` is set or,
+/// Watches `directory` and sends what is new or changed to a topic of `log`, until `control` asks for a stop or,
 /// with [`WatchSettings::exit_at_end`], until everything that was there has been sent.
 ///
-/// A broker that goes away is waited for. When `stop` is set, the file in hand is finished and
+/// A broker that goes away is waited for. When a stop is asked for, the file in hand is finished and
 /// acknowledgements are waited for, both at most for [`super::UploadSettings::drain_limit`].
 ///
 /// # Errors
@@ -64,33 +65,58 @@ pub fn watch(
     log: &dyn Log,
     directory: &Path,
     settings: &WatchSettings,
-    stop: &AtomicBool,
+    control: &Control,
+    counters: &Counters,
     observer: &dyn Observer,
 ) -> Result<Summary, UploadError> {
-    let scanner = Scanner::new(directory, settings.upload.filter.clone())
-        .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
-    let mut run = new_run(log, &settings.upload, stop, observer)?;
+    let scanner = Scanner::new(directory, settings.upload.filter.clone()).map_err(|source| {
+        UploadError::Path {
+            path: directory.to_owned(),
+            source,
+        }
+    })?;
+    let mut run = new_run(log, &settings.upload, control, counters, observer)?;
     let topic = &settings.upload.topic;
     let log_id = log.id()?;
     let folder = LogsFolder::open(scanner.root(), topic, &log_id)?;
     let record = Record::open(&folder.record(), &log_id, topic)?;
-    let registry = Registry::open(folder.path(), folder.topic())
-        .map_err(|source| UploadError::LogsFolder { path: folder.path().to_owned(), source })?;
-    run.ledger = Some(Ledger { record, registry, registry_fails: false });
-    let hints = if settings.polling { None } else { hints(&scanner, folder.path()) };
+    let registry = Registry::open(folder.path(), folder.topic()).map_err(|source| {
+        UploadError::LogsFolder {
+            path: folder.path().to_owned(),
+            source,
+        }
+    })?;
+    run.ledger = Some(Ledger {
+        record,
+        registry,
+        registry_fails: false,
+    });
+    let hints = if settings.polling {
+        None
+    } else {
+        hints(&scanner, folder.path())
+    };
     let mut watch = Watch {
         settle: Settle::new(settings.settle_for),
-        between_scans: if hints.is_some() { SCAN_BESIDE_EVENTS } else { SCAN_ALONE },
+        between_scans: if hints.is_some() {
+            SCAN_BESIDE_EVENTS
+        } else {
+            SCAN_ALONE
+        },
         scanner,
         run,
         hints,
         begun: Instant::now(),
         next_scan: Instant::now(),
         reported: HashSet::new(),
+        not_sent: BTreeMap::new(),
         root_is_away: false,
     };
     watch.first_start(settings.upload_existing)?;
     let work = watch.work(settings.exit_at_end);
+    for (path, reason) in watch.not_sent {
+        watch.run.summary.leave_out(reason, path);
+    }
     Ok(watch.run.close(work))
 }
 
@@ -118,13 +144,17 @@ struct Watch<'a> {
     next_scan: Instant,
     /// Hashes of what was counted as left out, so that it is counted once.
     reported: HashSet<u64>,
+    /// Files that were wanted and could not be sent, by path; those that are sent later leave it.
+    not_sent: BTreeMap<String, Reason>,
     root_is_away: bool,
 }
 
 impl Watch<'_> {
     /// What is there when a folder is watched for the first time is sent only if that is asked for.
     fn first_start(&mut self, upload_existing: bool) -> Result<(), UploadError> {
-        let Some(ledger) = &mut self.run.ledger else { return Ok(()) };
+        let Some(ledger) = &mut self.run.ledger else {
+            return Ok(());
+        };
         if ledger.record.has_started() {
             return Ok(());
         }
@@ -137,7 +167,10 @@ impl Watch<'_> {
                 }
                 true
             });
-            walked.map_err(|source| UploadError::Path { path: root.to_owned(), source })?;
+            walked.map_err(|source| UploadError::Path {
+                path: root.to_owned(),
+                source,
+            })?;
         }
         ledger.record.start(&existing)?;
         for (path, _) in existing {
@@ -204,7 +237,10 @@ impl Watch<'_> {
     fn scan_below(&mut self, folder: &Path) {
         let mut all = Vec::new();
         if self.scanner.is_entered(folder)
-            && self.scanner.walk(folder, &mut |found| push(&mut all, found)).is_ok()
+            && self
+                .scanner
+                .walk(folder, &mut |found| push(&mut all, found))
+                .is_ok()
         {
             all.into_iter().for_each(|found| self.see(found));
         }
@@ -220,7 +256,10 @@ impl Watch<'_> {
         match walked {
             Ok(()) => {
                 if std::mem::take(&mut self.root_is_away) {
-                    info!("the folder `{}` is there again", self.scanner.root().display());
+                    info!(
+                        "the folder `{}` is there again",
+                        self.scanner.root().display()
+                    );
                 }
             }
             Err(error) => {
@@ -241,14 +280,25 @@ impl Watch<'_> {
     fn see(&mut self, found: Found) {
         match found {
             Found::File(file) if self.is_news(&file) => {
-                self.settle.observe(&file.relative, file.stamp, self.begun.elapsed());
+                self.settle
+                    .observe(&file.relative, file.stamp, self.begun.elapsed());
             }
             Found::File(file) => self.settle.forget(&file.relative),
-            Found::LeftOut { path, reason, detail } => {
+            Found::LeftOut {
+                path,
+                reason,
+                detail,
+            } => {
                 let mut hasher = DefaultHasher::new();
                 (&path, reason).hash(&mut hasher);
                 if self.reported.insert(hasher.finish()) {
-                    super::report_left_out(&mut self.run.summary, path, reason, detail);
+                    tell_left_out(&path, reason, detail.as_deref());
+                    if !reason.is_failure() {
+                        self.run.summary.leave_out(reason, path.as_str());
+                    }
+                }
+                if reason.is_failure() {
+                    self.not_sent.insert(path, reason);
                 }
             }
         }
@@ -256,14 +306,20 @@ impl Watch<'_> {
 
     /// Whether the file, as it is, was neither delivered nor refused nor there at the first start.
     fn is_news(&self, file: &Candidate) -> bool {
-        let known = self.run.ledger.as_ref().and_then(|ledger| ledger.record.known(&file.relative));
+        let known = self
+            .run
+            .ledger
+            .as_ref()
+            .and_then(|ledger| ledger.record.known(&file.relative));
         known.is_none_or(|known| known.stamp != file.stamp)
             && !self.run.was_refused(&file.relative, file.stamp)
     }
 
     fn send_ready(&mut self) -> Result<(), UploadError> {
         let run = &self.run;
-        let ready = self.settle.ready(self.begun.elapsed(), |path| run.is_busy(path));
+        let ready = self
+            .settle
+            .ready(self.begun.elapsed(), |path| run.is_busy(path));
         for Ready { path, stamp } in ready {
             if self.run.stop.is_requested() {
                 return Ok(());
@@ -282,19 +338,41 @@ impl Watch<'_> {
 
     fn send(&mut self, job: Job) -> Result<(), UploadError> {
         let path = self.path_of(&job.relative);
-        if self.run.send(job)? == Sent::Changing
-            && let Some(found) = self.scanner.look(&path)
-        {
-            // It waits until it has been left alone again.
-            self.see(found);
+        let relative = job.relative.clone();
+        match self.run.send(job)? {
+            Sent::HandedOver | Sent::Unchanged => {
+                self.not_sent.remove(&relative);
+            }
+            Sent::Changing => {
+                // It waits until it has been left alone again.
+                if let Some(found) = self.scanner.look(&path) {
+                    self.see(found);
+                }
+            }
+            Sent::LeftOut(reason, detail) => {
+                self.see(Found::LeftOut {
+                    path: relative,
+                    reason,
+                    detail,
+                });
+            }
         }
         Ok(())
     }
 
     fn job(&self, file: Candidate) -> Job {
-        let known = self.run.ledger.as_ref().and_then(|ledger| ledger.record.known(&file.relative));
+        let known = self
+            .run
+            .ledger
+            .as_ref()
+            .and_then(|ledger| ledger.record.known(&file.relative));
         let known = known.and_then(|known| known.sha512);
-        Job { relative: file.relative, path: file.path, known, put_off: 0 }
+        Job {
+            relative: file.relative,
+            path: file.path,
+            known,
+            put_off: 0,
+        }
     }
 
     /// Looks at the files that are waited for, where no scan does.
@@ -309,9 +387,15 @@ impl Watch<'_> {
 
     fn leave_out_restless(&mut self) {
         let patience = PATIENCE.max(self.settle.lag() * 10);
-        let Some(earliest) = self.begun.elapsed().checked_sub(patience) else { return };
+        let Some(earliest) = self.begun.elapsed().checked_sub(patience) else {
+            return;
+        };
         for path in self.settle.give_up(earliest) {
-            super::report_left_out(&mut self.run.summary, path, Reason::Changing, None);
+            self.see(Found::LeftOut {
+                path,
+                reason: Reason::Changing,
+                detail: None,
+            });
         }
     }
 
