@@ -8,6 +8,7 @@
 use std::io::{BufRead, BufReader};
 
 use datamill::prelude::*;
+use datamill::report::clock::{iso8601_utc, now_ms};
 
 /// Reads the `[Measurement conditions]` block: a line `key,value` for each condition, an empty line,
 /// then `[Scan points]`.
@@ -37,7 +38,7 @@ impl MetadataJsonReproducer for XrdMetadata {
                 ("[Scan points]", _) => {
                     metadata.insert(
                         "metadata extracted at",
-                        datamill::report::clock::iso8601_now(),
+                        iso8601_utc(now_ms()),
                     );
                     return Ok(metadata);
                 }

@@ -1,1 +1,104 @@
-//! The embedded log: topics in one SQLite file.
+//! The embedded log: topics in one SQLite file, for programs on one machine.
+//!
+//! ```text
+//!   Publisher ─▶ writing thread ─┐                                      ┌─▶ Reader
+//!                                ├─▶ one transaction ─▶ file (WAL) ─────┤
+//!   Committer ───────────────────┘   (append, epoch)    + group locks   └─▶ Subscription
+//! ```
+//! Each part has a connection of its own to the file, and so has each process. What was acknowledged
+//! was committed with `synchronous=FULL`: it survives the end of the process and a loss of power. A
+//! group has one owner at a time, see `subscription`. `schema` describes the file.
+
+mod append;
+mod clock;
+mod committer;
+mod feed;
+mod file;
+mod groups;
+mod headers;
+mod location;
+mod lock;
+mod publisher;
+mod reader;
+mod schema;
+mod subscription;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use self::file::LogFile;
+use crate::contract::{Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic};
+use crate::error::Result;
+
+/// A log in one file.
+pub(crate) struct EmbeddedLog {
+    file: Arc<LogFile>,
+    /// For what is looked up and created.
+    connection: Mutex<Connection>,
+}
+
+impl EmbeddedLog {
+    /// Opens the file, or makes it; its folder must be there.
+    ///
+    /// Fails with `Settings` on a path where there can be no log (no file, no folder, a network file
+    /// system), `Corrupt` on a file that is no log of this version, `Denied` and `NoSpace` as they say.
+    pub(crate) fn open(path: &str) -> Result<Self> {
+        let (file, connection) = LogFile::open(path)?;
+        Ok(Self { file, connection: Mutex::new(connection) })
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn name(&self) -> &str {
+        &self.file.name
+    }
+
+    fn id(&self) -> Result<String> {
+        Ok(self.file.id.clone())
+    }
+
+    fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+        topics::create(&self.file, &mut self.connection.lock(), topic)
+    }
+
+    fn topics(&self) -> Result<Vec<Topic>> {
+        topics::all(&self.connection.lock()).map_err(|error| self.file.failed("read", error))
+    }
+
+    fn topic(&self, name: &str) -> Result<Topic> {
+        let found = topics::find(&self.connection.lock(), name).map_err(|error| self.file.failed("read", error))?;
+        found.ok_or_else(|| topics::unknown(&self.file, name))
+    }
+
+    fn topic_for_use(&self, name: &str) -> Result<Topic> {
+        topics::for_use(&self.file, &mut self.connection.lock(), name)
+    }
+
+    fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {
+        topics::offsets(&self.file, &self.connection.lock(), topic, partition)
+    }
+
+    fn publisher(&self) -> Result<Box<dyn Publisher>> {
+        Ok(Box::new(publisher::EmbeddedPublisher::start(self.file.clone())?))
+    }
+
+    fn reader(&self, topic: &str, starts: &[(i32, i64)]) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(reader::EmbeddedReader::open(&self.file, topic, starts)?))
+    }
+
+    fn subscribe(&self, options: &SubscribeOptions) -> Result<Session> {
+        subscription::subscribe(&self.file, options)
+    }
+
+    fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
+        groups::look(&self.file, &self.connection.lock(), group, topics)
+    }
+
+    fn group_state(&self, group: &str, _state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+        groups::state(&self.connection.lock(), group).map_err(|error| self.file.failed("read", error))
+    }
+}

@@ -84,7 +84,7 @@ impl<'a> Intake<'a> {
     /// Takes one record in.
     pub(super) fn record(&mut self, record: &Record<'_>) {
         let value = record.value.unwrap_or_default();
-        self.counters.add_read(1, value.len() as u64);
+        self.counters.read(1, value.len() as u64);
         let chunk = match record.value.map(Chunk::decode) {
             Some(Ok(chunk)) => chunk,
             refused => {

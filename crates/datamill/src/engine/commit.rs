@@ -27,7 +27,7 @@ use serde_json::json;
 
 use super::Tally;
 use super::work::{Failure, Outcome};
-use crate::assemble::{FileInfo, Span};
+use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
 use crate::report::{Counters, clock};
 
@@ -158,11 +158,11 @@ fn after(
             tracing::error!(file = %info.version.path, error = %error,
                 "the file cannot get its place in the output folder; its outcome is committed");
         }
-        let row = file_row(&info);
-        counters.add_processed(u64::from(info.version.total), info.bytes);
+        let row = file_row(&info.version, &info.spans, info.first_ms, info.last_ms);
+        counters.processed(u64::from(info.version.total), info.bytes);
         match outcome.result {
             Ok(message) => {
-                counters.add_produced(1, message.value.len() as u64);
+                counters.produced(1, message.value.len() as u64);
                 tally.succeeded(info.bytes);
                 tracing::debug!(file = %info.version.path, result_topic = %settings.result_topic, "result produced");
                 ledger.completed(&row, now);
@@ -171,7 +171,7 @@ fn after(
                 tally.failed();
                 tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
                     error = %failure.reason, "no result for this file");
-                ledger.failed(&row, failure.status, &failure.reason);
+                ledger.failed(&row, failure.status, &failure.reason, now);
             }
         }
         done.push(info);
@@ -179,15 +179,15 @@ fn after(
     done
 }
 
-pub(super) fn file_row(info: &FileInfo) -> FileRow {
+/// A file as the registry shows it.
+pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms: i64) -> FileRow {
     FileRow {
-        filename: info.version.filename.to_string(),
-        rel_filepath: info.version.path.to_string(),
-        sha512: hex(&info.version.sha512),
-        n_chunks: info.version.total,
-        first_message_ms: info.first_ms,
-        last_message_ms: info.last_ms,
-        offsets: spans_text(&info.spans),
+        rel_filepath: version.path.to_string(),
+        n_chunks: version.total,
+        first_message_ms: first_ms,
+        most_recent_message_ms: last_ms,
+        sha512: hex(&version.sha512),
+        offsets: spans_text(spans),
     }
 }
 
@@ -216,7 +216,7 @@ fn failed_entry(info: &FileInfo, failure: &Failure) -> StateChange {
 }
 
 /// `partition:first-last` for each partition, separated by commas.
-pub(super) fn spans_text(spans: &[Span]) -> String {
+fn spans_text(spans: &[Span]) -> String {
     let texts: Vec<String> = spans.iter().map(|s| format!("{}:{}-{}", s.partition, s.first, s.last)).collect();
     texts.join(",")
 }

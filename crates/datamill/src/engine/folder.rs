@@ -8,6 +8,16 @@ use super::EngineError;
 /// Folder of the program's own things inside the output folder.
 pub(crate) const OWN: &str = ".datamill";
 
+/// Folder of the log file and the registry files inside the output folder.
+pub(crate) const LOGS: &str = "LOGS";
+
+/// Whether a file of this relative path would lie in a folder that the program keeps for itself. Case
+/// counts for nothing, as on some file systems.
+pub(super) fn is_reserved(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    [OWN, LOGS].iter().any(|own| first.eq_ignore_ascii_case(own))
+}
+
 /// The output folder, locked as long as this lives.
 #[derive(Debug)]
 pub(super) struct OutputFolder {

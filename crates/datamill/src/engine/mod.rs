@@ -34,6 +34,7 @@ use crate::assemble::{Budget, Mode, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::DataFileStreamReproducer;
 use crate::report::Counters;
+use crate::upload::Pattern;
 
 /// What a reproducer's engine works with.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ pub struct EngineSettings {
     /// Where a group starts that has committed nothing.
     pub first_start: FirstStart,
     /// Files whose relative path matches from its start are processed; `None` is all.
-    pub download_regex: Option<fancy_regex::Regex>,
+    pub download_regex: Option<Pattern>,
     /// Where user code finds the content.
     pub mode: Mode,
     /// Threads that run user code, at least 1.

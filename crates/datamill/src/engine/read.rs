@@ -15,7 +15,7 @@ use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StopKind, Tally};
 use crate::assemble::{Assembler, Budget, InstanceId, SpillFolder};
-use crate::ledger::{FileRow, Ledger};
+use crate::ledger::Ledger;
 use crate::progress::encode;
 use crate::report::Counters;
 
@@ -118,12 +118,8 @@ impl Engine<'_> {
     }
 
     fn filter(&self) -> crate::assemble::Filter {
-        let regex = self.settings.download_regex.clone();
-        Box::new(move |path| match &regex {
-            None => true,
-            // a pattern that gives up on a path does not match it
-            Some(regex) => regex.find(path).is_ok_and(|found| found.is_some_and(|m| m.start() == 0)),
-        })
+        let pattern = self.settings.download_regex.clone();
+        Box::new(move |path| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)))
     }
 }
 
@@ -474,7 +470,8 @@ impl<'a> Reader<'a> {
         }
         if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
             self.last_filling = Instant::now();
-            let rows = self.intake.assembler.filling().into_iter().map(filling_row).collect();
+            let filling = self.intake.assembler.filling().into_iter();
+            let rows = filling.map(|f| commit::file_row(&f.version, &f.spans, f.first_ms, f.last_ms)).collect();
             // a queue that is full gets the rows of the next time
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(Task::Filling(rows)) {
                 tracing::debug!("the registry is behind");
@@ -528,17 +525,5 @@ impl<'a> Reader<'a> {
             total: file.version.total,
         });
         incomplete.collect()
-    }
-}
-
-fn filling_row(file: &crate::assemble::Instance) -> FileRow {
-    FileRow {
-        filename: file.version.filename.to_string(),
-        rel_filepath: file.version.path.to_string(),
-        sha512: datamill_wire::hex(&file.version.sha512),
-        n_chunks: file.version.total,
-        first_message_ms: file.first_ms,
-        last_message_ms: file.last_ms,
-        offsets: commit::spans_text(&file.spans),
     }
 }

@@ -249,6 +249,10 @@ impl Shared {
                 return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error), None));
             }
         };
+        if self.settings.mode != Mode::Memory && super::folder::is_reserved(&info.version.path) {
+            let reason = "its path is one that the program keeps for itself in the output folder".to_owned();
+            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason, None));
+        }
         if self.settings.mode != Mode::Memory
             && let Err(error) = self.when_available(|| {
                 file.place(&self.settings.work_folder, self.settings.mode == Mode::Both).map_err(placing_failed)

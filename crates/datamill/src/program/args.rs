@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
 use crate::engine::EngineSettings;
-use crate::report::clock;
+use crate::report::{LogLevel, clock};
 use crate::settings::{Config, GroupId};
+use crate::upload::Pattern;
 
 /// Options of every program.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,10 +19,10 @@ pub struct CommonArgs {
     pub config: Option<String>,
     /// What is printed: debug, info, warning, error or critical
     #[arg(long = "logger_stream_level", value_name = "LEVEL", default_value = "info", help_heading = "Logging")]
-    pub logger_stream_level: String,
+    pub logger_stream_level: LogLevel,
     /// What goes to the log file
     #[arg(long = "logger_file_level", value_name = "LEVEL", default_value = "warning", help_heading = "Logging")]
-    pub logger_file_level: String,
+    pub logger_file_level: LogLevel,
     /// The log file [default: in the folder LOGS of the output folder]
     #[arg(long = "logger_file_path", value_name = "FILE", help_heading = "Logging")]
     pub logger_file_path: Option<PathBuf>,
@@ -133,13 +134,13 @@ impl ReproducerArgs {
             Some(name) => name.to_owned(),
             None => match config.group_id() {
                 Some(GroupId::CreateNew) => identity::fresh_group(program, clock::now_ms()),
-                Some(GroupId::Named(name)) => name,
+                Some(GroupId::Named(name)) => name.clone(),
                 None => identity::default_group(program, &topic),
             },
         };
         Ok(EngineSettings {
             instance: self.instance.clone().unwrap_or_else(|| identity::instance(&output_dir)),
-            download_regex: self.download_regex.as_deref().map(|p| regex("--download_regex", p)).transpose()?,
+            download_regex: self.download_regex.as_deref().map(Pattern::from_python).transpose()?,
             topic,
             result_topic,
             group,
@@ -156,19 +157,9 @@ impl ReproducerArgs {
     }
 
     /// The log file of the program of this name.
-    pub(super) fn log_file(&self, program: &str, output_dir: &Path) -> PathBuf {
-        let default = || output_dir.join("LOGS").join(format!("{program}.log"));
-        self.common.logger_file_path.clone().unwrap_or_else(default)
+    pub(super) fn log_file(program: &str, output_dir: &Path) -> PathBuf {
+        output_dir.join("LOGS").join(format!("{program}.log"))
     }
-}
-
-/// A regular expression in Python's dialect, as far as patterns of file names use it.
-pub(crate) fn regex(option: &'static str, pattern: &str) -> Result<fancy_regex::Regex, SetUpError> {
-    fancy_regex::Regex::new(pattern).map_err(|source| SetUpError::Regex {
-        option,
-        pattern: pattern.to_owned(),
-        source: Box::new(source),
-    })
 }
 
 /// Lets every option of the command and of its subcommands be written with `-` for `_` and the other

@@ -53,16 +53,8 @@ pub enum SetUpError {
     #[error("results cannot go to topic `{0}`, from which the files are read: name another one with `--producer_topic_name`")]
     SameTopic(String),
     /// The filter is no regular expression.
-    #[error("`{option}` is no regular expression: `{pattern}`")]
-    Regex {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        pattern: String,
-        /// Why.
-        #[source]
-        source: Box<fancy_regex::Error>,
-    },
+    #[error("--download_regex")]
+    Regex(#[from] crate::upload::PatternError),
     /// The output folder cannot be used.
     #[error("cannot use the output folder `{}`; choose another one with --output_dir", folder.display())]
     OutputDir {
@@ -72,14 +64,19 @@ pub enum SetUpError {
         #[source]
         source: std::io::Error,
     },
-    /// Logging or the console cannot be set up.
-    #[error("cannot write the log file `{}`; choose another one with --logger_file_path", path.display())]
-    LogFile {
-        /// The file.
-        path: std::path::PathBuf,
+    /// The log file cannot be written.
+    #[error(transparent)]
+    LogFile(#[from] crate::report::logging::LogFileError),
+    /// Heartbeats or log messages have nowhere to go.
+    #[error("cannot send {section} messages to topic `{topic}`")]
+    Messages {
+        /// `heartbeat` or `log`.
+        section: &'static str,
+        /// The topic.
+        topic: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: crate::broker::Error,
     },
     /// Threads or signal handlers cannot be set up.
     #[error("cannot set up threads and signals")]

@@ -7,11 +7,13 @@ mod args;
 mod console;
 mod exit;
 mod identity;
+mod reporting;
 mod runnable;
 mod size;
 
 pub use args::{CommonArgs, ReproducerArgs, accept_dashes};
 pub use console::steer;
 pub use exit::{Exit, SetUpError};
+pub use reporting::Reporting;
 pub use runnable::{MetadataKind, NoArguments, ReproducerKind, Runnable, run_reproducer};
 pub use size::ByteSize;

@@ -10,8 +10,8 @@ use crate::engine::{self, Control, Summary};
 use crate::process::{
     DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError,
 };
+use crate::report::heartbeat::ProgramKind;
 use crate::report::{self, Counters};
-use crate::settings::Config;
 
 /// Marks a [`DataFileStreamReproducer`] as [`Runnable`].
 #[derive(Debug)]
@@ -102,22 +102,19 @@ fn start(
     program: &str,
     reproducer: Arc<dyn DataFileStreamReproducer>,
 ) -> Result<Result<Summary, engine::EngineError>, SetUpError> {
-    let config = Config::load(args.common.config.as_deref())?;
+    let config = args.common.load_config()?;
     let settings = args.engine_settings(program, &config)?;
-    let log_file = args.log_file(program, &settings.output_dir);
-    let log = crate::broker::open(&config.properties())?;
+    let log_file = ReproducerArgs::log_file(program, &settings.output_dir);
+    let logging = args.common.start_logging(&config, Some(log_file))?;
+    let log = args.common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
-    let reporting = args.common.start_reporting(program, &config, &log, &log_file, report::Role::Reproducer, &counters)?;
-    if config.is_default_log() {
-        tracing::info!(log = log.name(), "no broker configured: using the embedded log in this folder");
-    }
+    let _reporting =
+        args.common.start_reporting(logging, program, ProgramKind::Reproducer, &config, &log, &counters)?;
     let control = Arc::new(Control::default());
     console::steer(&control)?;
     tracing::info!(log = log.name(), topic = %settings.topic, result_topic = %settings.result_topic,
         group = %settings.group, output_dir = %settings.output_dir.display(), "started");
-    let ended = engine::run(&log, &settings, reproducer, &control, &counters);
-    reporting.finish();
-    Ok(ended)
+    Ok(engine::run(&log, &settings, reproducer, &control, &counters))
 }
 
 #[cfg(test)]

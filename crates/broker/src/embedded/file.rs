@@ -1,0 +1,119 @@
+//! What all parts of one opened log share: its file, the turn to write, and the news of a commit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, FairMutex, FairMutexGuard, Mutex};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::{location, schema};
+use crate::error::{Error, ErrorKind, Result};
+
+/// One opened file.
+pub(super) struct LogFile {
+    /// The real path.
+    pub(super) path: PathBuf,
+    /// The path as it was given, for people.
+    pub(super) name: String,
+    /// The id in the file.
+    pub(super) id: String,
+    /// Told after each commit of this process, so that its readers need not find out by looking.
+    pub(super) written: Signal,
+    /// Writers of this process take turns in the order in which they came: a busy publisher would
+    /// otherwise keep the committer waiting, as SQLite's lock is not fair.
+    turn: FairMutex<()>,
+}
+
+/// A write that has the lock of the file.
+pub(super) struct Writing<'a> {
+    /// The transaction.
+    pub(super) tx: Transaction<'a>,
+    _turn: FairMutexGuard<'a, ()>,
+}
+
+impl LogFile {
+    /// Opens or makes the file.
+    pub(super) fn open(path: &str) -> Result<(Arc<Self>, Connection)> {
+        let real = location::resolve(path)?;
+        let (connection, id) = schema::open(&real, path)?;
+        let file = Self { path: real, name: path.to_owned(), id, written: Signal::default(), turn: FairMutex::new(()) };
+        Ok((Arc::new(file), connection))
+    }
+
+    /// One more connection.
+    pub(super) fn connect(&self) -> Result<Connection> {
+        schema::connect(&self.path).map_err(|error| self.failed("open", error))
+    }
+
+    /// Begins to write: waits for the turn in this process, then for the lock of the file.
+    pub(super) fn write<'a>(&'a self, connection: &'a mut Connection) -> rusqlite::Result<Writing<'a>> {
+        let turn = self.turn.lock();
+        Ok(Writing { tx: connection.transaction_with_behavior(TransactionBehavior::Immediate)?, _turn: turn })
+    }
+
+    /// Writes in one transaction; nothing where `work` fails.
+    pub(super) fn in_one_step<T>(
+        &self,
+        connection: &mut Connection,
+        what: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let step = || {
+            let writing = self.write(connection)?;
+            let answer = work(&writing.tx)?;
+            writing.tx.commit()?;
+            Ok(answer)
+        };
+        let answer = step().map_err(|error| self.failed(what, error))?;
+        self.written.tell();
+        Ok(answer)
+    }
+
+    /// The error of a step that SQLite refused; `what` completes "cannot … log `x`".
+    pub(super) fn failed(&self, what: &str, error: rusqlite::Error) -> Error {
+        let kind = kind_of(&error);
+        let mut text = format!("cannot {what} log `{}`", self.name);
+        if kind == ErrorKind::NoSpace {
+            text.push_str(": free some space on its disk");
+        }
+        Error::with_source(kind, text, error)
+    }
+}
+
+/// What a caller can do about an error of SQLite.
+pub(super) fn kind_of(error: &rusqlite::Error) -> ErrorKind {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+            ErrorKind::Retry
+        }
+        Some(ErrorCode::DiskFull) => ErrorKind::NoSpace,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => ErrorKind::Denied,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
+        _ => ErrorKind::Fatal,
+    }
+}
+
+/// Wakes those who wait for something to be written.
+#[derive(Default)]
+pub(super) struct Signal {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Signal {
+    /// Something was written.
+    pub(super) fn tell(&self) {
+        *self.count.lock() += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something was written since the last look, or for this time.
+    pub(super) fn wait(&self, seen: &mut u64, time: Duration) {
+        let mut count = self.count.lock();
+        if *count == *seen {
+            self.changed.wait_for(&mut count, time);
+        }
+        *seen = *count;
+    }
+}

@@ -1,0 +1,124 @@
+//! Consumer groups: their positions and state, and the epoch that tells their owners apart.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::file::LogFile;
+use super::lock;
+use crate::contract::{Committed, Group};
+use crate::error::Result;
+
+/// Who owns a group, or owned it last.
+pub(super) struct Owner {
+    pub(super) instance: String,
+    pub(super) process: i64,
+}
+
+/// Number of a group, if it was ever joined.
+pub(super) fn number(connection: &Connection, group: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT number FROM consumer_group WHERE name = ?1")?
+        .query_row([group], |row| row.get(0))
+        .optional()
+}
+
+/// Number of a group that is made if need be.
+pub(super) fn number_for_use(file: &LogFile, connection: &mut Connection, group: &str) -> Result<i64> {
+    if let Some(number) = number(connection, group).map_err(|error| file.failed("read", error))? {
+        return Ok(number);
+    }
+    file.in_one_step(connection, "make a consumer group in", |tx| {
+        tx.execute("INSERT OR IGNORE INTO consumer_group (name) VALUES (?1)", [group])?;
+        tx.query_row("SELECT number FROM consumer_group WHERE name = ?1", [group], |row| row.get(0))
+    })
+}
+
+/// Makes a process the owner of a group and gives its epoch. What was committed under an earlier one
+/// counts; nothing can be committed under it any more.
+pub(super) fn own(file: &LogFile, connection: &mut Connection, group: i64, instance: &str) -> Result<u64> {
+    file.in_one_step(connection, "join a group of", |tx| {
+        tx.execute(
+            "UPDATE consumer_group SET epoch = epoch + 1, instance = ?2, process = ?3 WHERE number = ?1",
+            params![group, instance, std::process::id()],
+        )?;
+        epoch(tx, group)
+    })
+}
+
+/// Ends the ownership of an epoch, if it is still that one's.
+pub(super) fn disown(file: &LogFile, connection: &mut Connection, group: i64, of: u64) -> Result<()> {
+    file.in_one_step(connection, "leave a group of", |tx| {
+        if epoch(tx, group)? == of {
+            tx.execute("UPDATE consumer_group SET epoch = epoch + 1 WHERE number = ?1", [group])?;
+        }
+        Ok(())
+    })
+}
+
+/// The epoch of a group. It counts up by one at a time from 0, far below the limits of both types.
+pub(super) fn epoch(connection: &Connection, group: i64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT epoch FROM consumer_group WHERE number = ?1")?
+        .query_row([group], |row| row.get::<_, i64>(0).map(i64::unsigned_abs))
+}
+
+/// Who owns a group, or owned it last.
+pub(super) fn owner(file: &LogFile, connection: &Connection, group: i64) -> Result<Owner> {
+    connection
+        .query_row("SELECT instance, process FROM consumer_group WHERE number = ?1", [group], |row| {
+            Ok(Owner { instance: row.get(0)?, process: row.get(1)? })
+        })
+        .map_err(|error| file.failed("read", error))
+}
+
+/// What a group committed last for a partition.
+pub(super) fn committed(connection: &Connection, group: i64, partition: i64) -> rusqlite::Result<Option<Committed>> {
+    connection
+        .prepare_cached("SELECT next, text FROM position WHERE consumer_group = ?1 AND partition = ?2")?
+        .query_row([group, partition], |row| Ok(Committed { offset: row.get(0)?, text: row.get(1)? }))
+        .optional()
+}
+
+/// A group as it can be seen from outside.
+pub(super) fn look(file: &LogFile, connection: &Connection, group: &str, topics: &[&str]) -> Result<Group> {
+    let read = |error| file.failed("read", error);
+    let Some(number) = number(connection, group).map_err(read)? else { return Ok(Group::default()) };
+    let mut seen = Group::default();
+    for &topic in topics {
+        positions(connection, number, topic, &mut seen.committed).map_err(read)?;
+    }
+    if lock::is_held(file, number)? {
+        seen.members.push(owner(file, connection, number)?.instance);
+    }
+    Ok(seen)
+}
+
+fn positions(
+    connection: &Connection,
+    group: i64,
+    topic: &str,
+    into: &mut BTreeMap<(String, i32), Committed>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "SELECT partition.partition, position.next, position.text
+         FROM topic JOIN partition ON partition.topic = topic.number
+                    JOIN position ON position.partition = partition.number
+         WHERE topic.name = ?1 AND position.consumer_group = ?2",
+    )?;
+    let mut rows = statement.query(params![topic, group])?;
+    while let Some(row) = rows.next()? {
+        into.insert((topic.to_owned(), row.get(0)?), Committed { offset: row.get(1)?, text: row.get(2)? });
+    }
+    Ok(())
+}
+
+/// The state of a group.
+pub(super) fn state(connection: &Connection, group: &str) -> rusqlite::Result<BTreeMap<String, Vec<u8>>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT state.key, state.value
+         FROM consumer_group JOIN state ON state.consumer_group = consumer_group.number
+         WHERE consumer_group.name = ?1",
+    )?;
+    statement.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}

@@ -1,0 +1,419 @@
+//! The conformance suite of the log contract: one list of checks, and both backends run all of it.
+//!
+//! A check takes a [`Backend`]: an address that [`open`](datamill_broker::open) understands, and what
+//! the backend can and cannot do by its nature. [`every_check`] makes one test of each check, so
+//! that no backend leaves one out. Whatever a log hands out is copied into [`Seen`] first.
+
+pub mod amounts;
+pub mod commits;
+pub mod groups;
+pub mod kill;
+pub mod records;
+pub mod topics;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill_broker::{
+    Assigned, Commit, CommitOutcome, Committer, Delivery, ErrorKind, Event, FirstStart, Log, NewRecord, NewTopic,
+    Placed, Position, Properties, Publisher, Reader, Record, Result, Session, SubscribeOptions, Subscription, open,
+};
+
+/// Makes one test of every check, run against the backend that the expression gives.
+#[macro_export]
+macro_rules! every_check {
+    ($backend:expr; $($module:ident: $($check:ident),+ $(,)?;)+) => {
+        $($(
+            #[test]
+            fn $check() {
+                common::$module::$check(&$backend);
+            }
+        )+)+
+    };
+    ($backend:expr) => {
+        $crate::every_check! { $backend;
+            topics:
+                a_log_keeps_its_identity,
+                a_created_topic_is_found_and_listed,
+                a_topic_is_created_only_once,
+                a_topic_that_does_not_exist_is_unknown_everywhere,
+                names_of_topics_are_checked,
+                settings_of_topics_are_kept_and_unknown_ones_refused,
+                topics_are_made_on_first_use_where_the_backend_does_that;
+            records:
+                records_of_a_partition_come_back_in_order,
+                an_acknowledged_record_is_there_after_opening_again,
+                every_shape_of_record_comes_back_as_it_was,
+                times_of_records_come_back,
+                a_key_chooses_its_partition_for_ever,
+                a_partition_that_does_not_exist_takes_nothing,
+                an_empty_topic_gives_its_end,
+                the_end_is_said_once_each_time_it_is_reached,
+                a_reader_starts_where_it_was_told,
+                the_largest_record_passes_and_a_larger_one_is_refused;
+            groups:
+                a_first_start_at_the_earliest_record_reads_all,
+                a_first_start_behind_the_latest_record_reads_what_comes_after,
+                a_first_start_that_is_to_be_an_error_is_one,
+                two_topics_are_read_in_one_subscription,
+                all_partitions_are_assigned_before_their_records,
+                holding_keeps_the_membership_and_loses_nothing,
+                a_second_owner_is_refused_or_takes_over,
+                a_group_is_seen_without_joining_it;
+            commits:
+                positions_texts_and_state_come_back_in_a_later_session,
+                a_commit_is_seen_whole,
+                a_refused_record_is_named_and_leaves_nothing,
+                a_stale_assignment_number_is_refused,
+                a_text_that_is_too_long_is_refused,
+                a_commit_to_a_topic_that_does_not_exist_leaves_nothing;
+            amounts:
+                many_small_records_pass_in_order,
+                large_records_are_read_in_bounded_memory;
+            kill:
+                what_was_acknowledged_before_a_kill_is_there_and_commits_are_whole;
+        }
+
+        /// The other half of the tests that need a process of their own; they start it.
+        #[test]
+        #[ignore = "run by the tests that need a second process"]
+        fn the_second_process() {
+            common::kill::second_process();
+        }
+    };
+}
+
+/// What a backend does by its nature, where the contract leaves it open.
+#[derive(Debug, Clone, Copy)]
+pub struct Capabilities {
+    /// `topic_for_use` makes a topic that is missing.
+    pub makes_topics: bool,
+    /// A second live member of a group is refused with `InUse`; otherwise one of the same instance
+    /// takes the first one's place.
+    pub refuses_a_second_owner: bool,
+    /// A record is refused from exactly one byte above [`datamill_broker::Topic::largest_record`];
+    /// otherwise some larger size is refused (the measure of the limit includes more than the record).
+    pub exact_largest_record: bool,
+}
+
+/// A log under test.
+pub struct Backend {
+    /// Value for `bootstrap.servers`.
+    pub address: String,
+    /// What it can do.
+    pub can: Capabilities,
+    /// Goes into every name, so that tests do not meet in a log that they share.
+    unique: String,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// Longest time that anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Backend {
+    /// A log at this address; the folder lives as long as the backend.
+    pub fn new(address: String, can: Capabilities, folder: Option<tempfile::TempDir>) -> Self {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        Self { address, can, unique: unique[..12].to_owned(), _folder: folder }
+    }
+
+    /// Opens the log, as another process would.
+    pub fn open(&self) -> Arc<dyn Log> {
+        open_at(&self.address)
+    }
+
+    /// A name of a topic or group that no other test uses.
+    pub fn name(&self, what: &str) -> String {
+        format!("{what}-{}", self.unique)
+    }
+
+    /// Creates a topic and waits until it is there.
+    pub fn topic(&self, log: &dyn Log, what: &str, partitions: i32) -> String {
+        let name = self.name(what);
+        let topic = new_topic(&name, partitions);
+        log.create_topic(&topic).expect("the topic can be created");
+        wait_for("the topic that was created", || log.topic(&name).ok());
+        name
+    }
+
+    /// Options of a member with the usual values.
+    pub fn member(&self, group: &str, topics: &[&str]) -> SubscribeOptions {
+        SubscribeOptions {
+            group: group.to_owned(),
+            instance: "host-1".to_owned(),
+            topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
+            first_start: FirstStart::Earliest,
+            queue_bytes: 8 << 20,
+            state_topic: None,
+        }
+    }
+}
+
+/// Opens the log at an address.
+pub fn open_at(address: &str) -> Arc<dyn Log> {
+    let broker = BTreeMap::from([("bootstrap.servers".to_owned(), address.to_owned())]);
+    open(&Properties { broker, ..Properties::default() }).expect("the log opens")
+}
+
+/// A topic that keeps its records for ever.
+pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
+    let settings = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+    NewTopic { name: name.to_owned(), partitions, replication: 1, settings }
+}
+
+/// Asks until there is an answer.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what} did not come within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A copy of a record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl From<&Record<'_>> for Kept {
+    fn from(record: &Record<'_>) -> Self {
+        Self {
+            topic: record.topic.to_owned(),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.iter().map(|&(name, value)| (name.to_owned(), value.to_vec())).collect(),
+        }
+    }
+}
+
+impl Kept {
+    /// The value as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(self.value.as_deref().expect("a value")).expect("text")
+    }
+}
+
+/// A copy of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    Record(Kept),
+    End { topic: String, partition: i32, offset: i64 },
+    Assigned(Vec<Assigned>),
+    Revoked { partitions: Vec<(Arc<str>, i32)>, lost: bool },
+}
+
+impl From<Event<'_>> for Seen {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Record(record) => Self::Record(Kept::from(&record)),
+            Event::End { topic, partition, offset } => Self::End { topic: topic.to_owned(), partition, offset },
+            Event::Assigned(assigned) => Self::Assigned(assigned),
+            Event::Revoked { partitions, lost } => Self::Revoked { partitions, lost },
+        }
+    }
+}
+
+/// Values as records of partition 0 of a topic.
+pub fn of_values<'a>(topic: &'a str, values: &'a [String]) -> Vec<NewRecord<'a>> {
+    values
+        .iter()
+        .map(|value| NewRecord { topic, partition: Some(0), value: Some(value.as_bytes()), ..NewRecord::default() })
+        .collect()
+}
+
+/// `{what}-0`, `{what}-1`, …
+pub fn values(what: &str, range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|i| format!("{what}-{i}")).collect()
+}
+
+/// Sends all records, waits for all deliveries, and gives the outcomes in the order of the records.
+/// A record that `send` refuses has its refusal as outcome.
+pub fn deliver(publisher: &mut dyn Publisher, records: &[NewRecord<'_>]) -> Vec<Result<Placed>> {
+    let start = Instant::now();
+    let mut outcomes: Vec<Option<Result<Placed>>> = records.iter().map(|_| None).collect();
+    fn put(outcomes: &mut [Option<Result<Placed>>], delivery: Delivery) {
+        let place = &mut outcomes[delivery.token];
+        assert!(place.is_none(), "record {} was delivered twice", delivery.token);
+        *place = Some(delivery.outcome);
+    }
+    for (token, record) in records.iter().enumerate() {
+        loop {
+            match publisher.send(record, token) {
+                Ok(()) => break,
+                Err(error) if error.kind() == ErrorKind::QueueFull => {
+                    publisher
+                        .poll(Duration::from_millis(100), &mut |delivery| put(&mut outcomes, delivery))
+                        .expect("polling for deliveries works");
+                }
+                Err(error) => {
+                    outcomes[token] = Some(Err(error));
+                    break;
+                }
+            }
+            assert!(start.elapsed() < 4 * PATIENCE, "sending takes too long");
+        }
+    }
+    while publisher.in_flight() > 0 {
+        publisher
+            .poll(Duration::from_millis(100), &mut |delivery| put(&mut outcomes, delivery))
+            .expect("polling for deliveries works");
+        assert!(start.elapsed() < 4 * PATIENCE, "{} deliveries do not come", publisher.in_flight());
+    }
+    outcomes.into_iter().map(|outcome| outcome.expect("one delivery for each record")).collect()
+}
+
+/// Publishes records that must all be taken.
+pub fn publish(log: &dyn Log, records: &[NewRecord<'_>]) -> Vec<Placed> {
+    let mut publisher = log.publisher().expect("a publisher");
+    let outcomes = deliver(publisher.as_mut(), records);
+    outcomes.into_iter().map(|outcome| outcome.expect("the record is taken")).collect()
+}
+
+/// Polls a reader until the end of this partition is said.
+pub fn read_to_end(reader: &mut dyn Reader, partition: i32) -> Vec<Seen> {
+    let start = Instant::now();
+    let mut seen = Vec::new();
+    loop {
+        reader.poll(Duration::from_millis(200), &mut |event| seen.push(Seen::from(event))).expect("reading works");
+        let ended = |event: &Seen| matches!(event, Seen::End { partition: p, .. } if *p == partition);
+        if seen.iter().any(ended) {
+            return seen;
+        }
+        assert!(start.elapsed() < PATIENCE, "the end of partition {partition} is not said");
+    }
+}
+
+/// All records of a partition from an offset up to its end.
+pub fn read_from(log: &dyn Log, topic: &str, partition: i32, offset: i64) -> Vec<Kept> {
+    let mut reader = log.reader(topic, &[(partition, offset)]).expect("a reader");
+    only_records(read_to_end(reader.as_mut(), partition))
+}
+
+/// All records of a partition that can be seen.
+pub fn read_all(log: &dyn Log, topic: &str, partition: i32) -> Vec<Kept> {
+    read_from(log, topic, partition, 0)
+}
+
+/// All records of a partition, once there are at least so many to be seen.
+pub fn read_once_there(log: &dyn Log, topic: &str, count: usize) -> Vec<Kept> {
+    wait_for(&format!("{count} records in topic `{topic}`"), || {
+        let all = read_all(log, topic, 0);
+        (all.len() >= count).then_some(all)
+    })
+}
+
+/// The records among events.
+pub fn only_records(seen: impl IntoIterator<Item = Seen>) -> Vec<Kept> {
+    seen.into_iter().filter_map(|seen| if let Seen::Record(record) = seen { Some(record) } else { None }).collect()
+}
+
+/// The values of records, as text.
+pub fn texts(records: &[Kept]) -> Vec<&str> {
+    records.iter().map(Kept::text).collect()
+}
+
+/// A member of a group, with what it was handed out and nobody has looked at yet.
+pub struct Member {
+    pub subscription: Box<dyn Subscription>,
+    pub committer: Box<dyn Committer>,
+    pub assigned: Vec<Assigned>,
+    pub backlog: VecDeque<Seen>,
+}
+
+impl Member {
+    /// Joins and waits for `partitions` partitions.
+    pub fn join(log: &dyn Log, options: &SubscribeOptions, partitions: usize) -> Self {
+        let Session { subscription, committer } = log.subscribe(options).expect("the group can be joined");
+        let mut member = Self { subscription, committer, assigned: Vec::new(), backlog: VecDeque::new() };
+        let start = Instant::now();
+        while member.assigned.len() < partitions {
+            member.pump(Duration::from_millis(100)).expect("polling works");
+            assert!(start.elapsed() < PATIENCE, "only {} of {partitions} partitions came", member.assigned.len());
+        }
+        member
+    }
+
+    /// One poll; what it hands out goes into the backlog.
+    pub fn pump(&mut self, timeout: Duration) -> Result<usize> {
+        let (assigned, backlog) = (&mut self.assigned, &mut self.backlog);
+        self.subscription.poll(timeout, &mut |event| {
+            match &event {
+                Event::Assigned(more) => assigned.extend(more.iter().cloned()),
+                Event::Revoked { partitions, .. } => {
+                    assigned.retain(|a| !partitions.contains(&(a.topic.clone(), a.partition)));
+                }
+                Event::Record(record) => {
+                    let owned = assigned.iter().any(|a| &*a.topic == record.topic && a.partition == record.partition);
+                    assert!(owned, "a record of a partition that is not assigned: {record:?}");
+                }
+                Event::End { .. } => {}
+            }
+            backlog.push_back(Seen::from(event));
+        })
+    }
+
+    /// Polls for a while, whether or not anything comes.
+    pub fn pump_for(&mut self, time: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            self.pump(Duration::from_millis(50)).expect("polling works");
+        }
+    }
+
+    /// The next records, once there are so many.
+    pub fn records(&mut self, count: usize) -> Vec<Kept> {
+        let start = Instant::now();
+        let mut records = Vec::new();
+        loop {
+            records.extend(only_records(self.backlog.drain(..)));
+            if records.len() >= count {
+                return records;
+            }
+            assert!(start.elapsed() < PATIENCE, "only {} of {count} records came", records.len());
+            self.pump(Duration::from_millis(100)).expect("polling works");
+        }
+    }
+
+    /// The assignment of a partition.
+    pub fn of(&self, topic: &str, partition: i32) -> &Assigned {
+        let found = self.assigned.iter().find(|a| &*a.topic == topic && a.partition == partition);
+        found.unwrap_or_else(|| panic!("topic `{topic}` partition {partition} is not assigned"))
+    }
+
+    /// A position of a partition that the member owns.
+    pub fn position(&self, topic: &str, partition: i32, offset: i64, text: &str) -> Position {
+        let assignment = self.of(topic, partition).assignment;
+        Position { topic: topic.into(), partition, assignment, offset, text: text.to_owned() }
+    }
+
+    /// Commits, again where told so, until it is done.
+    pub fn commit(&mut self, commit: &Commit<'_>) -> Vec<Placed> {
+        wait_for("a commit that is done", || match self.committer.commit(commit) {
+            CommitOutcome::Done(placed) => Some(placed),
+            CommitOutcome::Again(error) => {
+                assert!(error.kind() == ErrorKind::Retry, "a commit that cannot pass: {error:?}");
+                None
+            }
+            other => panic!("the commit is not done: {other:?}"),
+        })
+    }
+
+    /// Leaves the group.
+    pub fn leave(self) {
+        self.subscription.close(true).expect("closing works");
+    }
+}

@@ -1,0 +1,123 @@
+//! Checks of topics and of the log's identity.
+
+use std::collections::BTreeMap;
+
+use datamill_broker::{ErrorKind, NewTopic};
+
+use super::{Backend, new_topic, wait_for};
+
+pub fn a_log_keeps_its_identity(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "identity", 1);
+    let (log_id, topic_id) = (log.id().expect("an id"), log.topic(&topic).expect("the topic").id);
+    assert!(!log_id.is_empty());
+    assert!(!log.name().is_empty());
+    drop(log);
+    let log = backend.open();
+    assert_eq!(log.id().expect("an id"), log_id);
+    assert_eq!(log.topic(&topic).expect("the topic").id, topic_id);
+}
+
+pub fn a_created_topic_is_found_and_listed(backend: &Backend) {
+    let log = backend.open();
+    let one = backend.topic(log.as_ref(), "b-one", 1);
+    let three = backend.topic(log.as_ref(), "a-three", 3);
+    assert_eq!(log.topic(&three).expect("the topic").partitions, 3);
+    let used = log.topic_for_use(&three).expect("the topic");
+    assert_eq!((used.name.as_str(), used.partitions), (three.as_str(), 3), "use must not change a topic");
+    let listed = wait_for("both topics in the list", || {
+        let all = log.topics().expect("a list");
+        let ours: Vec<_> = all.into_iter().filter(|t| t.name == one || t.name == three).collect();
+        (ours.len() == 2).then_some(ours)
+    });
+    let told: Vec<_> = listed.iter().map(|t| (t.name.as_str(), t.partitions, t.compacted)).collect();
+    assert_eq!(told, [(three.as_str(), 3, false), (one.as_str(), 1, false)]);
+    assert_ne!(listed[0].id.as_ref().or(Some(&listed[0].name)), listed[1].id.as_ref());
+}
+
+pub fn a_topic_is_created_only_once(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "once", 2);
+    let error = log.create_topic(&new_topic(&topic, 5)).expect_err("it is there already");
+    assert_eq!(error.kind(), ErrorKind::Exists, "{error:?}");
+    assert!(error.to_string().contains(&topic), "{error:?}");
+    assert_eq!(log.topic(&topic).expect("the topic").partitions, 2);
+}
+
+pub fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
+    let log = backend.open();
+    let nowhere = backend.name("nowhere");
+    let told = [
+        ("topic", log.topic(&nowhere).map(|_| ())),
+        ("offsets", log.offsets(&nowhere, 0).map(|_| ())),
+        ("reader", log.reader(&nowhere, &[(0, 0)]).map(|_| ())),
+        ("topic, asked again", log.topic(&nowhere).map(|_| ())),
+    ];
+    for (what, answer) in told {
+        let error = answer.expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{what}: {error:?}");
+        assert!(error.to_string().contains(&nowhere), "{what}: {error:?}");
+    }
+    let there = backend.topic(log.as_ref(), "there", 2);
+    for partition in [2, -1] {
+        let error = log.offsets(&there, partition).expect_err("no such partition");
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+        let error = log.reader(&there, &[(partition, 0)]).map(|_| ()).expect_err("no such partition");
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+    }
+}
+
+pub fn names_of_topics_are_checked(backend: &Backend) {
+    let log = backend.open();
+    let long = "x".repeat(250);
+    for bad in ["", ".", "..", "a b", "a/b", "schön", "a\nb", "a:b", long.as_str()] {
+        let error = log.create_topic(&new_topic(bad, 1)).expect_err("not a name of a topic");
+        assert_eq!(error.kind(), ErrorKind::Settings, "`{bad}`: {error:?}");
+        log.topic_for_use(bad).expect_err("not a name of a topic");
+        log.topic(bad).expect_err("not a name of a topic");
+    }
+    let mut longest = backend.name("Az09._-");
+    longest.push_str(&"y".repeat(249 - longest.len()));
+    log.create_topic(&new_topic(&longest, 1)).expect("a name of a topic");
+    for partitions in [0, -1] {
+        let error = log.create_topic(&new_topic(&backend.name("none"), partitions)).expect_err("no partitions");
+        assert_eq!(error.kind(), ErrorKind::Settings, "{error:?}");
+    }
+}
+
+pub fn settings_of_topics_are_kept_and_unknown_ones_refused(backend: &Backend) {
+    let log = backend.open();
+    let with = |name: &str, key: &str, value: &str| NewTopic {
+        name: backend.name(name),
+        partitions: 1,
+        replication: 1,
+        settings: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+    };
+    log.create_topic(&with("kept", "retention.ms", "86400000")).expect("a setting that every log knows");
+    let kept = wait_for("the topic", || log.topic(&backend.name("kept")).ok());
+    assert_eq!(kept.retention_ms, Some(86_400_000));
+    let forever = backend.topic(log.as_ref(), "forever", 1);
+    assert_eq!(log.topic(&forever).expect("the topic").retention_ms, None);
+    for (key, value) in [("no.such.setting", "1"), ("retention.ms", "a while")] {
+        let error = log.create_topic(&with("refused", key, value)).expect_err("a setting that is wrong");
+        assert_eq!(error.kind(), ErrorKind::Settings, "{key}: {error:?}");
+        let error = log.topic(&backend.name("refused")).expect_err("it was not created");
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+    }
+}
+
+pub fn topics_are_made_on_first_use_where_the_backend_does_that(backend: &Backend) {
+    let log = backend.open();
+    let name = backend.name("used");
+    match log.topic_for_use(&name) {
+        Ok(topic) => {
+            assert!(backend.can.makes_topics);
+            assert_eq!((topic.name.as_str(), topic.partitions), (name.as_str(), 1));
+            assert_eq!(log.topic(&name).expect("it is there"), topic);
+        }
+        Err(error) => {
+            assert!(!backend.can.makes_topics, "{error:?}");
+            assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `datamill demo`: sample files through the whole path, with nothing to set up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use datamill::broker::{Event, Log, Properties};
+use datamill::engine::{self, Control, EngineSettings, Summary};
+use datamill::process::MetadataJson;
+use datamill::program::Exit;
+use datamill::report::Counters;
+use datamill::upload::{UploadSettings, upload_paths};
+use datamill::wire::headers;
+use include_dir::{Dir, include_dir};
+use serde_json::Value;
+
+#[path = "../../../../examples/xrd_metadata.rs"]
+#[allow(dead_code, reason = "the example's `main` is for the example alone")]
+mod xrd_metadata;
+
+static SAMPLES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/data");
+
+/// A folder with this file in it was made by a demonstration and may be replaced by the next one.
+const MARK: &str = ".made-by-datamill-demo";
+const FILES_TOPIC: &str = "files";
+const RESULTS_TOPIC: &str = "metadata";
+const GROUP: &str = "xrd_metadata";
+
+/// Streams sample files through a log in a local file and prints the metadata of each
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder to make; one that an earlier demo made is replaced
+    #[arg(long, value_name = "FOLDER", default_value = "datamill-demo")]
+    folder: PathBuf,
+}
+
+pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
+    let folder = prepare(&args.folder)?;
+    let samples = folder.join("samples");
+    let count = write_samples(&samples)?;
+    println!("1. {count} sample files of an X-ray diffractometer are in `{}`", shown(&samples));
+
+    let config = folder.join("demo.config");
+    let servers = format!("sqlite:{}", folder.join("datamill.db").display());
+    fs::write(&config, format!("[broker]\nbootstrap.servers = {}\n", servers.replace('%', "%%")))
+        .with_context(|| format!("cannot write `{}`", config.display()))?;
+    let mut properties = Properties::default();
+    properties.broker.insert("bootstrap.servers".to_owned(), servers);
+    let log = datamill::broker::open(&properties)?;
+
+    let (control, counters) = (Control::default(), Counters::default());
+    let settings = UploadSettings::new(FILES_TOPIC);
+    let uploaded = upload_paths(log.as_ref(), &[samples], &settings, &control, &counters, &())?;
+    println!("2. {uploaded}");
+
+    let output_dir = folder.join("XrdMetadata_output");
+    let summary = reproduce(&log, &output_dir, &control, &counters)?;
+    println!("3. each file was rebuilt, and the example function read its header:");
+    let printed = print_results(log.as_ref())?;
+    println!("\n4. {}", told(&summary));
+    print_failures(&output_dir)?;
+    print_next_steps(&folder, &config);
+    let as_expected = uploaded.is_complete() && summary.failed == 1 && printed + 1 == count;
+    if !as_expected {
+        bail!("the demo did not go as it should: {count} files, {printed} results, {} failures", summary.failed);
+    }
+    Ok(Exit::Done)
+}
+
+fn prepare(folder: &Path) -> anyhow::Result<PathBuf> {
+    let write = |error: std::io::Error| {
+        anyhow::Error::new(error)
+            .context(format!("cannot make the folder `{}`; choose another one with --folder", folder.display()))
+    };
+    if folder.exists() {
+        let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        if !is_empty && !folder.join(MARK).exists() {
+            bail!("`{}` exists and was not made by a demo; choose another one with --folder", folder.display());
+        }
+        fs::remove_dir_all(folder).map_err(write)?;
+    }
+    fs::create_dir_all(folder).map_err(write)?;
+    fs::write(folder.join(MARK), "").map_err(write)?;
+    folder.canonicalize().map_err(write)
+}
+
+fn write_samples(to: &Path) -> anyhow::Result<u64> {
+    let mut count = 0;
+    let mut folders = vec![&SAMPLES];
+    while let Some(folder) = folders.pop() {
+        folders.extend(folder.dirs());
+        for file in folder.files().filter(|file| file.path().extension().is_some_and(|e| e == "csv")) {
+            let path = to.join(file.path());
+            let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, file.contents()));
+            made.with_context(|| format!("cannot write `{}`", path.display()))?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn reproduce(
+    log: &Arc<dyn Log>,
+    output_dir: &Path,
+    control: &Control,
+    counters: &Counters,
+) -> anyhow::Result<Summary> {
+    let settings = EngineSettings {
+        topic: FILES_TOPIC.to_owned(),
+        result_topic: RESULTS_TOPIC.to_owned(),
+        group: GROUP.to_owned(),
+        instance: "demo".to_owned(),
+        program: "datamill demo".to_owned(),
+        first_start: datamill::broker::FirstStart::Earliest,
+        download_regex: None,
+        mode: datamill::assemble::Mode::Memory,
+        threads: 2,
+        output_dir: output_dir.to_owned(),
+        memory_limit: 256 << 20,
+        exit_at_end: true,
+        update_seconds: 0,
+        shutdown_timeout: Duration::from_secs(30),
+    };
+    let extractor = Arc::new(MetadataJson(xrd_metadata::XrdMetadata));
+    Ok(engine::run(log, &settings, extractor, control, counters)?)
+}
+
+/// Prints each result's path and JSON, and counts them.
+fn print_results(log: &dyn Log) -> anyhow::Result<u64> {
+    let partitions = log.topic(RESULTS_TOPIC)?.partitions;
+    let starts: Vec<(i32, i64)> = (0..partitions).map(|p| (p, 0)).collect();
+    let mut reader = log.reader(RESULTS_TOPIC, &starts)?;
+    let (mut printed, mut ended) = (0, 0);
+    while ended < partitions {
+        let mut lines = Vec::new();
+        reader.poll(Duration::from_secs(5), &mut |event| match event {
+            Event::Record(record) => {
+                let path = record.headers.iter().find(|(name, _)| *name == headers::SOURCE_PATH);
+                let path = path.map_or("?".into(), |(_, value)| String::from_utf8_lossy(value).into_owned());
+                lines.push((path, serde_json::from_slice::<Value>(record.value.unwrap_or_default())));
+            }
+            Event::End { .. } => ended += 1,
+            _ => {}
+        })?;
+        for (path, value) in lines {
+            let json = value.and_then(|v| serde_json::to_string(&v))?;
+            println!("\n   {path}\n   {json}");
+            printed += 1;
+        }
+    }
+    Ok(printed)
+}
+
+fn told(summary: &Summary) -> String {
+    format!("{} of {} files have a result in topic `{RESULTS_TOPIC}`; {} is broken on purpose, to show a failure:",
+        summary.succeeded, summary.succeeded + summary.failed, summary.failed)
+}
+
+/// The last column but one of each row of `failed_from_….csv` is the reason.
+fn print_failures(output_dir: &Path) -> anyhow::Result<()> {
+    let logs = output_dir.join("LOGS");
+    for entry in fs::read_dir(&logs).with_context(|| format!("cannot read `{}`", logs.display()))? {
+        let path = entry?.path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("failed_from_")) {
+            continue;
+        }
+        for line in fs::read_to_string(&path)?.lines().skip(1) {
+            println!("   {line}");
+        }
+        println!("   (a row of `{}`)", shown(&path));
+    }
+    Ok(())
+}
+
+fn print_next_steps(folder: &Path, config: &Path) {
+    let program = std::env::current_exe().map_or_else(|_| "datamill".to_owned(), |path| shown(&path));
+    let config = shown(config);
+    println!("\nWhat to try next:");
+    println!("  read the results again:  {program} read {RESULTS_TOPIC} --config {config} --exit-at-end");
+    println!("  look at the topics:      {program} topic list --config {config}");
+    println!("  send files of your own:  {program} upload FILE_OR_FOLDER --topic_name {FILES_TOPIC} --config {config}");
+    println!("  send what appears:       {program} watch FOLDER --topic_name {FILES_TOPIC} --config {config}");
+    println!("  write your own function: see `examples/xrd_metadata.rs` and README.md");
+    println!("  on Apache Kafka:         the same commands, with its `bootstrap.servers` in the configuration file");
+    println!("\nEverything is in `{}`; delete it when you are done.", shown(folder));
+}
+
+/// A path as a person in this folder would write it, quoted where a shell needs it.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().and_then(|here| here.canonicalize()).unwrap_or_default();
+    let text = path.strip_prefix(&here).unwrap_or(path).display().to_string();
+    if text.contains(|c: char| c.is_whitespace() || c == '\'') { format!("'{}'", text.replace('\'', r"'\''")) } else { text }
+}

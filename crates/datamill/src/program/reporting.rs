@@ -1,0 +1,128 @@
+//! What the common options start beside a program's work: log lines, heartbeats, log messages.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CommonArgs, SetUpError};
+use crate::broker::{Log, Publisher};
+use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default_program_id};
+use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
+use crate::report::logging::{self, LogGuard, LogOptions};
+use crate::report::{Counters, chain};
+use crate::settings::Config;
+
+/// Keeps log lines, heartbeats and log messages going; dropping it sends the last ones.
+#[must_use = "heartbeats and log messages end when this is dropped"]
+pub struct Reporting {
+    _heartbeat: Option<Heartbeat>,
+    _logging: LogGuard,
+}
+
+impl CommonArgs {
+    /// The configuration that `--config` names.
+    ///
+    /// # Errors
+    /// A file that is not there or not right.
+    pub fn load_config(&self) -> Result<Config, SetUpError> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    /// Begins to log, to `log_file` as well where there is one, and says what is odd about the
+    /// configuration.
+    ///
+    /// # Errors
+    /// A log file that cannot be written, or a wrong level.
+    pub fn start_logging(&self, config: &Config, log_file: Option<PathBuf>) -> Result<LogGuard, SetUpError> {
+        let lines = match &self.log_topic_name {
+            None => None,
+            Some(_) => {
+                let settings = config.log_topic()?;
+                let level = settings.level.unwrap_or(self.logger_stream_level);
+                Some(LogTopicLines { level, max_lines: settings.max_lines })
+            }
+        };
+        let guard = logging::init(LogOptions {
+            stream_level: self.logger_stream_level,
+            file_level: self.logger_file_level,
+            file_path: self.logger_file_path.clone().or(log_file),
+            log_topic: lines,
+        })?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(guard)
+    }
+
+    /// Opens the log that the configuration names.
+    ///
+    /// # Errors
+    /// A broker that does not answer, a file that is no log.
+    pub fn open_log(&self, config: &Config) -> Result<Arc<dyn Log>, SetUpError> {
+        let log = crate::broker::open(config.properties())?;
+        if config.is_default_log() {
+            tracing::info!(log = log.name(), "no broker configured: using the embedded log in this folder");
+        }
+        Ok(log)
+    }
+
+    /// Begins to send heartbeats and log messages where their topics are named.
+    ///
+    /// # Errors
+    /// A section of the configuration that is not right, a topic or broker that is not there.
+    pub fn start_reporting(
+        &self,
+        mut logging: LogGuard,
+        program: &str,
+        kind: ProgramKind,
+        config: &Config,
+        log: &Arc<dyn Log>,
+        counters: &Arc<Counters>,
+    ) -> Result<Reporting, SetUpError> {
+        let id = |given: &Option<String>| given.clone().unwrap_or_else(|| default_program_id(program));
+        if let Some(topic) = &self.log_topic_name {
+            let options = LogTopicOptions {
+                topic: topic.clone(),
+                program_id: id(&self.log_program_id),
+                interval: Duration::from_secs(self.log_interval_secs),
+            };
+            logging.send_to(options, publisher("log", topic, config, log)?)?;
+        }
+        let mut heartbeat = None;
+        if let Some(topic) = &self.heartbeat_topic_name {
+            let options = HeartbeatOptions {
+                topic: topic.clone(),
+                program_id: id(&self.heartbeat_program_id),
+                interval: Duration::from_secs(self.heartbeat_interval_secs),
+                kind,
+            };
+            let publisher = publisher("heartbeat", topic, config, log)?;
+            heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(counters))?);
+        }
+        Ok(Reporting { _heartbeat: heartbeat, _logging: logging })
+    }
+}
+
+/// A publisher for the messages of a section: on the program's own log, or on another one.
+fn publisher(
+    section: &'static str,
+    topic: &str,
+    config: &Config,
+    log: &Arc<dyn Log>,
+) -> Result<Box<dyn Publisher>, SetUpError> {
+    let open = || {
+        let log = match config.properties_of(section)? {
+            Some(properties) => crate::broker::open(&properties)?,
+            None => Arc::clone(log),
+        };
+        log.topic_for_use(topic)?;
+        Ok::<_, SetUpError>(log.publisher()?)
+    };
+    open().map_err(|error| match error {
+        SetUpError::Log(source) => {
+            tracing::debug!(error = %chain(&source), section, "messages cannot be sent");
+            SetUpError::Messages { section, topic: topic.to_owned(), source }
+        }
+        other => other,
+    })
+}

@@ -1,0 +1,248 @@
+//! A log, files on it as chunk messages, and a run of the engine over them.
+
+// each test file uses its own part of these
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill::broker::{Event, Log, NewRecord, NewTopic, Properties, Publisher};
+use datamill::engine::{Control, EngineError, EngineSettings, Summary};
+use datamill::process::DataFileStreamReproducer;
+use datamill::report::Counters;
+use datamill::wire::{Chunk, headers, sha512};
+
+/// Where a test's log is.
+pub enum Place {
+    Embedded,
+    Kafka,
+}
+
+/// A log, a folder, and topics that no other test uses.
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub log: Arc<dyn Log>,
+    pub topic: String,
+    pub results: String,
+    pub group: String,
+}
+
+impl Bench {
+    pub fn new(place: &Place, partitions: i32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let servers = match place {
+            Place::Embedded => format!("sqlite:{}", folder.path().join("log.db").display()),
+            Place::Kafka => datamill_testkit::kafka::from_env(),
+        };
+        let mut properties = Properties::default();
+        properties.broker.insert("bootstrap.servers".to_owned(), servers);
+        let log = datamill::broker::open(&properties).unwrap();
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let bench = Self {
+            folder,
+            log,
+            topic: format!("files-{id}"),
+            results: format!("results-{id}"),
+            group: format!("group-{id}"),
+        };
+        for (name, partitions) in [(&bench.topic, partitions), (&bench.results, 2)] {
+            let settings = BTreeMap::new();
+            bench.log.create_topic(&NewTopic { name: name.clone(), partitions, replication: 1, settings }).unwrap();
+        }
+        bench
+    }
+
+    pub fn output(&self) -> PathBuf {
+        self.folder.path().join("output")
+    }
+
+    pub fn settings(&self) -> EngineSettings {
+        EngineSettings {
+            topic: self.topic.clone(),
+            result_topic: self.results.clone(),
+            group: self.group.clone(),
+            instance: "one".to_owned(),
+            program: "test".to_owned(),
+            first_start: datamill::broker::FirstStart::Earliest,
+            download_regex: None,
+            mode: datamill::assemble::Mode::Memory,
+            threads: 2,
+            output_dir: self.output(),
+            memory_limit: 64 << 20,
+            exit_at_end: true,
+            update_seconds: 0,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub fn run(&self, settings: &EngineSettings, code: impl DataFileStreamReproducer) -> Result<Summary, EngineError> {
+        self.run_controlled(settings, code, &Control::default())
+    }
+
+    pub fn run_controlled(
+        &self,
+        settings: &EngineSettings,
+        code: impl DataFileStreamReproducer,
+        control: &Control,
+    ) -> Result<Summary, EngineError> {
+        datamill::engine::run(&self.log, settings, Arc::new(code), control, &Counters::default())
+    }
+
+    /// Puts records on the topic: partition, key and value each.
+    pub fn send(&self, records: &[Sent]) {
+        let mut publisher = self.log.publisher().unwrap();
+        for (token, record) in records.iter().enumerate() {
+            let marked: Vec<(&str, &[u8])> = vec![(headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes())];
+            let record = NewRecord {
+                topic: &self.topic,
+                partition: Some(record.partition),
+                key: Some(record.key.as_bytes()),
+                value: Some(&record.value),
+                headers: if record.marked { marked } else { Vec::new() },
+                timestamp_ms: None,
+            };
+            while publisher.send(&record, token).is_err() {
+                settle(publisher.as_mut(), usize::MAX);
+            }
+        }
+        settle(publisher.as_mut(), 0);
+    }
+
+    /// Everything that is visible on the result topic.
+    pub fn read_results(&self) -> Vec<Got> {
+        read_all(self.log.as_ref(), &self.results)
+    }
+}
+
+fn settle(publisher: &mut dyn Publisher, until: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        publisher.poll(Duration::from_millis(20), &mut |delivery| {
+            delivery.outcome.unwrap();
+        }).unwrap();
+        if publisher.in_flight() <= until {
+            return;
+        }
+        assert!(Instant::now() < deadline, "records are not acknowledged");
+    }
+}
+
+/// A record of the result topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Got {
+    pub key: String,
+    pub value: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Got {
+    pub fn path(&self) -> &str {
+        &self.headers[headers::SOURCE_PATH]
+    }
+}
+
+/// All records up to the last stable offset of each partition.
+pub fn read_all(log: &dyn Log, topic: &str) -> Vec<Got> {
+    let partitions = log.topic(topic).unwrap().partitions;
+    let starts: Vec<(i32, i64)> = (0..partitions).map(|p| (p, 0)).collect();
+    let mut open: BTreeMap<i32, i64> =
+        starts.iter().map(|(p, _)| (*p, log.offsets(topic, *p).unwrap().last_stable)).filter(|(_, end)| *end > 0).collect();
+    let mut reader = log.reader(topic, &starts).unwrap();
+    let mut got = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !open.is_empty() {
+        reader
+            .poll(Duration::from_millis(200), &mut |event| match event {
+                Event::Record(record) => {
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    got.push(Got {
+                        key: text(record.key.unwrap_or_default()),
+                        value: record.value.unwrap_or_default().to_vec(),
+                        headers: record.headers.iter().map(|(n, v)| ((*n).to_owned(), text(v))).collect(),
+                    });
+                    if open.get(&record.partition).is_some_and(|end| record.offset + 1 >= *end) {
+                        open.remove(&record.partition);
+                    }
+                }
+                Event::End { partition, offset, .. } => {
+                    if open.get(&partition).is_some_and(|end| offset >= *end) {
+                        open.remove(&partition);
+                    }
+                }
+                _ => {}
+            })
+            .unwrap();
+        assert!(Instant::now() < deadline, "the end of `{topic}` is not reached");
+    }
+    got
+}
+
+/// A record to be sent.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub partition: i32,
+    pub key: String,
+    pub value: Vec<u8>,
+    pub marked: bool,
+}
+
+/// A file as chunk messages of one partition.
+pub fn chunks(partition: i32, path: &str, bytes: &[u8], chunk_size: usize) -> Vec<Sent> {
+    let (subdir, filename) = path.rsplit_once('/').unwrap_or(("", path));
+    let file_hash = sha512(bytes);
+    let pieces: Vec<&[u8]> = if bytes.is_empty() { vec![bytes] } else { bytes.chunks(chunk_size).collect() };
+    let mut sent = Vec::new();
+    for (i, data) in pieces.iter().enumerate() {
+        let chunk = Chunk {
+            filename,
+            file_hash: &file_hash,
+            chunk_hash: &sha512(data),
+            offset: (i * chunk_size) as u64,
+            index: i as u32 + 1,
+            total: pieces.len() as u32,
+            subdir,
+            filename_append: "",
+            data,
+            mtime: Some(1_700_000_000.5),
+        };
+        let mut value = Vec::new();
+        chunk.encode(&mut value);
+        sent.push(Sent { partition, key: chunk.key(), value, marked: true });
+    }
+    sent
+}
+
+/// Bytes that differ by seed and compress badly.
+pub fn content(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..len)
+        .map(|_| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x as u8
+        })
+        .collect()
+}
+
+/// Waits until `done` or panics after a minute.
+pub fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited for too long: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The rows of a registry file, without its header.
+pub fn registry(output: &Path, begins: &str) -> Vec<Vec<String>> {
+    let name = std::fs::read_dir(output.join("LOGS"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with(begins))
+        .unwrap_or_else(|| panic!("no registry file `{begins}…`"));
+    let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_path(name).unwrap();
+    reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
+}
