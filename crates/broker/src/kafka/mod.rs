@@ -1,1 +1,162 @@
 //! The log on Apache Kafka, through librdkafka.
+//!
+//! ```text
+//!   properties ─▶ config ─▶ cluster (asks, watches the connection)
+//!                              ├─▶ admin        topics
+//!                              ├─▶ publisher    idempotent producer
+//!                              ├─▶ reader       partitions assigned by hand
+//!                              └─▶ subscription ─▶ member (rebalance) ─┬─▶ fence
+//!                                  committer (transactional producer) ─┘
+//! ```
+//! Everything blocks, on plain threads. Readers see committed records only. A commit is one transaction
+//! that holds the results, the positions with their texts, and the changes of the group's state.
+
+mod admin;
+mod cluster;
+mod committer;
+mod config;
+mod context;
+mod failure;
+mod fence;
+mod member;
+mod native;
+mod publisher;
+mod reader;
+mod state;
+mod subscription;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::contract::{
+    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::open::Properties;
+
+use cluster::{ANSWER, Cluster};
+use committer::KafkaCommitter;
+use config::Settings;
+use context::Notes;
+use fence::Fence;
+use publisher::KafkaPublisher;
+use reader::KafkaReader;
+use subscription::KafkaSubscription;
+
+/// A Kafka cluster as a log.
+pub(crate) struct KafkaLog {
+    cluster: Arc<Cluster>,
+}
+
+impl KafkaLog {
+    /// Connects to the cluster that `bootstrap.servers` names. Fails after some seconds when no server
+    /// answers.
+    pub(crate) fn open(properties: &Properties) -> Result<Self> {
+        let cluster = Cluster::connect(Settings::new(properties)?)?;
+        Ok(Self { cluster })
+    }
+}
+
+impl Log for KafkaLog {
+    fn name(&self) -> &str {
+        self.cluster.servers()
+    }
+
+    fn id(&self) -> Result<String> {
+        Ok(self.cluster.id.clone())
+    }
+
+    fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+        admin::create(&self.cluster, topic)
+    }
+
+    fn topics(&self) -> Result<Vec<Topic>> {
+        admin::describe(&self.cluster, self.cluster.all_topics()?)
+    }
+
+    fn topic(&self, name: &str) -> Result<Topic> {
+        self.cluster.topic(name)
+    }
+
+    fn topic_for_use(&self, name: &str) -> Result<Topic> {
+        match self.cluster.topic(name) {
+            Err(error) if error.kind() == ErrorKind::UnknownTopic => {
+                admin::touch(&self.cluster, name)?;
+                self.cluster.topic(name)
+            }
+            other => other,
+        }
+    }
+
+    fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {
+        self.cluster.offsets(topic, partition)
+    }
+
+    fn publisher(&self) -> Result<Box<dyn Publisher>> {
+        Ok(Box::new(KafkaPublisher::open(&self.cluster)?))
+    }
+
+    fn reader(&self, topic: &str, starts: &[(i32, i64)]) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(KafkaReader::open(&self.cluster, topic, starts)?))
+    }
+
+    fn subscribe(&self, options: &SubscribeOptions) -> Result<Session> {
+        for (what, value) in [("group", &options.group), ("instance", &options.instance)] {
+            if value.is_empty() {
+                return Err(Error::new(ErrorKind::Settings, format!("the name of the {what} is empty")));
+            }
+        }
+        for topic in &options.topics {
+            self.cluster.partitions(topic)?;
+        }
+        let fence = Arc::new(Fence::default());
+        let subscription = KafkaSubscription::open(&self.cluster, options, &fence)?;
+        // Takes the transactional id before the member joins.
+        let committer = KafkaCommitter::open(&self.cluster, options, subscription.consumer(), &fence)?;
+        subscription.join()?;
+        Ok(Session { subscription: Box::new(subscription), committer: Box::new(committer) })
+    }
+
+    fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
+        let mut asked = TopicPartitionList::new();
+        let mut places = Vec::new();
+        for topic in topics {
+            for partition in 0..self.cluster.partitions(topic)? {
+                asked.add_partition(topic, partition);
+                places.push(((*topic).to_owned(), partition));
+            }
+        }
+        let notes = Notes::new(&self.cluster.watch);
+        let consumer: BaseConsumer<Notes> = self
+            .cluster
+            .settings
+            .group(group)
+            .create_with_context(notes)
+            .map_err(|error| cluster::client_refused(error, "a client"))?;
+        let mut found = Group::default();
+        if !places.is_empty() {
+            let committed = member::committed(&consumer, asked, group)?;
+            found.committed =
+                places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
+        }
+        let list = consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
+            self.cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
+        })?;
+        found.members = list
+            .groups()
+            .iter()
+            .filter(|known| known.name() == group)
+            .flat_map(|known| known.members().iter().map(|member| member.id().to_owned()))
+            .collect();
+        found.members.sort();
+        Ok(found)
+    }
+
+    fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+        let topic = state::topic_name(group, state_topic);
+        state::read(&self.cluster, group, &topic)
+    }
+}

@@ -1,0 +1,169 @@
+//! Topics: made, and described with the settings that matter.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tracing::debug;
+
+use super::cluster::{self, ANSWER, Cluster};
+use super::failure;
+use crate::contract::{NewTopic, Topic};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes that Kafka needs beside key, value and headers of a record that travels alone in its batch:
+/// 61 for the batch, the rest for lengths and time.
+const FRAME: usize = 96;
+
+/// The context of the administrating client: the asking client tells about the connection.
+pub(super) struct Silent;
+
+impl ClientContext for Silent {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn stats_raw(&self, _: &[u8]) {}
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+/// Creates a topic and waits until the cluster shows it.
+pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
+    let name = &topic.name;
+    cluster::legal_name(name)?;
+    if topic.partitions < 1 {
+        let text = format!("topic `{name}` needs at least 1 partition, not {}", topic.partitions);
+        return Err(Error::new(ErrorKind::Settings, text));
+    }
+    let mut request = KafkaTopic::new(name, topic.partitions, TopicReplication::Fixed(topic.replication));
+    for (key, value) in &topic.settings {
+        request = request.set(key, value);
+    }
+    let what = || format!("cannot create topic `{name}`");
+    let right = "the right Create on the cluster or the topic";
+    let admin = cluster.admin()?;
+    let answers = wait(admin.create_topics([&request], &options()))
+        .map_err(|error| cluster.failed(error, what(), right))?;
+    match answers.into_iter().next() {
+        Some(Ok(_)) => {}
+        Some(Err((_, Code::TopicAlreadyExists))) => {
+            return Err(Error::new(ErrorKind::Exists, format!("there is a topic `{name}` already")));
+        }
+        Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
+        None => return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what()))),
+    }
+    cluster.forget(name);
+    // The controller has decided; the brokers hear of it a moment later.
+    let started = Instant::now();
+    loop {
+        match cluster.all_answer(name, topic.partitions) {
+            Ok(()) => return Ok(()),
+            Err(error) if started.elapsed() > ANSWER => return Err(error),
+            Err(error) => debug!(topic = %name, %error, "waiting for the topic"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Lets a broker that creates topics on first use do so. Returns the number of partitions.
+pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
+    let admin = cluster.admin()?;
+    let started = Instant::now();
+    loop {
+        // The administrating client is one that may create topics by asking for them.
+        let metadata = admin.inner().fetch_metadata(Some(name), ANSWER).map_err(|error| {
+            cluster.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic")
+        })?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let being_made = topic.and_then(|topic| topic.error()).map(Code::from) == Some(Code::LeaderNotAvailable);
+        if !being_made || started.elapsed() > ANSWER {
+            return cluster::partitions_of(topic, name);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Adds their settings to topics; what the account may not see stays unknown.
+pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
+    if topics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let admin = cluster.admin()?;
+    let asked: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let answers = match wait(admin.describe_configs(&asked, &options())) {
+        Ok(answers) => answers,
+        Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
+        Err(error) => {
+            return Err(cluster.failed(error, "cannot describe the topics", "the right DescribeConfigs on the topics"));
+        }
+    };
+    let mut settings = HashMap::new();
+    for answer in answers.into_iter().flatten() {
+        if let OwnedResourceSpecifier::Topic(name) = &answer.specifier {
+            settings.insert(name.clone(), answer);
+        }
+    }
+    Ok(topics
+        .into_iter()
+        .map(|(name, partitions)| {
+            let settings = settings.get(&name);
+            topic(name, partitions, settings)
+        })
+        .collect())
+}
+
+fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> Topic {
+    let get = |key| settings.and_then(|settings| settings.get(key)).and_then(|entry| entry.value.clone());
+    let largest: Option<usize> = get("max.message.bytes").and_then(|value| value.parse().ok());
+    let retention: Option<i64> = get("retention.ms").and_then(|value| value.parse().ok());
+    let cleanup = get("cleanup.policy").unwrap_or_default();
+    let has = |policy| cleanup.split(',').any(|part| part.trim() == policy);
+    Topic {
+        name,
+        id: None,
+        partitions,
+        largest_record: largest.map(|bytes| bytes.saturating_sub(FRAME)),
+        // Without the policy `delete`, nothing goes for its age.
+        retention_ms: retention.filter(|ms| *ms >= 0 && (cleanup.is_empty() || has("delete"))),
+        compacted: has("compact"),
+    }
+}
+
+/// Bytes that a batch of records may have in a topic, where the account may see it.
+pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
+    match describe(cluster, vec![(name.to_owned(), 1)]) {
+        Ok(topics) => topics.first()?.largest_record.map(|bytes| bytes + FRAME),
+        Err(error) => {
+            debug!(topic = name, %error, "the topic's limits stay unknown");
+            None
+        }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+}
+
+/// Runs a future on this thread; the administrating client's own thread wakes it.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! One Kafka cluster as all parts of a log share it: its settings, a client that asks, what is known of
+//! its topics, and a thread that tells an outage.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::admin::AdminClient;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::{Metadata, MetadataTopic};
+
+use super::admin::{self, Silent};
+use super::config::Settings;
+use super::context::{Notes, Watch};
+use super::failure;
+use crate::contract::{Offsets, Topic};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a question to the cluster may take.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long to go on trying when every server refuses the connection.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// What has to be known of a topic before a record is sent to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    /// Number of partitions.
+    pub(super) partitions: i32,
+    /// Bytes that a batch of records may have, if known.
+    pub(super) batch: Option<usize>,
+}
+
+/// See the module.
+pub(super) struct Cluster {
+    pub(super) settings: Settings,
+    pub(super) watch: Arc<Watch>,
+    pub(super) id: String,
+    /// Asks; sees a partition up to its last stable offset.
+    look: BaseConsumer<Notes>,
+    /// Sees a partition up to its end. Made on first use.
+    ahead: Mutex<Option<Arc<BaseConsumer<Notes>>>>,
+    admin: Mutex<Option<Arc<AdminClient<Silent>>>>,
+    targets: Mutex<HashMap<String, Target>>,
+}
+
+impl Cluster {
+    /// Connects, and fails when no server answers in time.
+    pub(super) fn connect(settings: Settings) -> Result<Arc<Self>> {
+        let watch = Arc::new(Watch::default());
+        let look: BaseConsumer<Notes> =
+            settings.look(true).create_with_context(Notes::new(&watch)).map_err(|error| client_refused(error, "a client"))?;
+        let id = wait_for_answer(&look, &watch, settings.servers())?;
+        let cluster = Arc::new(Self {
+            settings,
+            watch,
+            id,
+            look,
+            ahead: Mutex::new(None),
+            admin: Mutex::new(None),
+            targets: Mutex::new(HashMap::new()),
+        });
+        let weak = Arc::downgrade(&cluster);
+        thread::Builder::new()
+            .name("kafka-watch".into())
+            .spawn(move || keep_watch(&weak))
+            .map_err(|error| Error::with_source(ErrorKind::Fatal, "cannot start a thread", error))?;
+        Ok(cluster)
+    }
+
+    pub(super) fn servers(&self) -> &str {
+        self.settings.servers()
+    }
+
+    /// The client that creates and describes topics.
+    pub(super) fn admin(&self) -> Result<Arc<AdminClient<Silent>>> {
+        let mut admin = self.admin.lock();
+        if let Some(admin) = &*admin {
+            return Ok(admin.clone());
+        }
+        let made: AdminClient<Silent> =
+            self.settings.admin().create_with_context(Silent).map_err(|error| client_refused(error, "a client"))?;
+        Ok(admin.insert(Arc::new(made)).clone())
+    }
+
+    /// Number of partitions of a topic. Never creates it.
+    pub(super) fn partitions(&self, name: &str) -> Result<i32> {
+        let metadata = self.ask(name)?;
+        partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
+    }
+
+    fn ask(&self, name: &str) -> Result<Metadata> {
+        legal_name(name)?;
+        self.look
+            .fetch_metadata(Some(name), ANSWER)
+            .map_err(|error| self.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic"))
+    }
+
+    /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
+    pub(super) fn target(&self, name: &str) -> Result<Target> {
+        if let Some(target) = self.targets.lock().get(name) {
+            return Ok(*target);
+        }
+        let partitions = self.partitions(name)?;
+        let batch = admin::largest_batch(self, name);
+        let target = Target { partitions, batch };
+        self.targets.lock().insert(name.to_owned(), target);
+        Ok(target)
+    }
+
+    /// The target for a record, with its partition checked against the topic.
+    pub(super) fn target_partition(&self, name: &str, partition: Option<i32>) -> Result<Target> {
+        let target = self.target(name)?;
+        let Some(partition) = partition else { return Ok(target) };
+        if (0..target.partitions).contains(&partition) {
+            return Ok(target);
+        }
+        // The topic may have grown since.
+        self.forget(name);
+        let target = self.target(name)?;
+        if (0..target.partitions).contains(&partition) {
+            return Ok(target);
+        }
+        Err(failure::unknown_partition(name, partition, target.partitions))
+    }
+
+    /// Asks again next time: the topic is not what it was.
+    pub(super) fn forget(&self, name: &str) {
+        self.targets.lock().remove(name);
+    }
+
+    /// Names and partitions of all topics that are not the cluster's own.
+    pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
+        let metadata = self
+            .look
+            .fetch_metadata(None, ANSWER)
+            .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))?;
+        let mut topics = Vec::new();
+        for topic in metadata.topics() {
+            if !topic.name().starts_with("__") && topic.error().is_none() {
+                topics.push((topic.name().to_owned(), topic.partitions().len() as i32));
+            }
+        }
+        topics.sort();
+        Ok(topics)
+    }
+
+    /// One topic with its settings.
+    pub(super) fn topic(&self, name: &str) -> Result<Topic> {
+        let partitions = self.partitions(name)?;
+        admin::describe(self, vec![(name.to_owned(), partitions)])?.pop().ok_or_else(|| failure::unknown_topic(name))
+    }
+
+    /// The ends of a partition that a reader may go to.
+    pub(super) fn first_and_stable(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        self.watermarks(&self.look, topic, partition)
+    }
+
+    /// Whether every partition of a topic has a leader that answers.
+    pub(super) fn all_answer(&self, topic: &str, partitions: i32) -> Result<()> {
+        let metadata = self.ask(topic)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let known = partitions_of(found, topic)?;
+        let led = found.is_some_and(|found| found.partitions().iter().all(|partition| partition.leader() >= 0));
+        if known < partitions || !led {
+            return Err(Error::new(ErrorKind::Retry, format!("topic `{topic}` is not ready on all brokers")));
+        }
+        Ok(())
+    }
+
+    /// All ends of a partition.
+    pub(super) fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {
+        let partitions = self.partitions(topic)?;
+        if !(0..partitions).contains(&partition) {
+            return Err(failure::unknown_partition(topic, partition, partitions));
+        }
+        let ahead = self.ahead()?;
+        let (first, last_stable) = self.first_and_stable(topic, partition)?;
+        let (_, end) = self.watermarks(&ahead, topic, partition)?;
+        Ok(Offsets { first, last_stable, end: end.max(last_stable) })
+    }
+
+    fn ahead(&self) -> Result<Arc<BaseConsumer<Notes>>> {
+        let mut ahead = self.ahead.lock();
+        if let Some(ahead) = &*ahead {
+            return Ok(ahead.clone());
+        }
+        let made: BaseConsumer<Notes> = self
+            .settings
+            .look(false)
+            .create_with_context(Notes::new(&self.watch))
+            .map_err(|error| client_refused(error, "a client"))?;
+        Ok(ahead.insert(Arc::new(made)).clone())
+    }
+
+    fn watermarks(&self, client: &BaseConsumer<Notes>, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
+            let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
+            self.failed(error, what, "the right Describe on the topic")
+        })
+    }
+
+    /// An error of a question, with the state of the connection as its cause where that is what failed.
+    pub(super) fn failed(&self, error: KafkaError, what: impl Into<String>, right: &str) -> Error {
+        let code = failure::code(&error);
+        let silent = matches!(
+            code,
+            Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::RequestTimedOut)
+        );
+        if !silent {
+            return failure::failed(error, what, right);
+        }
+        let text = format!("{}: broker `{}` does not answer", what.into(), self.servers());
+        match (self.watch.trouble(), code) {
+            (Some((_, reason)), _) => Error::with_source(ErrorKind::Retry, text, reason),
+            (None, Some(code)) => Error::with_source(ErrorKind::Retry, text, code),
+            (None, None) => Error::new(ErrorKind::Retry, text),
+        }
+    }
+}
+
+/// The error for a client that librdkafka does not make from these properties.
+pub(super) fn client_refused(error: KafkaError, what: &str) -> Error {
+    // Only the words of a refused creation: a configuration error would quote the value.
+    let text = format!("cannot set up {what} with these properties");
+    match error {
+        KafkaError::ClientCreation(why) => Error::with_source(ErrorKind::Settings, text, failure::Reason(why)),
+        KafkaError::ClientConfig(_, _, key, _) => {
+            Error::new(ErrorKind::Settings, format!("{text}: property `{key}` cannot have this value"))
+        }
+        other => failure::failed(other, text, "the right to connect"),
+    }
+}
+
+/// Refuses a name that Kafka would refuse, before librdkafka waits for it.
+pub(super) fn legal_name(name: &str) -> Result<()> {
+    let legal = (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if legal {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Settings,
+        format!("`{name}` cannot be the name of a topic: 1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"),
+    ))
+}
+
+/// Number of partitions in an answer about one topic.
+pub(super) fn partitions_of(topic: Option<&MetadataTopic>, name: &str) -> Result<i32> {
+    let Some(topic) = topic else { return Err(failure::unknown_topic(name)) };
+    match topic.error().map(Code::from) {
+        None if topic.partitions().is_empty() => Err(failure::unknown_topic(name)),
+        None => Ok(topic.partitions().len() as i32),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(failure::unknown_topic(name)),
+        Some(code) => Err(failure::failed_code(
+            code,
+            format!("cannot look up topic `{name}`"),
+            "the right Describe on the topic",
+        )),
+    }
+}
+
+/// Waits for the first answer of the cluster and returns its id.
+fn wait_for_answer(look: &BaseConsumer<Notes>, watch: &Watch, servers: &str) -> Result<String> {
+    let started = Instant::now();
+    loop {
+        if let Some(id) = look.client().fetch_cluster_id(Duration::from_millis(200)) {
+            return Ok(id);
+        }
+        // Serves the errors of the connection.
+        let _ = look.poll(Duration::from_millis(20));
+        let trouble = watch.trouble();
+        let over = started.elapsed() >= if watch.suspect() { REFUSED } else { ANSWER };
+        match trouble {
+            Some((Code::Authentication, reason)) => {
+                let text = format!("broker `{servers}` refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`");
+                return Err(Error::with_source(ErrorKind::Denied, text, reason));
+            }
+            Some((Code::SSL, reason)) => {
+                let text = format!("no encrypted connection to broker `{servers}`, check `security.protocol` and `ssl.ca.location`");
+                return Err(Error::with_source(ErrorKind::Settings, text, reason));
+            }
+            trouble if over => {
+                let text = format!(
+                    "broker `{servers}` does not answer, check `bootstrap.servers` and `security.protocol`, and that the broker runs"
+                );
+                return Err(match trouble {
+                    Some((_, reason)) => Error::with_source(ErrorKind::Retry, text, reason),
+                    None => Error::new(ErrorKind::Retry, text),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Serves the asking client's events and finds out whether a suspected outage is one, until the log and
+/// all that came from it are gone.
+fn keep_watch(cluster: &Weak<Cluster>) {
+    while let Some(cluster) = cluster.upgrade() {
+        let _ = cluster.look.poll(Duration::from_millis(500));
+        if let Some(ahead) = &*cluster.ahead.lock() {
+            let _ = ahead.poll(Duration::ZERO);
+        }
+        if cluster.watch.suspect() {
+            match cluster.look.fetch_metadata(None, Duration::from_secs(2)) {
+                Ok(_) => cluster.watch.answered(cluster.servers()),
+                Err(_) => cluster.watch.silent(cluster.servers()),
+            }
+        }
+    }
+}

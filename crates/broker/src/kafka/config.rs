@@ -1,0 +1,399 @@
+//! From the properties of a user to the configurations of librdkafka's clients.
+//!
+//! ```text
+//! engine's defaults  <  [broker]  <  [producer] or [consumer]  <  what the engine owns
+//! ```
+//! All properties of librdkafka pass through, except those that decide over exactly-once: a value set
+//! there is overruled with one warning.
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use tracing::warn;
+
+use super::native;
+use crate::contract::SubscribeOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::open::Properties;
+
+/// What a transaction may take before the broker aborts it, in milliseconds. A commit is one short
+/// transaction; a new owner of a partition may have to wait this long for a dead one.
+pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
+
+/// Largest record that librdkafka lets a client send, bytes: the broker and the topic have the say.
+const MESSAGE_MAX_BYTES: &str = "1000000000";
+
+/// librdkafka's own default for `batch.size`, bytes.
+const BATCH_SIZE: usize = 1_000_000;
+
+/// Properties that the engine owns, and the values with which a user says the same.
+const OWNED: &[(&str, &[&str])] = &[
+    ("acks", &["all", "-1"]),
+    ("auto.offset.reset", &[]),
+    ("delivery.timeout.ms", &[]),
+    ("enable.auto.commit", &["false"]),
+    ("enable.auto.offset.store", &["false"]),
+    ("enable.idempotence", &["true"]),
+    ("enable.partition.eof", &["true"]),
+    ("group.id", &[]),
+    ("group.instance.id", &[]),
+    ("isolation.level", &["read_committed"]),
+    ("message.timeout.ms", &[]),
+    ("partition.assignment.strategy", &["cooperative-sticky"]),
+    ("request.required.acks", &["all", "-1"]),
+    ("statistics.interval.ms", &["0"]),
+    ("transaction.timeout.ms", &[]),
+    ("transactional.id", &[]),
+];
+
+/// The properties of one log, checked. Values may be secret, so there is no debug form.
+pub(super) struct Settings {
+    broker: BTreeMap<String, String>,
+    producer: BTreeMap<String, String>,
+    consumer: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Checks every property, says which ones are overruled, and keeps the rest.
+    pub(super) fn new(properties: &Properties) -> Result<Self> {
+        let settings = Self {
+            broker: section("broker", &properties.broker)?,
+            producer: section("producer", &properties.producer)?,
+            consumer: section("consumer", &properties.consumer)?,
+        };
+        match settings.broker.get("bootstrap.servers").map(|servers| servers.trim()) {
+            None | Some("") => Err(Error::new(
+                ErrorKind::Settings,
+                "no broker is named: set `bootstrap.servers` in section `[broker]`",
+            )),
+            Some(_) => Ok(settings),
+        }
+    }
+
+    /// The servers that the connection starts at.
+    pub(super) fn servers(&self) -> &str {
+        self.broker.get("bootstrap.servers").map_or("", String::as_str)
+    }
+
+    fn client(&self, section: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "datamill");
+        config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
+        config.set("socket.keepalive.enable", "true");
+        for (key, value) in defaults {
+            config.set(*key, *value);
+        }
+        for (key, value) in self.broker.iter().chain(section) {
+            config.set(key, value);
+        }
+        let debug = config.get("debug").is_some_and(|contexts| !contexts.is_empty());
+        config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        config
+    }
+
+    /// A client that only asks: metadata, ends of partitions, groups.
+    pub(super) fn look(&self, read_committed: bool) -> ClientConfig {
+        let mut config = self.client(&self.consumer, &[]);
+        config.set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" });
+        config.set("allow.auto.create.topics", "false");
+        config.remove("group.protocol");
+        config
+    }
+
+    /// A client that asks for what a group has committed, without joining it.
+    pub(super) fn group(&self, group: &str) -> ClientConfig {
+        let mut config = self.look(true);
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        config
+    }
+
+    /// A client that creates and describes topics. librdkafka makes it a producer.
+    pub(super) fn admin(&self) -> ClientConfig {
+        let mut config = self.client(&self.producer, &[]);
+        // Nobody reads its log: the looking client says what there is to say about the connection.
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        config
+    }
+
+    /// A client that reads partitions without a group.
+    pub(super) fn reader(&self) -> ClientConfig {
+        let mut config = self.reading();
+        // Assigning partitions needs a name, though no group is ever joined.
+        config.set("group.id", "datamill-reader");
+        config.remove("group.protocol");
+        config
+    }
+
+    fn reading(&self) -> ClientConfig {
+        let defaults = [
+            // The default of 1 s leaves a partition alone that long whenever the queue was full.
+            ("fetch.queue.backoff.ms", "20"),
+            ("fetch.wait.max.ms", "100"),
+            ("fetch.message.max.bytes", "4194304"),
+            // Whole files are hashed.
+            ("check.crcs", "false"),
+        ];
+        let mut config = self.client(&self.consumer, &defaults);
+        config.set("isolation.level", "read_committed");
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+        config.set("allow.auto.create.topics", "false");
+        config
+    }
+
+    /// A member of a group.
+    pub(super) fn member(&self, options: &SubscribeOptions) -> ClientConfig {
+        let mut config = self.reading();
+        if self.value("consumer", "queued.max.messages.kbytes").is_none() {
+            let kilobytes = (options.queue_bytes / 1024).clamp(1, 2_097_151);
+            config.set("queued.max.messages.kbytes", kilobytes.to_string());
+        }
+        config.set("group.id", &options.group);
+        let default = |config: &mut ClientConfig, key: &str, value: &str| {
+            if config.get(key).is_none() {
+                config.set(key, value);
+            }
+        };
+        default(&mut config, "max.poll.interval.ms", "300000");
+        if config.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+            // There the broker sets session and heartbeat, and after a kill a returning static member is
+            // refused until its session ends.
+            config.remove("session.timeout.ms").remove("heartbeat.interval.ms");
+        } else {
+            default(&mut config, "session.timeout.ms", "45000");
+            default(&mut config, "heartbeat.interval.ms", "3000");
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+            config.set("group.instance.id", &options.instance);
+        }
+        config
+    }
+
+    fn producing(&self, linger_ms: &str, queue_kbytes: &str, batch: usize) -> ClientConfig {
+        let defaults = [
+            ("linger.ms", linger_ms),
+            ("compression.type", "lz4"),
+            ("message.max.bytes", MESSAGE_MAX_BYTES),
+            ("queue.buffering.max.kbytes", queue_kbytes),
+        ];
+        let mut config = self.client(&self.producer, &defaults);
+        config.set("enable.idempotence", "true").set("acks", "all");
+        config.set("batch.size", batch.to_string());
+        config
+    }
+
+    /// A sender outside of any group. No batch grows beyond `batch` bytes.
+    pub(super) fn publisher(&self, batch: usize) -> ClientConfig {
+        self.producing("5", "262144", batch)
+    }
+
+    /// The sender of a member's transactions. No batch grows beyond `batch` bytes.
+    pub(super) fn committer(&self, options: &SubscribeOptions, batch: usize) -> ClientConfig {
+        // The engine bounds a commit by bytes; nothing waits for company in a batch.
+        let mut config = self.producing("0", "1048576", batch);
+        config.set("transactional.id", format!("datamill-{}-{}", options.group, options.instance));
+        config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
+        config
+    }
+
+    /// Bytes that a batch of records may grow to, before any topic lowers it.
+    pub(super) fn batch_size(&self) -> usize {
+        self.value("producer", "batch.size").and_then(|size| size.trim().parse().ok()).unwrap_or(BATCH_SIZE)
+    }
+
+    fn value(&self, section: &str, key: &str) -> Option<&String> {
+        let section = if section == "producer" { &self.producer } else { &self.consumer };
+        section.get(key).or_else(|| self.broker.get(key))
+    }
+}
+
+/// Checks a section and leaves out what the engine owns.
+fn section(name: &str, properties: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let mut kept = BTreeMap::new();
+    for (key, value) in properties {
+        check(name, key, value)?;
+        match OWNED.iter().find(|(owned, _)| owned == key) {
+            None => {
+                kept.insert(key.clone(), value.clone());
+            }
+            Some((_, same)) if same.iter().any(|same| same.eq_ignore_ascii_case(value.trim())) => {}
+            Some(_) => warn!("`{key}` in section `[{name}]` has no effect: datamill sets it itself"),
+        }
+    }
+    Ok(kept)
+}
+
+fn check(section: &str, key: &str, value: &str) -> Result<()> {
+    let mut config = ClientConfig::new();
+    config.set(key, value);
+    let Err(error) = config.create_native_config() else { return Ok(()) };
+    let text = match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => match nearest(key) {
+            Some(nearest) => format!("unknown property `{key}` in section `[{section}]`: did you mean `{nearest}`?"),
+            None => format!("unknown property `{key}` in section `[{section}]`"),
+        },
+        // librdkafka's explanation may quote the value.
+        KafkaError::ClientConfig(_, why, ..) if !is_secret(key) => {
+            format!("property `{key}` in section `[{section}]` cannot have this value: {}", why.trim_end_matches('.'))
+        }
+        _ => format!("property `{key}` in section `[{section}]` cannot have this value"),
+    };
+    Err(Error::new(ErrorKind::Settings, text))
+}
+
+/// Whether the value of a property must never be shown.
+fn is_secret(key: &str) -> bool {
+    ["password", "secret", "pem", "jaas", "token", "oauthbearer.config"].iter().any(|part| key.contains(part))
+}
+
+/// The property that was probably meant.
+fn nearest(key: &str) -> Option<String> {
+    let key = key.trim().to_ascii_lowercase().replace('_', ".");
+    let (distance, name) = native::property_names()
+        .into_iter()
+        .map(|name| (distance(key.as_bytes(), name.replace('_', ".").as_bytes()), name))
+        .min()?;
+    (distance <= 1 + key.len() / 5).then_some(name)
+}
+
+/// Number of insertions, deletions and replacements between two names.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(section: &str, pairs: &[(&str, &str)]) -> Properties {
+        let mut properties = Properties::default();
+        properties.broker.insert("bootstrap.servers".into(), "127.0.0.1:1".into());
+        let map = match section {
+            "broker" => &mut properties.broker,
+            "producer" => &mut properties.producer,
+            _ => &mut properties.consumer,
+        };
+        map.extend(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())));
+        properties
+    }
+
+    fn refusal(section: &str, key: &str, value: &str) -> String {
+        let error = Settings::new(&properties(section, &[(key, value)])).err().expect("a settings error");
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        format!("{error:?}")
+    }
+
+    fn options() -> SubscribeOptions {
+        SubscribeOptions {
+            group: "g".into(),
+            instance: "i".into(),
+            topics: vec!["t".into()],
+            first_start: Default::default(),
+            queue_bytes: 8 << 20,
+            state_topic: None,
+        }
+    }
+
+    #[test]
+    fn an_unknown_property_names_its_section_and_the_nearest_one() {
+        let text = refusal("producer", "linger.mss", "5");
+        assert!(text.contains("`linger.mss`") && text.contains("[producer]") && text.contains("`linger.ms`"), "{text}");
+        let text = refusal("broker", "sasl.user.name", "me");
+        assert!(text.contains("`sasl.username`"), "{text}");
+        let text = refusal("consumer", "utterly.different.thing.of.a.name", "5");
+        assert!(!text.contains("did you mean"), "{text}");
+    }
+
+    #[test]
+    fn an_invalid_value_is_explained_but_a_secret_is_never_shown() {
+        let text = refusal("producer", "linger.ms", "soon");
+        assert!(text.contains("`linger.ms`") && text.contains("[producer]"), "{text}");
+        let text = refusal("broker", "sasl.pasword", "hunter2");
+        assert!(text.contains("`sasl.password`") && !text.contains("hunter2"), "{text}");
+        let text = refusal("broker", "ssl.key.pem", "hunter2\0");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_server_is_a_settings_error() {
+        let error = Settings::new(&Properties::default()).err().expect("a settings error");
+        assert!(error.to_string().contains("bootstrap.servers"));
+    }
+
+    #[test]
+    fn what_the_engine_owns_wins_and_the_rest_passes_through() {
+        let set = [("isolation.level", "read_uncommitted"), ("session.timeout.ms", "9000"), ("group.id", "other")];
+        let config = Settings::new(&properties("consumer", &set)).expect("valid").member(&options());
+        assert_eq!(config.get("isolation.level"), Some("read_committed"));
+        assert_eq!(config.get("session.timeout.ms"), Some("9000"));
+        assert_eq!(config.get("group.id"), Some("g"));
+        assert_eq!(config.get("group.instance.id"), Some("i"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
+
+        let set = [("acks", "1"), ("linger.ms", "50"), ("transactional.id", "x")];
+        let settings = Settings::new(&properties("producer", &set)).expect("valid");
+        let config = settings.committer(&options(), settings.batch_size());
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(config.get("linger.ms"), Some("50"));
+        assert_eq!(config.get("transactional.id"), Some("datamill-g-i"));
+    }
+
+    #[test]
+    fn a_section_beats_the_broker_section_and_consumers_do_not_see_producers() {
+        let mut properties = properties("broker", &[("client.id", "both"), ("retry.backoff.ms", "70")]);
+        properties.producer.insert("client.id".into(), "sender".into());
+        let settings = Settings::new(&properties).expect("valid");
+        assert_eq!(settings.publisher(1).get("client.id"), Some("sender"));
+        assert_eq!(settings.reader().get("client.id"), Some("both"));
+        assert_eq!(settings.reader().get("retry.backoff.ms"), Some("70"));
+    }
+
+    #[test]
+    fn the_consumer_protocol_goes_without_what_it_does_not_know() {
+        let set = [("group.protocol", "consumer"), ("session.timeout.ms", "9000")];
+        let config = Settings::new(&properties("consumer", &set)).expect("valid").member(&options());
+        assert_eq!(config.get("session.timeout.ms"), None);
+        assert_eq!(config.get("group.instance.id"), None);
+        assert_eq!(config.get("partition.assignment.strategy"), None);
+    }
+
+    #[test]
+    fn every_client_is_accepted_by_librdkafka() {
+        let settings = Settings::new(&properties("consumer", &[("fetch.min.bytes", "1")])).expect("valid");
+        let all = [
+            settings.look(true),
+            settings.look(false),
+            settings.group("g"),
+            settings.admin(),
+            settings.reader(),
+            settings.member(&options()),
+            settings.publisher(settings.batch_size()),
+            settings.committer(&options(), 1000),
+        ];
+        for config in all {
+            config.create_native_config().expect("accepted");
+        }
+    }
+
+    #[test]
+    fn encryption_login_and_all_codecs_are_built_in() {
+        let native = ClientConfig::new().create_native_config().expect("empty");
+        let features = native.get("builtin.features").expect("listed");
+        let features: Vec<&str> = features.split(',').collect();
+        for feature in ["ssl", "sasl_plain", "sasl_scram", "sasl_oauthbearer", "gzip", "snappy", "lz4", "zstd"] {
+            assert!(features.contains(&feature), "no {feature} in {features:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What librdkafka tells its clients on the side, and what becomes of it: log lines go to tracing,
+//! errors of the connection to a [`Watch`] that all clients of one log share, so that an outage is
+//! said once however many clients notice it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel as Level;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::message::Message;
+use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
+use tracing::{debug, info, warn};
+
+use super::failure::{self, Reason};
+use crate::contract::Placed;
+
+/// The state of the connection as all clients of one log see it.
+#[derive(Default)]
+pub(super) struct Watch {
+    suspect: AtomicBool,
+    away: AtomicBool,
+    trouble: Mutex<Option<(Code, String)>>,
+}
+
+impl Watch {
+    fn note(&self, code: Code, reason: &str) {
+        match code {
+            // Idle connections are closed too: only asking tells an outage from that.
+            Code::AllBrokersDown => self.suspect.store(true, Ordering::Relaxed),
+            Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication => {
+                *self.trouble.lock() = Some((code, reason.to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Every server has refused or dropped the connection since the last call of [`Watch::answered`].
+    pub(super) fn suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// What a connection failed at last, in librdkafka's words.
+    pub(super) fn trouble(&self) -> Option<(Code, Reason)> {
+        self.trouble.lock().as_ref().map(|(code, reason)| (*code, Reason(reason.clone())))
+    }
+
+    /// A broker answered.
+    pub(super) fn answered(&self, servers: &str) {
+        self.suspect.store(false, Ordering::Relaxed);
+        *self.trouble.lock() = None;
+        if self.away.swap(false, Ordering::Relaxed) {
+            info!("broker `{servers}` is back");
+        }
+    }
+
+    /// No broker answers.
+    pub(super) fn silent(&self, servers: &str) {
+        if !self.away.swap(true, Ordering::Relaxed) {
+            let reason = self.trouble().map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.0);
+            warn!(error = %reason, "broker `{servers}` is away; what has to wait waits until it is back");
+        }
+    }
+}
+
+/// The context of a client that asks or reads, and the common part of the others.
+pub(super) struct Notes {
+    pub(super) watch: Arc<Watch>,
+    end: Mutex<Option<i64>>,
+    reason: Mutex<Option<String>>,
+}
+
+impl Notes {
+    pub(super) fn new(watch: &Arc<Watch>) -> Self {
+        Self { watch: watch.clone(), end: Mutex::new(None), reason: Mutex::new(None) }
+    }
+
+    /// The offset of the end of a partition that `poll` has just reported: rdkafka's error holds only the
+    /// number of the partition.
+    pub(super) fn take_end(&self) -> Option<i64> {
+        self.end.lock().take()
+    }
+
+    /// librdkafka's words for the error that `poll` has just reported.
+    pub(super) fn take_reason(&self) -> Option<Reason> {
+        self.reason.lock().take().map(Reason)
+    }
+}
+
+impl ClientContext for Notes {
+    fn log(&self, level: Level, facility: &str, text: &str) {
+        log(level, facility, text);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match failure::code(&error) {
+            Some(Code::PartitionEOF) => *self.end.lock() = end_offset(reason),
+            Some(code) => {
+                debug!(target: "librdkafka", error = %reason, "{code}");
+                self.watch.note(code, reason);
+                *self.reason.lock() = Some(reason.to_owned());
+            }
+            None => {}
+        }
+    }
+}
+
+impl ConsumerContext for Notes {}
+
+/// Why a record was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Undelivered {
+    pub(super) code: Code,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// Key and value.
+    pub(super) bytes: usize,
+}
+
+/// What became of the record with this token.
+pub(super) type Done = (usize, Result<Placed, Undelivered>);
+
+/// The context of a client that sends: it keeps the deliveries until they are asked for. There are never
+/// more of them than records that the client took on.
+pub(super) struct Deliveries {
+    notes: Notes,
+    done: Mutex<Vec<Done>>,
+}
+
+impl Deliveries {
+    pub(super) fn new(watch: &Arc<Watch>) -> Self {
+        Self { notes: Notes::new(watch), done: Mutex::new(Vec::new()) }
+    }
+
+    /// The deliveries since the last call, with the token of each record.
+    pub(super) fn take(&self) -> Vec<Done> {
+        std::mem::take(&mut *self.done.lock())
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: Level, facility: &str, text: &str) {
+        log(level, facility, text);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.notes.error(error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
+        let outcome = match result {
+            Ok(message) => Ok(Placed { partition: message.partition(), offset: message.offset() }),
+            Err((error, message)) => Err(Undelivered {
+                code: failure::code(error).unwrap_or(Code::Fail),
+                topic: message.topic().to_owned(),
+                partition: message.partition(),
+                bytes: message.key_len() + message.payload_len(),
+            }),
+        };
+        self.done.lock().push((token, outcome));
+    }
+}
+
+/// Lines about single connections are many in an outage and say nothing that [`Watch`] does not say.
+fn log(level: Level, facility: &str, text: &str) {
+    let connection = matches!(facility, "FAIL" | "ERROR" | "BROKERFAIL" | "REQTMOUT" | "CONFWARN" | "GETSUBSCRIPTIONS");
+    match level {
+        Level::Emerg | Level::Alert | Level::Critical | Level::Error if !connection => {
+            tracing::error!(target: "librdkafka", "{facility}: {text}");
+        }
+        Level::Warning if !connection => warn!(target: "librdkafka", "{facility}: {text}"),
+        _ => debug!(target: "librdkafka", "{facility}: {text}"),
+    }
+}
+
+/// The offset in librdkafka's "… reached end of partition at offset N (HighwaterMark …)".
+fn end_offset(reason: &str) -> Option<i64> {
+    let (_, rest) = reason.split_once("at offset ")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_partition_is_read_from_librdkafkas_words() {
+        let reason = "Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 45)";
+        assert_eq!(end_offset(reason), Some(42));
+        assert_eq!(end_offset("something else"), None);
+    }
+
+    #[test]
+    fn an_outage_is_told_once_and_ends_once() {
+        let watch = Watch::default();
+        watch.note(Code::AllBrokersDown, "1/1 brokers are down");
+        watch.note(Code::BrokerTransportFailure, "refused");
+        assert!(watch.suspect());
+        watch.silent("here");
+        watch.silent("here");
+        assert!(watch.away.load(Ordering::Relaxed));
+        watch.answered("here");
+        assert!(!watch.suspect() && !watch.away.load(Ordering::Relaxed) && watch.trouble().is_none());
+    }
+}

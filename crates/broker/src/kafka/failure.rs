@@ -1,0 +1,122 @@
+//! From librdkafka's errors to ours: what the caller can do, and a cause that is said once.
+
+use std::fmt;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::error::{Error, ErrorKind};
+
+/// Text of librdkafka that stands as the cause below a sentence of ours.
+#[derive(Debug, Clone)]
+pub(super) struct Reason(pub(super) String);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Reason {}
+
+/// What a caller can do about a code of librdkafka or of a broker.
+pub(super) fn kind(code: Code) -> ErrorKind {
+    match code {
+        Code::QueueFull => ErrorKind::QueueFull,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => ErrorKind::UnknownTopic,
+        Code::TopicAlreadyExists => ErrorKind::Exists,
+        Code::ProducerFenced | Code::InvalidProducerEpoch | Code::Fenced | Code::FencedInstanceId => ErrorKind::Fenced,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::DelegationTokenAuthorizationFailed
+        | Code::Authentication
+        | Code::SaslAuthenticationFailed => ErrorKind::Denied,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord | Code::InvalidTimestamp => {
+            ErrorKind::RecordRefused
+        }
+        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset | Code::LogTruncation => {
+            ErrorKind::OffsetOutOfRange
+        }
+        Code::InvalidTopic
+        | Code::PolicyViolation
+        | Code::InvalidConfig
+        | Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidReplicaAssignment
+        | Code::InvalidGroupId
+        | Code::InvalidSessionTimeout
+        | Code::InvalidTransactionTimeout
+        | Code::InconsistentGroupProtocol
+        | Code::UnsupportedVersion
+        | Code::UnsupportedFeature
+        | Code::UnsupportedSASLMechanism
+        | Code::InvalidArgument => ErrorKind::Settings,
+        Code::Fatal | Code::State | Code::InvalidTransactionalState | Code::InvalidProducerIdMapping => {
+            ErrorKind::Fatal
+        }
+        _ => ErrorKind::Retry,
+    }
+}
+
+/// The code of an error, also of those for which rdkafka does not tell it.
+pub(super) fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+/// An error for a failed call: `what` says in words what could not be done, `right` names the right that
+/// the account needs for it.
+pub(super) fn failed(error: KafkaError, what: impl Into<String>, right: &str) -> Error {
+    match (code(&error), error) {
+        (Some(code), KafkaError::Transaction(error)) => told(code, what, right, Reason(error.string())),
+        (Some(code), _) => told(code, what, right, code),
+        (None, error) => Error::with_source(ErrorKind::Fatal, what, Reason(error.to_string())),
+    }
+}
+
+/// As [`failed`], for a bare code.
+pub(super) fn failed_code(code: Code, what: impl Into<String>, right: &str) -> Error {
+    told(code, what, right, code)
+}
+
+fn told(
+    code: Code,
+    what: impl Into<String>,
+    right: &str,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    let what = what.into();
+    let kind = kind(code);
+    let text = match kind {
+        ErrorKind::Denied if is_login(code) => {
+            format!("{what}: the broker refuses the login, check `sasl.username`, `sasl.password` and `sasl.mechanism`")
+        }
+        ErrorKind::Denied => format!("{what}: the account needs {right}"),
+        ErrorKind::Fenced => format!("{what}: another process uses this name and has taken the place"),
+        _ => what,
+    };
+    Error::with_source(kind, text, cause)
+}
+
+fn is_login(code: Code) -> bool {
+    matches!(code, Code::Authentication | Code::SaslAuthenticationFailed)
+}
+
+/// The error for a topic that is not there, with the command that makes it.
+pub(super) fn unknown_topic(name: &str) -> Error {
+    Error::new(
+        ErrorKind::UnknownTopic,
+        format!("there is no topic `{name}`: create it with `datamill topic create {name}`"),
+    )
+}
+
+/// The error for a partition that is not there.
+pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) -> Error {
+    Error::new(
+        ErrorKind::UnknownTopic,
+        format!("there is no partition {partition} of topic `{topic}`, which has {partitions}"),
+    )
+}

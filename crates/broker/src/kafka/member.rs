@@ -1,0 +1,237 @@
+//! What happens at a rebalance, on the thread that polls: where to start is looked up, numbers are given
+//! out and taken back at the fence, and the events wait for the poll that is under way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tracing::{debug, info, warn};
+
+use super::config::TRANSACTION_TIMEOUT_MS;
+use super::context::Notes;
+use super::failure;
+use super::fence::Fence;
+use super::native;
+use crate::contract::{Assigned, Committed, FirstStart};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long the committed positions of an assignment may take. An open transaction of a dead owner is
+/// waited for in there: its timeout, and the broker's sweep of 10 s.
+const COMMITTED: Duration = Duration::from_secs(60);
+
+/// After this time the broker has aborted any transaction: its timeout, the broker's sweep of 10 s, and
+/// some. A revocation may be answered then even if the commit's thread never comes back.
+const LANDED: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 15_000);
+
+/// What a rebalance leaves for `poll` to hand out.
+#[derive(Debug)]
+pub(super) enum Change {
+    Assigned(Vec<Assigned>),
+    Revoked { partitions: Vec<(Arc<str>, i32)>, lost: bool },
+}
+
+/// The context of a member's consumer.
+pub(super) struct Member {
+    pub(super) notes: Notes,
+    pub(super) fence: Arc<Fence>,
+    pub(super) held: AtomicBool,
+    group: String,
+    topics: Vec<Arc<str>>,
+    first_start: FirstStart,
+    changes: Mutex<VecDeque<Change>>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Member {
+    pub(super) fn new(notes: Notes, fence: &Arc<Fence>, group: &str, topics: &[String], first_start: FirstStart) -> Self {
+        Self {
+            notes,
+            fence: fence.clone(),
+            held: AtomicBool::new(false),
+            group: group.to_owned(),
+            topics: topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            first_start,
+            changes: Mutex::new(VecDeque::new()),
+            failed: Mutex::new(None),
+        }
+    }
+
+    /// The oldest change that was not handed out.
+    pub(super) fn take_change(&self) -> Option<Change> {
+        self.changes.lock().pop_front()
+    }
+
+    /// Why a rebalance could not be done.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        self.failed.lock().take()
+    }
+
+    fn topic(&self, name: &str) -> Arc<str> {
+        self.topics.iter().find(|topic| &***topic == name).cloned().unwrap_or_else(|| name.into())
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
+        let assigned = self.starts(consumer, list)?;
+        let mut starts = TopicPartitionList::new();
+        for one in &assigned {
+            starts
+                .add_partition_offset(&one.topic, one.partition, Offset::Offset(one.start))
+                .map_err(|error| self.rebalance_failed(error))?;
+            info!(topic = %one.topic, partition = one.partition, offset = one.start, group = %self.group, "assigned");
+        }
+        consumer.incremental_assign(&starts).map_err(|error| self.rebalance_failed(error))?;
+        if self.held.load(Ordering::Relaxed) && starts.count() > 0 {
+            consumer.pause(&starts).map_err(|error| self.rebalance_failed(error))?;
+        }
+        self.changes.lock().push_back(Change::Assigned(assigned));
+        Ok(())
+    }
+
+    /// Looks up where each partition starts, and gives it a number.
+    fn starts(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<Assigned>> {
+        if list.count() == 0 {
+            return Ok(Vec::new());
+        }
+        let mut asked = TopicPartitionList::new();
+        for element in list.elements() {
+            asked.add_partition(element.topic(), element.partition());
+        }
+        let log_starts = offsets_at(consumer, &asked, Offset::Beginning)?;
+        let committed = committed(consumer, asked.clone(), &self.group)?;
+        // Read committed: behind what is decided.
+        let log_ends = match self.first_start {
+            FirstStart::Latest => Some(offsets_at(consumer, &asked, Offset::End)?),
+            FirstStart::Earliest | FirstStart::Error => None,
+        };
+        let mut assigned = Vec::new();
+        for (index, element) in asked.elements().iter().enumerate() {
+            let (topic, partition, log_start) = (self.topic(element.topic()), element.partition(), log_starts[index]);
+            let committed = committed[index].clone();
+            let start = match (&committed, self.first_start, &log_ends) {
+                (Some(committed), _, _) => committed.offset.max(log_start),
+                (None, FirstStart::Latest, Some(ends)) => ends[index],
+                (None, FirstStart::Error, _) => {
+                    return Err(Error::new(
+                        ErrorKind::OffsetOutOfRange,
+                        format!("group `{}` has committed nothing for partition {partition} of topic `{topic}`", self.group),
+                    ));
+                }
+                (None, _, _) => log_start,
+            };
+            let assignment = self.fence.grant(&topic, partition);
+            assigned.push(Assigned { topic, partition, assignment, start, committed, log_start });
+        }
+        Ok(assigned)
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
+        let lost = consumer.assignment_lost();
+        let partitions: Vec<(Arc<str>, i32)> =
+            list.elements().iter().map(|element| (self.topic(element.topic()), element.partition())).collect();
+        for (topic, partition) in &partitions {
+            match lost {
+                true => warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member"),
+                false => info!(topic = %topic, partition, group = %self.group, "revoked"),
+            }
+        }
+        let landed = self.fence.revoke(&partitions, lost, LANDED);
+        self.changes.lock().push_back(Change::Revoked { partitions, lost });
+        consumer.incremental_unassign(list).map_err(|error| self.rebalance_failed(error))?;
+        match landed {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Fatal,
+                format!("a commit did not end within {} s while partitions had to be given up", LANDED.as_secs()),
+            )),
+        }
+    }
+
+    fn rebalance_failed(&self, error: KafkaError) -> Error {
+        failure::failed(error, format!("cannot take part in group `{}`", self.group), "the right Read on the group")
+    }
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.notes.log(level, facility, text);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.notes.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let done = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, list),
+            other => Err(self.rebalance_failed(KafkaError::Rebalance(other.into()))),
+        };
+        if let Err(error) = done {
+            // librdkafka waits for an answer, also from a session that is over.
+            if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
+                debug!(%error, "no answer to a rebalance");
+            }
+            self.failed.lock().get_or_insert(error);
+        }
+    }
+}
+
+/// What a group has committed for each partition of a list, in its order.
+pub(super) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    asked: TopicPartitionList,
+    group: &str,
+) -> Result<Vec<Option<Committed>>> {
+    let what = || format!("cannot look up what group `{group}` has committed");
+    let right = "the right Read on the group and Describe on the topic";
+    let answer = consumer.committed_offsets(asked, COMMITTED).map_err(|error| failure::failed(error, what(), right))?;
+    let mut found = Vec::new();
+    for (index, element) in answer.elements().iter().enumerate() {
+        // An element with an error has no offset either: that is not "nothing committed".
+        element.error().map_err(|error| failure::failed(error, what(), right))?;
+        found.push(match element.offset() {
+            Offset::Offset(offset) => {
+                let text = native::committed_text(&answer, index).ok_or_else(|| {
+                    let (topic, partition) = (element.topic(), element.partition());
+                    let text = format!(
+                        "what group `{group}` has committed for partition {partition} of topic `{topic}` is not text: another program uses this group"
+                    );
+                    Error::new(ErrorKind::Corrupt, text)
+                })?;
+                Some(Committed { offset, text })
+            }
+            _ => None,
+        });
+    }
+    Ok(found)
+}
+
+/// The first or last offset of each partition of a list, in its order, with one question per broker.
+fn offsets_at<C: ConsumerContext>(consumer: &BaseConsumer<C>, asked: &TopicPartitionList, at: Offset) -> Result<Vec<i64>> {
+    let what = || "cannot look up the ends of the partitions".to_owned();
+    let right = "the right Describe on the topic";
+    let mut times = asked.clone();
+    // The times -2 and -1 stand for the ends, and librdkafka's logical offsets are the same numbers.
+    times.set_all_offsets(at).map_err(|error| failure::failed(error, what(), right))?;
+    let answer = consumer.offsets_for_times(times, COMMITTED).map_err(|error| failure::failed(error, what(), right))?;
+    let mut found = Vec::new();
+    for element in answer.elements() {
+        element.error().map_err(|error| failure::failed(error, what(), right))?;
+        match element.offset() {
+            Offset::Offset(offset) => found.push(offset),
+            _ => return Err(failure::failed_code(Code::NoOffset, what(), right)),
+        }
+    }
+    Ok(found)
+}

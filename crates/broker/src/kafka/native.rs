@@ -1,0 +1,130 @@
+//! What rdkafka does not offer safely: a member's generation, header names of any bytes, texts beside
+//! positions of any bytes, and the names of librdkafka's properties. All `unsafe` of this crate is here.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as rd;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::message::BorrowedMessage;
+
+/// Where a consumer stands in its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Membership {
+    /// Generation (classic protocol) or member epoch (consumer protocol); negative when not a member.
+    pub(super) generation: i32,
+    /// The id that the group's coordinator knows the member by; empty when not a member.
+    pub(super) member: String,
+}
+
+impl Membership {
+    /// The coordinator checks a commit against the group only if it comes with both.
+    pub(super) fn is_live(&self) -> bool {
+        self.generation >= 0 && !self.member.is_empty()
+    }
+}
+
+/// The membership at this moment; `None` where the client has no group or is being destroyed.
+pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<Membership> {
+    // SAFETY: `native_ptr` is a live client for as long as `consumer` is borrowed. The returned object
+    // is owned by us, checked for null, only read between its creation and its destruction, and its
+    // member id is a NUL-terminated string that librdkafka never leaves null; it is copied before
+    // the object goes.
+    #[allow(unsafe_code)]
+    unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(consumer.client().native_ptr());
+        if metadata.is_null() {
+            return None;
+        }
+        let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        let member = rd::rd_kafka_consumer_group_metadata_member_id(metadata);
+        let member = if member.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(member).to_string_lossy().into_owned()
+        };
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+        Some(Membership { generation, member })
+    }
+}
+
+/// The headers of a message. One whose name is not UTF-8 is left out: rdkafka's own access panics at
+/// such a name, and a record must never stop a program.
+pub(super) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a [u8])> {
+    let mut found = Vec::new();
+    // SAFETY: `message.ptr()` is a live message for as long as `message` is borrowed. Headers, their
+    // names (NUL-terminated) and values (pointer and length, or null) belong to the message and stay
+    // where they are until it is destroyed, so they live for `'a`. All out-pointers are valid.
+    #[allow(unsafe_code)]
+    unsafe {
+        let mut headers = ptr::null_mut();
+        let none = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+        if rd::rd_kafka_message_headers(message.ptr(), &mut headers) != none {
+            return found;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            let answer = rd::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size);
+            if answer != none {
+                break;
+            }
+            let Ok(name) = CStr::from_ptr(name).to_str() else { continue };
+            let value = if value.is_null() || size == 0 {
+                &[][..]
+            } else {
+                std::slice::from_raw_parts(value.cast::<u8>(), size)
+            };
+            found.push((name, value));
+        }
+    }
+    found
+}
+
+/// The text beside the position of element `index`; `None` where it is not UTF-8 (rdkafka's own access
+/// panics there).
+pub(super) fn committed_text(list: &TopicPartitionList, index: usize) -> Option<String> {
+    if index >= list.count() {
+        return None;
+    }
+    // SAFETY: `list.ptr()` is a live list for as long as `list` is borrowed, and `index` is below its
+    // count. `metadata` is null or points to `metadata_size` bytes that belong to the element.
+    #[allow(unsafe_code)]
+    let bytes = unsafe {
+        let element = &*(*list.ptr()).elems.add(index);
+        if element.metadata.is_null() || element.metadata_size == 0 {
+            &[][..]
+        } else {
+            std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
+        }
+    };
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+/// The names of all properties that this librdkafka takes, aliases left out.
+pub(super) fn property_names() -> Vec<String> {
+    let mut names = Vec::new();
+    // SAFETY: both configurations are fresh and destroyed here. A dump is an array of `count` pointers,
+    // names and values in turn, each a NUL-terminated string; the names are copied before it is freed.
+    #[allow(unsafe_code)]
+    unsafe {
+        let mut collect = |dump: *mut *const std::ffi::c_char, count: usize| {
+            for index in (0..count).step_by(2) {
+                names.push(CStr::from_ptr(*dump.add(index)).to_string_lossy().into_owned());
+            }
+            rd::rd_kafka_conf_dump_free(dump, count);
+        };
+        let mut count = 0;
+        let global = rd::rd_kafka_conf_new();
+        collect(rd::rd_kafka_conf_dump(global, &mut count), count);
+        rd::rd_kafka_conf_destroy(global);
+        let topic = rd::rd_kafka_topic_conf_new();
+        collect(rd::rd_kafka_topic_conf_dump(topic, &mut count), count);
+        rd::rd_kafka_topic_conf_destroy(topic);
+    }
+    // Pointers to functions and the like cannot be written in a file.
+    names.retain(|name| !name.ends_with("_cb") && !name.ends_with("opaque") && !name.starts_with("default_topic"));
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,141 @@
+//! Sends records outside of any group with an idempotent producer: acknowledged by all in-sync copies,
+//! in order within a partition, none twice.
+//!
+//! ```text
+//!   send ─▶ librdkafka's queue (bounded: `queue.buffering.max.kbytes`) ─▶ broker
+//!   poll ◀─ deliveries, one for each record taken on ◀──────────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::cluster::{self, Cluster};
+use super::context::{Deliveries, Undelivered};
+use super::failure;
+use crate::contract::{Delivery, NewRecord, Publisher};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long librdkafka's queue is waited on before looking again: its poll never returns early.
+pub(super) const SLICE: Duration = Duration::from_millis(1);
+
+/// See the module.
+pub(super) struct KafkaPublisher {
+    cluster: Arc<Cluster>,
+    producer: BaseProducer<Deliveries>,
+    /// Largest batch that the producer makes, bytes.
+    batch: usize,
+    in_flight: usize,
+}
+
+impl KafkaPublisher {
+    pub(super) fn open(cluster: &Arc<Cluster>) -> Result<Self> {
+        let batch = cluster.settings.batch_size();
+        Ok(Self { cluster: cluster.clone(), producer: producer(cluster, batch)?, batch, in_flight: 0 })
+    }
+
+    /// A batch is refused as a whole, so none may grow beyond what the topic takes: a record that is too
+    /// large would take small ones down with it.
+    fn fit(&mut self, limit: Option<usize>) -> Result<()> {
+        let Some(limit) = limit.filter(|limit| *limit < self.batch) else { return Ok(()) };
+        if self.in_flight > 0 {
+            return Err(queue_full("the records sent before have to be acknowledged first"));
+        }
+        self.producer = producer(&self.cluster, limit)?;
+        self.batch = limit;
+        Ok(())
+    }
+}
+
+fn producer(cluster: &Cluster, batch: usize) -> Result<BaseProducer<Deliveries>> {
+    cluster
+        .settings
+        .publisher(batch)
+        .create_with_context(Deliveries::new(&cluster.watch))
+        .map_err(|error| cluster::client_refused(error, "a producer"))
+}
+
+fn queue_full(why: &str) -> Error {
+    Error::new(ErrorKind::QueueFull, format!("the producer takes no record right now: {why}"))
+}
+
+/// Hands a record to librdkafka, which copies it.
+pub(super) fn enqueue(
+    producer: &BaseProducer<Deliveries>,
+    record: &NewRecord<'_>,
+    token: usize,
+) -> std::result::Result<(), Code> {
+    let mut out: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, token);
+    out.partition = record.partition;
+    out.key = record.key;
+    out.payload = record.value;
+    out.timestamp = record.timestamp_ms;
+    if !record.headers.is_empty() {
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        out.headers = Some(
+            record.headers.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })),
+        );
+    }
+    producer.send(out).map_err(|(error, _)| match error {
+        KafkaError::MessageProduction(code) => code,
+        other => failure::code(&other).unwrap_or(Code::InvalidArgument),
+    })
+}
+
+/// The error for a record that librdkafka did not take.
+pub(super) fn not_sent(code: Code, topic: &str) -> Error {
+    failure::failed_code(code, format!("cannot send a record to topic `{topic}`"), "the right Write on the topic")
+}
+
+/// The error for a record that was taken on and not delivered.
+pub(super) fn not_delivered(why: &Undelivered) -> Error {
+    let Undelivered { code, topic, partition, bytes } = why;
+    let text = format!("cannot send a record of {bytes} bytes to partition {partition} of topic `{topic}`");
+    failure::failed_code(*code, text, "the right Write on the topic")
+}
+
+impl Publisher for KafkaPublisher {
+    fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()> {
+        let target = self.cluster.target_partition(record.topic, record.partition)?;
+        self.fit(target.batch)?;
+        match enqueue(&self.producer, record, token) {
+            Ok(()) => {
+                self.in_flight += 1;
+                Ok(())
+            }
+            Err(Code::QueueFull) if self.in_flight > 0 => Err(queue_full("its queue is full")),
+            Err(Code::QueueFull) => Err(Error::new(
+                ErrorKind::RecordRefused,
+                format!(
+                    "a record for topic `{}` is larger than the producer's whole queue, see `queue.buffering.max.kbytes`",
+                    record.topic
+                ),
+            )),
+            Err(code) => Err(not_sent(code, record.topic)),
+        }
+    }
+
+    fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Delivery)) -> Result<usize> {
+        let until = Instant::now() + timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            self.producer.poll(left.min(SLICE));
+            let done = self.producer.context().take();
+            let count = done.len();
+            self.in_flight -= count;
+            for (token, outcome) in done {
+                sink(Delivery { token, outcome: outcome.map_err(|why| not_delivered(&why)) });
+            }
+            if count > 0 || self.in_flight == 0 || left.is_zero() {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}

@@ -1,0 +1,135 @@
+//! The state map of a group: a compacted topic with one partition that matters.
+//!
+//! ```text
+//! record of partition 0:
+//!   key    group name, TAB, key of the map     (several groups may share a topic)
+//!   value  value of the map; none removes the key
+//! ```
+//! Records are written within the transaction of a commit and read up to the last stable offset.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::admin;
+use super::cluster::{ANSWER, Cluster};
+use super::reader::KafkaReader;
+use crate::contract::{Event, NewRecord, NewTopic, Reader, StateChange};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The only partition that is used.
+const PARTITION: i32 = 0;
+
+/// Name of the topic: the one that was asked for, or one made from the group's name.
+pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
+    if let Some(asked) = asked {
+        return asked.to_owned();
+    }
+    let mut legal: String =
+        group.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    legal.truncate(200);
+    if legal == group {
+        return format!("datamill.{group}.state");
+    }
+    // Groups whose names differ must not share a topic by accident.
+    let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    format!("datamill.{legal}.{hash:016x}.state")
+}
+
+/// Makes the topic unless it is there.
+pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
+    match cluster.target(name) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::UnknownTopic => {
+            let settings = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+            // The number of copies is the broker's default.
+            let topic = NewTopic { name: name.to_owned(), partitions: 1, replication: -1, settings };
+            match admin::create(cluster, &topic) {
+                Err(error) if error.kind() != ErrorKind::Exists => Err(error),
+                _ => cluster.target(name).map(|_| ()),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Warns where the broker may delete what is still needed.
+pub(super) fn check(cluster: &Cluster, name: &str) -> Result<()> {
+    match cluster.topic(name) {
+        Ok(topic) if !topic.compacted && topic.retention_ms.is_some() => {
+            warn!(topic = name, "the topic of the group's state is not compacted, entries vanish with their age: set its `cleanup.policy` to `compact`");
+            Ok(())
+        }
+        Err(error) if error.kind() != ErrorKind::UnknownTopic => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The key of a state record.
+pub(super) fn key(group: &str, key: &str) -> Vec<u8> {
+    format!("{group}\t{key}").into_bytes()
+}
+
+/// The record for a change.
+pub(super) fn record<'a>(topic: &'a str, key: &'a [u8], change: &'a StateChange) -> NewRecord<'a> {
+    NewRecord { topic, partition: Some(PARTITION), key: Some(key), value: change.value.as_deref(), ..NewRecord::default() }
+}
+
+/// Reads the whole map.
+pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut map = BTreeMap::new();
+    let partitions = cluster.partitions(topic);
+    if partitions.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTopic) {
+        return Ok(map);
+    }
+    partitions?;
+    let (first, end) = cluster.first_and_stable(topic, PARTITION)?;
+    if first >= end {
+        return Ok(map);
+    }
+    let prefix = key(group, "");
+    let mut reader = KafkaReader::open(cluster, topic, &[(PARTITION, first)])?;
+    let mut reached = first;
+    let mut heard = Instant::now();
+    while reached < end {
+        let count = reader.poll(Duration::from_millis(200), &mut |event| match event {
+            Event::Record(record) => {
+                reached = record.offset + 1;
+                let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else { return };
+                let key = String::from_utf8_lossy(key).into_owned();
+                match record.value {
+                    Some(value) => map.insert(key, value.to_vec()),
+                    None => map.remove(&key),
+                };
+            }
+            Event::End { offset, .. } => reached = offset,
+            Event::Assigned(_) | Event::Revoked { .. } => {}
+        })?;
+        if count > 0 {
+            heard = Instant::now();
+        } else if heard.elapsed() > ANSWER {
+            let text = format!("topic `{topic}` with the state of group `{group}` stopped at offset {reached} of {end}");
+            return Err(Error::new(ErrorKind::Retry, text));
+        }
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_has_a_legal_topic_of_its_own() {
+        assert_eq!(topic_name("xrd", None), "datamill.xrd.state");
+        assert_eq!(topic_name("xrd", Some("mine")), "mine");
+        let (slash, underscore) = (topic_name("a/b", None), topic_name("a_b", None));
+        assert_ne!(slash, underscore);
+        let long = topic_name(&"ä".repeat(300), None);
+        for name in [slash, underscore, long] {
+            super::super::cluster::legal_name(&name).expect("legal");
+        }
+    }
+}
