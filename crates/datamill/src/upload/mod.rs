@@ -113,6 +113,8 @@ pub struct WatchSettings {
     pub polling: bool,
     /// Whether to end once everything that was there has been sent.
     pub exit_at_end: bool,
+    /// Time between two log lines about the state; `None` for none.
+    pub tell_every: Option<Duration>,
 }
 
 impl WatchSettings {
@@ -124,6 +126,7 @@ impl WatchSettings {
             upload_existing: false,
             polling: false,
             exit_at_end: false,
+            tell_every: None,
         }
     }
 }

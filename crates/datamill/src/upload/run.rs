@@ -430,7 +430,8 @@ impl<'a> Run<'a> {
         self.keep_ledger()
     }
 
-    fn say_counts(&self) {
+    /// One line about the state.
+    pub(super) fn say_counts(&self) {
         info!(
             topic = self.summary.topic,
             "sent {} ({}); {} on the way, {} put off",

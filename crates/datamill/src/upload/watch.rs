@@ -111,6 +111,8 @@ pub fn watch(
         reported: HashSet::new(),
         not_sent: BTreeMap::new(),
         root_is_away: false,
+        tell_every: settings.tell_every,
+        told: Instant::now(),
     };
     watch.first_start(settings.upload_existing)?;
     let work = watch.work(settings.exit_at_end);
@@ -147,6 +149,8 @@ struct Watch<'a> {
     /// Files that were wanted and could not be sent, by path; those that are sent later leave it.
     not_sent: BTreeMap<String, Reason>,
     root_is_away: bool,
+    tell_every: Option<Duration>,
+    told: Instant,
 }
 
 impl Watch<'_> {
@@ -201,9 +205,17 @@ impl Watch<'_> {
                 }
                 self.look_again();
             }
+            self.tell();
             self.wait()?;
         }
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        if self.tell_every.is_some_and(|interval| self.told.elapsed() >= interval) {
+            self.told = Instant::now();
+            self.run.say_counts();
+        }
     }
 
     /// Waits for acknowledgements or hints, and looks at what the hints name.
