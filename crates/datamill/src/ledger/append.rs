@@ -1,0 +1,397 @@
+//! A table that grows: rows wait in memory for a second at most and are appended to the file.
+//!
+//! A crash may leave half a row at the end of the file. It is found when the file is opened: quotes
+//! are counted from the start, so that a line end inside a quoted field is not taken for the end of a
+//! row.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::trouble::Trouble;
+use crate::report::clock;
+
+/// Longest time that a row waits.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of rows that are written without waiting further.
+const FLUSH_BYTES: usize = 1 << 20;
+
+/// Bytes of rows that wait for a file that cannot be written; further rows are lost to the table.
+const MAX_WAITING: usize = 16 << 20;
+
+/// Longest half row that is taken for one; where more does not parse, the file is damaged.
+const MAX_TORN: u64 = 1 << 20;
+
+/// An appended table.
+pub(super) struct AppendedTable {
+    path: PathBuf,
+    header: &'static [&'static str],
+    file: Option<File>,
+    rows: csv::Writer<Vec<u8>>,
+    rows_bytes: usize,
+    /// Encoded rows that the file has not taken yet; the first one may be there in part.
+    unwritten: Vec<u8>,
+    lost: u64,
+    last_write: Option<Instant>,
+    trouble: Trouble,
+}
+
+fn encoder() -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new()
+        .delimiter(b';')
+        .from_writer(Vec::new())
+}
+
+impl AppendedTable {
+    /// Opens or makes the table and repairs the end of it. A file that is no such table is set aside
+    /// with a warning. Errors: the file cannot be read or written.
+    pub(super) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<Self> {
+        repair(&path, header)?;
+        let mut table = Self {
+            path,
+            header,
+            file: None,
+            rows: encoder(),
+            rows_bytes: 0,
+            unwritten: Vec::new(),
+            lost: 0,
+            last_write: None,
+            trouble: Trouble::default(),
+        };
+        table.write()?;
+        Ok(table)
+    }
+
+    /// Adds a row. It must have as many fields as the header.
+    pub(super) fn append(&mut self, fields: &[&str]) {
+        if self.unwritten.len() + self.rows_bytes > MAX_WAITING {
+            self.lost += 1;
+            return;
+        }
+        debug_assert_eq!(fields.len(), self.header.len());
+        self.rows_bytes += fields.iter().map(|field| field.len() + 1).sum::<usize>();
+        // Writing to memory fails only for a wrong number of fields.
+        if self.rows.write_record(fields).is_err() {
+            self.lost += 1;
+        }
+    }
+
+    /// Writes what has waited long enough.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let waits = self.rows_bytes > 0 || !self.unwritten.is_empty();
+        let due = self
+            .last_write
+            .is_none_or(|last| now.duration_since(last) >= FLUSH_INTERVAL);
+        let full = self.rows_bytes >= FLUSH_BYTES && self.unwritten.is_empty();
+        if waits && (due || full) {
+            self.last_write = Some(now);
+            self.flush();
+        }
+    }
+
+    /// Writes all that waits.
+    pub(super) fn flush(&mut self) {
+        if self.rows_bytes == 0 && self.unwritten.is_empty() {
+            return;
+        }
+        let result = self.write();
+        let written = self.trouble.note(&self.path, &result);
+        if written && self.lost > 0 {
+            let rows = mem::take(&mut self.lost);
+            warn!(file = %self.path.display(), rows, "rows are missing in the registry file: it could not be written for too long");
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let rows = mem::replace(&mut self.rows, encoder());
+        self.rows_bytes = 0;
+        // Ends in memory: nothing there can fail.
+        self.unwritten.extend(
+            rows.into_inner()
+                .map_err(|error| io::Error::other(error.to_string()))?,
+        );
+        // Somebody may have moved the file away to start another one.
+        if self.file.is_some() && !self.path.exists() {
+            self.file = None;
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&self.path)?;
+                if file.seek(SeekFrom::End(0))? == 0 {
+                    self.unwritten.splice(..0, header_line(self.header));
+                }
+                none.insert(file)
+            }
+        };
+        let mut written = 0;
+        let result = loop {
+            match file.write(&self.unwritten[written..]) {
+                _ if written == self.unwritten.len() => break Ok(()),
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.unwritten.drain(..written);
+        result
+    }
+}
+
+/// The header as the first line of a file.
+pub(super) fn header_line(header: &[&str]) -> Vec<u8> {
+    let mut line = header.join(";").into_bytes();
+    line.push(b'\n');
+    line
+}
+
+/// Sets a file aside that cannot be used; nothing of it is lost.
+pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".damaged-{}", clock::now_ms()));
+    fs::rename(path, &aside)?;
+    warn!(file = %path.display(), moved_to = %Path::new(&aside).display(), reason = why, "a registry file cannot be used and was set aside");
+    Ok(())
+}
+
+/// Makes the file end with a whole row.
+fn repair(path: &Path, header: &[&str]) -> io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (rows_end, end) = ends(&mut file)?;
+    if end == 0 {
+        return Ok(());
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let mut reader = reader((&file).take(64 << 10));
+    if reader
+        .headers()
+        .map_or(true, |found| found.iter().ne(header.iter().copied()))
+    {
+        drop(reader);
+        return set_aside(path, "its first line is not the header of this table");
+    }
+    drop(reader);
+    if rows_end == end {
+        return Ok(());
+    }
+    if end - rows_end > MAX_TORN {
+        return set_aside(path, "a quote is open that never ends");
+    }
+    let mut torn = Vec::new();
+    file.seek(SeekFrom::Start(rows_end))?;
+    file.read_to_end(&mut torn)?;
+    if is_whole(&torn, header.len()) {
+        return file.write_all(b"\n");
+    }
+    file.set_len(rows_end)?;
+    let torn = String::from_utf8_lossy(&torn);
+    warn!(file = %path.display(), row = %torn, "removed half a row at the end of a registry file, which a crash had left there");
+    Ok(())
+}
+
+/// Whether this is a row that lacks nothing but its line end.
+fn is_whole(row: &[u8], fields: usize) -> bool {
+    if row.iter().filter(|&&byte| byte == b'"').count() % 2 == 1 {
+        return false;
+    }
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(b';')
+        .has_headers(false)
+        .from_reader(row);
+    matches!(reader.records().next(), Some(Ok(record)) if record.len() == fields)
+}
+
+pub(super) fn reader<R: Read>(from: R) -> csv::Reader<R> {
+    csv::ReaderBuilder::new().delimiter(b';').from_reader(from)
+}
+
+/// The end of the last whole row, and the end of the file.
+fn ends(file: &mut File) -> io::Result<(u64, u64)> {
+    let mut block = vec![0; 64 << 10];
+    let (mut rows_end, mut end, mut quoted) = (0, 0, false);
+    loop {
+        let count = match file.read(&mut block) {
+            Ok(0) => return Ok((rows_end, end)),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        for (position, &byte) in (end + 1..).zip(&block[..count]) {
+            match byte {
+                b'"' => quoted = !quoted,
+                b'\n' if !quoted => rows_end = position,
+                _ => {}
+            }
+        }
+        end += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const HEADER: &[&str] = &["name", "text"];
+
+    fn folder() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        (folder, path)
+    }
+
+    fn rows(path: &Path) -> Vec<Vec<String>> {
+        let mut reader = reader(File::open(path).unwrap());
+        assert_eq!(reader.headers().unwrap(), HEADER);
+        reader
+            .records()
+            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
+            .collect()
+    }
+
+    #[test]
+    fn rows_come_back_whatever_they_hold() {
+        let (_folder, path) = folder();
+        let fields = [
+            ["a;b", "quote \" and \"\""],
+            ["line\nend\r\n", " spaces "],
+            ["", "ä…"],
+            ["#x", "="],
+        ];
+        for half in fields.chunks(2) {
+            let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+            half.iter().for_each(|row| table.append(row));
+            table.flush();
+        }
+        assert_eq!(rows(&path), fields);
+    }
+
+    #[test]
+    fn rows_are_written_a_second_later_at_most() {
+        let (_folder, path) = folder();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        let start = Instant::now();
+        table.append(&["1", ""]);
+        table.tick(start);
+        assert_eq!(rows(&path).len(), 1);
+        table.append(&["2", ""]);
+        table.tick(start + Duration::from_millis(900));
+        assert_eq!(rows(&path).len(), 1);
+        table.tick(start + Duration::from_millis(1000));
+        assert_eq!(rows(&path).len(), 2);
+    }
+
+    #[test]
+    fn half_a_row_at_the_end_is_removed_wherever_it_was_torn() {
+        let (_folder, path) = folder();
+        let whole = "name;text\nfirst;1\n";
+        let last = "\"se;c\"\"o\nnd\";\"2\n;\"";
+        for cut in 1..last.len() {
+            fs::write(&path, format!("{whole}{}", &last[..cut])).unwrap();
+            let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+            table.append(&["third", "3"]);
+            table.flush();
+            let rows = rows(&path);
+            assert_eq!(rows.first().unwrap(), &["first", "1"], "cut at {cut}");
+            assert_eq!(rows.last().unwrap(), &["third", "3"], "cut at {cut}");
+            assert!(rows.len() <= 3, "cut at {cut}");
+        }
+        fs::write(&path, format!("{whole}{last}")).unwrap();
+        drop(AppendedTable::open(path.clone(), HEADER).unwrap());
+        assert_eq!(rows(&path)[1], ["se;c\"o\nnd", "2\n;"]);
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_set_aside() {
+        let (folder, path) = folder();
+        for text in [
+            "other;columns\n1;2\n".to_owned(),
+            format!("name;text\n\"{}", "x".repeat(2 << 20)),
+        ] {
+            fs::write(&path, &text).unwrap();
+            drop(AppendedTable::open(path.clone(), HEADER).unwrap());
+            assert!(rows(&path).is_empty());
+            let aside: Vec<PathBuf> = fs::read_dir(folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
+            let aside = aside.iter().find(|file| **file != path).unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), text);
+            fs::remove_file(aside).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_table_that_python_began_is_continued() {
+        let (_folder, path) = folder();
+        fs::write(&path, "name;text\r\n\"a;b\";1\r\n").unwrap();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        table.append(&["c", "2"]);
+        table.flush();
+        assert_eq!(rows(&path), [["a;b", "1"], ["c", "2"]]);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_begun_again() {
+        let (folder, path) = folder();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        fs::rename(&path, folder.path().join("old.csv")).unwrap();
+        table.append(&["a", "1"]);
+        table.flush();
+        assert_eq!(rows(&path), [["a", "1"]]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn rows_wait_while_the_disk_is_full() {
+        let (_folder, path) = folder();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        let file = table
+            .file
+            .replace(File::options().write(true).open("/dev/full").unwrap());
+        for name in ["a", "b"] {
+            table.append(&[name, "1"]);
+            table.flush();
+        }
+        assert!(rows(&path).is_empty());
+        table.file = file;
+        table.flush();
+        assert_eq!(rows(&path), [["a", "1"], ["b", "1"]]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits_and_is_bounded() {
+        let (folder, path) = folder();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        let moved = folder.path().with_extension("moved");
+        fs::rename(folder.path(), &moved).unwrap();
+        let long = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            table.append(&["a", &long]);
+            table.flush();
+        }
+        assert!(table.unwritten.len() < MAX_WAITING + (2 << 20));
+        assert!(table.lost > 20);
+        fs::rename(&moved, folder.path()).unwrap();
+        table.flush();
+        table.append(&["b", "2"]);
+        table.flush();
+        assert_eq!(table.lost, 0);
+        let rows = rows(&path);
+        assert!(rows.len() > 10 && rows.len() < 20, "{}", rows.len());
+        assert_eq!(rows.last().unwrap(), &["b", "2"]);
+    }
+}

@@ -1,0 +1,228 @@
+//! The tables of one program: what is filling, what failed, what is done.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::append::AppendedTable;
+use super::names::file_name_part;
+use super::replace::ReplacedTable;
+use super::row::{FailureStatus, FileRow};
+use crate::report::clock;
+
+const IN_PROGRESS: &[&str] = &[
+    "filename",
+    "rel_filepath",
+    "status",
+    "n_chunks",
+    "first_message",
+    "most_recent_message",
+];
+const COMPLETED: &[&str] = &[
+    "filename",
+    "rel_filepath",
+    "n_chunks",
+    "first_message",
+    "processed_at",
+];
+const FAILURES: &[&str] = &[
+    "time",
+    "rel_filepath",
+    "sha512",
+    "status",
+    "reason",
+    "offsets",
+];
+
+/// Status of a file whose chunks are not all there.
+const FILLING: &str = "in_progress";
+
+/// What the program does with whole files, which names the table of those that are done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerKind {
+    /// It produces a result for each to this topic.
+    Reproducer {
+        /// Topic of the results.
+        result_topic: String,
+    },
+    /// It produces nothing.
+    Processor,
+}
+
+/// Which tables to keep, and where.
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// The output folder; the tables are in `LOGS` in there.
+    pub output_dir: PathBuf,
+    /// The topic that is read.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// What the program does.
+    pub kind: LedgerKind,
+}
+
+/// The tables. Rows wait in memory: call [`Ledger::tick`] several times a second and
+/// [`Ledger::flush`] at the end.
+///
+/// Only one process may write the tables of an output folder and a group.
+pub struct Ledger {
+    in_progress: ReplacedTable,
+    completed: AppendedTable,
+    failures: AppendedTable,
+    filling: Vec<FileRow>,
+    /// Rows of failed files by path, as they are in the table.
+    failed: BTreeMap<String, Vec<String>>,
+}
+
+impl Ledger {
+    /// Opens the tables or makes them. Rows of files that failed in an earlier run are read back;
+    /// those that were filling are not: the log tells what is still open. Half a row that a crash left
+    /// is removed, and a file that cannot be understood is set aside, both with a warning.
+    ///
+    /// Errors: the folder cannot be made or written. The text names it.
+    pub fn open(options: LedgerOptions) -> io::Result<Self> {
+        let folder = options.output_dir.join("LOGS");
+        Self::open_in(&folder, &options).map_err(|error| {
+            let text = format!(
+                "cannot write the registry in `{}`: {error}",
+                folder.display()
+            );
+            io::Error::new(error.kind(), text)
+        })
+    }
+
+    fn open_in(folder: &std::path::Path, options: &LedgerOptions) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let (topic, group) = (
+            file_name_part(&options.topic),
+            file_name_part(&options.group),
+        );
+        let completed = match &options.kind {
+            LedgerKind::Reproducer { result_topic } => {
+                format!("results_produced_to_{}.csv", file_name_part(result_topic))
+            }
+            LedgerKind::Processor => format!("processed_from_{topic}_by_{group}.csv"),
+        };
+        let in_progress = folder.join(format!("consuming_from_{topic}_in_progress_by_{group}.csv"));
+        let (in_progress, rows) = ReplacedTable::open(in_progress, IN_PROGRESS)?;
+        let failed = rows
+            .into_iter()
+            .filter(|row| row[2] != FILLING)
+            .map(|row| (row[1].clone(), row))
+            .collect();
+        Ok(Self {
+            in_progress,
+            completed: AppendedTable::open(folder.join(completed), COMPLETED)?,
+            failures: AppendedTable::open(
+                folder.join(format!("failed_from_{topic}_by_{group}.csv")),
+                FAILURES,
+            )?,
+            filling: Vec::new(),
+            failed,
+        })
+    }
+
+    /// The file has its result, or was processed, at `when_ms` (milliseconds since the epoch).
+    pub fn completed(&mut self, file: &FileRow, when_ms: i64) {
+        self.completed.append(&[
+            file.filename(),
+            &file.rel_filepath,
+            &file.n_chunks.to_string(),
+            &clock::local_time_text(file.first_message_ms),
+            &clock::local_time_text(when_ms),
+        ]);
+    }
+
+    /// The file failed at `when_ms` (milliseconds since the epoch). It stays in the table of files in
+    /// progress until [`Ledger::cleared`], across restarts.
+    pub fn failed(&mut self, file: &FileRow, status: FailureStatus, reason: &str, when_ms: i64) {
+        let path = file.rel_filepath.as_str();
+        let time = clock::local_time_text(when_ms);
+        self.failures.append(&[
+            &time,
+            path,
+            &file.sha512,
+            status.as_str(),
+            reason,
+            &file.offsets,
+        ]);
+        self.failed.insert(
+            path.to_owned(),
+            in_progress_row(file, status.as_str()).to_vec(),
+        );
+        self.in_progress.changed();
+    }
+
+    /// A file that failed has its result after all, or is given up.
+    pub fn cleared(&mut self, rel_filepath: &str) {
+        if self.failed.remove(rel_filepath).is_some() {
+            self.in_progress.changed();
+        }
+    }
+
+    /// The files whose chunks are not all there; replaces those of the call before.
+    pub fn set_filling(&mut self, files: Vec<FileRow>) {
+        if files != self.filling {
+            self.filling = files;
+            self.in_progress.changed();
+        }
+    }
+
+    /// The failed files that are in the table: path and status.
+    pub fn failed_files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.failed
+            .iter()
+            .map(|(path, row)| (path.as_str(), row[2].as_str()))
+    }
+
+    /// Writes what is due: appended rows after a second, the table of files in progress after five.
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        self.completed.tick(now);
+        self.failures.tick(now);
+        let (filling, failed) = (&self.filling, &self.failed);
+        self.in_progress
+            .tick(now, |row| in_progress_rows(filling, failed, row));
+    }
+
+    /// Writes all that waits.
+    pub fn flush(&mut self) {
+        self.completed.flush();
+        self.failures.flush();
+        let (filling, failed) = (&self.filling, &self.failed);
+        self.in_progress
+            .flush(|row| in_progress_rows(filling, failed, row));
+    }
+}
+
+fn in_progress_rows(
+    filling: &[FileRow],
+    failed: &BTreeMap<String, Vec<String>>,
+    row: &mut dyn FnMut(&[&str]),
+) {
+    for fields in failed.values() {
+        row(&fields.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    for file in filling {
+        row(&in_progress_row(file, FILLING)
+            .each_ref()
+            .map(String::as_str));
+    }
+}
+
+fn in_progress_row(file: &FileRow, status: &str) -> [String; 6] {
+    [
+        file.filename().to_owned(),
+        file.rel_filepath.clone(),
+        status.to_owned(),
+        file.n_chunks.to_string(),
+        clock::local_time_text(file.first_message_ms),
+        clock::local_time_text(file.most_recent_message_ms),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

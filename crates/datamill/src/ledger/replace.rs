@@ -1,0 +1,210 @@
+//! A table that is replaced as a whole: written aside, then renamed over the old one.
+//!
+//! It is written when it changed, at most every five seconds, and for large tables so seldom that it
+//! costs at most a twentieth of the time.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use csv::StringRecord;
+
+use super::append::{header_line, reader, set_aside};
+use super::trouble::Trouble;
+
+/// Shortest time between two writes.
+const WRITE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A write that took some time is followed by this many times as long without one.
+const REST: u32 = 20;
+
+/// A replaced table.
+pub(super) struct ReplacedTable {
+    path: PathBuf,
+    aside: PathBuf,
+    header: &'static [&'static str],
+    changed: bool,
+    not_before: Option<Instant>,
+    trouble: Trouble,
+}
+
+impl ReplacedTable {
+    /// Opens the table and hands its rows out, the fields in the order of the header. A file that
+    /// cannot be understood is set aside with a warning; a missing one has no rows. Errors: the file
+    /// cannot be read.
+    pub(super) fn open(
+        path: PathBuf,
+        header: &'static [&'static str],
+    ) -> io::Result<(Self, Vec<Vec<String>>)> {
+        let mut aside = path.file_name().unwrap_or_default().to_owned();
+        aside.push(".tmp");
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(aside);
+        let aside = path.with_file_name(hidden);
+        let rows = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+            Ok(file) => match read(file, header) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    set_aside(&path, &error.to_string())?;
+                    Vec::new()
+                }
+            },
+        };
+        let table = Self {
+            path,
+            aside,
+            header,
+            changed: true,
+            not_before: None,
+            trouble: Trouble::default(),
+        };
+        Ok((table, rows))
+    }
+
+    /// The rows are others than those in the file.
+    pub(super) fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Writes the table if it changed and its time has come. `rows` hands each row to the function
+    /// that it is given.
+    pub(super) fn tick(&mut self, now: Instant, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) {
+        if self.changed && self.not_before.is_none_or(|time| now >= time) {
+            let start = Instant::now();
+            self.flush(rows);
+            self.not_before = Some(now + WRITE_INTERVAL.max(start.elapsed() * REST));
+        }
+    }
+
+    /// Writes the table if it changed.
+    pub(super) fn flush(&mut self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) {
+        if self.changed {
+            let result = self.write(rows);
+            self.changed = !self.trouble.note(&self.path, &result);
+        }
+    }
+
+    fn write(&self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) -> io::Result<()> {
+        let mut encoder = csv::WriterBuilder::new()
+            .delimiter(b';')
+            .from_writer(header_line(self.header));
+        let mut result = Ok(());
+        rows(&mut |row| {
+            if result.is_ok() {
+                result = encoder.write_record(row);
+            }
+        });
+        result?;
+        let text = encoder
+            .into_inner()
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&self.aside, text)?;
+        fs::rename(&self.aside, &self.path)
+    }
+}
+
+/// All rows, their fields in the order of the header.
+fn read(file: File, header: &[&str]) -> Result<Vec<Vec<String>>, csv::Error> {
+    let mut reader = reader(file);
+    let found = reader.headers()?;
+    let columns: Option<Vec<usize>> = header
+        .iter()
+        .map(|name| found.iter().position(|column| column == *name))
+        .collect();
+    let Some(columns) = columns else {
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "its first line is not the header of this table",
+        )
+        .into());
+    };
+    let fields = |row: StringRecord| {
+        columns
+            .iter()
+            .map(|&column| row[column].to_owned())
+            .collect()
+    };
+    reader.records().map(|row| row.map(fields)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[&str] = &["name", "text"];
+
+    #[test]
+    fn a_changed_table_is_written_at_most_every_five_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        let (mut table, rows) = ReplacedTable::open(path.clone(), HEADER).unwrap();
+        assert!(rows.is_empty());
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        table.tick(start, |row| row(&["a", "1"]));
+        table.tick(after(6000), |row| row(&["not", "changed"]));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "name;text\na;1\n");
+        table.changed();
+        table.tick(after(6000), |row| row(&["b", "2"]));
+        table.changed();
+        table.tick(after(10_900), |row| row(&["c", "3"]));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "name;text\nb;2\n");
+        table.tick(after(11_000), |row| row(&["c", "3"]));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "name;text\nc;3\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn rows_come_back_by_the_names_of_their_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        fs::write(&path, "text;more;name\r\n\"a;\"\"b\n\";x;1\r\n").unwrap();
+        let (_, rows) = ReplacedTable::open(path, HEADER).unwrap();
+        assert_eq!(rows, [["1", "a;\"b\n"]]);
+    }
+
+    #[test]
+    fn a_damaged_table_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        for bytes in [
+            &b"name;text\na;b;c\n"[..],
+            b"name;text\n\xff;b\n",
+            b"a\n",
+            b"name",
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let (_, rows) = ReplacedTable::open(path.clone(), HEADER).unwrap();
+            assert!(rows.is_empty() && !path.exists());
+            let aside = fs::read_dir(folder.path())
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .path();
+            assert_eq!(fs::read(&aside).unwrap(), bytes);
+            fs::remove_file(aside).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_written_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("LOGS/table.csv");
+        fs::write(folder.path().join("LOGS"), "in the way").unwrap();
+        let (mut table, _) = ReplacedTable::open(folder.path().join("other.csv"), HEADER).unwrap();
+        table.path = path.clone();
+        table.aside = path.with_extension("tmp");
+        table.flush(|row| row(&["a", "1"]));
+        assert!(table.changed);
+        fs::remove_file(folder.path().join("LOGS")).unwrap();
+        table.flush(|row| row(&["a", "1"]));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "name;text\na;1\n");
+    }
+}

@@ -1,0 +1,58 @@
+//! The rows of the tables.
+
+use std::fmt;
+
+/// A file as the tables show it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileRow {
+    /// Path of the rebuilt file relative to the producer's root, with `/`.
+    pub rel_filepath: String,
+    /// Number of chunks of this version of the file.
+    pub n_chunks: u32,
+    /// Time of its first record, milliseconds since the epoch.
+    pub first_message_ms: i64,
+    /// Time of its most recent record, milliseconds since the epoch.
+    pub most_recent_message_ms: i64,
+    /// SHA-512 of the whole file in hexadecimal digits.
+    pub sha512: String,
+    /// Where its records are: `partition:first-last,…`.
+    pub offsets: String,
+}
+
+impl FileRow {
+    /// The last part of the path.
+    pub fn filename(&self) -> &str {
+        self.rel_filepath.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// How a file failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureStatus {
+    /// The bytes that arrived are not the bytes that were sent.
+    MismatchedHash,
+    /// User code of a program that re-produces nothing failed.
+    Failed,
+    /// User code did not compute a result.
+    ComputingResultMessageFailed,
+    /// The log never takes the result.
+    ProducingMessageFailed,
+}
+
+impl FailureStatus {
+    /// The word in the tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MismatchedHash => "mismatched_hash",
+            Self::Failed => "failed",
+            Self::ComputingResultMessageFailed => "computing_result_message_failed",
+            Self::ProducingMessageFailed => "producing_message_failed",
+        }
+    }
+}
+
+impl fmt::Display for FailureStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

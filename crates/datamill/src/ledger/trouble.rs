@@ -1,0 +1,36 @@
+//! Says once that a table cannot be written, and once that it can again.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use tracing::{info, warn};
+
+#[derive(Default)]
+pub(super) struct Trouble {
+    failing: bool,
+}
+
+impl Trouble {
+    /// Takes note of how writing went. Returns whether it went well.
+    pub(super) fn note(&mut self, path: &Path, result: &io::Result<()>) -> bool {
+        match result {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    info!(file = %path.display(), "the registry file is written again");
+                }
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!(
+                        file = %path.display(),
+                        error = error as &(dyn Error + 'static),
+                        "cannot write a registry file; the program goes on and tries again: make room, or make the folder writable"
+                    );
+                }
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Sets logging up for a program: lines on stderr, in a file, and on a topic.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datamill_broker::Publisher;
+use indicatif::MultiProgress;
+use parking_lot::Mutex;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::level::LogLevel;
+use super::lines::{Line, Lines, Output};
+use super::log_topic::{self, LogTopicLines, LogTopicOptions, Ring};
+use super::periodic::Periodic;
+
+/// Which lines go where.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// The least level on stderr.
+    pub stream_level: LogLevel,
+    /// The least level in the file.
+    pub file_level: LogLevel,
+    /// The file; appended, and made with its folders where it is not there.
+    pub file_path: Option<PathBuf>,
+    /// Lines to keep for a topic, until [`LogGuard::send_to`] says which.
+    pub log_topic: Option<LogTopicLines>,
+}
+
+/// The log file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the log file `{}`: name another with `--logger_file_path`, or another output folder", .path.display())]
+pub struct LogFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Keeps logging alive. Dropping it sends the last log message and waits for it, some seconds at most.
+#[must_use = "log messages end when this is dropped"]
+pub struct LogGuard {
+    ring: Option<Arc<Ring>>,
+    topic: Option<Periodic>,
+}
+
+/// Sets up logging for the process. Where the process has a subscriber of its own already, that one
+/// stays: the lines are its affair.
+///
+/// Errors: the file cannot be opened.
+pub fn init(options: LogOptions) -> Result<LogGuard, LogFileError> {
+    let mut outputs: Vec<Box<dyn Output>> = vec![Box::new(Stderr::new(options.stream_level))];
+    if let Some(path) = options.file_path {
+        outputs.push(Box::new(LogFile::open(path, options.file_level)?));
+    }
+    let ring = options.log_topic.map(|lines| Arc::new(Ring::new(lines)));
+    if let Some(ring) = &ring {
+        outputs.push(Box::new(Arc::clone(ring)));
+    }
+    let subscriber = tracing_subscriber::registry().with(Lines::new(outputs));
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!(
+            "logging was set up before; the options of this program have no effect on it"
+        );
+    }
+    Ok(LogGuard { ring, topic: None })
+}
+
+impl LogGuard {
+    /// Begins to send the lines that [`LogOptions::log_topic`] keeps. Errors: no thread can be
+    /// started. What goes wrong with the log later is one warning and never stops the program.
+    pub fn send_to(
+        &mut self,
+        options: LogTopicOptions,
+        publisher: Box<dyn Publisher>,
+    ) -> io::Result<()> {
+        if let Some(ring) = &self.ring {
+            self.topic = Some(log_topic::start(Arc::clone(ring), options, publisher)?);
+        }
+        Ok(())
+    }
+}
+
+/// The progress bars that lines must not tear apart.
+static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// Lines on stderr stand above these progress bars from here on; `None` ends it.
+pub fn lines_above(bars: Option<MultiProgress>) {
+    *BARS.lock() = bars;
+}
+
+fn to_stderr(text: &str) {
+    // Nobody can be told that stderr is gone.
+    let write = || drop(io::stderr().lock().write_all(text.as_bytes()));
+    let bars = BARS.lock().clone();
+    match bars {
+        Some(bars) => bars.suspend(write),
+        None => write(),
+    }
+}
+
+struct Stderr {
+    level: LevelFilter,
+    colours: bool,
+}
+
+impl Stderr {
+    fn new(level: LogLevel) -> Self {
+        let no_color = env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
+        let plain = no_color || env::var("TERM").is_ok_and(|terminal| terminal == "dumb");
+        Self {
+            level: level.filter(),
+            colours: !plain && io::stderr().is_terminal(),
+        }
+    }
+}
+
+impl Output for Stderr {
+    fn level(&self) -> LevelFilter {
+        self.level
+    }
+
+    fn write(&self, line: &Line<'_>) {
+        to_stderr(&line.short(self.colours));
+    }
+}
+
+struct LogFile {
+    path: PathBuf,
+    level: LevelFilter,
+    state: Mutex<FileState>,
+}
+
+struct FileState {
+    file: File,
+    failing: bool,
+}
+
+impl LogFile {
+    fn open(path: PathBuf, level: LogLevel) -> Result<Self, LogFileError> {
+        match append_to(&path) {
+            Ok(file) => Ok(Self {
+                path,
+                level: level.filter(),
+                state: Mutex::new(FileState {
+                    file,
+                    failing: false,
+                }),
+            }),
+            Err(source) => Err(LogFileError { path, source }),
+        }
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+impl Output for LogFile {
+    fn level(&self) -> LevelFilter {
+        self.level
+    }
+
+    fn write(&self, line: &Line<'_>) {
+        let mut text = line.full();
+        text.push('\n');
+        let mut state = self.state.lock();
+        match state.file.write_all(text.as_bytes()) {
+            Ok(()) => state.failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut state.failing, true) {
+                    to_stderr(&format!(
+                        "cannot write the log file `{}`: {error}\n",
+                        self.path.display()
+                    ));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_file_is_appended_and_its_folders_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("LOGS/deeper/xrd.log");
+        for text in ["first", "second"] {
+            let file = LogFile::open(path.clone(), LogLevel::Warning).unwrap();
+            file.write(&Line {
+                time_ms: 1_700_000_000_250,
+                level: tracing::Level::WARN,
+                target: "t",
+                text,
+            });
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(
+            lines[0].ends_with("WARN  t: first") && lines[1].ends_with("WARN  t: second"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(
+            folder.path().join("LOGS"),
+            "a file where the folder should be",
+        )
+        .unwrap();
+        let options = LogOptions {
+            file_path: Some(folder.path().join("LOGS/xrd.log")),
+            ..LogOptions::default()
+        };
+        let error = init(options).err().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.contains("LOGS/xrd.log`") && text.contains("--logger_file_path"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,557 @@
+//! What a configuration file says, checked, and what is in force where it says nothing.
+
+use std::collections::BTreeMap;
+use std::env::{self, VarError};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use datamill_broker::{FirstStart, Properties};
+
+use super::error::{Place, SettingsError};
+use super::ini::{Ini, IniError, Key};
+use super::redact::{Redacted, is_secret};
+use super::{known, locate};
+use crate::report::LogLevel;
+
+const SERVERS: &str = "bootstrap.servers";
+const GROUP_ID: &str = "group.id";
+const FIRST_START: &str = "auto.offset.reset";
+const SEPARATE_PRODUCER: &str = "prefer.separate.producer";
+const MAX_LOGS: &str = "max.logs.per.message";
+const LOG_LEVEL: &str = "log.level";
+
+/// The log of a program whose configuration names none.
+const DEFAULT_SERVERS: &str = "sqlite:datamill.db";
+
+/// Lines of one log message where `[log]` says nothing else; OpenMSIStream's number.
+const DEFAULT_MAX_LOGS: usize = 65_536;
+
+/// Sections that this program reads.
+const SECTIONS: [&str; 6] = ["broker", "producer", "consumer", "heartbeat", "log", "s3"];
+
+/// Sections for clients of the log that every program has.
+const CLIENTS: [&str; 3] = ["broker", "producer", "consumer"];
+
+/// Looks an environment variable up.
+type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
+
+/// The consumer group that a configuration asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupId {
+    /// A fresh one for each run (`create_new`).
+    CreateNew,
+    /// This one.
+    Named(String),
+}
+
+/// What `[log]` says about log messages beside their broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogTopicSettings {
+    /// Most lines that are kept for one message (`max.logs.per.message`).
+    pub max_lines: usize,
+    /// The least level that is sent (`log.level`); `None` leaves it to the program.
+    pub level: Option<LogLevel>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, PartialEq, Eq)]
+enum Origin {
+    File,
+    Variable(String),
+    NotAVariable,
+    Unset(String),
+}
+
+/// A key and its value, as the file gives it.
+#[derive(Clone)]
+struct Setting {
+    key: String,
+    value: String,
+    line: usize,
+    inherited: bool,
+    origin: Origin,
+}
+
+/// The settings of a program: properties of librdkafka, and what is datamill's own.
+///
+/// The debug form shows keys only; [`Config::describe`] is for people.
+#[derive(Clone, Default)]
+pub struct Config {
+    file: Option<PathBuf>,
+    sections: BTreeMap<String, Vec<Setting>>,
+    properties: Properties,
+    group_id: Option<GroupId>,
+    first_start: Option<FirstStart>,
+    default_log: bool,
+    warnings: Vec<String>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("file", &self.file)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads the file that `arg` names: a path, or the name of a file (with or without `.config`) in
+    /// the folder that the environment variable `OPENMSISTREAM_CONFIG_FILE_DIR` names. Without `arg`
+    /// no file is read and the log is `sqlite:datamill.db` in the current folder.
+    ///
+    /// `[broker]`, `[producer]` and `[consumer]` are checked here; what is wrong in the sections that
+    /// only some programs need is said by [`Config::properties_of`], [`Config::log_topic`] and
+    /// [`Config::section`].
+    pub fn load(arg: Option<&str>) -> Result<Self, SettingsError> {
+        Self::load_from(arg, env::var_os(locate::CONFIG_DIR_VARIABLE), &|name| {
+            env::var(name)
+        })
+    }
+
+    fn load_from(
+        arg: Option<&str>,
+        folder: Option<OsString>,
+        environment: Environment<'_>,
+    ) -> Result<Self, SettingsError> {
+        let mut config = Self::default();
+        if let Some(name) = arg {
+            let file = locate::locate(name, folder)?;
+            let text = locate::read(&file)?;
+            config.read(&text, file, environment)?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read(
+        &mut self,
+        text: &str,
+        file: PathBuf,
+        environment: Environment<'_>,
+    ) -> Result<(), SettingsError> {
+        let ini = Ini::parse(text).map_err(|error| SettingsError::Syntax {
+            file: file.clone(),
+            line: error.line(),
+            problem: error.to_string(),
+        })?;
+        if ini.has("kafkacrypto") {
+            return Err(SettingsError::Encryption { file });
+        }
+        for section in ini.sections() {
+            if !SECTIONS.contains(&section) {
+                self.warnings.push(format!(
+                    "`{}`: section `[{section}]` is not read; the sections are {}",
+                    file.display(),
+                    SECTIONS.map(|name| format!("`[{name}]`")).join(", ")
+                ));
+                continue;
+            }
+            let mut settings = Vec::new();
+            for key in ini.keys(section) {
+                let value = ini
+                    .get(section, key.name)
+                    .map_err(|error| reference_error(&file, section, key, &error))?;
+                settings.push(setting(key, value.unwrap_or_default(), environment));
+            }
+            self.sections.insert(section.to_owned(), settings);
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Fills in what follows from the sections that every program has.
+    fn check(&mut self) -> Result<(), SettingsError> {
+        let mut all = Properties::default();
+        for (section, properties) in
+            CLIENTS
+                .into_iter()
+                .zip([&mut all.broker, &mut all.producer, &mut all.consumer])
+        {
+            *properties = self.client_properties(section, &[])?;
+        }
+        // What the library of the consumer looks at last counts: its own section.
+        let (mut group_id, mut first_start) = (None, None);
+        for section in ["broker", "consumer"] {
+            for setting in self.settings(section) {
+                match setting.key.as_str() {
+                    GROUP_ID => group_id = Some(self.read_group_id(section, setting)?),
+                    FIRST_START => first_start = self.read_first_start(section, setting)?,
+                    _ => {}
+                }
+            }
+        }
+        (self.group_id, self.first_start) = (group_id, first_start);
+        self.one_cluster(&mut all)?;
+        self.default_log = !all.broker.contains_key(SERVERS);
+        if self.default_log {
+            all.broker
+                .insert(SERVERS.to_owned(), DEFAULT_SERVERS.to_owned());
+        }
+        self.properties = all;
+        Ok(())
+    }
+
+    /// Moves `bootstrap.servers` to where the log looks for it, and refuses two different ones.
+    fn one_cluster(&self, all: &mut Properties) -> Result<(), SettingsError> {
+        let mut named_in = all.broker.contains_key(SERVERS).then_some("broker");
+        for (section, properties) in [
+            ("producer", &mut all.producer),
+            ("consumer", &mut all.consumer),
+        ] {
+            let Some(servers) = properties.remove(SERVERS) else {
+                continue;
+            };
+            match (named_in, all.broker.get(SERVERS)) {
+                (Some(other), Some(first)) if *first != servers => {
+                    let line = self
+                        .settings(section)
+                        .iter()
+                        .find(|setting| canonical(&setting.key) == SERVERS);
+                    return Err(SettingsError::TwoClusters {
+                        place: self.place(section, SERVERS, line.map_or(0, |setting| setting.line)),
+                        other: other.to_owned(),
+                    });
+                }
+                _ => {
+                    named_in = named_in.or(Some(section));
+                    all.broker.insert(SERVERS.to_owned(), servers);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that was read.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What is odd about the file without being wrong, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The properties for the log. `bootstrap.servers` is always there; `group.id` and
+    /// `auto.offset.reset` never: see [`Config::group_id`] and [`Config::first_start`].
+    pub fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// No log is configured: it is `sqlite:datamill.db` in the current folder, and the program should
+    /// say so.
+    pub fn is_default_log(&self) -> bool {
+        self.default_log
+    }
+
+    /// The consumer group that the file names.
+    pub fn group_id(&self) -> Option<&GroupId> {
+        self.group_id.as_ref()
+    }
+
+    /// Where a group starts that has committed nothing yet, if the file says so.
+    pub fn first_start(&self) -> Option<FirstStart> {
+        self.first_start
+    }
+
+    /// The properties of the log that takes heartbeats (`heartbeat`) or log messages (`log`). `None`
+    /// where the program's own log and publisher serve: there is no such section, or it holds nothing
+    /// for a producer and does not prefer a separate one. A section with `bootstrap.servers` is a whole
+    /// other log; any other changes the program's properties for producers.
+    pub fn properties_of(&self, section: &str) -> Result<Option<Properties>, SettingsError> {
+        let own = own_keys(section);
+        let given = self.client_properties(section, own)?;
+        let separate = match self.value(section, SEPARATE_PRODUCER)? {
+            Some(setting) => match setting.value.to_lowercase().as_str() {
+                "1" | "yes" | "true" | "on" => true,
+                "0" | "no" | "false" | "off" => false,
+                _ => return Err(self.bad_value(section, setting, "`true` or `false`")),
+            },
+            None => false,
+        };
+        if given.contains_key(SERVERS) {
+            return Ok(Some(Properties {
+                broker: given,
+                ..Properties::default()
+            }));
+        }
+        if given.is_empty() && !separate {
+            return Ok(None);
+        }
+        let mut properties = self.properties.clone();
+        properties.producer.extend(given);
+        Ok(Some(properties))
+    }
+
+    /// What `[log]` says beside the properties of its producer.
+    pub fn log_topic(&self) -> Result<LogTopicSettings, SettingsError> {
+        let mut settings = LogTopicSettings {
+            max_lines: DEFAULT_MAX_LOGS,
+            level: None,
+        };
+        if let Some(setting) = self.value("log", MAX_LOGS)? {
+            settings.max_lines = match known::whole_number(&setting.value).map(usize::try_from) {
+                Some(Ok(number)) if number > 0 => number,
+                _ => return Err(self.bad_value("log", setting, "a whole number above 0")),
+            };
+        }
+        if let Some(setting) = self.value("log", LOG_LEVEL)? {
+            let level = setting.value.parse();
+            settings.level = Some(level.map_err(|_| {
+                self.bad_value("log", setting, &format!("a level: {}", LogLevel::NAMES))
+            })?);
+        }
+        Ok(settings)
+    }
+
+    /// The values of a section that is no client's, such as `s3`; `None` where the file has none.
+    pub fn section(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, SettingsError> {
+        if !self.sections.contains_key(name) {
+            return Ok(None);
+        }
+        let mut values = BTreeMap::new();
+        for setting in self.settings(name) {
+            self.require_value(name, setting)?;
+            values.insert(setting.key.clone(), setting.value.clone());
+        }
+        Ok(Some(values))
+    }
+
+    /// What is in force, one `section key = value (from …)` per line, secrets left out.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        if self.default_log {
+            text.push_str(&format!(
+                "broker {SERVERS} = {DEFAULT_SERVERS} (from the default)\n"
+            ));
+        }
+        for section in SECTIONS {
+            for setting in self
+                .settings(section)
+                .iter()
+                .filter(|setting| self.has_effect(section, setting))
+            {
+                let Setting { key, value, .. } = setting;
+                let from = self.describe_origin(setting);
+                text.push_str(&format!(
+                    "{section} {key} = {} (from {from})\n",
+                    Redacted { key, value }
+                ));
+            }
+        }
+        text
+    }
+
+    fn describe_origin(&self, setting: &Setting) -> String {
+        let file = self.file.as_deref().unwrap_or(Path::new("")).display();
+        match &setting.origin {
+            Origin::Variable(name) => format!(
+                "the environment variable `{name}`, {file} line {}",
+                setting.line
+            ),
+            Origin::Unset(name) => format!(
+                "the environment variable `{name}`, which is not set, {file} line {}",
+                setting.line
+            ),
+            Origin::File | Origin::NotAVariable => format!("{file} line {}", setting.line),
+        }
+    }
+
+    fn has_effect(&self, section: &str, setting: &Setting) -> bool {
+        section == "s3"
+            || known::is_known(&setting.key)
+            || own_keys(section).contains(&setting.key.as_str())
+            || (self.uses_plugins() && !setting.inherited && !is_skipped(&setting.key))
+    }
+
+    fn settings(&self, section: &str) -> &[Setting] {
+        self.sections.get(section).map_or(&[], Vec::as_slice)
+    }
+
+    /// A setting of a section whose value is there.
+    fn value(&self, section: &str, key: &str) -> Result<Option<&Setting>, SettingsError> {
+        match self
+            .settings(section)
+            .iter()
+            .find(|setting| setting.key == key)
+        {
+            Some(setting) => self.require_value(section, setting).map(|()| Some(setting)),
+            None => Ok(None),
+        }
+    }
+
+    /// The properties of librdkafka in a section, as librdkafka wants them.
+    fn client_properties(
+        &self,
+        section: &str,
+        own: &[&'static str],
+    ) -> Result<BTreeMap<String, String>, SettingsError> {
+        let mut properties = BTreeMap::new();
+        for setting in self.settings(section) {
+            let key = setting.key.as_str();
+            if is_skipped(key) || own.contains(&key) {
+                continue;
+            }
+            self.require_value(section, setting)?;
+            if let Some(accepted) = known::coder(key, &setting.value) {
+                accepted.map_err(|expected| self.bad_value(section, setting, expected))?;
+                continue;
+            }
+            if !known::is_known(key) && !self.uses_plugins() {
+                // Names in [DEFAULT] may serve only to be referred to.
+                if setting.inherited {
+                    continue;
+                }
+                let place = self.place(section, key, setting.line);
+                return Err(SettingsError::UnknownKey {
+                    place,
+                    nearest: known::nearest(key, own).map(str::to_owned),
+                });
+            }
+            let value = known::convert(key, &setting.value)
+                .map_err(|expected| self.bad_value(section, setting, expected))?;
+            if ![GROUP_ID, FIRST_START].contains(&key) {
+                properties.insert(canonical(key).to_owned(), value);
+            }
+        }
+        Ok(properties)
+    }
+
+    /// A plugin of librdkafka may bring properties of its own.
+    fn uses_plugins(&self) -> bool {
+        CLIENTS.iter().any(|section| {
+            self.settings(section)
+                .iter()
+                .any(|setting| setting.key == "plugin.library.paths")
+        })
+    }
+
+    fn read_group_id(&self, section: &str, setting: &Setting) -> Result<GroupId, SettingsError> {
+        match setting.value.as_str() {
+            "create_new" => Ok(GroupId::CreateNew),
+            "" => Err(self.bad_value(section, setting, "the name of a group, or `create_new`")),
+            name => Ok(GroupId::Named(name.to_owned())),
+        }
+    }
+
+    fn read_first_start(
+        &self,
+        section: &str,
+        setting: &Setting,
+    ) -> Result<Option<FirstStart>, SettingsError> {
+        match setting.value.as_str() {
+            "earliest" | "smallest" | "beginning" => Ok(Some(FirstStart::Earliest)),
+            "latest" | "largest" | "end" => Ok(Some(FirstStart::Latest)),
+            "error" => Ok(Some(FirstStart::Error)),
+            "none" => Ok(None),
+            _ => Err(self.bad_value(
+                section,
+                setting,
+                "one of `earliest`, `latest`, `error` and `none`",
+            )),
+        }
+    }
+
+    fn require_value(&self, section: &str, setting: &Setting) -> Result<(), SettingsError> {
+        let place = || self.place(section, &setting.key, setting.line);
+        match &setting.origin {
+            Origin::File | Origin::Variable(_) => Ok(()),
+            Origin::NotAVariable => Err(SettingsError::NotAVariable { place: place() }),
+            Origin::Unset(variable) => Err(SettingsError::UnsetVariable {
+                place: place(),
+                variable: variable.clone(),
+            }),
+        }
+    }
+
+    fn bad_value(&self, section: &str, setting: &Setting, expected: &str) -> SettingsError {
+        SettingsError::BadValue {
+            place: self.place(section, &setting.key, setting.line),
+            found: Redacted {
+                key: &setting.key,
+                value: &setting.value,
+            }
+            .to_string(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    fn place(&self, section: &str, key: &str, line: usize) -> Box<Place> {
+        Box::new(Place {
+            file: self.file.clone().unwrap_or_default(),
+            line,
+            section: section.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+}
+
+/// Keys of the section that are datamill's own.
+fn own_keys(section: &str) -> &'static [&'static str] {
+    match section {
+        "heartbeat" => &[SEPARATE_PRODUCER],
+        "log" => &[SEPARATE_PRODUCER, MAX_LOGS, LOG_LEVEL],
+        _ => &[],
+    }
+}
+
+/// The key belongs to the encryption of OpenMSIStream and has no meaning without it.
+fn is_skipped(key: &str) -> bool {
+    key == "node_id"
+}
+
+/// librdkafka's other name of the servers becomes the one that the log looks for.
+fn canonical(key: &str) -> &str {
+    if key == "metadata.broker.list" {
+        SERVERS
+    } else {
+        key
+    }
+}
+
+fn setting(key: Key<'_>, value: String, environment: Environment<'_>) -> Setting {
+    let (value, origin) = match value.strip_prefix('$') {
+        None => (value, Origin::File),
+        Some(name) => {
+            let name = name
+                .strip_prefix('{')
+                .and_then(|name| name.strip_suffix('}'))
+                .unwrap_or(name);
+            let legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            match legal.then(|| environment(name)) {
+                None => (String::new(), Origin::NotAVariable),
+                Some(Ok(value)) => (value, Origin::Variable(name.to_owned())),
+                Some(Err(_)) => (String::new(), Origin::Unset(name.to_owned())),
+            }
+        }
+    };
+    Setting {
+        key: key.name.to_owned(),
+        value,
+        line: key.line,
+        inherited: key.inherited,
+        origin,
+    }
+}
+
+fn reference_error(file: &Path, section: &str, key: Key<'_>, error: &IniError) -> SettingsError {
+    let place = Box::new(Place {
+        file: file.to_owned(),
+        line: key.line,
+        section: section.to_owned(),
+        key: key.name.to_owned(),
+    });
+    let problem = match error {
+        // A secret with a `%( )` in it is not a reference: its text stays out of sight.
+        IniError::UnknownReference { .. } if is_secret(key.name) => {
+            "`%(` refers to a key that is not there: write `%%` for a percent sign".to_owned()
+        }
+        error => error.to_string(),
+    };
+    SettingsError::Reference { place, problem }
+}
+
+#[cfg(test)]
+mod tests;

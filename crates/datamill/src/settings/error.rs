@@ -1,0 +1,159 @@
+//! What is wrong with the settings, where, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::locate::CONFIG_DIR_VARIABLE;
+
+/// Where a setting stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The section.
+    pub section: String,
+    /// The key.
+    pub key: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` line {}, key `{}` in `[{}]`",
+            self.file.display(),
+            self.line,
+            self.key,
+            self.section
+        )
+    }
+}
+
+/// Why the settings cannot be used. Nothing was started. No text holds the value of a secret key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// There is no such file.
+    #[error("no configuration file `{name}`: looked for {}{}", list(.looked), hint(*.folder_is_set))]
+    NotFound {
+        /// What was asked for.
+        name: String,
+        /// The paths that were tried.
+        looked: Vec<PathBuf>,
+        /// The folder of configuration files is named in the environment.
+        folder_is_set: bool,
+    },
+    /// The file is there but cannot be read.
+    #[error("cannot read the configuration file `{}`", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not text.
+    #[error("the configuration file `{}` is not UTF-8 text in line {line}: save it as UTF-8", .file.display())]
+    NotText {
+        /// The file.
+        file: PathBuf,
+        /// The first line that is not.
+        line: usize,
+    },
+    /// A line that means nothing, or the same thing twice.
+    #[error("`{}` line {line}: {problem}", .file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A value that refers to another key the wrong way.
+    #[error("{place}: {problem}")]
+    Reference {
+        /// Where.
+        place: Box<Place>,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The environment variable that a value names is not set.
+    #[error(
+        "{place}: the environment variable `{variable}` is not set: set it before the start, or write the value into the file"
+    )]
+    UnsetVariable {
+        /// Where.
+        place: Box<Place>,
+        /// The variable.
+        variable: String,
+    },
+    /// A value that begins with `$` without a name behind it.
+    #[error(
+        "{place}: a value that begins with `$` must be the name of an environment variable (letters, digits and `_`); put a value that is meant literally into such a variable"
+    )]
+    NotAVariable {
+        /// Where.
+        place: Box<Place>,
+    },
+    /// A key that neither librdkafka nor datamill knows.
+    #[error("{place}: there is no such setting{}", did_you_mean(.nearest.as_deref()))]
+    UnknownKey {
+        /// Where.
+        place: Box<Place>,
+        /// The known key that looks most like it.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong kind.
+    #[error("{place}: `{found}` is not {expected}")]
+    BadValue {
+        /// Where.
+        place: Box<Place>,
+        /// The value, redacted.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// Encryption was asked for.
+    #[error(
+        "`{}` has a section `[kafkacrypto]`, but encrypted messages are not supported: remove the section and use TLS (`security.protocol = SSL` or `SASL_SSL`)",
+        .file.display()
+    )]
+    Encryption {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Readers and writers on different clusters.
+    #[error(
+        "{place}: another `bootstrap.servers` than in `[{other}]`: results and progress are committed together, so a program reads and writes one cluster; name it once, in `[broker]`"
+    )]
+    TwoClusters {
+        /// Where the second one stands.
+        place: Box<Place>,
+        /// The section of the first one.
+        other: String,
+    },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    paths.join(", ")
+}
+
+fn hint(folder_is_set: bool) -> String {
+    match folder_is_set {
+        true => String::new(),
+        false => format!(
+            "; a bare name is also looked up in the folder that `{CONFIG_DIR_VARIABLE}` names, which is not set"
+        ),
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`"))
+}
