@@ -1,0 +1,10 @@
+//! One file per command: its options, one conversion to checked settings, and the call of the library.
+
+pub mod demo;
+pub mod read;
+pub mod topic;
+pub mod upload;
+pub mod watch;
+
+mod output;
+mod sending;

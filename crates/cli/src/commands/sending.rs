@@ -1,0 +1,77 @@
+//! What `upload` and `watch` share: options, the way from them to settings, and the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use datamill::broker::Log;
+use datamill::engine::Control;
+use datamill::program::{CommonArgs, Exit, Reporting, steer};
+use datamill::report::Counters;
+use datamill::report::heartbeat::ProgramKind;
+use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, Summary, UploadSettings};
+
+/// Options of everything that sends files.
+#[derive(Debug, Args)]
+pub struct SendingArgs {
+    /// Topic to send to
+    #[arg(long = "topic_name", value_name = "TOPIC")]
+    pub topic_name: String,
+    /// Only files whose path, relative to the folder, matches this regular expression from its start
+    /// (as Python's `re.match`). Takes the place of the usual rules, which leave out `*.log`, lock
+    /// files of office programs and unfinished copies; hidden files are left out in any case
+    #[arg(long = "upload_regex", value_name = "REGEX")]
+    upload_regex: Option<String>,
+    /// Bytes of file content in a message, a power of two
+    #[arg(long = "chunk_size", value_name = "BYTES", default_value_t = DEFAULT_CHUNK_SIZE)]
+    chunk_size: usize,
+    /// Megabytes of messages on their way at a time
+    #[arg(
+        long = "queue_max_size", value_name = "MB", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
+    queue_max_size: u32,
+    /// Accepted, and without effect: the threads are chosen by the size of a file
+    #[arg(long = "n_threads", value_name = "N", hide = true)]
+    n_threads: Option<u32>,
+}
+
+impl SendingArgs {
+    /// The checked settings.
+    pub fn settings(&self) -> anyhow::Result<UploadSettings> {
+        let mut settings = UploadSettings::new(&self.topic_name);
+        settings.chunk_size = self.chunk_size;
+        settings.in_flight_bytes = self.queue_max_size as usize * 1_000_000;
+        if let Some(pattern) = &self.upload_regex {
+            settings.filter = Filter::from_python(pattern)?;
+        }
+        Ok(settings)
+    }
+}
+
+/// What runs beside the sending.
+pub struct Started {
+    pub log: Arc<dyn Log>,
+    pub control: Arc<Control>,
+    pub counters: Arc<Counters>,
+    _reporting: Reporting,
+}
+
+/// Starts logging, the log, heartbeats, console and signals.
+pub fn start(common: &CommonArgs, program: &str, log_file: Option<PathBuf>) -> anyhow::Result<Started> {
+    let config = common.load_config()?;
+    let logging = common.start_logging(&config, log_file)?;
+    let log = common.open_log(&config)?;
+    let counters = Arc::new(Counters::default());
+    let reporting =
+        common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &counters)?;
+    let control = Arc::new(Control::default());
+    steer(&control)?;
+    Ok(Started { log, control, counters, _reporting: reporting })
+}
+
+/// Prints the summary.
+pub fn end(summary: &Summary) -> Exit {
+    eprintln!("{summary}");
+    if summary.is_complete() { Exit::Done } else { Exit::SomeFailed }
+}

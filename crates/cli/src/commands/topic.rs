@@ -1,0 +1,232 @@
+//! `datamill topic`: create, list, describe.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use datamill::broker::{Log, NewTopic, Offsets, Topic};
+use datamill::program::Exit;
+use serde_json::{Value, json};
+
+use super::output::{LogArgs, is_wanted};
+
+/// Look after topics
+#[derive(Debug, Args)]
+pub struct TopicArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Create(CreateArgs),
+    List(ListArgs),
+    Describe(DescribeArgs),
+}
+
+/// Create a topic
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// Name of the topic
+    name: String,
+    /// Number of partitions: as many members of a group can share the work
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
+    /// Number of copies on different brokers [default: what the cluster says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    replication: Option<i32>,
+    /// A setting of the topic, such as `retention.ms=604800000`; may be given several times
+    #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Print the topic as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// List the topics
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show a topic and the ends of its partitions
+#[derive(Debug, Args)]
+struct DescribeArgs {
+    /// Name of the topic
+    name: String,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &TopicArgs) -> anyhow::Result<Exit> {
+    let text = match &args.action {
+        Action::Create(args) => create(args)?,
+        Action::List(args) => list(args)?,
+        Action::Describe(args) => describe(args)?,
+    };
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    is_wanted(written).context("the topics cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+fn create(args: &CreateArgs) -> anyhow::Result<String> {
+    let log = args.log.open()?;
+    log.create_topic(&NewTopic {
+        name: args.name.clone(),
+        partitions: args.partitions,
+        // librdkafka's word for "what the cluster says".
+        replication: args.replication.unwrap_or(-1),
+        settings: args.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
+    })?;
+    eprintln!("topic `{}` is there, with {} in log `{}`", args.name, partitions(args.partitions), log.name());
+    if args.json { Ok(lines_of(&json_of(&log.topic(&args.name)?))) } else { Ok(String::new()) }
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<String> {
+    let topics = args.log.open()?.topics()?;
+    if args.json {
+        return Ok(lines_of(&topics.iter().map(json_of).collect()));
+    }
+    if topics.is_empty() {
+        eprintln!("there are no topics: `datamill topic create NAME` makes one");
+        return Ok(String::new());
+    }
+    let mut rows = vec![["topic", "partitions", "kept", "largest record"].map(str::to_owned).to_vec()];
+    rows.extend(topics.iter().map(|topic| {
+        vec![topic.name.clone(), topic.partitions.to_string(), kept(topic), largest(topic)]
+    }));
+    Ok(table(&rows))
+}
+
+fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
+    let log = args.log.open()?;
+    let topic = log.topic(&args.name)?;
+    let ends = ends(log.as_ref(), &topic)?;
+    if args.json {
+        let mut value = json_of(&topic);
+        value["ends"] = ends
+            .iter()
+            .enumerate()
+            .map(|(partition, ends)| {
+                json!({
+                    "partition": partition,
+                    "first": ends.first,
+                    "last_stable": ends.last_stable,
+                    "end": ends.end,
+                })
+            })
+            .collect();
+        return Ok(lines_of(&value));
+    }
+    let mut rows = vec![
+        vec!["topic".to_owned(), topic.name.clone()],
+        vec!["id".to_owned(), topic.id.clone().unwrap_or_else(|| "unknown".to_owned())],
+        vec!["partitions".to_owned(), topic.partitions.to_string()],
+        vec!["kept".to_owned(), kept(&topic)],
+        vec!["largest record".to_owned(), largest(&topic)],
+    ];
+    let mut text = table(&rows);
+    rows = vec![["partition", "first", "last stable", "end", "messages"].map(str::to_owned).to_vec()];
+    rows.extend(ends.iter().enumerate().map(|(partition, ends)| {
+        let numbers = [ends.first, ends.last_stable, ends.end, ends.end - ends.first];
+        std::iter::once(partition.to_string()).chain(numbers.iter().map(i64::to_string)).collect()
+    }));
+    text.push('\n');
+    text.push_str(&table(&rows));
+    Ok(text)
+}
+
+fn ends(log: &dyn Log, topic: &Topic) -> anyhow::Result<Vec<Offsets>> {
+    Ok((0..topic.partitions)
+        .map(|partition| log.offsets(&topic.name, partition))
+        .collect::<datamill::broker::Result<_>>()?)
+}
+
+fn json_of(topic: &Topic) -> Value {
+    json!({
+        "topic": topic.name,
+        "id": topic.id,
+        "partitions": topic.partitions,
+        "largest_record": topic.largest_record,
+        "retention_ms": topic.retention_ms,
+        "compacted": topic.compacted,
+    })
+}
+
+fn lines_of(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn kept(topic: &Topic) -> String {
+    const DAY_MS: i64 = 86_400_000;
+    let mut text = match topic.retention_ms {
+        None => "always, or unknown".to_owned(),
+        Some(ms) if ms % DAY_MS == 0 => format!("{} d", ms / DAY_MS),
+        Some(ms) => format!("{:.1} h", ms as f64 / 3_600_000.0),
+    };
+    if topic.compacted {
+        text.push_str(", the newest of each key");
+    }
+    text
+}
+
+fn largest(topic: &Topic) -> String {
+    topic.largest_record.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"))
+}
+
+fn partitions(count: i32) -> String {
+    if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
+}
+
+/// Columns as wide as their longest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write `KEY=VALUE`, such as `retention.ms=604800000`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["ünï".to_owned(), "c".to_owned()]];
+        assert_eq!(table(&rows), "a    bb\nünï  c\n");
+    }
+
+    #[test]
+    fn settings_have_a_key_and_a_value() {
+        assert_eq!(setting("retention.ms = 5"), Ok(("retention.ms".into(), "5".into())));
+        assert!(setting("retention.ms").is_err());
+        assert!(setting("=5").is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `datamill upload`: files and folders, once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use datamill::program::{CommonArgs, Exit};
+use datamill::report::logging::lines_above;
+use datamill::upload::{Observer, upload_paths};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::sending::{self, SendingArgs};
+
+/// Send files, and folders with all that is in them, to a topic
+///
+/// Files keep their paths relative to the folder that was named; a file that is named itself is sent
+/// under its name alone, whatever the usual rules say of it. A file that changes while it is read is
+/// sent as its new version. Exit code 1 if something that was wanted was not sent.
+#[derive(Debug, Args)]
+pub struct UploadArgs {
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    sending: SendingArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
+    let settings = args.sending.settings()?;
+    let started = sending::start(&args.common, "datamill_upload", None)?;
+    let bar = Bar::new();
+    let log = started.log.as_ref();
+    let sent = upload_paths(log, &args.paths, &settings, &started.control, &started.counters, &bar);
+    bar.end();
+    Ok(sending::end(&sent?))
+}
+
+/// A progress bar on a terminal, and nothing elsewhere.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bars = MultiProgress::new();
+        let bar = bars.add(ProgressBar::new(0));
+        let template = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left  {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        lines_above(Some(bars));
+        Self(bar)
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+        lines_above(None);
+    }
+}
+
+impl Observer for Bar {
+    fn planned(&self, _files: u64, bytes: u64) {
+        self.0.set_length(bytes);
+    }
+
+    fn acknowledged(&self, bytes: u64) {
+        // Messages are somewhat longer than the file content in them.
+        let position = self.0.position() + bytes;
+        self.0.set_position(position.min(self.0.length().unwrap_or(position)));
+    }
+
+    fn delivered(&self, file: &str, _bytes: u64) {
+        self.0.set_message(file.to_owned());
+    }
+}

@@ -1,0 +1,73 @@
+//! `datamill watch`: what is new or changed in a folder, as it is finished.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use datamill::program::{CommonArgs, Exit};
+use datamill::upload::{LOGS_FOLDER, WatchSettings, watch};
+
+use super::sending::{self, SendingArgs};
+
+/// Send new and changed files of a folder to a topic as they are finished
+///
+/// What was sent is written down in the folder LOGS in it: after a restart, what is new or changed since
+/// is sent, and nothing twice. Deleting a file sends nothing. Type `c` for the counts, `q` to stop.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Folder to watch, with all folders in it
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    #[command(flatten)]
+    sending: SendingArgs,
+    /// Send also what is there when the folder is watched for the first time
+    #[arg(long = "upload_existing")]
+    upload_existing: bool,
+    /// Seconds that a file must not have changed before it is sent
+    #[arg(long = "watchdog_lag_time", value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    watchdog_lag_time: Duration,
+    /// Find changes by looking alone, for file systems that do not tell of them
+    #[arg(long = "use_polling_observer")]
+    use_polling_observer: bool,
+    /// Stop when everything that is there has been sent
+    #[arg(long = "exit-at-end")]
+    exit_at_end: bool,
+    /// Seconds between two lines about the state; -1 or 0 for none
+    #[arg(long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true)]
+    update_seconds: i64,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
+    if !args.directory.is_dir() {
+        bail!("`{}` is not a folder that can be watched: check the path", args.directory.display());
+    }
+    let settings = WatchSettings {
+        upload: args.sending.settings()?,
+        settle_for: args.watchdog_lag_time,
+        upload_existing: args.upload_existing,
+        polling: args.use_polling_observer,
+        exit_at_end: args.exit_at_end,
+        tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
+    };
+    let log_file = args.directory.join(LOGS_FOLDER).join("datamill_watch.log");
+    let started = sending::start(&args.common, "datamill_watch", Some(log_file))?;
+    tracing::info!(
+        log = started.log.name(),
+        topic = settings.upload.topic,
+        "watching `{}`",
+        args.directory.display()
+    );
+    let log = started.log.as_ref();
+    let summary =
+        watch(log, &args.directory, &settings, &started.control, &started.counters, &())?;
+    Ok(sending::end(&summary))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number of seconds such as `3` or `0.5`".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|lag| lag.as_secs() <= 86_400).ok_or_else(wrong)
+}

@@ -1,0 +1,473 @@
+//! One file becomes chunks, and never chunks of two versions.
+//!
+//! ```text
+//!            first pass                               second pass
+//! file ──▶ block ─┬─▶ SHA-512 of the file    ──▶ chunk ──▶ SHA-512 == that of the first pass? ──▶ sink
+//!                 └─▶ SHA-512 of each chunk                 │ no: Changed
+//!          size and time the same before and after          └ before the last chunk also: same size and time?
+//! ```
+//!
+//! Both hashes of the first pass are taken of the same bytes in memory. What reaches the sink is
+//! therefore, chunk by chunk, what the hash of the file was taken of. A file that is written to while
+//! it is read ends in [`CutError::Changed`] before its last chunk. Files are read through a handle and
+//! not mapped: a file that is truncated gives an error and not a signal.
+//!
+//! Memory: a few blocks of one chunk or 1 MiB, whichever is larger, and 64 bytes per chunk.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+use datamill_wire::{MAX_CHUNKS, Sha512Hasher, sha512};
+
+use super::stamp::Stamp;
+
+/// Bytes that are read at a time in the first pass, unless a chunk is larger.
+const BLOCK: usize = 1 << 20;
+
+/// From this size on the two hashes of the first pass are taken on two threads.
+const TWO_THREADS_FROM: u64 = 4 << 20;
+
+/// Blocks on their way between the two threads of the first pass.
+const BLOCKS_AHEAD: usize = 2;
+
+/// Most chunks of one file: their hashes take 256 MiB of memory.
+const MOST_CHUNKS: u64 = 1 << 22;
+
+/// What the first pass found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Size and modification time while the file was read.
+    pub stamp: Stamp,
+    /// SHA-512 of all bytes.
+    pub sha512: [u8; 64],
+    chunks: Vec<[u8; 64]>,
+}
+
+impl Version {
+    /// Number of chunks, at least 1: an empty file is one empty chunk.
+    pub fn total(&self) -> u32 {
+        self.chunks.len() as u32
+    }
+}
+
+/// One chunk of the second pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'a> {
+    /// Number of the chunk, from 1.
+    pub index: u32,
+    /// Where its bytes are in the file.
+    pub offset: u64,
+    /// SHA-512 of its bytes.
+    pub sha512: &'a [u8; 64],
+    /// Its bytes.
+    pub data: &'a [u8],
+}
+
+/// Why a file could not be cut.
+#[derive(Debug, thiserror::Error)]
+pub enum CutError {
+    /// Other bytes, another size or another time than before: this version is gone.
+    #[error("the file changed while it was read")]
+    Changed,
+    /// The handle is not that of a regular file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Too many chunks for one file.
+    #[error(
+        "it would be cut into `{chunks}` chunks, at most `{most}` are possible: use a larger `--chunk_size`"
+    )]
+    TooManyChunks {
+        /// Chunks that there would be.
+        chunks: u64,
+        /// Chunks that there may be.
+        most: u64,
+    },
+    /// The sink wanted no more.
+    #[error("the rest of the file was not wanted")]
+    Ended,
+    /// Reading failed.
+    #[error("the file cannot be read")]
+    Read(#[source] io::Error),
+}
+
+impl From<io::Error> for CutError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // The file is shorter than its size was.
+            io::ErrorKind::UnexpectedEof => Self::Changed,
+            _ => Self::Read(error),
+        }
+    }
+}
+
+/// Cuts files, one after another, with the same buffers.
+#[derive(Debug)]
+pub struct Cutter {
+    chunk_size: usize,
+    first: Vec<u8>,
+    second: Vec<u8>,
+}
+
+impl Cutter {
+    /// A cutter into chunks of `chunk_size` bytes, which must not be 0.
+    pub fn new(chunk_size: usize) -> Self {
+        Self {
+            chunk_size: chunk_size.max(1),
+            first: Vec::new(),
+            second: Vec::new(),
+        }
+    }
+
+    /// This cutter, leaving one without buffers in its place.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.chunk_size))
+    }
+
+    /// The first pass: reads the file from its start to the size that it has, and takes all hashes.
+    ///
+    /// # Errors
+    /// [`CutError::Changed`] where size or time are others at the end than at the start; what else
+    /// [`CutError`] names, [`CutError::Ended`] where `go_on` says no.
+    pub fn first_pass(
+        &mut self,
+        file: &mut File,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Version, CutError> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(CutError::NotAFile);
+        }
+        let stamp = Stamp::of(&metadata);
+        let chunks = stamp.size.div_ceil(self.chunk_size as u64).max(1);
+        let most = MOST_CHUNKS.min(u64::from(MAX_CHUNKS));
+        if chunks > most {
+            return Err(CutError::TooManyChunks { chunks, most });
+        }
+        file.seek(SeekFrom::Start(0))?;
+        let version = if chunks == 1 {
+            // The chunk is the file: its bytes stay in the first buffer for the second pass.
+            self.first.resize(stamp.size as usize, 0);
+            file.read_exact(&mut self.first)?;
+            let hash = sha512(&self.first);
+            Version {
+                stamp,
+                sha512: hash,
+                chunks: vec![hash],
+            }
+        } else if stamp.size < TWO_THREADS_FROM {
+            self.hash_here(file, stamp, chunks as usize, go_on)?
+        } else {
+            self.hash_on_two_threads(file, stamp, chunks as usize, go_on)?
+        };
+        self.check(file, stamp)?;
+        Ok(version)
+    }
+
+    /// The second pass: reads the chunks from number `from` (counted from 0) on again and hands each
+    /// to `sink` that is what it was. The last chunk is handed out only if size and time are what
+    /// they were. Follows the first pass of the same file at once.
+    ///
+    /// # Errors
+    /// [`CutError::Changed`] at the first difference; [`CutError::Ended`] where the sink breaks off.
+    pub fn second_pass(
+        &mut self,
+        file: &mut File,
+        version: &Version,
+        from: u32,
+        sink: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Result<(), CutError> {
+        let size = version.stamp.size;
+        let mut offset = u64::from(from) * self.chunk_size as u64;
+        file.seek(SeekFrom::Start(offset))?;
+        for (number, sha512_before) in version.chunks.iter().enumerate().skip(from as usize) {
+            let length = (size - offset).min(self.chunk_size as u64) as usize;
+            self.second.resize(length, 0);
+            file.read_exact(&mut self.second)?;
+            let same = if version.chunks.len() == 1 {
+                self.first == self.second
+            } else {
+                sha512(&self.second) == *sha512_before
+            };
+            if !same {
+                return Err(CutError::Changed);
+            }
+            if number + 1 == version.chunks.len() {
+                self.check(file, version.stamp)?;
+            }
+            let piece = Piece {
+                index: number as u32 + 1,
+                offset,
+                sha512: sha512_before,
+                data: &self.second,
+            };
+            if sink(piece).is_break() {
+                return Err(CutError::Ended);
+            }
+            offset += length as u64;
+        }
+        Ok(())
+    }
+
+    fn check(&self, file: &File, before: Stamp) -> Result<(), CutError> {
+        if Stamp::of(&file.metadata()?) == before {
+            Ok(())
+        } else {
+            Err(CutError::Changed)
+        }
+    }
+
+    /// Bytes of a block: whole chunks, at least one.
+    fn block(&self) -> usize {
+        self.chunk_size * (BLOCK / self.chunk_size).max(1)
+    }
+
+    fn hash_here(
+        &mut self,
+        file: &mut File,
+        stamp: Stamp,
+        count: usize,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Version, CutError> {
+        let block = self.block();
+        let mut chunks = Vec::with_capacity(count);
+        let mut whole = Sha512Hasher::new();
+        let mut left = stamp.size;
+        while left > 0 {
+            let length = left.min(block as u64) as usize;
+            self.first.resize(length, 0);
+            file.read_exact(&mut self.first)?;
+            whole.update(&self.first);
+            chunks.extend(self.first.chunks(self.chunk_size).map(sha512));
+            left -= length as u64;
+            if !go_on() {
+                return Err(CutError::Ended);
+            }
+        }
+        Ok(Version {
+            stamp,
+            sha512: whole.finish(),
+            chunks,
+        })
+    }
+
+    /// This thread reads and hashes the file, the other one hashes the chunks of the same blocks.
+    fn hash_on_two_threads(
+        &mut self,
+        file: &mut File,
+        stamp: Stamp,
+        count: usize,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Version, CutError> {
+        let (block, chunk_size) = (self.block(), self.chunk_size);
+        let (full, blocks) = bounded::<Arc<Vec<u8>>>(BLOCKS_AHEAD);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(move || {
+                let mut chunks = Vec::with_capacity(count);
+                for block in blocks {
+                    chunks.extend(block.chunks(chunk_size).map(sha512));
+                }
+                chunks
+            });
+            let mut whole = Sha512Hasher::new();
+            let mut left = stamp.size;
+            // One block is read here while the other thread holds one and the channel the rest.
+            let mut used: Vec<Arc<Vec<u8>>> = Vec::with_capacity(BLOCKS_AHEAD + 2);
+            while left > 0 {
+                let length = left.min(block as u64) as usize;
+                let free = used
+                    .iter_mut()
+                    .position(|buffer| Arc::get_mut(buffer).is_some());
+                let mut buffer = free.map_or_else(Arc::default, |at| used.swap_remove(at));
+                let bytes = Arc::make_mut(&mut buffer);
+                bytes.resize(length, 0);
+                file.read_exact(bytes)?;
+                // The other thread ends early only by a panic, which the join below reports.
+                let _ = full.send(Arc::clone(&buffer));
+                whole.update(&buffer);
+                used.push(buffer);
+                left -= length as u64;
+                if !go_on() {
+                    return Err(CutError::Ended);
+                }
+            }
+            drop(full);
+            match other.join() {
+                Ok(chunks) => Ok(Version {
+                    stamp,
+                    sha512: whole.finish(),
+                    chunks,
+                }),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file_with(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 31 + i / 251) as u8).collect()
+    }
+
+    fn cut(bytes: &[u8], chunk_size: usize) -> (Version, Vec<(u64, Vec<u8>)>) {
+        let mut file = file_with(bytes);
+        let mut cutter = Cutter::new(chunk_size);
+        let version = cutter.first_pass(&mut file, &|| true).unwrap();
+        let mut pieces = Vec::new();
+        cutter
+            .second_pass(&mut file, &version, 0, &mut |piece| {
+                assert_eq!(*piece.sha512, sha512(piece.data));
+                assert_eq!(piece.index as usize, pieces.len() + 1);
+                pieces.push((piece.offset, piece.data.to_vec()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        (version, pieces)
+    }
+
+    #[test]
+    fn the_chunks_of_every_size_give_the_file() {
+        for (size, chunk_size) in [
+            (0, 8),
+            (1, 8),
+            (7, 8),
+            (8, 8),
+            (9, 8),
+            (64, 8),
+            (65, 8),
+            (5, 1),
+            (6 << 20, 1 << 19),
+            ((4 << 20) + 1, 1 << 10),
+        ] {
+            let bytes = pattern(size);
+            let (version, pieces) = cut(&bytes, chunk_size);
+            assert_eq!(version.sha512, sha512(&bytes), "{size} in {chunk_size}");
+            assert_eq!(version.total() as usize, size.div_ceil(chunk_size).max(1));
+            assert_eq!(pieces.len(), version.total() as usize);
+            let mut rebuilt = Vec::new();
+            for (offset, data) in pieces {
+                assert_eq!(offset, rebuilt.len() as u64);
+                assert!(data.len() <= chunk_size);
+                rebuilt.extend(data);
+            }
+            assert_eq!(rebuilt, bytes);
+        }
+    }
+
+    #[test]
+    fn both_ways_of_the_first_pass_find_the_same() {
+        let mut file = file_with(&pattern(3_000_001));
+        let mut cutter = Cutter::new(1 << 12);
+        let stamp = Stamp::of(&file.metadata().unwrap());
+        file.rewind().unwrap();
+        let here = cutter.hash_here(&mut file, stamp, 733, &|| true).unwrap();
+        file.rewind().unwrap();
+        let there = cutter
+            .hash_on_two_threads(&mut file, stamp, 733, &|| true)
+            .unwrap();
+        assert_eq!(here, there);
+    }
+
+    fn pieces_until_changed(mut between: impl FnMut(&mut File, u32), size: usize) -> usize {
+        let mut file = file_with(&pattern(size));
+        let mut writer = file.try_clone().unwrap();
+        let mut cutter = Cutter::new(8);
+        let version = cutter.first_pass(&mut file, &|| true).unwrap();
+        // The two handles share one position: each write puts it back.
+        between(&mut writer, 0);
+        let mut pieces = 0;
+        let result = cutter.second_pass(&mut file, &version, 0, &mut |piece| {
+            pieces += 1;
+            let position = writer.stream_position().unwrap();
+            between(&mut writer, piece.index);
+            writer.seek(SeekFrom::Start(position)).unwrap();
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(result, Err(CutError::Changed)), "{result:?}");
+        pieces
+    }
+
+    fn write_at(file: &mut File, at: u64, bytes: &[u8]) {
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_rewritten_between_the_passes_yields_nothing() {
+        let rewrite = |file: &mut File, index| {
+            if index == 0 {
+                write_at(file, 0, &[0xff; 40]);
+            }
+        };
+        assert_eq!(pieces_until_changed(rewrite, 40), 0);
+        assert_eq!(pieces_until_changed(rewrite, 5), 0);
+    }
+
+    #[test]
+    fn a_chunk_that_is_rewritten_during_the_second_pass_ends_it_there() {
+        let rewrite = |file: &mut File, index| {
+            if index == 2 {
+                write_at(file, 24, &[0xff; 8]);
+            }
+        };
+        assert_eq!(pieces_until_changed(rewrite, 40), 3);
+    }
+
+    #[test]
+    fn a_file_that_grows_never_gets_its_last_chunk_out() {
+        let grow = |file: &mut File, index| {
+            if index == 1 {
+                file.seek(SeekFrom::End(0)).unwrap();
+                file.write_all(b"more").unwrap();
+            }
+        };
+        assert_eq!(pieces_until_changed(grow, 40), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_truncated_ends_where_its_bytes_end() {
+        let truncate = |file: &mut File, index| {
+            if index == 1 {
+                file.set_len(16).unwrap();
+            }
+        };
+        assert_eq!(pieces_until_changed(truncate, 40), 2);
+    }
+
+    #[test]
+    fn too_many_chunks_are_refused_with_advice() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(MOST_CHUNKS + 1).unwrap();
+        let error = Cutter::new(1).first_pass(&mut file, &|| true).unwrap_err();
+        assert!(error.to_string().contains("--chunk_size"), "{error}");
+    }
+
+    #[test]
+    fn the_second_pass_can_start_in_the_middle() {
+        let bytes = pattern(50);
+        let mut file = file_with(&bytes);
+        let mut cutter = Cutter::new(8);
+        let version = cutter.first_pass(&mut file, &|| true).unwrap();
+        let mut rest = Vec::new();
+        cutter
+            .second_pass(&mut file, &version, 3, &mut |piece| {
+                rest.extend_from_slice(piece.data);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(rest, bytes[24..]);
+    }
+}

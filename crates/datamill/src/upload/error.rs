@@ -1,0 +1,65 @@
+//! Why an upload could not start, or cannot go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::record::RecordError;
+use super::send::NotDelivered;
+
+/// Why an upload could not start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UploadError {
+    /// A path that the user named is not there or cannot be read.
+    #[error("`{path}` cannot be read: check the path and its permissions")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The chunk size is none.
+    #[error("the chunk size `{0}` is not a power of two between 1 and {max}: `524288` is the usual one", max = super::MAX_CHUNK_SIZE)]
+    ChunkSize(usize),
+    /// Two files would be rebuilt under the same path.
+    #[error(
+        "`{first}` and `{second}` would both be sent as `{relative}`: upload a folder that holds both, or one after the other"
+    )]
+    SamePath {
+        /// The path under which both would be rebuilt.
+        relative: String,
+        /// One file.
+        first: PathBuf,
+        /// The other file.
+        second: PathBuf,
+    },
+    /// Another process watches the same folder for the same topic.
+    #[error("`{root}` is watched for topic `{topic}` by another process: stop that one first")]
+    Watched {
+        /// The folder.
+        root: PathBuf,
+        /// The topic.
+        topic: String,
+    },
+    /// The folder for datamill's own files cannot be used.
+    #[error(
+        "datamill keeps its record in `{path}`, which cannot be written: give the account the right to write there"
+    )]
+    LogsFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The record of what was sent cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The log refuses what concerns more than one file.
+    #[error(transparent)]
+    Log(#[from] datamill_broker::Error),
+    /// The log refused a chunk for a reason that concerns every file.
+    #[error(transparent)]
+    NotDelivered(#[from] NotDelivered),
+}

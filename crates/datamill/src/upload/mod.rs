@@ -1,0 +1,327 @@
+//! Disk to log: files become chunks, chunks become records, and each file has an outcome.
+//!
+//! ```text
+//! paths ──▶ scan ──┐                       ┌─▶ cut: hashes, then chunks that still match
+//!                  ├─▶ Job ──▶ run ────────┤
+//! folder ─▶ watch ─┘            ▲          └─▶ send: window of bytes ──▶ Publisher ──▶ log
+//!   hints, scans, settle        └── acknowledged ──────────────────────────────────────┘
+//!                               └─▶ record (durable), registry (for people), Summary
+//! ```
+//!
+//! A file is read twice. The first pass takes its hash and those of its chunks, the second sends only
+//! bytes that still match: a version that changes on the way is given up, and the records of the next
+//! one name it in the header [`datamill_wire::headers::SUPERSEDES`]. All chunks of a file go to the
+//! partition that its path chooses. [`upload_paths`] sends what is there once; [`watch`] goes on and
+//! remembers what was delivered.
+
+mod cut;
+mod error;
+mod filter;
+mod hints;
+mod logs_folder;
+mod pattern;
+mod ranges;
+mod record;
+mod registry;
+mod run;
+mod scan;
+mod send;
+mod settle;
+mod stamp;
+mod summary;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use datamill_broker::Log;
+use tracing::{debug, warn};
+
+use crate::engine::Control;
+use crate::report::Counters;
+
+pub use error::UploadError;
+pub use filter::{Filter, LOGS_FOLDER, Reason};
+pub use pattern::{Pattern, PatternError};
+pub use record::RecordError;
+pub use send::NotDelivered;
+pub use summary::{Named, Summary};
+pub use watch::watch;
+
+use cut::Cutter;
+use run::{Job, Run, Sent, Stop};
+use scan::{Candidate, Found, Scanner};
+use send::Sender;
+
+/// Usual size of a chunk in bytes: OpenMSIStream's.
+pub const DEFAULT_CHUNK_SIZE: usize = 524_288;
+
+/// Largest size of a chunk in bytes.
+pub const MAX_CHUNK_SIZE: usize = 1 << 30;
+
+/// Bytes in flight unless set otherwise: enough to keep a broker busy, far less than librdkafka's own
+/// queue takes.
+pub const DEFAULT_IN_FLIGHT_BYTES: usize = 64 << 20;
+
+/// Times that a file which keeps changing is put off by [`upload_paths`] before it is left out: half
+/// a minute in all.
+const MOST_PUT_OFF: u32 = 6;
+
+/// What is uploaded where.
+#[derive(Debug, Clone)]
+pub struct UploadSettings {
+    /// Topic to upload to.
+    pub topic: String,
+    /// Bytes of a chunk, a power of two.
+    pub chunk_size: usize,
+    /// Which files are taken by their names.
+    pub filter: Filter,
+    /// Bytes of records that may be on their way to the log at a time.
+    pub in_flight_bytes: usize,
+    /// Longest time from the request to stop to the end.
+    pub drain_limit: Duration,
+}
+
+impl UploadSettings {
+    /// The usual settings for a topic.
+    pub fn new(topic: impl Into<String>) -> Self {
+        Self {
+            topic: topic.into(),
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            filter: Filter::default_rules(),
+            in_flight_bytes: DEFAULT_IN_FLIGHT_BYTES,
+            drain_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How a folder is watched.
+#[derive(Debug, Clone)]
+pub struct WatchSettings {
+    /// What is uploaded where.
+    pub upload: UploadSettings,
+    /// A file is sent once it has not changed for this long. OpenMSIStream's default is 3 s.
+    pub settle_for: Duration,
+    /// Whether files are sent that are there when the folder is watched for the first time.
+    pub upload_existing: bool,
+    /// Whether scans alone find what changed, for file systems that do not tell of changes.
+    pub polling: bool,
+    /// Whether to end once everything that was there has been sent.
+    pub exit_at_end: bool,
+    /// Time between two log lines about the state; `None` for none.
+    pub tell_every: Option<Duration>,
+}
+
+impl WatchSettings {
+    /// The usual settings for a topic.
+    pub fn new(topic: impl Into<String>) -> Self {
+        Self {
+            upload: UploadSettings::new(topic),
+            settle_for: Duration::from_secs(3),
+            upload_existing: false,
+            polling: false,
+            exit_at_end: false,
+            tell_every: None,
+        }
+    }
+}
+
+/// Hears how an upload goes on, on the thread that uploads. `()` hears nothing.
+pub trait Observer {
+    /// So many files with so many bytes will be sent, as far as can be told.
+    fn planned(&self, files: u64, bytes: u64);
+    /// The log acknowledged records with so many more bytes.
+    fn acknowledged(&self, bytes: u64);
+    /// The log has the whole file.
+    fn delivered(&self, file: &str, bytes: u64);
+}
+
+impl Observer for () {
+    fn planned(&self, _files: u64, _bytes: u64) {}
+    fn acknowledged(&self, _bytes: u64) {}
+    fn delivered(&self, _file: &str, _bytes: u64) {}
+}
+
+/// Uploads files and folders once. The files of a folder keep their paths relative to it; a file that
+/// is named itself has its name alone, and the default rules of [`Filter`] do not concern it.
+///
+/// A broker that goes away is waited for. When `control` asks for a stop, the file in hand is finished and
+/// acknowledgements are waited for, both at most for [`UploadSettings::drain_limit`].
+///
+/// # Errors
+/// Where it cannot start: a path, a setting, the topic, two files with the same path. What happens to
+/// single files, and what breaks the work off later, is in the summary.
+pub fn upload_paths(
+    log: &dyn Log,
+    paths: &[PathBuf],
+    settings: &UploadSettings,
+    control: &Control,
+    counters: &Counters,
+    observer: &dyn Observer,
+) -> Result<Summary, UploadError> {
+    let mut run = new_run(log, settings, control, counters, observer)?;
+    let mut files = Vec::new();
+    for path in paths {
+        collect(path, &settings.filter, &mut run, &mut files).map_err(|source| {
+            UploadError::Path {
+                path: path.clone(),
+                source,
+            }
+        })?;
+    }
+    if paths.len() > 1 {
+        files = without_repetitions(files)?;
+    }
+    observer.planned(
+        files.len() as u64,
+        files.iter().map(|file| file.stamp.size).sum(),
+    );
+    let work = send_all(&mut run, files);
+    Ok(run.close(work))
+}
+
+fn new_run<'a>(
+    log: &dyn Log,
+    settings: &UploadSettings,
+    control: &'a Control,
+    counters: &'a Counters,
+    observer: &'a dyn Observer,
+) -> Result<Run<'a>, UploadError> {
+    let size = settings.chunk_size;
+    if !size.is_power_of_two() || size > MAX_CHUNK_SIZE {
+        return Err(UploadError::ChunkSize(size));
+    }
+    let topic = log.topic_for_use(&settings.topic)?;
+    let window = settings.in_flight_bytes;
+    let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
+    let stop = Stop::new(control, settings.drain_limit);
+    Ok(Run::new(
+        stop,
+        counters,
+        observer,
+        Cutter::new(size),
+        sender,
+        &topic.name,
+    ))
+}
+
+fn collect(
+    path: &Path,
+    filter: &Filter,
+    run: &mut Run<'_>,
+    files: &mut Vec<Candidate>,
+) -> std::io::Result<()> {
+    if !fs::metadata(path)?.is_dir() {
+        take(scan::named_file(path, filter)?, run, files);
+        return Ok(());
+    }
+    let scanner = Scanner::new(path, filter.clone())?;
+    scanner.walk(scanner.root(), &mut |found| {
+        take(found, run, files);
+        !run.stop.is_requested()
+    })
+}
+
+fn take(found: Found, run: &mut Run<'_>, files: &mut Vec<Candidate>) {
+    match found {
+        Found::File(file) => files.push(file),
+        Found::LeftOut {
+            path,
+            reason,
+            detail,
+        } => {
+            report_left_out(&mut run.summary, path, reason, detail);
+        }
+    }
+}
+
+fn report_left_out(summary: &mut Summary, path: String, reason: Reason, detail: Option<String>) {
+    tell_left_out(&path, reason, detail.as_deref());
+    summary.leave_out(reason, path);
+}
+
+fn tell_left_out(file: &str, reason: Reason, detail: Option<&str>) {
+    let error = detail.unwrap_or_default();
+    if reason.is_failure() {
+        warn!(file, error, "not sent: {reason}");
+    } else {
+        debug!(file, error, "left out: {reason}");
+    }
+}
+
+/// Drops files that were named twice and refuses different ones with the same relative path.
+fn without_repetitions(files: Vec<Candidate>) -> Result<Vec<Candidate>, UploadError> {
+    let mut by_path: HashMap<String, PathBuf> = HashMap::with_capacity(files.len());
+    let mut kept = Vec::with_capacity(files.len());
+    for file in files {
+        match by_path.get(&file.relative) {
+            None => {
+                by_path.insert(file.relative.clone(), file.path.clone());
+                kept.push(file);
+            }
+            Some(first) if is_same_file(first, &file.path) => {}
+            Some(first) => {
+                return Err(UploadError::SamePath {
+                    relative: file.relative,
+                    first: first.clone(),
+                    second: file.path,
+                });
+            }
+        }
+    }
+    Ok(kept)
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (fs::canonicalize(a), fs::canonicalize(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn send_all(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError> {
+    for Candidate { relative, path, .. } in files {
+        if run.stop.is_requested() {
+            run.summary.leave_out(Reason::Stopped, relative);
+            continue;
+        }
+        send_or_put_off(
+            run,
+            Job {
+                relative,
+                path,
+                known: None,
+                put_off: 0,
+            },
+        )?;
+        while let Some(job) = run.next_put_off() {
+            send_or_put_off(run, job)?;
+        }
+    }
+    while !run.is_idle() && !run.stop.is_requested() {
+        run.pump(Duration::from_millis(50))?;
+        while let Some(job) = run.next_put_off() {
+            send_or_put_off(run, job)?;
+        }
+    }
+    Ok(())
+}
+
+fn send_or_put_off(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
+    let left_out = match run.send(job.clone())? {
+        Sent::HandedOver | Sent::Unchanged => return Ok(()),
+        Sent::Changing if job.put_off < MOST_PUT_OFF => {
+            run.put_off(job);
+            return Ok(());
+        }
+        Sent::Changing => (Reason::Changing, None),
+        Sent::LeftOut(reason, detail) => (reason, detail),
+    };
+    report_left_out(&mut run.summary, job.relative, left_out.0, left_out.1);
+    Ok(())
+}

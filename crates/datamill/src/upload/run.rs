@@ -1,0 +1,607 @@
+//! Jobs in, summary out: what `upload` and `watch` have in common. One thread cuts and sends; files
+//! whose chunks wait for their acknowledgement stay in hand meanwhile.
+//!
+//! ```text
+//! Job ──▶ first pass ──▶ same content as delivered? ──▶ written down, done
+//!   ▲          │ no
+//!   │     second pass ──▶ Sender ──▶ in hand ──▶ acknowledged ──▶ written down, done
+//!   │          │ changed                 │ not delivered
+//!   └─ later ◀─┴─────────────────────────┘
+//! ```
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use datamill_wire::{Chunk, hex};
+use tracing::{debug, error, info, warn};
+
+use super::Observer;
+use super::cut::{CutError, Cutter, Version};
+use super::error::UploadError;
+use super::filter::Reason;
+use super::record::Record;
+use super::registry::{Registry, Row};
+use super::scan::split;
+use super::send::{Acknowledged, FileId, Finished, Sender};
+use super::stamp::Stamp;
+use super::summary::Summary;
+use crate::engine::Control;
+use crate::report::{Counters, chain, clock, text};
+
+/// Times that a file which changed while it was read is cut anew at once.
+const QUICK_CHANGES: u32 = 3;
+
+/// First wait before a file that was not taken, or kept changing, is tried again; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// Longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Versions given up that the records of their successor name at most.
+const MOST_SUPERSEDED: usize = 16;
+
+/// A request to stop and how long it may take.
+#[derive(Debug)]
+pub(super) struct Stop<'a> {
+    control: &'a Control,
+    limit: Duration,
+    deadline: Cell<Option<Instant>>,
+}
+
+impl<'a> Stop<'a> {
+    pub(super) fn new(control: &'a Control, limit: Duration) -> Self {
+        Self {
+            control,
+            limit,
+            deadline: Cell::new(None),
+        }
+    }
+
+    /// Nothing more is to be begun.
+    pub(super) fn is_requested(&self) -> bool {
+        let requested = self.control.stopping().is_some();
+        if requested && self.deadline.get().is_none() {
+            self.deadline.set(Some(Instant::now() + self.limit));
+        }
+        requested
+    }
+
+    /// What was begun may go on.
+    pub(super) fn may_go_on(&self) -> bool {
+        !self.is_requested() || self.deadline.get().is_none_or(|at| Instant::now() < at)
+    }
+}
+
+/// A file that is to be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// Path under which it is rebuilt.
+    pub(super) relative: String,
+    /// Where it is read.
+    pub(super) path: PathBuf,
+    /// Hash of what was delivered of it before: the same content is not sent again.
+    pub(super) known: Option<[u8; 64]>,
+    /// Times that it was put off.
+    pub(super) put_off: u32,
+}
+
+/// How far a call of [`Run::send`] came with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All chunks are on their way.
+    HandedOver,
+    /// Its content was delivered before.
+    Unchanged,
+    /// It changed each time that it was read.
+    Changing,
+    /// It is not sent, for this reason, about which this can be said.
+    LeftOut(Reason, Option<String>),
+}
+
+/// The durable account of a watch.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) record: Record,
+    pub(super) registry: Registry,
+    /// The registry could not be written: said once.
+    pub(super) registry_fails: bool,
+}
+
+struct InHand {
+    job: Job,
+    stamp: Stamp,
+    sha512: [u8; 64],
+    total: u32,
+    started_ms: i64,
+}
+
+/// A version that is being handed over.
+struct Partial {
+    file: FileId,
+    sha512: [u8; 64],
+    /// Modification time in its chunks, in seconds.
+    mtime: f64,
+    /// Chunks handed over.
+    sent: u32,
+}
+
+/// The work of one upload or watch.
+pub(super) struct Run<'a> {
+    pub(super) stop: Stop<'a>,
+    pub(super) summary: Summary,
+    pub(super) ledger: Option<Ledger>,
+    counters: &'a Counters,
+    observer: &'a dyn Observer,
+    cutter: Cutter,
+    sender: Sender,
+    in_hand: HashMap<FileId, InHand>,
+    later: Vec<(Instant, Job)>,
+    busy: HashSet<String>,
+    /// Versions of which some chunks may be in the topic and never all, by path.
+    half_sent: HashMap<String, Vec<[u8; 64]>>,
+    /// Files that the log refused, with the stamp that they had.
+    refused: HashMap<String, Stamp>,
+    reported: Acknowledged,
+    begun: Instant,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        stop: Stop<'a>,
+        counters: &'a Counters,
+        observer: &'a dyn Observer,
+        cutter: Cutter,
+        sender: Sender,
+        topic: &str,
+    ) -> Self {
+        Self {
+            stop,
+            summary: Summary {
+                topic: topic.to_owned(),
+                ..Summary::default()
+            },
+            ledger: None,
+            counters,
+            observer,
+            cutter,
+            sender,
+            in_hand: HashMap::new(),
+            later: Vec::new(),
+            busy: HashSet::new(),
+            half_sent: HashMap::new(),
+            refused: HashMap::new(),
+            reported: Acknowledged::default(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Whether a file is being sent or waits for its next try.
+    pub(super) fn is_busy(&self, relative: &str) -> bool {
+        self.busy.contains(relative)
+    }
+
+    /// Whether any file is being sent or waits for its next try.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_hand.is_empty() && self.later.is_empty() && self.sender.in_flight() == 0
+    }
+
+    /// Whether acknowledgements are waited for.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.sender.in_flight() > 0
+    }
+
+    /// Whether the log refused the file as it is.
+    pub(super) fn was_refused(&self, relative: &str, stamp: Stamp) -> bool {
+        self.refused.get(relative) == Some(&stamp)
+    }
+
+    /// Cuts and sends one file. Files that the log cannot take at the moment are tried again by
+    /// [`Run::send_later`].
+    pub(super) fn send(&mut self, job: Job) -> Result<Sent, UploadError> {
+        if let Some(ledger) = &self.ledger
+            && let Some(hash) = ledger.record.half_sent(&job.relative)
+        {
+            self.add_half_sent(&job.relative, hash);
+        }
+        self.busy.insert(job.relative.clone());
+        let mut partial = None;
+        let sent = self.send_some_version(&job, &mut partial);
+        if let Some(partial) = partial {
+            self.give_up(&job.relative, &partial);
+        }
+        match &sent {
+            Ok(Sent::HandedOver) => sent,
+            _ => {
+                self.busy.remove(&job.relative);
+                sent
+            }
+        }
+    }
+
+    fn send_some_version(
+        &mut self,
+        job: &Job,
+        partial: &mut Option<Partial>,
+    ) -> Result<Sent, UploadError> {
+        for attempt in 0..=QUICK_CHANGES {
+            if attempt > 0 {
+                debug!(
+                    file = job.relative,
+                    "the file changed while it was read, reading it anew"
+                );
+                self.pump(Duration::from_millis(5 << attempt))?;
+            }
+            let error = match self.send_version(job, partial) {
+                Ok(sent) => return Ok(sent),
+                Err(Broken::Upload(error)) => return Err(error),
+                Err(Broken::Cut(error)) => error,
+            };
+            return Ok(match error {
+                CutError::Changed => continue,
+                CutError::Ended => Sent::LeftOut(Reason::Stopped, None),
+                CutError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Sent::LeftOut(Reason::Vanished, None)
+                }
+                CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
+                error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
+            });
+        }
+        Ok(Sent::Changing)
+    }
+
+    /// One try with the version that is there. `partial` is what the try before left half-sent: the
+    /// same content goes on where that one broke off, another one takes its place.
+    fn send_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, Broken> {
+        let mut file = File::open(&job.path).map_err(CutError::Read)?;
+        let stop = &self.stop;
+        let version = self.cutter.first_pass(&mut file, &|| stop.may_go_on())?;
+        if let Some(old) = partial.take_if(|old| old.sha512 != version.sha512) {
+            info!(
+                file = job.relative,
+                "the file changed while it was sent: its new version takes the place of the old one"
+            );
+            self.give_up(&job.relative, &old);
+        }
+        if partial.is_none() && job.known == Some(version.sha512) {
+            self.write_down(&job.relative, version.stamp, &version.sha512)?;
+            self.summary.unchanged += 1;
+            return Ok(Sent::Unchanged);
+        }
+        let partial_now = match partial.take() {
+            Some(old) => old,
+            None => self.begin(job, &version)?,
+        };
+        let handed_over = self.hand_over(job, &mut file, &version, partial.insert(partial_now));
+        handed_over?;
+        if let Some(done) = partial.take() {
+            if let Some(in_hand) = self.in_hand.get_mut(&done.file) {
+                in_hand.stamp = version.stamp;
+            }
+            self.sender.end(done.file);
+        }
+        Ok(Sent::HandedOver)
+    }
+
+    /// Opens the account of a version.
+    fn begin(&mut self, job: &Job, version: &Version) -> Result<Partial, UploadError> {
+        if version.total() > 1
+            && let Some(ledger) = &mut self.ledger
+        {
+            ledger.record.sending(&job.relative, &version.sha512)?;
+        }
+        let superseded = self.half_sent.get(&job.relative).into_iter().flatten();
+        let superseded = superseded
+            .filter(|hash| **hash != version.sha512)
+            .map(|hash| hex(hash))
+            .collect();
+        let file = self
+            .sender
+            .begin(&job.relative, version.total(), superseded);
+        let in_hand = InHand {
+            job: job.clone(),
+            stamp: version.stamp,
+            sha512: version.sha512,
+            total: version.total(),
+            started_ms: clock::now_ms(),
+        };
+        self.in_hand.insert(file, in_hand);
+        Ok(Partial {
+            file,
+            sha512: version.sha512,
+            mtime: version.stamp.mtime_seconds(),
+            sent: 0,
+        })
+    }
+
+    /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
+    fn hand_over(
+        &mut self,
+        job: &Job,
+        file: &mut File,
+        version: &Version,
+        partial: &mut Partial,
+    ) -> Result<(), Broken> {
+        let (subdir, filename) = split(&job.relative);
+        let mut failure = None;
+        let mut cutter = self.cutter.take();
+        let result = cutter.second_pass(file, version, partial.sent, &mut |piece| {
+            let chunk = Chunk {
+                filename,
+                file_hash: &version.sha512,
+                chunk_hash: piece.sha512,
+                offset: piece.offset,
+                index: piece.index,
+                total: version.total(),
+                subdir,
+                filename_append: "",
+                data: piece.data,
+                mtime: Some(partial.mtime),
+            };
+            let stop = &self.stop;
+            let sent = self.sender.send(partial.file, &chunk, &|| stop.may_go_on());
+            let sent = sent.map_err(UploadError::from).and_then(|sent| {
+                self.pump(Duration::ZERO)?;
+                Ok(sent)
+            });
+            match sent {
+                Ok(ControlFlow::Continue(())) => {
+                    partial.sent = piece.index;
+                    ControlFlow::Continue(())
+                }
+                Ok(ControlFlow::Break(())) => ControlFlow::Break(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        self.cutter = cutter;
+        match (failure, result) {
+            (Some(error), _) => Err(Broken::Upload(error)),
+            (None, Err(CutError::Ended)) if self.stop.may_go_on() => Ok(()),
+            (None, result) => Ok(result?),
+        }
+    }
+
+    /// Closes the account of a version that will not be completed.
+    fn give_up(&mut self, relative: &str, partial: &Partial) {
+        self.sender.abandon(partial.file);
+        self.in_hand.remove(&partial.file);
+        if partial.sent > 0 {
+            self.add_half_sent(relative, partial.sha512);
+        }
+    }
+
+    fn add_half_sent(&mut self, relative: &str, hash: [u8; 64]) {
+        let versions = self.half_sent.entry(relative.to_owned()).or_default();
+        if !versions.contains(&hash) {
+            versions.push(hash);
+            if versions.len() > MOST_SUPERSEDED {
+                versions.remove(0);
+            }
+        }
+    }
+
+    /// Puts a file off: it is sent by [`Run::send_later`] after a wait that grows with each time.
+    pub(super) fn put_off(&mut self, mut job: Job) {
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << job.put_off.min(10))
+            .min(LONGEST_WAIT);
+        job.put_off += 1;
+        self.busy.insert(job.relative.clone());
+        self.later.push((Instant::now() + wait, job));
+    }
+
+    /// Takes out the next file whose wait is over.
+    pub(super) fn next_put_off(&mut self) -> Option<Job> {
+        let now = Instant::now();
+        let at = self.later.iter().position(|(due, _)| *due <= now)?;
+        Some(self.later.swap_remove(at).1)
+    }
+
+    /// Waits at most `timeout` for acknowledgements and closes the accounts that they complete.
+    pub(super) fn pump(&mut self, timeout: Duration) -> Result<(), UploadError> {
+        if timeout.is_zero() && self.sender.in_flight() == 0 {
+            // Nothing can come.
+        } else if self.sender.in_flight() == 0 {
+            std::thread::sleep(timeout);
+        } else {
+            self.sender.poll(timeout)?;
+        }
+        let acknowledged = self.sender.acknowledged();
+        if acknowledged != self.reported {
+            let messages = acknowledged.messages - self.reported.messages;
+            let bytes = acknowledged.bytes - self.reported.bytes;
+            self.counters.produced(messages, bytes);
+            self.observer.acknowledged(bytes);
+            self.reported = acknowledged;
+        }
+        while let Some(finished) = self.sender.finished() {
+            self.finish(finished)?;
+        }
+        if self.stop.control.take_check() {
+            self.say_counts();
+        }
+        self.keep_ledger()
+    }
+
+    /// One line about the state.
+    pub(super) fn say_counts(&self) {
+        info!(
+            topic = self.summary.topic,
+            "sent {} ({}); {} on the way, {} put off",
+            text::counted(self.summary.files, "file"),
+            text::bytes(self.summary.bytes),
+            text::counted(self.in_hand.len() as u64, "file"),
+            text::count(self.later.len() as u64)
+        );
+    }
+
+    fn finish(&mut self, finished: Finished) -> Result<(), UploadError> {
+        let Some(in_hand) = self.in_hand.remove(&finished.file) else {
+            return Ok(());
+        };
+        let InHand {
+            job,
+            stamp,
+            sha512,
+            total,
+            started_ms,
+        } = in_hand;
+        self.busy.remove(&job.relative);
+        match finished.outcome {
+            Ok(()) => {
+                self.write_down(&job.relative, stamp, &sha512)?;
+                if let Some(ledger) = &mut self.ledger {
+                    let written = ledger.registry.completed(&job.relative, total, started_ms);
+                    ledger.registry_said(written);
+                }
+                self.half_sent.remove(&job.relative);
+                self.refused.remove(&job.relative);
+                self.summary.files += 1;
+                self.summary.bytes += stamp.size;
+                self.observer.delivered(&job.relative, stamp.size);
+                debug!(file = job.relative, chunks = total, "the file is delivered");
+                return Ok(());
+            }
+            Err(error) => {
+                if total > 1 {
+                    self.add_half_sent(&job.relative, sha512);
+                }
+                if error.may_pass() {
+                    debug!(
+                        file = job.relative,
+                        error = chain(&error),
+                        "the file is sent again later"
+                    );
+                    self.put_off(job);
+                } else if error.is_of_the_file() {
+                    error!(
+                        file = job.relative,
+                        error = chain(&error),
+                        "the file is not delivered"
+                    );
+                    self.summary.failed.add(chain(&error));
+                    self.refused.insert(job.relative, stamp);
+                } else {
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes down in the durable record that this content is in the log.
+    fn write_down(
+        &mut self,
+        relative: &str,
+        stamp: Stamp,
+        sha512: &[u8; 64],
+    ) -> Result<(), UploadError> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.record.delivered(relative, stamp, sha512)?;
+        }
+        Ok(())
+    }
+
+    fn keep_ledger(&mut self) -> Result<(), UploadError> {
+        let Some(ledger) = &mut self.ledger else {
+            return Ok(());
+        };
+        ledger.record.sync_if_due()?;
+        if ledger.registry.is_due() {
+            ledger.renew_registry(&self.in_hand, &self.sender);
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is in flight, as long as it may, and writes everything down.
+    pub(super) fn drain(&mut self) -> Result<(), UploadError> {
+        while self.sender.in_flight() > 0 && self.stop.may_go_on() {
+            self.pump(Duration::from_millis(100))?;
+        }
+        self.pump(Duration::ZERO)
+    }
+
+    /// Closes all accounts. `work` is how the work ended.
+    pub(super) fn close(mut self, work: Result<(), UploadError>) -> Summary {
+        let ended = work.and_then(|()| self.drain());
+        let ended = match (&mut self.ledger, ended) {
+            (Some(ledger), ended) => {
+                ledger.renew_registry(&self.in_hand, &self.sender);
+                ended.and(ledger.record.sync().map_err(UploadError::from))
+            }
+            (None, ended) => ended,
+        };
+        if let Err(error) = ended {
+            error!(
+                topic = self.summary.topic,
+                error = chain(&error),
+                "the upload is broken off"
+            );
+            self.summary.broken_off = Some(chain(&error));
+        }
+        let in_hand = self.in_hand.into_values().map(|in_hand| in_hand.job);
+        for job in in_hand.chain(self.later.into_iter().map(|(_, job)| job)) {
+            self.summary.leave_out(Reason::Stopped, job.relative);
+        }
+        self.summary.messages = self.sender.acknowledged().messages;
+        self.summary.elapsed = self.begun.elapsed();
+        self.summary
+    }
+}
+
+impl Ledger {
+    fn renew_registry(&mut self, in_hand: &HashMap<FileId, InHand>, sender: &Sender) {
+        let rows = in_hand.iter().filter_map(|(id, file)| {
+            Some(Row {
+                relative: &file.job.relative,
+                total: file.total,
+                started_ms: file.started_ms,
+                delivered: sender.delivered(*id)?,
+            })
+        });
+        let written = self
+            .registry
+            .flush()
+            .and_then(|()| self.registry.renew(rows));
+        self.registry_said(written);
+    }
+
+    /// The registry is a view for people: where it cannot be written, the work goes on.
+    fn registry_said(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) => self.registry_fails = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.registry_fails, true) {
+                    warn!(error = %error, "the registry files in `LOGS` cannot be written");
+                }
+            }
+        }
+    }
+}
+
+/// Why one try with a file ended early.
+enum Broken {
+    /// Something about the file.
+    Cut(CutError),
+    /// Something about everything.
+    Upload(UploadError),
+}
+
+impl From<CutError> for Broken {
+    fn from(error: CutError) -> Self {
+        Self::Cut(error)
+    }
+}
+
+impl From<UploadError> for Broken {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
+    }
+}

@@ -1,0 +1,479 @@
+//! A folder tree becomes candidates: the files that may be sent, and for all else the reason to leave
+//! it out. Nothing is opened here.
+//!
+//! A hidden folder, the `LOGS` folder and a link to a folder are one entry each; what is in them is
+//! not looked at, so no chain of links can make a walk endless.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use datamill_wire::{Chunk, name};
+use walkdir::WalkDir;
+
+use super::filter::{Filter, Reason, always_left_out};
+use super::stamp::Stamp;
+
+/// A file that may be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its path relative to the root, with `/`: under this path it is rebuilt.
+    pub relative: String,
+    /// Where it is read; for a link the file that it leads to.
+    pub path: PathBuf,
+    /// What it looked like when it was found.
+    pub stamp: Stamp,
+}
+
+/// What a walk found.
+#[derive(Debug)]
+pub enum Found {
+    /// A file that may be sent.
+    File(Candidate),
+    /// A file or folder that is left out.
+    LeftOut {
+        /// Its path relative to the root, readable, with `/` at the end of a folder's.
+        path: String,
+        /// Why.
+        reason: Reason,
+        /// What the file system or the message format said, if one of them did.
+        detail: Option<String>,
+    },
+}
+
+impl Found {
+    fn left_out(path: impl Into<String>, reason: Reason) -> Self {
+        Self::LeftOut {
+            path: path.into(),
+            reason,
+            detail: None,
+        }
+    }
+
+    fn unreadable(path: impl Into<String>, error: &io::Error) -> Self {
+        let detail = Some(error.to_string());
+        Self::LeftOut {
+            path: path.into(),
+            reason: Reason::Unreadable,
+            detail,
+        }
+    }
+}
+
+/// Finds the files below a root.
+#[derive(Debug)]
+pub struct Scanner {
+    root: PathBuf,
+    filter: Filter,
+}
+
+impl Scanner {
+    /// A scanner of everything below `root`.
+    ///
+    /// # Errors
+    /// Where `root` is not there or not a folder.
+    pub fn new(root: &Path, filter: Filter) -> io::Result<Self> {
+        let root = fs::canonicalize(root)?;
+        if !root.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                "it is not a folder",
+            ));
+        }
+        Ok(Self { root, filter })
+    }
+
+    /// The root, without links.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Walks everything below `from`, which is the root or a folder below it, names in order. Stops
+    /// where `sink` says no.
+    ///
+    /// # Errors
+    /// Where `from` itself cannot be read; all else that cannot be read goes to `sink`.
+    pub fn walk(&self, from: &Path, sink: &mut dyn FnMut(Found) -> bool) -> io::Result<()> {
+        let mut entries = WalkDir::new(from)
+            .min_depth(0)
+            .sort_by_file_name()
+            .into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(from).to_owned();
+                    let cause = error
+                        .io_error()
+                        .map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
+                    if error.depth() == 0 {
+                        return Err(error
+                            .into_io_error()
+                            .unwrap_or_else(|| io::Error::other(cause)));
+                    }
+                    let found = Found::LeftOut {
+                        path: self.readable(&path),
+                        reason: Reason::Unreadable,
+                        detail: Some(cause),
+                    };
+                    if !sink(found) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            let kind = entry.file_type();
+            if kind.is_dir() {
+                if entry.path() == self.root {
+                    continue;
+                }
+                let Some(found) = self.folder(entry.path()) else {
+                    continue;
+                };
+                entries.skip_current_dir();
+                if !sink(found) {
+                    return Ok(());
+                }
+                continue;
+            }
+            if let Some(found) = self.entry(entry.path(), kind.is_symlink(), || {
+                entry.metadata().map_err(io::Error::from)
+            }) && !sink(found)
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at one path below the root, as a walk would. `None` where nothing is there (any more),
+    /// where it is a folder, and where it is not reached without links to folders.
+    pub fn look(&self, path: &Path) -> Option<Found> {
+        let folder = path.parent()?;
+        let reached_without_links =
+            folder == self.root || fs::canonicalize(folder).is_ok_and(|real| real == folder);
+        if !path.starts_with(&self.root) || !reached_without_links {
+            return None;
+        }
+        let metadata = fs::symlink_metadata(path).ok()?;
+        if metadata.is_dir() {
+            return None;
+        }
+        self.entry(path, metadata.is_symlink(), || Ok(metadata))
+    }
+
+    /// Whether a walk from the root would come to this folder.
+    pub fn is_entered(&self, folder: &Path) -> bool {
+        let relative = self.relative(folder);
+        relative.is_some_and(|relative| always_left_out(&relative).is_none())
+            && fs::canonicalize(folder).is_ok_and(|real| real == folder)
+    }
+
+    /// Why a folder is not entered, if so.
+    fn folder(&self, path: &Path) -> Option<Found> {
+        match self.relative(path) {
+            Some(relative) => {
+                let reason = always_left_out(&relative)?;
+                Some(Found::left_out(format!("{relative}/"), reason))
+            }
+            None => Some(Found::left_out(
+                format!("{}/", self.readable(path)),
+                Reason::NotUtf8,
+            )),
+        }
+    }
+
+    fn entry(
+        &self,
+        path: &Path,
+        is_link: bool,
+        metadata: impl FnOnce() -> io::Result<fs::Metadata>,
+    ) -> Option<Found> {
+        let Some(relative) = self.relative(path) else {
+            return Some(Found::left_out(self.readable(path), Reason::NotUtf8));
+        };
+        if let Some(reason) = always_left_out(&relative) {
+            return Some(Found::left_out(relative, reason));
+        }
+        let (target, metadata) = if is_link {
+            match self.follow(path) {
+                Ok(followed) => followed,
+                Err(reason) => return Some(Found::left_out(relative, reason)),
+            }
+        } else {
+            match metadata() {
+                Ok(metadata) => (path.to_owned(), metadata),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                Err(error) => return Some(Found::unreadable(relative, &error)),
+            }
+        };
+        if !metadata.is_file() {
+            return Some(Found::left_out(relative, Reason::Special));
+        }
+        if let Some(reason) = self.filter.leaves_out(&relative) {
+            return Some(Found::left_out(relative, reason));
+        }
+        Some(candidate(relative, target, Stamp::of(&metadata)))
+    }
+
+    /// The file that a link leads to, if it may be sent in the link's place.
+    fn follow(&self, path: &Path) -> Result<(PathBuf, fs::Metadata), Reason> {
+        let target = fs::canonicalize(path).map_err(|_| Reason::BrokenLink)?;
+        let metadata = fs::metadata(&target).map_err(|_| Reason::BrokenLink)?;
+        if metadata.is_dir() {
+            return Err(Reason::FolderLink);
+        }
+        if !target.starts_with(&self.root) {
+            return Err(Reason::LinkOutside);
+        }
+        match self.relative(&target).as_deref().and_then(always_left_out) {
+            Some(reason) => Err(reason),
+            None => Ok((target, metadata)),
+        }
+    }
+
+    /// The path below the root with `/`; `None` where it is not UTF-8.
+    fn relative(&self, path: &Path) -> Option<String> {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        let parts: Option<Vec<&str>> = below.components().map(part).collect();
+        Some(parts?.join("/"))
+    }
+
+    fn readable(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+fn part(component: Component<'_>) -> Option<&str> {
+    component.as_os_str().to_str()
+}
+
+/// One file that the user named: sent under its name alone, whatever the default rules say of it.
+///
+/// # Errors
+/// Where it is not there or cannot be looked at.
+pub fn named_file(path: &Path, filter: &Filter) -> io::Result<Found> {
+    let metadata = fs::metadata(path)?;
+    let Some(relative) = path.file_name().and_then(OsStr::to_str) else {
+        return Ok(Found::left_out(path.to_string_lossy(), Reason::NotUtf8));
+    };
+    if !metadata.is_file() {
+        return Ok(Found::left_out(relative, Reason::Special));
+    }
+    if filter.has_pattern() && filter.leaves_out(relative).is_some() {
+        return Ok(Found::left_out(relative, Reason::Pattern));
+    }
+    Ok(candidate(
+        relative.to_owned(),
+        path.to_owned(),
+        Stamp::of(&metadata),
+    ))
+}
+
+fn candidate(relative: String, path: PathBuf, stamp: Stamp) -> Found {
+    match refusal(&relative) {
+        None => Found::File(Candidate {
+            relative,
+            path,
+            stamp,
+        }),
+        Some(why) => Found::LeftOut {
+            path: relative,
+            reason: Reason::Name,
+            detail: Some(why),
+        },
+    }
+}
+
+/// Splits a relative path into folder (empty at the root) and name.
+pub(super) fn split(relative: &str) -> (&str, &str) {
+    relative.rsplit_once('/').unwrap_or(("", relative))
+}
+
+/// What the message format has against a path.
+fn refusal(relative: &str) -> Option<String> {
+    let (subdir, filename) = split(relative);
+    debug_assert_eq!(name::relative_path(subdir, filename), relative);
+    let probe = Chunk {
+        filename,
+        file_hash: &[0; 64],
+        chunk_hash: &[0; 64],
+        offset: 0,
+        index: 1,
+        total: 1,
+        subdir,
+        filename_append: "",
+        data: &[],
+        mtime: None,
+    };
+    probe.check().err().map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn write(root: &Path, relative: &str) {
+        let path = root.join(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, relative).unwrap();
+    }
+
+    fn walk(root: &Path, filter: Filter) -> (Vec<String>, BTreeMap<String, Reason>) {
+        let scanner = Scanner::new(root, filter).unwrap();
+        let (mut files, mut left_out) = (Vec::new(), BTreeMap::new());
+        scanner
+            .walk(scanner.root(), &mut |found| {
+                match found {
+                    Found::File(file) => {
+                        assert_eq!(Stamp::of(&fs::metadata(&file.path).unwrap()), file.stamp);
+                        files.push(file.relative);
+                    }
+                    Found::LeftOut { path, reason, .. } => {
+                        left_out.insert(path, reason);
+                    }
+                }
+                true
+            })
+            .unwrap();
+        (files, left_out)
+    }
+
+    #[test]
+    fn files_come_in_order_and_the_rest_with_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "b.csv",
+            "a/deep/er/x y.csv",
+            "a/ünï.csv",
+            "quote'\";.csv",
+            ".hidden/in",
+            "a/.b",
+            "LOGS/own.csv",
+            "a/LOGS/data.csv",
+            "run.log",
+            "~$x.docx",
+            "big.part",
+        ] {
+            write(dir.path(), name);
+        }
+        let (files, left_out) = walk(dir.path(), Filter::default_rules());
+        assert_eq!(
+            files,
+            [
+                "a/LOGS/data.csv",
+                "a/deep/er/x y.csv",
+                "a/ünï.csv",
+                "b.csv",
+                "quote'\";.csv"
+            ]
+        );
+        let expected = BTreeMap::from([
+            (".hidden/".to_owned(), Reason::Hidden),
+            ("a/.b".to_owned(), Reason::Hidden),
+            ("LOGS/".to_owned(), Reason::LogsFolder),
+            ("run.log".to_owned(), Reason::LogFile),
+            ("~$x.docx".to_owned(), Reason::OfficeLock),
+            ("big.part".to_owned(), Reason::Unfinished),
+        ]);
+        assert_eq!(left_out, expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_files_are_followed_inside_the_root_only() {
+        use std::os::unix::fs::symlink;
+        let outside = tempfile::tempdir().unwrap();
+        write(outside.path(), "secret");
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        write(root, "a/real.csv");
+        write(root, ".hidden/h.csv");
+        symlink("a/real.csv", root.join("good.csv")).unwrap();
+        symlink(outside.path().join("secret"), root.join("outside.csv")).unwrap();
+        symlink("nowhere", root.join("broken.csv")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink(".", root.join("a/up")).unwrap();
+        symlink(outside.path(), root.join("away")).unwrap();
+        symlink(".hidden/h.csv", root.join("to-hidden.csv")).unwrap();
+        let (files, left_out) = walk(root, Filter::default_rules());
+        assert_eq!(files, ["a/real.csv", "good.csv"]);
+        let expected = BTreeMap::from([
+            (".hidden/".to_owned(), Reason::Hidden),
+            ("a/up".to_owned(), Reason::FolderLink),
+            ("away".to_owned(), Reason::FolderLink),
+            ("broken.csv".to_owned(), Reason::BrokenLink),
+            ("loop".to_owned(), Reason::BrokenLink),
+            ("outside.csv".to_owned(), Reason::LinkOutside),
+            ("to-hidden.csv".to_owned(), Reason::Hidden),
+        ]);
+        assert_eq!(left_out, expected);
+        let scanner = Scanner::new(root, Filter::default_rules()).unwrap();
+        let through = scanner.root().join("a/up/real.csv");
+        assert!(scanner.look(&through).is_none());
+        assert!(scanner.look(&outside.path().join("secret")).is_none());
+        assert!(matches!(
+            scanner.look(&scanner.root().join("good.csv")),
+            Some(Found::File(_))
+        ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sockets_and_names_that_are_not_utf_8_are_reported() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("sock")).unwrap();
+        fs::write(dir.path().join(OsStr::from_bytes(b"bad\xff.csv")), "x").unwrap();
+        fs::create_dir(dir.path().join(OsStr::from_bytes(b"dir\xff"))).unwrap();
+        let (files, left_out) = walk(dir.path(), Filter::default_rules());
+        assert!(files.is_empty());
+        let expected = BTreeMap::from([
+            ("bad\u{fffd}.csv".to_owned(), Reason::NotUtf8),
+            ("dir\u{fffd}/".to_owned(), Reason::NotUtf8),
+            ("sock".to_owned(), Reason::Special),
+        ]);
+        assert_eq!(left_out, expected);
+    }
+
+    #[test]
+    fn names_with_line_breaks_are_files_like_others() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "two\nlines.csv");
+        let (files, _) = walk(dir.path(), Filter::default_rules());
+        assert_eq!(files, ["two\nlines.csv"]);
+    }
+
+    #[test]
+    fn a_named_file_is_sent_whatever_the_default_rules_say() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "sub/run.log");
+        let path = dir.path().join("sub/run.log");
+        let found = named_file(&path, &Filter::default_rules()).unwrap();
+        assert!(matches!(found, Found::File(file) if file.relative == "run.log"));
+        let filter = Filter::from_python(r".*\.csv$").unwrap();
+        let found = named_file(&path, &filter).unwrap();
+        assert!(matches!(
+            found,
+            Found::LeftOut {
+                reason: Reason::Pattern,
+                ..
+            }
+        ));
+        assert!(named_file(&dir.path().join("none"), &filter).is_err());
+    }
+
+    #[test]
+    fn a_root_that_is_no_folder_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "file");
+        assert!(Scanner::new(&dir.path().join("file"), Filter::default_rules()).is_err());
+        assert!(Scanner::new(&dir.path().join("none"), Filter::default_rules()).is_err());
+    }
+}

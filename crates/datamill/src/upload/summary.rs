@@ -1,0 +1,151 @@
+//! What an upload or a watch did, counted and in words.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::filter::Reason;
+use crate::report::text;
+
+/// Names that are kept of each kind; the rest is counted.
+const NAMES_KEPT: usize = 5;
+
+/// Some names and how many there were in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// How many.
+    pub count: u64,
+    /// The first few, as text for people.
+    pub first: Vec<String>,
+}
+
+impl Named {
+    pub(super) fn add(&mut self, name: impl Into<String>) {
+        self.count += 1;
+        if self.first.len() < NAMES_KEPT {
+            self.first.push(name.into());
+        }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.first.iter().map(|name| format!("`{name}`")).collect();
+        f.write_str(&names.join(", "))?;
+        if self.count > self.first.len() as u64 {
+            f.write_str(", …")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What was done. Its display form is a few lines for people.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// Topic that was uploaded to.
+    pub topic: String,
+    /// Files that the log acknowledged whole.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that the log acknowledged.
+    pub messages: u64,
+    /// Files that looked changed and hold what was delivered before.
+    pub unchanged: u64,
+    /// What was left out, by reason. Of a folder that was not entered, the folder alone counts.
+    pub left_out: BTreeMap<Reason, Named>,
+    /// Files that the log refused.
+    pub failed: Named,
+    /// Why the work was broken off before its end.
+    pub broken_off: Option<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Whether every file that was wanted is in the log.
+    pub fn is_complete(&self) -> bool {
+        self.failed.count == 0
+            && self.broken_off.is_none()
+            && !self.left_out.keys().any(|reason| reason.is_failure())
+    }
+
+    pub(super) fn leave_out(&mut self, reason: Reason, name: impl Into<String>) {
+        self.left_out.entry(reason).or_default().add(name);
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sent {} ({} in {}) to topic `{}` in {}, {}",
+            text::counted(self.files, "file"),
+            text::bytes(self.bytes),
+            text::counted(self.messages, "message"),
+            self.topic,
+            text::duration(self.elapsed),
+            text::rate(self.bytes, self.elapsed)
+        )?;
+        if self.unchanged > 0 {
+            write!(
+                f,
+                "\nnot sent again, since their content was delivered before: {}",
+                self.unchanged
+            )?;
+        }
+        for (reason, named) in &self.left_out {
+            let word = if reason.is_failure() {
+                "not sent"
+            } else {
+                "left out"
+            };
+            write!(f, "\n{word}: {} {reason}: {named}", named.count)?;
+        }
+        if self.failed.count > 0 {
+            write!(
+                f,
+                "\nrefused by the log: {}: {}",
+                self.failed.count, self.failed
+            )?;
+        }
+        if let Some(why) = &self.broken_off {
+            write!(f, "\nbroken off: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_name_what_was_left_out_and_why() {
+        let mut summary = Summary {
+            topic: "t".into(),
+            files: 1,
+            bytes: 2_500_000,
+            messages: 5,
+            elapsed: Duration::from_millis(500),
+            ..Summary::default()
+        };
+        for number in 0..7 {
+            summary.leave_out(Reason::Hidden, format!(".h{number}"));
+        }
+        assert!(summary.is_complete());
+        assert_eq!(
+            summary.to_string(),
+            "sent 1 file (2.5 MB in 5 messages) to topic `t` in 500 ms, 5.0 MB/s\n\
+             left out: 7 hidden: `.h0`, `.h1`, `.h2`, `.h3`, `.h4`, …"
+        );
+        summary.leave_out(Reason::Unreadable, "x");
+        assert!(!summary.is_complete());
+        assert!(
+            summary
+                .to_string()
+                .ends_with("\nnot sent: 1 not readable: `x`")
+        );
+    }
+}

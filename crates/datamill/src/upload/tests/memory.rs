@@ -1,0 +1,271 @@
+//! A log in memory that asks the test what to do with each record.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamill_broker::*;
+use datamill_wire::{Chunk, headers, hex, sha512};
+use parking_lot::Mutex;
+
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is stored and acknowledged.
+    Store,
+    /// It is stored and never acknowledged.
+    Silence,
+    /// Its delivery fails.
+    Fail(ErrorKind),
+    /// It is not taken on.
+    NotTaken(ErrorKind),
+}
+
+type Judge = Box<dyn FnMut(usize, &Chunk<'_>) -> Verdict + Send>;
+
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) partition: i32,
+    pub(super) key: String,
+    pub(super) value: Vec<u8>,
+    pub(super) headers: Vec<(String, String)>,
+}
+
+impl Stored {
+    pub(super) fn supersedes(&self) -> Vec<&str> {
+        let of_name = self
+            .headers
+            .iter()
+            .filter(|(name, _)| name == headers::SUPERSEDES);
+        of_name.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    records: Vec<Stored>,
+    judge: Option<Judge>,
+    sent: usize,
+    most_in_flight: usize,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct MemoryLog {
+    state: Arc<Mutex<State>>,
+}
+
+/// A version of which all chunks are in the log, and how many times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) content: Vec<u8>,
+    pub(super) times: usize,
+}
+
+impl MemoryLog {
+    /// Asks `judge` about each record from here on; it gets the number of records sent before.
+    pub(super) fn judge(&self, judge: impl FnMut(usize, &Chunk<'_>) -> Verdict + Send + 'static) {
+        let mut state = self.state.lock();
+        state.sent = 0;
+        state.judge = Some(Box::new(judge));
+    }
+
+    pub(super) fn records(&self) -> Vec<Stored> {
+        self.state.lock().records.clone()
+    }
+
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.state.lock().most_in_flight
+    }
+
+    /// Rebuilds what can be rebuilt, by path, in the order of the last chunk. Every chunk must hash to
+    /// what it says, and every version whose chunks are all there must hash to what it says.
+    pub(super) fn whole(&self) -> BTreeMap<String, Vec<Whole>> {
+        let mut open: BTreeMap<(String, String), BTreeMap<u32, Vec<Vec<u8>>>> = BTreeMap::new();
+        let mut files: BTreeMap<String, Vec<Whole>> = BTreeMap::new();
+        for record in self.records() {
+            let chunk = Chunk::decode(&record.value).unwrap();
+            chunk.verify().unwrap();
+            let path = chunk.rebuilt_path();
+            let chunks = open
+                .entry((path.clone(), hex(chunk.file_hash)))
+                .or_default();
+            chunks
+                .entry(chunk.index)
+                .or_default()
+                .push(chunk.data.to_vec());
+            let complete = |chunks: &BTreeMap<u32, Vec<Vec<u8>>>| {
+                (1..=chunk.total).all(|index| chunks.get(&index).is_some_and(|all| !all.is_empty()))
+            };
+            if complete(chunks) {
+                let content: Vec<u8> = (1..=chunk.total)
+                    .flat_map(|index| chunks.get_mut(&index).unwrap().remove(0))
+                    .collect();
+                assert_eq!(sha512(&content), *chunk.file_hash, "`{path}` is mixed");
+                let versions = files.entry(path).or_default();
+                match versions.iter_mut().find(|whole| whole.content == content) {
+                    Some(whole) => whole.times += 1,
+                    None => versions.push(Whole { content, times: 1 }),
+                }
+            }
+        }
+        files
+    }
+
+    /// How often a path is in the log whole, over all its versions.
+    pub(super) fn times(&self, path: &str) -> usize {
+        self.whole()
+            .get(path)
+            .map_or(0, |versions| versions.iter().map(|whole| whole.times).sum())
+    }
+
+    /// The one version of a path.
+    pub(super) fn only(&self, path: &str) -> Vec<u8> {
+        let versions = self.whole().remove(path).unwrap_or_default();
+        assert_eq!(versions.len(), 1, "versions of `{path}`");
+        assert_eq!(versions[0].times, 1, "times of `{path}`");
+        versions[0].content.clone()
+    }
+}
+
+pub(super) fn error(kind: ErrorKind) -> Error {
+    Error::new(kind, format!("a made-up error of kind {kind:?}"))
+}
+
+struct MemoryPublisher {
+    state: Arc<Mutex<State>>,
+    deliveries: VecDeque<Delivery>,
+    unanswered: usize,
+}
+
+impl Publisher for MemoryPublisher {
+    fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()> {
+        let value = record.value.unwrap().to_vec();
+        // The judge may touch files, or look at the log: it runs without the lock.
+        let (mut judge, number) = {
+            let mut state = self.state.lock();
+            (state.judge.take(), state.sent)
+        };
+        let chunk = Chunk::decode(&value).unwrap();
+        let verdict = judge
+            .as_mut()
+            .map_or(Verdict::Store, |judge| judge(number, &chunk));
+        let mut state = self.state.lock();
+        if state.judge.is_none() {
+            state.judge = judge;
+        }
+        state.sent += 1;
+        let outcome = match verdict {
+            Verdict::NotTaken(kind) => return Err(error(kind)),
+            Verdict::Fail(kind) => Err(error(kind)),
+            Verdict::Store | Verdict::Silence => {
+                let headers = record.headers.iter().map(|(name, value)| {
+                    (
+                        String::from(*name),
+                        String::from_utf8(value.to_vec()).unwrap(),
+                    )
+                });
+                assert!(record.timestamp_ms.is_some());
+                let stored = Stored {
+                    partition: record.partition.unwrap(),
+                    key: String::from_utf8(record.key.unwrap().to_vec()).unwrap(),
+                    headers: headers.collect(),
+                    value,
+                };
+                state.records.push(stored);
+                Ok(Placed {
+                    partition: record.partition.unwrap(),
+                    offset: 0,
+                })
+            }
+        };
+        if verdict == Verdict::Silence {
+            self.unanswered += 1;
+        } else {
+            self.deliveries.push_back(Delivery { token, outcome });
+        }
+        let in_flight = self.deliveries.len() + self.unanswered;
+        state.most_in_flight = state.most_in_flight.max(in_flight);
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Delivery)) -> Result<usize> {
+        if timeout.is_zero() {
+            return Ok(0);
+        }
+        let count = self.deliveries.len();
+        if count == 0 {
+            std::thread::sleep(timeout.min(Duration::from_millis(5)));
+        }
+        self.deliveries.drain(..).for_each(sink);
+        Ok(count)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.deliveries.len() + self.unanswered
+    }
+}
+
+impl Log for MemoryLog {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn id(&self) -> Result<String> {
+        Ok("memory".to_owned())
+    }
+
+    fn create_topic(&self, _: &NewTopic) -> Result<()> {
+        Err(error(ErrorKind::Exists))
+    }
+
+    fn topics(&self) -> Result<Vec<Topic>> {
+        Ok(vec![self.topic("t")?])
+    }
+
+    fn topic(&self, name: &str) -> Result<Topic> {
+        if name != "t" {
+            return Err(error(ErrorKind::UnknownTopic));
+        }
+        Ok(Topic {
+            name: name.to_owned(),
+            id: None,
+            partitions: 3,
+            largest_record: None,
+            retention_ms: None,
+            compacted: false,
+        })
+    }
+
+    fn topic_for_use(&self, name: &str) -> Result<Topic> {
+        self.topic(name)
+    }
+
+    fn offsets(&self, _: &str, _: i32) -> Result<Offsets> {
+        Err(error(ErrorKind::Fatal))
+    }
+
+    fn publisher(&self) -> Result<Box<dyn Publisher>> {
+        let state = Arc::clone(&self.state);
+        Ok(Box::new(MemoryPublisher {
+            state,
+            deliveries: VecDeque::new(),
+            unanswered: 0,
+        }))
+    }
+
+    fn reader(&self, _: &str, _: &[(i32, i64)]) -> Result<Box<dyn Reader>> {
+        Err(error(ErrorKind::Fatal))
+    }
+
+    fn subscribe(&self, _: &SubscribeOptions) -> Result<Session> {
+        Err(error(ErrorKind::Fatal))
+    }
+
+    fn group(&self, _: &str, _: &[&str]) -> Result<Group> {
+        Err(error(ErrorKind::Fatal))
+    }
+
+    fn group_state(&self, _: &str, _: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+        Err(error(ErrorKind::Fatal))
+    }
+}

@@ -1,0 +1,424 @@
+//! A folder is watched: files that are new or changed are sent once they have been left alone.
+//!
+//! ```text
+//! hints ─┐                                            ┌─ delivered as it is: nothing
+//!        ├─▶ look at the file ──▶ the record knows? ──┤
+//! scans ─┘                                            └─ settle ──▶ ready ──▶ Run ──▶ log
+//! ```
+//!
+//! A scan of the whole tree decides, every few seconds, or less often where it takes long; the events
+//! of the file system only make it faster. Nothing is sent when a file is deleted.
+//!
+//! A process that is killed sends again, after its restart, what it had not written down: see
+//! [`super::record`] for what that can repeat.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use datamill_broker::Log;
+use tracing::{info, warn};
+
+use super::error::UploadError;
+use super::filter::Reason;
+use super::hints::Hints;
+use super::logs_folder::LogsFolder;
+use super::record::Record;
+use super::registry::Registry;
+use super::run::{Job, Ledger, Run, Sent};
+use super::scan::{Candidate, Found, Scanner};
+use super::settle::{Ready, Settle};
+use super::summary::Summary;
+use super::{Observer, WatchSettings, new_run, tell_left_out};
+use crate::engine::Control;
+use crate::report::Counters;
+
+/// Time between scans where events tell of changes in between.
+const SCAN_BESIDE_EVENTS: Duration = Duration::from_secs(10);
+
+/// Time between scans where nothing else tells of changes.
+const SCAN_ALONE: Duration = Duration::from_secs(2);
+
+/// A scan takes at most this part of the time.
+const SCAN_SHARE: u32 = 10;
+
+/// Longest time between scans of the largest tree.
+const LONGEST_BETWEEN_SCANS: Duration = Duration::from_secs(600);
+
+/// Longest time that the loop waits for something to happen.
+const TICK: Duration = Duration::from_millis(200);
+
+/// With `exit_at_end`, files that have been changing for this long are left out.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Watches `directory` and sends what is new or changed to a topic of `log`, until `control` asks for a stop or,
+/// with [`WatchSettings::exit_at_end`], until everything that was there has been sent.
+///
+/// A broker that goes away is waited for. When a stop is asked for, the file in hand is finished and
+/// acknowledgements are waited for, both at most for [`super::UploadSettings::drain_limit`].
+///
+/// # Errors
+/// Where it cannot start: the folder, the record in it, another watcher, the topic. What breaks the
+/// work off later is in the summary.
+pub fn watch(
+    log: &dyn Log,
+    directory: &Path,
+    settings: &WatchSettings,
+    control: &Control,
+    counters: &Counters,
+    observer: &dyn Observer,
+) -> Result<Summary, UploadError> {
+    let scanner = Scanner::new(directory, settings.upload.filter.clone()).map_err(|source| {
+        UploadError::Path {
+            path: directory.to_owned(),
+            source,
+        }
+    })?;
+    let mut run = new_run(log, &settings.upload, control, counters, observer)?;
+    let topic = &settings.upload.topic;
+    let log_id = log.id()?;
+    let folder = LogsFolder::open(scanner.root(), topic, &log_id)?;
+    let record = Record::open(&folder.record(), &log_id, topic)?;
+    let registry = Registry::open(folder.path(), folder.topic()).map_err(|source| {
+        UploadError::LogsFolder {
+            path: folder.path().to_owned(),
+            source,
+        }
+    })?;
+    run.ledger = Some(Ledger {
+        record,
+        registry,
+        registry_fails: false,
+    });
+    let hints = if settings.polling {
+        None
+    } else {
+        hints(&scanner, folder.path())
+    };
+    let mut watch = Watch {
+        settle: Settle::new(settings.settle_for),
+        between_scans: if hints.is_some() {
+            SCAN_BESIDE_EVENTS
+        } else {
+            SCAN_ALONE
+        },
+        scanner,
+        run,
+        hints,
+        begun: Instant::now(),
+        next_scan: Instant::now(),
+        reported: HashSet::new(),
+        not_sent: BTreeMap::new(),
+        root_is_away: false,
+        tell_every: settings.tell_every,
+        told: Instant::now(),
+    };
+    watch.first_start(settings.upload_existing)?;
+    let work = watch.work(settings.exit_at_end);
+    for (path, reason) in watch.not_sent {
+        watch.run.summary.leave_out(reason, path);
+    }
+    Ok(watch.run.close(work))
+}
+
+fn hints(scanner: &Scanner, own: &Path) -> Option<Hints> {
+    match Hints::start(scanner.root(), own.to_owned()) {
+        Ok(hints) => Some(hints),
+        Err(error) => {
+            warn!(
+                error = %error,
+                "the system does not tell of changes in `{}`: finding them by scans alone, as `--use_polling_observer` does",
+                scanner.root().display()
+            );
+            None
+        }
+    }
+}
+
+struct Watch<'a> {
+    scanner: Scanner,
+    run: Run<'a>,
+    settle: Settle,
+    hints: Option<Hints>,
+    between_scans: Duration,
+    begun: Instant,
+    next_scan: Instant,
+    /// Hashes of what was counted as left out, so that it is counted once.
+    reported: HashSet<u64>,
+    /// Files that were wanted and could not be sent, by path; those that are sent later leave it.
+    not_sent: BTreeMap<String, Reason>,
+    root_is_away: bool,
+    tell_every: Option<Duration>,
+    told: Instant,
+}
+
+impl Watch<'_> {
+    /// What is there when a folder is watched for the first time is sent only if that is asked for.
+    fn first_start(&mut self, upload_existing: bool) -> Result<(), UploadError> {
+        let Some(ledger) = &mut self.run.ledger else {
+            return Ok(());
+        };
+        if ledger.record.has_started() {
+            return Ok(());
+        }
+        let mut existing = Vec::new();
+        if !upload_existing {
+            let root = self.scanner.root();
+            let walked = self.scanner.walk(root, &mut |found| {
+                if let Found::File(file) = found {
+                    existing.push((file.relative, file.stamp));
+                }
+                true
+            });
+            walked.map_err(|source| UploadError::Path {
+                path: root.to_owned(),
+                source,
+            })?;
+        }
+        ledger.record.start(&existing)?;
+        for (path, _) in existing {
+            self.run.summary.leave_out(Reason::Existing, path);
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, exit_at_end: bool) -> Result<(), UploadError> {
+        let mut scanned = false;
+        while !self.run.stop.is_requested() {
+            let lost = self.hints.as_ref().is_some_and(Hints::were_lost);
+            if lost {
+                self.next_scan = self.next_scan.min(Instant::now() + TICK);
+            }
+            if Instant::now() >= self.next_scan && !(exit_at_end && scanned) {
+                self.scan();
+                scanned = true;
+            }
+            self.send_ready()?;
+            while let Some(job) = self.run.next_put_off() {
+                self.send(job)?;
+            }
+            if exit_at_end && scanned {
+                self.leave_out_restless();
+                if self.settle.is_empty() && self.run.is_idle() {
+                    return Ok(());
+                }
+                self.look_again();
+            }
+            self.tell();
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        if self.tell_every.is_some_and(|interval| self.told.elapsed() >= interval) {
+            self.told = Instant::now();
+            self.run.say_counts();
+        }
+    }
+
+    /// Waits for acknowledgements or hints, and looks at what the hints name.
+    fn wait(&mut self) -> Result<(), UploadError> {
+        let mut timeout = TICK;
+        if let Some(due) = self.settle.next_due() {
+            timeout = timeout.min(due.saturating_sub(self.begun.elapsed()));
+        }
+        timeout = timeout.max(Duration::from_millis(5));
+        let hinted = match &self.hints {
+            Some(hints) if !self.run.is_in_flight() => hints.wait(timeout),
+            Some(hints) => hints.wait(Duration::ZERO),
+            None => Default::default(),
+        };
+        let waited = self.hints.is_some() && !self.run.is_in_flight();
+        for path in hinted {
+            self.take_hint(&path);
+        }
+        self.run.pump(if waited { Duration::ZERO } else { timeout })
+    }
+
+    fn take_hint(&mut self, path: &Path) {
+        if path != self.scanner.root() && path.is_dir() && !path.is_symlink() {
+            // A folder that appeared: files in it may have come before anybody watched it.
+            self.scan_below(path);
+        } else if let Some(found) = self.scanner.look(path) {
+            self.see(found);
+        }
+    }
+
+    fn scan_below(&mut self, folder: &Path) {
+        let mut all = Vec::new();
+        if self.scanner.is_entered(folder)
+            && self
+                .scanner
+                .walk(folder, &mut |found| push(&mut all, found))
+                .is_ok()
+        {
+            all.into_iter().for_each(|found| self.see(found));
+        }
+    }
+
+    fn scan(&mut self) {
+        let start = Instant::now();
+        let mut all = Vec::new();
+        let stop = &self.run.stop;
+        let walked = self.scanner.walk(self.scanner.root(), &mut |found| {
+            push(&mut all, found) && !stop.is_requested()
+        });
+        match walked {
+            Ok(()) => {
+                if std::mem::take(&mut self.root_is_away) {
+                    info!(
+                        "the folder `{}` is there again",
+                        self.scanner.root().display()
+                    );
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.root_is_away, true) {
+                    warn!(
+                        error = %error,
+                        "the folder `{}` cannot be read: trying again until it can",
+                        self.scanner.root().display()
+                    );
+                }
+            }
+        }
+        all.into_iter().for_each(|found| self.see(found));
+        let pause = (start.elapsed() * SCAN_SHARE).clamp(self.between_scans, LONGEST_BETWEEN_SCANS);
+        self.next_scan = Instant::now() + pause;
+    }
+
+    fn see(&mut self, found: Found) {
+        match found {
+            Found::File(file) if self.is_news(&file) => {
+                self.settle
+                    .observe(&file.relative, file.stamp, self.begun.elapsed());
+            }
+            Found::File(file) => self.settle.forget(&file.relative),
+            Found::LeftOut {
+                path,
+                reason,
+                detail,
+            } => {
+                let mut hasher = DefaultHasher::new();
+                (&path, reason).hash(&mut hasher);
+                if self.reported.insert(hasher.finish()) {
+                    tell_left_out(&path, reason, detail.as_deref());
+                    if !reason.is_failure() {
+                        self.run.summary.leave_out(reason, path.as_str());
+                    }
+                }
+                if reason.is_failure() {
+                    self.not_sent.insert(path, reason);
+                }
+            }
+        }
+    }
+
+    /// Whether the file, as it is, was neither delivered nor refused nor there at the first start.
+    fn is_news(&self, file: &Candidate) -> bool {
+        let known = self
+            .run
+            .ledger
+            .as_ref()
+            .and_then(|ledger| ledger.record.known(&file.relative));
+        known.is_none_or(|known| known.stamp != file.stamp)
+            && !self.run.was_refused(&file.relative, file.stamp)
+    }
+
+    fn send_ready(&mut self) -> Result<(), UploadError> {
+        let run = &self.run;
+        let ready = self
+            .settle
+            .ready(self.begun.elapsed(), |path| run.is_busy(path));
+        for Ready { path, stamp } in ready {
+            if self.run.stop.is_requested() {
+                return Ok(());
+            }
+            match self.scanner.look(&self.path_of(&path)) {
+                Some(Found::File(file)) if file.stamp == stamp => {
+                    let job = self.job(file);
+                    self.send(job)?;
+                }
+                Some(found) => self.see(found),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, job: Job) -> Result<(), UploadError> {
+        let path = self.path_of(&job.relative);
+        let relative = job.relative.clone();
+        match self.run.send(job)? {
+            Sent::HandedOver | Sent::Unchanged => {
+                self.not_sent.remove(&relative);
+            }
+            Sent::Changing => {
+                // It waits until it has been left alone again.
+                if let Some(found) = self.scanner.look(&path) {
+                    self.see(found);
+                }
+            }
+            Sent::LeftOut(reason, detail) => {
+                self.see(Found::LeftOut {
+                    path: relative,
+                    reason,
+                    detail,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn job(&self, file: Candidate) -> Job {
+        let known = self
+            .run
+            .ledger
+            .as_ref()
+            .and_then(|ledger| ledger.record.known(&file.relative));
+        let known = known.and_then(|known| known.sha512);
+        Job {
+            relative: file.relative,
+            path: file.path,
+            known,
+            put_off: 0,
+        }
+    }
+
+    /// Looks at the files that are waited for, where no scan does.
+    fn look_again(&mut self) {
+        for path in self.settle.paths() {
+            match self.scanner.look(&self.path_of(&path)) {
+                Some(found) => self.see(found),
+                None => self.settle.forget(&path),
+            }
+        }
+    }
+
+    fn leave_out_restless(&mut self) {
+        let patience = PATIENCE.max(self.settle.lag() * 10);
+        let Some(earliest) = self.begun.elapsed().checked_sub(patience) else {
+            return;
+        };
+        for path in self.settle.give_up(earliest) {
+            self.see(Found::LeftOut {
+                path,
+                reason: Reason::Changing,
+                detail: None,
+            });
+        }
+    }
+
+    fn path_of(&self, relative: &str) -> PathBuf {
+        let mut path = self.scanner.root().to_owned();
+        path.extend(relative.split('/'));
+        path
+    }
+}
+
+fn push(all: &mut Vec<Found>, found: Found) -> bool {
+    all.push(found);
+    true
+}
