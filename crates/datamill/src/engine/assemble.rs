@@ -10,7 +10,7 @@ use datamill_wire::{Chunk, headers};
 use super::work::Pool;
 use super::{EngineError, Tally};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, SpillFolder};
-use crate::progress::{Progress, ProgressError};
+use crate::progress::Progress;
 use crate::report::Counters;
 
 /// How often writing to a full disk is tried again.
@@ -169,20 +169,3 @@ impl<'a> Intake<'a> {
         }
     }
 }
-
-/// What was committed, or a start at the first record to be read.
-pub(super) fn restore(
-    assigned: &Assigned,
-    overflow: impl FnOnce(&str) -> Option<String>,
-) -> Result<Progress, ProgressError> {
-    let Some(committed) = &assigned.committed else { return Ok(Progress::starting_at(assigned.start)) };
-    if let Some(key) = committed.text.strip_prefix(OVERFLOW) {
-        let text = overflow(key).ok_or(ProgressError::Damaged("its part in the group's state is missing"))?;
-        return crate::progress::decode(committed.offset, &text);
-    }
-    crate::progress::decode(committed.offset, &committed.text)
-}
-
-/// Begins a text that only names the key of the group's state that holds the progress: more files
-/// were open than fit beside an offset.
-pub(super) const OVERFLOW: &str = "DS:";

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use datamill_broker::{Assigned, ErrorKind, Event, Log, Position, Session, StateChange, SubscribeOptions, Subscription};
 
-use super::assemble::{Intake, OVERFLOW, restore};
+use super::assemble::Intake;
 use super::commit::{self, Answer, Batch, CommitSettings, Task};
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StopKind, Tally};
 use crate::assemble::{Assembler, Budget, InstanceId, SpillFolder};
 use crate::ledger::Ledger;
-use crate::progress::encode;
+use crate::progress::{Progress, decode, encode};
 use crate::report::Counters;
 
 /// Results are committed together about this often.
@@ -34,6 +34,11 @@ const QUIET_POLL: Duration = Duration::from_millis(100);
 const FILLING_EVERY: Duration = Duration::from_secs(4);
 /// Waits after a commit that did not happen; the last one repeats.
 const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
+/// Begins a text that only names the key of the group's state that holds the progress: more files
+/// were open than fit beside an offset.
+const OVERFLOW: &str = "DS:";
+/// Missing chunks of an incomplete file that are named.
+const MISSING_NAMED: usize = 5;
 /// New sessions in a row without one commit before the program gives up.
 const MAX_REBUILDS: u32 = 5;
 
@@ -123,6 +128,14 @@ impl Engine<'_> {
     }
 }
 
+/// The progress of a partition that is to be committed.
+struct Move {
+    partition: i32,
+    assignment: u64,
+    offset: i64,
+    text: String,
+}
+
 /// One session.
 struct Reader<'a> {
     engine: &'a Engine<'a>,
@@ -135,9 +148,10 @@ struct Reader<'a> {
     ready: Vec<Outcome>,
     committing: bool,
     committed_once: bool,
-    /// Position and text committed or read last, by partition.
+    /// Position and whole text committed last, by partition.
     committed: HashMap<i32, (i64, String)>,
-    overflowed: HashSet<i32>,
+    /// What the commit under way makes of it.
+    moving: Vec<Move>,
     last_commit: Instant,
     not_before: Instant,
     failures_in_a_row: usize,
@@ -181,7 +195,7 @@ impl<'a> Reader<'a> {
             committing: false,
             committed_once: false,
             committed: HashMap::new(),
-            overflowed: HashSet::new(),
+            moving: Vec::new(),
             last_commit: now,
             not_before: now,
             failures_in_a_row: 0,
@@ -249,15 +263,14 @@ impl<'a> Reader<'a> {
 
     fn assign(&mut self, assigned: &Assigned) -> Result<(), EngineError> {
         let group = &self.engine.settings.group;
-        let mut looked_up = Ok(());
-        let restored = restore(assigned, |key| match self.engine.log.group_state(group, None) {
-            Ok(mut state) => state.remove(key).and_then(|text| String::from_utf8(text).ok()),
-            Err(error) => {
-                looked_up = Err(error);
-                None
-            }
-        });
-        looked_up?;
+        let text = match &assigned.committed {
+            None => None,
+            Some(committed) => Some((committed.offset, self.whole_text(&committed.text)?)),
+        };
+        let restored = match &text {
+            None => Ok(Progress::starting_at(assigned.start)),
+            Some((offset, text)) => decode(*offset, text),
+        };
         let restored = restored.map_err(|source| EngineError::Progress {
             group: group.clone(),
             topic: Arc::clone(&self.engine.topic),
@@ -266,10 +279,19 @@ impl<'a> Reader<'a> {
         })?;
         self.intake.assign(assigned, restored, group)?;
         self.owned.insert(assigned.partition, assigned.assignment);
-        if let Some(committed) = &assigned.committed {
-            self.committed.insert(assigned.partition, (committed.offset, committed.text.clone()));
+        if let Some(committed) = text {
+            self.committed.insert(assigned.partition, committed);
         }
         Ok(())
+    }
+
+    /// The progress text itself, where the committed one only names its place in the group's state. A
+    /// name without a text there is refused by the decoder.
+    fn whole_text(&self, text: &str) -> Result<String, EngineError> {
+        let Some(key) = text.strip_prefix(OVERFLOW) else { return Ok(text.to_owned()) };
+        let mut state = self.engine.log.group_state(&self.engine.settings.group, None)?;
+        let whole = state.remove(key).and_then(|text| String::from_utf8(text).ok());
+        Ok(whole.unwrap_or_else(|| text.to_owned()))
     }
 
     fn revoke(&mut self, partitions: &[(Arc<str>, i32)], lost: bool) {
@@ -321,6 +343,11 @@ impl<'a> Reader<'a> {
                 let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
                 self.intake.assembler.finish(&finished);
                 self.committed_once = true;
+                for m in std::mem::take(&mut self.moving) {
+                    if self.owned.get(&m.partition) == Some(&m.assignment) {
+                        self.committed.insert(m.partition, (m.offset, m.text));
+                    }
+                }
                 self.failures_in_a_row = 0;
             }
             Answer::Again(outcomes, error) => {
@@ -353,7 +380,6 @@ impl<'a> Reader<'a> {
     }
 
     fn take_back(&mut self, outcomes: Vec<Outcome>) {
-        self.committed.clear();
         let assembler = &self.intake.assembler;
         let mut kept: Vec<_> = outcomes.into_iter().filter(|o| assembler.awaits_outcome(o.info.id)).collect();
         kept.append(&mut self.ready);
@@ -377,14 +403,13 @@ impl<'a> Reader<'a> {
             return;
         }
         let outcomes = self.take_ready();
-        let (positions, state) = self.positions(&outcomes, since >= IDLE_COMMIT_EVERY || ending);
-        if outcomes.is_empty() && positions.is_empty() {
+        let moves = self.moves(&outcomes, since >= IDLE_COMMIT_EVERY || ending);
+        if outcomes.is_empty() && moves.is_empty() {
             return;
         }
         self.last_commit = now;
-        for position in &positions {
-            self.committed.insert(position.partition, (position.offset, position.text.clone()));
-        }
+        let (positions, state) = self.positions(&moves);
+        self.moving = moves;
         self.committing = self.tasks.send(Task::Commit(Batch { outcomes, positions, state })).is_ok();
     }
 
@@ -400,37 +425,42 @@ impl<'a> Reader<'a> {
         std::mem::replace(&mut self.ready, rest)
     }
 
-    /// The progress of every partition that these outcomes touch, and of all that moved if `all`.
-    fn positions(&mut self, outcomes: &[Outcome], all: bool) -> (Vec<Position>, Vec<StateChange>) {
+    /// What the progress of the owned partitions is once these outcomes are durable, where that differs
+    /// from what is committed: of all partitions, or of those that the outcomes touch.
+    fn moves(&self, outcomes: &[Outcome], all: bool) -> Vec<Move> {
         let finished: HashSet<InstanceId> = outcomes.iter().map(|o| o.info.id).collect();
         let touched: HashSet<i32> = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition)).collect();
-        let mut positions = Vec::new();
+        let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
+        let moves = wanted.filter_map(|(&partition, &assignment)| {
+            let (offset, text) = encode(&self.intake.assembler.progress(partition, &finished)?);
+            Some(Move { partition, assignment, offset, text })
+        });
+        moves.filter(|m| self.committed.get(&m.partition).is_none_or(|old| *old != (m.offset, m.text.clone()))).collect()
+    }
+
+    /// The positions of these moves. A text that does not fit beside an offset goes into the group's
+    /// state, and goes from there once it fits.
+    fn positions(&self, moves: &[Move]) -> (Vec<Position>, Vec<StateChange>) {
+        let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
         let mut state = Vec::new();
-        for (&partition, &assignment) in &self.owned {
-            if !all && !touched.contains(&partition) {
-                continue;
-            }
-            let Some(progress) = self.intake.assembler.progress(partition, &finished) else { continue };
-            let (offset, mut text) = encode(&progress);
-            let key = format!("progress/{}/{partition}", self.engine.topic);
-            if text.len() > datamill_broker::MAX_PROGRESS_TEXT {
-                let whole = std::mem::replace(&mut text, format!("{OVERFLOW}{key}"));
-                state.push(StateChange { key, value: Some(whole.into_bytes()) });
-                if self.overflowed.insert(partition) {
-                    tracing::warn!(topic = %self.engine.topic, partition, files = progress.open.len(),
+        let position = |m: &Move| {
+            let key = format!("progress/{}/{}", self.engine.topic, m.partition);
+            let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
+            let mut text = m.text.clone();
+            if overflows(&text) {
+                if !before {
+                    tracing::warn!(topic = %self.engine.topic, partition = m.partition,
                         "very many unfinished files; their progress is kept in the group's state");
                 }
-            } else {
-                if self.overflowed.remove(&partition) {
-                    state.push(StateChange { key, value: None });
-                }
-                if self.committed.get(&partition).is_some_and(|(o, t)| *o == offset && *t == text) {
-                    continue;
-                }
+                text = format!("{OVERFLOW}{key}");
+                state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
+            } else if before {
+                state.push(StateChange { key, value: None });
             }
-            positions.push(Position { topic: Arc::clone(&self.engine.topic), partition, assignment, offset, text });
-        }
-        (positions, state)
+            let topic = Arc::clone(&self.engine.topic);
+            Position { topic, partition: m.partition, assignment: m.assignment, offset: m.offset, text }
+        };
+        (moves.iter().map(position).collect(), state)
     }
 
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.
@@ -506,11 +536,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether nothing waits for a commit any more.
-    fn is_idle(&mut self) -> bool {
+    fn is_idle(&self) -> bool {
         if self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle() {
             return false;
         }
-        self.positions(&[], true).0.is_empty()
+        self.moves(&[], true).is_empty()
     }
 
     fn incomplete(&self) -> Vec<Incomplete> {
@@ -519,6 +549,7 @@ impl<'a> Reader<'a> {
             path: file.version.path.to_string(),
             got: file.indices.len(),
             total: file.version.total,
+            missing: file.indices.missing(file.version.total, MISSING_NAMED),
         });
         incomplete.collect()
     }

@@ -31,6 +31,17 @@ pub struct Incomplete {
     pub got: u32,
     /// Number of chunks of the file.
     pub total: u32,
+    /// The first few chunks that are missing, counted from 1.
+    pub missing: Vec<u32>,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing: Vec<String> = self.missing.iter().map(u32::to_string).collect();
+        let more = self.total - self.got > self.missing.len() as u32;
+        write!(f, "{} ({} of {} chunks; missing: {}", self.path, self.got, self.total, missing.join(", "))?;
+        f.write_str(if more { ", …)" } else { ")" })
+    }
 }
 
 macro_rules! count {
@@ -172,7 +183,7 @@ impl fmt::Display for Summary {
         if !self.incomplete.is_empty() {
             write!(f, "\n{} files are incomplete, their other chunks have not come yet:", self.incomplete.len())?;
             for file in self.incomplete.iter().take(MAX_NAMED) {
-                write!(f, "\n  {} ({} of {} chunks)", file.path, file.got, file.total)?;
+                write!(f, "\n  {file}")?;
             }
             if self.incomplete.len() > MAX_NAMED {
                 write!(f, "\n  … and {} more", self.incomplete.len() - MAX_NAMED)?;

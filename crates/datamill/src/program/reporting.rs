@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{CommonArgs, SetUpError};
 use crate::broker::{Log, Publisher};
-use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, Role, default_program_id};
+use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default_program_id};
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
 use crate::report::logging::{self, LogGuard, LogOptions};
 use crate::report::{Counters, chain};
@@ -74,7 +74,7 @@ impl CommonArgs {
         &self,
         mut logging: LogGuard,
         program: &str,
-        role: Role,
+        kind: ProgramKind,
         config: &Config,
         log: &Arc<dyn Log>,
         counters: &Arc<Counters>,
@@ -94,7 +94,7 @@ impl CommonArgs {
                 topic: topic.clone(),
                 program_id: id(&self.heartbeat_program_id),
                 interval: Duration::from_secs(self.heartbeat_interval_secs),
-                role,
+                kind,
             };
             let publisher = publisher("heartbeat", topic, config, log)?;
             heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(counters))?);

@@ -10,7 +10,7 @@ use crate::engine::{self, Control, Summary};
 use crate::process::{
     DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError,
 };
-use crate::report::heartbeat::Role;
+use crate::report::heartbeat::ProgramKind;
 use crate::report::{self, Counters};
 
 /// Marks a [`DataFileStreamReproducer`] as [`Runnable`].
@@ -109,7 +109,7 @@ fn start(
     let log = args.common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
     let _reporting =
-        args.common.start_reporting(logging, program, Role::Reproducer, &config, &log, &counters)?;
+        args.common.start_reporting(logging, program, ProgramKind::Reproducer, &config, &log, &counters)?;
     let control = Arc::new(Control::default());
     console::steer(&control)?;
     tracing::info!(log = log.name(), topic = %settings.topic, result_topic = %settings.result_topic,

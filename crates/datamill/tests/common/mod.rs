@@ -34,7 +34,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let servers = match place {
             Place::Embedded => format!("sqlite:{}", folder.path().join("log.db").display()),
-            Place::Kafka => datamill_testkit::kafka::from_env(),
+            Place::Kafka => std::env::var("DATAMILL_TEST_KAFKA").expect("no Kafka: run dev/test, or set DATAMILL_TEST_KAFKA"),
         };
         let mut properties = Properties::default();
         properties.broker.insert("bootstrap.servers".to_owned(), servers);
