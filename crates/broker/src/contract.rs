@@ -221,7 +221,9 @@ pub struct Commit<'a> {
 pub enum CommitOutcome {
     /// Everything is durable and visible; the places of the records, in their order.
     Done(Vec<Placed>),
-    /// Nothing happened for a reason that passes.
+    /// Nothing happened for a reason that passes. The kind tells whether it passes by itself (`Retry`)
+    /// or a person must do something first (`NoSpace`, `UnknownTopic`, `Denied`); `Fatal` is a commit
+    /// that breaks the contract (a text that is too long) and never passes.
     Again(Error),
     /// Nothing happened: the assignment numbers of these partitions are stale.
     NotOwner(Vec<(Arc<str>, i32)>),
@@ -244,7 +246,7 @@ pub enum FirstStart {
     Earliest,
     /// Behind the last record that is there.
     Latest,
-    /// Not at all: it is an error.
+    /// Not at all: `subscribe` or `poll` answers [`crate::ErrorKind::OffsetOutOfRange`].
     Error,
 }
 

@@ -121,22 +121,21 @@ impl Committer for EmbeddedCommitter {
             Ok(writing) => writing,
             Err(error) => return again(error),
         };
-        match Self::prepare(&self.file, &mut self.appender, &self.membership, &writing.tx, commit) {
-            Ok(placed) => match writing.tx.commit() {
-                Ok(()) => {
-                    self.file.written.tell();
-                    CommitOutcome::Done(placed)
-                }
-                // The frame that ends the transaction was not written.
-                Err(error)
-                    if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull)) =>
-                {
-                    again(error)
-                }
-                Err(error) => CommitOutcome::Unknown(self.file.failed("tell whether a commit has reached", error)),
-            },
-            Err(Refused::Outcome(outcome)) => outcome,
-            Err(Refused::Sql(error)) => again(error),
+        let prepared = Self::prepare(&self.file, &mut self.appender, &self.membership, &writing.tx, commit);
+        let placed = match prepared {
+            Ok(placed) => placed,
+            Err(Refused::Outcome(outcome)) => return outcome,
+            Err(Refused::Sql(error)) => return again(error),
+        };
+        match writing.commit() {
+            Ok(()) => {}
+            // The frame that ends the transaction was not written.
+            Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull)) => {
+                return again(error);
+            }
+            Err(error) => return CommitOutcome::Unknown(self.file.failed("tell whether a commit reached", error)),
         }
+        self.file.committed(&self.connection);
+        CommitOutcome::Done(placed)
     }
 }

@@ -10,6 +10,10 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use super::{location, schema};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bytes of the write-ahead log from which a writer stops the others for a moment to empty it. Where
+/// two processes write at once, one always adds to it while the other copies, and it would grow for ever.
+const WAL_TOO_LONG_BYTES: u64 = 128 << 20;
+
 /// One opened file.
 pub(super) struct LogFile {
     /// The real path.
@@ -30,6 +34,13 @@ pub(super) struct Writing<'a> {
     /// The transaction.
     pub(super) tx: Transaction<'a>,
     _turn: FairMutexGuard<'a, ()>,
+}
+
+impl Writing<'_> {
+    /// Makes it last. Where this fails, the transaction was rolled back.
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
+        self.tx.commit()
+    }
 }
 
 impl LogFile {
@@ -59,15 +70,29 @@ impl LogFile {
         what: &str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let step = || {
+        let step = |connection: &mut Connection| {
             let writing = self.write(connection)?;
             let answer = work(&writing.tx)?;
-            writing.tx.commit()?;
+            writing.commit()?;
             Ok(answer)
         };
-        let answer = step().map_err(|error| self.failed(what, error))?;
-        self.written.tell();
+        let answer = step(connection).map_err(|error| self.failed(what, error))?;
+        self.committed(connection);
         Ok(answer)
+    }
+
+    /// What follows each commit: tells those who wait, and keeps the write-ahead log short.
+    pub(super) fn committed(&self, connection: &Connection) {
+        self.written.tell();
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        if std::fs::metadata(wal).is_ok_and(|wal| wal.len() > WAL_TOO_LONG_BYTES) {
+            let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = emptied {
+                // What was committed is safe; the next commit tries again.
+                tracing::warn!(log = self.name, error = %error, "the write-ahead log could not be emptied");
+            }
+        }
     }
 
     /// The error of a step that SQLite refused; `what` completes "cannot … log `x`".

@@ -22,6 +22,8 @@ mod publisher;
 mod reader;
 mod schema;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::BTreeMap;

@@ -249,7 +249,7 @@ impl Writer {
         loop {
             let error = match self.try_write(batch) {
                 Ok(outcomes) => {
-                    self.file.written.tell();
+                    self.file.committed(&self.connection);
                     return outcomes;
                 }
                 Err(error) => error,
@@ -275,7 +275,7 @@ impl Writer {
     fn try_write(&mut self, batch: &[Waiting]) -> rusqlite::Result<Vec<Result<Placed>>> {
         let writing = self.file.write(&mut self.connection)?;
         let outcomes = self.appender.append(&self.file, &writing.tx, batch.iter().map(Waiting::row))?;
-        writing.tx.commit()?;
+        writing.commit()?;
         Ok(outcomes)
     }
 }

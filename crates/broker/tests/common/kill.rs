@@ -108,7 +108,7 @@ pub fn second_process() {
 }
 
 /// Records of the source topic; more than a second process gets through before it is killed.
-const SOURCE: usize = 4_000;
+const SOURCE: usize = 10_000;
 /// How often it is killed.
 const ROUNDS: usize = 6;
 
