@@ -25,7 +25,10 @@ impl LogArgs {
         }
         let log = datamill::broker::open(&config.properties())?;
         if config.is_default_log() {
-            eprintln!("no broker configured: using the embedded log `{}`", log.name());
+            eprintln!(
+                "no broker configured: using the embedded log `{}`",
+                log.name()
+            );
         }
         Ok(log)
     }

@@ -212,7 +212,10 @@ impl Watch<'_> {
     }
 
     fn tell(&mut self) {
-        if self.tell_every.is_some_and(|interval| self.told.elapsed() >= interval) {
+        if self
+            .tell_every
+            .is_some_and(|interval| self.told.elapsed() >= interval)
+        {
             self.told = Instant::now();
             self.run.say_counts();
         }
