@@ -10,6 +10,9 @@ use base64::Engine;
 use datamill::wire::{Chunk, sha512};
 use serde_json::Value;
 
+/// The data of each chunk, as often as it came.
+type Chunks = BTreeMap<u32, Vec<Vec<u8>>>;
+
 pub struct Place {
     dir: tempfile::TempDir,
 }
@@ -67,7 +70,7 @@ impl Place {
     /// How often each file is in a topic whole, by path and content; every version that is whole must
     /// hash to what it says.
     pub fn whole_files(&self, topic: &str) -> BTreeMap<(String, Vec<u8>), usize> {
-        let mut open: BTreeMap<(String, [u8; 64]), BTreeMap<u32, Vec<Vec<u8>>>> = BTreeMap::new();
+        let mut open: BTreeMap<(String, [u8; 64]), Chunks> = BTreeMap::new();
         let mut whole = BTreeMap::new();
         for message in self.messages(topic) {
             let value = bytes(&message["value"]);
