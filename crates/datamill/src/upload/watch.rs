@@ -297,6 +297,10 @@ impl Watch<'_> {
             }
             Found::File(file) => self.settle.forget(&file.relative),
             Found::LeftOut {
+                reason: Reason::LogsFolder,
+                ..
+            } => {}
+            Found::LeftOut {
                 path,
                 reason,
                 detail,
@@ -337,7 +341,8 @@ impl Watch<'_> {
                 return Ok(());
             }
             match self.scanner.look(&self.path_of(&path)) {
-                Some(Found::File(file)) if file.stamp == stamp => {
+                // It may have been delivered since it was seen last.
+                Some(Found::File(file)) if file.stamp == stamp && self.is_news(&file) => {
                     let job = self.job(file);
                     self.send(job)?;
                 }
