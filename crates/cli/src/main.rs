@@ -17,7 +17,7 @@ use commands::{demo, read, topic, upload, watch};
 /// The log is Apache Kafka or a file on this machine: `bootstrap.servers` in the configuration file
 /// chooses. Without a configuration it is the file `datamill.db` in this folder.
 #[derive(Debug, Parser)]
-#[command(name = "datamill", version, propagate_version = true, infer_long_args = false)]
+#[command(name = "datamill", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -23,9 +23,12 @@ impl LogArgs {
         for warning in config.warnings() {
             eprintln!("warning: {warning}");
         }
-        let log = datamill::broker::open(&config.properties())?;
+        let log = datamill::broker::open(config.properties())?;
         if config.is_default_log() {
-            eprintln!("no broker configured: using the embedded log `{}`", log.name());
+            eprintln!(
+                "no broker configured: using the embedded log `{}`",
+                log.name()
+            );
         }
         Ok(log)
     }

@@ -18,6 +18,7 @@ mod cut;
 mod error;
 mod filter;
 mod hints;
+mod ledger;
 mod logs_folder;
 mod pattern;
 mod ranges;
@@ -28,6 +29,7 @@ mod scan;
 mod send;
 mod settle;
 mod stamp;
+mod stop;
 mod summary;
 mod watch;
 
@@ -54,9 +56,10 @@ pub use summary::{Named, Summary};
 pub use watch::watch;
 
 use cut::Cutter;
-use run::{Job, Run, Sent, Stop};
+use run::{Job, Run, Sent};
 use scan::{Candidate, Found, Scanner};
 use send::Sender;
+use stop::Stop;
 
 /// Usual size of a chunk in bytes: OpenMSIStream's.
 pub const DEFAULT_CHUNK_SIZE: usize = 524_288;

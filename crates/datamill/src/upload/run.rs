@@ -9,7 +9,6 @@
 //!   └─ later ◀─┴─────────────────────────┘
 //! ```
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -18,19 +17,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use datamill_wire::{Chunk, hex};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::Observer;
 use super::cut::{CutError, Cutter, Version};
 use super::error::UploadError;
 use super::filter::Reason;
-use super::record::Record;
-use super::registry::{Registry, Row};
+use super::ledger::Ledger;
+use super::registry::Row;
 use super::scan::split;
 use super::send::{Acknowledged, FileId, Finished, Sender};
 use super::stamp::Stamp;
+use super::stop::Stop;
 use super::summary::Summary;
-use crate::engine::Control;
 use crate::report::{Counters, chain, clock, text};
 
 /// Times that a file which changed while it was read is cut anew at once.
@@ -44,38 +43,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Versions given up that the records of their successor name at most.
 const MOST_SUPERSEDED: usize = 16;
-
-/// A request to stop and how long it may take.
-#[derive(Debug)]
-pub(super) struct Stop<'a> {
-    control: &'a Control,
-    limit: Duration,
-    deadline: Cell<Option<Instant>>,
-}
-
-impl<'a> Stop<'a> {
-    pub(super) fn new(control: &'a Control, limit: Duration) -> Self {
-        Self {
-            control,
-            limit,
-            deadline: Cell::new(None),
-        }
-    }
-
-    /// Nothing more is to be begun.
-    pub(super) fn is_requested(&self) -> bool {
-        let requested = self.control.stopping().is_some();
-        if requested && self.deadline.get().is_none() {
-            self.deadline.set(Some(Instant::now() + self.limit));
-        }
-        requested
-    }
-
-    /// What was begun may go on.
-    pub(super) fn may_go_on(&self) -> bool {
-        !self.is_requested() || self.deadline.get().is_none_or(|at| Instant::now() < at)
-    }
-}
 
 /// A file that is to be sent.
 #[derive(Debug, Clone)]
@@ -101,15 +68,6 @@ pub(super) enum Sent {
     Changing,
     /// It is not sent, for this reason, about which this can be said.
     LeftOut(Reason, Option<String>),
-}
-
-/// The durable account of a watch.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    pub(super) record: Record,
-    pub(super) registry: Registry,
-    /// The registry could not be written: said once.
-    pub(super) registry_fails: bool,
 }
 
 struct InHand {
@@ -342,8 +300,15 @@ impl<'a> Run<'a> {
                 data: piece.data,
                 mtime: Some(partial.mtime),
             };
-            let stop = &self.stop;
-            let sent = self.sender.send(partial.file, &chunk, &|| stop.may_go_on());
+            let (stop, summary) = (&self.stop, &self.summary);
+            let (in_hand, later) = (self.in_hand.len(), self.later.len());
+            let go_on = || {
+                if stop.take_check() {
+                    tell(summary, in_hand, later);
+                }
+                stop.may_go_on()
+            };
+            let sent = self.sender.send(partial.file, &chunk, &go_on);
             let sent = sent.map_err(UploadError::from).and_then(|sent| {
                 self.pump(Duration::ZERO)?;
                 Ok(sent)
@@ -424,22 +389,15 @@ impl<'a> Run<'a> {
         while let Some(finished) = self.sender.finished() {
             self.finish(finished)?;
         }
-        if self.stop.control.take_check() {
-            self.say_counts();
+        if self.stop.take_check() {
+            self.tell();
         }
         self.keep_ledger()
     }
 
     /// One line about the state.
-    pub(super) fn say_counts(&self) {
-        info!(
-            topic = self.summary.topic,
-            "sent {} ({}); {} on the way, {} put off",
-            text::counted(self.summary.files, "file"),
-            text::bytes(self.summary.bytes),
-            text::counted(self.in_hand.len() as u64, "file"),
-            text::count(self.later.len() as u64)
-        );
+    pub(super) fn tell(&self) {
+        tell(&self.summary, self.in_hand.len(), self.later.len());
     }
 
     fn finish(&mut self, finished: Finished) -> Result<(), UploadError> {
@@ -458,8 +416,7 @@ impl<'a> Run<'a> {
             Ok(()) => {
                 self.write_down(&job.relative, stamp, &sha512)?;
                 if let Some(ledger) = &mut self.ledger {
-                    let written = ledger.registry.completed(&job.relative, total, started_ms);
-                    ledger.registry_said(written);
+                    ledger.completed(&job.relative, total, started_ms);
                 }
                 self.half_sent.remove(&job.relative);
                 self.refused.remove(&job.relative);
@@ -514,8 +471,8 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         ledger.record.sync_if_due()?;
-        if ledger.registry.is_due() {
-            ledger.renew_registry(&self.in_hand, &self.sender);
+        if ledger.is_due() {
+            ledger.renew(rows(&self.in_hand, &self.sender));
         }
         Ok(())
     }
@@ -533,7 +490,7 @@ impl<'a> Run<'a> {
         let ended = work.and_then(|()| self.drain());
         let ended = match (&mut self.ledger, ended) {
             (Some(ledger), ended) => {
-                ledger.renew_registry(&self.in_hand, &self.sender);
+                ledger.renew(rows(&self.in_hand, &self.sender));
                 ended.and(ledger.record.sync().map_err(UploadError::from))
             }
             (None, ended) => ended,
@@ -556,34 +513,31 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Ledger {
-    fn renew_registry(&mut self, in_hand: &HashMap<FileId, InHand>, sender: &Sender) {
-        let rows = in_hand.iter().filter_map(|(id, file)| {
-            Some(Row {
-                relative: &file.job.relative,
-                total: file.total,
-                started_ms: file.started_ms,
-                delivered: sender.delivered(*id)?,
-            })
-        });
-        let written = self
-            .registry
-            .flush()
-            .and_then(|()| self.registry.renew(rows));
-        self.registry_said(written);
-    }
+/// The files in hand as the registry shows them.
+fn rows<'a>(
+    in_hand: &'a HashMap<FileId, InHand>,
+    sender: &'a Sender,
+) -> impl Iterator<Item = Row<'a>> {
+    in_hand.iter().filter_map(|(id, file)| {
+        Some(Row {
+            relative: &file.job.relative,
+            total: file.total,
+            started_ms: file.started_ms,
+            delivered: sender.delivered(*id)?,
+        })
+    })
+}
 
-    /// The registry is a view for people: where it cannot be written, the work goes on.
-    fn registry_said(&mut self, written: io::Result<()>) {
-        match written {
-            Ok(()) => self.registry_fails = false,
-            Err(error) => {
-                if !std::mem::replace(&mut self.registry_fails, true) {
-                    warn!(error = %error, "the registry files in `LOGS` cannot be written");
-                }
-            }
-        }
-    }
+/// One line about the state.
+fn tell(summary: &Summary, in_hand: usize, later: usize) {
+    info!(
+        topic = summary.topic,
+        "sent {} ({}); {} on the way, {} put off",
+        text::counted(summary.files, "file"),
+        text::bytes(summary.bytes),
+        text::counted(in_hand as u64, "file"),
+        text::count(later as u64)
+    );
 }
 
 /// Why one try with a file ended early.

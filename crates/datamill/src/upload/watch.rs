@@ -23,10 +23,11 @@ use tracing::{info, warn};
 use super::error::UploadError;
 use super::filter::Reason;
 use super::hints::Hints;
+use super::ledger::Ledger;
 use super::logs_folder::LogsFolder;
 use super::record::Record;
 use super::registry::Registry;
-use super::run::{Job, Ledger, Run, Sent};
+use super::run::{Job, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
 use super::summary::Summary;
@@ -86,11 +87,7 @@ pub fn watch(
             source,
         }
     })?;
-    run.ledger = Some(Ledger {
-        record,
-        registry,
-        registry_fails: false,
-    });
+    run.ledger = Some(Ledger::new(record, registry));
     let hints = if settings.polling {
         None
     } else {
@@ -212,9 +209,12 @@ impl Watch<'_> {
     }
 
     fn tell(&mut self) {
-        if self.tell_every.is_some_and(|interval| self.told.elapsed() >= interval) {
+        if self
+            .tell_every
+            .is_some_and(|interval| self.told.elapsed() >= interval)
+        {
             self.told = Instant::now();
-            self.run.say_counts();
+            self.run.tell();
         }
     }
 
@@ -224,7 +224,7 @@ impl Watch<'_> {
         if let Some(due) = self.settle.next_due() {
             timeout = timeout.min(due.saturating_sub(self.begun.elapsed()));
         }
-        timeout = timeout.max(Duration::from_millis(5));
+        timeout = timeout.max(Duration::from_millis(20));
         let hinted = match &self.hints {
             Some(hints) if !self.run.is_in_flight() => hints.wait(timeout),
             Some(hints) => hints.wait(Duration::ZERO),
@@ -297,6 +297,10 @@ impl Watch<'_> {
             }
             Found::File(file) => self.settle.forget(&file.relative),
             Found::LeftOut {
+                reason: Reason::LogsFolder,
+                ..
+            } => {}
+            Found::LeftOut {
                 path,
                 reason,
                 detail,
@@ -337,7 +341,8 @@ impl Watch<'_> {
                 return Ok(());
             }
             match self.scanner.look(&self.path_of(&path)) {
-                Some(Found::File(file)) if file.stamp == stamp => {
+                // It may have been delivered since it was seen last.
+                Some(Found::File(file)) if file.stamp == stamp && self.is_news(&file) => {
                     let job = self.job(file);
                     self.send(job)?;
                 }

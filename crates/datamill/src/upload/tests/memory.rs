@@ -23,6 +23,9 @@ pub(super) enum Verdict {
 
 type Judge = Box<dyn FnMut(usize, &Chunk<'_>) -> Verdict + Send>;
 
+/// The data of each chunk, as often as it came.
+type Chunks = BTreeMap<u32, Vec<Vec<u8>>>;
+
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) partition: i32,
@@ -80,7 +83,7 @@ impl MemoryLog {
     /// Rebuilds what can be rebuilt, by path, in the order of the last chunk. Every chunk must hash to
     /// what it says, and every version whose chunks are all there must hash to what it says.
     pub(super) fn whole(&self) -> BTreeMap<String, Vec<Whole>> {
-        let mut open: BTreeMap<(String, String), BTreeMap<u32, Vec<Vec<u8>>>> = BTreeMap::new();
+        let mut open: BTreeMap<(String, String), Chunks> = BTreeMap::new();
         let mut files: BTreeMap<String, Vec<Whole>> = BTreeMap::new();
         for record in self.records() {
             let chunk = Chunk::decode(&record.value).unwrap();
@@ -93,7 +96,7 @@ impl MemoryLog {
                 .entry(chunk.index)
                 .or_default()
                 .push(chunk.data.to_vec());
-            let complete = |chunks: &BTreeMap<u32, Vec<Vec<u8>>>| {
+            let complete = |chunks: &Chunks| {
                 (1..=chunk.total).all(|index| chunks.get(&index).is_some_and(|all| !all.is_empty()))
             };
             if complete(chunks) {

@@ -195,6 +195,33 @@ fn what_is_there_at_the_first_start_is_sent_only_if_asked_for() {
 }
 
 #[test]
+fn a_file_that_is_seen_again_while_it_is_on_its_way_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "x", b"x");
+    let log = MemoryLog::default();
+    let held = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let theirs = Arc::clone(&held);
+    log.judge(
+        move |_, _| match theirs.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Verdict::Fail(datamill_broker::ErrorKind::Retry),
+            false => Verdict::Store,
+        },
+    );
+    let polling = WatchSettings {
+        polling: true,
+        ..existing_too()
+    };
+    let running = Running::start(&log, dir.path(), polling);
+    // Longer than the time between two scans.
+    std::thread::sleep(Duration::from_millis(2800));
+    held.store(false, std::sync::atomic::Ordering::SeqCst);
+    wait_until("the delivery", || log.times("x") == 1);
+    std::thread::sleep(Duration::from_millis(500));
+    let summary = running.stop();
+    assert_eq!((summary.files, summary.unchanged), (1, 0), "{summary}");
+}
+
+#[test]
 fn a_half_sent_file_is_sent_whole_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "x", &bytes(40, 1));

@@ -1,0 +1,7 @@
+//! The command `datamill` as a process, on the embedded log.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod commands;
+mod common;
+mod watch;

@@ -1,0 +1,43 @@
+//! When an upload ends because it was told to.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::engine::Control;
+
+/// A request to stop and how long it may take.
+#[derive(Debug)]
+pub(super) struct Stop<'a> {
+    control: &'a Control,
+    limit: Duration,
+    deadline: Cell<Option<Instant>>,
+}
+
+impl<'a> Stop<'a> {
+    pub(super) fn new(control: &'a Control, limit: Duration) -> Self {
+        Self {
+            control,
+            limit,
+            deadline: Cell::new(None),
+        }
+    }
+
+    /// Whether somebody asked for a line about the state since the last call.
+    pub(super) fn take_check(&self) -> bool {
+        self.control.take_check()
+    }
+
+    /// Nothing more is to be begun.
+    pub(super) fn is_requested(&self) -> bool {
+        let requested = self.control.stopping().is_some();
+        if requested && self.deadline.get().is_none() {
+            self.deadline.set(Some(Instant::now() + self.limit));
+        }
+        requested
+    }
+
+    /// What was begun may go on.
+    pub(super) fn may_go_on(&self) -> bool {
+        !self.is_requested() || self.deadline.get().is_none_or(|at| Instant::now() < at)
+    }
+}
