@@ -83,14 +83,28 @@ impl Assembler {
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {
-        self.lost.extend(restored.open.range(..start).map(|(&first, _)| (partition, first)));
-        self.partitions.insert(partition, Partition { restored, next: start, firsts: BTreeMap::new() });
+        self.lost.extend(
+            restored
+                .open
+                .range(..start)
+                .map(|(&first, _)| (partition, first)),
+        );
+        self.partitions.insert(
+            partition,
+            Partition {
+                restored,
+                next: start,
+                firsts: BTreeMap::new(),
+            },
+        );
     }
 
     /// A partition is owned no longer. Answers the files that had chunks in it, and whether one of
     /// them has chunks in a partition that is still owned.
     pub(crate) fn revoke(&mut self, partition: i32) -> (Vec<InstanceId>, bool) {
-        let Some(state) = self.partitions.remove(&partition) else { return (Vec::new(), false) };
+        let Some(state) = self.partitions.remove(&partition) else {
+            return (Vec::new(), false);
+        };
         let ids: Vec<_> = state.firsts.into_values().collect();
         let mut torn = false;
         for id in &ids {
@@ -106,7 +120,12 @@ impl Assembler {
     }
 
     fn forget(&mut self, id: InstanceId, instance: &Instance) {
-        let hash = self.hash(&instance.version.subdir, &instance.version.filename, &instance.version.sha512, instance.version.total);
+        let hash = self.hash(
+            &instance.version.subdir,
+            &instance.version.filename,
+            &instance.version.sha512,
+            instance.version.total,
+        );
         if let Some(ids) = self.versions.get_mut(&hash) {
             ids.retain(|i| *i != id);
             if ids.is_empty() {
@@ -121,8 +140,16 @@ impl Assembler {
 
     /// Takes the chunk at `offset` in. An error says that its bytes could not be written to the spill
     /// file; they are kept in memory, and the chunk counts as taken.
-    pub(crate) fn add(&mut self, partition: i32, offset: i64, time_ms: i64, chunk: &Chunk<'_>) -> (Added, io::Result<()>) {
-        let Some(kind) = self.pass(partition, offset) else { return (Added::Finished, Ok(())) };
+    pub(crate) fn add(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        time_ms: i64,
+        chunk: &Chunk<'_>,
+    ) -> (Added, io::Result<()>) {
+        let Some(kind) = self.pass(partition, offset) else {
+            return (Added::Finished, Ok(()));
+        };
         let filename = chunk.rebuilt_filename();
         let hash = self.hash(chunk.subdir, &filename, chunk.file_hash, chunk.total);
         let candidates = self.versions.get(&hash).map_or(&[][..], Vec::as_slice);
@@ -136,7 +163,9 @@ impl Assembler {
         let mut behind = Vec::new();
         let mut found = None;
         for id in candidates {
-            let Some(instance) = self.instances.get(id).filter(|i| same(i)) else { continue };
+            let Some(instance) = self.instances.get(id).filter(|i| same(i)) else {
+                continue;
+            };
             if instance.takes(chunk) {
                 found = Some(*id);
                 break;
@@ -159,13 +188,21 @@ impl Assembler {
                 if is_shadow {
                     self.shadows.insert(id);
                 }
-                self.instances.insert(id, Instance::new(version, is_shadow, behind, &self.budget, time_ms));
+                self.instances.insert(
+                    id,
+                    Instance::new(version, is_shadow, behind, &self.budget, time_ms),
+                );
                 self.versions.entry(hash).or_default().push(id);
                 id
             }
         };
-        let Some(instance) = self.instances.get_mut(&id) else { return (Added::Finished, Ok(())) };
-        let known_here = instance.spans.iter().any(|span| span.partition == partition);
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return (Added::Finished, Ok(()));
+        };
+        let known_here = instance
+            .spans
+            .iter()
+            .any(|span| span.partition == partition);
         let written = instance.add(partition, offset, time_ms, chunk);
         self.spread |= instance.spans.len() > 1;
         let whole = instance.is_full() && instance.state == State::Filling;
@@ -175,7 +212,14 @@ impl Assembler {
         if !known_here && let Some(state) = self.partitions.get_mut(&partition) {
             state.firsts.insert(offset, id);
         }
-        (if whole { Added::Whole(id) } else { Added::Taken }, written)
+        (
+            if whole {
+                Added::Whole(id)
+            } else {
+                Added::Taken
+            },
+            written,
+        )
     }
 
     /// Moves the partition behind `offset` and tells what its record may be.
@@ -184,13 +228,25 @@ impl Assembler {
         if offset < state.next {
             return None;
         }
-        self.lost.extend(state.restored.open.range(state.next..offset).map(|(&first, _)| (partition, first)));
+        self.lost.extend(
+            state
+                .restored
+                .open
+                .range(state.next..offset)
+                .map(|(&first, _)| (partition, first)),
+        );
         state.next = offset + 1;
         let restored = state.restored.open.get(&offset).copied();
         Some(if offset >= state.restored.frontier {
-            Pass::Opens(Opening { kind: OpenKind::Open, restored: false })
+            Pass::Opens(Opening {
+                kind: OpenKind::Open,
+                restored: false,
+            })
         } else if let Some(kind) = restored {
-            Pass::Opens(Opening { kind, restored: true })
+            Pass::Opens(Opening {
+                kind,
+                restored: true,
+            })
         } else {
             Pass::Finished
         })
@@ -199,11 +255,19 @@ impl Assembler {
     /// A record that holds no chunk, or the end of what is there: the partition moves behind it.
     /// Answers whether it was read for the first time.
     pub(crate) fn skip_to(&mut self, partition: i32, next: i64) -> bool {
-        let Some(state) = self.partitions.get_mut(&partition) else { return false };
+        let Some(state) = self.partitions.get_mut(&partition) else {
+            return false;
+        };
         if next <= state.next {
             return false;
         }
-        self.lost.extend(state.restored.open.range(state.next..next).map(|(&first, _)| (partition, first)));
+        self.lost.extend(
+            state
+                .restored
+                .open
+                .range(state.next..next)
+                .map(|(&first, _)| (partition, first)),
+        );
         state.next = next;
         next > state.restored.frontier
     }
@@ -217,7 +281,11 @@ impl Assembler {
     /// it wait to be written to its spill file.
     pub(crate) fn take_whole(&mut self, id: InstanceId) -> Option<WholeFile> {
         let instance = self.instances.get_mut(&id)?;
-        if instance.buffer.as_ref().is_none_or(super::buffer::Buffer::is_unsettled) {
+        if instance
+            .buffer
+            .as_ref()
+            .is_none_or(super::buffer::Buffer::is_unsettled)
+        {
             return None;
         }
         let (content, reservation) = instance.buffer.take()?.finish();
@@ -230,11 +298,21 @@ impl Assembler {
             bytes: instance.bytes,
         });
         let proofs = std::mem::take(&mut instance.proofs);
-        Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs })
+        Some(WholeFile {
+            info,
+            size: instance.extents.whole(),
+            content,
+            reservation,
+            proofs,
+        })
     }
 
     /// Moves the largest files that fill up to the folder until at most `limit` bytes are in memory.
-    pub(crate) fn spill_down_to(&mut self, limit: usize, folder: &SpillFolder) -> io::Result<usize> {
+    pub(crate) fn spill_down_to(
+        &mut self,
+        limit: usize,
+        folder: &SpillFolder,
+    ) -> io::Result<usize> {
         let mut sizes: Vec<_> = self
             .instances
             .iter()
@@ -271,15 +349,27 @@ impl Assembler {
     }
 
     /// The progress of a partition once the files in `finished` have their outcome.
-    pub(crate) fn progress(&self, partition: i32, finished: &HashSet<InstanceId>) -> Option<Progress> {
+    pub(crate) fn progress(
+        &self,
+        partition: i32,
+        finished: &HashSet<InstanceId>,
+    ) -> Option<Progress> {
         let state = self.partitions.get(&partition)?;
-        let mut open: BTreeMap<i64, OpenKind> = state.restored.open.range(state.next..).map(|(o, k)| (*o, *k)).collect();
+        let mut open: BTreeMap<i64, OpenKind> = state
+            .restored
+            .open
+            .range(state.next..)
+            .map(|(o, k)| (*o, *k))
+            .collect();
         for (&first, id) in &state.firsts {
             if let Some(kind) = self.listed(*id, finished) {
                 open.insert(first, kind);
             }
         }
-        Some(Progress { frontier: state.next.max(state.restored.frontier), open })
+        Some(Progress {
+            frontier: state.next.max(state.restored.frontier),
+            open,
+        })
     }
 
     /// How an instance is listed once the files in `finished` have their outcome: open while it has
@@ -290,27 +380,44 @@ impl Assembler {
         if instance.state != State::Shadow && !finished.contains(&id) {
             return Some(OpenKind::Open);
         }
-        let reading_again =
-            |span: &Span| self.partitions.get(&span.partition).is_some_and(|p| p.next < p.restored.frontier);
+        let reading_again = |span: &Span| {
+            self.partitions
+                .get(&span.partition)
+                .is_some_and(|p| p.next < p.restored.frontier)
+        };
         if instance.state == State::Shadow && instance.spans.iter().any(reading_again) {
             return Some(OpenKind::Shadow);
         }
         let version = &instance.version;
-        let hash = self.hash(&version.subdir, &version.filename, &version.sha512, version.total);
+        let hash = self.hash(
+            &version.subdir,
+            &version.filename,
+            &version.sha512,
+            version.total,
+        );
         let siblings = self.versions.get(&hash).map_or(&[][..], Vec::as_slice);
         siblings
             .iter()
-            .filter(|s| self.instances.get(s).is_some_and(|i| i.behind.contains(&id)))
+            .filter(|s| {
+                self.instances
+                    .get(s)
+                    .is_some_and(|i| i.behind.contains(&id))
+            })
             .any(|s| self.listed(*s, finished).is_some())
             .then_some(OpenKind::Shadow)
     }
 
     /// The files in `finished` have their outcome, durably.
     pub(crate) fn finish(&mut self, finished: &HashSet<InstanceId>) {
-        let affected: Vec<InstanceId> =
-            finished.iter().chain(&self.shadows).copied().filter(|id| self.instances.contains_key(id)).collect();
-        let (keep, go): (Vec<_>, Vec<_>) =
-            affected.into_iter().partition(|id| self.listed(*id, finished).is_some());
+        let affected: Vec<InstanceId> = finished
+            .iter()
+            .chain(&self.shadows)
+            .copied()
+            .filter(|id| self.instances.contains_key(id))
+            .collect();
+        let (keep, go): (Vec<_>, Vec<_>) = affected
+            .into_iter()
+            .partition(|id| self.listed(*id, finished).is_some());
         for id in keep {
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.state = State::Shadow;
@@ -319,7 +426,9 @@ impl Assembler {
             }
         }
         for id in go {
-            let Some(instance) = self.instances.remove(&id) else { continue };
+            let Some(instance) = self.instances.remove(&id) else {
+                continue;
+            };
             self.shadows.remove(&id);
             self.forget(id, &instance);
             for span in &instance.spans {
@@ -332,7 +441,9 @@ impl Assembler {
 
     /// Whether the file has no outcome yet and its partitions are still owned.
     pub(crate) fn awaits_outcome(&self, id: InstanceId) -> bool {
-        self.instances.get(&id).is_some_and(|i| i.state == State::Whole)
+        self.instances
+            .get(&id)
+            .is_some_and(|i| i.state == State::Whole)
     }
 
     /// Whether a file has chunks in more than one partition.
@@ -354,7 +465,9 @@ impl Assembler {
 
     /// The next offset of each partition that is owned.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.partitions.iter().map(|(partition, state)| (*partition, state.next))
+        self.partitions
+            .iter()
+            .map(|(partition, state)| (*partition, state.next))
     }
 
     /// Records between W and H over all partitions: what a restart reads again.
@@ -362,7 +475,13 @@ impl Assembler {
         self.partitions
             .values()
             .map(|state| {
-                let first = state.firsts.keys().next().copied().unwrap_or(state.next).min(state.next);
+                let first = state
+                    .firsts
+                    .keys()
+                    .next()
+                    .copied()
+                    .unwrap_or(state.next)
+                    .min(state.next);
                 state.next.abs_diff(first)
             })
             .sum()

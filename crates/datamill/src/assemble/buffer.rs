@@ -51,7 +51,12 @@ pub(crate) enum Content {
 
 impl Buffer {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self { prefix: Vec::new(), beyond: BTreeMap::new(), file: None, reservation: Reservation::filling(budget) }
+        Self {
+            prefix: Vec::new(),
+            beyond: BTreeMap::new(),
+            file: None,
+            reservation: Reservation::filling(budget),
+        }
     }
 
     /// Takes bytes in. They are kept in any case: after an error they are in memory, and
@@ -109,7 +114,9 @@ impl Buffer {
 
     /// Writes to the file what is in memory, where there is a file.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
         if !self.prefix.is_empty() {
             write_at(file.as_file_mut(), 0, &self.prefix)?;
             self.prefix = Vec::new();

@@ -89,7 +89,10 @@ impl DownloadDataFile {
         if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
             return Ok(file);
         }
-        Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
+        Err(NotVerified::Mismatch(
+            file.wrong_chunks(&whole.proofs)
+                .map_err(NotVerified::Read)?,
+        ))
     }
 
     fn hash(&self) -> io::Result<[u8; 64]> {
@@ -125,10 +128,18 @@ impl DownloadDataFile {
         wrong.sort_unstable();
         Ok(match wrong.as_slice() {
             [] => "each chunk agrees with its own hash".to_owned(),
-            [one] => format!("chunk {one} of {} does not agree with its own hash", self.info.version.total),
+            [one] => format!(
+                "chunk {one} of {} does not agree with its own hash",
+                self.info.version.total
+            ),
             more => {
                 let first: Vec<String> = more.iter().take(10).map(u32::to_string).collect();
-                format!("{} of {} chunks do not agree with their own hashes: {}", more.len(), self.info.version.total, first.join(", "))
+                format!(
+                    "{} of {} chunks do not agree with their own hashes: {}",
+                    more.len(),
+                    self.info.version.total,
+                    first.join(", ")
+                )
             }
         })
     }
@@ -138,7 +149,10 @@ impl DownloadDataFile {
     pub(crate) fn place(&mut self, work: &Path, keep_in_memory: bool) -> io::Result<()> {
         let folder = work.join(self.info.id.0.to_string());
         std::fs::create_dir_all(&folder)?;
-        let placed = Placed { file: folder.join(&*self.info.version.filename), folder };
+        let placed = Placed {
+            file: folder.join(&*self.info.version.filename),
+            folder,
+        };
         match (self.spilled.take(), &self.memory) {
             (Some(path), _) => {
                 if let Err(error) = path.persist(&placed.file) {
@@ -153,7 +167,10 @@ impl DownloadDataFile {
         }
         if let Some(time) = self.modified() {
             // a file system that keeps no times still holds the file
-            let _ = File::options().write(true).open(&placed.file).and_then(|f| f.set_modified(time));
+            let _ = File::options()
+                .write(true)
+                .open(&placed.file)
+                .and_then(|f| f.set_modified(time));
         }
         self.placed = Some(placed);
         if !keep_in_memory {
@@ -165,7 +182,9 @@ impl DownloadDataFile {
 
     /// Gives the file its public name under `output`. Nothing happens in mode `memory`.
     pub(crate) fn publish(&mut self, output: &Path) -> io::Result<()> {
-        let Some(placed) = &self.placed else { return Ok(()) };
+        let Some(placed) = &self.placed else {
+            return Ok(());
+        };
         let public = output.join(&*self.info.version.path);
         if let Some(folder) = public.parent() {
             std::fs::create_dir_all(folder)?;
@@ -204,7 +223,11 @@ impl DownloadDataFile {
     pub fn modified(&self) -> Option<SystemTime> {
         let seconds = self.info.version.mtime?;
         let since = Duration::try_from_secs_f64(seconds.abs()).ok()?;
-        if seconds < 0.0 { SystemTime::UNIX_EPOCH.checked_sub(since) } else { SystemTime::UNIX_EPOCH.checked_add(since) }
+        if seconds < 0.0 {
+            SystemTime::UNIX_EPOCH.checked_sub(since)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(since)
+        }
     }
 
     /// Number of chunk messages that the file came in.
@@ -266,7 +289,9 @@ impl DownloadDataFile {
         match (&self.placed, &self.spilled) {
             (Some(placed), _) => File::open(&placed.file),
             (None, Some(path)) => File::open(path),
-            (None, None) => Err(io::Error::other("the file has been published and is not open any more")),
+            (None, None) => Err(io::Error::other(
+                "the file has been published and is not open any more",
+            )),
         }
     }
 }

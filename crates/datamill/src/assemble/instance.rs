@@ -107,11 +107,21 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(version: Version, shadow: bool, behind: Vec<InstanceId>, budget: &Arc<Budget>, time_ms: i64) -> Self {
+    pub(crate) fn new(
+        version: Version,
+        shadow: bool,
+        behind: Vec<InstanceId>,
+        budget: &Arc<Budget>,
+        time_ms: i64,
+    ) -> Self {
         Self {
             version,
             spans: Vec::with_capacity(1),
-            state: if shadow { State::Shadow } else { State::Filling },
+            state: if shadow {
+                State::Shadow
+            } else {
+                State::Filling
+            },
             behind,
             indices: Indices::default(),
             extents: Extents::default(),
@@ -125,7 +135,9 @@ impl Instance {
 
     /// Whether a chunk of the same version belongs to this instance.
     pub(crate) fn takes(&self, chunk: &Chunk<'_>) -> bool {
-        !self.is_full() && !self.indices.contains(chunk.index) && self.extents.fits(chunk.offset, chunk.data.len() as u64)
+        !self.is_full()
+            && !self.indices.contains(chunk.index)
+            && self.extents.fits(chunk.offset, chunk.data.len() as u64)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -133,16 +145,32 @@ impl Instance {
     }
 
     /// Takes a chunk in. It is taken also when its bytes cannot be written to the spill file.
-    pub(crate) fn add(&mut self, partition: i32, offset: i64, time_ms: i64, chunk: &Chunk<'_>) -> io::Result<()> {
-        match self.spans.iter_mut().find(|span| span.partition == partition) {
+    pub(crate) fn add(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        time_ms: i64,
+        chunk: &Chunk<'_>,
+    ) -> io::Result<()> {
+        match self
+            .spans
+            .iter_mut()
+            .find(|span| span.partition == partition)
+        {
             Some(span) => span.last = offset,
-            None => self.spans.push(Span { partition, first: offset, last: offset }),
+            None => self.spans.push(Span {
+                partition,
+                first: offset,
+                last: offset,
+            }),
         }
         self.indices.insert(chunk.index);
         self.extents.insert(chunk.offset, chunk.data.len() as u64);
         self.last_ms = time_ms;
         self.bytes += chunk.data.len() as u64;
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let Some(buffer) = &mut self.buffer else {
+            return Ok(());
+        };
         if self.proofs.len() < MAX_PROOFS {
             self.proofs.push(Proof {
                 index: chunk.index,
