@@ -20,7 +20,6 @@ mod instance;
 pub(crate) use assembler::{Added, Assembler, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::SpillFolder;
-pub(crate) use file::NotVerified;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
-pub(crate) use instance::{FileInfo, Instance};
+pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
