@@ -40,7 +40,7 @@ pub struct DownloadDataFile {
     placed: Option<Placed>,
     map: OnceLock<Mmap>,
     // given back last: the bytes above count until they are gone
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 /// A file in a folder of its own, until it is published under its public name.
@@ -84,7 +84,7 @@ impl DownloadDataFile {
             spilled,
             placed: None,
             map: OnceLock::new(),
-            _reservation: whole.reservation,
+            reservation: whole.reservation,
         };
         if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
             return Ok(file);
@@ -127,6 +127,12 @@ impl DownloadDataFile {
         }
         wrong.sort_unstable();
         Ok(match wrong.as_slice() {
+            [] if proofs.len() < self.info.version.total as usize => {
+                format!(
+                    "the {} chunks that were checked agree with their own hashes",
+                    proofs.len()
+                )
+            }
             [] => "each chunk agrees with its own hash".to_owned(),
             [one] => format!(
                 "chunk {one} of {} does not agree with its own hash",
@@ -145,8 +151,11 @@ impl DownloadDataFile {
     }
 
     /// Puts the file into a folder of its own under `work`, where user code finds it. In mode `disk`
-    /// its bytes leave the memory.
+    /// its bytes leave the memory. After an error the file is as it was before.
     pub(crate) fn place(&mut self, work: &Path, keep_in_memory: bool) -> io::Result<()> {
+        if self.placed.is_some() {
+            return Ok(());
+        }
         let folder = work.join(self.info.id.0.to_string());
         std::fs::create_dir_all(&folder)?;
         let placed = Placed {
@@ -175,7 +184,7 @@ impl DownloadDataFile {
         self.placed = Some(placed);
         if !keep_in_memory {
             self.memory = None;
-            self._reservation.release();
+            self.reservation.release();
         }
         Ok(())
     }
@@ -323,3 +332,6 @@ impl Seek for DownloadReader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
