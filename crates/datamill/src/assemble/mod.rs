@@ -23,3 +23,6 @@ pub(crate) use buffer::SpillFolder;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
+
+#[cfg(test)]
+mod tests;
