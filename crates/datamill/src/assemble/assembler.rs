@@ -2,7 +2,9 @@
 //!
 //! The k-th occurrence of a chunk belongs to the k-th open instance of its version; a chunk that does
 //! not fit any (its index is there, or its bytes overlap) opens another instance. All of that follows
-//! from the records alone, so a restart that reads again from W comes to the same instances.
+//! from the records alone, so a restart that reads again from W comes to the same instances, as long
+//! as it sees every instance that was filling when one without an outcome began: those are listed too,
+//! as shadows. A record below H is taken by an instance that has begun in its partition, or by none.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +15,7 @@ use datamill_wire::Chunk;
 
 use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
-use super::instance::{FileInfo, Instance, InstanceId, Proof, Span, State, Version};
+use super::instance::{FileInfo, Instance, InstanceId, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
 
 /// Decides by the rebuilt relative path whether a file is wanted.
@@ -83,132 +85,171 @@ impl Assembler {
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {
-        self.lost.extend(restored.open.range(..start).map(|(&first, _)| (partition, first)));
-        self.partitions.insert(partition, Partition { restored, next: start, firsts: BTreeMap::new() });
+        let mut state = Partition {
+            restored,
+            next: i64::MIN,
+            firsts: BTreeMap::new(),
+        };
+        state.move_to(start, partition, &mut self.lost);
+        self.partitions.insert(partition, state);
     }
 
-    /// A partition is owned no longer. Answers the files that had chunks in it, and whether one of
-    /// them has chunks in a partition that is still owned.
-    pub(crate) fn revoke(&mut self, partition: i32) -> (Vec<InstanceId>, bool) {
-        let Some(state) = self.partitions.remove(&partition) else { return (Vec::new(), false) };
-        let ids: Vec<_> = state.firsts.into_values().collect();
+    /// These partitions are owned no longer. Answers the files that had chunks in them, and whether
+    /// one of the files has chunks in a partition that is still owned.
+    pub(crate) fn revoke(&mut self, partitions: &[i32]) -> (Vec<InstanceId>, bool) {
+        let revoked = partitions
+            .iter()
+            .filter_map(|partition| self.partitions.remove(partition));
+        let mut ids: Vec<_> = revoked
+            .flat_map(|state| state.firsts.into_values())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
         let mut torn = false;
         for id in &ids {
-            if let Some(instance) = self.instances.remove(id) {
-                self.shadows.remove(id);
-                self.forget(*id, &instance);
-                for span in instance.spans.iter().filter(|s| s.partition != partition) {
-                    torn |= self.partitions.contains_key(&span.partition);
-                }
-            }
+            torn |= self.remove(*id);
         }
         (ids, torn)
     }
 
-    fn forget(&mut self, id: InstanceId, instance: &Instance) {
-        let hash = self.hash(&instance.version.subdir, &instance.version.filename, &instance.version.sha512, instance.version.total);
-        if let Some(ids) = self.versions.get_mut(&hash) {
+    /// Forgets an instance. Answers whether it had chunks in a partition that is owned.
+    fn remove(&mut self, id: InstanceId) -> bool {
+        let Some(instance) = self.instances.remove(&id) else {
+            return false;
+        };
+        self.shadows.remove(&id);
+        if let Some(ids) = self.versions.get_mut(&instance.slot) {
             ids.retain(|i| *i != id);
             if ids.is_empty() {
-                self.versions.remove(&hash);
+                self.versions.remove(&instance.slot);
             }
         }
-    }
-
-    fn hash(&self, subdir: &str, filename: &str, sha512: &[u8; 64], total: u32) -> u64 {
-        self.hasher.hash_one((subdir, filename, sha512, total))
+        let mut owned = false;
+        for span in &instance.spans {
+            if let Some(state) = self.partitions.get_mut(&span.partition) {
+                state.firsts.remove(&span.first);
+                owned = true;
+            }
+        }
+        owned
     }
 
     /// Takes the chunk at `offset` in. An error says that its bytes could not be written to the spill
     /// file; they are kept in memory, and the chunk counts as taken.
-    pub(crate) fn add(&mut self, partition: i32, offset: i64, time_ms: i64, chunk: &Chunk<'_>) -> (Added, io::Result<()>) {
-        let Some(kind) = self.pass(partition, offset) else { return (Added::Finished, Ok(())) };
-        let filename = chunk.rebuilt_filename();
-        let hash = self.hash(chunk.subdir, &filename, chunk.file_hash, chunk.total);
-        let candidates = self.versions.get(&hash).map_or(&[][..], Vec::as_slice);
-        let same = |instance: &Instance| {
-            let version = &instance.version;
-            *version.filename == *filename
-                && *version.subdir == *chunk.subdir
-                && version.sha512 == *chunk.file_hash
-                && version.total == chunk.total
+    pub(crate) fn add(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        time_ms: i64,
+        chunk: &Chunk<'_>,
+    ) -> (Added, io::Result<()>) {
+        let Some(pass) = self.pass(partition, offset) else {
+            return (Added::Finished, Ok(()));
         };
-        let mut behind = Vec::new();
+        let filename = chunk.rebuilt_filename();
+        let slot = self
+            .hasher
+            .hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
         let mut found = None;
-        for id in candidates {
-            let Some(instance) = self.instances.get(id).filter(|i| same(i)) else { continue };
-            if instance.takes(chunk) {
+        let mut repetition = false;
+        for id in self.versions.get(&slot).map_or(&[][..], Vec::as_slice) {
+            let Some(instance) = self
+                .instances
+                .get(id)
+                .filter(|i| i.version.is_of(chunk, &filename))
+            else {
+                continue;
+            };
+            repetition |= !instance.is_full();
+            if instance.takes(chunk) && pass.may_join(instance, partition) {
                 found = Some(*id);
                 break;
             }
-            if !instance.is_full() {
-                behind.push(*id);
-            }
         }
-        let id = match (found, kind) {
+        let id = match (found, pass) {
             (Some(id), _) => id,
-            (None, Pass::Finished) => return (Added::Finished, Ok(())),
-            (None, Pass::Opens(shadow)) => {
+            (None, Pass::Again) => return (Added::Finished, Ok(())),
+            (None, Pass::First | Pass::Restored(_)) => {
                 let version = Version::of(chunk);
-                if !shadow.restored && !(self.filter)(&version.path) {
+                if pass == Pass::First && !(self.filter)(&version.path) {
                     return (Added::Filtered, Ok(()));
                 }
-                let id = InstanceId(self.next_id);
-                self.next_id += 1;
-                let is_shadow = shadow.kind == OpenKind::Shadow;
-                if is_shadow {
-                    self.shadows.insert(id);
-                }
-                self.instances.insert(id, Instance::new(version, is_shadow, behind, &self.budget, time_ms));
-                self.versions.entry(hash).or_default().push(id);
-                id
+                let shadow = pass == Pass::Restored(OpenKind::Shadow);
+                self.open(
+                    slot,
+                    Instance::new(version, slot, shadow, repetition, &self.budget, time_ms),
+                )
             }
         };
-        let Some(instance) = self.instances.get_mut(&id) else { return (Added::Finished, Ok(())) };
-        let known_here = instance.spans.iter().any(|span| span.partition == partition);
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return (Added::Finished, Ok(()));
+        };
+        let begins_here = !instance.is_in(partition);
         let written = instance.add(partition, offset, time_ms, chunk);
         self.spread |= instance.spans.len() > 1;
-        let whole = instance.is_full() && instance.state == State::Filling;
+        let full = instance.is_full();
+        if full {
+            instance.filled = Some(InstanceId(self.next_id));
+        }
+        let whole = full && instance.state == State::Filling;
         if whole {
             instance.state = State::Whole;
         }
-        if !known_here && let Some(state) = self.partitions.get_mut(&partition) {
+        if begins_here && let Some(state) = self.partitions.get_mut(&partition) {
             state.firsts.insert(offset, id);
         }
-        (if whole { Added::Whole(id) } else { Added::Taken }, written)
+        (
+            if whole {
+                Added::Whole(id)
+            } else {
+                Added::Taken
+            },
+            written,
+        )
     }
 
-    /// Moves the partition behind `offset` and tells what its record may be.
+    fn open(&mut self, slot: u64, instance: Instance) -> InstanceId {
+        let id = InstanceId(self.next_id);
+        self.next_id += 1;
+        if instance.state == State::Shadow {
+            self.shadows.insert(id);
+        }
+        self.instances.insert(id, instance);
+        self.versions.entry(slot).or_default().push(id);
+        id
+    }
+
+    /// Moves the partition behind `offset` and tells what its record may be. `None` if it was handed
+    /// out before, or the partition is not owned.
     fn pass(&mut self, partition: i32, offset: i64) -> Option<Pass> {
         let state = self.partitions.get_mut(&partition)?;
         if offset < state.next {
             return None;
         }
-        self.lost.extend(state.restored.open.range(state.next..offset).map(|(&first, _)| (partition, first)));
+        state.move_to(offset, partition, &mut self.lost);
         state.next = offset + 1;
-        let restored = state.restored.open.get(&offset).copied();
-        Some(if offset >= state.restored.frontier {
-            Pass::Opens(Opening { kind: OpenKind::Open, restored: false })
-        } else if let Some(kind) = restored {
-            Pass::Opens(Opening { kind, restored: true })
-        } else {
-            Pass::Finished
+        Some(match state.restored.open.get(&offset) {
+            Some(kind) => Pass::Restored(*kind),
+            None if offset < state.restored.frontier => Pass::Again,
+            None => Pass::First,
         })
     }
 
     /// A record that holds no chunk, or the end of what is there: the partition moves behind it.
     /// Answers whether it was read for the first time.
     pub(crate) fn skip_to(&mut self, partition: i32, next: i64) -> bool {
-        let Some(state) = self.partitions.get_mut(&partition) else { return false };
+        let Some(state) = self.partitions.get_mut(&partition) else {
+            return false;
+        };
         if next <= state.next {
             return false;
         }
-        self.lost.extend(state.restored.open.range(state.next..next).map(|(&first, _)| (partition, first)));
-        state.next = next;
+        state.move_to(next, partition, &mut self.lost);
         next > state.restored.frontier
     }
 
-    /// First offsets of open files whose records are gone from the log since the last call.
+    /// First offsets of files without an outcome whose first records turned out, since the last call,
+    /// to be gone from the log.
     pub(crate) fn take_lost(&mut self) -> Vec<(i32, i64)> {
         std::mem::take(&mut self.lost)
     }
@@ -217,7 +258,11 @@ impl Assembler {
     /// it wait to be written to its spill file.
     pub(crate) fn take_whole(&mut self, id: InstanceId) -> Option<WholeFile> {
         let instance = self.instances.get_mut(&id)?;
-        if instance.buffer.as_ref().is_none_or(super::buffer::Buffer::is_unsettled) {
+        if instance
+            .buffer
+            .as_ref()
+            .is_none_or(super::buffer::Buffer::is_unsettled)
+        {
             return None;
         }
         let (content, reservation) = instance.buffer.take()?.finish();
@@ -230,11 +275,21 @@ impl Assembler {
             bytes: instance.bytes,
         });
         let proofs = std::mem::take(&mut instance.proofs);
-        Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs })
+        Some(WholeFile {
+            info,
+            size: instance.extents.whole(),
+            content,
+            reservation,
+            proofs,
+        })
     }
 
     /// Moves the largest files that fill up to the folder until at most `limit` bytes are in memory.
-    pub(crate) fn spill_down_to(&mut self, limit: usize, folder: &SpillFolder) -> io::Result<usize> {
+    pub(crate) fn spill_down_to(
+        &mut self,
+        limit: usize,
+        folder: &SpillFolder,
+    ) -> io::Result<usize> {
         let mut sizes: Vec<_> = self
             .instances
             .iter()
@@ -255,62 +310,108 @@ impl Assembler {
         Ok(spilled)
     }
 
-    /// Writes what could not be written to spill files before. Answers the files that are whole.
+    /// Writes what could not be written to spill files before. Answers the files that are whole and
+    /// were not handed out for that reason.
     pub(crate) fn settle(&mut self) -> io::Result<Vec<InstanceId>> {
-        let mut whole = Vec::new();
-        for (id, instance) in &mut self.instances {
-            if let Some(buffer) = instance.buffer.as_mut().filter(|b| b.is_unsettled()) {
-                buffer.settle()?;
-                if instance.state == State::Whole {
-                    whole.push(*id);
-                }
-            }
+        let buffers = self
+            .instances
+            .values_mut()
+            .filter_map(|i| i.buffer.as_mut());
+        for buffer in buffers.filter(|b| b.is_unsettled()) {
+            buffer.settle()?;
         }
+        let waiting = self
+            .instances
+            .iter()
+            .filter(|(_, i)| i.state == State::Whole && i.buffer.is_some());
+        let mut whole: Vec<_> = waiting.map(|(id, _)| *id).collect();
         whole.sort_unstable();
         Ok(whole)
     }
 
     /// The progress of a partition once the files in `finished` have their outcome.
-    pub(crate) fn progress(&self, partition: i32, finished: &HashSet<InstanceId>) -> Option<Progress> {
+    pub(crate) fn progress(
+        &self,
+        partition: i32,
+        finished: &HashSet<InstanceId>,
+    ) -> Option<Progress> {
         let state = self.partitions.get(&partition)?;
-        let mut open: BTreeMap<i64, OpenKind> = state.restored.open.range(state.next..).map(|(o, k)| (*o, *k)).collect();
+        let mut open: BTreeMap<i64, OpenKind> = state
+            .restored
+            .open
+            .range(state.next..)
+            .map(|(o, k)| (*o, *k))
+            .collect();
         for (&first, id) in &state.firsts {
             if let Some(kind) = self.listed(*id, finished) {
                 open.insert(first, kind);
             }
         }
-        Some(Progress { frontier: state.next.max(state.restored.frontier), open })
+        Some(Progress {
+            frontier: state.next.max(state.restored.frontier),
+            open,
+        })
     }
 
     /// How an instance is listed once the files in `finished` have their outcome: open while it has
-    /// none, as a shadow while something that is listed began behind it, or may still turn up in what
-    /// is read again.
+    /// none, as a shadow while it was filling when something began that is listed.
     fn listed(&self, id: InstanceId, finished: &HashSet<InstanceId>) -> Option<OpenKind> {
         let instance = self.instances.get(&id)?;
-        if instance.state != State::Shadow && !finished.contains(&id) {
-            return Some(OpenKind::Open);
+        if let Some(kind) = self.listed_by_itself(id, instance, finished) {
+            return Some(kind);
         }
-        let reading_again =
-            |span: &Span| self.partitions.get(&span.partition).is_some_and(|p| p.next < p.restored.frontier);
-        if instance.state == State::Shadow && instance.spans.iter().any(reading_again) {
-            return Some(OpenKind::Shadow);
-        }
-        let version = &instance.version;
-        let hash = self.hash(&version.subdir, &version.filename, &version.sha512, version.total);
-        let siblings = self.versions.get(&hash).map_or(&[][..], Vec::as_slice);
-        siblings
+        // from the last one of the version back to this one: the nearest that is listed decides
+        let mut nearest = None;
+        for later in self
+            .versions
+            .get(&instance.slot)?
             .iter()
-            .filter(|s| self.instances.get(s).is_some_and(|i| i.behind.contains(&id)))
-            .any(|s| self.listed(*s, finished).is_some())
+            .rev()
+            .take_while(|later| **later > id)
+        {
+            let Some(sibling) = self.instances.get(later) else {
+                continue;
+            };
+            if self.listed_by_itself(*later, sibling, finished).is_some()
+                || nearest.is_some_and(|after| sibling.was_filling_when(after))
+            {
+                nearest = Some(*later);
+            }
+        }
+        nearest
+            .is_some_and(|after| instance.was_filling_when(after))
             .then_some(OpenKind::Shadow)
+    }
+
+    /// A restored shadow stays until it is full: what began behind it may still turn up.
+    fn listed_by_itself(
+        &self,
+        id: InstanceId,
+        instance: &Instance,
+        finished: &HashSet<InstanceId>,
+    ) -> Option<OpenKind> {
+        if instance.state == State::Shadow {
+            let again = || {
+                self.partitions
+                    .values()
+                    .any(|state| state.next < state.restored.frontier)
+            };
+            return (!instance.is_full() && again()).then_some(OpenKind::Shadow);
+        }
+        (!finished.contains(&id)).then_some(OpenKind::Open)
     }
 
     /// The files in `finished` have their outcome, durably.
     pub(crate) fn finish(&mut self, finished: &HashSet<InstanceId>) {
-        let affected: Vec<InstanceId> =
-            finished.iter().chain(&self.shadows).copied().filter(|id| self.instances.contains_key(id)).collect();
-        let (keep, go): (Vec<_>, Vec<_>) =
-            affected.into_iter().partition(|id| self.listed(*id, finished).is_some());
+        let affected: Vec<InstanceId> = finished
+            .iter()
+            .chain(&self.shadows)
+            .copied()
+            .filter(|id| self.instances.contains_key(id))
+            .collect();
+        let (keep, go): (Vec<_>, Vec<_>) = affected
+            .into_iter()
+            .partition(|id| self.listed(*id, finished).is_some());
         for id in keep {
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.state = State::Shadow;
@@ -319,20 +420,15 @@ impl Assembler {
             }
         }
         for id in go {
-            let Some(instance) = self.instances.remove(&id) else { continue };
-            self.shadows.remove(&id);
-            self.forget(id, &instance);
-            for span in &instance.spans {
-                if let Some(state) = self.partitions.get_mut(&span.partition) {
-                    state.firsts.remove(&span.first);
-                }
-            }
+            self.remove(id);
         }
     }
 
     /// Whether the file has no outcome yet and its partitions are still owned.
     pub(crate) fn awaits_outcome(&self, id: InstanceId) -> bool {
-        self.instances.get(&id).is_some_and(|i| i.state == State::Whole)
+        self.instances
+            .get(&id)
+            .is_some_and(|i| i.state == State::Whole)
     }
 
     /// Whether a file has chunks in more than one partition.
@@ -345,7 +441,7 @@ impl Assembler {
         let mut ids: Vec<_> = self
             .instances
             .iter()
-            .filter(|(_, i)| i.state == State::Filling && i.behind.is_empty())
+            .filter(|(_, i)| i.state == State::Filling && !i.repetition)
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();
@@ -354,31 +450,57 @@ impl Assembler {
 
     /// The next offset of each partition that is owned.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.partitions.iter().map(|(partition, state)| (*partition, state.next))
+        self.partitions
+            .iter()
+            .map(|(partition, state)| (*partition, state.next))
     }
 
-    /// Records between W and H over all partitions: what a restart reads again.
+    /// Offsets between W and H over all partitions: what a restart reads again.
     pub(crate) fn span(&self) -> u64 {
-        self.partitions
-            .values()
-            .map(|state| {
-                let first = state.firsts.keys().next().copied().unwrap_or(state.next).min(state.next);
-                state.next.abs_diff(first)
-            })
+        let none = HashSet::new();
+        let progress = self
+            .partitions
+            .keys()
+            .filter_map(|partition| self.progress(*partition, &none));
+        progress
+            .map(|progress| progress.frontier.abs_diff(progress.position()))
             .sum()
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Opening {
-    kind: OpenKind,
-    restored: bool,
+impl Partition {
+    /// Reading goes on at `next`; open files that begin in between are lost.
+    fn move_to(&mut self, next: i64, partition: i32, lost: &mut Vec<(i32, i64)>) {
+        let passed = self.restored.open.range(self.next..next);
+        lost.extend(
+            passed
+                .filter(|(_, kind)| **kind == OpenKind::Open)
+                .map(|(first, _)| (partition, *first)),
+        );
+        self.next = next;
+    }
 }
 
-#[derive(Debug, Clone, Copy)]
+/// What the record at an offset may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
-    /// May open an instance.
-    Opens(Opening),
-    /// Belongs to an open instance or is finished.
-    Finished,
+    /// Never seen before: it may belong to any instance or open one.
+    First,
+    /// Read again, and the first one of its partition in an instance that is listed.
+    Restored(OpenKind),
+    /// Read again: it belongs to an instance that began in this partition, or is finished.
+    Again,
+}
+
+impl Pass {
+    fn may_join(self, instance: &Instance, partition: i32) -> bool {
+        match self {
+            Self::First => true,
+            Self::Restored(kind) => {
+                !instance.is_in(partition)
+                    && (kind == OpenKind::Shadow) == (instance.state == State::Shadow)
+            }
+            Self::Again => instance.is_in(partition),
+        }
+    }
 }

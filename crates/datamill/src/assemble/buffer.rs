@@ -1,7 +1,7 @@
 //! The bytes of an instance while it fills up: in memory, or in a file once it was spilled.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ impl SpillFolder {
         Ok(Self(folder))
     }
 
-    fn create(&self) -> io::Result<NamedTempFile> {
-        NamedTempFile::new_in(&self.0)
+    fn create(&self) -> io::Result<TempPath> {
+        Ok(NamedTempFile::new_in(&self.0)?.into_temp_path())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -38,7 +38,8 @@ impl SpillFolder {
 pub(crate) struct Buffer {
     prefix: Vec<u8>,
     beyond: BTreeMap<u64, Box<[u8]>>,
-    file: Option<NamedTempFile>,
+    /// Open only while bytes are written: very many files may be spilled at a time.
+    file: Option<TempPath>,
     reservation: Reservation,
 }
 
@@ -51,15 +52,20 @@ pub(crate) enum Content {
 
 impl Buffer {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self { prefix: Vec::new(), beyond: BTreeMap::new(), file: None, reservation: Reservation::filling(budget) }
+        Self {
+            prefix: Vec::new(),
+            beyond: BTreeMap::new(),
+            file: None,
+            reservation: Reservation::filling(budget),
+        }
     }
 
     /// Takes bytes in. They are kept in any case: after an error they are in memory, and
     /// [`Buffer::settle`] writes them later.
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if let Some(file) = &mut self.file {
+        if let Some(file) = &self.file {
             if self.beyond.is_empty() {
-                match write_at(file.as_file_mut(), offset, data) {
+                match write_at(file, offset, data) {
                     Ok(()) => return Ok(()),
                     Err(error) => {
                         self.keep_beyond(offset, data);
@@ -109,13 +115,15 @@ impl Buffer {
 
     /// Writes to the file what is in memory, where there is a file.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
         if !self.prefix.is_empty() {
-            write_at(file.as_file_mut(), 0, &self.prefix)?;
+            write_at(file, 0, &self.prefix)?;
             self.prefix = Vec::new();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
-            write_at(file.as_file_mut(), *offset, piece)?;
+            write_at(file, *offset, piece)?;
             self.beyond.pop_first();
         }
         self.reservation.release();
@@ -125,14 +133,15 @@ impl Buffer {
     /// The whole file. The bytes MUST be without a hole and settled.
     pub(crate) fn finish(self) -> (Content, Reservation) {
         let content = match self.file {
-            Some(file) => Content::Disk(file.into_temp_path()),
+            Some(file) => Content::Disk(file),
             None => Content::Memory(self.prefix),
         };
         (content, self.reservation.into_whole())
     }
 }
 
-fn write_at(file: &mut File, offset: u64, data: &[u8]) -> io::Result<()> {
+fn write_at(path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(data)
 }

@@ -40,7 +40,7 @@ pub struct DownloadDataFile {
     placed: Option<Placed>,
     map: OnceLock<Mmap>,
     // given back last: the bytes above count until they are gone
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 /// A file in a folder of its own, until it is published under its public name.
@@ -84,12 +84,15 @@ impl DownloadDataFile {
             spilled,
             placed: None,
             map: OnceLock::new(),
-            _reservation: whole.reservation,
+            reservation: whole.reservation,
         };
         if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
             return Ok(file);
         }
-        Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
+        Err(NotVerified::Mismatch(
+            file.wrong_chunks(&whole.proofs)
+                .map_err(NotVerified::Read)?,
+        ))
     }
 
     fn hash(&self) -> io::Result<[u8; 64]> {
@@ -124,21 +127,41 @@ impl DownloadDataFile {
         }
         wrong.sort_unstable();
         Ok(match wrong.as_slice() {
+            [] if proofs.len() < self.info.version.total as usize => {
+                format!(
+                    "the {} chunks that were checked agree with their own hashes",
+                    proofs.len()
+                )
+            }
             [] => "each chunk agrees with its own hash".to_owned(),
-            [one] => format!("chunk {one} of {} does not agree with its own hash", self.info.version.total),
+            [one] => format!(
+                "chunk {one} of {} does not agree with its own hash",
+                self.info.version.total
+            ),
             more => {
                 let first: Vec<String> = more.iter().take(10).map(u32::to_string).collect();
-                format!("{} of {} chunks do not agree with their own hashes: {}", more.len(), self.info.version.total, first.join(", "))
+                format!(
+                    "{} of {} chunks do not agree with their own hashes: {}",
+                    more.len(),
+                    self.info.version.total,
+                    first.join(", ")
+                )
             }
         })
     }
 
     /// Puts the file into a folder of its own under `work`, where user code finds it. In mode `disk`
-    /// its bytes leave the memory.
+    /// its bytes leave the memory. After an error the file is as it was before.
     pub(crate) fn place(&mut self, work: &Path, keep_in_memory: bool) -> io::Result<()> {
+        if self.placed.is_some() {
+            return Ok(());
+        }
         let folder = work.join(self.info.id.0.to_string());
         std::fs::create_dir_all(&folder)?;
-        let placed = Placed { file: folder.join(&*self.info.version.filename), folder };
+        let placed = Placed {
+            file: folder.join(&*self.info.version.filename),
+            folder,
+        };
         match (self.spilled.take(), &self.memory) {
             (Some(path), _) => {
                 if let Err(error) = path.persist(&placed.file) {
@@ -153,19 +176,24 @@ impl DownloadDataFile {
         }
         if let Some(time) = self.modified() {
             // a file system that keeps no times still holds the file
-            let _ = File::options().write(true).open(&placed.file).and_then(|f| f.set_modified(time));
+            let _ = File::options()
+                .write(true)
+                .open(&placed.file)
+                .and_then(|f| f.set_modified(time));
         }
         self.placed = Some(placed);
         if !keep_in_memory {
             self.memory = None;
-            self._reservation.release();
+            self.reservation.release();
         }
         Ok(())
     }
 
     /// Gives the file its public name under `output`. Nothing happens in mode `memory`.
     pub(crate) fn publish(&mut self, output: &Path) -> io::Result<()> {
-        let Some(placed) = &self.placed else { return Ok(()) };
+        let Some(placed) = &self.placed else {
+            return Ok(());
+        };
         let public = output.join(&*self.info.version.path);
         if let Some(folder) = public.parent() {
             std::fs::create_dir_all(folder)?;
@@ -204,7 +232,11 @@ impl DownloadDataFile {
     pub fn modified(&self) -> Option<SystemTime> {
         let seconds = self.info.version.mtime?;
         let since = Duration::try_from_secs_f64(seconds.abs()).ok()?;
-        if seconds < 0.0 { SystemTime::UNIX_EPOCH.checked_sub(since) } else { SystemTime::UNIX_EPOCH.checked_add(since) }
+        if seconds < 0.0 {
+            SystemTime::UNIX_EPOCH.checked_sub(since)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(since)
+        }
     }
 
     /// Number of chunk messages that the file came in.
@@ -266,7 +298,9 @@ impl DownloadDataFile {
         match (&self.placed, &self.spilled) {
             (Some(placed), _) => File::open(&placed.file),
             (None, Some(path)) => File::open(path),
-            (None, None) => Err(io::Error::other("the file has been published and is not open any more")),
+            (None, None) => Err(io::Error::other(
+                "the file has been published and is not open any more",
+            )),
         }
     }
 }
@@ -298,3 +332,6 @@ impl Seek for DownloadReader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,14 @@ impl Version {
             mtime: chunk.known_mtime(),
         }
     }
+
+    /// Whether a chunk with this rebuilt name is one of this version.
+    pub(crate) fn is_of(&self, chunk: &Chunk<'_>, filename: &str) -> bool {
+        *self.filename == *filename
+            && *self.subdir == *chunk.subdir
+            && self.sha512 == *chunk.file_hash
+            && self.total == chunk.total
+    }
 }
 
 /// A file that has all its chunks, without its bytes: what stays known of it until its outcome is
@@ -94,8 +102,12 @@ pub(crate) struct Instance {
     pub(crate) version: Version,
     pub(crate) spans: Vec<Span>,
     pub(crate) state: State,
-    /// Instances of the same version that were filling when this one began: it is a repetition of them.
-    pub(crate) behind: Vec<InstanceId>,
+    /// Hash of the version, under which the assembler finds its instances.
+    pub(crate) slot: u64,
+    /// Another instance of the same version was filling when this one began.
+    pub(crate) repetition: bool,
+    /// The next instance that began after this one was full.
+    pub(crate) filled: Option<InstanceId>,
     pub(crate) indices: Indices,
     pub(crate) extents: Extents,
     /// `None` once handed out, and for shadows.
@@ -107,12 +119,25 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(version: Version, shadow: bool, behind: Vec<InstanceId>, budget: &Arc<Budget>, time_ms: i64) -> Self {
+    pub(crate) fn new(
+        version: Version,
+        slot: u64,
+        shadow: bool,
+        repetition: bool,
+        budget: &Arc<Budget>,
+        time_ms: i64,
+    ) -> Self {
         Self {
             version,
             spans: Vec::with_capacity(1),
-            state: if shadow { State::Shadow } else { State::Filling },
-            behind,
+            state: if shadow {
+                State::Shadow
+            } else {
+                State::Filling
+            },
+            slot,
+            repetition,
+            filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
             buffer: (!shadow).then(|| Buffer::new(budget)),
@@ -125,24 +150,52 @@ impl Instance {
 
     /// Whether a chunk of the same version belongs to this instance.
     pub(crate) fn takes(&self, chunk: &Chunk<'_>) -> bool {
-        !self.is_full() && !self.indices.contains(chunk.index) && self.extents.fits(chunk.offset, chunk.data.len() as u64)
+        !self.is_full()
+            && !self.indices.contains(chunk.index)
+            && self.extents.fits(chunk.offset, chunk.data.len() as u64)
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.indices.len() == self.version.total
     }
 
+    /// Whether it has chunks in the partition.
+    pub(crate) fn is_in(&self, partition: i32) -> bool {
+        self.spans.iter().any(|span| span.partition == partition)
+    }
+
+    /// Whether it was not full yet when a later instance of its version began.
+    pub(crate) fn was_filling_when(&self, later: InstanceId) -> bool {
+        self.filled.is_none_or(|after| later < after)
+    }
+
     /// Takes a chunk in. It is taken also when its bytes cannot be written to the spill file.
-    pub(crate) fn add(&mut self, partition: i32, offset: i64, time_ms: i64, chunk: &Chunk<'_>) -> io::Result<()> {
-        match self.spans.iter_mut().find(|span| span.partition == partition) {
+    pub(crate) fn add(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        time_ms: i64,
+        chunk: &Chunk<'_>,
+    ) -> io::Result<()> {
+        match self
+            .spans
+            .iter_mut()
+            .find(|span| span.partition == partition)
+        {
             Some(span) => span.last = offset,
-            None => self.spans.push(Span { partition, first: offset, last: offset }),
+            None => self.spans.push(Span {
+                partition,
+                first: offset,
+                last: offset,
+            }),
         }
         self.indices.insert(chunk.index);
         self.extents.insert(chunk.offset, chunk.data.len() as u64);
         self.last_ms = time_ms;
         self.bytes += chunk.data.len() as u64;
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let Some(buffer) = &mut self.buffer else {
+            return Ok(());
+        };
         if self.proofs.len() < MAX_PROOFS {
             self.proofs.push(Proof {
                 index: chunk.index,

@@ -20,7 +20,9 @@ mod instance;
 pub(crate) use assembler::{Added, Assembler, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::SpillFolder;
-pub(crate) use file::NotVerified;
-pub(crate) use instance::{FileInfo, Instance};
 pub use file::{DownloadDataFile, DownloadReader, Mode};
+pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
+
+#[cfg(test)]
+mod tests;

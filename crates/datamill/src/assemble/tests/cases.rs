@@ -1,0 +1,188 @@
+//! Single cases, each with the sentence that it shows.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use datamill_wire::Chunk;
+
+use super::super::{Added, Assembler, Budget, InstanceId, SpillFolder};
+use crate::progress::{OpenKind, Progress};
+
+fn assembler(partitions: i32) -> Assembler {
+    let mut assembler = Assembler::new(Box::new(|_| true), Arc::default());
+    for partition in 0..partitions {
+        assembler.assign(partition, Progress::starting_at(0), 0);
+    }
+    assembler
+}
+
+fn chunk(index: u32, total: u32) -> Chunk<'static> {
+    Chunk {
+        filename: "a.dat",
+        file_hash: &[1; 64],
+        chunk_hash: &[0; 64],
+        offset: u64::from(index) * 4 - 4,
+        index,
+        total,
+        subdir: "",
+        filename_append: "",
+        data: b"data",
+        mtime: None,
+    }
+}
+
+fn add(assembler: &mut Assembler, partition: i32, offset: i64, index: u32, total: u32) -> Added {
+    let (added, written) = assembler.add(partition, offset, 0, &chunk(index, total));
+    written.unwrap();
+    added
+}
+
+fn whole(added: Added) -> InstanceId {
+    match added {
+        Added::Whole(id) => id,
+        other => panic!("{other:?}, not whole"),
+    }
+}
+
+#[test]
+fn a_hundred_uploads_of_one_version_at_the_same_time_are_committed_at_once() {
+    let mut assembler = assembler(1);
+    let uploads = 100;
+    let mut finished = HashSet::new();
+    for offset in 0..3 * uploads {
+        let added = add(&mut assembler, 0, offset, (offset / uploads) as u32 + 1, 3);
+        if offset >= 2 * uploads {
+            finished.insert(whole(added));
+        }
+    }
+    let progress = assembler.progress(0, &finished).unwrap();
+    assert_eq!(progress, Progress::starting_at(3 * uploads));
+    let last = *finished.iter().max().unwrap();
+    finished.remove(&last);
+    let progress = assembler.progress(0, &finished).unwrap();
+    assert_eq!(
+        progress
+            .open
+            .values()
+            .filter(|kind| **kind == OpenKind::Shadow)
+            .count(),
+        99
+    );
+    assert_eq!(progress.open.get(&99), Some(&OpenKind::Open));
+}
+
+#[test]
+fn a_record_read_again_is_not_taken_by_a_repetition_that_began_in_another_partition() {
+    let mut assembler = assembler(2);
+    // the file is in both partitions, and its first chunk came twice
+    add(&mut assembler, 0, 0, 1, 2);
+    let first = whole(add(&mut assembler, 1, 1, 2, 2));
+    add(&mut assembler, 0, 1, 1, 2);
+    let finished = HashSet::from([first]);
+    let restored: Vec<Progress> = (0..2)
+        .map(|p| assembler.progress(p, &finished).unwrap())
+        .collect();
+    assert_eq!(restored[0].open, BTreeMap::from([(1, OpenKind::Open)]));
+    assert_eq!(restored[1], Progress::starting_at(2));
+
+    let mut assembler = self::assembler(0);
+    assembler.assign(0, restored[0].clone(), 1);
+    // an older position of the other partition, as another file holds it there
+    assembler.assign(1, restored[1].clone(), 0);
+    assert_eq!(add(&mut assembler, 0, 1, 1, 2), Added::Taken);
+    assert_eq!(add(&mut assembler, 1, 1, 2, 2), Added::Finished);
+}
+
+#[test]
+fn a_spread_file_is_torn_only_when_a_part_of_its_partitions_goes() {
+    for (revoked, torn) in [(&[0, 1][..], false), (&[0], true), (&[2], false)] {
+        let mut assembler = assembler(3);
+        add(&mut assembler, 0, 0, 1, 3);
+        add(&mut assembler, 1, 0, 2, 3);
+        assert!(assembler.is_spread());
+        let (ids, is_torn) = assembler.revoke(revoked);
+        assert_eq!(
+            (ids.len(), is_torn),
+            (usize::from(revoked != [2]), torn),
+            "{revoked:?}"
+        );
+    }
+}
+
+#[test]
+fn a_finished_file_that_is_listed_for_its_repetition_is_not_named_as_lost() {
+    let mut assembler = assembler(0);
+    let open = BTreeMap::from([
+        (3, OpenKind::Shadow),
+        (5, OpenKind::Open),
+        (9, OpenKind::Open),
+    ]);
+    assembler.assign(0, Progress { frontier: 20, open }, 4);
+    assert_eq!(assembler.take_lost(), []);
+    assert_eq!(assembler.span(), 15);
+    add(&mut assembler, 0, 7, 1, 2);
+    assert_eq!(assembler.take_lost(), [(0, 5)]);
+    assembler.skip_to(0, 20);
+    assert_eq!(assembler.take_lost(), [(0, 9)]);
+    assert_eq!(
+        assembler.progress(0, &HashSet::new()),
+        Some(Progress::starting_at(20))
+    );
+}
+
+#[test]
+fn a_file_whose_bytes_cannot_be_written_is_handed_out_once_they_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = SpillFolder::prepare(folder.path().join("spill")).unwrap();
+    let budget = Arc::new(Budget::default());
+    let mut assembler = Assembler::new(Box::new(|_| true), Arc::clone(&budget));
+    assembler.assign(0, Progress::starting_at(0), 0);
+    add(&mut assembler, 0, 0, 1, 3);
+    assert_eq!(assembler.spill_down_to(0, &spill).unwrap(), 1);
+    assert_eq!(budget.filling(), 0);
+
+    let aside = folder.path().join("aside");
+    std::fs::rename(spill.path(), &aside).unwrap();
+    let (added, written) = assembler.add(0, 1, 0, &chunk(2, 3));
+    assert_eq!(added, Added::Taken);
+    written.unwrap_err();
+    let (added, written) = assembler.add(0, 2, 0, &chunk(3, 3));
+    let id = whole(added);
+    written.unwrap_err();
+    assert!(assembler.take_whole(id).is_none());
+    assembler.settle().unwrap_err();
+    assert_eq!(budget.filling(), 8);
+
+    std::fs::rename(&aside, spill.path()).unwrap();
+    assert_eq!(assembler.settle().unwrap(), [id]);
+    let file = assembler.take_whole(id).unwrap();
+    assert_eq!(file.size, Some(12));
+    assert_eq!(budget.filling() + budget.whole(), 0);
+}
+
+#[test]
+fn a_file_that_could_be_written_is_handed_out_although_the_next_one_could_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = SpillFolder::prepare(folder.path().join("spill")).unwrap();
+    let mut assembler = assembler(1);
+    // two uploads at the same time, both spilled
+    add(&mut assembler, 0, 0, 1, 2);
+    add(&mut assembler, 0, 1, 1, 2);
+    assembler.spill_down_to(0, &spill).unwrap();
+    let aside = folder.path().join("aside");
+    std::fs::rename(spill.path(), &aside).unwrap();
+    let mut expected = Vec::new();
+    for offset in 2..4 {
+        let (added, written) = assembler.add(0, offset, 0, &chunk(2, 2));
+        written.unwrap_err();
+        expected.push(whole(added));
+    }
+    // one of the two files is there again, then the other one
+    std::fs::create_dir(spill.path()).unwrap();
+    for entry in std::fs::read_dir(&aside).unwrap() {
+        assert_eq!(assembler.settle().ok(), None);
+        let name = entry.unwrap().file_name();
+        std::fs::rename(aside.join(&name), spill.path().join(&name)).unwrap();
+    }
+    assert_eq!(assembler.settle().unwrap(), expected);
+}
