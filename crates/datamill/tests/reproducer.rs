@@ -142,11 +142,17 @@ fn an_incomplete_file_is_named_and_completed_by_a_later_run() {
     bench.send(&chunks(0, "whole.dat", b"x", 100));
     let summary = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!(summary.succeeded, 1);
-    assert_eq!((summary.incomplete[0].path.as_str(), summary.incomplete[0].got, summary.incomplete[0].total), ("late.dat", 7, 10));
+    assert_eq!(
+        (summary.incomplete[0].path.as_str(), summary.incomplete[0].got, summary.incomplete[0].total),
+        ("late.dat", 7, 10)
+    );
     bench.send(&file[7..]);
     let summary = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((summary.succeeded, summary.read_again), (1, 1), "of what is read again, only `whole.dat` is finished");
-    assert_eq!(sizes(&bench), BTreeMap::from([("late.dat".into(), vec!["1000".into()]), ("whole.dat".into(), vec!["1".into()])]));
+    assert_eq!(
+        sizes(&bench),
+        BTreeMap::from([("late.dat".into(), vec!["1000".into()]), ("whole.dat".into(), vec!["1".into()])])
+    );
 }
 
 #[test]
@@ -191,8 +197,7 @@ fn content_is_there_in_every_mode_also_beyond_the_memory_limit() {
     for mode in [Mode::Memory, Mode::Disk, Mode::Both] {
         for memory_limit in [64 << 20, 200_000] {
             let bench = Bench::new(&Place::Embedded, 2);
-            let mut files: Vec<_> =
-                (0..6).map(|i| (format!("d/{i}.dat"), content(i, 100_000 * i as usize))).collect();
+            let mut files: Vec<_> = (0..6).map(|i| (format!("d/{i}.dat"), content(i, 100_000 * i as usize))).collect();
             files.push(("empty".to_owned(), Vec::new()));
             let cut: Vec<_> = files.iter().map(|(path, bytes)| chunks(0, path, bytes, 10_000)).collect();
             let rounds = cut.iter().map(Vec::len).max().unwrap();
@@ -266,7 +271,9 @@ fn user_code_can_stop_the_program_and_its_file_is_read_again() {
     bench.send(&chunks(0, "stop", b"abc", 2));
     for _ in 0..2 {
         let stopped = bench.run(&bench.settings(), ByName::default()).unwrap_err();
-        assert!(matches!(&stopped, EngineError::Stopped { file, reason } if file == "stop" && reason == "the detector is gone"));
+        assert!(
+            matches!(&stopped, EngineError::Stopped { file, reason } if file == "stop" && reason == "the detector is gone")
+        );
     }
     assert!(bench.read_results().is_empty());
 }
@@ -336,7 +343,9 @@ impl DataFileStreamReproducer for AtOnce {
             self.paths.lock().push(format!("{} {}", file.relative_path(), file.size()));
         }
         self.running.fetch_sub(1, SeqCst);
-        if file.filename() == "panic" { panic!("with the lock free again") }
+        if file.filename() == "panic" {
+            panic!("with the lock free again")
+        }
         Ok(Some(ReproducerMessage::new("ok")))
     }
 }
@@ -384,12 +393,10 @@ fn a_second_program_in_the_same_output_folder_is_refused() {
 fn more_open_files_than_fit_beside_an_offset_survive_a_restart() {
     let bench = Bench::new(&Place::Embedded, 1);
     let files: Vec<_> = (0..6000).map(|i| chunks(0, &format!("f/{i}"), &content(i, 8), 4)).collect();
-    // far apart, so that each open file takes several characters
     let filler = common::Sent { partition: 0, key: String::new(), value: b"filler".to_vec(), marked: true };
-    for file in &files {
-        bench.send(&[file[0].clone()]);
-    }
-    bench.send(&vec![filler; 100]);
+    let mut firsts: Vec<_> = files.iter().map(|file| file[0].clone()).collect();
+    firsts.resize(6100, filler);
+    bench.send(&firsts);
     let first = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((first.incomplete.len(), first.undecodable), (6000, 100));
     let state = bench.log.group_state(&bench.group, None).unwrap();

@@ -117,17 +117,13 @@ pub fn load() -> Result<Vectors> {
         let path = folder.join(name);
         fs::read(&path).with_context(|| format!("cannot read the vector `{}`", path.display()))
     };
-    let mut manifest: Manifest = serde_json::from_slice(&read("manifest.json")?)
-        .context("cannot understand `manifest.json` of the vectors")?;
+    let mut manifest: Manifest =
+        serde_json::from_slice(&read("manifest.json")?).context("cannot understand `manifest.json` of the vectors")?;
     for message in &mut manifest.messages {
         message.bytes = read(&message.file)?;
     }
     for invalid in &mut manifest.invalid {
         invalid.bytes = read(&invalid.file)?;
     }
-    Ok(Vectors {
-        files: manifest.files,
-        messages: manifest.messages,
-        invalid: manifest.invalid,
-    })
+    Ok(Vectors { files: manifest.files, messages: manifest.messages, invalid: manifest.invalid })
 }

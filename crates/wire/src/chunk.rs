@@ -95,18 +95,8 @@ impl<'a> Chunk<'a> {
         };
         reader.end()?;
         let (index, total) = check_counts(index, total)?;
-        let chunk = Self {
-            filename,
-            file_hash,
-            chunk_hash,
-            offset,
-            index,
-            total,
-            subdir,
-            filename_append,
-            data,
-            mtime,
-        };
+        let chunk =
+            Self { filename, file_hash, chunk_hash, offset, index, total, subdir, filename_append, data, mtime };
         chunk.check_place_and_names()?;
         Ok(chunk)
     }
@@ -127,11 +117,7 @@ impl<'a> Chunk<'a> {
     /// # Panics
     /// If `data` has 2^32 bytes or more, which no message can hold and `check` refuses.
     pub fn encode(&self, into: &mut Vec<u8>) {
-        assert!(
-            u32::try_from(self.data.len()).is_ok(),
-            "a chunk of {} bytes fits no message",
-            self.data.len()
-        );
+        assert!(u32::try_from(self.data.len()).is_ok(), "a chunk of {} bytes fits no message", self.data.len());
         let names = self.filename.len() + self.subdir.len() + self.filename_append.len();
         // Two hashes, the markers and the numbers come to less than 200 bytes.
         into.reserve(200 + names + self.data.len());
@@ -160,10 +146,7 @@ impl<'a> Chunk<'a> {
         if sha512(self.data) == *self.chunk_hash {
             return Ok(());
         }
-        Err(ChunkError::ChunkHashMismatch {
-            index: self.index,
-            total: self.total,
-        })
+        Err(ChunkError::ChunkHashMismatch { index: self.index, total: self.total })
     }
 
     /// The key of the chunk's record, see [`chunk_key`].
@@ -184,8 +167,7 @@ impl<'a> Chunk<'a> {
 
     /// The modification time in seconds since the epoch, where the message has one.
     pub fn known_mtime(&self) -> Option<f64> {
-        self.mtime
-            .filter(|seconds| seconds.is_finite() && *seconds != 0.0)
+        self.mtime.filter(|seconds| seconds.is_finite() && *seconds != 0.0)
     }
 
     fn check_place_and_names(&self) -> Result<(), ChunkError> {
@@ -195,10 +177,7 @@ impl<'a> Chunk<'a> {
         };
         let end = self.offset.checked_add(bytes.into());
         if end.is_none_or(|end| end > MAX_FILE_BYTES) {
-            return Err(ChunkError::OffsetTooLarge {
-                offset: self.offset,
-                length,
-            });
+            return Err(ChunkError::OffsetTooLarge { offset: self.offset, length });
         }
         name::check(self.subdir, self.filename, self.filename_append)
     }
@@ -222,11 +201,7 @@ impl fmt::Debug for Chunk<'_> {
 }
 
 fn check_counts(index: u64, total: u64) -> Result<(u32, u32), ChunkError> {
-    let in_range = |count: u64| {
-        u32::try_from(count)
-            .ok()
-            .filter(|count| *count <= MAX_CHUNKS)
-    };
+    let in_range = |count: u64| u32::try_from(count).ok().filter(|count| *count <= MAX_CHUNKS);
     let Some(narrow_total) = in_range(total) else {
         return Err(ChunkError::TooManyChunks { total });
     };

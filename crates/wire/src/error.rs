@@ -135,11 +135,7 @@ pub enum ChunkError {
 
 impl ChunkError {
     pub(crate) fn unsafe_name(field: &'static str, name: &str, fault: NameFault) -> Self {
-        Self::UnsafeName {
-            field,
-            name: printable(name),
-            fault,
-        }
+        Self::UnsafeName { field, name: printable(name), fault }
     }
 }
 

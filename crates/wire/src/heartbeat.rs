@@ -125,10 +125,7 @@ mod tests {
             timestamp: 1_700_000_000.25,
             messages: vec!["first \"one\"".into(), "second\nline µ".into()],
         };
-        assert_eq!(
-            log.to_json(),
-            r#"{"timestamp":1700000000.25,"messages":["first \"one\"","second\nline µ"]}"#
-        );
+        assert_eq!(log.to_json(), r#"{"timestamp":1700000000.25,"messages":["first \"one\"","second\nline µ"]}"#);
         assert_eq!(LogMessage::key("xrd"), "xrd_log");
     }
 }

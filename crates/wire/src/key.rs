@@ -12,10 +12,7 @@ pub fn chunk_key(subdir: &str, filename: &str, index: u32, total: u32) -> String
 /// The key of the result of a file: `{subdir with "/" as "_"}_{rebuilt filename}_chunk_processing_result`.
 /// At the root the key starts with `_`.
 pub fn result_key(subdir: &str, rebuilt_filename: &str) -> String {
-    format!(
-        "{}_{rebuilt_filename}_chunk_processing_result",
-        flat(subdir)
-    )
+    format!("{}_{rebuilt_filename}_chunk_processing_result", flat(subdir))
 }
 
 fn flat(subdir: &str) -> String {

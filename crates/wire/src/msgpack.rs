@@ -25,9 +25,7 @@ impl<'a> Reader<'a> {
             Marker::FixArray(length) => Ok(u32::from(length)),
             Marker::Array16 => Ok(u16::from_be_bytes(self.bytes(FIELD)?).into()),
             Marker::Array32 => Ok(u32::from_be_bytes(self.bytes(FIELD)?)),
-            other => Err(ChunkError::NotAnArray {
-                found: describe(other),
-            }),
+            other => Err(ChunkError::NotAnArray { found: describe(other) }),
         }
     }
 
@@ -55,10 +53,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn hash(&mut self, field: &'static str) -> Result<&'a [u8; 64], ChunkError> {
         let bytes = self.binary(field)?;
-        bytes.try_into().map_err(|_| ChunkError::HashLength {
-            field,
-            length: bytes.len(),
-        })
+        bytes.try_into().map_err(|_| ChunkError::HashLength { field, length: bytes.len() })
     }
 
     /// An integer of any width that is not negative.
@@ -94,11 +89,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn integer(
-        &mut self,
-        marker: Marker,
-        field: &'static str,
-    ) -> Result<Option<Integer>, ChunkError> {
+    fn integer(&mut self, marker: Marker, field: &'static str) -> Result<Option<Integer>, ChunkError> {
         let value = match marker {
             Marker::FixPos(value) => i64::from(value),
             Marker::FixNeg(value) => i64::from(value),
@@ -106,9 +97,7 @@ impl<'a> Reader<'a> {
             Marker::U16 => u16::from_be_bytes(self.bytes(field)?).into(),
             Marker::U32 => u32::from_be_bytes(self.bytes(field)?).into(),
             Marker::U64 => {
-                return Ok(Some(Integer::Natural(u64::from_be_bytes(
-                    self.bytes(field)?,
-                ))));
+                return Ok(Some(Integer::Natural(u64::from_be_bytes(self.bytes(field)?))));
             }
             Marker::I8 => i8::from_be_bytes(self.bytes(field)?).into(),
             Marker::I16 => i16::from_be_bytes(self.bytes(field)?).into(),
@@ -128,10 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     fn bytes<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], ChunkError> {
-        let (head, tail) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(ChunkError::Truncated { field })?;
+        let (head, tail) = self.rest.split_first_chunk().ok_or(ChunkError::Truncated { field })?;
         self.rest = tail;
         Ok(*head)
     }
@@ -151,11 +137,7 @@ enum Integer {
 }
 
 fn wrong_type(field: &'static str, expected: &'static str, found: Marker) -> ChunkError {
-    ChunkError::WrongType {
-        field,
-        expected,
-        found: describe(found),
-    }
+    ChunkError::WrongType { field, expected, found: describe(found) }
 }
 
 fn describe(marker: Marker) -> &'static str {
@@ -184,9 +166,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn append_to(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes: ByteBuf::from_vec(bytes),
-        }
+        Self { bytes: ByteBuf::from_vec(bytes) }
     }
 
     pub(crate) fn array(&mut self, length: u32) {
@@ -218,8 +198,6 @@ impl Writer {
 fn written<T>(result: Result<T, ValueWriteError<Infallible>>) {
     match result {
         Ok(_) => {}
-        Err(
-            ValueWriteError::InvalidMarkerWrite(never) | ValueWriteError::InvalidDataWrite(never),
-        ) => match never {},
+        Err(ValueWriteError::InvalidMarkerWrite(never) | ValueWriteError::InvalidDataWrite(never)) => match never {},
     }
 }

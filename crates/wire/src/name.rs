@@ -83,11 +83,7 @@ pub fn rebuilt_filename<'a>(filename: &'a str, append: &str) -> Cow<'a, str> {
 
 /// `filename` in `subdir`, joined by `/`; only the name at the root.
 pub fn relative_path(subdir: &str, filename: &str) -> String {
-    if is_root(subdir) {
-        filename.to_owned()
-    } else {
-        format!("{subdir}/{filename}")
-    }
+    if is_root(subdir) { filename.to_owned() } else { format!("{subdir}/{filename}") }
 }
 
 /// Checks the three names of a chunk, the rebuilt name and the length of the rebuilt path.
@@ -165,18 +161,11 @@ fn fault_on_windows(part: &str) -> Option<NameFault> {
 fn is_device(part: &str) -> bool {
     let base = part.split('.').next().unwrap_or(part).trim_end_matches(' ');
     let upper = base.to_ascii_uppercase();
-    if let Some(number) = upper
-        .strip_prefix("COM")
-        .or_else(|| upper.strip_prefix("LPT"))
-    {
+    if let Some(number) = upper.strip_prefix("COM").or_else(|| upper.strip_prefix("LPT")) {
         let mut digits = number.chars();
-        return matches!(digits.next(), Some('0'..='9' | '¹' | '²' | '³'))
-            && digits.next().is_none();
+        return matches!(digits.next(), Some('0'..='9' | '¹' | '²' | '³')) && digits.next().is_none();
     }
-    matches!(
-        upper.as_str(),
-        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$"
-    )
+    matches!(upper.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
 }
 
 #[cfg(test)]
@@ -201,11 +190,7 @@ mod tests {
             ("a", "-rf *", ".."),
             ("~", "$HOME", ""),
         ] {
-            assert_eq!(
-                fault(subdir, filename, append),
-                None,
-                "{subdir:?} {filename:?} {append:?}"
-            );
+            assert_eq!(fault(subdir, filename, append), None, "{subdir:?} {filename:?} {append:?}");
         }
     }
 
@@ -231,11 +216,7 @@ mod tests {
             ("", "a", "/../b", ("filename_append", Slash)),
             ("", "a", "\0", ("filename_append", Nul)),
         ] {
-            assert_eq!(
-                fault(subdir, filename, append),
-                Some(expected),
-                "{subdir:?} {filename:?} {append:?}"
-            );
+            assert_eq!(fault(subdir, filename, append), Some(expected), "{subdir:?} {filename:?} {append:?}");
         }
     }
 
@@ -243,10 +224,7 @@ mod tests {
     fn the_whole_path_has_a_longest_length() {
         let folder = "d".repeat(MAX_PATH_BYTES - 6);
         assert!(check(&folder, "a.csv", "").is_ok());
-        assert!(matches!(
-            check(&folder, "a.csv", "x"),
-            Err(ChunkError::PathTooLong { length: 4097 })
-        ));
+        assert!(matches!(check(&folder, "a.csv", "x"), Err(ChunkError::PathTooLong { length: 4097 })));
         assert!(check("", &"f".repeat(MAX_PATH_BYTES), "").is_ok());
         assert!(check("", &"f".repeat(MAX_PATH_BYTES + 1), "").is_err());
     }
@@ -280,10 +258,7 @@ mod tests {
     #[cfg(windows)]
     #[test]
     fn a_device_name_that_only_appears_when_rebuilt_is_refused() {
-        assert_eq!(
-            fault("", "CO.txt", "N"),
-            Some(("rebuilt filename", NameFault::Device))
-        );
+        assert_eq!(fault("", "CO.txt", "N"), Some(("rebuilt filename", NameFault::Device)));
     }
 
     #[test]
@@ -300,9 +275,7 @@ mod tests {
             ("é.ü", "é_r.ü"),
         ] {
             assert_eq!(rebuilt_filename(filename, "_r"), expected);
-            assert!(
-                matches!(rebuilt_filename(filename, ""), Cow::Borrowed(name) if name == filename)
-            );
+            assert!(matches!(rebuilt_filename(filename, ""), Cow::Borrowed(name) if name == filename));
         }
     }
 

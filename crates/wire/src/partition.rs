@@ -14,9 +14,7 @@ pub fn partition_for(relative_path: &str, partitions: i32) -> i32 {
 }
 
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// FNV-1a leaves the low bits of similar short names alike; this spreads every bit over all others.
@@ -52,11 +50,7 @@ mod tests {
             ("", 12, 2),
         ];
         for (path, partitions, expected) in pinned {
-            assert_eq!(
-                partition_for(path, partitions),
-                expected,
-                "`{path}` of {partitions}"
-            );
+            assert_eq!(partition_for(path, partitions), expected, "`{path}` of {partitions}");
         }
     }
 
@@ -77,10 +71,7 @@ mod tests {
                 files[partition_for(&path, partitions) as usize] += 1;
             }
             // The standard deviation is about 31 for a mean of 1000; six of them are never reached.
-            assert!(
-                files.iter().all(|count| (810..=1190).contains(count)),
-                "{files:?}"
-            );
+            assert!(files.iter().all(|count| (810..=1190).contains(count)), "{files:?}");
         }
     }
 }

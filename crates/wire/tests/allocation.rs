@@ -67,9 +67,7 @@ fn a_hostile_message_takes_no_more_than_the_text_of_its_error() {
         assert_eq!(given, 0);
         assert!(matches!(
             result,
-            Err(ChunkError::FieldCount { .. }
-                | ChunkError::Truncated { .. }
-                | ChunkError::WrongType { .. })
+            Err(ChunkError::FieldCount { .. } | ChunkError::Truncated { .. } | ChunkError::WrongType { .. })
         ));
     }
 }

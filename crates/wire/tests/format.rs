@@ -99,23 +99,14 @@ fn integers_come_in_any_width() {
     ];
     for negative in minus_one {
         for (field, message) in [
-            (
-                "chunk_offset_write",
-                with_numbers(negative, &[1], &[1], &[1]),
-            ),
+            ("chunk_offset_write", with_numbers(negative, &[1], &[1], &[1])),
             ("chunk_i", with_numbers(&[0], negative, &[1], &[1])),
             ("n_total_chunks", with_numbers(&[0], &[1], negative, &[1])),
         ] {
-            assert_eq!(
-                Chunk::decode(&message),
-                Err(ChunkError::Negative { field, value: -1 })
-            );
+            assert_eq!(Chunk::decode(&message), Err(ChunkError::Negative { field, value: -1 }));
         }
         let before_1970 = with_numbers(&[0], &[1], &[1], negative);
-        assert_eq!(
-            Chunk::decode(&before_1970).unwrap().known_mtime(),
-            Some(-1.0)
-        );
+        assert_eq!(Chunk::decode(&before_1970).unwrap().known_mtime(), Some(-1.0));
     }
 }
 
@@ -123,10 +114,7 @@ fn integers_come_in_any_width() {
 fn a_float_is_no_count() {
     let one = [0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0];
     let error = Chunk::decode(&with_numbers(&one, &[1], &[1], &[1])).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`chunk_offset_write` must be an integer, found a float"
-    );
+    assert_eq!(error.to_string(), "`chunk_offset_write` must be an integer, found a float");
 }
 
 #[test]
@@ -144,20 +132,13 @@ fn the_modification_time_is_a_number_or_unknown() {
     }
     assert_eq!(small().known_mtime(), None);
     let nil = with_numbers(&[0], &[1], &[1], &[0xc0]);
-    assert_eq!(
-        Chunk::decode(&nil).unwrap_err().to_string(),
-        "`file_mtime` must be a number, found nil"
-    );
+    assert_eq!(Chunk::decode(&nil).unwrap_err().to_string(), "`file_mtime` must be a number, found nil");
 }
 
 #[test]
 fn an_empty_file_is_one_chunk_without_data() {
     let empty_hash = sha512(b"");
-    let chunk = Chunk {
-        file_hash: &empty_hash,
-        chunk_hash: &empty_hash,
-        ..small()
-    };
+    let chunk = Chunk { file_hash: &empty_hash, chunk_hash: &empty_hash, ..small() };
     let message = encoded(&chunk);
     let decoded = Chunk::decode(&message).unwrap();
     assert_eq!(decoded, chunk);
@@ -167,70 +148,23 @@ fn an_empty_file_is_one_chunk_without_data() {
 #[test]
 fn the_limits_are_where_the_format_says() {
     let accepted = [
-        Chunk {
-            total: MAX_CHUNKS,
-            index: MAX_CHUNKS,
-            ..small()
-        },
-        Chunk {
-            offset: MAX_FILE_BYTES,
-            ..small()
-        },
-        Chunk {
-            offset: MAX_FILE_BYTES - 1,
-            data: b"x",
-            ..small()
-        },
+        Chunk { total: MAX_CHUNKS, index: MAX_CHUNKS, ..small() },
+        Chunk { offset: MAX_FILE_BYTES, ..small() },
+        Chunk { offset: MAX_FILE_BYTES - 1, data: b"x", ..small() },
     ];
     for chunk in accepted {
         chunk.check().unwrap();
         assert_eq!(Chunk::decode(&encoded(&chunk)).unwrap(), chunk);
     }
     let refused = [
+        (Chunk { total: MAX_CHUNKS + 1, ..small() }, ChunkError::TooManyChunks { total: 1 << 31 }),
+        (Chunk { index: 0, total: 0, ..small() }, ChunkError::IndexZero),
+        (Chunk { total: 0, ..small() }, ChunkError::IndexAboveTotal { index: 1, total: 0 }),
         (
-            Chunk {
-                total: MAX_CHUNKS + 1,
-                ..small()
-            },
-            ChunkError::TooManyChunks { total: 1 << 31 },
+            Chunk { offset: MAX_FILE_BYTES, data: b"x", ..small() },
+            ChunkError::OffsetTooLarge { offset: MAX_FILE_BYTES, length: 1 },
         ),
-        (
-            Chunk {
-                index: 0,
-                total: 0,
-                ..small()
-            },
-            ChunkError::IndexZero,
-        ),
-        (
-            Chunk {
-                total: 0,
-                ..small()
-            },
-            ChunkError::IndexAboveTotal { index: 1, total: 0 },
-        ),
-        (
-            Chunk {
-                offset: MAX_FILE_BYTES,
-                data: b"x",
-                ..small()
-            },
-            ChunkError::OffsetTooLarge {
-                offset: MAX_FILE_BYTES,
-                length: 1,
-            },
-        ),
-        (
-            Chunk {
-                offset: u64::MAX,
-                data: b"x",
-                ..small()
-            },
-            ChunkError::OffsetTooLarge {
-                offset: u64::MAX,
-                length: 1,
-            },
-        ),
+        (Chunk { offset: u64::MAX, data: b"x", ..small() }, ChunkError::OffsetTooLarge { offset: u64::MAX, length: 1 }),
     ];
     for (chunk, error) in refused {
         assert_eq!(chunk.check(), Err(error.clone()));
@@ -242,20 +176,11 @@ fn the_limits_are_where_the_format_says() {
 fn nothing_may_follow_the_last_field() {
     let mut message = encoded(&small());
     message.push(0);
-    assert_eq!(
-        Chunk::decode(&message),
-        Err(ChunkError::TrailingBytes { count: 1 })
-    );
+    assert_eq!(Chunk::decode(&message), Err(ChunkError::TrailingBytes { count: 1 }));
 }
 
 #[test]
 fn the_debug_form_does_not_show_the_data() {
-    let text = format!(
-        "{:?}",
-        Chunk {
-            data: b"secret",
-            ..small()
-        }
-    );
+    let text = format!("{:?}", Chunk { data: b"secret", ..small() });
     assert!(text.contains("6 bytes") && !text.contains("secret") && !text.contains("115"));
 }

@@ -9,9 +9,7 @@ use proptest::sample::Index;
 const PART: &str = "[a-zA-Z0-9_ü試-][a-zA-Z0-9 ._ü試-]{0,40}[x_ü試-]";
 
 fn within_the_folder(path: &str) -> bool {
-    !path.is_empty()
-        && !path.contains('\0')
-        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    !path.is_empty() && !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// Decodes, and checks what must hold of anything that is accepted.
@@ -146,11 +144,7 @@ proptest! {
 fn a_message_cut_at_any_byte_is_refused() {
     for message in vectors::load().unwrap().messages {
         for length in 0..message.bytes.len() {
-            assert!(
-                Chunk::decode(&message.bytes[..length]).is_err(),
-                "{} at {length}",
-                message.file
-            );
+            assert!(Chunk::decode(&message.bytes[..length]).is_err(), "{} at {length}", message.file);
         }
     }
 }

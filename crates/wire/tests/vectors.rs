@@ -11,36 +11,16 @@ fn every_message_decodes_to_what_the_manifest_says_and_encodes_to_the_same_bytes
     let vectors = vectors::load().unwrap();
     assert_eq!(vectors.messages.len(), 24);
     for message in &vectors.messages {
-        let chunk =
-            Chunk::decode(&message.bytes).unwrap_or_else(|e| panic!("{}: {e}", message.file));
+        let chunk = Chunk::decode(&message.bytes).unwrap_or_else(|e| panic!("{}: {e}", message.file));
         assert_eq!(chunk.filename, message.filename, "{}", message.file);
         assert_eq!(chunk.subdir, message.subdir, "{}", message.file);
-        assert_eq!(
-            chunk.filename_append, message.filename_append,
-            "{}",
-            message.file
-        );
+        assert_eq!(chunk.filename_append, message.filename_append, "{}", message.file);
         assert_eq!(chunk.index, message.chunk_i, "{}", message.file);
         assert_eq!(chunk.total, message.n_total_chunks, "{}", message.file);
         assert_eq!(chunk.offset, message.chunk_offset_write, "{}", message.file);
-        assert_eq!(
-            hex(chunk.chunk_hash),
-            message.chunk_hash_sha512,
-            "{}",
-            message.file
-        );
-        assert_eq!(
-            hex(chunk.file_hash),
-            message.file_hash_sha512,
-            "{}",
-            message.file
-        );
-        assert_eq!(
-            chunk.data.len() as u64,
-            message.data_len,
-            "{}",
-            message.file
-        );
+        assert_eq!(hex(chunk.chunk_hash), message.chunk_hash_sha512, "{}", message.file);
+        assert_eq!(hex(chunk.file_hash), message.file_hash_sha512, "{}", message.file);
+        assert_eq!(chunk.data.len() as u64, message.data_len, "{}", message.file);
         assert_eq!(chunk.known_mtime(), message.file_mtime, "{}", message.file);
         assert_eq!(chunk.key(), message.key, "{}", message.file);
         chunk.verify().unwrap();
@@ -66,20 +46,9 @@ fn every_rebuilt_file_has_the_hash_the_path_and_the_result_key_of_the_manifest()
             assert_eq!(chunk.index as usize, number + 1, "{path}");
             assert_eq!(chunk.total as usize, file.messages.len(), "{path}");
             assert_eq!(hex(chunk.file_hash), file.content_sha512, "{path}");
-            assert_eq!(
-                chunk.rebuilt_filename(),
-                file.reconstructed_filename,
-                "{path}"
-            );
-            assert_eq!(
-                chunk.rebuilt_path(),
-                file.reconstructed_relative_path,
-                "{path}"
-            );
-            assert_eq!(
-                result_key(chunk.subdir, &chunk.rebuilt_filename()),
-                file.result_key
-            );
+            assert_eq!(chunk.rebuilt_filename(), file.reconstructed_filename, "{path}");
+            assert_eq!(chunk.rebuilt_path(), file.reconstructed_relative_path, "{path}");
+            assert_eq!(result_key(chunk.subdir, &chunk.rebuilt_filename()), file.result_key);
             let start = usize::try_from(chunk.offset).unwrap();
             content[start..start + chunk.data.len()].copy_from_slice(chunk.data);
             written += chunk.data.len();
@@ -96,143 +65,44 @@ fn expectation(file: &str) -> (fn(&ChunkError) -> bool, &'static str) {
     use ChunkError as E;
     match file {
         "empty" => (|e| matches!(e, E::Empty), "empty"),
-        "not_msgpack" => (
-            |e| matches!(e, E::NotAnArray { .. }),
-            "found the byte `0xc1`",
-        ),
+        "not_msgpack" => (|e| matches!(e, E::NotAnArray { .. }), "found the byte `0xc1`"),
         "json" => (|e| matches!(e, E::Json), "JSON"),
         "eight_fields" => (|e| matches!(e, E::FieldCount { found: 8 }), "has 8 fields"),
-        "eleven_fields" => (
-            |e| matches!(e, E::FieldCount { found: 11 }),
-            "has 11 fields",
-        ),
-        "chunk_hash_mismatch" => (
-            |e| matches!(e, E::ChunkHashMismatch { index: 1, total: 1 }),
-            "does not match its `chunk_hash`",
-        ),
-        "parent_traversal" => (
-            |e| {
-                matches!(
-                    e,
-                    E::UnsafeName {
-                        field: "subdir",
-                        fault: NameFault::Parent,
-                        ..
-                    }
-                )
-            },
-            "leaves the folder",
-        ),
-        "absolute_subdir" => (
-            |e| {
-                matches!(
-                    e,
-                    E::UnsafeName {
-                        field: "subdir",
-                        fault: NameFault::Absolute,
-                        ..
-                    }
-                )
-            },
-            "is absolute",
-        ),
+        "eleven_fields" => (|e| matches!(e, E::FieldCount { found: 11 }), "has 11 fields"),
+        "chunk_hash_mismatch" => {
+            (|e| matches!(e, E::ChunkHashMismatch { index: 1, total: 1 }), "does not match its `chunk_hash`")
+        }
+        "parent_traversal" => {
+            (|e| matches!(e, E::UnsafeName { field: "subdir", fault: NameFault::Parent, .. }), "leaves the folder")
+        }
+        "absolute_subdir" => {
+            (|e| matches!(e, E::UnsafeName { field: "subdir", fault: NameFault::Absolute, .. }), "is absolute")
+        }
         "filename_with_slash" => (
-            |e| {
-                matches!(
-                    e,
-                    E::UnsafeName {
-                        field: "filename",
-                        fault: NameFault::Slash,
-                        ..
-                    }
-                )
-            },
+            |e| matches!(e, E::UnsafeName { field: "filename", fault: NameFault::Slash, .. }),
             "`filename` `../../evil.bin` holds a `/`",
         ),
         "filename_dotdot" => (
-            |e| {
-                matches!(
-                    e,
-                    E::UnsafeName {
-                        field: "filename",
-                        fault: NameFault::Parent,
-                        ..
-                    }
-                )
-            },
+            |e| matches!(e, E::UnsafeName { field: "filename", fault: NameFault::Parent, .. }),
             "`filename` `..` has the part `..`",
         ),
-        "filename_nul" => (
-            |e| {
-                matches!(
-                    e,
-                    E::UnsafeName {
-                        field: "filename",
-                        fault: NameFault::Nul,
-                        ..
-                    }
-                )
-            },
-            "`a\\0b` holds a NUL",
-        ),
-        "filename_empty" => (
-            |e| {
-                matches!(
-                    e,
-                    E::UnsafeName {
-                        field: "filename",
-                        fault: NameFault::Empty,
-                        ..
-                    }
-                )
-            },
-            "is empty",
-        ),
-        "huge_total" => (
-            |e| {
-                matches!(
-                    e,
-                    E::TooManyChunks {
-                        total: 0x100_0000_0000
-                    }
-                )
-            },
-            "claims 1099511627776 chunks",
-        ),
-        "huge_offset" => (
-            |e| {
-                matches!(
-                    e,
-                    E::OffsetTooLarge {
-                        offset: 0x4000_0000_0000_0000,
-                        ..
-                    }
-                )
-            },
-            "exceeds the longest file",
-        ),
+        "filename_nul" => {
+            (|e| matches!(e, E::UnsafeName { field: "filename", fault: NameFault::Nul, .. }), "`a\\0b` holds a NUL")
+        }
+        "filename_empty" => {
+            (|e| matches!(e, E::UnsafeName { field: "filename", fault: NameFault::Empty, .. }), "is empty")
+        }
+        "huge_total" => (|e| matches!(e, E::TooManyChunks { total: 0x100_0000_0000 }), "claims 1099511627776 chunks"),
+        "huge_offset" => {
+            (|e| matches!(e, E::OffsetTooLarge { offset: 0x4000_0000_0000_0000, .. }), "exceeds the longest file")
+        }
         "zero_index" => (|e| matches!(e, E::IndexZero), "`chunk_i` is 0"),
-        "index_over_total" => (
-            |e| matches!(e, E::IndexAboveTotal { .. }),
-            "above the total",
-        ),
-        "negative_offset" => (
-            |e| {
-                matches!(
-                    e,
-                    E::Negative {
-                        field: "chunk_offset_write",
-                        ..
-                    }
-                )
-            },
-            "`chunk_offset_write` is negative",
-        ),
+        "index_over_total" => (|e| matches!(e, E::IndexAboveTotal { .. }), "above the total"),
+        "negative_offset" => {
+            (|e| matches!(e, E::Negative { field: "chunk_offset_write", .. }), "`chunk_offset_write` is negative")
+        }
         "truncated" => (|e| matches!(e, E::Truncated { .. }), "truncated"),
-        "bomb" => (
-            |e| matches!(e, E::FieldCount { found: u32::MAX }),
-            "has 4294967295 fields",
-        ),
+        "bomb" => (|e| matches!(e, E::FieldCount { found: u32::MAX }), "has 4294967295 fields"),
         other => panic!("no expectation for `{other}`"),
     }
 }
@@ -242,10 +112,7 @@ fn every_invalid_message_is_refused_for_its_own_reason() {
     let vectors = vectors::load().unwrap();
     let mut texts = BTreeSet::new();
     for invalid in &vectors.invalid {
-        let name = invalid
-            .file
-            .trim_start_matches("invalid/")
-            .trim_end_matches(".bin");
+        let name = invalid.file.trim_start_matches("invalid/").trim_end_matches(".bin");
         let error = match Chunk::decode(&invalid.bytes) {
             Err(error) => error,
             Ok(chunk) if name == "chunk_hash_mismatch" => chunk.verify().unwrap_err(),
@@ -255,17 +122,10 @@ fn every_invalid_message_is_refused_for_its_own_reason() {
         let text = error.to_string();
         assert!(is_expected(&error), "{name}: {error:?}");
         assert!(text.contains(words), "{name}: {text}");
-        assert!(
-            !text.ends_with('.') && error.source().is_none(),
-            "{name}: {text}"
-        );
+        assert!(!text.ends_with('.') && error.source().is_none(), "{name}: {text}");
         texts.insert(text);
     }
-    assert_eq!(
-        texts.len(),
-        vectors.invalid.len(),
-        "each has a text of its own"
-    );
+    assert_eq!(texts.len(), vectors.invalid.len(), "each has a text of its own");
     assert_eq!(texts.len(), 19);
 }
 
@@ -277,15 +137,7 @@ fn a_message_of_nine_fields_differs_only_in_the_modification_time() {
         let mut nine = message.bytes[..message.bytes.len() - 9].to_vec();
         nine[0] = 0x99;
         let chunk = Chunk::decode(&nine).unwrap_or_else(|e| panic!("{}: {e}", message.file));
-        assert_eq!(
-            chunk,
-            Chunk {
-                mtime: None,
-                ..whole
-            },
-            "{}",
-            message.file
-        );
+        assert_eq!(chunk, Chunk { mtime: None, ..whole }, "{}", message.file);
         assert_eq!(chunk.known_mtime(), None);
         let mut encoded = Vec::new();
         chunk.encode(&mut encoded);
@@ -299,19 +151,10 @@ fn decoding_borrows_names_hashes_and_data_from_the_message() {
     for message in &vectors.messages {
         let within = message.bytes.as_ptr_range();
         let chunk = Chunk::decode(&message.bytes).unwrap();
-        for part in [
-            chunk.data,
-            chunk.filename.as_bytes(),
-            chunk.subdir.as_bytes(),
-            chunk.file_hash,
-            chunk.chunk_hash,
-        ] {
+        for part in [chunk.data, chunk.filename.as_bytes(), chunk.subdir.as_bytes(), chunk.file_hash, chunk.chunk_hash]
+        {
             let lies = part.as_ptr_range();
-            assert!(
-                within.start <= lies.start && lies.end <= within.end,
-                "{}",
-                message.file
-            );
+            assert!(within.start <= lies.start && lies.end <= within.end, "{}", message.file);
         }
     }
 }

@@ -9,7 +9,9 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tracing::debug;
@@ -47,8 +49,8 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     let what = || format!("cannot create topic `{name}`");
     let right = "the right Create on the cluster or the topic";
     let admin = cluster.admin()?;
-    let answers = wait(admin.create_topics([&request], &options()))
-        .map_err(|error| cluster.failed(error, what(), right))?;
+    let answers =
+        wait(admin.create_topics([&request], &options())).map_err(|error| cluster.failed(error, what(), right))?;
     match answers.into_iter().next() {
         Some(Ok(_)) => {}
         Some(Err((_, Code::TopicAlreadyExists))) => {

@@ -51,8 +51,10 @@ impl Cluster {
     /// Connects, and fails when no server answers in time.
     pub(super) fn connect(settings: Settings) -> Result<Arc<Self>> {
         let watch = Arc::new(Watch::default());
-        let look: BaseConsumer<Notes> =
-            settings.look(true).create_with_context(Notes::new(&watch)).map_err(|error| client_refused(error, "a client"))?;
+        let look: BaseConsumer<Notes> = settings
+            .look(true)
+            .create_with_context(Notes::new(&watch))
+            .map_err(|error| client_refused(error, "a client"))?;
         let id = wait_for_answer(&look, &watch, settings.servers())?;
         let cluster = Arc::new(Self {
             settings,
@@ -94,9 +96,9 @@ impl Cluster {
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
-        self.look
-            .fetch_metadata(Some(name), ANSWER)
-            .map_err(|error| self.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic"))
+        self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| {
+            self.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic")
+        })
     }
 
     /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
@@ -257,11 +259,9 @@ pub(super) fn partitions_of(topic: Option<&MetadataTopic>, name: &str) -> Result
         None if topic.partitions().is_empty() => Err(failure::unknown_topic(name)),
         None => Ok(topic.partitions().len() as i32),
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(failure::unknown_topic(name)),
-        Some(code) => Err(failure::failed_code(
-            code,
-            format!("cannot look up topic `{name}`"),
-            "the right Describe on the topic",
-        )),
+        Some(code) => {
+            Err(failure::failed_code(code, format!("cannot look up topic `{name}`"), "the right Describe on the topic"))
+        }
     }
 }
 
@@ -278,11 +278,15 @@ fn wait_for_answer(look: &BaseConsumer<Notes>, watch: &Watch, servers: &str) -> 
         let over = started.elapsed() >= if watch.suspect() { REFUSED } else { ANSWER };
         match trouble {
             Some((Code::Authentication, reason)) => {
-                let text = format!("broker `{servers}` refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`");
+                let text = format!(
+                    "broker `{servers}` refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`"
+                );
                 return Err(Error::with_source(ErrorKind::Denied, text, reason));
             }
             Some((Code::SSL, reason)) => {
-                let text = format!("no encrypted connection to broker `{servers}`, check `security.protocol` and `ssl.ca.location`");
+                let text = format!(
+                    "no encrypted connection to broker `{servers}`, check `security.protocol` and `ssl.ca.location`"
+                );
                 return Err(Error::with_source(ErrorKind::Settings, text, reason));
             }
             trouble if over => {

@@ -30,7 +30,9 @@ use super::member::Member;
 use super::native::{self, Membership};
 use super::publisher::{SLICE, enqueue, not_delivered, not_sent};
 use super::state;
-use crate::contract::{Commit, CommitOutcome, Committer, MAX_PROGRESS_TEXT, NewRecord, Placed, Position, SubscribeOptions};
+use crate::contract::{
+    Commit, CommitOutcome, Committer, MAX_PROGRESS_TEXT, NewRecord, Placed, Position, SubscribeOptions,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long one step of a transaction is tried again: the broker aborts the transaction before that.
@@ -132,7 +134,11 @@ impl KafkaCommitter {
     }
 
     /// One transaction, without its abort.
-    fn transact(&self, commit: &Commit<'_>, group: Option<ConsumerGroupMetadata>) -> std::result::Result<Vec<Placed>, Ending> {
+    fn transact(
+        &self,
+        commit: &Commit<'_>,
+        group: Option<ConsumerGroupMetadata>,
+    ) -> std::result::Result<Vec<Placed>, Ending> {
         self.step("begin", || self.producer.begin_transaction())?;
         for (index, record) in commit.records.iter().enumerate() {
             self.send(record, index).map_err(|code| self.refused(code, record.topic, Some(index)))?;
@@ -140,7 +146,8 @@ impl KafkaCommitter {
         for (index, change) in commit.state.iter().enumerate() {
             let key = state::key(&self.options.group, &change.key);
             let record = state::record(&self.state_topic, &key, change);
-            self.send(&record, commit.records.len() + index).map_err(|code| self.refused(code, &self.state_topic, None))?;
+            self.send(&record, commit.records.len() + index)
+                .map_err(|code| self.refused(code, &self.state_topic, None))?;
         }
         let placed = self.deliveries(commit)?;
         if let Some(group) = group {
@@ -211,7 +218,11 @@ impl KafkaCommitter {
     /// Adds the positions. librdkafka ignores the time limit of this call while the group's coordinator is
     /// away, so it runs on a thread that can be left behind: that thread never commits, and the broker
     /// aborts what it began.
-    fn send_positions(&self, positions: TopicPartitionList, group: ConsumerGroupMetadata) -> std::result::Result<(), Ending> {
+    fn send_positions(
+        &self,
+        positions: TopicPartitionList,
+        group: ConsumerGroupMetadata,
+    ) -> std::result::Result<(), Ending> {
         let producer = self.producer.clone();
         let (answer, answered) = mpsc::sync_channel(1);
         let spawned = thread::Builder::new().name("kafka-positions".into()).spawn(move || {
@@ -270,7 +281,11 @@ impl KafkaCommitter {
                 ),
                 reason,
             ),
-            _ => Error::with_source(ErrorKind::Retry, format!("the transaction of group `{group}` was given up by the broker"), reason),
+            _ => Error::with_source(
+                ErrorKind::Retry,
+                format!("the transaction of group `{group}` was given up by the broker"),
+                reason,
+            ),
         })
     }
 
@@ -293,7 +308,10 @@ fn producer(cluster: &Cluster, options: &SubscribeOptions, batch: usize) -> Resu
     let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
     // With the brokers known, the coordinator is found at once instead of after half a second.
     if let Some(topic) = options.topics.first() {
-        producer.client().fetch_metadata(Some(topic), cluster::ANSWER).map_err(|error| cluster.failed(error, name(), "no right"))?;
+        producer
+            .client()
+            .fetch_metadata(Some(topic), cluster::ANSWER)
+            .map_err(|error| cluster.failed(error, name(), "no right"))?;
     }
     retried(|| producer.init_transactions(INIT))
         .map_err(|error| cluster.failed(error, name(), "the rights Describe and Write on the transactional id"))?;
@@ -306,7 +324,10 @@ fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
     loop {
         match call() {
             Err(KafkaError::Transaction(error))
-                if error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort() && Instant::now() < until =>
+                if error.is_retriable()
+                    && !error.is_fatal()
+                    && !error.txn_requires_abort()
+                    && Instant::now() < until =>
             {
                 thread::sleep(Duration::from_millis(50));
             }
@@ -338,10 +359,10 @@ fn blame(records: usize, failed: &[(usize, Undelivered)]) -> CommitOutcome {
     }
     // A missing right or topic says more than the records that went down with it.
     let telling = failed.iter().find(|(_, why)| failure::kind(why.code) != ErrorKind::Retry).or(failed.first());
-    CommitOutcome::Again(telling.map_or_else(
-        || Error::new(ErrorKind::Retry, "records were not delivered"),
-        |(_, why)| not_delivered(why),
-    ))
+    CommitOutcome::Again(
+        telling
+            .map_or_else(|| Error::new(ErrorKind::Retry, "records were not delivered"), |(_, why)| not_delivered(why)),
+    )
 }
 
 /// The proof of membership that a commit carries. Without a valid generation and member id the coordinator
@@ -361,7 +382,10 @@ fn proof(consumer: &BaseConsumer<Member>) -> std::result::Result<ConsumerGroupMe
 impl Committer for KafkaCommitter {
     fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome {
         if let Some(kind) = self.over {
-            return CommitOutcome::Unknown(Error::new(kind, "the session is over: an earlier commit ended in an unknown way"));
+            return CommitOutcome::Unknown(Error::new(
+                kind,
+                "the session is over: an earlier commit ended in an unknown way",
+            ));
         }
         if let Err(error) = self.prepare(commit) {
             return CommitOutcome::Again(error);
@@ -386,7 +410,9 @@ impl Committer for KafkaCommitter {
             Ending::Abort(outcome) => match self.abort() {
                 Ok(()) => outcome,
                 Err(Ending::Over(error)) => self.end(error),
-                Err(Ending::Abort(_)) => self.end(Error::new(ErrorKind::Retry, "a transaction could neither be committed nor aborted")),
+                Err(Ending::Abort(_)) => {
+                    self.end(Error::new(ErrorKind::Retry, "a transaction could neither be committed nor aborted"))
+                }
             },
         };
         drop(flight);

@@ -50,7 +50,13 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(notes: Notes, fence: &Arc<Fence>, group: &str, topics: &[String], first_start: FirstStart) -> Self {
+    pub(super) fn new(
+        notes: Notes,
+        fence: &Arc<Fence>,
+        group: &str,
+        topics: &[String],
+        first_start: FirstStart,
+    ) -> Self {
         Self {
             notes,
             fence: fence.clone(),
@@ -120,7 +126,10 @@ impl Member {
                 (None, FirstStart::Error, _) => {
                     return Err(Error::new(
                         ErrorKind::OffsetOutOfRange,
-                        format!("group `{}` has committed nothing for partition {partition} of topic `{topic}`", self.group),
+                        format!(
+                            "group `{}` has committed nothing for partition {partition} of topic `{topic}`",
+                            self.group
+                        ),
                     ));
                 }
                 (None, _, _) => log_start,
@@ -137,7 +146,9 @@ impl Member {
             list.elements().iter().map(|element| (self.topic(element.topic()), element.partition())).collect();
         for (topic, partition) in &partitions {
             match lost {
-                true => warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member"),
+                true => {
+                    warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member")
+                }
                 false => info!(topic = %topic, partition, group = %self.group, "revoked"),
             }
         }
@@ -218,7 +229,11 @@ pub(super) fn committed<C: ConsumerContext>(
 }
 
 /// The first or last offset of each partition of a list, in its order, with one question per broker.
-fn offsets_at<C: ConsumerContext>(consumer: &BaseConsumer<C>, asked: &TopicPartitionList, at: Offset) -> Result<Vec<i64>> {
+fn offsets_at<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    asked: &TopicPartitionList,
+    at: Offset,
+) -> Result<Vec<i64>> {
     let what = || "cannot look up the ends of the partitions".to_owned();
     let right = "the right Describe on the topic";
     let mut times = asked.clone();

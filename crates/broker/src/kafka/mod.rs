@@ -31,9 +31,7 @@ use std::sync::Arc;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::contract::{
-    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic,
-};
+use crate::contract::{Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
 

@@ -39,11 +39,8 @@ pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Opti
         }
         let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
         let member = rd::rd_kafka_consumer_group_metadata_member_id(metadata);
-        let member = if member.is_null() {
-            String::new()
-        } else {
-            CStr::from_ptr(member).to_string_lossy().into_owned()
-        };
+        let member =
+            if member.is_null() { String::new() } else { CStr::from_ptr(member).to_string_lossy().into_owned() };
         rd::rd_kafka_consumer_group_metadata_destroy(metadata);
         Some(Membership { generation, member })
     }

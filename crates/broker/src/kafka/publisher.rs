@@ -76,7 +76,10 @@ pub(super) fn enqueue(
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
         out.headers = Some(
-            record.headers.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })),
+            record
+                .headers
+                .iter()
+                .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })),
         );
     }
     producer.send(out).map_err(|(error, _)| match error {

@@ -70,7 +70,8 @@ impl KafkaReader {
             }
             let (first, _) = cluster.first_and_stable(topic, *partition)?;
             let start = (*start).max(first);
-            list.add_partition_offset(topic, *partition, Offset::Offset(start)).map_err(|error| assign_failed(error, topic))?;
+            list.add_partition_offset(topic, *partition, Offset::Offset(start))
+                .map_err(|error| assign_failed(error, topic))?;
             places.insert(*partition, Place::at(start));
         }
         let consumer: BaseConsumer<Notes> = cluster
@@ -90,13 +91,18 @@ impl KafkaReader {
             // No group is joined, so no right on one is needed.
             ErrorKind::Denied if code == Code::GroupAuthorizationFailed => Ok(()),
             ErrorKind::OffsetOutOfRange => {
-                let places: Vec<(&str, i32, i64)> =
-                    self.places.iter().map(|(partition, place)| (self.topic.as_str(), *partition, place.next)).collect();
+                let places: Vec<(&str, i32, i64)> = self
+                    .places
+                    .iter()
+                    .map(|(partition, place)| (self.topic.as_str(), *partition, place.next))
+                    .collect();
                 Err(out_of_range(&self.cluster, &places, reason.unwrap_or(failure::Reason(code.to_string()))))
             }
-            kind if is_final(kind) => {
-                Err(failure::failed_code(code, format!("cannot read topic `{}`", self.topic), "the right Read on the topic"))
-            }
+            kind if is_final(kind) => Err(failure::failed_code(
+                code,
+                format!("cannot read topic `{}`", self.topic),
+                "the right Read on the topic",
+            )),
             _ => Ok(()),
         }
     }
@@ -132,7 +138,8 @@ pub(super) fn out_of_range(cluster: &Cluster, places: &[(&str, i32, i64)], reaso
             return Error::with_source(ErrorKind::OffsetOutOfRange, text, reason);
         }
     }
-    let topics: Vec<String> = places.iter().map(|(topic, partition, next)| format!("{topic}/{partition}@{next}")).collect();
+    let topics: Vec<String> =
+        places.iter().map(|(topic, partition, next)| format!("{topic}/{partition}@{next}")).collect();
     let text = format!("a position is not in the log: one of `{}`", topics.join(" "));
     Error::with_source(ErrorKind::OffsetOutOfRange, text, reason)
 }
@@ -158,7 +165,8 @@ impl Reader for KafkaReader {
             match self.consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
-                    let fresh = self.places.get_mut(&message.partition()).is_some_and(|place| place.record(message.offset()));
+                    let fresh =
+                        self.places.get_mut(&message.partition()).is_some_and(|place| place.record(message.offset()));
                     if fresh {
                         sink(Event::Record(record(&message)));
                         count += 1;

@@ -34,7 +34,9 @@ pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
         return format!("datamill.{group}.state");
     }
     // Groups whose names differ must not share a topic by accident.
-    let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = group
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     format!("datamill.{legal}.{hash:016x}.state")
 }
 
@@ -59,7 +61,10 @@ pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
 pub(super) fn check(cluster: &Cluster, name: &str) -> Result<()> {
     match cluster.topic(name) {
         Ok(topic) if !topic.compacted && topic.retention_ms.is_some() => {
-            warn!(topic = name, "the topic of the group's state is not compacted, entries vanish with their age: set its `cleanup.policy` to `compact`");
+            warn!(
+                topic = name,
+                "the topic of the group's state is not compacted, entries vanish with their age: set its `cleanup.policy` to `compact`"
+            );
             Ok(())
         }
         Err(error) if error.kind() != ErrorKind::UnknownTopic => Err(error),
@@ -74,7 +79,13 @@ pub(super) fn key(group: &str, key: &str) -> Vec<u8> {
 
 /// The record for a change.
 pub(super) fn record<'a>(topic: &'a str, key: &'a [u8], change: &'a StateChange) -> NewRecord<'a> {
-    NewRecord { topic, partition: Some(PARTITION), key: Some(key), value: change.value.as_deref(), ..NewRecord::default() }
+    NewRecord {
+        topic,
+        partition: Some(PARTITION),
+        key: Some(key),
+        value: change.value.as_deref(),
+        ..NewRecord::default()
+    }
 }
 
 /// Reads the whole map.
@@ -110,7 +121,8 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
         if count > 0 {
             heard = Instant::now();
         } else if heard.elapsed() > ANSWER {
-            let text = format!("topic `{topic}` with the state of group `{group}` stopped at offset {reached} of {end}");
+            let text =
+                format!("topic `{topic}` with the state of group `{group}` stopped at offset {reached} of {end}");
             return Err(Error::new(ErrorKind::Retry, text));
         }
     }

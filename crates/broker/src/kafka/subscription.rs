@@ -165,11 +165,15 @@ impl KafkaSubscription {
             }
             (_, Code::FencedInstanceId | Code::UnreleasedInstanceId) => error(
                 ErrorKind::Fenced,
-                format!("another process has taken this member's place in group `{group}`: give each process an instance name of its own"),
+                format!(
+                    "another process has taken this member's place in group `{group}`: give each process an instance name of its own"
+                ),
             ),
             (_, Code::InconsistentGroupProtocol) => error(
                 ErrorKind::Settings,
-                format!("the members of group `{group}` share partitions out in another way, other programs use it: choose another group"),
+                format!(
+                    "the members of group `{group}` share partitions out in another way, other programs use it: choose another group"
+                ),
             ),
             (ErrorKind::UnknownTopic, _) => error(kind, format!("a topic that group `{group}` reads is gone")),
             (ErrorKind::Denied, Code::GroupAuthorizationFailed) => {
@@ -178,10 +182,7 @@ impl KafkaSubscription {
             (ErrorKind::Denied, Code::TopicAuthorizationFailed) => {
                 error(kind, format!("cannot read as group `{group}`: the account needs the right Read on its topics"))
             }
-            _ => error(
-                if fatal { ErrorKind::Fatal } else { kind },
-                format!("cannot go on reading as group `{group}`"),
-            ),
+            _ => error(if fatal { ErrorKind::Fatal } else { kind }, format!("cannot go on reading as group `{group}`")),
         }
     }
 
@@ -190,7 +191,11 @@ impl KafkaSubscription {
     }
 
     fn hold_failed(&self, error: KafkaError) -> Error {
-        failure::failed(error, format!("cannot hold or resume reading as group `{}`", self.group), "the right Read on the group")
+        failure::failed(
+            error,
+            format!("cannot hold or resume reading as group `{}`", self.group),
+            "the right Read on the group",
+        )
     }
 
     fn shut(&mut self, leave: bool) -> Result<()> {
@@ -201,7 +206,9 @@ impl KafkaSubscription {
             self.consumer.unsubscribe();
             let until = Instant::now() + LEAVE;
             // The id goes when the group was told; the answer is not waited for.
-            while Instant::now() < until && native::membership(&self.consumer).is_some_and(|member| !member.member.is_empty()) {
+            while Instant::now() < until
+                && native::membership(&self.consumer).is_some_and(|member| !member.member.is_empty())
+            {
                 let _ = self.consumer.poll(Duration::from_millis(20));
             }
             let _ = self.consumer.poll(Duration::from_millis(100));
@@ -211,7 +218,9 @@ impl KafkaSubscription {
             let _ = self.consumer.poll(Duration::from_millis(20));
         }
         self.consumer.context().fence.close();
-        closing.map_err(|error| failure::failed(error, format!("cannot close the member of group `{}`", self.group), "no right"))
+        closing.map_err(|error| {
+            failure::failed(error, format!("cannot close the member of group `{}`", self.group), "no right")
+        })
     }
 }
 

@@ -94,7 +94,8 @@ fn write_samples(to: &Path) -> anyhow::Result<u64> {
         folders.extend(folder.dirs());
         for file in folder.files().filter(|file| file.path().extension().is_some_and(|e| e == "csv")) {
             let path = to.join(file.path());
-            let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, file.contents()));
+            let made =
+                path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, file.contents()));
             made.with_context(|| format!("cannot write `{}`", path.display()))?;
             count += 1;
         }
@@ -102,12 +103,7 @@ fn write_samples(to: &Path) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-fn reproduce(
-    log: &Arc<dyn Log>,
-    output_dir: &Path,
-    control: &Control,
-    counters: &Counters,
-) -> anyhow::Result<Summary> {
+fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters: &Counters) -> anyhow::Result<Summary> {
     let settings = EngineSettings {
         topic: FILES_TOPIC.to_owned(),
         result_topic: RESULTS_TOPIC.to_owned(),
@@ -155,8 +151,12 @@ fn print_results(log: &dyn Log) -> anyhow::Result<u64> {
 }
 
 fn told(summary: &Summary) -> String {
-    format!("{} of {} files have a result in topic `{RESULTS_TOPIC}`; {} is broken on purpose, to show a failure:",
-        summary.succeeded, summary.succeeded + summary.failed, summary.failed)
+    format!(
+        "{} of {} files have a result in topic `{RESULTS_TOPIC}`; {} is broken on purpose, to show a failure:",
+        summary.succeeded,
+        summary.succeeded + summary.failed,
+        summary.failed
+    )
 }
 
 /// The last column but one of each row of `failed_from_….csv` is the reason.
@@ -192,5 +192,9 @@ fn print_next_steps(folder: &Path, config: &Path) {
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().and_then(|here| here.canonicalize()).unwrap_or_default();
     let text = path.strip_prefix(&here).unwrap_or(path).display().to_string();
-    if text.contains(|c: char| c.is_whitespace() || c == '\'') { format!("'{}'", text.replace('\'', r"'\''")) } else { text }
+    if text.contains(|c: char| c.is_whitespace() || c == '\'') {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        text
+    }
 }

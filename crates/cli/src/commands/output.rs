@@ -25,10 +25,7 @@ impl LogArgs {
         }
         let log = datamill::broker::open(config.properties())?;
         if config.is_default_log() {
-            eprintln!(
-                "no broker configured: using the embedded log `{}`",
-                log.name()
-            );
+            eprintln!("no broker configured: using the embedded log `{}`", log.name());
         }
         Ok(log)
     }

@@ -41,13 +41,7 @@ pub struct ReadArgs {
     #[arg(long, short = 'c', value_name = "N")]
     count: Option<u64>,
     /// Where to start in each partition: beginning, end, an offset, or -N for the last N messages
-    #[arg(
-        long,
-        short = 'o',
-        value_name = "WHERE",
-        default_value = "beginning",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, short = 'o', value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
     from: From,
     /// Only this partition
     #[arg(long, short = 'p', value_name = "P")]
@@ -75,14 +69,10 @@ impl FromStr for From {
             "end" => return Ok(Self::End),
             _ => {}
         }
-        let number: i64 = text.parse().map_err(|_| {
-            "write `beginning`, `end`, an offset, or `-N` for the last N messages".to_owned()
-        })?;
-        Ok(if number < 0 {
-            Self::Last(number.saturating_neg())
-        } else {
-            Self::Offset(number)
-        })
+        let number: i64 = text
+            .parse()
+            .map_err(|_| "write `beginning`, `end`, an offset, or `-N` for the last N messages".to_owned())?;
+        Ok(if number < 0 { Self::Last(number.saturating_neg()) } else { Self::Offset(number) })
     }
 }
 
@@ -128,10 +118,7 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
             Ok(_) => is_away = false,
             Err(error) if error.kind() == ErrorKind::Retry => {
                 if !std::mem::replace(&mut is_away, true) {
-                    eprintln!(
-                        "the log does not answer, trying again until it does: {}",
-                        chain(&error)
-                    );
+                    eprintln!("the log does not answer, trying again until it does: {}", chain(&error));
                 }
             }
             Err(error) => return Err(error.into()),
@@ -147,10 +134,9 @@ fn partitions(log: &dyn Log, args: &ReadArgs) -> anyhow::Result<Vec<i32>> {
     match args.partition {
         None => Ok((0..count).collect()),
         Some(partition) if (0..count).contains(&partition) => Ok(vec![partition]),
-        Some(partition) => bail!(
-            "topic `{}` has no partition `{partition}`: it has `{count}`, counted from 0",
-            args.topic
-        ),
+        Some(partition) => {
+            bail!("topic `{}` has no partition `{partition}`: it has `{count}`, counted from 0", args.topic)
+        }
     }
 }
 
@@ -166,9 +152,7 @@ struct Printer<W: Write> {
 
 impl<W: Write> Printer<W> {
     fn wants_more(&self) -> bool {
-        self.left > 0
-            && matches!(self.outcome, Ok(true))
-            && !(self.exit_at_end && self.open.is_empty())
+        self.left > 0 && matches!(self.outcome, Ok(true)) && !(self.exit_at_end && self.open.is_empty())
     }
 
     fn take(&mut self, event: &Event<'_>) {
@@ -179,24 +163,17 @@ impl<W: Write> Printer<W> {
                 }
                 self.reached(record.partition, record.offset + 1);
             }
-            Event::End {
-                partition, offset, ..
-            } => self.reached(*partition, *offset),
+            Event::End { partition, offset, .. } => self.reached(*partition, *offset),
             Event::Assigned(_) | Event::Revoked { .. } => {}
         }
     }
 
     fn is_open(&self, partition: i32, offset: i64) -> bool {
-        !self.exit_at_end
-            || self
-                .open
-                .iter()
-                .any(|(open, end)| *open == partition && offset < *end)
+        !self.exit_at_end || self.open.iter().any(|(open, end)| *open == partition && offset < *end)
     }
 
     fn reached(&mut self, partition: i32, offset: i64) {
-        self.open
-            .retain(|(open, end)| *open != partition || offset < *end);
+        self.open.retain(|(open, end)| *open != partition || offset < *end);
     }
 
     fn print(&mut self, record: &Record<'_>) {
@@ -211,11 +188,7 @@ impl<W: Write> Printer<W> {
             timestamp: record.timestamp_ms.map(clock::iso8601_utc),
             key: record.key.map(Text),
             value: record.value.map(Text),
-            headers: record
-                .headers
-                .iter()
-                .map(|(name, value)| (*name, Text(value)))
-                .collect(),
+            headers: record.headers.iter().map(|(name, value)| (*name, Text(value))).collect(),
         };
         let written = serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from);
         self.outcome = is_wanted(written.and_then(|()| self.out.write_all(b"\n")));
@@ -250,10 +223,7 @@ impl Serialize for Text<'_> {
         }
         match std::str::from_utf8(self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => Binary {
-                base64: STANDARD.encode(self.0).into(),
-            }
-            .serialize(serializer),
+            Err(_) => Binary { base64: STANDARD.encode(self.0).into() }.serialize(serializer),
         }
     }
 }
@@ -275,13 +245,7 @@ mod tests {
     }
 
     fn printer(exit_at_end: bool, left: u64, open: &[(i32, i64)]) -> Printer<Vec<u8>> {
-        Printer {
-            out: Vec::new(),
-            left,
-            open: open.to_vec(),
-            exit_at_end,
-            outcome: Ok(true),
-        }
+        Printer { out: Vec::new(), left, open: open.to_vec(), exit_at_end, outcome: Ok(true) }
     }
 
     #[test]
@@ -303,11 +267,7 @@ mod tests {
         }
         assert!(printer.wants_more());
         // The record below the end may be one that readers do not see.
-        printer.take(&Event::End {
-            topic: "t",
-            partition: 0,
-            offset: 2,
-        });
+        printer.take(&Event::End { topic: "t", partition: 0, offset: 2 });
         assert!(!printer.wants_more());
         assert_eq!(printer.out.iter().filter(|byte| **byte == b'\n').count(), 2);
     }
@@ -322,20 +282,10 @@ mod tests {
 
     #[test]
     fn places_are_read_and_stay_within_the_topic() {
-        let ends = Offsets {
-            first: 10,
-            last_stable: 20,
-            end: 25,
-        };
-        for (text, start) in [
-            ("beginning", 10),
-            ("end", 20),
-            ("15", 15),
-            ("3", 10),
-            ("99", 20),
-            ("-4", 16),
-            ("-99", 10),
-        ] {
+        let ends = Offsets { first: 10, last_stable: 20, end: 25 };
+        for (text, start) in
+            [("beginning", 10), ("end", 20), ("15", 15), ("3", 10), ("99", 20), ("-4", 16), ("-99", 10)]
+        {
             assert_eq!(text.parse::<From>().unwrap().start(&ends), start, "{text}");
         }
         assert!("middle".parse::<From>().is_err());

@@ -58,39 +58,19 @@ pub struct Started {
 }
 
 /// Starts logging, the log, heartbeats, console and signals.
-pub fn start(
-    common: &CommonArgs,
-    program: &str,
-    log_file: Option<PathBuf>,
-) -> anyhow::Result<Started> {
+pub fn start(common: &CommonArgs, program: &str, log_file: Option<PathBuf>) -> anyhow::Result<Started> {
     let config = common.load_config()?;
     let logging = common.start_logging(&config, log_file)?;
     let log = common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
-    let reporting = common.start_reporting(
-        logging,
-        program,
-        ProgramKind::Producer,
-        &config,
-        &log,
-        &counters,
-    )?;
+    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &counters)?;
     let control = Arc::new(Control::default());
     steer(&control)?;
-    Ok(Started {
-        log,
-        control,
-        counters,
-        _reporting: reporting,
-    })
+    Ok(Started { log, control, counters, _reporting: reporting })
 }
 
 /// Prints the summary.
 pub fn end(summary: &Summary) -> Exit {
     eprintln!("{summary}");
-    if summary.is_complete() {
-        Exit::Done
-    } else {
-        Exit::SomeFailed
-    }
+    if summary.is_complete() { Exit::Done } else { Exit::SomeFailed }
 }

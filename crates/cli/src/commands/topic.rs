@@ -89,17 +89,8 @@ fn create(args: &CreateArgs) -> anyhow::Result<String> {
         replication: args.replication.unwrap_or(-1),
         settings: args.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
     })?;
-    eprintln!(
-        "topic `{}` is there, with {} in log `{}`",
-        args.name,
-        partitions(args.partitions),
-        log.name()
-    );
-    if args.json {
-        Ok(lines_of(&json_of(&log.topic(&args.name)?)))
-    } else {
-        Ok(String::new())
-    }
+    eprintln!("topic `{}` is there, with {} in log `{}`", args.name, partitions(args.partitions), log.name());
+    if args.json { Ok(lines_of(&json_of(&log.topic(&args.name)?))) } else { Ok(String::new()) }
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<String> {
@@ -111,19 +102,10 @@ fn list(args: &ListArgs) -> anyhow::Result<String> {
         eprintln!("there are no topics: `datamill topic create NAME` makes one");
         return Ok(String::new());
     }
-    let mut rows = vec![
-        ["topic", "partitions", "kept", "largest record"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    rows.extend(topics.iter().map(|topic| {
-        vec![
-            topic.name.clone(),
-            topic.partitions.to_string(),
-            kept(topic),
-            largest(topic),
-        ]
-    }));
+    let mut rows = vec![["topic", "partitions", "kept", "largest record"].map(str::to_owned).to_vec()];
+    rows.extend(
+        topics.iter().map(|topic| vec![topic.name.clone(), topic.partitions.to_string(), kept(topic), largest(topic)]),
+    );
     Ok(table(&rows))
 }
 
@@ -149,30 +131,16 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
     }
     let mut rows = vec![
         vec!["topic".to_owned(), topic.name.clone()],
-        vec![
-            "id".to_owned(),
-            topic.id.clone().unwrap_or_else(|| "unknown".to_owned()),
-        ],
+        vec!["id".to_owned(), topic.id.clone().unwrap_or_else(|| "unknown".to_owned())],
         vec!["partitions".to_owned(), topic.partitions.to_string()],
         vec!["kept".to_owned(), kept(&topic)],
         vec!["largest record".to_owned(), largest(&topic)],
     ];
     let mut text = table(&rows);
-    rows = vec![
-        ["partition", "first", "last stable", "end", "messages"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    rows = vec![["partition", "first", "last stable", "end", "messages"].map(str::to_owned).to_vec()];
     rows.extend(ends.iter().enumerate().map(|(partition, ends)| {
-        let numbers = [
-            ends.first,
-            ends.last_stable,
-            ends.end,
-            ends.end - ends.first,
-        ];
-        std::iter::once(partition.to_string())
-            .chain(numbers.iter().map(i64::to_string))
-            .collect()
+        let numbers = [ends.first, ends.last_stable, ends.end, ends.end - ends.first];
+        std::iter::once(partition.to_string()).chain(numbers.iter().map(i64::to_string)).collect()
     }));
     text.push('\n');
     text.push_str(&table(&rows));
@@ -214,37 +182,23 @@ fn kept(topic: &Topic) -> String {
 }
 
 fn largest(topic: &Topic) -> String {
-    topic
-        .largest_record
-        .map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"))
+    topic.largest_record.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"))
 }
 
 fn partitions(count: i32) -> String {
-    if count == 1 {
-        "1 partition".to_owned()
-    } else {
-        format!("{count} partitions")
-    }
+    if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
 }
 
 /// Columns as wide as their longest cell.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
@@ -253,9 +207,7 @@ fn table(rows: &[Vec<String>]) -> String {
 
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write `KEY=VALUE`, such as `retention.ms=604800000`".to_owned()),
     }
 }
@@ -266,19 +218,13 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [
-            vec!["a".to_owned(), "bb".to_owned()],
-            vec!["ünï".to_owned(), "c".to_owned()],
-        ];
+        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["ünï".to_owned(), "c".to_owned()]];
         assert_eq!(table(&rows), "a    bb\nünï  c\n");
     }
 
     #[test]
     fn settings_have_a_key_and_a_value() {
-        assert_eq!(
-            setting("retention.ms = 5"),
-            Ok(("retention.ms".into(), "5".into()))
-        );
+        assert_eq!(setting("retention.ms = 5"), Ok(("retention.ms".into(), "5".into())));
         assert!(setting("retention.ms").is_err());
         assert!(setting("=5").is_err());
     }

@@ -31,14 +31,7 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
     let started = sending::start(&args.common, "datamill_upload", None)?;
     let bar = Bar::new();
     let log = started.log.as_ref();
-    let sent = upload_paths(
-        log,
-        &args.paths,
-        &settings,
-        &started.control,
-        &started.counters,
-        &bar,
-    );
+    let sent = upload_paths(log, &args.paths, &settings, &started.control, &started.counters, &bar);
     bar.end();
     Ok(sending::end(&sent?))
 }
@@ -72,8 +65,7 @@ impl Observer for Bar {
     fn acknowledged(&self, bytes: u64) {
         // Messages are somewhat longer than the file content in them.
         let position = self.0.position() + bytes;
-        self.0
-            .set_position(position.min(self.0.length().unwrap_or(position)));
+        self.0.set_position(position.min(self.0.length().unwrap_or(position)));
     }
 
     fn delivered(&self, file: &str, _bytes: u64) {

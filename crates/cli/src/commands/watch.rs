@@ -34,12 +34,7 @@ pub struct WatchArgs {
     #[arg(long = "exit-at-end")]
     exit_at_end: bool,
     /// Seconds between two lines about the state; -1 or 0 for none
-    #[arg(
-        long = "update_seconds",
-        value_name = "SECONDS",
-        default_value_t = 300,
-        allow_negative_numbers = true
-    )]
+    #[arg(long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true)]
     update_seconds: i64,
     #[command(flatten)]
     common: CommonArgs,
@@ -47,10 +42,7 @@ pub struct WatchArgs {
 
 pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
     if !args.directory.is_dir() {
-        bail!(
-            "`{}` is not a folder that can be watched: check the path",
-            args.directory.display()
-        );
+        bail!("`{}` is not a folder that can be watched: check the path", args.directory.display());
     }
     let settings = WatchSettings {
         upload: args.sending.settings()?,
@@ -58,36 +50,18 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
         upload_existing: args.upload_existing,
         polling: args.use_polling_observer,
         exit_at_end: args.exit_at_end,
-        tell_every: u64::try_from(args.update_seconds)
-            .ok()
-            .filter(|s| *s > 0)
-            .map(Duration::from_secs),
+        tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
     };
     let log_file = args.directory.join(LOGS_FOLDER).join("datamill_watch.log");
     let started = sending::start(&args.common, "datamill_watch", Some(log_file))?;
-    tracing::info!(
-        log = started.log.name(),
-        topic = settings.upload.topic,
-        "watching `{}`",
-        args.directory.display()
-    );
+    tracing::info!(log = started.log.name(), topic = settings.upload.topic, "watching `{}`", args.directory.display());
     let log = started.log.as_ref();
-    let summary = watch(
-        log,
-        &args.directory,
-        &settings,
-        &started.control,
-        &started.counters,
-        &(),
-    )?;
+    let summary = watch(log, &args.directory, &settings, &started.control, &started.counters, &())?;
     Ok(sending::end(&summary))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number of seconds such as `3` or `0.5`".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|lag| lag.as_secs() <= 86_400)
-        .ok_or_else(wrong)
+    Duration::try_from_secs_f64(seconds).ok().filter(|lag| lag.as_secs() <= 86_400).ok_or_else(wrong)
 }

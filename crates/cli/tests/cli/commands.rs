@@ -13,31 +13,16 @@ fn what_is_uploaded_can_be_read_again() {
     place.write("data/sub/with space ü.bin", &[0xff; 5000]);
     place.write("data/run.log", b"no");
     place.write("data/.hidden", b"no");
-    let ended = place.run(&[
-        "upload",
-        "data",
-        "--topic_name",
-        "t",
-        "--chunk-size",
-        "1024",
-    ]);
+    let ended = place.run(&["upload", "data", "--topic_name", "t", "--chunk-size", "1024"]);
     assert_eq!(ended.code(), 0, "{}", ended.stderr());
     assert_eq!(ended.stdout(), "");
-    for part in [
-        "sent 2 files",
-        "6 messages",
-        "1 hidden: `.hidden`",
-        "1 log files: `run.log`",
-    ] {
+    for part in ["sent 2 files", "6 messages", "1 hidden: `.hidden`", "1 log files: `run.log`"] {
         assert!(ended.stderr().contains(part), "{part}: {}", ended.stderr());
     }
     let files = place.whole_files("t");
     assert_eq!(files.len(), 2);
     assert_eq!(files[&("a.csv".to_owned(), b"text".to_vec())], 1);
-    assert_eq!(
-        files[&("sub/with space ü.bin".to_owned(), vec![0xff; 5000])],
-        1
-    );
+    assert_eq!(files[&("sub/with space ü.bin".to_owned(), vec![0xff; 5000])], 1);
 }
 
 #[test]
@@ -51,11 +36,7 @@ fn messages_are_chosen_by_place_and_count() {
         let ended = place.run(&[&["read", "t"], args].concat());
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
         let lines = ended.stdout();
-        let offset = |line: &str| {
-            serde_json::from_str::<Value>(line).unwrap()["offset"]
-                .as_i64()
-                .unwrap()
-        };
+        let offset = |line: &str| serde_json::from_str::<Value>(line).unwrap()["offset"].as_i64().unwrap();
         lines.lines().map(offset).collect()
     };
     assert_eq!(read(&["--exit-at-end"]), (0..10).collect::<Vec<_>>());
@@ -64,15 +45,9 @@ fn messages_are_chosen_by_place_and_count() {
     assert_eq!(read(&["--from", "end", "-e"]), [] as [i64; 0]);
     assert_eq!(read(&["--partition", "0", "--count", "1"]), [0]);
     let message = &place.messages("t")[3];
-    assert_eq!(
-        (message["topic"].as_str(), message["partition"].as_i64()),
-        (Some("t"), Some(0))
-    );
+    assert_eq!((message["topic"].as_str(), message["partition"].as_i64()), (Some("t"), Some(0)));
     assert_eq!(bytes(&message["key"]), b"_3.csv_chunk_1_of_1");
-    assert_eq!(
-        message["headers"],
-        serde_json::json!([["datamill.chunk", "1"]])
-    );
+    assert_eq!(message["headers"], serde_json::json!([["datamill.chunk", "1"]]));
     assert!(message["timestamp"].as_str().unwrap().ends_with("+00:00"));
 }
 
@@ -81,11 +56,7 @@ fn a_reader_who_has_had_enough_is_no_error() {
     let place = Place::new();
     place.write("data/big.bin", &[0xff; 4_000_000]);
     place.run(&["upload", "data", "--topic_name", "t"]);
-    let mut child = place
-        .command(&["read", "t"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = place.command(&["read", "t"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut first = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -94,116 +65,39 @@ fn a_reader_who_has_had_enough_is_no_error() {
 #[test]
 fn topics_are_created_listed_and_described() {
     let place = Place::new();
-    let ended = place.run(&[
-        "topic",
-        "create",
-        "t",
-        "--partitions",
-        "3",
-        "--setting",
-        "retention.ms=86400000",
-    ]);
+    let ended = place.run(&["topic", "create", "t", "--partitions", "3", "--setting", "retention.ms=86400000"]);
     assert_eq!(ended.code(), 0, "{}", ended.stderr());
     assert_eq!(ended.stdout(), "");
     let again = place.run(&["topic", "create", "t"]);
     assert_eq!(again.code(), 2);
     assert!(again.stderr().contains("`t`"), "{}", again.stderr());
-    assert!(
-        place
-            .run(&["topic", "list"])
-            .stdout()
-            .contains("t      3           1 d")
-    );
-    let list: Value =
-        serde_json::from_str(&place.run(&["topic", "list", "--json"]).stdout()).unwrap();
+    assert!(place.run(&["topic", "list"]).stdout().contains("t      3           1 d"));
+    let list: Value = serde_json::from_str(&place.run(&["topic", "list", "--json"]).stdout()).unwrap();
     assert_eq!(list[0]["partitions"], 3);
     place.write("x", b"1");
     place.run(&["upload", "x", "--topic_name", "t"]);
     let described = place.run(&["topic", "describe", "t", "--json"]).stdout();
     let described: Value = serde_json::from_str(&described).unwrap();
-    let ends: i64 = described["ends"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|p| p["end"].as_i64().unwrap())
-        .sum();
+    let ends: i64 = described["ends"].as_array().unwrap().iter().map(|p| p["end"].as_i64().unwrap()).sum();
     assert_eq!(ends, 1);
-    assert!(
-        place
-            .run(&["topic", "describe", "t"])
-            .stdout()
-            .contains("last stable")
-    );
+    assert!(place.run(&["topic", "describe", "t"]).stdout().contains("last stable"));
 }
 
 #[test]
 fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
     let place = Place::new();
     place.write("data/a", b"a");
-    place.write(
-        "bad.config",
-        b"[broker]\nbootstrap.servers = $DATAMILL_TEST_NOT_SET\n",
-    );
+    place.write("bad.config", b"[broker]\nbootstrap.servers = $DATAMILL_TEST_NOT_SET\n");
     for (args, part) in [
         (&["upload", "none", "--topic_name", "t"][..], "`none`"),
         (&["upload", "data"], "--topic_name"),
-        (
-            &[
-                "upload",
-                "data",
-                "--topic_name",
-                "t",
-                "--chunk_size",
-                "1000",
-            ],
-            "power of two",
-        ),
-        (
-            &[
-                "upload",
-                "data",
-                "--topic_name",
-                "t",
-                "--upload_regex",
-                "(a",
-            ],
-            "`(a`",
-        ),
-        (
-            &[
-                "upload",
-                "data",
-                "--topic_name",
-                "t",
-                "--config",
-                "none.config",
-            ],
-            "none.config",
-        ),
-        (
-            &[
-                "upload",
-                "data",
-                "--topic_name",
-                "t",
-                "--config",
-                "bad.config",
-            ],
-            "DATAMILL_TEST_NOT_SET",
-        ),
+        (&["upload", "data", "--topic_name", "t", "--chunk_size", "1000"], "power of two"),
+        (&["upload", "data", "--topic_name", "t", "--upload_regex", "(a"], "`(a`"),
+        (&["upload", "data", "--topic_name", "t", "--config", "none.config"], "none.config"),
+        (&["upload", "data", "--topic_name", "t", "--config", "bad.config"], "DATAMILL_TEST_NOT_SET"),
         (&["upload", "data", "--topic_name", "b/d"], "b/d"),
         (&["watch", "none", "--topic_name", "t"], "`none`"),
-        (
-            &[
-                "watch",
-                "data",
-                "--topic_name",
-                "t",
-                "--watchdog_lag_time",
-                "-1",
-            ],
-            "watchdog_lag_time",
-        ),
+        (&["watch", "data", "--topic_name", "t", "--watchdog_lag_time", "-1"], "watchdog_lag_time"),
         (&["read", "none"], "`none`"),
         (&["topic", "describe", "none"], "`none`"),
         (&["topic", "create", "t", "--setting", "x"], "KEY=VALUE"),
@@ -211,11 +105,7 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
     ] {
         let ended = place.run(args);
         assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
-        assert!(
-            ended.stderr().contains(part),
-            "{args:?}: {}",
-            ended.stderr()
-        );
+        assert!(ended.stderr().contains(part), "{args:?}: {}", ended.stderr());
         assert_eq!(ended.stdout(), "");
     }
     assert!(!place.path("none").exists());

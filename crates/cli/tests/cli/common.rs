@@ -19,9 +19,7 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -36,10 +34,7 @@ impl Place {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_datamill"));
-        command
-            .current_dir(self.dir.path())
-            .args(args)
-            .stdin(Stdio::null());
+        command.current_dir(self.dir.path()).args(args).stdin(Stdio::null());
         command.env_remove("OPENMSISTREAM_CONFIG_FILE_DIR");
         command
     }
@@ -49,22 +44,14 @@ impl Place {
     }
 
     pub fn start(&self, args: &[&str]) -> Child {
-        self.command(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// All messages of a topic, as `datamill read` prints them.
     pub fn messages(&self, topic: &str) -> Vec<Value> {
         let ended = self.run(&["read", topic, "--exit-at-end"]);
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
-        ended
-            .stdout()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        ended.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// How often each file is in a topic whole, by path and content; every version that is whole must
@@ -78,14 +65,9 @@ impl Place {
             chunk.verify().unwrap();
             let path = chunk.rebuilt_path();
             let chunks = open.entry((path.clone(), *chunk.file_hash)).or_default();
-            chunks
-                .entry(chunk.index)
-                .or_default()
-                .push(chunk.data.to_vec());
-            if (1..=chunk.total).all(|index| chunks.get(&index).is_some_and(|all| !all.is_empty()))
-            {
-                let parts =
-                    (1..=chunk.total).flat_map(|index| chunks.get_mut(&index).unwrap().remove(0));
+            chunks.entry(chunk.index).or_default().push(chunk.data.to_vec());
+            if (1..=chunk.total).all(|index| chunks.get(&index).is_some_and(|all| !all.is_empty())) {
+                let parts = (1..=chunk.total).flat_map(|index| chunks.get_mut(&index).unwrap().remove(0));
                 let content: Vec<u8> = parts.collect();
                 assert_eq!(sha512(&content), *chunk.file_hash, "`{path}` is mixed");
                 *whole.entry((path, content)).or_default() += 1;
@@ -101,9 +83,7 @@ pub fn bytes(value: &Value) -> Vec<u8> {
         Value::String(text) => text.as_bytes().to_vec(),
         Value::Object(binary) => {
             let text = binary["base64"].as_str().unwrap();
-            base64::engine::general_purpose::STANDARD
-                .decode(text)
-                .unwrap()
+            base64::engine::general_purpose::STANDARD.decode(text).unwrap()
         }
         other => panic!("no bytes: {other}"),
     }
@@ -128,10 +108,7 @@ impl Ended {
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "waited too long: {what}"
-        );
+        assert!(start.elapsed() < Duration::from_secs(30), "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -143,6 +120,5 @@ pub fn record(watched: &Path) -> String {
     };
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let path = paths.find(|path| path.extension().is_some_and(|end| end == "jsonl"));
-    path.and_then(|path| fs::read_to_string(path).ok())
-        .unwrap_or_default()
+    path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
 }

@@ -85,11 +85,7 @@ impl Assembler {
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {
-        let mut state = Partition {
-            restored,
-            next: i64::MIN,
-            firsts: BTreeMap::new(),
-        };
+        let mut state = Partition { restored, next: i64::MIN, firsts: BTreeMap::new() };
         state.move_to(start, partition, &mut self.lost);
         self.partitions.insert(partition, state);
     }
@@ -97,12 +93,8 @@ impl Assembler {
     /// These partitions are owned no longer. Answers the files that had chunks in them, and whether
     /// one of the files has chunks in a partition that is still owned.
     pub(crate) fn revoke(&mut self, partitions: &[i32]) -> (Vec<InstanceId>, bool) {
-        let revoked = partitions
-            .iter()
-            .filter_map(|partition| self.partitions.remove(partition));
-        let mut ids: Vec<_> = revoked
-            .flat_map(|state| state.firsts.into_values())
-            .collect();
+        let revoked = partitions.iter().filter_map(|partition| self.partitions.remove(partition));
+        let mut ids: Vec<_> = revoked.flat_map(|state| state.firsts.into_values()).collect();
         ids.sort_unstable();
         ids.dedup();
         let mut torn = false;
@@ -147,17 +139,11 @@ impl Assembler {
             return (Added::Finished, Ok(()));
         };
         let filename = chunk.rebuilt_filename();
-        let slot = self
-            .hasher
-            .hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
+        let slot = self.hasher.hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
         let mut found = None;
         let mut repetition = false;
         for id in self.versions.get(&slot).map_or(&[][..], Vec::as_slice) {
-            let Some(instance) = self
-                .instances
-                .get(id)
-                .filter(|i| i.version.is_of(chunk, &filename))
-            else {
+            let Some(instance) = self.instances.get(id).filter(|i| i.version.is_of(chunk, &filename)) else {
                 continue;
             };
             repetition |= !instance.is_full();
@@ -175,10 +161,7 @@ impl Assembler {
                     return (Added::Filtered, Ok(()));
                 }
                 let shadow = pass == Pass::Restored(OpenKind::Shadow);
-                self.open(
-                    slot,
-                    Instance::new(version, slot, shadow, repetition, &self.budget, time_ms),
-                )
+                self.open(slot, Instance::new(version, slot, shadow, repetition, &self.budget, time_ms))
             }
         };
         let Some(instance) = self.instances.get_mut(&id) else {
@@ -198,14 +181,7 @@ impl Assembler {
         if begins_here && let Some(state) = self.partitions.get_mut(&partition) {
             state.firsts.insert(offset, id);
         }
-        (
-            if whole {
-                Added::Whole(id)
-            } else {
-                Added::Taken
-            },
-            written,
-        )
+        (if whole { Added::Whole(id) } else { Added::Taken }, written)
     }
 
     fn open(&mut self, slot: u64, instance: Instance) -> InstanceId {
@@ -258,11 +234,7 @@ impl Assembler {
     /// it wait to be written to its spill file.
     pub(crate) fn take_whole(&mut self, id: InstanceId) -> Option<WholeFile> {
         let instance = self.instances.get_mut(&id)?;
-        if instance
-            .buffer
-            .as_ref()
-            .is_none_or(super::buffer::Buffer::is_unsettled)
-        {
+        if instance.buffer.as_ref().is_none_or(super::buffer::Buffer::is_unsettled) {
             return None;
         }
         let (content, reservation) = instance.buffer.take()?.finish();
@@ -275,21 +247,11 @@ impl Assembler {
             bytes: instance.bytes,
         });
         let proofs = std::mem::take(&mut instance.proofs);
-        Some(WholeFile {
-            info,
-            size: instance.extents.whole(),
-            content,
-            reservation,
-            proofs,
-        })
+        Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs })
     }
 
     /// Moves the largest files that fill up to the folder until at most `limit` bytes are in memory.
-    pub(crate) fn spill_down_to(
-        &mut self,
-        limit: usize,
-        folder: &SpillFolder,
-    ) -> io::Result<usize> {
+    pub(crate) fn spill_down_to(&mut self, limit: usize, folder: &SpillFolder) -> io::Result<usize> {
         let mut sizes: Vec<_> = self
             .instances
             .iter()
@@ -313,44 +275,27 @@ impl Assembler {
     /// Writes what could not be written to spill files before. Answers the files that are whole and
     /// were not handed out for that reason.
     pub(crate) fn settle(&mut self) -> io::Result<Vec<InstanceId>> {
-        let buffers = self
-            .instances
-            .values_mut()
-            .filter_map(|i| i.buffer.as_mut());
+        let buffers = self.instances.values_mut().filter_map(|i| i.buffer.as_mut());
         for buffer in buffers.filter(|b| b.is_unsettled()) {
             buffer.settle()?;
         }
-        let waiting = self
-            .instances
-            .iter()
-            .filter(|(_, i)| i.state == State::Whole && i.buffer.is_some());
+        let waiting = self.instances.iter().filter(|(_, i)| i.state == State::Whole && i.buffer.is_some());
         let mut whole: Vec<_> = waiting.map(|(id, _)| *id).collect();
         whole.sort_unstable();
         Ok(whole)
     }
 
     /// The progress of a partition once the files in `finished` have their outcome.
-    pub(crate) fn progress(
-        &self,
-        partition: i32,
-        finished: &HashSet<InstanceId>,
-    ) -> Option<Progress> {
+    pub(crate) fn progress(&self, partition: i32, finished: &HashSet<InstanceId>) -> Option<Progress> {
         let state = self.partitions.get(&partition)?;
-        let mut open: BTreeMap<i64, OpenKind> = state
-            .restored
-            .open
-            .range(state.next..)
-            .map(|(o, k)| (*o, *k))
-            .collect();
+        let mut open: BTreeMap<i64, OpenKind> =
+            state.restored.open.range(state.next..).map(|(o, k)| (*o, *k)).collect();
         for (&first, id) in &state.firsts {
             if let Some(kind) = self.listed(*id, finished) {
                 open.insert(first, kind);
             }
         }
-        Some(Progress {
-            frontier: state.next.max(state.restored.frontier),
-            open,
-        })
+        Some(Progress { frontier: state.next.max(state.restored.frontier), open })
     }
 
     /// How an instance is listed once the files in `finished` have their outcome: open while it has
@@ -362,13 +307,7 @@ impl Assembler {
         }
         // from the last one of the version back to this one: the nearest that is listed decides
         let mut nearest = None;
-        for later in self
-            .versions
-            .get(&instance.slot)?
-            .iter()
-            .rev()
-            .take_while(|later| **later > id)
-        {
+        for later in self.versions.get(&instance.slot)?.iter().rev().take_while(|later| **later > id) {
             let Some(sibling) = self.instances.get(later) else {
                 continue;
             };
@@ -378,9 +317,7 @@ impl Assembler {
                 nearest = Some(*later);
             }
         }
-        nearest
-            .is_some_and(|after| instance.was_filling_when(after))
-            .then_some(OpenKind::Shadow)
+        nearest.is_some_and(|after| instance.was_filling_when(after)).then_some(OpenKind::Shadow)
     }
 
     /// A restored shadow stays until it is full: what began behind it may still turn up.
@@ -391,11 +328,7 @@ impl Assembler {
         finished: &HashSet<InstanceId>,
     ) -> Option<OpenKind> {
         if instance.state == State::Shadow {
-            let again = || {
-                self.partitions
-                    .values()
-                    .any(|state| state.next < state.restored.frontier)
-            };
+            let again = || self.partitions.values().any(|state| state.next < state.restored.frontier);
             return (!instance.is_full() && again()).then_some(OpenKind::Shadow);
         }
         (!finished.contains(&id)).then_some(OpenKind::Open)
@@ -403,15 +336,9 @@ impl Assembler {
 
     /// The files in `finished` have their outcome, durably.
     pub(crate) fn finish(&mut self, finished: &HashSet<InstanceId>) {
-        let affected: Vec<InstanceId> = finished
-            .iter()
-            .chain(&self.shadows)
-            .copied()
-            .filter(|id| self.instances.contains_key(id))
-            .collect();
-        let (keep, go): (Vec<_>, Vec<_>) = affected
-            .into_iter()
-            .partition(|id| self.listed(*id, finished).is_some());
+        let affected: Vec<InstanceId> =
+            finished.iter().chain(&self.shadows).copied().filter(|id| self.instances.contains_key(id)).collect();
+        let (keep, go): (Vec<_>, Vec<_>) = affected.into_iter().partition(|id| self.listed(*id, finished).is_some());
         for id in keep {
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.state = State::Shadow;
@@ -426,9 +353,7 @@ impl Assembler {
 
     /// Whether the file has no outcome yet and its partitions are still owned.
     pub(crate) fn awaits_outcome(&self, id: InstanceId) -> bool {
-        self.instances
-            .get(&id)
-            .is_some_and(|i| i.state == State::Whole)
+        self.instances.get(&id).is_some_and(|i| i.state == State::Whole)
     }
 
     /// Whether a file has chunks in more than one partition.
@@ -450,21 +375,14 @@ impl Assembler {
 
     /// The next offset of each partition that is owned.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.partitions
-            .iter()
-            .map(|(partition, state)| (*partition, state.next))
+        self.partitions.iter().map(|(partition, state)| (*partition, state.next))
     }
 
     /// Offsets between W and H over all partitions: what a restart reads again.
     pub(crate) fn span(&self) -> u64 {
         let none = HashSet::new();
-        let progress = self
-            .partitions
-            .keys()
-            .filter_map(|partition| self.progress(*partition, &none));
-        progress
-            .map(|progress| progress.frontier.abs_diff(progress.position()))
-            .sum()
+        let progress = self.partitions.keys().filter_map(|partition| self.progress(*partition, &none));
+        progress.map(|progress| progress.frontier.abs_diff(progress.position())).sum()
     }
 }
 
@@ -472,11 +390,7 @@ impl Partition {
     /// Reading goes on at `next`; open files that begin in between are lost.
     fn move_to(&mut self, next: i64, partition: i32, lost: &mut Vec<(i32, i64)>) {
         let passed = self.restored.open.range(self.next..next);
-        lost.extend(
-            passed
-                .filter(|(_, kind)| **kind == OpenKind::Open)
-                .map(|(first, _)| (partition, *first)),
-        );
+        lost.extend(passed.filter(|(_, kind)| **kind == OpenKind::Open).map(|(first, _)| (partition, *first)));
         self.next = next;
     }
 }
@@ -497,8 +411,7 @@ impl Pass {
         match self {
             Self::First => true,
             Self::Restored(kind) => {
-                !instance.is_in(partition)
-                    && (kind == OpenKind::Shadow) == (instance.state == State::Shadow)
+                !instance.is_in(partition) && (kind == OpenKind::Shadow) == (instance.state == State::Shadow)
             }
             Self::Again => instance.is_in(partition),
         }

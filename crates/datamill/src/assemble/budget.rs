@@ -32,30 +32,18 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     pub(crate) fn filling(budget: &Arc<Budget>) -> Self {
-        Self {
-            budget: Arc::clone(budget),
-            bytes: 0,
-            whole: false,
-        }
+        Self { budget: Arc::clone(budget), bytes: 0, whole: false }
     }
 
     /// Bytes of a whole file or of a result.
     pub(crate) fn whole(budget: &Arc<Budget>, bytes: usize) -> Self {
-        let mut reservation = Self {
-            budget: Arc::clone(budget),
-            bytes: 0,
-            whole: true,
-        };
+        let mut reservation = Self { budget: Arc::clone(budget), bytes: 0, whole: true };
         reservation.grow(bytes);
         reservation
     }
 
     fn account(&self) -> &AtomicUsize {
-        if self.whole {
-            &self.budget.whole
-        } else {
-            &self.budget.filling
-        }
+        if self.whole { &self.budget.whole } else { &self.budget.filling }
     }
 
     pub(crate) fn grow(&mut self, bytes: usize) {

@@ -52,12 +52,7 @@ pub(crate) enum Content {
 
 impl Buffer {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self {
-            prefix: Vec::new(),
-            beyond: BTreeMap::new(),
-            file: None,
-            reservation: Reservation::filling(budget),
-        }
+        Self { prefix: Vec::new(), beyond: BTreeMap::new(), file: None, reservation: Reservation::filling(budget) }
     }
 
     /// Takes bytes in. They are kept in any case: after an error they are in memory, and

@@ -28,10 +28,7 @@ impl Indices {
 
     /// The first `limit` indices of 1 to `total` that have not arrived.
     pub(crate) fn missing(&self, total: u32, limit: usize) -> Vec<u32> {
-        (self.through + 1..=total)
-            .filter(|i| !self.beyond.contains(i))
-            .take(limit)
-            .collect()
+        (self.through + 1..=total).filter(|i| !self.beyond.contains(i)).take(limit).collect()
     }
 }
 
@@ -50,11 +47,7 @@ impl Extents {
         }
         let end = offset + len;
         offset >= self.prefix
-            && self
-                .beyond
-                .range(..end)
-                .next_back()
-                .is_none_or(|(&start, &size)| start + size <= offset)
+            && self.beyond.range(..end).next_back().is_none_or(|(&start, &size)| start + size <= offset)
     }
 
     /// Adds bytes that fit.

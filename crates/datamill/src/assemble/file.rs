@@ -89,10 +89,7 @@ impl DownloadDataFile {
         if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
             return Ok(file);
         }
-        Err(NotVerified::Mismatch(
-            file.wrong_chunks(&whole.proofs)
-                .map_err(NotVerified::Read)?,
-        ))
+        Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
     }
 
     fn hash(&self) -> io::Result<[u8; 64]> {
@@ -128,16 +125,10 @@ impl DownloadDataFile {
         wrong.sort_unstable();
         Ok(match wrong.as_slice() {
             [] if proofs.len() < self.info.version.total as usize => {
-                format!(
-                    "the {} chunks that were checked agree with their own hashes",
-                    proofs.len()
-                )
+                format!("the {} chunks that were checked agree with their own hashes", proofs.len())
             }
             [] => "each chunk agrees with its own hash".to_owned(),
-            [one] => format!(
-                "chunk {one} of {} does not agree with its own hash",
-                self.info.version.total
-            ),
+            [one] => format!("chunk {one} of {} does not agree with its own hash", self.info.version.total),
             more => {
                 let first: Vec<String> = more.iter().take(10).map(u32::to_string).collect();
                 format!(
@@ -158,10 +149,7 @@ impl DownloadDataFile {
         }
         let folder = work.join(self.info.id.0.to_string());
         std::fs::create_dir_all(&folder)?;
-        let placed = Placed {
-            file: folder.join(&*self.info.version.filename),
-            folder,
-        };
+        let placed = Placed { file: folder.join(&*self.info.version.filename), folder };
         match (self.spilled.take(), &self.memory) {
             (Some(path), _) => {
                 if let Err(error) = path.persist(&placed.file) {
@@ -176,10 +164,7 @@ impl DownloadDataFile {
         }
         if let Some(time) = self.modified() {
             // a file system that keeps no times still holds the file
-            let _ = File::options()
-                .write(true)
-                .open(&placed.file)
-                .and_then(|f| f.set_modified(time));
+            let _ = File::options().write(true).open(&placed.file).and_then(|f| f.set_modified(time));
         }
         self.placed = Some(placed);
         if !keep_in_memory {
@@ -298,9 +283,7 @@ impl DownloadDataFile {
         match (&self.placed, &self.spilled) {
             (Some(placed), _) => File::open(&placed.file),
             (None, Some(path)) => File::open(path),
-            (None, None) => Err(io::Error::other(
-                "the file has been published and is not open any more",
-            )),
+            (None, None) => Err(io::Error::other("the file has been published and is not open any more")),
         }
     }
 }

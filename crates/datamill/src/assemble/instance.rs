@@ -130,11 +130,7 @@ impl Instance {
         Self {
             version,
             spans: Vec::with_capacity(1),
-            state: if shadow {
-                State::Shadow
-            } else {
-                State::Filling
-            },
+            state: if shadow { State::Shadow } else { State::Filling },
             slot,
             repetition,
             filled: None,
@@ -170,24 +166,10 @@ impl Instance {
     }
 
     /// Takes a chunk in. It is taken also when its bytes cannot be written to the spill file.
-    pub(crate) fn add(
-        &mut self,
-        partition: i32,
-        offset: i64,
-        time_ms: i64,
-        chunk: &Chunk<'_>,
-    ) -> io::Result<()> {
-        match self
-            .spans
-            .iter_mut()
-            .find(|span| span.partition == partition)
-        {
+    pub(crate) fn add(&mut self, partition: i32, offset: i64, time_ms: i64, chunk: &Chunk<'_>) -> io::Result<()> {
+        match self.spans.iter_mut().find(|span| span.partition == partition) {
             Some(span) => span.last = offset,
-            None => self.spans.push(Span {
-                partition,
-                first: offset,
-                last: offset,
-            }),
+            None => self.spans.push(Span { partition, first: offset, last: offset }),
         }
         self.indices.insert(chunk.index);
         self.extents.insert(chunk.offset, chunk.data.len() as u64);

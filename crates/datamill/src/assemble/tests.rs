@@ -16,15 +16,11 @@ use run::{Mutant, check};
 use scenario::{Kind, Scenario, scenario, shrink};
 
 fn outcome(scenario: &Scenario, mutant: Mutant) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| check(scenario, mutant)))
-        .unwrap_or_else(|_| Err("a panic".to_owned()))
+    catch_unwind(AssertUnwindSafe(|| check(scenario, mutant))).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is not a number"))
-    })
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
 }
 
 /// The first seed below `schedules` that fails, with what it violates.
@@ -32,33 +28,22 @@ fn first_failure(kind: Kind, mutant: Mutant, schedules: u64) -> Option<(u64, Str
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let found = AtomicBool::new(false);
     let search = |thread: u64| {
-        (thread..schedules)
-            .step_by(threads as usize)
-            .take_while(|_| !found.load(Relaxed))
-            .find_map(|seed| {
-                let violation = outcome(&scenario(seed, kind), mutant).err()?;
-                found.store(true, Relaxed);
-                Some((seed, violation))
-            })
+        (thread..schedules).step_by(threads as usize).take_while(|_| !found.load(Relaxed)).find_map(|seed| {
+            let violation = outcome(&scenario(seed, kind), mutant).err()?;
+            found.store(true, Relaxed);
+            Some((seed, violation))
+        })
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|t| scope.spawn(move || search(t)))
-            .collect();
+        let workers: Vec<_> = (0..threads).map(|t| scope.spawn(move || search(t))).collect();
         workers.into_iter().filter_map(|w| w.join().unwrap()).min()
     })
 }
 
 fn holds_for_random_schedules(kind: Kind, share_of_fast: u64) {
     let failure = match number("DATAMILL_SEED") {
-        Some(seed) => outcome(&scenario(seed, kind), Mutant::None)
-            .err()
-            .map(|violation| (seed, violation)),
-        None => first_failure(
-            kind,
-            Mutant::None,
-            number("DATAMILL_SCHEDULES").unwrap_or(share_of_fast),
-        ),
+        Some(seed) => outcome(&scenario(seed, kind), Mutant::None).err().map(|violation| (seed, violation)),
+        None => first_failure(kind, Mutant::None, number("DATAMILL_SCHEDULES").unwrap_or(share_of_fast)),
     };
     let Some((seed, violation)) = failure else {
         return;
@@ -85,15 +70,7 @@ fn repetitions_of_spread_files_are_told_apart() {
 
 #[test]
 fn the_check_finds_each_mistake_that_is_made_on_purpose() {
-    for mutant in [
-        Mutant::OpenListIgnored,
-        Mutant::FrontierIgnored,
-        Mutant::ShadowsDropped,
-        Mutant::ShadowsReopened,
-    ] {
-        assert!(
-            first_failure(Kind::Whole, mutant, 5_000).is_some(),
-            "{mutant:?} is not noticed"
-        );
+    for mutant in [Mutant::OpenListIgnored, Mutant::FrontierIgnored, Mutant::ShadowsDropped, Mutant::ShadowsReopened] {
+        assert!(first_failure(Kind::Whole, mutant, 5_000).is_some(), "{mutant:?} is not noticed");
     }
 }

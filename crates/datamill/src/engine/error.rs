@@ -29,8 +29,10 @@ pub enum EngineError {
     #[error(transparent)]
     Log(#[from] datamill_broker::Error),
     /// What is committed for the group cannot be understood.
-    #[error("the progress committed for group `{group}` in topic `{topic}`, partition {partition}, cannot be used; \
-        was it written by another program? choose another --consumer_group_id")]
+    #[error(
+        "the progress committed for group `{group}` in topic `{topic}`, partition {partition}, cannot be used; \
+        was it written by another program? choose another --consumer_group_id"
+    )]
     Progress {
         /// Group.
         group: String,
@@ -43,8 +45,10 @@ pub enum EngineError {
         source: ProgressError,
     },
     /// Records were removed from the topic before they were read.
-    #[error("topic `{topic}`, partition {partition}: the records from offset {from} to {to} were removed before \
-        group `{group}` read them; nothing was guessed. To go on with what is left, use another --consumer_group_id")]
+    #[error(
+        "topic `{topic}`, partition {partition}: the records from offset {from} to {to} were removed before \
+        group `{group}` read them; nothing was guessed. To go on with what is left, use another --consumer_group_id"
+    )]
     LostGround {
         /// Topic.
         topic: Arc<str>,
@@ -58,8 +62,10 @@ pub enum EngineError {
         group: String,
     },
     /// The topic spreads files over partitions that are not all this process's.
-    #[error("topic `{topic}` spreads the chunks of one file over several partitions, and other members of group \
-        `{group}` own some of them; let one process read this topic, or use a topic written by datamill")]
+    #[error(
+        "topic `{topic}` spreads the chunks of one file over several partitions, and other members of group \
+        `{group}` own some of them; let one process read this topic, or use a topic written by datamill"
+    )]
     Spread {
         /// Topic.
         topic: Arc<str>,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use datamill_broker::{Assigned, ErrorKind, Event, Log, Position, Session, StateChange, SubscribeOptions, Subscription};
+use datamill_broker::{
+    Assigned, ErrorKind, Event, Log, Position, Session, StateChange, SubscribeOptions, Subscription,
+};
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, Batch, CommitSettings, Task};
@@ -435,7 +437,9 @@ impl<'a> Reader<'a> {
             let (offset, text) = encode(&self.intake.assembler.progress(partition, &finished)?);
             Some(Move { partition, assignment, offset, text })
         });
-        moves.filter(|m| self.committed.get(&m.partition).is_none_or(|old| *old != (m.offset, m.text.clone()))).collect()
+        moves
+            .filter(|m| self.committed.get(&m.partition).is_none_or(|old| *old != (m.offset, m.text.clone())))
+            .collect()
     }
 
     /// The positions of these moves. A text that does not fit beside an offset goes into the group's
@@ -470,12 +474,16 @@ impl<'a> Reader<'a> {
         }
         let limit = self.engine.settings.memory_limit / 2;
         let share = if self.held { 2 } else { 1 };
-        let crowded = self.engine.budget.whole() > limit / share
-            || self.engine.pool.waiting() > MAX_WAITING / (share * share);
+        let crowded =
+            self.engine.budget.whole() > limit / share || self.engine.pool.waiting() > MAX_WAITING / (share * share);
         let hold = crowded || self.intake.waits_for_disk() || self.stop_since.is_some();
         if hold != self.held {
             self.held = hold;
-            if hold { subscription.hold()? } else { subscription.resume()? }
+            if hold {
+                subscription.hold()?
+            } else {
+                subscription.resume()?
+            }
             tracing::debug!(hold, "reading");
         }
         Ok(())
@@ -500,7 +508,8 @@ impl<'a> Reader<'a> {
             let filling = self.intake.assembler.filling().into_iter();
             let rows = filling.map(|f| commit::file_row(&f.version, &f.spans, f.first_ms, f.last_ms)).collect();
             // a queue that is full gets the rows of the next time
-            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(Task::Filling(rows)) {
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(Task::Filling(rows))
+            {
                 tracing::debug!("the registry is behind");
             }
         }

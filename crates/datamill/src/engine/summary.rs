@@ -172,10 +172,19 @@ impl fmt::Display for Summary {
         )?;
         if self.failed > 0 {
             let logs = self.output_dir.join("LOGS");
-            write!(f, "\n{} failed; which and why: see `failed_from_…` and the log file in `{}`", self.failed, logs.display())?;
+            write!(
+                f,
+                "\n{} failed; which and why: see `failed_from_…` and the log file in `{}`",
+                self.failed,
+                logs.display()
+            )?;
         }
         if self.undecodable > 0 {
-            write!(f, "\n{} messages were no chunks of files and were left out; the log names their offsets", self.undecodable)?;
+            write!(
+                f,
+                "\n{} messages were no chunks of files and were left out; the log names their offsets",
+                self.undecodable
+            )?;
         }
         if self.lost > 0 {
             write!(f, "\n{} unfinished files lost messages to the topic's retention; upload them again", self.lost)?;

@@ -172,7 +172,8 @@ impl Pool {
         for behind in queue.behind.values_mut() {
             behind.retain(|file| !drop(file.info.id));
         }
-        let (gone, kept): (VecDeque<_>, _) = std::mem::take(&mut queue.ready).into_iter().partition(|f| drop(f.info.id));
+        let (gone, kept): (VecDeque<_>, _) =
+            std::mem::take(&mut queue.ready).into_iter().partition(|f| drop(f.info.id));
         queue.ready = kept;
         let paths: HashSet<_> = gone.iter().map(|f| Arc::clone(&f.info.version.path)).collect();
         for path in &paths {
@@ -286,7 +287,13 @@ impl Shared {
         })
     }
 
-    fn failed(&self, info: Arc<FileInfo>, status: FailureStatus, reason: String, file: Option<DownloadDataFile>) -> Report {
+    fn failed(
+        &self,
+        info: Arc<FileInfo>,
+        status: FailureStatus,
+        reason: String,
+        file: Option<DownloadDataFile>,
+    ) -> Report {
         let reservation = Reservation::whole(&self.budget, reason.len());
         Report::Outcome(Outcome { info, result: Err(Failure { status, reason }), file, reservation })
     }

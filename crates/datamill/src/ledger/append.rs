@@ -42,9 +42,7 @@ pub(super) struct AppendedTable {
 }
 
 fn encoder() -> csv::Writer<Vec<u8>> {
-    csv::WriterBuilder::new()
-        .delimiter(b';')
-        .from_writer(Vec::new())
+    csv::WriterBuilder::new().delimiter(b';').from_writer(Vec::new())
 }
 
 impl AppendedTable {
@@ -84,9 +82,7 @@ impl AppendedTable {
     /// Writes what has waited long enough.
     pub(super) fn tick(&mut self, now: Instant) {
         let waits = self.rows_bytes > 0 || !self.unwritten.is_empty();
-        let due = self
-            .last_write
-            .is_none_or(|last| now.duration_since(last) >= FLUSH_INTERVAL);
+        let due = self.last_write.is_none_or(|last| now.duration_since(last) >= FLUSH_INTERVAL);
         let full = self.rows_bytes >= FLUSH_BYTES && self.unwritten.is_empty();
         if waits && (due || full) {
             self.last_write = Some(now);
@@ -111,10 +107,7 @@ impl AppendedTable {
         let rows = mem::replace(&mut self.rows, encoder());
         self.rows_bytes = 0;
         // Ends in memory: nothing there can fail.
-        self.unwritten.extend(
-            rows.into_inner()
-                .map_err(|error| io::Error::other(error.to_string()))?,
-        );
+        self.unwritten.extend(rows.into_inner().map_err(|error| io::Error::other(error.to_string()))?);
         // Somebody may have moved the file away to start another one.
         if self.file.is_some() && !self.path.exists() {
             self.file = None;
@@ -122,10 +115,7 @@ impl AppendedTable {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let mut file = OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(&self.path)?;
+                let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
                 if file.seek(SeekFrom::End(0))? == 0 {
                     self.unwritten.splice(..0, header_line(self.header));
                 }
@@ -176,10 +166,7 @@ fn repair(path: &Path, header: &[&str]) -> io::Result<()> {
     }
     file.seek(SeekFrom::Start(0))?;
     let mut reader = reader((&file).take(64 << 10));
-    if reader
-        .headers()
-        .map_or(true, |found| found.iter().ne(header.iter().copied()))
-    {
+    if reader.headers().map_or(true, |found| found.iter().ne(header.iter().copied())) {
         drop(reader);
         return set_aside(path, "its first line is not the header of this table");
     }
@@ -207,10 +194,7 @@ fn is_whole(row: &[u8], fields: usize) -> bool {
     if row.iter().filter(|&&byte| byte == b'"').count() % 2 == 1 {
         return false;
     }
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(b';')
-        .has_headers(false)
-        .from_reader(row);
+    let mut reader = csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_reader(row);
     matches!(reader.records().next(), Some(Ok(record)) if record.len() == fields)
 }
 
@@ -256,21 +240,13 @@ mod tests {
     fn rows(path: &Path) -> Vec<Vec<String>> {
         let mut reader = reader(File::open(path).unwrap());
         assert_eq!(reader.headers().unwrap(), HEADER);
-        reader
-            .records()
-            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
-            .collect()
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
     }
 
     #[test]
     fn rows_come_back_whatever_they_hold() {
         let (_folder, path) = folder();
-        let fields = [
-            ["a;b", "quote \" and \"\""],
-            ["line\nend\r\n", " spaces "],
-            ["", "ä…"],
-            ["#x", "="],
-        ];
+        let fields = [["a;b", "quote \" and \"\""], ["line\nend\r\n", " spaces "], ["", "ä…"], ["#x", "="]];
         for half in fields.chunks(2) {
             let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
             half.iter().for_each(|row| table.append(row));
@@ -317,17 +293,11 @@ mod tests {
     #[test]
     fn a_file_that_is_something_else_is_set_aside() {
         let (folder, path) = folder();
-        for text in [
-            "other;columns\n1;2\n".to_owned(),
-            format!("name;text\n\"{}", "x".repeat(2 << 20)),
-        ] {
+        for text in ["other;columns\n1;2\n".to_owned(), format!("name;text\n\"{}", "x".repeat(2 << 20))] {
             fs::write(&path, &text).unwrap();
             drop(AppendedTable::open(path.clone(), HEADER).unwrap());
             assert!(rows(&path).is_empty());
-            let aside: Vec<PathBuf> = fs::read_dir(folder.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .collect();
+            let aside: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
             let aside = aside.iter().find(|file| **file != path).unwrap();
             assert_eq!(fs::read_to_string(aside).unwrap(), text);
             fs::remove_file(aside).unwrap();
@@ -359,9 +329,7 @@ mod tests {
     fn rows_wait_while_the_disk_is_full() {
         let (_folder, path) = folder();
         let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
-        let file = table
-            .file
-            .replace(File::options().write(true).open("/dev/full").unwrap());
+        let file = table.file.replace(File::options().write(true).open("/dev/full").unwrap());
         for name in ["a", "b"] {
             table.append(&[name, "1"]);
             table.flush();

@@ -13,10 +13,7 @@ pub(super) fn file_name_part(text: &str) -> String {
     if text.len() <= MAX_PART && text.chars().all(legal) {
         return text.to_owned();
     }
-    let mut part: String = text
-        .chars()
-        .map(|c| if legal(c) { c } else { '_' })
-        .collect();
+    let mut part: String = text.chars().map(|c| if legal(c) { c } else { '_' }).collect();
     part.truncate(part.floor_char_boundary(MAX_PART - 9));
     let hash = hex(&sha512(text.as_bytes()));
     format!("{part}_{}", &hash[..8])
@@ -35,22 +32,10 @@ mod tests {
 
     #[test]
     fn other_names_become_legal_and_stay_different() {
-        let names = [
-            "a/b",
-            "a:b",
-            "../../etc",
-            "a b\n",
-            "",
-            &"x".repeat(300),
-            &"x".repeat(301),
-            &"ä".repeat(300),
-        ];
+        let names = ["a/b", "a:b", "../../etc", "a b\n", "", &"x".repeat(300), &"x".repeat(301), &"ä".repeat(300)];
         let mut parts: Vec<String> = names.iter().map(|name| file_name_part(name)).collect();
         for part in &parts {
-            assert!(
-                part.len() <= MAX_PART && !part.contains(['/', '\\', ':', '\n', ' ']),
-                "{part}"
-            );
+            assert!(part.len() <= MAX_PART && !part.contains(['/', '\\', ':', '\n', ' ']), "{part}");
         }
         parts.sort();
         parts.dedup();

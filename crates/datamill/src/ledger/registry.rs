@@ -12,29 +12,10 @@ use super::replace::ReplacedTable;
 use super::row::{FailureStatus, FileRow};
 use crate::report::clock;
 
-const IN_PROGRESS: &[&str] = &[
-    "filename",
-    "rel_filepath",
-    "status",
-    "n_chunks",
-    "first_message",
-    "most_recent_message",
-];
-const COMPLETED: &[&str] = &[
-    "filename",
-    "rel_filepath",
-    "n_chunks",
-    "first_message",
-    "processed_at",
-];
-const FAILURES: &[&str] = &[
-    "time",
-    "rel_filepath",
-    "sha512",
-    "status",
-    "reason",
-    "offsets",
-];
+const IN_PROGRESS: &[&str] =
+    &["filename", "rel_filepath", "status", "n_chunks", "first_message", "most_recent_message"];
+const COMPLETED: &[&str] = &["filename", "rel_filepath", "n_chunks", "first_message", "processed_at"];
+const FAILURES: &[&str] = &["time", "rel_filepath", "sha512", "status", "reason", "offsets"];
 
 /// Status of a file whose chunks are not all there.
 const FILLING: &str = "in_progress";
@@ -86,20 +67,14 @@ impl Ledger {
     pub fn open(options: LedgerOptions) -> io::Result<Self> {
         let folder = options.output_dir.join("LOGS");
         Self::open_in(&folder, &options).map_err(|error| {
-            let text = format!(
-                "cannot write the registry in `{}`: {error}",
-                folder.display()
-            );
+            let text = format!("cannot write the registry in `{}`: {error}", folder.display());
             io::Error::new(error.kind(), text)
         })
     }
 
     fn open_in(folder: &std::path::Path, options: &LedgerOptions) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let (topic, group) = (
-            file_name_part(&options.topic),
-            file_name_part(&options.group),
-        );
+        let (topic, group) = (file_name_part(&options.topic), file_name_part(&options.group));
         let completed = match &options.kind {
             LedgerKind::Reproducer { result_topic } => {
                 format!("results_produced_to_{}.csv", file_name_part(result_topic))
@@ -108,18 +83,11 @@ impl Ledger {
         };
         let in_progress = folder.join(format!("consuming_from_{topic}_in_progress_by_{group}.csv"));
         let (in_progress, rows) = ReplacedTable::open(in_progress, IN_PROGRESS)?;
-        let failed = rows
-            .into_iter()
-            .filter(|row| row[2] != FILLING)
-            .map(|row| (row[1].clone(), row))
-            .collect();
+        let failed = rows.into_iter().filter(|row| row[2] != FILLING).map(|row| (row[1].clone(), row)).collect();
         Ok(Self {
             in_progress,
             completed: AppendedTable::open(folder.join(completed), COMPLETED)?,
-            failures: AppendedTable::open(
-                folder.join(format!("failed_from_{topic}_by_{group}.csv")),
-                FAILURES,
-            )?,
+            failures: AppendedTable::open(folder.join(format!("failed_from_{topic}_by_{group}.csv")), FAILURES)?,
             filling: Vec::new(),
             failed,
         })
@@ -141,18 +109,8 @@ impl Ledger {
     pub fn failed(&mut self, file: &FileRow, status: FailureStatus, reason: &str, when_ms: i64) {
         let path = file.rel_filepath.as_str();
         let time = clock::local_time_text(when_ms);
-        self.failures.append(&[
-            &time,
-            path,
-            &file.sha512,
-            status.as_str(),
-            reason,
-            &file.offsets,
-        ]);
-        self.failed.insert(
-            path.to_owned(),
-            in_progress_row(file, status.as_str()).to_vec(),
-        );
+        self.failures.append(&[&time, path, &file.sha512, status.as_str(), reason, &file.offsets]);
+        self.failed.insert(path.to_owned(), in_progress_row(file, status.as_str()).to_vec());
         self.in_progress.changed();
     }
 
@@ -173,9 +131,7 @@ impl Ledger {
 
     /// The failed files that are in the table: path and status.
     pub fn failed_files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.failed
-            .iter()
-            .map(|(path, row)| (path.as_str(), row[2].as_str()))
+        self.failed.iter().map(|(path, row)| (path.as_str(), row[2].as_str()))
     }
 
     /// Writes what is due: appended rows after a second, the table of files in progress after five.
@@ -184,8 +140,7 @@ impl Ledger {
         self.completed.tick(now);
         self.failures.tick(now);
         let (filling, failed) = (&self.filling, &self.failed);
-        self.in_progress
-            .tick(now, |row| in_progress_rows(filling, failed, row));
+        self.in_progress.tick(now, |row| in_progress_rows(filling, failed, row));
     }
 
     /// Writes all that waits.
@@ -193,23 +148,16 @@ impl Ledger {
         self.completed.flush();
         self.failures.flush();
         let (filling, failed) = (&self.filling, &self.failed);
-        self.in_progress
-            .flush(|row| in_progress_rows(filling, failed, row));
+        self.in_progress.flush(|row| in_progress_rows(filling, failed, row));
     }
 }
 
-fn in_progress_rows(
-    filling: &[FileRow],
-    failed: &BTreeMap<String, Vec<String>>,
-    row: &mut dyn FnMut(&[&str]),
-) {
+fn in_progress_rows(filling: &[FileRow], failed: &BTreeMap<String, Vec<String>>, row: &mut dyn FnMut(&[&str])) {
     for fields in failed.values() {
         row(&fields.iter().map(String::as_str).collect::<Vec<_>>());
     }
     for file in filling {
-        row(&in_progress_row(file, FILLING)
-            .each_ref()
-            .map(String::as_str));
+        row(&in_progress_row(file, FILLING).each_ref().map(String::as_str));
     }
 }
 

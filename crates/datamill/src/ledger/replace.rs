@@ -33,10 +33,7 @@ impl ReplacedTable {
     /// Opens the table and hands its rows out, the fields in the order of the header. A file that
     /// cannot be understood is set aside with a warning; a missing one has no rows. Errors: the file
     /// cannot be read.
-    pub(super) fn open(
-        path: PathBuf,
-        header: &'static [&'static str],
-    ) -> io::Result<(Self, Vec<Vec<String>>)> {
+    pub(super) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<(Self, Vec<Vec<String>>)> {
         let mut aside = path.file_name().unwrap_or_default().to_owned();
         aside.push(".tmp");
         let mut hidden = std::ffi::OsString::from(".");
@@ -53,14 +50,7 @@ impl ReplacedTable {
                 }
             },
         };
-        let table = Self {
-            path,
-            aside,
-            header,
-            changed: true,
-            not_before: None,
-            trouble: Trouble::default(),
-        };
+        let table = Self { path, aside, header, changed: true, not_before: None, trouble: Trouble::default() };
         Ok((table, rows))
     }
 
@@ -88,9 +78,7 @@ impl ReplacedTable {
     }
 
     fn write(&self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) -> io::Result<()> {
-        let mut encoder = csv::WriterBuilder::new()
-            .delimiter(b';')
-            .from_writer(header_line(self.header));
+        let mut encoder = csv::WriterBuilder::new().delimiter(b';').from_writer(header_line(self.header));
         let mut result = Ok(());
         rows(&mut |row| {
             if result.is_ok() {
@@ -98,9 +86,7 @@ impl ReplacedTable {
             }
         });
         result?;
-        let text = encoder
-            .into_inner()
-            .map_err(|error| io::Error::other(error.to_string()))?;
+        let text = encoder.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -113,23 +99,12 @@ impl ReplacedTable {
 fn read(file: File, header: &[&str]) -> Result<Vec<Vec<String>>, csv::Error> {
     let mut reader = reader(file);
     let found = reader.headers()?;
-    let columns: Option<Vec<usize>> = header
-        .iter()
-        .map(|name| found.iter().position(|column| column == *name))
-        .collect();
+    let columns: Option<Vec<usize>> =
+        header.iter().map(|name| found.iter().position(|column| column == *name)).collect();
     let Some(columns) = columns else {
-        return Err(io::Error::new(
-            ErrorKind::InvalidData,
-            "its first line is not the header of this table",
-        )
-        .into());
+        return Err(io::Error::new(ErrorKind::InvalidData, "its first line is not the header of this table").into());
     };
-    let fields = |row: StringRecord| {
-        columns
-            .iter()
-            .map(|&column| row[column].to_owned())
-            .collect()
-    };
+    let fields = |row: StringRecord| columns.iter().map(|&column| row[column].to_owned()).collect();
     reader.records().map(|row| row.map(fields)).collect()
 }
 
@@ -173,21 +148,11 @@ mod tests {
     fn a_damaged_table_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
-        for bytes in [
-            &b"name;text\na;b;c\n"[..],
-            b"name;text\n\xff;b\n",
-            b"a\n",
-            b"name",
-        ] {
+        for bytes in [&b"name;text\na;b;c\n"[..], b"name;text\n\xff;b\n", b"a\n", b"name"] {
             fs::write(&path, bytes).unwrap();
             let (_, rows) = ReplacedTable::open(path.clone(), HEADER).unwrap();
             assert!(rows.is_empty() && !path.exists());
-            let aside = fs::read_dir(folder.path())
-                .unwrap()
-                .next()
-                .unwrap()
-                .unwrap()
-                .path();
+            let aside = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
             assert_eq!(fs::read(&aside).unwrap(), bytes);
             fs::remove_file(aside).unwrap();
         }

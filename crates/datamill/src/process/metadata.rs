@@ -74,7 +74,8 @@ impl Metadata {
 
 /// Goes over CBOR's value, which keeps NaN, because `serde_json` would turn NaN into null.
 fn to_json(value: &impl Serialize) -> Result<Value, String> {
-    let value = ciborium::Value::serialized(value).map_err(|e| format!("a value that cannot be written as JSON: {e}"))?;
+    let value =
+        ciborium::Value::serialized(value).map_err(|e| format!("a value that cannot be written as JSON: {e}"))?;
     checked(value)
 }
 

@@ -73,7 +73,10 @@ fn signals(_: Arc<Control>) -> io::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a second signal asks for just that; what is not committed is read again")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a second signal asks for just that; what is not committed is read again"
+)]
 fn leave_at_once() -> ! {
     std::process::exit(Exit::AtOnce.code().into())
 }

@@ -50,7 +50,9 @@ pub enum SetUpError {
     #[error("no {0} topic: give it with `--{0}_topic_name`, or `--topic_name` for both")]
     NoTopic(&'static str),
     /// Results would go to the topic they are computed from.
-    #[error("results cannot go to topic `{0}`, from which the files are read: name another one with `--producer_topic_name`")]
+    #[error(
+        "results cannot go to topic `{0}`, from which the files are read: name another one with `--producer_topic_name`"
+    )]
     SameTopic(String),
     /// The filter is no regular expression.
     #[error("--download_regex")]

@@ -7,9 +7,7 @@ use clap::{Args, Command, FromArgMatches};
 
 use super::{Exit, ReproducerArgs, SetUpError, accept_dashes, console, exit};
 use crate::engine::{self, Control, Summary};
-use crate::process::{
-    DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError,
-};
+use crate::process::{DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError};
 use crate::report::heartbeat::ProgramKind;
 use crate::report::{self, Counters};
 
@@ -41,10 +39,12 @@ pub trait Runnable<Kind>: Sized + 'static {
     /// `A` is a struct that derives `clap::Args`, from which `make` makes the reproducer.
     fn run_with_arguments<A: Args>(make: impl FnOnce(A) -> Result<Self, ProcessingError>) -> ExitCode {
         let name = name_of::<Self>();
-        let command = Command::new(name).about("Runs a function on every file of a topic and sends what it computes to another topic.");
+        let command = Command::new(name)
+            .about("Runs a function on every file of a topic and sends what it computes to another topic.");
         let command = accept_dashes(A::augment_args(ReproducerArgs::augment_args(command)));
         let matches = command.get_matches();
-        let parsed = ReproducerArgs::from_arg_matches(&matches).and_then(|ours| Ok((ours, A::from_arg_matches(&matches)?)));
+        let parsed =
+            ReproducerArgs::from_arg_matches(&matches).and_then(|ours| Ok((ours, A::from_arg_matches(&matches)?)));
         let (ours, theirs) = match parsed {
             Ok(parsed) => parsed,
             Err(error) => error.exit(),

@@ -41,18 +41,12 @@ pub fn encode(progress: &Progress) -> (i64, String) {
     put(&mut body, progress.open.len() as u64);
     let mut previous = position;
     for (&offset, &kind) in &progress.open {
-        put(
-            &mut body,
-            distance(previous, offset) << 1 | u64::from(kind == OpenKind::Shadow),
-        );
+        put(&mut body, distance(previous, offset) << 1 | u64::from(kind == OpenKind::Shadow));
         previous = offset;
     }
     let checksum = checksum(position, &body);
     body.extend_from_slice(&checksum);
-    (
-        position,
-        format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(body)),
-    )
+    (position, format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(body)))
 }
 
 /// The progress that was committed as `position` and `text`.
@@ -63,18 +57,11 @@ pub fn decode(position: i64, text: &str) -> Result<Progress, ProgressError> {
     let Some(armoured) = text.strip_prefix(VERSION) else {
         return Err(ProgressError::UnknownFormat(text.chars().take(8).collect()));
     };
-    let bytes = URL_SAFE_NO_PAD
-        .decode(armoured)
-        .map_err(|_| ProgressError::Damaged("not base64url"))?;
-    let split = bytes
-        .len()
-        .checked_sub(CHECKSUM_BYTES)
-        .ok_or(ProgressError::Damaged("too short"))?;
+    let bytes = URL_SAFE_NO_PAD.decode(armoured).map_err(|_| ProgressError::Damaged("not base64url"))?;
+    let split = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(ProgressError::Damaged("too short"))?;
     let (mut body, sum) = bytes.split_at(split);
     if checksum(position, body) != *sum {
-        return Err(ProgressError::Damaged(
-            "the checksum does not match its position",
-        ));
+        return Err(ProgressError::Damaged("the checksum does not match its position"));
     }
     let frontier = advance(position, take(&mut body)?)?;
     let count = take(&mut body)?;
@@ -84,32 +71,19 @@ pub fn decode(position: i64, text: &str) -> Result<Progress, ProgressError> {
         let entry = take(&mut body)?;
         let gap = entry >> 1;
         if (gap == 0) != (i == 0) {
-            return Err(ProgressError::Damaged(
-                "the open list does not begin at the position or does not rise",
-            ));
+            return Err(ProgressError::Damaged("the open list does not begin at the position or does not rise"));
         }
         offset = advance(offset, gap)?;
         if offset >= frontier {
-            return Err(ProgressError::Damaged(
-                "an open file begins at or above the frontier",
-            ));
+            return Err(ProgressError::Damaged("an open file begins at or above the frontier"));
         }
-        open.insert(
-            offset,
-            if entry & 1 == 1 {
-                OpenKind::Shadow
-            } else {
-                OpenKind::Open
-            },
-        );
+        open.insert(offset, if entry & 1 == 1 { OpenKind::Shadow } else { OpenKind::Open });
     }
     if !body.is_empty() {
         return Err(ProgressError::Damaged("bytes follow the open list"));
     }
     if count == 0 && frontier != position {
-        return Err(ProgressError::Damaged(
-            "nothing is open, but the frontier is not the position",
-        ));
+        return Err(ProgressError::Damaged("nothing is open, but the frontier is not the position"));
     }
     Ok(Progress { frontier, open })
 }
@@ -120,16 +94,11 @@ fn distance(from: i64, to: i64) -> u64 {
 }
 
 fn advance(offset: i64, by: u64) -> Result<i64, ProgressError> {
-    offset
-        .checked_add_unsigned(by)
-        .ok_or(ProgressError::Damaged("an offset is out of range"))
+    offset.checked_add_unsigned(by).ok_or(ProgressError::Damaged("an offset is out of range"))
 }
 
 fn checksum(position: i64, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let digest = Sha256::new()
-        .chain_update(position.to_be_bytes())
-        .chain_update(body)
-        .finalize();
+    let digest = Sha256::new().chain_update(position.to_be_bytes()).chain_update(body).finalize();
     let mut sum = [0; CHECKSUM_BYTES];
     sum.copy_from_slice(&digest[..CHECKSUM_BYTES]);
     sum
@@ -146,9 +115,7 @@ fn put(into: &mut Vec<u8>, mut value: u64) {
 fn take(from: &mut &[u8]) -> Result<u64, ProgressError> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = from
-            .split_first()
-            .ok_or(ProgressError::Damaged("it ends too early"))?;
+        let (&byte, rest) = from.split_first().ok_or(ProgressError::Damaged("it ends too early"))?;
         *from = rest;
         let bits = u64::from(byte & 0x7f);
         if shift == 63 && bits > 1 {
@@ -169,28 +136,16 @@ mod tests {
     use super::*;
 
     fn progress() -> impl Strategy<Value = Progress> {
-        (
-            0i64..1 << 50,
-            proptest::collection::btree_map(0i64..1 << 40, any::<bool>(), 0..200),
-            1i64..1 << 40,
-        )
-            .prop_map(|(base, open, beyond)| {
+        (0i64..1 << 50, proptest::collection::btree_map(0i64..1 << 40, any::<bool>(), 0..200), 1i64..1 << 40).prop_map(
+            |(base, open, beyond)| {
                 let open: BTreeMap<_, _> = open
                     .into_iter()
-                    .map(|(o, shadow)| {
-                        (
-                            base + o,
-                            if shadow {
-                                OpenKind::Shadow
-                            } else {
-                                OpenKind::Open
-                            },
-                        )
-                    })
+                    .map(|(o, shadow)| (base + o, if shadow { OpenKind::Shadow } else { OpenKind::Open }))
                     .collect();
                 let frontier = open.keys().next_back().map_or(base, |last| last + beyond);
                 Progress { frontier, open }
-            })
+            },
+        )
     }
 
     proptest! {
@@ -230,23 +185,13 @@ mod tests {
 
     #[test]
     fn a_text_of_another_program_is_named() {
-        assert_eq!(
-            decode(7, "consumer metadata"),
-            Err(ProgressError::UnknownFormat("consumer".into()))
-        );
+        assert_eq!(decode(7, "consumer metadata"), Err(ProgressError::UnknownFormat("consumer".into())));
     }
 
     #[test]
     fn a_thousand_open_files_fit_beside_an_offset() {
         let open: BTreeMap<_, _> = (0..1000).map(|i| (i * 600, OpenKind::Open)).collect();
-        let (_, text) = encode(&Progress {
-            frontier: 600_000,
-            open,
-        });
-        assert!(
-            text.len() <= datamill_broker::MAX_PROGRESS_TEXT,
-            "{} characters",
-            text.len()
-        );
+        let (_, text) = encode(&Progress { frontier: 600_000, open });
+        assert!(text.len() <= datamill_broker::MAX_PROGRESS_TEXT, "{} characters", text.len());
     }
 }

@@ -40,10 +40,7 @@ pub struct Progress {
 impl Progress {
     /// Progress of a group that starts at `position` and knows nothing of what lies below.
     pub fn starting_at(position: i64) -> Self {
-        Self {
-            frontier: position,
-            open: BTreeMap::new(),
-        }
+        Self { frontier: position, open: BTreeMap::new() }
     }
 
     /// W: the first offset that is still needed.

@@ -8,45 +8,30 @@ use jiff::tz::TimeZone;
 /// Milliseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the clock of the crate")]
 pub fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A time in ISO 8601, UTC, with microseconds and the offset `+00:00`: the form that every version of
 /// Python reads.
 pub fn iso8601_utc(ms: i64) -> String {
-    timestamp(ms)
-        .to_zoned(TimeZone::UTC)
-        .strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00")
-        .to_string()
+    timestamp(ms).to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00").to_string()
 }
 
 /// A time in the zone of this machine: `2026-11-22 10:00:01`.
 pub fn local_time_text(ms: i64) -> String {
-    timestamp(ms)
-        .to_zoned(TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
+    timestamp(ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A time in the zone of this machine with milliseconds and the offset:
 /// `2026-11-22T10:00:01.250+01:00`.
 pub fn local_timestamp(ms: i64) -> String {
-    timestamp(ms)
-        .to_zoned(TimeZone::system())
-        .strftime("%Y-%m-%dT%H:%M:%S.%3f%:z")
-        .to_string()
+    timestamp(ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%3f%:z").to_string()
 }
 
 /// The nearest time that can be written: years -9999 to 9999.
 fn timestamp(ms: i64) -> Timestamp {
-    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 #[cfg(test)]
@@ -55,15 +40,9 @@ mod tests {
 
     #[test]
     fn times_are_written_in_the_forms_that_others_read() {
-        assert_eq!(
-            iso8601_utc(1_700_000_000_250),
-            "2023-11-14T22:13:20.250000+00:00"
-        );
+        assert_eq!(iso8601_utc(1_700_000_000_250), "2023-11-14T22:13:20.250000+00:00");
         assert_eq!(iso8601_utc(0), "1970-01-01T00:00:00.000000+00:00");
-        assert_eq!(
-            local_time_text(1_700_000_000_250).len(),
-            "2023-11-14 22:13:20".len()
-        );
+        assert_eq!(local_time_text(1_700_000_000_250).len(), "2023-11-14 22:13:20".len());
         assert!(local_timestamp(1_700_000_000_250).contains(":20.250"));
         assert!(!iso8601_utc(i64::MAX).is_empty() && !iso8601_utc(i64::MIN).is_empty());
         assert!(!local_time_text(i64::MIN).is_empty() && !local_timestamp(i64::MAX).is_empty());

@@ -41,15 +41,13 @@ impl Counters {
 
     /// Messages with this many bytes were handled: the file that they belong to has its outcome.
     pub fn processed(&self, messages: u64, bytes: u64) {
-        self.messages_processed
-            .fetch_add(messages, Ordering::Relaxed);
+        self.messages_processed.fetch_add(messages, Ordering::Relaxed);
         self.bytes_processed.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Messages with this many bytes are durable in the log.
     pub fn produced(&self, messages: u64, bytes: u64) {
-        self.messages_produced
-            .fetch_add(messages, Ordering::Relaxed);
+        self.messages_produced.fetch_add(messages, Ordering::Relaxed);
         self.bytes_produced.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -72,13 +70,9 @@ impl Counts {
         Self {
             messages_read: self.messages_read.saturating_sub(earlier.messages_read),
             bytes_read: self.bytes_read.saturating_sub(earlier.bytes_read),
-            messages_processed: self
-                .messages_processed
-                .saturating_sub(earlier.messages_processed),
+            messages_processed: self.messages_processed.saturating_sub(earlier.messages_processed),
             bytes_processed: self.bytes_processed.saturating_sub(earlier.bytes_processed),
-            messages_produced: self
-                .messages_produced
-                .saturating_sub(earlier.messages_produced),
+            messages_produced: self.messages_produced.saturating_sub(earlier.messages_produced),
             bytes_produced: self.bytes_produced.saturating_sub(earlier.bytes_produced),
         }
     }
@@ -96,13 +90,7 @@ mod tests {
         let first = counters.snapshot();
         assert_eq!(
             first,
-            Counts {
-                messages_read: 2,
-                bytes_read: 200,
-                messages_produced: 1,
-                bytes_produced: 5,
-                ..Counts::default()
-            }
+            Counts { messages_read: 2, bytes_read: 200, messages_produced: 1, bytes_produced: 5, ..Counts::default() }
         );
         counters.read(1, 50);
         counters.processed(3, 250);

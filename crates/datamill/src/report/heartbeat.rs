@@ -59,23 +59,14 @@ impl Heartbeat {
         publisher: Box<dyn Publisher>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
-        let HeartbeatOptions {
-            topic,
-            program_id,
-            interval,
-            kind,
-        } = options;
+        let HeartbeatOptions { topic, program_id, interval, kind } = options;
         let key = Message::key(&program_id);
         let mut sender = Sender::new(publisher, topic, "heartbeats");
         let mut told = Counts::default();
         let thread = Periodic::start("heartbeat", interval, move |moment| {
             let counts = counters.snapshot();
             let message = message(kind, clock::now_ms(), &counts.since(&told));
-            let limit = if moment == Moment::Last {
-                LAST_LIMIT
-            } else {
-                LIMIT
-            };
+            let limit = if moment == Moment::Last { LAST_LIMIT } else { LIMIT };
             match sender.send(&key, &message.to_json(), limit) {
                 Sent::Yes | Sent::Unknown => told = counts,
                 Sent::No => {}
@@ -88,11 +79,7 @@ impl Heartbeat {
 /// A program id that is unique among running programs: `{program}_{host}_{process}`.
 pub fn default_program_id(program: &str) -> String {
     let host = gethostname::gethostname();
-    format!(
-        "{program}_{}_{}",
-        host.to_string_lossy(),
-        std::process::id()
-    )
+    format!("{program}_{}_{}", host.to_string_lossy(), std::process::id())
 }
 
 fn message(kind: ProgramKind, now_ms: i64, counts: &Counts) -> Message {
@@ -116,12 +103,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn options(interval: Duration, kind: ProgramKind) -> HeartbeatOptions {
-        HeartbeatOptions {
-            topic: "beats".into(),
-            program_id: "xrd".into(),
-            interval,
-            kind,
-        }
+        HeartbeatOptions { topic: "beats".into(), program_id: "xrd".into(), interval, kind }
     }
 
     fn counts(value: &str) -> Value {
@@ -136,41 +118,24 @@ mod tests {
         let log = FakeLog::default();
         let counters = Arc::new(Counters::default());
         let hour = Duration::from_secs(3600);
-        let heartbeat = Heartbeat::start(
-            options(hour, ProgramKind::Producer),
-            log.publisher(),
-            Arc::clone(&counters),
-        )
-        .unwrap();
+        let heartbeat =
+            Heartbeat::start(options(hour, ProgramKind::Producer), log.publisher(), Arc::clone(&counters)).unwrap();
         wait_until(|| log.messages().len() == 1);
         counters.produced(3, 300);
         drop(heartbeat);
         let messages = log.messages();
         assert_eq!(messages.len(), 2);
-        assert_eq!(
-            (messages[0].topic.as_str(), messages[0].key.as_str()),
-            ("beats", "xrd_heartbeat")
-        );
-        assert_eq!(
-            counts(&messages[0].value),
-            json!({"n_messages_produced": 0, "n_bytes_produced": 0})
-        );
-        assert_eq!(
-            counts(&messages[1].value),
-            json!({"n_messages_produced": 3, "n_bytes_produced": 300})
-        );
+        assert_eq!((messages[0].topic.as_str(), messages[0].key.as_str()), ("beats", "xrd_heartbeat"));
+        assert_eq!(counts(&messages[0].value), json!({"n_messages_produced": 0, "n_bytes_produced": 0}));
+        assert_eq!(counts(&messages[1].value), json!({"n_messages_produced": 3, "n_bytes_produced": 300}));
     }
 
     #[test]
     fn between_them_one_is_sent_at_each_interval() {
         let log = FakeLog::default();
         let short = Duration::from_millis(5);
-        let heartbeat = Heartbeat::start(
-            options(short, ProgramKind::Consumer),
-            log.publisher(),
-            Arc::default(),
-        )
-        .unwrap();
+        let heartbeat =
+            Heartbeat::start(options(short, ProgramKind::Consumer), log.publisher(), Arc::default()).unwrap();
         wait_until(|| log.messages().len() >= 4);
         drop(heartbeat);
     }
@@ -185,11 +150,7 @@ mod tests {
             messages_produced: 5,
             bytes_produced: 6,
         };
-        for (kind, fields) in [
-            (ProgramKind::Reproducer, 6),
-            (ProgramKind::Consumer, 4),
-            (ProgramKind::Producer, 2),
-        ] {
+        for (kind, fields) in [(ProgramKind::Reproducer, 6), (ProgramKind::Consumer, 4), (ProgramKind::Producer, 2)] {
             let value = counts(&message(kind, 0, &all).to_json());
             assert_eq!(value.as_object().unwrap().len(), fields, "{kind:?}");
         }
@@ -202,29 +163,19 @@ mod tests {
         let counters = Arc::new(Counters::default());
         counters.produced(1, 10);
         let short = Duration::from_millis(5);
-        let heartbeat = Heartbeat::start(
-            options(short, ProgramKind::Producer),
-            log.publisher(),
-            Arc::clone(&counters),
-        )
-        .unwrap();
+        let heartbeat =
+            Heartbeat::start(options(short, ProgramKind::Producer), log.publisher(), Arc::clone(&counters)).unwrap();
         wait_until(|| log.refused() >= 2);
         assert!(log.messages().is_empty());
         log.refuse(false);
         wait_until(|| !log.messages().is_empty());
         drop(heartbeat);
-        assert_eq!(
-            counts(&log.messages()[0].value),
-            json!({"n_messages_produced": 1, "n_bytes_produced": 10})
-        );
+        assert_eq!(counts(&log.messages()[0].value), json!({"n_messages_produced": 1, "n_bytes_produced": 10}));
     }
 
     #[test]
     fn the_default_program_id_names_program_host_and_process() {
         let id = default_program_id("upload");
-        assert!(
-            id.starts_with("upload_") && id.ends_with(&format!("_{}", std::process::id())),
-            "{id}"
-        );
+        assert!(id.starts_with("upload_") && id.ends_with(&format!("_{}", std::process::id())), "{id}");
     }
 }

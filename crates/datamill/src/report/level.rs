@@ -26,7 +26,8 @@ pub struct UnknownLevel(String);
 
 impl LogLevel {
     /// The names and numbers that are accepted, for people.
-    pub const NAMES: &'static str = "`debug`, `info`, `warning`, `error`, `critical`, or a number from 10 (debug) to 50 (critical)";
+    pub const NAMES: &'static str =
+        "`debug`, `info`, `warning`, `error`, `critical`, or a number from 10 (debug) to 50 (critical)";
 
     pub(super) fn filter(self) -> LevelFilter {
         match self {
@@ -91,13 +92,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(wanted), "{text}");
         }
         for text in ["", "loud", "-1", "51", "1e1"] {
-            assert!(
-                text.parse::<LogLevel>()
-                    .unwrap_err()
-                    .to_string()
-                    .contains("`warning`"),
-                "{text}"
-            );
+            assert!(text.parse::<LogLevel>().unwrap_err().to_string().contains("`warning`"), "{text}");
         }
         assert_eq!(LogLevel::Warning.to_string().parse(), Ok(LogLevel::Warning));
     }

@@ -59,16 +59,8 @@ impl Line<'_> {
 
     /// For files and topics: `2026-11-22T10:00:01.250+01:00 INFO  target: message field=value`.
     pub(super) fn full(&self) -> String {
-        let Self {
-            level,
-            target,
-            text,
-            ..
-        } = self;
-        format!(
-            "{} {level:<5} {target}: {text}",
-            clock::local_timestamp(self.time_ms)
-        )
+        let Self { level, target, text, .. } = self;
+        format!("{} {level:<5} {target}: {text}", clock::local_timestamp(self.time_ms))
     }
 }
 
@@ -80,11 +72,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(outputs: Vec<Box<dyn Output>>) -> Self {
-        let most = outputs
-            .iter()
-            .map(|output| output.level())
-            .max()
-            .unwrap_or(LevelFilter::OFF);
+        let most = outputs.iter().map(|output| output.level()).max().unwrap_or(LevelFilter::OFF);
         Self { outputs, most }
     }
 }
@@ -130,12 +118,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             }
         }
         let text = fields.text();
-        let line = Line {
-            time_ms: clock::now_ms(),
-            level: *metadata.level(),
-            target: metadata.target(),
-            text: &text,
-        };
+        let line = Line { time_ms: clock::now_ms(), level: *metadata.level(), target: metadata.target(), text: &text };
         for output in &self.outputs {
             if line.level <= output.level() {
                 output.write(&line);
@@ -157,11 +140,7 @@ impl Fields {
             self.message = value;
             return;
         }
-        match self
-            .others
-            .iter_mut()
-            .find(|(name, _)| *name == field.name())
-        {
+        match self.others.iter_mut().find(|(name, _)| *name == field.name()) {
             Some(other) => other.1 = value,
             None => self.others.push((field.name(), value)),
         }
@@ -261,13 +240,7 @@ mod tests {
             debug!("not wanted");
             warn!(error = %"two words", empty = "", text = ?"a \"b\"", "odd");
         });
-        assert_eq!(
-            lines,
-            [
-                "started topic=raw partition=3",
-                r#"odd error="two words" empty="" text="a \"b\"""#
-            ]
-        );
+        assert_eq!(lines, ["started topic=raw partition=3", r#"odd error="two words" empty="" text="a \"b\"""#]);
     }
 
     #[test]
@@ -281,13 +254,7 @@ mod tests {
             inner.record("file", "c.txt");
             info!(topic = "other", "deeper");
         });
-        assert_eq!(
-            lines,
-            [
-                "from user code file=a/b.txt topic=raw",
-                "deeper topic=other file=c.txt"
-            ]
-        );
+        assert_eq!(lines, ["from user code file=a/b.txt topic=raw", "deeper topic=other file=c.txt"]);
     }
 
     #[test]
@@ -299,37 +266,17 @@ mod tests {
     #[test]
     fn an_error_comes_with_its_causes() {
         let io = std::io::Error::other("disk is full");
-        let error = datamill_broker::Error::with_source(
-            datamill_broker::ErrorKind::NoSpace,
-            "cannot commit",
-            io,
-        );
+        let error = datamill_broker::Error::with_source(datamill_broker::ErrorKind::NoSpace, "cannot commit", io);
         let lines = lines(|| warn!(error = &error as &(dyn Error + 'static), "held"));
         assert_eq!(lines, [r#"held error="cannot commit: disk is full""#]);
     }
 
     #[test]
     fn the_forms_of_a_line() {
-        let line = Line {
-            time_ms: 1_700_000_000_250,
-            level: Level::WARN,
-            target: "datamill::x",
-            text: "odd a=1",
-        };
-        assert!(
-            line.short(false).ends_with(":20 WARN  odd a=1\n"),
-            "{}",
-            line.short(false)
-        );
-        assert!(
-            line.short(true).contains("\x1b[33mWARN "),
-            "{:?}",
-            line.short(true)
-        );
+        let line = Line { time_ms: 1_700_000_000_250, level: Level::WARN, target: "datamill::x", text: "odd a=1" };
+        assert!(line.short(false).ends_with(":20 WARN  odd a=1\n"), "{}", line.short(false));
+        assert!(line.short(true).contains("\x1b[33mWARN "), "{:?}", line.short(true));
         let full = line.full();
-        assert!(
-            full.contains(":20.250") && full.ends_with(" WARN  datamill::x: odd a=1"),
-            "{full}"
-        );
+        assert!(full.contains(":20.250") && full.ends_with(" WARN  datamill::x: odd a=1"), "{full}");
     }
 }

@@ -77,11 +77,7 @@ struct Kept {
 
 impl Ring {
     pub(super) fn new(lines: LogTopicLines) -> Self {
-        Self {
-            level: lines.level.filter(),
-            max_lines: lines.max_lines.max(1),
-            kept: Mutex::default(),
-        }
+        Self { level: lines.level.filter(), max_lines: lines.max_lines.max(1), kept: Mutex::default() }
     }
 
     fn push(&self, mut line: String) {
@@ -148,16 +144,8 @@ impl Output for Arc<Ring> {
 }
 
 /// Starts the thread that sends what the ring holds.
-pub(super) fn start(
-    ring: Arc<Ring>,
-    options: LogTopicOptions,
-    publisher: Box<dyn Publisher>,
-) -> io::Result<Periodic> {
-    let LogTopicOptions {
-        topic,
-        program_id,
-        interval,
-    } = options;
+pub(super) fn start(ring: Arc<Ring>, options: LogTopicOptions, publisher: Box<dyn Publisher>) -> io::Result<Periodic> {
+    let LogTopicOptions { topic, program_id, interval } = options;
     let key = LogMessage::key(&program_id);
     let mut sender = Sender::new(publisher, topic, "log messages");
     Periodic::start("log-topic", interval, move |moment| {
@@ -174,10 +162,7 @@ pub(super) fn start(
             }
             let note = (left_out > 0).then(|| format!("{left_out} earlier lines were left out"));
             let messages: Vec<String> = note.into_iter().chain(lines.iter().cloned()).collect();
-            let message = LogMessage {
-                timestamp: clock::now_ms() as f64 / 1000.0,
-                messages,
-            };
+            let message = LogMessage { timestamp: clock::now_ms() as f64 / 1000.0, messages };
             match sender.send(&key, &message.to_json(), limit) {
                 Sent::Yes => {}
                 Sent::No => {
@@ -208,18 +193,11 @@ mod tests {
     use serde_json::Value;
 
     fn ring(max_lines: usize) -> Arc<Ring> {
-        Arc::new(Ring::new(LogTopicLines {
-            level: LogLevel::Info,
-            max_lines,
-        }))
+        Arc::new(Ring::new(LogTopicLines { level: LogLevel::Info, max_lines }))
     }
 
     fn options(interval: Duration) -> LogTopicOptions {
-        LogTopicOptions {
-            topic: "logs".into(),
-            program_id: "xrd".into(),
-            interval,
-        }
+        LogTopicOptions { topic: "logs".into(), program_id: "xrd".into(), interval }
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -227,12 +205,7 @@ mod tests {
     fn lines(value: &str) -> Vec<String> {
         let value: Value = serde_json::from_str(value).unwrap();
         assert!(value["timestamp"].as_f64().unwrap() > 1.7e9);
-        value["messages"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|line| line.as_str().unwrap().to_owned())
-            .collect()
+        value["messages"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -244,22 +217,14 @@ mod tests {
         drop(thread);
         let messages = log.messages();
         assert_eq!(messages.len(), 1);
-        assert_eq!(
-            (messages[0].topic.as_str(), messages[0].key.as_str()),
-            ("logs", "xrd_log")
-        );
+        assert_eq!((messages[0].topic.as_str(), messages[0].key.as_str()), ("logs", "xrd_log"));
         assert_eq!(lines(&messages[0].value), ["first", "second \"quoted\""]);
     }
 
     #[test]
     fn lines_are_sent_at_each_interval_and_silence_sends_nothing() {
         let (log, ring) = (FakeLog::default(), ring(10));
-        let thread = start(
-            Arc::clone(&ring),
-            options(Duration::from_millis(3)),
-            log.publisher(),
-        )
-        .unwrap();
+        let thread = start(Arc::clone(&ring), options(Duration::from_millis(3)), log.publisher()).unwrap();
         ring.push("first".into());
         wait_until(|| log.messages().len() == 1);
         ring.push("second".into());
@@ -275,10 +240,7 @@ mod tests {
             ring.push(format!("line {number}"));
         }
         drop(start(ring, options(HOUR), log.publisher()).unwrap());
-        assert_eq!(
-            lines(&log.messages()[0].value),
-            ["3 earlier lines were left out", "line 3", "line 4"]
-        );
+        assert_eq!(lines(&log.messages()[0].value), ["3 earlier lines were left out", "line 3", "line 4"]);
     }
 
     #[test]
@@ -292,13 +254,7 @@ mod tests {
         let messages = log.messages();
         assert!(messages.len() > 2);
         assert!(messages.iter().all(|message| message.value.len() < 950_000));
-        assert_eq!(
-            messages
-                .iter()
-                .map(|message| lines(&message.value).len())
-                .sum::<usize>(),
-            5001
-        );
+        assert_eq!(messages.iter().map(|message| lines(&message.value).len()).sum::<usize>(), 5001);
     }
 
     #[test]
@@ -306,12 +262,7 @@ mod tests {
         let (log, ring) = (FakeLog::default(), ring(10));
         log.refuse(true);
         ring.push("kept".into());
-        let thread = start(
-            Arc::clone(&ring),
-            options(Duration::from_millis(3)),
-            log.publisher(),
-        )
-        .unwrap();
+        let thread = start(Arc::clone(&ring), options(Duration::from_millis(3)), log.publisher()).unwrap();
         wait_until(|| log.refused() >= 2);
         log.refuse(false);
         wait_until(|| log.messages().len() == 1);
@@ -322,12 +273,7 @@ mod tests {
     #[test]
     fn lines_of_the_sending_thread_are_not_sent() {
         let ring = ring(10);
-        let line = Line {
-            time_ms: 0,
-            level: tracing::Level::WARN,
-            target: "t",
-            text: "cannot send",
-        };
+        let line = Line { time_ms: 0, level: tracing::Level::WARN, target: "t", text: "cannot send" };
         SENDS.set(true);
         ring.write(&line);
         SENDS.set(false);
@@ -339,11 +285,7 @@ mod tests {
     #[test]
     fn the_length_of_a_json_string_is_known_before_it_is_made() {
         for text in ["", "plain", "a \"b\" \\ \n\t\u{1}\u{7f} µ…"] {
-            assert_eq!(
-                json_len(text),
-                serde_json::to_string(text).unwrap().len(),
-                "{text:?}"
-            );
+            assert_eq!(json_len(text), serde_json::to_string(text).unwrap().len(), "{text:?}");
         }
     }
 }

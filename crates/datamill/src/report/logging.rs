@@ -62,9 +62,7 @@ pub fn init(options: LogOptions) -> Result<LogGuard, LogFileError> {
     }
     let subscriber = tracing_subscriber::registry().with(Lines::new(outputs));
     if tracing::subscriber::set_global_default(subscriber).is_err() {
-        tracing::debug!(
-            "logging was set up before; the options of this program have no effect on it"
-        );
+        tracing::debug!("logging was set up before; the options of this program have no effect on it");
     }
     Ok(LogGuard { ring, topic: None })
 }
@@ -72,11 +70,7 @@ pub fn init(options: LogOptions) -> Result<LogGuard, LogFileError> {
 impl LogGuard {
     /// Begins to send the lines that [`LogOptions::log_topic`] keeps. Errors: no thread can be
     /// started. What goes wrong with the log later is one warning and never stops the program.
-    pub fn send_to(
-        &mut self,
-        options: LogTopicOptions,
-        publisher: Box<dyn Publisher>,
-    ) -> io::Result<()> {
+    pub fn send_to(&mut self, options: LogTopicOptions, publisher: Box<dyn Publisher>) -> io::Result<()> {
         if let Some(ring) = &self.ring {
             self.topic = Some(log_topic::start(Arc::clone(ring), options, publisher)?);
         }
@@ -111,10 +105,7 @@ impl Stderr {
     fn new(level: LogLevel) -> Self {
         let no_color = env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
         let plain = no_color || env::var("TERM").is_ok_and(|terminal| terminal == "dumb");
-        Self {
-            level: level.filter(),
-            colours: !plain && io::stderr().is_terminal(),
-        }
+        Self { level: level.filter(), colours: !plain && io::stderr().is_terminal() }
     }
 }
 
@@ -142,14 +133,7 @@ struct FileState {
 impl LogFile {
     fn open(path: PathBuf, level: LogLevel) -> Result<Self, LogFileError> {
         match append_to(&path) {
-            Ok(file) => Ok(Self {
-                path,
-                level: level.filter(),
-                state: Mutex::new(FileState {
-                    file,
-                    failing: false,
-                }),
-            }),
+            Ok(file) => Ok(Self { path, level: level.filter(), state: Mutex::new(FileState { file, failing: false }) }),
             Err(source) => Err(LogFileError { path, source }),
         }
     }
@@ -175,10 +159,7 @@ impl Output for LogFile {
             Ok(()) => state.failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut state.failing, true) {
-                    to_stderr(&format!(
-                        "cannot write the log file `{}`: {error}\n",
-                        self.path.display()
-                    ));
+                    to_stderr(&format!("cannot write the log file `{}`: {error}\n", self.path.display()));
                 }
             }
         }
@@ -195,39 +176,21 @@ mod tests {
         let path = folder.path().join("LOGS/deeper/xrd.log");
         for text in ["first", "second"] {
             let file = LogFile::open(path.clone(), LogLevel::Warning).unwrap();
-            file.write(&Line {
-                time_ms: 1_700_000_000_250,
-                level: tracing::Level::WARN,
-                target: "t",
-                text,
-            });
+            file.write(&Line { time_ms: 1_700_000_000_250, level: tracing::Level::WARN, target: "t", text });
         }
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
-        assert!(
-            lines[0].ends_with("WARN  t: first") && lines[1].ends_with("WARN  t: second"),
-            "{text}"
-        );
+        assert!(lines[0].ends_with("WARN  t: first") && lines[1].ends_with("WARN  t: second"), "{text}");
     }
 
     #[test]
     fn a_log_file_that_cannot_be_opened_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join("LOGS"),
-            "a file where the folder should be",
-        )
-        .unwrap();
-        let options = LogOptions {
-            file_path: Some(folder.path().join("LOGS/xrd.log")),
-            ..LogOptions::default()
-        };
+        fs::write(folder.path().join("LOGS"), "a file where the folder should be").unwrap();
+        let options = LogOptions { file_path: Some(folder.path().join("LOGS/xrd.log")), ..LogOptions::default() };
         let error = init(options).err().unwrap();
         let text = error.to_string();
-        assert!(
-            text.contains("LOGS/xrd.log`") && text.contains("--logger_file_path"),
-            "{text}"
-        );
+        assert!(text.contains("LOGS/xrd.log`") && text.contains("--logger_file_path"), "{text}");
     }
 }

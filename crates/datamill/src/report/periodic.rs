@@ -29,21 +29,16 @@ impl Periodic {
         // Nothing is ever sent: the end of the channel is the signal.
         let (stop, stopped) = bounded::<()>(0);
         let interval = interval.max(Duration::from_millis(1));
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                turn(Moment::First);
-                let mut next = Instant::now() + interval;
-                while let Err(RecvTimeoutError::Timeout) = stopped.recv_deadline(next) {
-                    turn(Moment::Interval);
-                    next = (next + interval).max(Instant::now());
-                }
-                turn(Moment::Last);
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            turn(Moment::First);
+            let mut next = Instant::now() + interval;
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_deadline(next) {
+                turn(Moment::Interval);
+                next = (next + interval).max(Instant::now());
+            }
+            turn(Moment::Last);
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 

@@ -30,13 +30,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(publisher: Box<dyn Publisher>, topic: String, what: &'static str) -> Self {
-        Self {
-            publisher,
-            topic,
-            what,
-            failing: false,
-            next_token: 0,
-        }
+        Self { publisher, topic, what, failing: false, next_token: 0 }
     }
 
     /// Sends one message and waits at most `limit` for its delivery.
@@ -93,10 +87,7 @@ impl Sender {
 
     fn failed(&mut self, error: &str) {
         if !std::mem::replace(&mut self.failing, true) {
-            warn!(
-                topic = self.topic,
-                error, "{} cannot be sent; the program goes on and keeps trying", self.what
-            );
+            warn!(topic = self.topic, error, "{} cannot be sent; the program goes on and keeps trying", self.what);
         }
     }
 }

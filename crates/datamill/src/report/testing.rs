@@ -30,10 +30,7 @@ pub(super) struct FakeLog {
 
 impl FakeLog {
     pub(super) fn publisher(&self) -> Box<dyn Publisher> {
-        Box::new(FakePublisher {
-            log: self.clone(),
-            waiting: Vec::new(),
-        })
+        Box::new(FakePublisher { log: self.clone(), waiting: Vec::new() })
     }
 
     pub(super) fn messages(&self) -> Vec<Message> {
@@ -62,16 +59,9 @@ impl Publisher for FakePublisher {
             state.refused += 1;
             Err(Error::new(ErrorKind::Retry, "the log is away"))
         } else {
-            let message = Message {
-                topic: record.topic.to_owned(),
-                key: text(record.key),
-                value: text(record.value),
-            };
+            let message = Message { topic: record.topic.to_owned(), key: text(record.key), value: text(record.value) };
             state.messages.push(message);
-            Ok(Placed {
-                partition: 0,
-                offset: state.messages.len() as i64 - 1,
-            })
+            Ok(Placed { partition: 0, offset: state.messages.len() as i64 - 1 })
         };
         self.waiting.push(Delivery { token, outcome });
         Ok(())
@@ -92,10 +82,7 @@ impl Publisher for FakePublisher {
 pub(super) fn wait_until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "it did not happen within 10 s"
-        );
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not happen within 10 s");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -68,11 +68,7 @@ pub fn count(number: u64) -> String {
 
 /// A number with its noun: `1 file`, `12,345 files`.
 pub fn counted(number: u64, noun: &str) -> String {
-    format!(
-        "{} {noun}{}",
-        count(number),
-        if number == 1 { "" } else { "s" }
-    )
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// An error with its causes, each behind a colon.

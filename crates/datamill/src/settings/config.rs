@@ -89,10 +89,7 @@ pub struct Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("file", &self.file)
-            .field("properties", &self.properties)
-            .finish_non_exhaustive()
+        f.debug_struct("Config").field("file", &self.file).field("properties", &self.properties).finish_non_exhaustive()
     }
 }
 
@@ -105,9 +102,7 @@ impl Config {
     /// only some programs need is said by [`Config::properties_of`], [`Config::log_topic`] and
     /// [`Config::section`].
     pub fn load(arg: Option<&str>) -> Result<Self, SettingsError> {
-        Self::load_from(arg, env::var_os(locate::CONFIG_DIR_VARIABLE), &|name| {
-            env::var(name)
-        })
+        Self::load_from(arg, env::var_os(locate::CONFIG_DIR_VARIABLE), &|name| env::var(name))
     }
 
     fn load_from(
@@ -125,12 +120,7 @@ impl Config {
         Ok(config)
     }
 
-    fn read(
-        &mut self,
-        text: &str,
-        file: PathBuf,
-        environment: Environment<'_>,
-    ) -> Result<(), SettingsError> {
+    fn read(&mut self, text: &str, file: PathBuf, environment: Environment<'_>) -> Result<(), SettingsError> {
         let ini = Ini::parse(text).map_err(|error| SettingsError::Syntax {
             file: file.clone(),
             line: error.line(),
@@ -150,9 +140,7 @@ impl Config {
             }
             let mut settings = Vec::new();
             for key in ini.keys(section) {
-                let value = ini
-                    .get(section, key.name)
-                    .map_err(|error| reference_error(&file, section, key, &error))?;
+                let value = ini.get(section, key.name).map_err(|error| reference_error(&file, section, key, &error))?;
                 settings.push(setting(key, value.unwrap_or_default(), environment));
             }
             self.sections.insert(section.to_owned(), settings);
@@ -164,11 +152,7 @@ impl Config {
     /// Fills in what follows from the sections that every program has.
     fn check(&mut self) -> Result<(), SettingsError> {
         let mut all = Properties::default();
-        for (section, properties) in
-            CLIENTS
-                .into_iter()
-                .zip([&mut all.broker, &mut all.producer, &mut all.consumer])
-        {
+        for (section, properties) in CLIENTS.into_iter().zip([&mut all.broker, &mut all.producer, &mut all.consumer]) {
             *properties = self.client_properties(section, &[])?;
         }
         // What the library of the consumer looks at last counts: its own section.
@@ -186,8 +170,7 @@ impl Config {
         self.one_cluster(&mut all)?;
         self.default_log = !all.broker.contains_key(SERVERS);
         if self.default_log {
-            all.broker
-                .insert(SERVERS.to_owned(), DEFAULT_SERVERS.to_owned());
+            all.broker.insert(SERVERS.to_owned(), DEFAULT_SERVERS.to_owned());
         }
         self.properties = all;
         Ok(())
@@ -196,19 +179,13 @@ impl Config {
     /// Moves `bootstrap.servers` to where the log looks for it, and refuses two different ones.
     fn one_cluster(&self, all: &mut Properties) -> Result<(), SettingsError> {
         let mut named_in = all.broker.contains_key(SERVERS).then_some("broker");
-        for (section, properties) in [
-            ("producer", &mut all.producer),
-            ("consumer", &mut all.consumer),
-        ] {
+        for (section, properties) in [("producer", &mut all.producer), ("consumer", &mut all.consumer)] {
             let Some(servers) = properties.remove(SERVERS) else {
                 continue;
             };
             match (named_in, all.broker.get(SERVERS)) {
                 (Some(other), Some(first)) if *first != servers => {
-                    let line = self
-                        .settings(section)
-                        .iter()
-                        .find(|setting| canonical(&setting.key) == SERVERS);
+                    let line = self.settings(section).iter().find(|setting| canonical(&setting.key) == SERVERS);
                     return Err(SettingsError::TwoClusters {
                         place: self.place(section, SERVERS, line.map_or(0, |setting| setting.line)),
                         other: other.to_owned(),
@@ -271,10 +248,7 @@ impl Config {
             None => false,
         };
         if given.contains_key(SERVERS) {
-            return Ok(Some(Properties {
-                broker: given,
-                ..Properties::default()
-            }));
+            return Ok(Some(Properties { broker: given, ..Properties::default() }));
         }
         if given.is_empty() && !separate {
             return Ok(None);
@@ -286,10 +260,7 @@ impl Config {
 
     /// What `[log]` says beside the properties of its producer.
     pub fn log_topic(&self) -> Result<LogTopicSettings, SettingsError> {
-        let mut settings = LogTopicSettings {
-            max_lines: DEFAULT_MAX_LOGS,
-            level: None,
-        };
+        let mut settings = LogTopicSettings { max_lines: DEFAULT_MAX_LOGS, level: None };
         if let Some(setting) = self.value("log", MAX_LOGS)? {
             settings.max_lines = match known::whole_number(&setting.value).map(usize::try_from) {
                 Some(Ok(number)) if number > 0 => number,
@@ -298,9 +269,8 @@ impl Config {
         }
         if let Some(setting) = self.value("log", LOG_LEVEL)? {
             let level = setting.value.parse();
-            settings.level = Some(level.map_err(|_| {
-                self.bad_value("log", setting, &format!("a level: {}", LogLevel::NAMES))
-            })?);
+            settings.level =
+                Some(level.map_err(|_| self.bad_value("log", setting, &format!("a level: {}", LogLevel::NAMES)))?);
         }
         Ok(settings)
     }
@@ -322,22 +292,13 @@ impl Config {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         if self.default_log {
-            text.push_str(&format!(
-                "broker {SERVERS} = {DEFAULT_SERVERS} (from the default)\n"
-            ));
+            text.push_str(&format!("broker {SERVERS} = {DEFAULT_SERVERS} (from the default)\n"));
         }
         for section in SECTIONS {
-            for setting in self
-                .settings(section)
-                .iter()
-                .filter(|setting| self.has_effect(section, setting))
-            {
+            for setting in self.settings(section).iter().filter(|setting| self.has_effect(section, setting)) {
                 let Setting { key, value, .. } = setting;
                 let from = self.describe_origin(setting);
-                text.push_str(&format!(
-                    "{section} {key} = {} (from {from})\n",
-                    Redacted { key, value }
-                ));
+                text.push_str(&format!("{section} {key} = {} (from {from})\n", Redacted { key, value }));
             }
         }
         text
@@ -346,14 +307,10 @@ impl Config {
     fn describe_origin(&self, setting: &Setting) -> String {
         let file = self.file.as_deref().unwrap_or(Path::new("")).display();
         match &setting.origin {
-            Origin::Variable(name) => format!(
-                "the environment variable `{name}`, {file} line {}",
-                setting.line
-            ),
-            Origin::Unset(name) => format!(
-                "the environment variable `{name}`, which is not set, {file} line {}",
-                setting.line
-            ),
+            Origin::Variable(name) => format!("the environment variable `{name}`, {file} line {}", setting.line),
+            Origin::Unset(name) => {
+                format!("the environment variable `{name}`, which is not set, {file} line {}", setting.line)
+            }
             Origin::File | Origin::NotAVariable => format!("{file} line {}", setting.line),
         }
     }
@@ -371,11 +328,7 @@ impl Config {
 
     /// A setting of a section whose value is there.
     fn value(&self, section: &str, key: &str) -> Result<Option<&Setting>, SettingsError> {
-        match self
-            .settings(section)
-            .iter()
-            .find(|setting| setting.key == key)
-        {
+        match self.settings(section).iter().find(|setting| setting.key == key) {
             Some(setting) => self.require_value(section, setting).map(|()| Some(setting)),
             None => Ok(None),
         }
@@ -404,13 +357,10 @@ impl Config {
                     continue;
                 }
                 let place = self.place(section, key, setting.line);
-                return Err(SettingsError::UnknownKey {
-                    place,
-                    nearest: known::nearest(key, own).map(str::to_owned),
-                });
+                return Err(SettingsError::UnknownKey { place, nearest: known::nearest(key, own).map(str::to_owned) });
             }
-            let value = known::convert(key, &setting.value)
-                .map_err(|expected| self.bad_value(section, setting, expected))?;
+            let value =
+                known::convert(key, &setting.value).map_err(|expected| self.bad_value(section, setting, expected))?;
             if ![GROUP_ID, FIRST_START].contains(&key) {
                 properties.insert(canonical(key).to_owned(), value);
             }
@@ -420,11 +370,7 @@ impl Config {
 
     /// A plugin of librdkafka may bring properties of its own.
     fn uses_plugins(&self) -> bool {
-        CLIENTS.iter().any(|section| {
-            self.settings(section)
-                .iter()
-                .any(|setting| setting.key == "plugin.library.paths")
-        })
+        CLIENTS.iter().any(|section| self.settings(section).iter().any(|setting| setting.key == "plugin.library.paths"))
     }
 
     fn read_group_id(&self, section: &str, setting: &Setting) -> Result<GroupId, SettingsError> {
@@ -435,21 +381,13 @@ impl Config {
         }
     }
 
-    fn read_first_start(
-        &self,
-        section: &str,
-        setting: &Setting,
-    ) -> Result<Option<FirstStart>, SettingsError> {
+    fn read_first_start(&self, section: &str, setting: &Setting) -> Result<Option<FirstStart>, SettingsError> {
         match setting.value.as_str() {
             "earliest" | "smallest" | "beginning" => Ok(Some(FirstStart::Earliest)),
             "latest" | "largest" | "end" => Ok(Some(FirstStart::Latest)),
             "error" => Ok(Some(FirstStart::Error)),
             "none" => Ok(None),
-            _ => Err(self.bad_value(
-                section,
-                setting,
-                "one of `earliest`, `latest`, `error` and `none`",
-            )),
+            _ => Err(self.bad_value(section, setting, "one of `earliest`, `latest`, `error` and `none`")),
         }
     }
 
@@ -458,21 +396,14 @@ impl Config {
         match &setting.origin {
             Origin::File | Origin::Variable(_) => Ok(()),
             Origin::NotAVariable => Err(SettingsError::NotAVariable { place: place() }),
-            Origin::Unset(variable) => Err(SettingsError::UnsetVariable {
-                place: place(),
-                variable: variable.clone(),
-            }),
+            Origin::Unset(variable) => Err(SettingsError::UnsetVariable { place: place(), variable: variable.clone() }),
         }
     }
 
     fn bad_value(&self, section: &str, setting: &Setting, expected: &str) -> SettingsError {
         SettingsError::BadValue {
             place: self.place(section, &setting.key, setting.line),
-            found: Redacted {
-                key: &setting.key,
-                value: &setting.value,
-            }
-            .to_string(),
+            found: Redacted { key: &setting.key, value: &setting.value }.to_string(),
             expected: expected.to_owned(),
         }
     }
@@ -503,21 +434,14 @@ fn is_skipped(key: &str) -> bool {
 
 /// librdkafka's other name of the servers becomes the one that the log looks for.
 fn canonical(key: &str) -> &str {
-    if key == "metadata.broker.list" {
-        SERVERS
-    } else {
-        key
-    }
+    if key == "metadata.broker.list" { SERVERS } else { key }
 }
 
 fn setting(key: Key<'_>, value: String, environment: Environment<'_>) -> Setting {
     let (value, origin) = match value.strip_prefix('$') {
         None => (value, Origin::File),
         Some(name) => {
-            let name = name
-                .strip_prefix('{')
-                .and_then(|name| name.strip_suffix('}'))
-                .unwrap_or(name);
+            let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
             let legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             match legal.then(|| environment(name)) {
@@ -527,13 +451,7 @@ fn setting(key: Key<'_>, value: String, environment: Environment<'_>) -> Setting
             }
         }
     };
-    Setting {
-        key: key.name.to_owned(),
-        value,
-        line: key.line,
-        inherited: key.inherited,
-        origin,
-    }
+    Setting { key: key.name.to_owned(), value, line: key.line, inherited: key.inherited, origin }
 }
 
 fn reference_error(file: &Path, section: &str, key: Key<'_>, error: &IniError) -> SettingsError {

@@ -21,14 +21,7 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` line {}, key `{}` in `[{}]`",
-            self.file.display(),
-            self.line,
-            self.key,
-            self.section
-        )
+        write!(f, "`{}` line {}, key `{}` in `[{}]`", self.file.display(), self.line, self.key, self.section)
     }
 }
 
@@ -138,10 +131,7 @@ pub enum SettingsError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| format!("`{}`", path.display()))
-        .collect();
+    let paths: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
     paths.join(", ")
 }
 

@@ -57,38 +57,19 @@ pub(super) enum IniError {
     DuplicateSection { line: usize, section: String },
     /// A key twice in a section.
     #[error("key `{key}` is there twice in section `[{section}]`: remove one of them")]
-    DuplicateKey {
-        line: usize,
-        section: String,
-        key: String,
-    },
+    DuplicateKey { line: usize, section: String, key: String },
     /// Lines that are neither a section nor a setting.
     #[error("neither `[section]`, `key = value` nor a comment{}", others(.lines))]
     Syntax { lines: Vec<usize> },
     /// A `%` that begins nothing.
     #[error("`%` must be followed by `%` or `(name)s`: write `%%` for a percent sign")]
-    Percent {
-        line: usize,
-        section: String,
-        key: String,
-    },
+    Percent { line: usize, section: String, key: String },
     /// A `%(name)s` of which there is no such key.
     #[error("`%({name})s` names a key that is neither in the section nor in `[DEFAULT]`")]
-    UnknownReference {
-        line: usize,
-        section: String,
-        key: String,
-        name: String,
-    },
+    UnknownReference { line: usize, section: String, key: String, name: String },
     /// A `%(name)s` that leads to itself, or through too many others.
-    #[error(
-        "`%(name)s` references go deeper than {MAX_INTERPOLATION_DEPTH} levels: is there a circle"
-    )]
-    TooDeep {
-        line: usize,
-        section: String,
-        key: String,
-    },
+    #[error("`%(name)s` references go deeper than {MAX_INTERPOLATION_DEPTH} levels: is there a circle")]
+    TooDeep { line: usize, section: String, key: String },
 }
 
 impl IniError {
@@ -132,11 +113,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
                 Some(text)
             }
             Some(end) => {
-                let skip = if text[end..].starts_with("\r\n") {
-                    2
-                } else {
-                    1
-                };
+                let skip = if text[end..].starts_with("\r\n") { 2 } else { 1 };
                 rest = Some(&text[end + skip..]);
                 Some(&text[..end])
             }
@@ -162,13 +139,8 @@ impl Ini {
     /// Reads a text. Errors in the order in which Python raises them: what is twice or above the
     /// first section at once, lines without a meaning at the end and all together.
     pub(super) fn parse(text: &str) -> Result<Self, IniError> {
-        let mut ini = Self {
-            defaults: Section {
-                name: DEFAULT_SECTION.into(),
-                ..Section::default()
-            },
-            sections: vec![],
-        };
+        let mut ini =
+            Self { defaults: Section { name: DEFAULT_SECTION.into(), ..Section::default() }, sections: vec![] };
         let mut target = None;
         let mut entry: Option<usize> = None;
         let mut indent = 0;
@@ -181,9 +153,7 @@ impl Ini {
             }
             if value.is_empty() {
                 if let (Some(target), Some(entry)) = (target, entry) {
-                    ini.section_mut(target).entries[entry]
-                        .lines
-                        .push(String::new());
+                    ini.section_mut(target).entries[entry].lines.push(String::new());
                 }
                 continue;
             }
@@ -191,9 +161,7 @@ impl Ini {
             if let (Some(target), Some(entry)) = (target, entry)
                 && line_indent > indent
             {
-                ini.section_mut(target).entries[entry]
-                    .lines
-                    .push(value.to_owned());
+                ini.section_mut(target).entries[entry].lines.push(value.to_owned());
                 continue;
             }
             indent = line_indent;
@@ -216,19 +184,10 @@ impl Ini {
             }
             let section = ini.section_mut(target);
             if section.find(&key).is_some() {
-                return Err(IniError::DuplicateKey {
-                    line: number,
-                    section: section.name.clone(),
-                    key,
-                });
+                return Err(IniError::DuplicateKey { line: number, section: section.name.clone(), key });
             }
             entry = (!key.is_empty()).then_some(section.entries.len());
-            section.entries.push(Entry {
-                key,
-                lines: vec![first],
-                raw: String::new(),
-                line: number,
-            });
+            section.entries.push(Entry { key, lines: vec![first], raw: String::new(), line: number });
         }
         if !bad_lines.is_empty() {
             return Err(IniError::Syntax { lines: bad_lines });
@@ -247,15 +206,9 @@ impl Ini {
             return Ok(Target::Defaults);
         }
         if self.sections.iter().any(|section| section.name == name) {
-            return Err(IniError::DuplicateSection {
-                line,
-                section: name.to_owned(),
-            });
+            return Err(IniError::DuplicateSection { line, section: name.to_owned() });
         }
-        self.sections.push(Section {
-            name: name.to_owned(),
-            entries: vec![],
-        });
+        self.sections.push(Section { name: name.to_owned(), entries: vec![] });
         Ok(Target::Section(self.sections.len() - 1))
     }
 
@@ -285,21 +238,13 @@ impl Ini {
         let Some(section) = self.section(section) else {
             return Vec::new();
         };
-        let own = section.entries.iter().map(|entry| Key {
-            name: &entry.key,
-            line: entry.line,
-            inherited: false,
-        });
+        let own = section.entries.iter().map(|entry| Key { name: &entry.key, line: entry.line, inherited: false });
         let inherited = self
             .defaults
             .entries
             .iter()
             .filter(|entry| section.find(&entry.key).is_none())
-            .map(|entry| Key {
-                name: &entry.key,
-                line: entry.line,
-                inherited: true,
-            });
+            .map(|entry| Key { name: &entry.key, line: entry.line, inherited: true });
         own.chain(inherited).collect()
     }
 
@@ -330,11 +275,7 @@ impl Ini {
     ) -> Result<(), IniError> {
         let (line, section_name, key) = (entry.line, || section.name.clone(), || entry.key.clone());
         if depth > MAX_INTERPOLATION_DEPTH {
-            return Err(IniError::TooDeep {
-                line,
-                section: section_name(),
-                key: key(),
-            });
+            return Err(IniError::TooDeep { line, section: section_name(), key: key() });
         }
         let mut rest = text;
         while let Some(percent) = rest.find('%') {
@@ -347,33 +288,15 @@ impl Ini {
             }
             let reference = rest.strip_prefix('(').and_then(|inside| {
                 let end = inside.find(')').filter(|&end| end > 0)?;
-                Some((
-                    inside[..end].to_lowercase(),
-                    inside[end + 1..].strip_prefix('s')?,
-                ))
+                Some((inside[..end].to_lowercase(), inside[end + 1..].strip_prefix('s')?))
             });
             let Some((name, after)) = reference else {
-                return Err(IniError::Percent {
-                    line,
-                    section: section_name(),
-                    key: key(),
-                });
+                return Err(IniError::Percent { line, section: section_name(), key: key() });
             };
             let Some(target) = self.lookup(section, &name) else {
-                return Err(IniError::UnknownReference {
-                    line,
-                    section: section_name(),
-                    key: key(),
-                    name,
-                });
+                return Err(IniError::UnknownReference { line, section: section_name(), key: key(), name });
             };
-            self.interpolate(
-                section,
-                entry,
-                &target.raw,
-                depth + usize::from(target.raw.contains('%')),
-                into,
-            )?;
+            self.interpolate(section, entry, &target.raw, depth + usize::from(target.raw.contains('%')), into)?;
             rest = after;
         }
         into.push_str(rest);
@@ -434,8 +357,7 @@ mod tests {
 
     #[test]
     fn texts_mean_what_python_makes_of_them() {
-        let cases: Value =
-            serde_json::from_str(include_str!("testdata/configparser.json")).unwrap();
+        let cases: Value = serde_json::from_str(include_str!("testdata/configparser.json")).unwrap();
         let cases = cases.as_array().unwrap();
         assert!(cases.len() > 300, "only {} cases", cases.len());
         for case in cases {

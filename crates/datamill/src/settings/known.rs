@@ -89,9 +89,7 @@ pub(super) fn convert(key: &str, value: &str) -> Result<String, &'static str> {
         };
     }
     if INTEGERS.contains(&key) && !(ACKS.contains(&key) && value == "all") {
-        return whole_number(value)
-            .map(|number| number.to_string())
-            .ok_or("a whole number");
+        return whole_number(value).map(|number| number.to_string()).ok_or("a whole number");
     }
     Ok(value.to_owned())
 }
@@ -120,18 +118,13 @@ pub(super) fn coder(key: &str, value: &str) -> Option<Result<(), &'static str>> 
         ),
         _ => return None,
     };
-    let known = value
-        .strip_suffix(suffix)
-        .is_some_and(|name| CODERS.contains(&name));
+    let known = value.strip_suffix(suffix).is_some_and(|name| CODERS.contains(&name));
     Some(if known { Ok(()) } else { Err(expected) })
 }
 
 /// The property that looks most like `key`, if one does; `own` are further names that are known.
 pub(super) fn nearest(key: &str, own: &[&'static str]) -> Option<&'static str> {
-    let (distance, name) = all()
-        .chain(own.iter().copied())
-        .map(|known| (distance(key, known), known))
-        .min()?;
+    let (distance, name) = all().chain(own.iter().copied()).map(|known| (distance(key, known), known)).min()?;
     (distance <= 2 + key.len() / 6).then_some(name)
 }
 
@@ -173,11 +166,7 @@ mod tests {
             ("client.id", "True", Ok("True")),
             ("sasl.password", "5.0", Ok("5.0")),
         ] {
-            assert_eq!(
-                convert(key, value),
-                wanted.map(str::to_owned),
-                "{key} = {value}"
-            );
+            assert_eq!(convert(key, value), wanted.map(str::to_owned), "{key} = {value}");
         }
     }
 
@@ -190,18 +179,9 @@ mod tests {
 
     #[test]
     fn serializers_are_checked_by_name() {
-        assert_eq!(
-            coder("value.serializer", "DataFileChunkSerializer"),
-            Some(Ok(()))
-        );
-        assert_eq!(
-            coder("value.deserializer", "StringDeserializer"),
-            Some(Ok(()))
-        );
-        assert!(matches!(
-            coder("value.deserializer", "StringSerializer"),
-            Some(Err(_))
-        ));
+        assert_eq!(coder("value.serializer", "DataFileChunkSerializer"), Some(Ok(())));
+        assert_eq!(coder("value.deserializer", "StringDeserializer"), Some(Ok(())));
+        assert!(matches!(coder("value.deserializer", "StringSerializer"), Some(Err(_))));
         assert!(matches!(coder("key.serializer", "Avro"), Some(Err(_))));
         assert_eq!(coder("client.id", "x"), None);
     }

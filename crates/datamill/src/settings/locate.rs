@@ -20,29 +20,16 @@ pub(super) fn locate(name: &str, folder: Option<OsString>) -> Result<PathBuf, Se
     }
     match looked.iter().find(|path| path.is_file()) {
         Some(path) => Ok(path.clone()),
-        None => Err(SettingsError::NotFound {
-            name: name.to_owned(),
-            looked,
-            folder_is_set,
-        }),
+        None => Err(SettingsError::NotFound { name: name.to_owned(), looked, folder_is_set }),
     }
 }
 
 /// The text of the file, without the mark that some editors put before UTF-8.
 pub(super) fn read(path: &Path) -> Result<String, SettingsError> {
-    let bytes = fs::read(path).map_err(|source| SettingsError::Unreadable {
-        file: path.to_owned(),
-        source,
-    })?;
+    let bytes = fs::read(path).map_err(|source| SettingsError::Unreadable { file: path.to_owned(), source })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        SettingsError::NotText {
-            file: path.to_owned(),
-            line: 1 + good.iter().filter(|&&byte| byte == b'\n').count(),
-        }
+        SettingsError::NotText { file: path.to_owned(), line: 1 + good.iter().filter(|&&byte| byte == b'\n').count() }
     })?;
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map(str::to_owned)
-        .unwrap_or(text))
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

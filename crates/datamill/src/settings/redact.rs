@@ -3,18 +3,8 @@
 use std::fmt;
 
 /// Parts of a key that make its value secret.
-const SECRET_PARTS: [&str; 10] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "key",
-    "token",
-    "jaas",
-    "oauth",
-    "credential",
-    "private",
-];
+const SECRET_PARTS: [&str; 10] =
+    ["password", "passwd", "passphrase", "secret", "key", "token", "jaas", "oauth", "credential", "private"];
 
 /// Keys below `sasl.` whose values may be shown.
 const OPEN_SASL_KEYS: [&str; 3] = ["sasl.mechanism", "sasl.mechanisms", "sasl.username"];
@@ -29,8 +19,7 @@ pub fn is_secret(key: &str) -> bool {
     if OPEN_SASL_KEYS.contains(&key.as_str()) {
         return false;
     }
-    key.starts_with("sasl.")
-        || (!key.ends_with(".location") && SECRET_PARTS.iter().any(|part| key.contains(part)))
+    key.starts_with("sasl.") || (!key.ends_with(".location") && SECRET_PARTS.iter().any(|part| key.contains(part)))
 }
 
 /// A setting's value for people: `(secret)` where the key says so, without the password of an address
@@ -50,11 +39,7 @@ impl fmt::Display for Redacted<'_> {
         }
         let shown = without_password(self.value);
         for c in shown.chars().take(SHOWN_CHARACTERS) {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?
-            } else {
-                write!(f, "{c}")?
-            }
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
         match shown.chars().count() {
             count if count > SHOWN_CHARACTERS => write!(f, "… ({count} characters)"),
@@ -119,14 +104,9 @@ mod tests {
             assert!(is_secret(key), "{key}");
             assert_eq!(shown(key, "hunter2"), "(secret)");
         }
-        for key in [
-            "sasl.mechanism",
-            "sasl.mechanisms",
-            "sasl.username",
-            "bootstrap.servers",
-            "group.id",
-            "ssl.key.location",
-        ] {
+        for key in
+            ["sasl.mechanism", "sasl.mechanisms", "sasl.username", "bootstrap.servers", "group.id", "ssl.key.location"]
+        {
             assert!(!is_secret(key), "{key}");
             assert_eq!(shown(key, "x"), "x");
         }
@@ -134,22 +114,10 @@ mod tests {
 
     #[test]
     fn passwords_inside_addresses_are_left_out() {
-        assert_eq!(
-            shown("endpoint_url", "https://me:pw@host/x"),
-            "https://me:(secret)@host/x"
-        );
-        assert_eq!(
-            shown("endpoint_url", "https://me:p/w@host/x"),
-            "https://me:(secret)@host/x"
-        );
-        assert_eq!(
-            shown("endpoint_url", "https://host:80/x"),
-            "https://host:80/x"
-        );
-        assert_eq!(
-            shown("endpoint_url", "http://a:1@x,http://b:2@y"),
-            "http://a:(secret)@x,http://b:(secret)@y"
-        );
+        assert_eq!(shown("endpoint_url", "https://me:pw@host/x"), "https://me:(secret)@host/x");
+        assert_eq!(shown("endpoint_url", "https://me:p/w@host/x"), "https://me:(secret)@host/x");
+        assert_eq!(shown("endpoint_url", "https://host:80/x"), "https://host:80/x");
+        assert_eq!(shown("endpoint_url", "http://a:1@x,http://b:2@y"), "http://a:(secret)@x,http://b:(secret)@y");
     }
 
     #[test]

@@ -76,9 +76,7 @@ pub enum CutError {
     #[error("it is not a regular file")]
     NotAFile,
     /// Too many chunks for one file.
-    #[error(
-        "it would be cut into `{chunks}` chunks, at most `{most}` are possible: use a larger `--chunk_size`"
-    )]
+    #[error("it would be cut into `{chunks}` chunks, at most `{most}` are possible: use a larger `--chunk_size`")]
     TooManyChunks {
         /// Chunks that there would be.
         chunks: u64,
@@ -114,11 +112,7 @@ pub struct Cutter {
 impl Cutter {
     /// A cutter into chunks of `chunk_size` bytes, which must not be 0.
     pub fn new(chunk_size: usize) -> Self {
-        Self {
-            chunk_size: chunk_size.max(1),
-            first: Vec::new(),
-            second: Vec::new(),
-        }
+        Self { chunk_size: chunk_size.max(1), first: Vec::new(), second: Vec::new() }
     }
 
     /// This cutter, leaving one without buffers in its place.
@@ -131,11 +125,7 @@ impl Cutter {
     /// # Errors
     /// [`CutError::Changed`] where size or time are others at the end than at the start; what else
     /// [`CutError`] names, [`CutError::Ended`] where `go_on` says no.
-    pub fn first_pass(
-        &mut self,
-        file: &mut File,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Version, CutError> {
+    pub fn first_pass(&mut self, file: &mut File, go_on: &dyn Fn() -> bool) -> Result<Version, CutError> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(CutError::NotAFile);
@@ -152,11 +142,7 @@ impl Cutter {
             self.first.resize(stamp.size as usize, 0);
             file.read_exact(&mut self.first)?;
             let hash = sha512(&self.first);
-            Version {
-                stamp,
-                sha512: hash,
-                chunks: vec![hash],
-            }
+            Version { stamp, sha512: hash, chunks: vec![hash] }
         } else if stamp.size < TWO_THREADS_FROM {
             self.hash_here(file, stamp, chunks as usize, go_on)?
         } else {
@@ -197,12 +183,7 @@ impl Cutter {
             if number + 1 == version.chunks.len() {
                 self.check(file, version.stamp)?;
             }
-            let piece = Piece {
-                index: number as u32 + 1,
-                offset,
-                sha512: sha512_before,
-                data: &self.second,
-            };
+            let piece = Piece { index: number as u32 + 1, offset, sha512: sha512_before, data: &self.second };
             if sink(piece).is_break() {
                 return Err(CutError::Ended);
             }
@@ -212,11 +193,7 @@ impl Cutter {
     }
 
     fn check(&self, file: &File, before: Stamp) -> Result<(), CutError> {
-        if Stamp::of(&file.metadata()?) == before {
-            Ok(())
-        } else {
-            Err(CutError::Changed)
-        }
+        if Stamp::of(&file.metadata()?) == before { Ok(()) } else { Err(CutError::Changed) }
     }
 
     /// Bytes of a block: whole chunks, at least one.
@@ -246,11 +223,7 @@ impl Cutter {
                 return Err(CutError::Ended);
             }
         }
-        Ok(Version {
-            stamp,
-            sha512: whole.finish(),
-            chunks,
-        })
+        Ok(Version { stamp, sha512: whole.finish(), chunks })
     }
 
     /// This thread reads and hashes the file, the other one hashes the chunks of the same blocks.
@@ -277,9 +250,7 @@ impl Cutter {
             let mut used: Vec<Arc<Vec<u8>>> = Vec::with_capacity(BLOCKS_AHEAD + 2);
             while left > 0 {
                 let length = left.min(block as u64) as usize;
-                let free = used
-                    .iter_mut()
-                    .position(|buffer| Arc::get_mut(buffer).is_some());
+                let free = used.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some());
                 let mut buffer = free.map_or_else(Arc::default, |at| used.swap_remove(at));
                 let bytes = Arc::make_mut(&mut buffer);
                 bytes.resize(length, 0);
@@ -295,11 +266,7 @@ impl Cutter {
             }
             drop(full);
             match other.join() {
-                Ok(chunks) => Ok(Version {
-                    stamp,
-                    sha512: whole.finish(),
-                    chunks,
-                }),
+                Ok(chunks) => Ok(Version { stamp, sha512: whole.finish(), chunks }),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
@@ -375,9 +342,7 @@ mod tests {
         file.rewind().unwrap();
         let here = cutter.hash_here(&mut file, stamp, 733, &|| true).unwrap();
         file.rewind().unwrap();
-        let there = cutter
-            .hash_on_two_threads(&mut file, stamp, 733, &|| true)
-            .unwrap();
+        let there = cutter.hash_on_two_threads(&mut file, stamp, 733, &|| true).unwrap();
         assert_eq!(here, there);
     }
 

@@ -52,10 +52,7 @@ pub enum Reason {
 impl Reason {
     /// Whether a user who asked for the file has reason to complain: it was wanted and not sent.
     pub fn is_failure(self) -> bool {
-        matches!(
-            self,
-            Self::NotUtf8 | Self::Name | Self::Unreadable | Self::Changing | Self::Stopped
-        )
+        matches!(self, Self::NotUtf8 | Self::Name | Self::Unreadable | Self::Changing | Self::Stopped)
     }
 }
 
@@ -101,9 +98,7 @@ impl Filter {
     /// # Errors
     /// Where the pattern is not one that Python's `re` would take.
     pub fn from_python(pattern: &str) -> Result<Self, PatternError> {
-        Ok(Self {
-            pattern: Some(Pattern::from_python(pattern)?),
-        })
+        Ok(Self { pattern: Some(Pattern::from_python(pattern)?) })
     }
 
     /// Whether the user gave a pattern.
@@ -117,19 +112,12 @@ impl Filter {
         if let Some(pattern) = &self.pattern {
             return (!pattern.matches(relative)).then_some(Reason::Pattern);
         }
-        let name = relative
-            .rsplit('/')
-            .next()
-            .unwrap_or(relative)
-            .to_ascii_lowercase();
+        let name = relative.rsplit('/').next().unwrap_or(relative).to_ascii_lowercase();
         if name.ends_with(".log") {
             Some(Reason::LogFile)
         } else if name.starts_with("~$") {
             Some(Reason::OfficeLock)
-        } else if [".tmp", ".part", ".crdownload", "~"]
-            .iter()
-            .any(|end| name.ends_with(end))
-        {
+        } else if [".tmp", ".part", ".crdownload", "~"].iter().any(|end| name.ends_with(end)) {
             Some(Reason::Unfinished)
         } else {
             None

@@ -37,21 +37,14 @@ impl Hints {
             pass_on(event, &own, &sender, &flag);
         })?;
         watcher.watch(root, RecursiveMode::Recursive)?;
-        Ok(Self {
-            paths,
-            lost,
-            _watcher: watcher,
-        })
+        Ok(Self { paths, lost, _watcher: watcher })
     }
 
     /// Waits at most `timeout` for a hint; hands out what is there, each path once, up to a bounded
     /// number.
     pub(super) fn wait(&self, timeout: Duration) -> BTreeSet<PathBuf> {
         let first = self.paths.recv_timeout(timeout).ok();
-        first
-            .into_iter()
-            .chain(self.paths.try_iter().take(WAITING))
-            .collect()
+        first.into_iter().chain(self.paths.try_iter().take(WAITING)).collect()
     }
 
     /// Whether hints were lost since the last call.

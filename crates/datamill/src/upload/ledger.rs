@@ -19,11 +19,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(record: Record, registry: Registry) -> Self {
-        Self {
-            record,
-            registry,
-            registry_fails: false,
-        }
+        Self { record, registry, registry_fails: false }
     }
 
     /// A file is in the log whole.
@@ -39,10 +35,7 @@ impl Ledger {
 
     /// Renews the registry; `rows` are the files that are being sent.
     pub(super) fn renew<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) {
-        let written = self
-            .registry
-            .flush()
-            .and_then(|()| self.registry.renew(rows));
+        let written = self.registry.flush().and_then(|()| self.registry.renew(rows));
         self.registry_said(written);
     }
 

@@ -32,28 +32,17 @@ impl LogsFolder {
         let log = hex(&sha512(log_id.as_bytes())[..4]);
         let topic_part = file_name_part(topic);
         let lock_path = path.join(format!(".datamill_upload_to_{topic_part}_{log}.lock"));
-        let refused = |source| UploadError::LogsFolder {
-            path: path.clone(),
-            source,
-        };
+        let refused = |source| UploadError::LogsFolder { path: path.clone(), source };
         fs::create_dir_all(&path).map_err(refused)?;
         let lock = open_lock(&lock_path).map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(UploadError::Watched {
-                    root: root.to_owned(),
-                    topic: topic.to_owned(),
-                });
+                return Err(UploadError::Watched { root: root.to_owned(), topic: topic.to_owned() });
             }
             Err(TryLockError::Error(error)) => return Err(refused(error)),
         }
-        Ok(Self {
-            path,
-            topic: topic_part,
-            log,
-            _lock: lock,
-        })
+        Ok(Self { path, topic: topic_part, log, _lock: lock })
     }
 
     /// The folder.
@@ -68,20 +57,12 @@ impl LogsFolder {
 
     /// Where the durable record is.
     pub fn record(&self) -> PathBuf {
-        self.path.join(format!(
-            ".datamill_uploaded_to_{}_{}.jsonl",
-            self.topic, self.log
-        ))
+        self.path.join(format!(".datamill_uploaded_to_{}_{}.jsonl", self.topic, self.log))
     }
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
+    File::options().create(true).truncate(false).read(true).write(true).open(path)
 }
 
 /// The name of a topic for file names: names that are too long end in a part of their hash.
@@ -103,10 +84,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = LogsFolder::open(dir.path(), "t", "log").unwrap();
         let second = LogsFolder::open(dir.path(), "t", "log");
-        assert!(
-            matches!(second, Err(UploadError::Watched { .. })),
-            "{second:?}"
-        );
+        assert!(matches!(second, Err(UploadError::Watched { .. })), "{second:?}");
         LogsFolder::open(dir.path(), "u", "log").unwrap();
         LogsFolder::open(dir.path(), "t", "other").unwrap();
         drop(first);

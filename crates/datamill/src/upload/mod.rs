@@ -170,20 +170,13 @@ pub fn upload_paths(
     let mut run = new_run(log, settings, control, counters, observer)?;
     let mut files = Vec::new();
     for path in paths {
-        collect(path, &settings.filter, &mut run, &mut files).map_err(|source| {
-            UploadError::Path {
-                path: path.clone(),
-                source,
-            }
-        })?;
+        collect(path, &settings.filter, &mut run, &mut files)
+            .map_err(|source| UploadError::Path { path: path.clone(), source })?;
     }
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
-    observer.planned(
-        files.len() as u64,
-        files.iter().map(|file| file.stamp.size).sum(),
-    );
+    observer.planned(files.len() as u64, files.iter().map(|file| file.stamp.size).sum());
     let work = send_all(&mut run, files);
     Ok(run.close(work))
 }
@@ -203,22 +196,10 @@ fn new_run<'a>(
     let window = settings.in_flight_bytes;
     let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
     let stop = Stop::new(control, settings.drain_limit);
-    Ok(Run::new(
-        stop,
-        counters,
-        observer,
-        Cutter::new(size),
-        sender,
-        &topic.name,
-    ))
+    Ok(Run::new(stop, counters, observer, Cutter::new(size), sender, &topic.name))
 }
 
-fn collect(
-    path: &Path,
-    filter: &Filter,
-    run: &mut Run<'_>,
-    files: &mut Vec<Candidate>,
-) -> std::io::Result<()> {
+fn collect(path: &Path, filter: &Filter, run: &mut Run<'_>, files: &mut Vec<Candidate>) -> std::io::Result<()> {
     if !fs::metadata(path)?.is_dir() {
         take(scan::named_file(path, filter)?, run, files);
         return Ok(());
@@ -233,11 +214,7 @@ fn collect(
 fn take(found: Found, run: &mut Run<'_>, files: &mut Vec<Candidate>) {
     match found {
         Found::File(file) => files.push(file),
-        Found::LeftOut {
-            path,
-            reason,
-            detail,
-        } => {
+        Found::LeftOut { path, reason, detail } => {
             report_left_out(&mut run.summary, path, reason, detail);
         }
     }
@@ -269,11 +246,7 @@ fn without_repetitions(files: Vec<Candidate>) -> Result<Vec<Candidate>, UploadEr
             }
             Some(first) if is_same_file(first, &file.path) => {}
             Some(first) => {
-                return Err(UploadError::SamePath {
-                    relative: file.relative,
-                    first: first.clone(),
-                    second: file.path,
-                });
+                return Err(UploadError::SamePath { relative: file.relative, first: first.clone(), second: file.path });
             }
         }
     }
@@ -293,15 +266,7 @@ fn send_all(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError>
             run.summary.leave_out(Reason::Stopped, relative);
             continue;
         }
-        send_or_put_off(
-            run,
-            Job {
-                relative,
-                path,
-                known: None,
-                put_off: 0,
-            },
-        )?;
+        send_or_put_off(run, Job { relative, path, known: None, put_off: 0 })?;
         while let Some(job) = run.next_put_off() {
             send_or_put_off(run, job)?;
         }

@@ -17,9 +17,7 @@ use std::fmt;
 
 /// A pattern in Python's dialect that was wrong or is of no use here.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the regular expression `{text}` cannot be used; write it as Python's `re` module takes it"
-)]
+#[error("the regular expression `{text}` cannot be used; write it as Python's `re` module takes it")]
 pub struct PatternError {
     text: String,
     #[source]
@@ -41,14 +39,8 @@ impl Pattern {
     pub fn from_python(text: &str) -> Result<Self, PatternError> {
         let translated = format!(r"\A(?:{})", translate(text));
         match fancy_regex::Regex::new(&translated) {
-            Ok(regex) => Ok(Self {
-                text: text.to_owned(),
-                regex,
-            }),
-            Err(source) => Err(PatternError {
-                text: text.to_owned(),
-                source: Box::new(source),
-            }),
+            Ok(regex) => Ok(Self { text: text.to_owned(), regex }),
+            Err(source) => Err(PatternError { text: text.to_owned(), source: Box::new(source) }),
         }
     }
 
@@ -142,13 +134,8 @@ fn group_start(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
 /// Whether a group of flags somewhere in the pattern turns `flag` on.
 fn has_flag(python: &str, flag: char) -> bool {
     python.split("(?").skip(1).any(|group| {
-        let on: String = group
-            .chars()
-            .take_while(char::is_ascii_alphabetic)
-            .collect();
-        on.contains(flag)
-            && group[on.len()..].starts_with([')', ':', '-'])
-            && on.chars().all(|c| "aLuimsx".contains(c))
+        let on: String = group.chars().take_while(char::is_ascii_alphabetic).collect();
+        on.contains(flag) && group[on.len()..].starts_with([')', ':', '-']) && on.chars().all(|c| "aLuimsx".contains(c))
     })
 }
 

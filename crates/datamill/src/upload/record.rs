@@ -50,9 +50,7 @@ pub enum RecordError {
         source: io::Error,
     },
     /// The file is that of another log or topic, or no record at all.
-    #[error(
-        "`{path}` is not the record of topic `{topic}` in this log: move it away to start anew"
-    )]
+    #[error("`{path}` is not the record of topic `{topic}` in this log: move it away to start anew")]
     Foreign {
         /// The record.
         path: PathBuf,
@@ -115,10 +113,7 @@ impl Record {
     /// # Errors
     /// Where the file cannot be read or written, or belongs to another log or topic.
     pub fn open(path: &Path, log_id: &str, topic: &str) -> Result<Self, RecordError> {
-        let io_error = |source| RecordError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io_error = |source| RecordError::Io { path: path.to_owned(), source };
         let mut entries = HashMap::new();
         let mut started = false;
         let loaded = match File::open(path) {
@@ -150,17 +145,8 @@ impl Record {
         if renew {
             write_aside(path, log_id, topic, &entries, started).map_err(io_error)?;
         }
-        let file = OpenOptions::new()
-            .append(true)
-            .open(path)
-            .map_err(io_error)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            entries,
-            started,
-            unsynced_since: None,
-        })
+        let file = OpenOptions::new().append(true).open(path).map_err(io_error)?;
+        Ok(Self { path: path.to_owned(), file, entries, started, unsynced_since: None })
     }
 
     /// Whether the first start is over: what was there then has been dealt with.
@@ -183,19 +169,8 @@ impl Record {
     ///
     /// # Errors
     /// Where the line cannot be written.
-    pub fn delivered(
-        &mut self,
-        path: &str,
-        stamp: Stamp,
-        hash: &[u8; 64],
-    ) -> Result<(), RecordError> {
-        let entry = Entry {
-            known: Some(Known {
-                stamp,
-                sha512: Some(*hash),
-            }),
-            sending: None,
-        };
+    pub fn delivered(&mut self, path: &str, stamp: Stamp, hash: &[u8; 64]) -> Result<(), RecordError> {
+        let entry = Entry { known: Some(Known { stamp, sha512: Some(*hash) }), sending: None };
         self.entries.insert(path.into(), entry);
         self.append(&known_line(path, stamp, Some(hash)))
     }
@@ -206,10 +181,7 @@ impl Record {
     /// Where the line cannot be written.
     pub fn sending(&mut self, path: &str, hash: &[u8; 64]) -> Result<(), RecordError> {
         self.entries.entry(path.into()).or_default().sending = Some(*hash);
-        self.append(&Line::Sending {
-            path: path.to_owned(),
-            sending: hex(hash),
-        })
+        self.append(&Line::Sending { path: path.to_owned(), sending: hex(hash) })
     }
 
     /// Ends the first start: `existing` are the files that were there and are not sent.
@@ -219,17 +191,8 @@ impl Record {
     pub fn start(&mut self, existing: &[(String, Stamp)]) -> Result<(), RecordError> {
         let mut text = Vec::new();
         for (path, stamp) in existing {
-            let known = Some(Known {
-                stamp: *stamp,
-                sha512: None,
-            });
-            self.entries.insert(
-                path.as_str().into(),
-                Entry {
-                    known,
-                    sending: None,
-                },
-            );
+            let known = Some(Known { stamp: *stamp, sha512: None });
+            self.entries.insert(path.as_str().into(), Entry { known, sending: None });
             push_line(&mut text, &known_line(path, *stamp, None));
         }
         push_line(&mut text, &Line::Started { started: true });
@@ -246,9 +209,7 @@ impl Record {
 
     fn write(&mut self, text: &[u8]) -> Result<(), RecordError> {
         self.unsynced_since.get_or_insert_with(Instant::now);
-        self.file
-            .write_all(text)
-            .map_err(|source| self.io_error(source))
+        self.file.write_all(text).map_err(|source| self.io_error(source))
     }
 
     /// Brings to the disk what has been waiting for a second.
@@ -268,18 +229,13 @@ impl Record {
     /// Where the disk does not take it.
     pub fn sync(&mut self) -> Result<(), RecordError> {
         if self.unsynced_since.take().is_some() {
-            self.file
-                .sync_data()
-                .map_err(|source| self.io_error(source))?;
+            self.file.sync_data().map_err(|source| self.io_error(source))?;
         }
         Ok(())
     }
 
     fn io_error(&self, source: io::Error) -> RecordError {
-        RecordError::Io {
-            path: self.path.clone(),
-            source,
-        }
+        RecordError::Io { path: self.path.clone(), source }
     }
 }
 
@@ -293,11 +249,7 @@ struct Loaded {
 
 fn load(file: File) -> io::Result<Loaded> {
     let mut reader = BufReader::new(file);
-    let mut loaded = Loaded {
-        lines: Vec::new(),
-        bad: 0,
-        torn: false,
-    };
+    let mut loaded = Loaded { lines: Vec::new(), bad: 0, torn: false };
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
@@ -318,11 +270,7 @@ fn load(file: File) -> io::Result<Loaded> {
 fn parse(text: &[u8]) -> Option<Line> {
     let (check, json) = text.split_at_checked(9)?;
     let same = check[..8] == *check_of(json).as_bytes() && check[8] == b' ';
-    if same {
-        serde_json::from_slice(json).ok()
-    } else {
-        None
-    }
+    if same { serde_json::from_slice(json).ok() } else { None }
 }
 
 fn check_of(json: &[u8]) -> String {
@@ -336,24 +284,10 @@ fn apply(line: Line, entries: &mut HashMap<Box<str>, Entry>, started: &mut bool)
         Line::Sending { path, sending } => {
             entries.entry(path.into()).or_default().sending = unhex(&sending);
         }
-        Line::Known {
-            path,
-            size,
-            mtime_ns,
-            sha512,
-        } => {
+        Line::Known { path, size, mtime_ns, sha512 } => {
             let stamp = Stamp { size, mtime_ns };
-            let known = Some(Known {
-                stamp,
-                sha512: sha512.as_deref().and_then(unhex),
-            });
-            entries.insert(
-                path.into(),
-                Entry {
-                    known,
-                    sending: None,
-                },
-            );
+            let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex) });
+            entries.insert(path.into(), Entry { known, sending: None });
         }
     }
 }
@@ -384,30 +318,15 @@ fn write_aside(
     started: bool,
 ) -> io::Result<()> {
     let mut text = Vec::new();
-    push_line(
-        &mut text,
-        &Line::Header {
-            log: log_id.to_owned(),
-            topic: topic.to_owned(),
-        },
-    );
+    push_line(&mut text, &Line::Header { log: log_id.to_owned(), topic: topic.to_owned() });
     let aside = path.with_extension("jsonl.aside");
     let mut file = io::BufWriter::new(File::create(&aside)?);
     for (name, entry) in entries {
         if let Some(known) = entry.known {
-            push_line(
-                &mut text,
-                &known_line(name, known.stamp, known.sha512.as_ref()),
-            );
+            push_line(&mut text, &known_line(name, known.stamp, known.sha512.as_ref()));
         }
         if let Some(hash) = entry.sending {
-            push_line(
-                &mut text,
-                &Line::Sending {
-                    path: name.to_string(),
-                    sending: hex(&hash),
-                },
-            );
+            push_line(&mut text, &Line::Sending { path: name.to_string(), sending: hex(&hash) });
         }
         file.write_all(&text)?;
         text.clear();
@@ -449,10 +368,7 @@ fn unhex(text: &str) -> Option<[u8; 64]> {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp {
-        size: 3,
-        mtime_ns: -5,
-    };
+    const STAMP: Stamp = Stamp { size: 3, mtime_ns: -5 };
 
     fn open(dir: &Path) -> Record {
         Record::open(&dir.join("r.jsonl"), "log", "t").unwrap()
@@ -471,15 +387,9 @@ mod tests {
         for _ in 0..2 {
             let record = open(dir.path());
             assert!(record.has_started());
-            let known = Known {
-                stamp: STAMP,
-                sha512: None,
-            };
+            let known = Known { stamp: STAMP, sha512: None };
             assert_eq!(record.known("old.csv"), Some(known));
-            let known = Known {
-                stamp: STAMP,
-                sha512: Some([1; 64]),
-            };
+            let known = Known { stamp: STAMP, sha512: Some([1; 64]) };
             assert_eq!(record.known("a b\n\".csv"), Some(known));
             assert_eq!(record.half_sent("a b\n\".csv"), None);
             assert_eq!(record.half_sent("half.csv"), Some([2; 64]));
@@ -518,9 +428,7 @@ mod tests {
             record.delivered(name, STAMP, &[1; 64]).unwrap();
         }
         drop(record);
-        let text = fs::read_to_string(&path)
-            .unwrap()
-            .replace(r#""path":"b""#, r#""path":"x""#);
+        let text = fs::read_to_string(&path).unwrap().replace(r#""path":"b""#, r#""path":"x""#);
         fs::write(&path, text).unwrap();
         let record = open(dir.path());
         assert!(record.known("a").is_some() && record.known("c").is_some());
@@ -541,16 +449,7 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         for round in 0..500 {
-            record
-                .delivered(
-                    "a",
-                    Stamp {
-                        size: round,
-                        mtime_ns: 0,
-                    },
-                    &[1; 64],
-                )
-                .unwrap();
+            record.delivered("a", Stamp { size: round, mtime_ns: 0 }, &[1; 64]).unwrap();
         }
         drop(record);
         let long = fs::metadata(&path).unwrap().len();

@@ -32,13 +32,7 @@ const IN_PROGRESS: [&str; 8] = [
     "chunks_delivered",
     "chunks_to_send",
 ];
-const COMPLETED: [&str; 5] = [
-    "filename",
-    "rel_filepath",
-    "n_chunks",
-    "started",
-    "completed",
-];
+const COMPLETED: [&str; 5] = ["filename", "rel_filepath", "n_chunks", "started", "completed"];
 
 /// A file that is being sent.
 #[derive(Debug)]
@@ -94,8 +88,7 @@ impl Registry {
         let (total, started) = (total.to_string(), clock::local_time_text(started_ms));
         let completed = clock::local_time_text(clock::now_ms());
         self.has_lines = true;
-        self.lines
-            .write_record([filename, relative, &total, &started, &completed])?;
+        self.lines.write_record([filename, relative, &total, &started, &completed])?;
         Ok(())
     }
 
@@ -152,10 +145,7 @@ impl Registry {
 }
 
 fn writer<W: Write>(into: W) -> csv::Writer<W> {
-    csv::WriterBuilder::new()
-        .delimiter(b';')
-        .quote_style(csv::QuoteStyle::Necessary)
-        .from_writer(into)
+    csv::WriterBuilder::new().delimiter(b';').quote_style(csv::QuoteStyle::Necessary).from_writer(into)
 }
 
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -172,11 +162,8 @@ fn mend(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(b';')
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(bytes.as_slice());
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(b';').has_headers(false).flexible(true).from_reader(bytes.as_slice());
     let mut whole = 0;
     let mut record = csv::ByteRecord::new();
     while reader.read_byte_record(&mut record)? {
@@ -202,15 +189,8 @@ mod tests {
     use super::*;
 
     fn rows(path: &Path) -> Vec<Vec<String>> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(b';')
-            .has_headers(false)
-            .from_path(path)
-            .unwrap();
-        reader
-            .records()
-            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
-            .collect()
+        let mut reader = csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_path(path).unwrap();
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
     }
 
     #[test]
@@ -223,10 +203,7 @@ mod tests {
             let rows = rows(&dir.path().join("uploaded_to_t.csv"));
             assert_eq!(rows.len(), 1 + round);
             assert_eq!(rows[0], COMPLETED);
-            assert_eq!(
-                rows[round][..3],
-                ["a;\"b\"\n.csv", "sub/a;\"b\"\n.csv", "3"]
-            );
+            assert_eq!(rows[round][..3], ["a;\"b\"\n.csv", "sub/a;\"b\"\n.csv", "3"]);
             assert_eq!(rows[round][3], clock::local_time_text(0));
         }
     }
@@ -249,11 +226,8 @@ mod tests {
             registry.completed("next.csv", 1, 0).unwrap();
             registry.flush().unwrap();
             let names: Vec<String> = rows(&path).into_iter().map(|row| row[1].clone()).collect();
-            let expected: &[&str] = if length < kept {
-                &["rel_filepath", "next.csv"]
-            } else {
-                &["rel_filepath", "first.csv", "next.csv"]
-            };
+            let expected: &[&str] =
+                if length < kept { &["rel_filepath", "next.csv"] } else { &["rel_filepath", "first.csv", "next.csv"] };
             assert_eq!(names, expected, "cut at {length}");
         }
     }
@@ -265,15 +239,8 @@ mod tests {
         let path = dir.path().join("upload_to_t_in_progress.csv");
         assert_eq!(rows(&path), [IN_PROGRESS]);
         let mut delivered = Ranges::default();
-        [1, 2, 5]
-            .into_iter()
-            .for_each(|number| delivered.insert(number));
-        let row = Row {
-            relative: "s/a.csv",
-            total: 6,
-            started_ms: 0,
-            delivered: &delivered,
-        };
+        [1, 2, 5].into_iter().for_each(|number| delivered.insert(number));
+        let row = Row { relative: "s/a.csv", total: 6, started_ms: 0, delivered: &delivered };
         registry.renew(std::iter::once(row)).unwrap();
         let epoch = clock::local_time_text(0);
         let expected = ["a.csv", "s/a.csv", "6", "3", "3", &epoch, "1-2 5", "3-4 6"];

@@ -119,10 +119,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         Self {
             stop,
-            summary: Summary {
-                topic: topic.to_owned(),
-                ..Summary::default()
-            },
+            summary: Summary { topic: topic.to_owned(), ..Summary::default() },
             ledger: None,
             counters,
             observer,
@@ -181,17 +178,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn send_some_version(
-        &mut self,
-        job: &Job,
-        partial: &mut Option<Partial>,
-    ) -> Result<Sent, UploadError> {
+    fn send_some_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, UploadError> {
         for attempt in 0..=QUICK_CHANGES {
             if attempt > 0 {
-                debug!(
-                    file = job.relative,
-                    "the file changed while it was read, reading it anew"
-                );
+                debug!(file = job.relative, "the file changed while it was read, reading it anew");
                 self.pump(Duration::from_millis(5 << attempt))?;
             }
             let error = match self.send_version(job, partial) {
@@ -253,13 +243,8 @@ impl<'a> Run<'a> {
             ledger.record.sending(&job.relative, &version.sha512)?;
         }
         let superseded = self.half_sent.get(&job.relative).into_iter().flatten();
-        let superseded = superseded
-            .filter(|hash| **hash != version.sha512)
-            .map(|hash| hex(hash))
-            .collect();
-        let file = self
-            .sender
-            .begin(&job.relative, version.total(), superseded);
+        let superseded = superseded.filter(|hash| **hash != version.sha512).map(|hash| hex(hash)).collect();
+        let file = self.sender.begin(&job.relative, version.total(), superseded);
         let in_hand = InHand {
             job: job.clone(),
             stamp: version.stamp,
@@ -268,12 +253,7 @@ impl<'a> Run<'a> {
             started_ms: clock::now_ms(),
         };
         self.in_hand.insert(file, in_hand);
-        Ok(Partial {
-            file,
-            sha512: version.sha512,
-            mtime: version.stamp.mtime_seconds(),
-            sent: 0,
-        })
+        Ok(Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 })
     }
 
     /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
@@ -354,9 +334,7 @@ impl<'a> Run<'a> {
 
     /// Puts a file off: it is sent by [`Run::send_later`] after a wait that grows with each time.
     pub(super) fn put_off(&mut self, mut job: Job) {
-        let wait = FIRST_WAIT
-            .saturating_mul(1 << job.put_off.min(10))
-            .min(LONGEST_WAIT);
+        let wait = FIRST_WAIT.saturating_mul(1 << job.put_off.min(10)).min(LONGEST_WAIT);
         job.put_off += 1;
         self.busy.insert(job.relative.clone());
         self.later.push((Instant::now() + wait, job));
@@ -404,13 +382,7 @@ impl<'a> Run<'a> {
         let Some(in_hand) = self.in_hand.remove(&finished.file) else {
             return Ok(());
         };
-        let InHand {
-            job,
-            stamp,
-            sha512,
-            total,
-            started_ms,
-        } = in_hand;
+        let InHand { job, stamp, sha512, total, started_ms } = in_hand;
         self.busy.remove(&job.relative);
         match finished.outcome {
             Ok(()) => {
@@ -431,18 +403,10 @@ impl<'a> Run<'a> {
                     self.add_half_sent(&job.relative, sha512);
                 }
                 if error.may_pass() {
-                    debug!(
-                        file = job.relative,
-                        error = chain(&error),
-                        "the file is sent again later"
-                    );
+                    debug!(file = job.relative, error = chain(&error), "the file is sent again later");
                     self.put_off(job);
                 } else if error.is_of_the_file() {
-                    error!(
-                        file = job.relative,
-                        error = chain(&error),
-                        "the file is not delivered"
-                    );
+                    error!(file = job.relative, error = chain(&error), "the file is not delivered");
                     self.summary.failed.add(chain(&error));
                     self.refused.insert(job.relative, stamp);
                 } else {
@@ -454,12 +418,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes down in the durable record that this content is in the log.
-    fn write_down(
-        &mut self,
-        relative: &str,
-        stamp: Stamp,
-        sha512: &[u8; 64],
-    ) -> Result<(), UploadError> {
+    fn write_down(&mut self, relative: &str, stamp: Stamp, sha512: &[u8; 64]) -> Result<(), UploadError> {
         if let Some(ledger) = &mut self.ledger {
             ledger.record.delivered(relative, stamp, sha512)?;
         }
@@ -496,11 +455,7 @@ impl<'a> Run<'a> {
             (None, ended) => ended,
         };
         if let Err(error) = ended {
-            error!(
-                topic = self.summary.topic,
-                error = chain(&error),
-                "the upload is broken off"
-            );
+            error!(topic = self.summary.topic, error = chain(&error), "the upload is broken off");
             self.summary.broken_off = Some(chain(&error));
         }
         let in_hand = self.in_hand.into_values().map(|in_hand| in_hand.job);
@@ -514,10 +469,7 @@ impl<'a> Run<'a> {
 }
 
 /// The files in hand as the registry shows them.
-fn rows<'a>(
-    in_hand: &'a HashMap<FileId, InHand>,
-    sender: &'a Sender,
-) -> impl Iterator<Item = Row<'a>> {
+fn rows<'a>(in_hand: &'a HashMap<FileId, InHand>, sender: &'a Sender) -> impl Iterator<Item = Row<'a>> {
     in_hand.iter().filter_map(|(id, file)| {
         Some(Row {
             relative: &file.job.relative,

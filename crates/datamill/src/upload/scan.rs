@@ -44,20 +44,12 @@ pub enum Found {
 
 impl Found {
     fn left_out(path: impl Into<String>, reason: Reason) -> Self {
-        Self::LeftOut {
-            path: path.into(),
-            reason,
-            detail: None,
-        }
+        Self::LeftOut { path: path.into(), reason, detail: None }
     }
 
     fn unreadable(path: impl Into<String>, error: &io::Error) -> Self {
         let detail = Some(error.to_string());
-        Self::LeftOut {
-            path: path.into(),
-            reason: Reason::Unreadable,
-            detail,
-        }
+        Self::LeftOut { path: path.into(), reason: Reason::Unreadable, detail }
     }
 }
 
@@ -76,10 +68,7 @@ impl Scanner {
     pub fn new(root: &Path, filter: Filter) -> io::Result<Self> {
         let root = fs::canonicalize(root)?;
         if !root.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotADirectory,
-                "it is not a folder",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
         }
         Ok(Self { root, filter })
     }
@@ -95,28 +84,18 @@ impl Scanner {
     /// # Errors
     /// Where `from` itself cannot be read; all else that cannot be read goes to `sink`.
     pub fn walk(&self, from: &Path, sink: &mut dyn FnMut(Found) -> bool) -> io::Result<()> {
-        let mut entries = WalkDir::new(from)
-            .min_depth(0)
-            .sort_by_file_name()
-            .into_iter();
+        let mut entries = WalkDir::new(from).min_depth(0).sort_by_file_name().into_iter();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
                     let path = error.path().unwrap_or(from).to_owned();
-                    let cause = error
-                        .io_error()
-                        .map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
+                    let cause = error.io_error().map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
                     if error.depth() == 0 {
-                        return Err(error
-                            .into_io_error()
-                            .unwrap_or_else(|| io::Error::other(cause)));
+                        return Err(error.into_io_error().unwrap_or_else(|| io::Error::other(cause)));
                     }
-                    let found = Found::LeftOut {
-                        path: self.readable(&path),
-                        reason: Reason::Unreadable,
-                        detail: Some(cause),
-                    };
+                    let found =
+                        Found::LeftOut { path: self.readable(&path), reason: Reason::Unreadable, detail: Some(cause) };
                     if !sink(found) {
                         return Ok(());
                     }
@@ -137,9 +116,9 @@ impl Scanner {
                 }
                 continue;
             }
-            if let Some(found) = self.entry(entry.path(), kind.is_symlink(), || {
-                entry.metadata().map_err(io::Error::from)
-            }) && !sink(found)
+            if let Some(found) =
+                self.entry(entry.path(), kind.is_symlink(), || entry.metadata().map_err(io::Error::from))
+                && !sink(found)
             {
                 return Ok(());
             }
@@ -151,8 +130,7 @@ impl Scanner {
     /// where it is a folder, and where it is not reached without links to folders.
     pub fn look(&self, path: &Path) -> Option<Found> {
         let folder = path.parent()?;
-        let reached_without_links =
-            folder == self.root || fs::canonicalize(folder).is_ok_and(|real| real == folder);
+        let reached_without_links = folder == self.root || fs::canonicalize(folder).is_ok_and(|real| real == folder);
         if !path.starts_with(&self.root) || !reached_without_links {
             return None;
         }
@@ -177,19 +155,11 @@ impl Scanner {
                 let reason = always_left_out(&relative)?;
                 Some(Found::left_out(format!("{relative}/"), reason))
             }
-            None => Some(Found::left_out(
-                format!("{}/", self.readable(path)),
-                Reason::NotUtf8,
-            )),
+            None => Some(Found::left_out(format!("{}/", self.readable(path)), Reason::NotUtf8)),
         }
     }
 
-    fn entry(
-        &self,
-        path: &Path,
-        is_link: bool,
-        metadata: impl FnOnce() -> io::Result<fs::Metadata>,
-    ) -> Option<Found> {
+    fn entry(&self, path: &Path, is_link: bool, metadata: impl FnOnce() -> io::Result<fs::Metadata>) -> Option<Found> {
         let Some(relative) = self.relative(path) else {
             return Some(Found::left_out(self.readable(path), Reason::NotUtf8));
         };
@@ -241,10 +211,7 @@ impl Scanner {
     }
 
     fn readable(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned()
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
     }
 }
 
@@ -267,25 +234,13 @@ pub fn named_file(path: &Path, filter: &Filter) -> io::Result<Found> {
     if filter.has_pattern() && filter.leaves_out(relative).is_some() {
         return Ok(Found::left_out(relative, Reason::Pattern));
     }
-    Ok(candidate(
-        relative.to_owned(),
-        path.to_owned(),
-        Stamp::of(&metadata),
-    ))
+    Ok(candidate(relative.to_owned(), path.to_owned(), Stamp::of(&metadata)))
 }
 
 fn candidate(relative: String, path: PathBuf, stamp: Stamp) -> Found {
     match refusal(&relative) {
-        None => Found::File(Candidate {
-            relative,
-            path,
-            stamp,
-        }),
-        Some(why) => Found::LeftOut {
-            path: relative,
-            reason: Reason::Name,
-            detail: Some(why),
-        },
+        None => Found::File(Candidate { relative, path, stamp }),
+        Some(why) => Found::LeftOut { path: relative, reason: Reason::Name, detail: Some(why) },
     }
 }
 
@@ -364,16 +319,7 @@ mod tests {
             write(dir.path(), name);
         }
         let (files, left_out) = walk(dir.path(), Filter::default_rules());
-        assert_eq!(
-            files,
-            [
-                "a/LOGS/data.csv",
-                "a/deep/er/x y.csv",
-                "a/ünï.csv",
-                "b.csv",
-                "quote'\";.csv"
-            ]
-        );
+        assert_eq!(files, ["a/LOGS/data.csv", "a/deep/er/x y.csv", "a/ünï.csv", "b.csv", "quote'\";.csv"]);
         let expected = BTreeMap::from([
             (".hidden/".to_owned(), Reason::Hidden),
             ("a/.b".to_owned(), Reason::Hidden),
@@ -418,10 +364,7 @@ mod tests {
         let through = scanner.root().join("a/up/real.csv");
         assert!(scanner.look(&through).is_none());
         assert!(scanner.look(&outside.path().join("secret")).is_none());
-        assert!(matches!(
-            scanner.look(&scanner.root().join("good.csv")),
-            Some(Found::File(_))
-        ));
+        assert!(matches!(scanner.look(&scanner.root().join("good.csv")), Some(Found::File(_))));
     }
 
     #[cfg(unix)]
@@ -459,13 +402,7 @@ mod tests {
         assert!(matches!(found, Found::File(file) if file.relative == "run.log"));
         let filter = Filter::from_python(r".*\.csv$").unwrap();
         let found = named_file(&path, &filter).unwrap();
-        assert!(matches!(
-            found,
-            Found::LeftOut {
-                reason: Reason::Pattern,
-                ..
-            }
-        ));
+        assert!(matches!(found, Found::LeftOut { reason: Reason::Pattern, .. }));
         assert!(named_file(&dir.path().join("none"), &filter).is_err());
     }
 

@@ -42,9 +42,7 @@ pub struct Finished {
 
 /// Why a file was not delivered.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "chunk `{chunk}` of `{total}` of file `{file}` was not delivered to topic `{topic}`{advice}"
-)]
+#[error("chunk `{chunk}` of `{total}` of file `{file}` was not delivered to topic `{topic}`{advice}")]
 pub struct NotDelivered {
     /// Topic that it was meant for.
     pub topic: String,
@@ -199,10 +197,7 @@ impl Sender {
                 continue;
             }
             let version = (headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes());
-            let old = account
-                .superseded
-                .iter()
-                .map(|hash| (headers::SUPERSEDES, hash.as_bytes()));
+            let old = account.superseded.iter().map(|hash| (headers::SUPERSEDES, hash.as_bytes()));
             let record = NewRecord {
                 topic: &self.topic,
                 partition: Some(account.partition),
@@ -219,12 +214,7 @@ impl Sender {
         if self.tokens.is_empty() {
             self.last_delivery = Instant::now();
         }
-        let sent = InFlight {
-            file,
-            chunk: chunk.index,
-            bytes,
-            value_bytes: message.len(),
-        };
+        let sent = InFlight { file, chunk: chunk.index, bytes, value_bytes: message.len() };
         self.tokens.insert(self.next_token, sent);
         self.next_token += 1;
         self.in_flight_bytes += bytes;
@@ -273,9 +263,7 @@ impl Sender {
     /// Where the log will take nothing more of anybody.
     pub fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
         let mut deliveries = Vec::new();
-        let polled = self
-            .publisher
-            .poll(timeout, &mut |delivery| deliveries.push(delivery));
+        let polled = self.publisher.poll(timeout, &mut |delivery| deliveries.push(delivery));
         for delivery in deliveries {
             self.take(delivery);
         }

@@ -33,10 +33,7 @@ pub struct Ready {
 impl Settle {
     /// Files are ready once their stamp has not changed for `lag`.
     pub fn new(lag: Duration) -> Self {
-        Self {
-            lag,
-            files: HashMap::new(),
-        }
+        Self { lag, files: HashMap::new() }
     }
 
     /// Takes down what a file looks like at `now`. Time starts anew where the stamp is another one.
@@ -48,14 +45,7 @@ impl Settle {
                 seen.since = now;
             }
             None => {
-                self.files.insert(
-                    path.to_owned(),
-                    Observed {
-                        stamp,
-                        since: now,
-                        first: now,
-                    },
-                );
+                self.files.insert(path.to_owned(), Observed { stamp, since: now, first: now });
             }
         }
     }
@@ -71,10 +61,7 @@ impl Settle {
         let mut ready: Vec<Ready> = self
             .files
             .extract_if(|path, seen| now.saturating_sub(seen.since) >= lag && !hold(path))
-            .map(|(path, seen)| Ready {
-                path,
-                stamp: seen.stamp,
-            })
+            .map(|(path, seen)| Ready { path, stamp: seen.stamp })
             .collect();
         ready.sort_by(|a, b| a.path.cmp(&b.path));
         ready
@@ -131,13 +118,7 @@ mod tests {
         assert_eq!(settle.next_due(), Some(s(13)));
         assert!(settle.ready(s(12), |_| false).is_empty());
         settle.observe("a", stamp(1), s(12));
-        assert_eq!(
-            settle.ready(s(13), |_| false),
-            vec![Ready {
-                path: "a".into(),
-                stamp: stamp(1)
-            }]
-        );
+        assert_eq!(settle.ready(s(13), |_| false), vec![Ready { path: "a".into(), stamp: stamp(1) }]);
         assert!(settle.is_empty());
     }
 
@@ -154,22 +135,8 @@ mod tests {
     #[test]
     fn a_change_of_the_time_alone_is_a_change() {
         let mut settle = Settle::new(s(3));
-        settle.observe(
-            "a",
-            Stamp {
-                size: 1,
-                mtime_ns: 1,
-            },
-            s(0),
-        );
-        settle.observe(
-            "a",
-            Stamp {
-                size: 1,
-                mtime_ns: 2,
-            },
-            s(2),
-        );
+        settle.observe("a", Stamp { size: 1, mtime_ns: 1 }, s(0));
+        settle.observe("a", Stamp { size: 1, mtime_ns: 2 }, s(2));
         assert!(settle.ready(s(4), |_| false).is_empty());
         assert_eq!(settle.ready(s(5), |_| false).len(), 1);
     }

@@ -19,10 +19,7 @@ impl Stamp {
     /// The stamp in what the file system told.
     pub fn of(metadata: &Metadata) -> Self {
         let mtime_ns = metadata.modified().map_or(0, nanoseconds);
-        Self {
-            size: metadata.len(),
-            mtime_ns,
-        }
+        Self { size: metadata.len(), mtime_ns }
     }
 
     /// The modification time in seconds since the Unix epoch, as chunk messages carry it.
@@ -47,21 +44,7 @@ mod tests {
 
     #[test]
     fn seconds_are_what_the_nanoseconds_say() {
-        assert_eq!(
-            Stamp {
-                size: 0,
-                mtime_ns: 1_500_000_000
-            }
-            .mtime_seconds(),
-            1.5
-        );
-        assert_eq!(
-            Stamp {
-                size: 0,
-                mtime_ns: -500_000_000
-            }
-            .mtime_seconds(),
-            -0.5
-        );
+        assert_eq!(Stamp { size: 0, mtime_ns: 1_500_000_000 }.mtime_seconds(), 1.5);
+        assert_eq!(Stamp { size: 0, mtime_ns: -500_000_000 }.mtime_seconds(), -0.5);
     }
 }

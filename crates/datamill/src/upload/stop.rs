@@ -15,11 +15,7 @@ pub(super) struct Stop<'a> {
 
 impl<'a> Stop<'a> {
     pub(super) fn new(control: &'a Control, limit: Duration) -> Self {
-        Self {
-            control,
-            limit,
-            deadline: Cell::new(None),
-        }
+        Self { control, limit, deadline: Cell::new(None) }
     }
 
     /// Whether somebody asked for a line about the state since the last call.

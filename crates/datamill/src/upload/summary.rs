@@ -32,11 +32,7 @@ impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.first.iter().map(|name| format!("`{name}`")).collect();
         f.write_str(&names.join(", "))?;
-        if self.count > self.first.len() as u64 {
-            f.write_str(", …")
-        } else {
-            Ok(())
-        }
+        if self.count > self.first.len() as u64 { f.write_str(", …") } else { Ok(()) }
     }
 }
 
@@ -66,9 +62,7 @@ pub struct Summary {
 impl Summary {
     /// Whether every file that was wanted is in the log.
     pub fn is_complete(&self) -> bool {
-        self.failed.count == 0
-            && self.broken_off.is_none()
-            && !self.left_out.keys().any(|reason| reason.is_failure())
+        self.failed.count == 0 && self.broken_off.is_none() && !self.left_out.keys().any(|reason| reason.is_failure())
     }
 
     pub(super) fn leave_out(&mut self, reason: Reason, name: impl Into<String>) {
@@ -89,26 +83,14 @@ impl fmt::Display for Summary {
             text::rate(self.bytes, self.elapsed)
         )?;
         if self.unchanged > 0 {
-            write!(
-                f,
-                "\nnot sent again, since their content was delivered before: {}",
-                self.unchanged
-            )?;
+            write!(f, "\nnot sent again, since their content was delivered before: {}", self.unchanged)?;
         }
         for (reason, named) in &self.left_out {
-            let word = if reason.is_failure() {
-                "not sent"
-            } else {
-                "left out"
-            };
+            let word = if reason.is_failure() { "not sent" } else { "left out" };
             write!(f, "\n{word}: {} {reason}: {named}", named.count)?;
         }
         if self.failed.count > 0 {
-            write!(
-                f,
-                "\nrefused by the log: {}: {}",
-                self.failed.count, self.failed
-            )?;
+            write!(f, "\nrefused by the log: {}: {}", self.failed.count, self.failed)?;
         }
         if let Some(why) = &self.broken_off {
             write!(f, "\nbroken off: {why}")?;
@@ -142,10 +124,6 @@ mod tests {
         );
         summary.leave_out(Reason::Unreadable, "x");
         assert!(!summary.is_complete());
-        assert!(
-            summary
-                .to_string()
-                .ends_with("\nnot sent: 1 not readable: `x`")
-        );
+        assert!(summary.to_string().ends_with("\nnot sent: 1 not readable: `x`"));
     }
 }

@@ -70,36 +70,20 @@ pub fn watch(
     counters: &Counters,
     observer: &dyn Observer,
 ) -> Result<Summary, UploadError> {
-    let scanner = Scanner::new(directory, settings.upload.filter.clone()).map_err(|source| {
-        UploadError::Path {
-            path: directory.to_owned(),
-            source,
-        }
-    })?;
+    let scanner = Scanner::new(directory, settings.upload.filter.clone())
+        .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let mut run = new_run(log, &settings.upload, control, counters, observer)?;
     let topic = &settings.upload.topic;
     let log_id = log.id()?;
     let folder = LogsFolder::open(scanner.root(), topic, &log_id)?;
     let record = Record::open(&folder.record(), &log_id, topic)?;
-    let registry = Registry::open(folder.path(), folder.topic()).map_err(|source| {
-        UploadError::LogsFolder {
-            path: folder.path().to_owned(),
-            source,
-        }
-    })?;
+    let registry = Registry::open(folder.path(), folder.topic())
+        .map_err(|source| UploadError::LogsFolder { path: folder.path().to_owned(), source })?;
     run.ledger = Some(Ledger::new(record, registry));
-    let hints = if settings.polling {
-        None
-    } else {
-        hints(&scanner, folder.path())
-    };
+    let hints = if settings.polling { None } else { hints(&scanner, folder.path()) };
     let mut watch = Watch {
         settle: Settle::new(settings.settle_for),
-        between_scans: if hints.is_some() {
-            SCAN_BESIDE_EVENTS
-        } else {
-            SCAN_ALONE
-        },
+        between_scans: if hints.is_some() { SCAN_BESIDE_EVENTS } else { SCAN_ALONE },
         scanner,
         run,
         hints,
@@ -168,10 +152,7 @@ impl Watch<'_> {
                 }
                 true
             });
-            walked.map_err(|source| UploadError::Path {
-                path: root.to_owned(),
-                source,
-            })?;
+            walked.map_err(|source| UploadError::Path { path: root.to_owned(), source })?;
         }
         ledger.record.start(&existing)?;
         for (path, _) in existing {
@@ -209,10 +190,7 @@ impl Watch<'_> {
     }
 
     fn tell(&mut self) {
-        if self
-            .tell_every
-            .is_some_and(|interval| self.told.elapsed() >= interval)
-        {
+        if self.tell_every.is_some_and(|interval| self.told.elapsed() >= interval) {
             self.told = Instant::now();
             self.run.tell();
         }
@@ -248,12 +226,7 @@ impl Watch<'_> {
 
     fn scan_below(&mut self, folder: &Path) {
         let mut all = Vec::new();
-        if self.scanner.is_entered(folder)
-            && self
-                .scanner
-                .walk(folder, &mut |found| push(&mut all, found))
-                .is_ok()
-        {
+        if self.scanner.is_entered(folder) && self.scanner.walk(folder, &mut |found| push(&mut all, found)).is_ok() {
             all.into_iter().for_each(|found| self.see(found));
         }
     }
@@ -262,16 +235,11 @@ impl Watch<'_> {
         let start = Instant::now();
         let mut all = Vec::new();
         let stop = &self.run.stop;
-        let walked = self.scanner.walk(self.scanner.root(), &mut |found| {
-            push(&mut all, found) && !stop.is_requested()
-        });
+        let walked = self.scanner.walk(self.scanner.root(), &mut |found| push(&mut all, found) && !stop.is_requested());
         match walked {
             Ok(()) => {
                 if std::mem::take(&mut self.root_is_away) {
-                    info!(
-                        "the folder `{}` is there again",
-                        self.scanner.root().display()
-                    );
+                    info!("the folder `{}` is there again", self.scanner.root().display());
                 }
             }
             Err(error) => {
@@ -292,19 +260,11 @@ impl Watch<'_> {
     fn see(&mut self, found: Found) {
         match found {
             Found::File(file) if self.is_news(&file) => {
-                self.settle
-                    .observe(&file.relative, file.stamp, self.begun.elapsed());
+                self.settle.observe(&file.relative, file.stamp, self.begun.elapsed());
             }
             Found::File(file) => self.settle.forget(&file.relative),
-            Found::LeftOut {
-                reason: Reason::LogsFolder,
-                ..
-            } => {}
-            Found::LeftOut {
-                path,
-                reason,
-                detail,
-            } => {
+            Found::LeftOut { reason: Reason::LogsFolder, .. } => {}
+            Found::LeftOut { path, reason, detail } => {
                 let mut hasher = DefaultHasher::new();
                 (&path, reason).hash(&mut hasher);
                 if self.reported.insert(hasher.finish()) {
@@ -322,20 +282,13 @@ impl Watch<'_> {
 
     /// Whether the file, as it is, was neither delivered nor refused nor there at the first start.
     fn is_news(&self, file: &Candidate) -> bool {
-        let known = self
-            .run
-            .ledger
-            .as_ref()
-            .and_then(|ledger| ledger.record.known(&file.relative));
-        known.is_none_or(|known| known.stamp != file.stamp)
-            && !self.run.was_refused(&file.relative, file.stamp)
+        let known = self.run.ledger.as_ref().and_then(|ledger| ledger.record.known(&file.relative));
+        known.is_none_or(|known| known.stamp != file.stamp) && !self.run.was_refused(&file.relative, file.stamp)
     }
 
     fn send_ready(&mut self) -> Result<(), UploadError> {
         let run = &self.run;
-        let ready = self
-            .settle
-            .ready(self.begun.elapsed(), |path| run.is_busy(path));
+        let ready = self.settle.ready(self.begun.elapsed(), |path| run.is_busy(path));
         for Ready { path, stamp } in ready {
             if self.run.stop.is_requested() {
                 return Ok(());
@@ -367,29 +320,16 @@ impl Watch<'_> {
                 }
             }
             Sent::LeftOut(reason, detail) => {
-                self.see(Found::LeftOut {
-                    path: relative,
-                    reason,
-                    detail,
-                });
+                self.see(Found::LeftOut { path: relative, reason, detail });
             }
         }
         Ok(())
     }
 
     fn job(&self, file: Candidate) -> Job {
-        let known = self
-            .run
-            .ledger
-            .as_ref()
-            .and_then(|ledger| ledger.record.known(&file.relative));
+        let known = self.run.ledger.as_ref().and_then(|ledger| ledger.record.known(&file.relative));
         let known = known.and_then(|known| known.sha512);
-        Job {
-            relative: file.relative,
-            path: file.path,
-            known,
-            put_off: 0,
-        }
+        Job { relative: file.relative, path: file.path, known, put_off: 0 }
     }
 
     /// Looks at the files that are waited for, where no scan does.
@@ -408,11 +348,7 @@ impl Watch<'_> {
             return;
         };
         for path in self.settle.give_up(earliest) {
-            self.see(Found::LeftOut {
-                path,
-                reason: Reason::Changing,
-                detail: None,
-            });
+            self.see(Found::LeftOut { path, reason: Reason::Changing, detail: None });
         }
     }
 

@@ -34,7 +34,9 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let servers = match place {
             Place::Embedded => format!("sqlite:{}", folder.path().join("log.db").display()),
-            Place::Kafka => std::env::var("DATAMILL_TEST_KAFKA").expect("no Kafka: run dev/test, or set DATAMILL_TEST_KAFKA"),
+            Place::Kafka => {
+                std::env::var("DATAMILL_TEST_KAFKA").expect("no Kafka: run dev/test, or set DATAMILL_TEST_KAFKA")
+            }
         };
         let mut properties = Properties::default();
         properties.broker.insert("bootstrap.servers".to_owned(), servers);
@@ -119,9 +121,11 @@ impl Bench {
 fn settle(publisher: &mut dyn Publisher, until: usize) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        publisher.poll(Duration::from_millis(20), &mut |delivery| {
-            delivery.outcome.unwrap();
-        }).unwrap();
+        publisher
+            .poll(Duration::from_millis(20), &mut |delivery| {
+                delivery.outcome.unwrap();
+            })
+            .unwrap();
         if publisher.in_flight() <= until {
             return;
         }
@@ -147,8 +151,11 @@ impl Got {
 pub fn read_all(log: &dyn Log, topic: &str) -> Vec<Got> {
     let partitions = log.topic(topic).unwrap().partitions;
     let starts: Vec<(i32, i64)> = (0..partitions).map(|p| (p, 0)).collect();
-    let mut open: BTreeMap<i32, i64> =
-        starts.iter().map(|(p, _)| (*p, log.offsets(topic, *p).unwrap().last_stable)).filter(|(_, end)| *end > 0).collect();
+    let mut open: BTreeMap<i32, i64> = starts
+        .iter()
+        .map(|(p, _)| (*p, log.offsets(topic, *p).unwrap().last_stable))
+        .filter(|(_, end)| *end > 0)
+        .collect();
     let mut reader = log.reader(topic, &starts).unwrap();
     let mut got = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(60);

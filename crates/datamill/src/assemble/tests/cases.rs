@@ -60,14 +60,7 @@ fn a_hundred_uploads_of_one_version_at_the_same_time_are_committed_at_once() {
     let last = *finished.iter().max().unwrap();
     finished.remove(&last);
     let progress = assembler.progress(0, &finished).unwrap();
-    assert_eq!(
-        progress
-            .open
-            .values()
-            .filter(|kind| **kind == OpenKind::Shadow)
-            .count(),
-        99
-    );
+    assert_eq!(progress.open.values().filter(|kind| **kind == OpenKind::Shadow).count(), 99);
     assert_eq!(progress.open.get(&99), Some(&OpenKind::Open));
 }
 
@@ -79,9 +72,7 @@ fn a_record_read_again_is_not_taken_by_a_repetition_that_began_in_another_partit
     let first = whole(add(&mut assembler, 1, 1, 2, 2));
     add(&mut assembler, 0, 1, 1, 2);
     let finished = HashSet::from([first]);
-    let restored: Vec<Progress> = (0..2)
-        .map(|p| assembler.progress(p, &finished).unwrap())
-        .collect();
+    let restored: Vec<Progress> = (0..2).map(|p| assembler.progress(p, &finished).unwrap()).collect();
     assert_eq!(restored[0].open, BTreeMap::from([(1, OpenKind::Open)]));
     assert_eq!(restored[1], Progress::starting_at(2));
 
@@ -101,22 +92,14 @@ fn a_spread_file_is_torn_only_when_a_part_of_its_partitions_goes() {
         add(&mut assembler, 1, 0, 2, 3);
         assert!(assembler.is_spread());
         let (ids, is_torn) = assembler.revoke(revoked);
-        assert_eq!(
-            (ids.len(), is_torn),
-            (usize::from(revoked != [2]), torn),
-            "{revoked:?}"
-        );
+        assert_eq!((ids.len(), is_torn), (usize::from(revoked != [2]), torn), "{revoked:?}");
     }
 }
 
 #[test]
 fn a_finished_file_that_is_listed_for_its_repetition_is_not_named_as_lost() {
     let mut assembler = assembler(0);
-    let open = BTreeMap::from([
-        (3, OpenKind::Shadow),
-        (5, OpenKind::Open),
-        (9, OpenKind::Open),
-    ]);
+    let open = BTreeMap::from([(3, OpenKind::Shadow), (5, OpenKind::Open), (9, OpenKind::Open)]);
     assembler.assign(0, Progress { frontier: 20, open }, 4);
     assert_eq!(assembler.take_lost(), []);
     assert_eq!(assembler.span(), 15);
@@ -124,10 +107,7 @@ fn a_finished_file_that_is_listed_for_its_repetition_is_not_named_as_lost() {
     assert_eq!(assembler.take_lost(), [(0, 5)]);
     assembler.skip_to(0, 20);
     assert_eq!(assembler.take_lost(), [(0, 9)]);
-    assert_eq!(
-        assembler.progress(0, &HashSet::new()),
-        Some(Progress::starting_at(20))
-    );
+    assert_eq!(assembler.progress(0, &HashSet::new()), Some(Progress::starting_at(20)));
 }
 
 #[test]

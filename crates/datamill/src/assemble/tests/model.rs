@@ -22,11 +22,7 @@ pub(super) struct Upload {
 impl Upload {
     /// Its bytes, unless it has a hole.
     pub(super) fn bytes(&self) -> Option<Vec<u8>> {
-        let contiguous = self
-            .covered
-            .keys()
-            .enumerate()
-            .all(|(i, at)| i as u64 == *at);
+        let contiguous = self.covered.keys().enumerate().all(|(i, at)| i as u64 == *at);
         contiguous.then(|| self.covered.values().copied().collect())
     }
 }
@@ -45,12 +41,7 @@ impl Model {
         for (partition, records) in scenario.log.iter().enumerate() {
             let partition = partition as i32;
             for record in records {
-                let What::Chunk {
-                    version: v,
-                    cut,
-                    index,
-                } = record.what
-                else {
+                let What::Chunk { version: v, cut, index } = record.what else {
                     continue;
                 };
                 let version = &scenario.versions[v];
@@ -81,11 +72,7 @@ impl Model {
                 let upload = &mut uploads[number];
                 upload.got.push(index);
                 upload.covered.extend(range.zip(data.iter().copied()));
-                upload
-                    .spans
-                    .entry(partition)
-                    .or_insert((record.offset, record.offset))
-                    .1 = record.offset;
+                upload.spans.entry(partition).or_insert((record.offset, record.offset)).1 = record.offset;
                 upload.whole = upload.got.len() == version.total as usize;
             }
         }
@@ -95,9 +82,7 @@ impl Model {
     /// The uploads that must be seen again to tell the chunks of those without an outcome apart: all
     /// that were incomplete when one of those, or one of these, began. Of files in one partition.
     pub(super) fn shadows(&self, has_outcome: &[u32]) -> Vec<usize> {
-        let mut listed: Vec<usize> = (0..self.uploads.len())
-            .filter(|u| has_outcome[*u] == 0)
-            .collect();
+        let mut listed: Vec<usize> = (0..self.uploads.len()).filter(|u| has_outcome[*u] == 0).collect();
         loop {
             let needed = (0..self.uploads.len()).find(|u| {
                 let (Some((&p, &(first, last))), false) =
@@ -108,10 +93,7 @@ impl Model {
                 listed.iter().any(|l| {
                     let other = &self.uploads[*l];
                     other.version == self.uploads[*u].version
-                        && other
-                            .spans
-                            .get(&p)
-                            .is_some_and(|(begins, _)| *begins > first && *begins < last)
+                        && other.spans.get(&p).is_some_and(|(begins, _)| *begins > first && *begins < last)
                 })
             });
             match needed {

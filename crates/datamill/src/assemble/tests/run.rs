@@ -94,11 +94,7 @@ pub(super) fn check(scenario: &Scenario, mutant: Mutant) -> Checked {
         ready: Vec::new(),
         pending: None,
         committed: vec![
-            Committed {
-                position: scenario.first,
-                text: String::new(),
-                frontier: scenario.first
-            };
+            Committed { position: scenario.first, text: String::new(), frontier: scenario.first };
             partitions
         ],
         log_start: vec![scenario.first; partitions],
@@ -115,22 +111,13 @@ pub(super) fn check(scenario: &Scenario, mutant: Mutant) -> Checked {
     }
     run.finish()?;
     drop(run);
-    ensure(budget.filling() + budget.whole() == 0, || {
-        "memory stays taken when everything is gone".into()
-    })
+    ensure(budget.filling() + budget.whole() == 0, || "memory stays taken when everything is gone".into())
 }
 
 fn assembler(scenario: &Scenario, budget: &Arc<Budget>) -> Assembler {
-    let unwanted: HashSet<String> = scenario
-        .versions
-        .iter()
-        .filter(|v| !v.wanted)
-        .map(|v| format!("sub/{}", v.filename))
-        .collect();
-    Assembler::new(
-        Box::new(move |path| !unwanted.contains(path)),
-        Arc::clone(budget),
-    )
+    let unwanted: HashSet<String> =
+        scenario.versions.iter().filter(|v| !v.wanted).map(|v| format!("sub/{}", v.filename)).collect();
+    Assembler::new(Box::new(move |path| !unwanted.contains(path)), Arc::clone(budget))
 }
 
 impl Run<'_> {
@@ -140,14 +127,8 @@ impl Run<'_> {
             Step::Begin { pick, all } => self.begin(pick, all),
             Step::Answer { done } => self.answer(done),
             Step::Crash { committed } => self.crash(committed, None),
-            Step::LogStart {
-                partition,
-                share,
-                told,
-            } => {
-                let Committed {
-                    position, frontier, ..
-                } = self.committed[partition];
+            Step::LogStart { partition, share, told } => {
+                let Committed { position, frontier, .. } = self.committed[partition];
                 let start = position + (frontier - position) * i64::from(share) / 255;
                 if start > self.log_start[partition] {
                     self.log_start[partition] = start;
@@ -165,8 +146,7 @@ impl Run<'_> {
         let mut left = records;
         while let Some(owned) = &mut self.owned[partition] {
             let Some(record) = log.get(owned.next) else {
-                self.assembler
-                    .skip_to(partition as i32, self.scenario.ends[partition]);
+                self.assembler.skip_to(partition as i32, self.scenario.ends[partition]);
                 break;
             };
             if left == 0 {
@@ -181,15 +161,9 @@ impl Run<'_> {
             match record.what {
                 What::Junk => {
                     let first = self.assembler.skip_to(partition as i32, record.offset + 1);
-                    ensure(first != again, || {
-                        format!("junk at {partition}:{} counted wrongly", record.offset)
-                    })?;
+                    ensure(first != again, || format!("junk at {partition}:{} counted wrongly", record.offset))?;
                 }
-                What::Chunk {
-                    version,
-                    cut,
-                    index,
-                } => {
+                What::Chunk { version, cut, index } => {
                     self.chunk(partition as i32, record.offset, version, cut, index)?;
                 }
             }
@@ -197,14 +171,7 @@ impl Run<'_> {
         self.check_lost(partition)
     }
 
-    fn chunk(
-        &mut self,
-        partition: i32,
-        offset: i64,
-        version: usize,
-        cut: usize,
-        index: u32,
-    ) -> Checked {
+    fn chunk(&mut self, partition: i32, offset: i64, version: usize, cut: usize, index: u32) -> Checked {
         let of = &self.scenario.versions[version];
         let (at, data) = of.chunk(cut, index);
         let chunk = Chunk {
@@ -222,28 +189,15 @@ impl Run<'_> {
         let (added, written) = self.assembler.add(partition, offset, offset, &chunk);
         written.map_err(|e| e.to_string())?;
         if let Added::Whole(id) = added {
-            let whole = self
-                .assembler
-                .take_whole(id)
-                .ok_or("a whole file cannot be taken")?;
+            let whole = self.assembler.take_whole(id).ok_or("a whole file cannot be taken")?;
             let bytes = match (whole.size, whole.content) {
                 (None, _) => None,
                 (Some(_), Content::Memory(bytes)) => Some(bytes),
-                (Some(_), Content::Disk(path)) => {
-                    Some(std::fs::read(&path).map_err(|e| e.to_string())?)
-                }
+                (Some(_), Content::Disk(path)) => Some(std::fs::read(&path).map_err(|e| e.to_string())?),
             };
-            ensure(whole.size == bytes.as_ref().map(|b| b.len() as u64), || {
-                "a size is wrong".into()
-            })?;
-            ensure(whole.proofs.len() == of.total as usize, || {
-                "proofs are missing".into()
-            })?;
-            self.ready.push(Ready {
-                info: whole.info,
-                bytes,
-                _reservation: whole.reservation,
-            });
+            ensure(whole.size == bytes.as_ref().map(|b| b.len() as u64), || "a size is wrong".into())?;
+            ensure(whole.proofs.len() == of.total as usize, || "proofs are missing".into())?;
+            self.ready.push(Ready { info: whole.info, bytes, _reservation: whole.reservation });
         }
         Ok(())
     }
@@ -260,10 +214,7 @@ impl Run<'_> {
         self.ready = kept;
         let picked: Vec<Ready> = picked;
         let finished: HashSet<InstanceId> = picked.iter().map(|r| r.info.id).collect();
-        let touched: HashSet<i32> = picked
-            .iter()
-            .flat_map(|r| r.info.spans.iter().map(|s| s.partition))
-            .collect();
+        let touched: HashSet<i32> = picked.iter().flat_map(|r| r.info.spans.iter().map(|s| s.partition)).collect();
         let mut outcomes = self.outcomes.clone();
         for ready in &picked {
             if let Some(upload) = self.upload_of(ready)? {
@@ -273,12 +224,10 @@ impl Run<'_> {
         let mut positions = Vec::new();
         for partition in 0..self.owned.len() {
             let progress = self.assembler.progress(partition as i32, &finished);
-            ensure(
-                progress.is_some() == self.owned[partition].is_some(),
-                || "progress of a partition that is not owned".into(),
-            )?;
-            let Some(progress) = progress.filter(|_| all || touched.contains(&(partition as i32)))
-            else {
+            ensure(progress.is_some() == self.owned[partition].is_some(), || {
+                "progress of a partition that is not owned".into()
+            })?;
+            let Some(progress) = progress.filter(|_| all || touched.contains(&(partition as i32))) else {
                 continue;
             };
             let (position, text) = encode(&progress);
@@ -287,16 +236,11 @@ impl Run<'_> {
             })?;
             // each entry takes at most three bytes here, the two numbers before at most six
             let most = 2 + (4 * (4 + 6 + 3 * progress.open.len())).div_ceil(3);
-            ensure(text.len() <= most, || {
-                format!("{} characters for {progress:?}", text.len())
-            })?;
+            ensure(text.len() <= most, || format!("{} characters for {progress:?}", text.len()))?;
             self.check_progress(partition, &progress, &outcomes)?;
             positions.push((partition, position, text));
         }
-        self.pending = Some(Pending {
-            ready: picked,
-            positions,
-        });
+        self.pending = Some(Pending { ready: picked, positions });
         Ok(())
     }
 
@@ -317,25 +261,17 @@ impl Run<'_> {
     fn store(&mut self, pending: &Pending) -> Result<HashSet<InstanceId>, String> {
         for (partition, position, text) in &pending.positions {
             let frontier = decode(*position, text).map_err(|e| e.to_string())?.frontier;
-            self.committed[*partition] = Committed {
-                position: *position,
-                text: text.clone(),
-                frontier,
-            };
+            self.committed[*partition] = Committed { position: *position, text: text.clone(), frontier };
         }
         for ready in &pending.ready {
             match self.upload_of(ready)? {
                 Some(number) => {
                     self.outcomes[number] += 1;
-                    ensure(self.outcomes[number] == 1, || {
-                        format!("upload {number} has a second outcome")
-                    })?;
+                    ensure(self.outcomes[number] == 1, || format!("upload {number} has a second outcome"))?;
                 }
                 None => {
                     let first = &ready.info.spans[0];
-                    let version = self.model.uploads
-                        [self.model.owner[&(first.partition, first.first)]]
-                        .version;
+                    let version = self.model.uploads[self.model.owner[&(first.partition, first.first)]].version;
                     *self.outcomes_of_hit.entry(version).or_default() += 1;
                 }
             }
@@ -350,21 +286,14 @@ impl Run<'_> {
         self.ready.clear();
         self.owned.iter_mut().for_each(|owned| *owned = None);
         self.assembler = assembler(self.scenario, &self.budget);
-        ensure(self.budget.filling() + self.budget.whole() == 0, || {
-            "memory stays taken after a restart".into()
-        })?;
+        ensure(self.budget.filling() + self.budget.whole() == 0, || "memory stays taken after a restart".into())?;
         self.named_lost.clear();
         self.assign_from(log_start_told.unwrap_or(true))?;
-        let again: u64 = self
-            .committed
-            .iter()
-            .map(|c| c.frontier.abs_diff(c.position))
-            .sum();
+        let again: u64 = self.committed.iter().map(|c| c.frontier.abs_diff(c.position)).sum();
         let span = self.assembler.span();
-        ensure(
-            span == again || self.mutant != Mutant::None || !self.hit.is_empty(),
-            || format!("a restart reads {again} records again, and {span} are named"),
-        )
+        ensure(span == again || self.mutant != Mutant::None || !self.hit.is_empty(), || {
+            format!("a restart reads {again} records again, and {span} are named")
+        })
     }
 
     fn revoke(&mut self, mask: u8, committed: bool) -> Checked {
@@ -374,17 +303,14 @@ impl Run<'_> {
             .map(|p| p as i32)
             .collect();
         let (ids, torn) = self.assembler.revoke(&gone);
-        ensure(!torn, || {
-            format!("a file is torn by the revocation of {gone:?}")
-        })?;
+        ensure(!torn, || format!("a file is torn by the revocation of {gone:?}"))?;
         for partition in &gone {
             self.owned[*partition as usize] = None;
         }
         self.named_lost.retain(|(p, _)| !gone.contains(p));
         self.ready.retain(|r| !ids.contains(&r.info.id));
         let left = self.ready.iter().all(|r| {
-            self.assembler.awaits_outcome(r.info.id)
-                && r.info.spans.iter().all(|s| !gone.contains(&s.partition))
+            self.assembler.awaits_outcome(r.info.id) && r.info.spans.iter().all(|s| !gone.contains(&s.partition))
         });
         ensure(left, || "a revocation names the wrong files".into())
     }
@@ -401,17 +327,11 @@ impl Run<'_> {
             let Committed { position, text, .. } = &self.committed[partition];
             let mut restored = decode(*position, text).map_err(|e| e.to_string())?;
             let log_start = self.log_start[partition];
-            let lost = restored
-                .open
-                .range(..log_start)
-                .filter(|(_, kind)| **kind == OpenKind::Open);
+            let lost = restored.open.range(..log_start).filter(|(_, kind)| **kind == OpenKind::Open);
             let lost: BTreeSet<i64> = lost.map(|(first, _)| *first).collect();
             for first in restored.open.range(..log_start).map(|(first, _)| *first) {
                 if let Some(owner) = self.model.owner.get(&(partition as i32, first)) {
-                    *self
-                        .hit
-                        .entry(self.model.uploads[*owner].version)
-                        .or_default() += 1;
+                    *self.hit.entry(self.model.uploads[*owner].version).or_default() += 1;
                 }
             }
             let frontier = restored.frontier;
@@ -420,23 +340,12 @@ impl Run<'_> {
                 Mutant::OpenListIgnored => restored.open.clear(),
                 Mutant::FrontierIgnored => restored = Progress::starting_at(*position),
                 Mutant::ShadowsDropped => restored.open.retain(|_, kind| *kind == OpenKind::Open),
-                Mutant::ShadowsReopened => restored
-                    .open
-                    .values_mut()
-                    .for_each(|kind| *kind = OpenKind::Open),
+                Mutant::ShadowsReopened => restored.open.values_mut().for_each(|kind| *kind = OpenKind::Open),
             }
-            let start = if told {
-                log_start.max(*position)
-            } else {
-                *position
-            };
+            let start = if told { log_start.max(*position) } else { *position };
             self.assembler.assign(partition as i32, restored, start);
             let next = self.scenario.log[partition].partition_point(|r| r.offset < start);
-            self.owned[partition] = Some(Owned {
-                next,
-                frontier,
-                lost,
-            });
+            self.owned[partition] = Some(Owned { next, frontier, lost });
             self.check_lost(partition)?;
         }
         Ok(())
@@ -445,19 +354,14 @@ impl Run<'_> {
     fn spill(&mut self, limit: usize) -> Checked {
         if self.spill.is_none() {
             let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-            let spill =
-                SpillFolder::prepare(folder.path().join("spill")).map_err(|e| e.to_string())?;
+            let spill = SpillFolder::prepare(folder.path().join("spill")).map_err(|e| e.to_string())?;
             self.spill = Some((folder, spill));
         }
         let Some((_, folder)) = &self.spill else {
             return Ok(());
         };
-        self.assembler
-            .spill_down_to(limit, folder)
-            .map_err(|e| e.to_string())?;
-        ensure(self.budget.filling() <= limit, || {
-            "files that fill up take more memory than the limit".into()
-        })
+        self.assembler.spill_down_to(limit, folder).map_err(|e| e.to_string())?;
+        ensure(self.budget.filling() <= limit, || "files that fill up take more memory than the limit".into())
     }
 
     /// Everything is read, gets its outcome and is committed; then a last restart finds nothing to do.

@@ -58,30 +58,15 @@ impl Version {
 
 impl fmt::Debug for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            filename,
-            bytes,
-            total,
-            wanted,
-            cuts,
-            ..
-        } = self;
-        write!(
-            f,
-            "{filename} of {} bytes in {total} chunks ending at {cuts:?}, wanted {wanted}",
-            bytes.len()
-        )
+        let Self { filename, bytes, total, wanted, cuts, .. } = self;
+        write!(f, "{filename} of {} bytes in {total} chunks ending at {cuts:?}, wanted {wanted}", bytes.len())
     }
 }
 
 /// What one record holds.
 #[derive(Clone, Copy)]
 pub(super) enum What {
-    Chunk {
-        version: usize,
-        cut: usize,
-        index: u32,
-    },
+    Chunk { version: usize, cut: usize, index: u32 },
     Junk,
 }
 
@@ -96,11 +81,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
             What::Junk => write!(f, "{}:junk", self.offset),
-            What::Chunk {
-                version,
-                cut,
-                index,
-            } => write!(f, "{}:v{version}c{cut}#{index}", self.offset),
+            What::Chunk { version, cut, index } => write!(f, "{}:v{version}c{cut}#{index}", self.offset),
         }
     }
 }
@@ -122,11 +103,7 @@ pub(super) enum Step {
     Assign,
     /// The program dies; when it starts again, the log starts at this share of the way from W to H.
     /// The backend says so at once, or the records are just not there.
-    LogStart {
-        partition: usize,
-        share: u8,
-        told: bool,
-    },
+    LogStart { partition: usize, share: u8, told: bool },
     /// Files that fill up go to disk.
     Spill { limit: usize },
 }
@@ -173,14 +150,8 @@ pub(super) enum Kind {
 pub(super) fn scenario(seed: u64, kind: Kind) -> Scenario {
     let mut rng = Rng::new(seed);
     let spread = kind != Kind::Whole;
-    let partitions = if spread {
-        2 + rng.below(2)
-    } else {
-        1 + rng.below(3)
-    };
-    let versions: Vec<_> = (0..1 + rng.below(7))
-        .map(|i| version(&mut rng, i, spread))
-        .collect();
+    let partitions = if spread { 2 + rng.below(2) } else { 1 + rng.below(3) };
+    let versions: Vec<_> = (0..1 + rng.below(7)).map(|i| version(&mut rng, i, spread)).collect();
     let mut events = Vec::new();
     for (v, version) in versions.iter().enumerate() {
         uploads(&mut rng, kind, v, version, &mut events);
@@ -199,46 +170,23 @@ pub(super) fn scenario(seed: u64, kind: Kind) -> Scenario {
             ends[partition] += 1 + rng.below(3) as i64;
         }
         if rng.chance(3) {
-            log[partition].push(Record {
-                offset: ends[partition],
-                what: What::Junk,
-            });
+            log[partition].push(Record { offset: ends[partition], what: What::Junk });
             ends[partition] += 1;
         }
-        log[partition].push(Record {
-            offset: ends[partition],
-            what: What::Chunk {
-                version,
-                cut,
-                index,
-            },
-        });
+        log[partition].push(Record { offset: ends[partition], what: What::Chunk { version, cut, index } });
         ends[partition] += 1;
     }
     for end in &mut ends {
         *end += rng.below(2) as i64;
     }
     let spills = rng.chance(4);
-    let steps = (0..4 + rng.below(40))
-        .map(|_| step(&mut rng, kind, partitions, spills))
-        .collect();
-    Scenario {
-        versions,
-        log,
-        ends,
-        first,
-        steps,
-        spread,
-    }
+    let steps = (0..4 + rng.below(40)).map(|_| step(&mut rng, kind, partitions, spills)).collect();
+    Scenario { versions, log, ends, first, steps, spread }
 }
 
 fn version(rng: &mut Rng, i: usize, spread: bool) -> Version {
     let total = 1 + if rng.chance(20) { 0 } else { rng.below(9) };
-    let size = if rng.chance(10) {
-        0
-    } else {
-        rng.below(total * 8 + 1)
-    };
+    let size = if rng.chance(10) { 0 } else { rng.below(total * 8 + 1) };
     let mut cut = || {
         let mut ends: Vec<_> = (1..total).map(|_| rng.below(size + 1)).collect();
         ends.push(size);
@@ -265,18 +213,8 @@ fn version(rng: &mut Rng, i: usize, spread: bool) -> Version {
 }
 
 /// The uploads of one version, as (time, version, cut, index).
-fn uploads(
-    rng: &mut Rng,
-    kind: Kind,
-    v: usize,
-    version: &Version,
-    events: &mut Vec<(usize, usize, usize, u32)>,
-) {
-    let n = if kind == Kind::Spread || rng.chance(50) {
-        1
-    } else {
-        1 + rng.below(4)
-    };
+fn uploads(rng: &mut Rng, kind: Kind, v: usize, version: &Version, events: &mut Vec<(usize, usize, usize, u32)>) {
+    let n = if kind == Kind::Spread || rng.chance(50) { 1 } else { 1 + rng.below(4) };
     let mut start = rng.below(60);
     for _ in 0..n {
         let cut = rng.below(version.cuts.len());
@@ -300,52 +238,27 @@ fn uploads(
             }
         }
         // before, during or after the one before
-        start = if rng.chance(50) {
-            start + rng.below(10)
-        } else {
-            time + rng.below(30)
-        };
+        start = if rng.chance(50) { start + rng.below(10) } else { time + rng.below(30) };
     }
 }
 
 fn step(rng: &mut Rng, kind: Kind, partitions: usize, spills: bool) -> Step {
     match rng.below(100) {
-        0..45 => Step::Read {
-            partition: rng.below(partitions),
-            records: 1 + rng.below(24),
-        },
-        45..62 => Step::Begin {
-            pick: if rng.chance(50) { u64::MAX } else { rng.next() },
-            all: rng.chance(40),
-        },
-        62..74 => Step::Answer {
-            done: rng.chance(85),
-        },
-        74..84 => Step::Crash {
-            committed: rng.chance(50),
-        },
-        84..88 if kind == Kind::Whole => Step::LogStart {
-            partition: rng.below(partitions),
-            share: rng.next() as u8,
-            told: rng.chance(50),
-        },
+        0..45 => Step::Read { partition: rng.below(partitions), records: 1 + rng.below(24) },
+        45..62 => Step::Begin { pick: if rng.chance(50) { u64::MAX } else { rng.next() }, all: rng.chance(40) },
+        62..74 => Step::Answer { done: rng.chance(85) },
+        74..84 => Step::Crash { committed: rng.chance(50) },
+        84..88 if kind == Kind::Whole => {
+            Step::LogStart { partition: rng.below(partitions), share: rng.next() as u8, told: rng.chance(50) }
+        }
         84..92 => Step::Revoke {
-            mask: if kind == Kind::Whole {
-                rng.next() as u8
-            } else {
-                u8::MAX
-            },
+            mask: if kind == Kind::Whole { rng.next() as u8 } else { u8::MAX },
             committed: rng.chance(50),
         },
         92..97 if !spills => Step::Assign,
         92..94 => Step::Assign,
-        94.. if spills => Step::Spill {
-            limit: rng.below(40),
-        },
-        _ => Step::Read {
-            partition: rng.below(partitions),
-            records: 200,
-        },
+        94.. if spills => Step::Spill { limit: rng.below(40) },
+        _ => Step::Read { partition: rng.below(partitions), records: 200 },
     }
 }
 

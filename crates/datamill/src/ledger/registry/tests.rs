@@ -3,22 +3,11 @@ use std::path::Path;
 use super::*;
 
 fn options(folder: &Path, kind: LedgerKind) -> LedgerOptions {
-    LedgerOptions {
-        output_dir: folder.to_owned(),
-        topic: "raw".into(),
-        group: "lab".into(),
-        kind,
-    }
+    LedgerOptions { output_dir: folder.to_owned(), topic: "raw".into(), group: "lab".into(), kind }
 }
 
 fn reproducer(folder: &Path) -> Ledger {
-    Ledger::open(options(
-        folder,
-        LedgerKind::Reproducer {
-            result_topic: "meta".into(),
-        },
-    ))
-    .unwrap()
+    Ledger::open(options(folder, LedgerKind::Reproducer { result_topic: "meta".into() })).unwrap()
 }
 
 fn file(rel_filepath: &str) -> FileRow {
@@ -37,8 +26,7 @@ fn table(folder: &Path, name: &str) -> String {
 }
 
 const TABLE: &str = "consuming_from_raw_in_progress_by_lab.csv";
-const TABLE_HEADER: &str =
-    "filename;rel_filepath;status;n_chunks;first_message;most_recent_message\n";
+const TABLE_HEADER: &str = "filename;rel_filepath;status;n_chunks;first_message;most_recent_message\n";
 
 #[test]
 fn tables_have_the_names_and_columns_of_openmsistream() {
@@ -85,12 +73,7 @@ fn a_processor_has_its_table_by_topic_and_group() {
     let mut ledger = Ledger::open(options(folder.path(), LedgerKind::Processor)).unwrap();
     ledger.completed(&file("a.txt"), 0);
     ledger.tick();
-    assert_eq!(
-        table(folder.path(), "processed_from_raw_by_lab.csv")
-            .lines()
-            .count(),
-        2
-    );
+    assert_eq!(table(folder.path(), "processed_from_raw_by_lab.csv").lines().count(), 2);
 }
 
 #[test]
@@ -106,19 +89,10 @@ fn failed_files_survive_a_restart_and_filling_ones_do_not() {
 
     let mut ledger = reproducer(folder.path());
     let failed: Vec<_> = ledger.failed_files().collect();
-    assert_eq!(
-        failed,
-        [
-            ("a;\"\n.txt", "mismatched_hash"),
-            ("b.txt", "producing_message_failed")
-        ]
-    );
+    assert_eq!(failed, [("a;\"\n.txt", "mismatched_hash"), ("b.txt", "producing_message_failed")]);
     ledger.tick();
     let after = table(folder.path(), TABLE);
-    assert!(
-        before.starts_with(&after) && !after.contains("c.txt"),
-        "{after}"
-    );
+    assert!(before.starts_with(&after) && !after.contains("c.txt"), "{after}");
     ledger.cleared("b.txt");
     ledger.cleared("never.txt");
     ledger.flush();
@@ -133,23 +107,15 @@ fn a_damaged_table_does_not_stop_the_program() {
     let mut ledger = reproducer(folder.path());
     ledger.flush();
     assert_eq!(table(folder.path(), TABLE), TABLE_HEADER);
-    let aside = fs::read_dir(folder.path().join("LOGS"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    assert!(aside.into_iter().any(|name| {
-        name.to_string_lossy()
-            .starts_with(&format!("{TABLE}.damaged-"))
-    }));
+    let aside = fs::read_dir(folder.path().join("LOGS")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(aside.into_iter().any(|name| { name.to_string_lossy().starts_with(&format!("{TABLE}.damaged-")) }));
 }
 
 #[test]
 fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("LOGS"), "in the way").unwrap();
-    let error = Ledger::open(options(folder.path(), LedgerKind::Processor))
-        .err()
-        .unwrap()
-        .to_string();
+    let error = Ledger::open(options(folder.path(), LedgerKind::Processor)).err().unwrap().to_string();
     assert!(error.contains("LOGS`"), "{error}");
 }
 
@@ -168,12 +134,7 @@ fn twenty_thousand_files_cost_well_under_a_second() {
     }
     ledger.flush();
     let took = start.elapsed();
-    assert_eq!(
-        table(folder.path(), "results_produced_to_meta.csv")
-            .lines()
-            .count(),
-        20_001
-    );
+    assert_eq!(table(folder.path(), "results_produced_to_meta.csv").lines().count(), 20_001);
     println!("20,000 files: {took:?}");
     assert!(took.as_millis() < 700, "{took:?}");
 }

@@ -71,11 +71,7 @@ value.deserializer = DataFileChunkDeserializer
 #[test]
 fn a_file_becomes_the_properties_of_librdkafka() {
     let config = load(USUAL).unwrap();
-    let Properties {
-        broker,
-        producer,
-        consumer,
-    } = config.properties();
+    let Properties { broker, producer, consumer } = config.properties();
     assert_eq!(get(broker, SERVERS), Some("broker-1:9093,broker-2:9093"));
     assert_eq!(get(broker, "sasl.password"), Some("hunter2 %x $y"));
     assert_eq!(broker.len(), 5);
@@ -93,23 +89,14 @@ fn a_file_becomes_the_properties_of_librdkafka() {
 #[test]
 fn without_a_file_the_log_is_the_embedded_one_in_the_current_folder() {
     let config = Config::load_from(None, None, &environment).unwrap();
-    assert_eq!(
-        get(&config.properties().broker, SERVERS),
-        Some("sqlite:datamill.db")
-    );
+    assert_eq!(get(&config.properties().broker, SERVERS), Some("sqlite:datamill.db"));
     assert!(config.is_default_log());
     assert_eq!(config.group_id(), None);
     assert_eq!(config.first_start(), None);
-    assert_eq!(
-        config.describe(),
-        "broker bootstrap.servers = sqlite:datamill.db (from the default)\n"
-    );
+    assert_eq!(config.describe(), "broker bootstrap.servers = sqlite:datamill.db (from the default)\n");
     assert!(load("[consumer]\ngroup.id = g\n").unwrap().is_default_log());
     let config = load("[broker]\nbootstrap.servers = sqlite:C:/x/log.db\n").unwrap();
-    assert_eq!(
-        get(&config.properties().broker, SERVERS),
-        Some("sqlite:C:/x/log.db")
-    );
+    assert_eq!(get(&config.properties().broker, SERVERS), Some("sqlite:C:/x/log.db"));
     assert!(!config.is_default_log());
 }
 
@@ -123,27 +110,16 @@ fn a_file_is_found_by_path_and_by_name() {
     assert_eq!(config.file(), Some(path.as_path()));
 
     let error = folder.load("other").unwrap_err().to_string();
-    assert!(
-        error.contains("`other`") && error.contains("other.config`"),
-        "{error}"
-    );
+    assert!(error.contains("`other`") && error.contains("other.config`"), "{error}");
     assert!(!error.contains(locate::CONFIG_DIR_VARIABLE), "{error}");
-    let error = Config::load_from(Some("other"), None, &environment)
-        .unwrap_err()
-        .to_string();
+    let error = Config::load_from(Some("other"), None, &environment).unwrap_err().to_string();
     assert!(error.contains(locate::CONFIG_DIR_VARIABLE), "{error}");
 }
 
 #[test]
 fn an_unset_variable_is_named_with_its_place() {
     let error = error("[broker]\nbootstrap.servers = $KAFKA_SERVERS\n");
-    for part in [
-        "lab.config` line 2",
-        "`bootstrap.servers`",
-        "`[broker]`",
-        "`KAFKA_SERVERS` is not set",
-        "set it",
-    ] {
+    for part in ["lab.config` line 2", "`bootstrap.servers`", "`[broker]`", "`KAFKA_SERVERS` is not set", "set it"] {
         assert!(error.contains(part), "{error}");
     }
     assert!(load("[broker]\nclient.rack = $EMPTY\n").is_ok());
@@ -151,17 +127,9 @@ fn an_unset_variable_is_named_with_its_place() {
 
 #[test]
 fn variables_of_sections_that_a_program_does_not_use_may_be_unset() {
-    let config =
-        load("[s3]\nsecret_key_id = $NOT_SET\nregion = eu\n[heartbeat]\nclient.id = $NOT_SET\n")
-            .unwrap();
-    assert!(matches!(
-        config.section("s3"),
-        Err(SettingsError::UnsetVariable { .. })
-    ));
-    assert!(matches!(
-        config.properties_of("heartbeat"),
-        Err(SettingsError::UnsetVariable { .. })
-    ));
+    let config = load("[s3]\nsecret_key_id = $NOT_SET\nregion = eu\n[heartbeat]\nclient.id = $NOT_SET\n").unwrap();
+    assert!(matches!(config.section("s3"), Err(SettingsError::UnsetVariable { .. })));
+    assert!(matches!(config.properties_of("heartbeat"), Err(SettingsError::UnsetVariable { .. })));
     assert!(config.section("girder").unwrap().is_none());
     let config = load("[s3]\nsecret_key_id = $PASSWORD\nregion = eu\n").unwrap();
     assert_eq!(config.section("s3").unwrap().unwrap().len(), 2);
@@ -174,23 +142,12 @@ fn secrets_are_in_no_error_and_no_description() {
     assert!(!described.contains("hunter2"), "{described}");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(
-        described.contains(
-            "broker sasl.password = (secret) (from the environment variable `PASSWORD`, "
-        ),
+        described.contains("broker sasl.password = (secret) (from the environment variable `PASSWORD`, "),
         "{described}"
     );
-    assert!(
-        described.contains("producer batch.size = 200000.0 (from "),
-        "{described}"
-    );
-    assert!(
-        described.contains("consumer group.id = create_new (from "),
-        "{described}"
-    );
-    assert!(
-        !described.contains("serializer") && !described.contains("node_id"),
-        "{described}"
-    );
+    assert!(described.contains("producer batch.size = 200000.0 (from "), "{described}");
+    assert!(described.contains("consumer group.id = create_new (from "), "{described}");
+    assert!(!described.contains("serializer") && !described.contains("node_id"), "{described}");
 
     for text in [
         "[broker]\nsasl.password = $hunter-2!\n",
@@ -201,10 +158,7 @@ fn secrets_are_in_no_error_and_no_description() {
         "[broker]\nsasl.password = a\nsasl.password = hunter2\n",
     ] {
         let error = load(text).unwrap_err();
-        assert!(
-            !format!("{error} {error:?}").contains("hunter"),
-            "{error:?}"
-        );
+        assert!(!format!("{error} {error:?}").contains("hunter"), "{error:?}");
         assert!(error.to_string().contains("line "), "{error}");
     }
 }
@@ -214,77 +168,35 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
     for (text, parts) in [
         ("a = 1\n", vec!["line 1", "[broker]"]),
         ("[broker]\n[broker]\n", vec!["line 2", "twice"]),
-        (
-            "[broker]\nclient.id = 1\nCLIENT.ID = 2\n",
-            vec!["line 3", "`client.id`", "`[broker]`"],
-        ),
-        (
-            "[broker]\n\nclient.id\nx\n",
-            vec!["line 3", "(nor are lines 4)"],
-        ),
-        (
-            "[broker]\nclient.id = 5%\n",
-            vec!["line 2", "`client.id`", "`%%`"],
-        ),
-        (
-            "[broker]\nclient.id = %(nothing)s\n",
-            vec!["line 2", "`%(nothing)s`"],
-        ),
-        (
-            "[producer]\nretris = 1\n",
-            vec!["line 2", "`retris`", "did you mean `retries`"],
-        ),
-        (
-            "[producer]\nretries = many\n",
-            vec!["line 2", "`many` is not a whole number"],
-        ),
+        ("[broker]\nclient.id = 1\nCLIENT.ID = 2\n", vec!["line 3", "`client.id`", "`[broker]`"]),
+        ("[broker]\n\nclient.id\nx\n", vec!["line 3", "(nor are lines 4)"]),
+        ("[broker]\nclient.id = 5%\n", vec!["line 2", "`client.id`", "`%%`"]),
+        ("[broker]\nclient.id = %(nothing)s\n", vec!["line 2", "`%(nothing)s`"]),
+        ("[producer]\nretris = 1\n", vec!["line 2", "`retris`", "did you mean `retries`"]),
+        ("[producer]\nretries = many\n", vec!["line 2", "`many` is not a whole number"]),
         (
             "[producer]\nvalue.serializer = AvroSerializer\n",
             vec!["line 2", "`AvroSerializer`", "DataFileChunkSerializer"],
         ),
-        (
-            "[consumer]\nauto.offset.reset = sometimes\n",
-            vec!["line 2", "`sometimes`", "`earliest`"],
-        ),
+        ("[consumer]\nauto.offset.reset = sometimes\n", vec!["line 2", "`sometimes`", "`earliest`"]),
         ("[consumer]\ngroup.id =\n", vec!["line 2", "`create_new`"]),
-        (
-            "[kafkacrypto]\nnode_id = 1\n",
-            vec!["encrypted messages are not supported", "[kafkacrypto]"],
-        ),
+        ("[kafkacrypto]\nnode_id = 1\n", vec!["encrypted messages are not supported", "[kafkacrypto]"]),
         (
             "[broker]\nbootstrap.servers = a:1\n[consumer]\nbootstrap.servers = b:1\n",
-            vec![
-                "line 4",
-                "`[consumer]`",
-                "another `bootstrap.servers` than in `[broker]`",
-            ],
+            vec!["line 4", "`[consumer]`", "another `bootstrap.servers` than in `[broker]`"],
         ),
     ] {
         let error = error(text);
-        assert!(
-            parts.iter().all(|part| error.contains(part)),
-            "{text:?}: {error}"
-        );
+        assert!(parts.iter().all(|part| error.contains(part)), "{text:?}: {error}");
     }
 }
 
 #[test]
 fn a_file_that_is_not_text_is_refused_with_its_line() {
     let folder = Folder::with("lab.config", "");
-    fs::write(
-        folder.folder.path().join("lab.config"),
-        b"[broker]\nclient.id = \xff\n",
-    )
-    .unwrap();
-    assert!(matches!(
-        folder.load("lab"),
-        Err(SettingsError::NotText { line: 2, .. })
-    ));
-    fs::write(
-        folder.folder.path().join("lab.config"),
-        "\u{feff}[broker]\nclient.id = x\n",
-    )
-    .unwrap();
+    fs::write(folder.folder.path().join("lab.config"), b"[broker]\nclient.id = \xff\n").unwrap();
+    assert!(matches!(folder.load("lab"), Err(SettingsError::NotText { line: 2, .. })));
+    fs::write(folder.folder.path().join("lab.config"), "\u{feff}[broker]\nclient.id = x\n").unwrap();
     assert!(folder.load("lab").is_ok());
 }
 
@@ -299,10 +211,7 @@ fn the_first_start_of_a_group_has_several_names() {
         ("error", Some(FirstStart::Error)),
         ("none", None),
     ] {
-        let config = load(&format!(
-            "[consumer]\nauto.offset.reset = {value}\ngroup.id = g\n"
-        ))
-        .unwrap();
+        let config = load(&format!("[consumer]\nauto.offset.reset = {value}\ngroup.id = g\n")).unwrap();
         assert_eq!(config.first_start(), wanted, "{value}");
         assert_eq!(config.group_id(), Some(&GroupId::Named("g".to_owned())));
         assert!(config.properties().consumer.is_empty());
@@ -311,9 +220,7 @@ fn the_first_start_of_a_group_has_several_names() {
 
 #[test]
 fn servers_may_stand_under_another_name_or_in_another_section() {
-    let config =
-        load("[broker]\nmetadata.broker.list = a:1\n[producer]\nbootstrap.servers = a:1\n")
-            .unwrap();
+    let config = load("[broker]\nmetadata.broker.list = a:1\n[producer]\nbootstrap.servers = a:1\n").unwrap();
     assert_eq!(get(&config.properties().broker, SERVERS), Some("a:1"));
     assert!(config.properties().producer.is_empty());
     let config = load("[consumer]\nbootstrap.servers = a:1\n").unwrap();
@@ -323,8 +230,7 @@ fn servers_may_stand_under_another_name_or_in_another_section() {
 
 #[test]
 fn defaults_that_only_serve_to_be_referred_to_are_no_properties() {
-    let config =
-        load("[DEFAULT]\nhost = lab\n[broker]\nbootstrap.servers = %(host)s:9092\n").unwrap();
+    let config = load("[DEFAULT]\nhost = lab\n[broker]\nbootstrap.servers = %(host)s:9092\n").unwrap();
     assert_eq!(get(&config.properties().broker, SERVERS), Some("lab:9092"));
     assert_eq!(config.properties().broker.len(), 1);
 }
@@ -341,7 +247,8 @@ fn heartbeats_and_log_messages_may_have_a_log_of_their_own() {
     let config = load(USUAL).unwrap();
     assert!(config.properties_of("heartbeat").unwrap().is_none());
 
-    let config = load("[broker]\nbootstrap.servers = a:1\n[producer]\nlinger.ms = 5\n[heartbeat]\nlinger.ms = 7\n").unwrap();
+    let config =
+        load("[broker]\nbootstrap.servers = a:1\n[producer]\nlinger.ms = 5\n[heartbeat]\nlinger.ms = 7\n").unwrap();
     let properties = config.properties_of("heartbeat").unwrap().unwrap();
     assert_eq!(get(&properties.broker, SERVERS), Some("a:1"));
     assert_eq!(get(&properties.producer, "linger.ms"), Some("7"));
@@ -354,30 +261,13 @@ fn heartbeats_and_log_messages_may_have_a_log_of_their_own() {
     let properties = config.properties_of("log").unwrap().unwrap();
     assert_eq!(get(&properties.broker, SERVERS), Some("b:1"));
     assert_eq!(get(&properties.broker, "retries"), Some("3"));
-    assert_eq!(
-        config.log_topic().unwrap(),
-        LogTopicSettings {
-            max_lines: 10,
-            level: Some(LogLevel::Warning)
-        }
-    );
+    assert_eq!(config.log_topic().unwrap(), LogTopicSettings { max_lines: 10, level: Some(LogLevel::Warning) });
 
     let config = load("[log]\nprefer.separate.producer = True\n").unwrap();
     assert!(config.properties_of("log").unwrap().is_some());
-    assert_eq!(
-        config.log_topic().unwrap(),
-        LogTopicSettings {
-            max_lines: 65_536,
-            level: None
-        }
-    );
-    let config = load(
-        "[log]\nprefer.separate.producer = perhaps\nmax.logs.per.message = 0\nlog.level = loud\n",
-    )
-    .unwrap();
-    assert!(matches!(
-        config.properties_of("log"),
-        Err(SettingsError::BadValue { .. })
-    ));
+    assert_eq!(config.log_topic().unwrap(), LogTopicSettings { max_lines: 65_536, level: None });
+    let config =
+        load("[log]\nprefer.separate.producer = perhaps\nmax.logs.per.message = 0\nlog.level = loud\n").unwrap();
+    assert!(matches!(config.properties_of("log"), Err(SettingsError::BadValue { .. })));
     assert!(config.log_topic().is_err());
 }

@@ -31,19 +31,12 @@ fn a_file_whose_delivery_failed_for_a_while_is_sent_whole_again() {
     assert!(summary.is_complete() && summary.files == 3, "{summary}");
     assert_all_there(&log);
     // The same version is no other version.
-    assert!(
-        log.records()
-            .iter()
-            .all(|record| record.supersedes().is_empty())
-    );
+    assert!(log.records().iter().all(|record| record.supersedes().is_empty()));
 }
 
 #[test]
 fn a_file_that_the_log_refuses_is_named_with_advice_and_the_rest_goes_on() {
-    for verdict in [
-        Verdict::Fail(ErrorKind::RecordRefused),
-        Verdict::NotTaken(ErrorKind::RecordRefused),
-    ] {
+    for verdict in [Verdict::Fail(ErrorKind::RecordRefused), Verdict::NotTaken(ErrorKind::RecordRefused)] {
         let dir = three_files();
         let log = MemoryLog::default();
         log.judge(move |_, chunk| match (chunk.filename, chunk.index) {
@@ -53,13 +46,7 @@ fn a_file_that_the_log_refuses_is_named_with_advice_and_the_rest_goes_on() {
         let summary = upload(&log, dir.path());
         assert_eq!((summary.files, summary.failed.count), (2, 1));
         let text = &summary.failed.first[0];
-        for part in [
-            "chunk `2` of `3`",
-            "file `b`",
-            "topic `t`",
-            "--chunk_size",
-            "max.message.bytes",
-        ] {
+        for part in ["chunk `2` of `3`", "file `b`", "topic `t`", "--chunk_size", "max.message.bytes"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!summary.is_complete());
@@ -69,18 +56,12 @@ fn a_file_that_the_log_refuses_is_named_with_advice_and_the_rest_goes_on() {
 
 #[test]
 fn what_concerns_every_file_breaks_the_upload_off() {
-    for verdict in [
-        Verdict::Fail(ErrorKind::Denied),
-        Verdict::NotTaken(ErrorKind::UnknownTopic),
-    ] {
+    for verdict in [Verdict::Fail(ErrorKind::Denied), Verdict::NotTaken(ErrorKind::UnknownTopic)] {
         let dir = three_files();
         let log = MemoryLog::default();
         log.judge(move |number, _| if number >= 3 { verdict } else { Verdict::Store });
         let summary = upload(&log, dir.path());
-        assert!(
-            summary.broken_off.is_some() && !summary.is_complete(),
-            "{summary}"
-        );
+        assert!(summary.broken_off.is_some() && !summary.is_complete(), "{summary}");
         assert_eq!(log.times("a"), 1);
     }
 }
@@ -104,22 +85,12 @@ fn what_is_in_flight_is_bounded_in_bytes() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "x", &bytes(8000, 1));
     let log = MemoryLog::default();
-    let settings = UploadSettings {
-        in_flight_bytes: 1000,
-        ..settings(8)
-    };
+    let settings = UploadSettings { in_flight_bytes: 1000, ..settings(8) };
     let summary = upload_with(&log, dir.path(), &settings);
     assert_eq!(summary.messages, 1000);
     // A message of 8 bytes of data takes about 200.
-    assert!(
-        (2..=6).contains(&log.most_in_flight()),
-        "{}",
-        log.most_in_flight()
-    );
-    let settings = UploadSettings {
-        in_flight_bytes: 1,
-        ..settings
-    };
+    assert!((2..=6).contains(&log.most_in_flight()), "{}", log.most_in_flight());
+    let settings = UploadSettings { in_flight_bytes: 1, ..settings };
     let log = MemoryLog::default();
     assert!(upload_with(&log, dir.path(), &settings).is_complete());
     assert_eq!(log.most_in_flight(), 1);
@@ -138,15 +109,7 @@ fn a_stop_leaves_the_rest_and_waits_for_what_is_on_its_way() {
         Verdict::Store
     });
     let paths = [dir.path().to_owned()];
-    let summary = upload_paths(
-        &log,
-        &paths,
-        &settings(8),
-        &control,
-        &Counters::default(),
-        &(),
-    )
-    .unwrap();
+    let summary = upload_paths(&log, &paths, &settings(8), &control, &Counters::default(), &()).unwrap();
     assert_eq!(summary.files, 1);
     assert_eq!(log.only("a"), bytes(20, b'a'));
     assert_eq!(summary.left_out[&Reason::Stopped].first, ["b", "c"]);
@@ -154,11 +117,7 @@ fn a_stop_leaves_the_rest_and_waits_for_what_is_on_its_way() {
 
 #[test]
 fn a_stop_ends_also_where_the_log_stays_away() {
-    for verdict in [
-        Verdict::Silence,
-        Verdict::NotTaken(ErrorKind::Retry),
-        Verdict::Fail(ErrorKind::Retry),
-    ] {
+    for verdict in [Verdict::Silence, Verdict::NotTaken(ErrorKind::Retry), Verdict::Fail(ErrorKind::Retry)] {
         let dir = three_files();
         let log = MemoryLog::default();
         let control = Arc::new(Control::default());
@@ -171,21 +130,9 @@ fn a_stop_ends_also_where_the_log_stays_away() {
         });
         let paths = [dir.path().to_owned()];
         let start = Instant::now();
-        let summary = upload_paths(
-            &log,
-            &paths,
-            &settings(8),
-            &control,
-            &Counters::default(),
-            &(),
-        )
-        .unwrap();
+        let summary = upload_paths(&log, &paths, &settings(8), &control, &Counters::default(), &()).unwrap();
         assert!(start.elapsed() < Duration::from_secs(3), "{verdict:?}");
         assert_eq!(summary.files, 0);
-        assert_eq!(
-            summary.left_out[&Reason::Stopped].count,
-            3,
-            "{verdict:?}: {summary}"
-        );
+        assert_eq!(summary.left_out[&Reason::Stopped].count, 3, "{verdict:?}: {summary}");
     }
 }

@@ -36,10 +36,7 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn supersedes(&self) -> Vec<&str> {
-        let of_name = self
-            .headers
-            .iter()
-            .filter(|(name, _)| name == headers::SUPERSEDES);
+        let of_name = self.headers.iter().filter(|(name, _)| name == headers::SUPERSEDES);
         of_name.map(|(_, value)| value.as_str()).collect()
     }
 }
@@ -89,20 +86,13 @@ impl MemoryLog {
             let chunk = Chunk::decode(&record.value).unwrap();
             chunk.verify().unwrap();
             let path = chunk.rebuilt_path();
-            let chunks = open
-                .entry((path.clone(), hex(chunk.file_hash)))
-                .or_default();
-            chunks
-                .entry(chunk.index)
-                .or_default()
-                .push(chunk.data.to_vec());
-            let complete = |chunks: &Chunks| {
-                (1..=chunk.total).all(|index| chunks.get(&index).is_some_and(|all| !all.is_empty()))
-            };
+            let chunks = open.entry((path.clone(), hex(chunk.file_hash))).or_default();
+            chunks.entry(chunk.index).or_default().push(chunk.data.to_vec());
+            let complete =
+                |chunks: &Chunks| (1..=chunk.total).all(|index| chunks.get(&index).is_some_and(|all| !all.is_empty()));
             if complete(chunks) {
-                let content: Vec<u8> = (1..=chunk.total)
-                    .flat_map(|index| chunks.get_mut(&index).unwrap().remove(0))
-                    .collect();
+                let content: Vec<u8> =
+                    (1..=chunk.total).flat_map(|index| chunks.get_mut(&index).unwrap().remove(0)).collect();
                 assert_eq!(sha512(&content), *chunk.file_hash, "`{path}` is mixed");
                 let versions = files.entry(path).or_default();
                 match versions.iter_mut().find(|whole| whole.content == content) {
@@ -116,9 +106,7 @@ impl MemoryLog {
 
     /// How often a path is in the log whole, over all its versions.
     pub(super) fn times(&self, path: &str) -> usize {
-        self.whole()
-            .get(path)
-            .map_or(0, |versions| versions.iter().map(|whole| whole.times).sum())
+        self.whole().get(path).map_or(0, |versions| versions.iter().map(|whole| whole.times).sum())
     }
 
     /// The one version of a path.
@@ -149,9 +137,7 @@ impl Publisher for MemoryPublisher {
             (state.judge.take(), state.sent)
         };
         let chunk = Chunk::decode(&value).unwrap();
-        let verdict = judge
-            .as_mut()
-            .map_or(Verdict::Store, |judge| judge(number, &chunk));
+        let verdict = judge.as_mut().map_or(Verdict::Store, |judge| judge(number, &chunk));
         let mut state = self.state.lock();
         if state.judge.is_none() {
             state.judge = judge;
@@ -161,12 +147,10 @@ impl Publisher for MemoryPublisher {
             Verdict::NotTaken(kind) => return Err(error(kind)),
             Verdict::Fail(kind) => Err(error(kind)),
             Verdict::Store | Verdict::Silence => {
-                let headers = record.headers.iter().map(|(name, value)| {
-                    (
-                        String::from(*name),
-                        String::from_utf8(value.to_vec()).unwrap(),
-                    )
-                });
+                let headers = record
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (String::from(*name), String::from_utf8(value.to_vec()).unwrap()));
                 assert!(record.timestamp_ms.is_some());
                 let stored = Stored {
                     partition: record.partition.unwrap(),
@@ -175,10 +159,7 @@ impl Publisher for MemoryPublisher {
                     value,
                 };
                 state.records.push(stored);
-                Ok(Placed {
-                    partition: record.partition.unwrap(),
-                    offset: 0,
-                })
+                Ok(Placed { partition: record.partition.unwrap(), offset: 0 })
             }
         };
         if verdict == Verdict::Silence {
@@ -249,11 +230,7 @@ impl Log for MemoryLog {
 
     fn publisher(&self) -> Result<Box<dyn Publisher>> {
         let state = Arc::clone(&self.state);
-        Ok(Box::new(MemoryPublisher {
-            state,
-            deliveries: VecDeque::new(),
-            unanswered: 0,
-        }))
+        Ok(Box::new(MemoryPublisher { state, deliveries: VecDeque::new(), unanswered: 0 }))
     }
 
     fn reader(&self, _: &str, _: &[(i32, i64)]) -> Result<Box<dyn Reader>> {

@@ -15,9 +15,7 @@ use memory::MemoryLog;
 
 /// Bytes that differ from place to place and from seed to seed.
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
-    (0..length)
-        .map(|i| (i * 7 + i / 253) as u8 ^ seed)
-        .collect()
+    (0..length).map(|i| (i * 7 + i / 253) as u8 ^ seed).collect()
 }
 
 fn write(root: &Path, relative: &str, content: &[u8]) {
@@ -27,11 +25,7 @@ fn write(root: &Path, relative: &str, content: &[u8]) {
 }
 
 fn settings(chunk_size: usize) -> UploadSettings {
-    UploadSettings {
-        chunk_size,
-        drain_limit: Duration::from_millis(300),
-        ..UploadSettings::new("t")
-    }
+    UploadSettings { chunk_size, drain_limit: Duration::from_millis(300), ..UploadSettings::new("t") }
 }
 
 /// Uploads a folder in chunks of 8 bytes.
@@ -46,11 +40,7 @@ fn upload_with(log: &MemoryLog, root: &Path, settings: &UploadSettings) -> Summa
 }
 
 fn watch_settings() -> WatchSettings {
-    WatchSettings {
-        upload: settings(8),
-        settle_for: Duration::from_millis(150),
-        ..WatchSettings::new("t")
-    }
+    WatchSettings { upload: settings(8), settle_for: Duration::from_millis(150), ..WatchSettings::new("t") }
 }
 
 /// A watch on a thread of its own; stopped and joined when asked for its summary, or when dropped.
@@ -64,13 +54,8 @@ impl Running {
         let (log, root) = (log.clone(), root.to_owned());
         let control = Arc::new(Control::default());
         let theirs = Arc::clone(&control);
-        let thread = std::thread::spawn(move || {
-            watch(&log, &root, &settings, &theirs, &Counters::default(), &())
-        });
-        Self {
-            control,
-            thread: Some(thread),
-        }
+        let thread = std::thread::spawn(move || watch(&log, &root, &settings, &theirs, &Counters::default(), &()));
+        Self { control, thread: Some(thread) }
     }
 
     fn stop(mut self) -> Summary {
@@ -88,10 +73,7 @@ impl Drop for Running {
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "waited too long: {what}"
-        );
+        assert!(start.elapsed() < Duration::from_secs(20), "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -18,10 +18,7 @@ fn files_of_every_size_arrive_byte_for_byte() {
     let log = MemoryLog::default();
     let summary = upload(&log, dir.path());
     assert!(summary.is_complete(), "{summary}");
-    assert_eq!(
-        (summary.files, summary.bytes, summary.messages),
-        (7, 141, 21)
-    );
+    assert_eq!((summary.files, summary.bytes, summary.messages), (7, 141, 21));
     for size in [0, 1, 7, 8, 9, 16, 100] {
         assert_eq!(log.only(&format!("sub/size {size}.bin")), bytes(size, 1));
     }
@@ -33,28 +30,16 @@ fn chunks_say_what_they_are() {
     write(dir.path(), "a/b/x.csv", &bytes(20, 1));
     let log = MemoryLog::default();
     upload(&log, dir.path());
-    let mtime = fs::metadata(dir.path().join("a/b/x.csv"))
-        .unwrap()
-        .modified()
-        .unwrap();
-    let mtime = mtime
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs_f64();
+    let mtime = fs::metadata(dir.path().join("a/b/x.csv")).unwrap().modified().unwrap();
+    let mtime = mtime.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     for (number, record) in log.records().iter().enumerate() {
         let chunk = Chunk::decode(&record.value).unwrap();
         assert_eq!((chunk.index as usize, chunk.total), (number + 1, 3));
-        assert_eq!(
-            (chunk.subdir, chunk.filename, chunk.filename_append),
-            ("a/b", "x.csv", "")
-        );
+        assert_eq!((chunk.subdir, chunk.filename, chunk.filename_append), ("a/b", "x.csv", ""));
         assert!((chunk.mtime.unwrap() - mtime).abs() < 1e-6);
         assert_eq!(record.key, format!("a_b_x.csv_chunk_{}_of_3", number + 1));
         assert_eq!(record.partition, partition_for("a/b/x.csv", 3));
-        let version = (
-            headers::CHUNK_VERSION.to_owned(),
-            headers::CHUNK_VERSION_1.to_owned(),
-        );
+        let version = (headers::CHUNK_VERSION.to_owned(), headers::CHUNK_VERSION_1.to_owned());
         assert_eq!(record.headers, [version]);
     }
 }
@@ -62,13 +47,7 @@ fn chunks_say_what_they_are() {
 #[test]
 fn odd_names_arrive_and_what_is_left_out_is_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let names = [
-        "with space.csv",
-        "Größe µ.csv",
-        "quote'\";.csv",
-        "two\nlines.csv",
-        "a/LOGS/x.csv",
-    ];
+    let names = ["with space.csv", "Größe µ.csv", "quote'\";.csv", "two\nlines.csv", "a/LOGS/x.csv"];
     for name in names {
         write(dir.path(), name, name.as_bytes());
     }
@@ -81,17 +60,8 @@ fn odd_names_arrive_and_what_is_left_out_is_counted() {
     for name in names {
         assert_eq!(log.only(name), name.as_bytes());
     }
-    let counts: Vec<(Reason, u64)> = summary
-        .left_out
-        .iter()
-        .map(|(reason, named)| (*reason, named.count))
-        .collect();
-    let expected = [
-        (Reason::Hidden, 1),
-        (Reason::LogsFolder, 1),
-        (Reason::LogFile, 1),
-        (Reason::Unfinished, 2),
-    ];
+    let counts: Vec<(Reason, u64)> = summary.left_out.iter().map(|(reason, named)| (*reason, named.count)).collect();
+    let expected = [(Reason::Hidden, 1), (Reason::LogsFolder, 1), (Reason::LogFile, 1), (Reason::Unfinished, 2)];
     assert_eq!(counts, expected);
     assert!(summary.is_complete());
 }
@@ -102,18 +72,11 @@ fn what_cannot_be_read_is_reported_and_the_rest_goes_on() {
     use std::os::unix::ffi::OsStrExt;
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "good.csv", b"good");
-    fs::write(
-        dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff.csv")),
-        "x",
-    )
-    .unwrap();
+    fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff.csv")), "x").unwrap();
     let log = MemoryLog::default();
     let summary = upload(&log, dir.path());
     assert_eq!(log.only("good.csv"), b"good");
-    assert_eq!(
-        summary.left_out[&Reason::NotUtf8].first,
-        ["bad\u{fffd}.csv"]
-    );
+    assert_eq!(summary.left_out[&Reason::NotUtf8].first, ["bad\u{fffd}.csv"]);
     assert!(!summary.is_complete());
 }
 
@@ -121,21 +84,13 @@ fn what_cannot_be_read_is_reported_and_the_rest_goes_on() {
 fn five_thousand_small_files_are_five_thousand_messages() {
     let dir = tempfile::tempdir().unwrap();
     for number in 0..5000 {
-        write(
-            dir.path(),
-            &format!("{:02}/{number}.dat", number % 50),
-            number.to_string().as_bytes(),
-        );
+        write(dir.path(), &format!("{:02}/{number}.dat", number % 50), number.to_string().as_bytes());
     }
     let log = MemoryLog::default();
     let summary = upload(&log, dir.path());
     assert_eq!((summary.files, summary.messages), (5000, 5000));
     assert_eq!(log.whole().len(), 5000);
-    let mut used: Vec<i32> = log
-        .records()
-        .iter()
-        .map(|record| record.partition)
-        .collect();
+    let mut used: Vec<i32> = log.records().iter().map(|record| record.partition).collect();
     used.sort_unstable();
     used.dedup();
     assert_eq!(used, [0, 1, 2]);
@@ -147,11 +102,7 @@ fn files_that_are_named_have_their_names_alone() {
     write(dir.path(), "deep/down/a.log", b"named");
     write(dir.path(), "folder/sub/b.csv", b"b");
     let log = MemoryLog::default();
-    let paths = [
-        dir.path().join("deep/down/a.log"),
-        dir.path().join("folder"),
-        dir.path().join("folder/../folder"),
-    ];
+    let paths = [dir.path().join("deep/down/a.log"), dir.path().join("folder"), dir.path().join("folder/../folder")];
     let control = Control::default();
     let counters = Counters::default();
     let summary = upload_paths(&log, &paths, &settings(8), &control, &counters, &()).unwrap();
@@ -178,13 +129,7 @@ fn set_up_errors_say_what_to_do() {
     assert!(matches!(error, UploadError::Path { .. }), "{error}");
     let error = try_with(&["a"], &settings(12));
     assert!(error.to_string().contains("524288"), "{error}");
-    let error = try_with(
-        &["a"],
-        &UploadSettings {
-            topic: "u".into(),
-            ..settings(8)
-        },
-    );
+    let error = try_with(&["a"], &UploadSettings { topic: "u".into(), ..settings(8) });
     assert!(matches!(error, UploadError::Log(error) if error.kind() == ErrorKind::UnknownTopic));
     assert!(log.records().is_empty());
 }
@@ -235,12 +180,7 @@ fn a_file_that_is_rewritten_while_it_is_sent_is_sent_as_its_new_version() {
 #[test]
 fn a_file_that_grows_while_it_is_sent_is_sent_as_its_new_version() {
     let (log, _) = changed_at_third_chunk(|path| {
-        OpenOptions::new()
-            .append(true)
-            .open(path)
-            .unwrap()
-            .write_all(b"more")
-            .unwrap();
+        OpenOptions::new().append(true).open(path).unwrap().write_all(b"more").unwrap();
     });
     assert_superseded(&log, &[bytes(40, 1), b"more".to_vec()].concat());
 }
@@ -248,12 +188,7 @@ fn a_file_that_grows_while_it_is_sent_is_sent_as_its_new_version() {
 #[test]
 fn a_file_that_is_truncated_while_it_is_sent_is_sent_as_its_new_version() {
     let (log, _) = changed_at_third_chunk(|path| {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .set_len(10)
-            .unwrap();
+        OpenOptions::new().write(true).open(path).unwrap().set_len(10).unwrap();
     });
     assert_superseded(&log, &bytes(10, 1));
 }
@@ -273,16 +208,11 @@ fn a_file_that_is_replaced_by_a_rename_is_sent_as_it_was() {
 fn a_file_that_was_only_touched_goes_on_where_it_was() {
     let (log, summary) = changed_at_third_chunk(|path| {
         let file = OpenOptions::new().write(true).open(path).unwrap();
-        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
-            .unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     });
     assert_eq!(log.only("x"), bytes(40, 1));
     assert_eq!(log.records().len(), 5);
-    assert!(
-        log.records()
-            .iter()
-            .all(|record| record.supersedes().is_empty())
-    );
+    assert!(log.records().iter().all(|record| record.supersedes().is_empty()));
     assert!(summary.is_complete());
 }
 
@@ -290,12 +220,7 @@ fn a_file_that_was_only_touched_goes_on_where_it_was() {
 #[test]
 fn a_file_that_is_deleted_and_truncated_while_it_is_sent_is_left_out() {
     let (log, summary) = changed_at_third_chunk(|path| {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .set_len(10)
-            .unwrap();
+        OpenOptions::new().write(true).open(path).unwrap().set_len(10).unwrap();
         fs::remove_file(path).unwrap();
     });
     assert_eq!(log.times("x"), 0);

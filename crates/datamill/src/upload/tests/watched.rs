@@ -8,37 +8,21 @@ use super::memory::Verdict;
 use super::*;
 
 fn existing_too() -> WatchSettings {
-    WatchSettings {
-        upload_existing: true,
-        ..watch_settings()
-    }
+    WatchSettings { upload_existing: true, ..watch_settings() }
 }
 
 fn to_the_end() -> WatchSettings {
-    WatchSettings {
-        exit_at_end: true,
-        ..existing_too()
-    }
+    WatchSettings { exit_at_end: true, ..existing_too() }
 }
 
 /// Sends what is there and ends.
 fn run_to_the_end(log: &MemoryLog, root: &Path) -> Summary {
     let control = Control::default();
-    watch(
-        log,
-        root,
-        &to_the_end(),
-        &control,
-        &Counters::default(),
-        &(),
-    )
-    .unwrap()
+    watch(log, root, &to_the_end(), &control, &Counters::default(), &()).unwrap()
 }
 
 fn record_path(root: &Path) -> PathBuf {
-    let entries = fs::read_dir(root.join(LOGS_FOLDER))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(root.join(LOGS_FOLDER)).unwrap().map(|entry| entry.unwrap().path());
     let mut records = entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
     records.next().unwrap()
 }
@@ -49,26 +33,15 @@ fn files_that_appear_grow_and_change_arrive() {
     write(dir.path(), "old.csv", b"there before");
     let log = MemoryLog::default();
     let running = Running::start(&log, dir.path(), watch_settings());
-    wait_until("the record", || {
-        dir.path()
-            .join(LOGS_FOLDER)
-            .join("uploaded_to_t.csv")
-            .exists()
-    });
+    wait_until("the record", || dir.path().join(LOGS_FOLDER).join("uploaded_to_t.csv").exists());
     std::thread::sleep(Duration::from_millis(300));
     write(dir.path(), "new.csv", b"new");
     write(dir.path(), "deep/er/new.csv", &bytes(30, 3));
     write(dir.path(), ".hidden", b"no");
     write(dir.path(), "run.log", b"no");
     write(dir.path(), "copy.csv.part", &bytes(50, 4));
-    wait_until("new files", || {
-        log.times("new.csv") == 1 && log.times("deep/er/new.csv") == 1
-    });
-    fs::rename(
-        dir.path().join("copy.csv.part"),
-        dir.path().join("copy.csv"),
-    )
-    .unwrap();
+    wait_until("new files", || log.times("new.csv") == 1 && log.times("deep/er/new.csv") == 1);
+    fs::rename(dir.path().join("copy.csv.part"), dir.path().join("copy.csv")).unwrap();
     wait_until("a file renamed into place", || log.times("copy.csv") == 1);
     write(dir.path(), "new.csv", b"changed");
     wait_until("a changed file", || log.times("new.csv") == 2);
@@ -91,10 +64,7 @@ fn files_that_appear_grow_and_change_arrive() {
 fn a_file_that_grows_slowly_is_sent_once_it_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let log = MemoryLog::default();
-    let settings = WatchSettings {
-        settle_for: Duration::from_millis(600),
-        ..existing_too()
-    };
+    let settings = WatchSettings { settle_for: Duration::from_millis(600), ..existing_too() };
     let running = Running::start(&log, dir.path(), settings);
     let mut file = fs::File::create(dir.path().join("slow.csv")).unwrap();
     for round in 0..20 {
@@ -111,14 +81,7 @@ fn a_file_that_grows_slowly_is_sent_once_it_is_whole() {
 fn scans_alone_find_what_changes() {
     let dir = tempfile::tempdir().unwrap();
     let log = MemoryLog::default();
-    let running = Running::start(
-        &log,
-        dir.path(),
-        WatchSettings {
-            polling: true,
-            ..existing_too()
-        },
-    );
+    let running = Running::start(&log, dir.path(), WatchSettings { polling: true, ..existing_too() });
     write(dir.path(), "a/x.csv", b"1");
     wait_until("a new file", || log.times("a/x.csv") == 1);
     write(dir.path(), "a/x.csv", b"12");
@@ -135,22 +98,15 @@ fn after_a_restart_only_what_is_new_is_sent() {
     }
     assert_eq!(run_to_the_end(&log, dir.path()).files, 3);
     assert_eq!(run_to_the_end(&log, dir.path()).files, 0);
-    let touched = OpenOptions::new()
-        .write(true)
-        .open(dir.path().join("a"))
-        .unwrap();
-    touched
-        .set_modified(std::time::SystemTime::UNIX_EPOCH)
-        .unwrap();
+    let touched = OpenOptions::new().write(true).open(dir.path().join("a")).unwrap();
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     write(dir.path(), "b", b"changed");
     write(dir.path(), "d", b"new");
     let summary = run_to_the_end(&log, dir.path());
     assert_eq!((summary.files, summary.unchanged), (2, 1), "{summary}");
     let summary = run_to_the_end(&log, dir.path());
     assert_eq!((summary.files, summary.unchanged), (0, 0));
-    let times: Vec<usize> = ["a", "b", "sub/c", "d"]
-        .map(|name| log.times(name))
-        .to_vec();
+    let times: Vec<usize> = ["a", "b", "sub/c", "d"].map(|name| log.times(name)).to_vec();
     assert_eq!(times, [1, 2, 1, 1]);
     let uploaded = fs::read_to_string(dir.path().join("LOGS/uploaded_to_t.csv")).unwrap();
     assert_eq!(uploaded.lines().count(), 1 + 5);
@@ -161,36 +117,14 @@ fn what_is_there_at_the_first_start_is_sent_only_if_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "old", b"old");
     let log = MemoryLog::default();
-    let settings = WatchSettings {
-        exit_at_end: true,
-        ..watch_settings()
-    };
+    let settings = WatchSettings { exit_at_end: true, ..watch_settings() };
     let control = Control::default();
-    let first = watch(
-        &log,
-        dir.path(),
-        &settings,
-        &control,
-        &Counters::default(),
-        &(),
-    )
-    .unwrap();
-    assert_eq!(
-        (first.files, first.left_out[&Reason::Existing].count),
-        (0, 1)
-    );
+    let first = watch(&log, dir.path(), &settings, &control, &Counters::default(), &()).unwrap();
+    assert_eq!((first.files, first.left_out[&Reason::Existing].count), (0, 1));
     // Later starts do not ask again.
     assert_eq!(run_to_the_end(&log, dir.path()).files, 0);
     write(dir.path(), "new", b"new");
-    let later = watch(
-        &log,
-        dir.path(),
-        &settings,
-        &control,
-        &Counters::default(),
-        &(),
-    )
-    .unwrap();
+    let later = watch(&log, dir.path(), &settings, &control, &Counters::default(), &()).unwrap();
     assert_eq!(later.files, 1);
 }
 
@@ -201,16 +135,11 @@ fn a_file_that_is_seen_again_while_it_is_on_its_way_is_not_read_again() {
     let log = MemoryLog::default();
     let held = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let theirs = Arc::clone(&held);
-    log.judge(
-        move |_, _| match theirs.load(std::sync::atomic::Ordering::SeqCst) {
-            true => Verdict::Fail(datamill_broker::ErrorKind::Retry),
-            false => Verdict::Store,
-        },
-    );
-    let polling = WatchSettings {
-        polling: true,
-        ..existing_too()
-    };
+    log.judge(move |_, _| match theirs.load(std::sync::atomic::Ordering::SeqCst) {
+        true => Verdict::Fail(datamill_broker::ErrorKind::Retry),
+        false => Verdict::Store,
+    });
+    let polling = WatchSettings { polling: true, ..existing_too() };
     let running = Running::start(&log, dir.path(), polling);
     // Longer than the time between two scans.
     std::thread::sleep(Duration::from_millis(2800));
@@ -227,19 +156,14 @@ fn a_half_sent_file_is_sent_whole_after_a_restart() {
     write(dir.path(), "x", &bytes(40, 1));
     let log = MemoryLog::default();
     let running = Running::start(&log, dir.path(), existing_too());
-    log.judge(|_, chunk| {
-        if chunk.index < 4 {
-            Verdict::Store
-        } else {
-            Verdict::NotTaken(datamill_broker::ErrorKind::Retry)
-        }
-    });
+    log.judge(
+        |_, chunk| {
+            if chunk.index < 4 { Verdict::Store } else { Verdict::NotTaken(datamill_broker::ErrorKind::Retry) }
+        },
+    );
     wait_until("three chunks", || log.records().len() == 3);
     let summary = running.stop();
-    assert_eq!(
-        (summary.files, summary.left_out[&Reason::Stopped].count),
-        (0, 1)
-    );
+    assert_eq!((summary.files, summary.left_out[&Reason::Stopped].count), (0, 1));
     log.judge(|_, _| Verdict::Store);
     assert_eq!(run_to_the_end(&log, dir.path()).files, 1);
     assert_eq!(log.only("x"), bytes(40, 1));
@@ -252,13 +176,11 @@ fn a_version_that_a_killed_watcher_left_half_sent_is_named_by_the_next_one() {
     write(dir.path(), "x", &bytes(40, 1));
     let log = MemoryLog::default();
     let running = Running::start(&log, dir.path(), existing_too());
-    log.judge(|_, chunk| {
-        if chunk.index < 4 {
-            Verdict::Store
-        } else {
-            Verdict::NotTaken(datamill_broker::ErrorKind::Retry)
-        }
-    });
+    log.judge(
+        |_, chunk| {
+            if chunk.index < 4 { Verdict::Store } else { Verdict::NotTaken(datamill_broker::ErrorKind::Retry) }
+        },
+    );
     wait_until("three chunks", || log.records().len() == 3);
     running.stop();
     log.judge(|_, _| Verdict::Store);
@@ -294,22 +216,9 @@ fn a_first_start_that_was_killed_starts_anew() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "old", b"old");
     let log = MemoryLog::default();
-    let settings = WatchSettings {
-        exit_at_end: true,
-        ..watch_settings()
-    };
+    let settings = WatchSettings { exit_at_end: true, ..watch_settings() };
     let control = Control::default();
-    let watch_once = || {
-        watch(
-            &log,
-            dir.path(),
-            &settings,
-            &control,
-            &Counters::default(),
-            &(),
-        )
-        .unwrap()
-    };
+    let watch_once = || watch(&log, dir.path(), &settings, &control, &Counters::default(), &()).unwrap();
     watch_once();
     // Cut the end of the first start off.
     let path = record_path(dir.path());
@@ -330,14 +239,7 @@ fn a_file_that_the_log_refuses_is_tried_again_when_it_changes() {
         b"bad" => Verdict::Fail(datamill_broker::ErrorKind::RecordRefused),
         _ => Verdict::Store,
     });
-    let running = Running::start(
-        &log,
-        dir.path(),
-        WatchSettings {
-            polling: true,
-            ..existing_too()
-        },
-    );
+    let running = Running::start(&log, dir.path(), WatchSettings { polling: true, ..existing_too() });
     std::thread::sleep(Duration::from_secs(1));
     write(dir.path(), "x", b"better");
     wait_until("the better one", || log.times("x") == 1);
@@ -350,21 +252,9 @@ fn a_second_watcher_is_kept_off() {
     let dir = tempfile::tempdir().unwrap();
     let log = MemoryLog::default();
     let running = Running::start(&log, dir.path(), existing_too());
-    wait_until("the record", || {
-        dir.path()
-            .join(LOGS_FOLDER)
-            .join("uploaded_to_t.csv")
-            .exists()
-    });
+    wait_until("the record", || dir.path().join(LOGS_FOLDER).join("uploaded_to_t.csv").exists());
     let control = Control::default();
-    let second = watch(
-        &log,
-        dir.path(),
-        &to_the_end(),
-        &control,
-        &Counters::default(),
-        &(),
-    );
+    let second = watch(&log, dir.path(), &to_the_end(), &control, &Counters::default(), &());
     let error = second.unwrap_err();
     assert!(matches!(error, UploadError::Watched { .. }), "{error}");
     running.stop();
