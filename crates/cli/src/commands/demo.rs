@@ -159,7 +159,7 @@ fn told(summary: &Summary) -> String {
     )
 }
 
-/// The last column but one of each row of `failed_from_….csv` is the reason.
+/// Prints what the registry says of the files that failed.
 fn print_failures(output_dir: &Path) -> anyhow::Result<()> {
     let logs = output_dir.join("LOGS");
     for entry in fs::read_dir(&logs).with_context(|| format!("cannot read `{}`", logs.display()))? {
@@ -167,10 +167,14 @@ fn print_failures(output_dir: &Path) -> anyhow::Result<()> {
         if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("failed_from_")) {
             continue;
         }
-        for line in fs::read_to_string(&path)?.lines().skip(1) {
-            println!("   {line}");
+        let mut rows = csv::ReaderBuilder::new().delimiter(b';').from_path(&path)?;
+        let columns = rows.headers()?.clone();
+        for row in rows.records() {
+            let row = row?;
+            let column = |name| columns.iter().position(|c| c == name).and_then(|i| row.get(i)).unwrap_or("?");
+            println!("   {}: {}", column("rel_filepath"), column("reason"));
         }
-        println!("   (a row of `{}`)", shown(&path));
+        println!("   (from `{}`)", shown(&path));
     }
     Ok(())
 }
