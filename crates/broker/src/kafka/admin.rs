@@ -9,7 +9,10 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tracing::debug;
@@ -37,10 +40,17 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     let name = &topic.name;
     cluster::legal_name(name)?;
     if topic.partitions < 1 {
-        let text = format!("topic `{name}` needs at least 1 partition, not {}", topic.partitions);
+        let text = format!(
+            "topic `{name}` needs at least 1 partition, not {}",
+            topic.partitions
+        );
         return Err(Error::new(ErrorKind::Settings, text));
     }
-    let mut request = KafkaTopic::new(name, topic.partitions, TopicReplication::Fixed(topic.replication));
+    let mut request = KafkaTopic::new(
+        name,
+        topic.partitions,
+        TopicReplication::Fixed(topic.replication),
+    );
     for (key, value) in &topic.settings {
         request = request.set(key, value);
     }
@@ -52,10 +62,18 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     match answers.into_iter().next() {
         Some(Ok(_)) => {}
         Some(Err((_, Code::TopicAlreadyExists))) => {
-            return Err(Error::new(ErrorKind::Exists, format!("there is a topic `{name}` already")));
+            return Err(Error::new(
+                ErrorKind::Exists,
+                format!("there is a topic `{name}` already"),
+            ));
         }
         Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
-        None => return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what()))),
+        None => {
+            return Err(Error::new(
+                ErrorKind::Retry,
+                format!("{}: the broker gave no answer", what()),
+            ));
+        }
     }
     cluster.forget(name);
     // The controller has decided; the brokers hear of it a moment later.
@@ -76,11 +94,19 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
     let started = Instant::now();
     loop {
         // The administrating client is one that may create topics by asking for them.
-        let metadata = admin.inner().fetch_metadata(Some(name), ANSWER).map_err(|error| {
-            cluster.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic")
-        })?;
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(name), ANSWER)
+            .map_err(|error| {
+                cluster.failed(
+                    error,
+                    format!("cannot look up topic `{name}`"),
+                    "the right Describe on the topic",
+                )
+            })?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-        let being_made = topic.and_then(|topic| topic.error()).map(Code::from) == Some(Code::LeaderNotAvailable);
+        let being_made =
+            topic.and_then(|topic| topic.error()).map(Code::from) == Some(Code::LeaderNotAvailable);
         if !being_made || started.elapsed() > ANSWER {
             return cluster::partitions_of(topic, name);
         }
@@ -94,12 +120,19 @@ pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<
         return Ok(Vec::new());
     }
     let admin = cluster.admin()?;
-    let asked: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|(name, _)| ResourceSpecifier::Topic(name))
+        .collect();
     let answers = match wait(admin.describe_configs(&asked, &options())) {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
         Err(error) => {
-            return Err(cluster.failed(error, "cannot describe the topics", "the right DescribeConfigs on the topics"));
+            return Err(cluster.failed(
+                error,
+                "cannot describe the topics",
+                "the right DescribeConfigs on the topics",
+            ));
         }
     };
     let mut settings = HashMap::new();
@@ -118,7 +151,11 @@ pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<
 }
 
 fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> Topic {
-    let get = |key| settings.and_then(|settings| settings.get(key)).and_then(|entry| entry.value.clone());
+    let get = |key| {
+        settings
+            .and_then(|settings| settings.get(key))
+            .and_then(|entry| entry.value.clone())
+    };
     let largest: Option<usize> = get("max.message.bytes").and_then(|value| value.parse().ok());
     let retention: Option<i64> = get("retention.ms").and_then(|value| value.parse().ok());
     let cleanup = get("cleanup.policy").unwrap_or_default();
@@ -146,7 +183,9 @@ pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+    AdminOptions::new()
+        .request_timeout(Some(ANSWER))
+        .operation_timeout(Some(ANSWER))
 }
 
 /// Runs a future on this thread; the administrating client's own thread wakes it.

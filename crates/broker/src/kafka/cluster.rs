@@ -51,8 +51,10 @@ impl Cluster {
     /// Connects, and fails when no server answers in time.
     pub(super) fn connect(settings: Settings) -> Result<Arc<Self>> {
         let watch = Arc::new(Watch::default());
-        let look: BaseConsumer<Notes> =
-            settings.look(true).create_with_context(Notes::new(&watch)).map_err(|error| client_refused(error, "a client"))?;
+        let look: BaseConsumer<Notes> = settings
+            .look(true)
+            .create_with_context(Notes::new(&watch))
+            .map_err(|error| client_refused(error, "a client"))?;
         let id = wait_for_answer(&look, &watch, settings.servers())?;
         let cluster = Arc::new(Self {
             settings,
@@ -67,7 +69,9 @@ impl Cluster {
         thread::Builder::new()
             .name("kafka-watch".into())
             .spawn(move || keep_watch(&weak))
-            .map_err(|error| Error::with_source(ErrorKind::Fatal, "cannot start a thread", error))?;
+            .map_err(|error| {
+                Error::with_source(ErrorKind::Fatal, "cannot start a thread", error)
+            })?;
         Ok(cluster)
     }
 
@@ -81,22 +85,34 @@ impl Cluster {
         if let Some(admin) = &*admin {
             return Ok(admin.clone());
         }
-        let made: AdminClient<Silent> =
-            self.settings.admin().create_with_context(Silent).map_err(|error| client_refused(error, "a client"))?;
+        let made: AdminClient<Silent> = self
+            .settings
+            .admin()
+            .create_with_context(Silent)
+            .map_err(|error| client_refused(error, "a client"))?;
         Ok(admin.insert(Arc::new(made)).clone())
     }
 
     /// Number of partitions of a topic. Never creates it.
     pub(super) fn partitions(&self, name: &str) -> Result<i32> {
         let metadata = self.ask(name)?;
-        partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
+        partitions_of(
+            metadata.topics().iter().find(|topic| topic.name() == name),
+            name,
+        )
     }
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
         self.look
             .fetch_metadata(Some(name), ANSWER)
-            .map_err(|error| self.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic"))
+            .map_err(|error| {
+                self.failed(
+                    error,
+                    format!("cannot look up topic `{name}`"),
+                    "the right Describe on the topic",
+                )
+            })
     }
 
     /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
@@ -114,7 +130,9 @@ impl Cluster {
     /// The target for a record, with its partition checked against the topic.
     pub(super) fn target_partition(&self, name: &str, partition: Option<i32>) -> Result<Target> {
         let target = self.target(name)?;
-        let Some(partition) = partition else { return Ok(target) };
+        let Some(partition) = partition else {
+            return Ok(target);
+        };
         if (0..target.partitions).contains(&partition) {
             return Ok(target);
         }
@@ -124,7 +142,11 @@ impl Cluster {
         if (0..target.partitions).contains(&partition) {
             return Ok(target);
         }
-        Err(failure::unknown_partition(name, partition, target.partitions))
+        Err(failure::unknown_partition(
+            name,
+            partition,
+            target.partitions,
+        ))
     }
 
     /// Asks again next time: the topic is not what it was.
@@ -134,10 +156,13 @@ impl Cluster {
 
     /// Names and partitions of all topics that are not the cluster's own.
     pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
-        let metadata = self
-            .look
-            .fetch_metadata(None, ANSWER)
-            .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))?;
+        let metadata = self.look.fetch_metadata(None, ANSWER).map_err(|error| {
+            self.failed(
+                error,
+                "cannot list the topics",
+                "the right Describe on the topics",
+            )
+        })?;
         let mut topics = Vec::new();
         for topic in metadata.topics() {
             if !topic.name().starts_with("__") && topic.error().is_none() {
@@ -151,7 +176,9 @@ impl Cluster {
     /// One topic with its settings.
     pub(super) fn topic(&self, name: &str) -> Result<Topic> {
         let partitions = self.partitions(name)?;
-        admin::describe(self, vec![(name.to_owned(), partitions)])?.pop().ok_or_else(|| failure::unknown_topic(name))
+        admin::describe(self, vec![(name.to_owned(), partitions)])?
+            .pop()
+            .ok_or_else(|| failure::unknown_topic(name))
     }
 
     /// The ends of a partition that a reader may go to.
@@ -164,9 +191,17 @@ impl Cluster {
         let metadata = self.ask(topic)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let known = partitions_of(found, topic)?;
-        let led = found.is_some_and(|found| found.partitions().iter().all(|partition| partition.leader() >= 0));
+        let led = found.is_some_and(|found| {
+            found
+                .partitions()
+                .iter()
+                .all(|partition| partition.leader() >= 0)
+        });
         if known < partitions || !led {
-            return Err(Error::new(ErrorKind::Retry, format!("topic `{topic}` is not ready on all brokers")));
+            return Err(Error::new(
+                ErrorKind::Retry,
+                format!("topic `{topic}` is not ready on all brokers"),
+            ));
         }
         Ok(())
     }
@@ -180,7 +215,11 @@ impl Cluster {
         let ahead = self.ahead()?;
         let (first, last_stable) = self.first_and_stable(topic, partition)?;
         let (_, end) = self.watermarks(&ahead, topic, partition)?;
-        Ok(Offsets { first, last_stable, end: end.max(last_stable) })
+        Ok(Offsets {
+            first,
+            last_stable,
+            end: end.max(last_stable),
+        })
     }
 
     fn ahead(&self) -> Result<Arc<BaseConsumer<Notes>>> {
@@ -196,11 +235,19 @@ impl Cluster {
         Ok(ahead.insert(Arc::new(made)).clone())
     }
 
-    fn watermarks(&self, client: &BaseConsumer<Notes>, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
-            let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
-            self.failed(error, what, "the right Describe on the topic")
-        })
+    fn watermarks(
+        &self,
+        client: &BaseConsumer<Notes>,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(i64, i64)> {
+        client
+            .fetch_watermarks(topic, partition, ANSWER)
+            .map_err(|error| {
+                let what =
+                    format!("cannot look up the ends of partition {partition} of topic `{topic}`");
+                self.failed(error, what, "the right Describe on the topic")
+            })
     }
 
     /// An error of a question, with the state of the connection as its cause where that is what failed.
@@ -208,12 +255,21 @@ impl Cluster {
         let code = failure::code(&error);
         let silent = matches!(
             code,
-            Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::RequestTimedOut)
+            Some(
+                Code::BrokerTransportFailure
+                    | Code::AllBrokersDown
+                    | Code::OperationTimedOut
+                    | Code::RequestTimedOut
+            )
         );
         if !silent {
             return failure::failed(error, what, right);
         }
-        let text = format!("{}: broker `{}` does not answer", what.into(), self.servers());
+        let text = format!(
+            "{}: broker `{}` does not answer",
+            what.into(),
+            self.servers()
+        );
         match (self.watch.trouble(), code) {
             (Some((_, reason)), _) => Error::with_source(ErrorKind::Retry, text, reason),
             (None, Some(code)) => Error::with_source(ErrorKind::Retry, text, code),
@@ -227,10 +283,13 @@ pub(super) fn client_refused(error: KafkaError, what: &str) -> Error {
     // Only the words of a refused creation: a configuration error would quote the value.
     let text = format!("cannot set up {what} with these properties");
     match error {
-        KafkaError::ClientCreation(why) => Error::with_source(ErrorKind::Settings, text, failure::Reason(why)),
-        KafkaError::ClientConfig(_, _, key, _) => {
-            Error::new(ErrorKind::Settings, format!("{text}: property `{key}` cannot have this value"))
+        KafkaError::ClientCreation(why) => {
+            Error::with_source(ErrorKind::Settings, text, failure::Reason(why))
         }
+        KafkaError::ClientConfig(_, _, key, _) => Error::new(
+            ErrorKind::Settings,
+            format!("{text}: property `{key}` cannot have this value"),
+        ),
         other => failure::failed(other, text, "the right to connect"),
     }
 }
@@ -240,23 +299,31 @@ pub(super) fn legal_name(name: &str) -> Result<()> {
     let legal = (1..=249).contains(&name.len())
         && name != "."
         && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     if legal {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Settings,
-        format!("`{name}` cannot be the name of a topic: 1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"),
+        format!(
+            "`{name}` cannot be the name of a topic: 1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"
+        ),
     ))
 }
 
 /// Number of partitions in an answer about one topic.
 pub(super) fn partitions_of(topic: Option<&MetadataTopic>, name: &str) -> Result<i32> {
-    let Some(topic) = topic else { return Err(failure::unknown_topic(name)) };
+    let Some(topic) = topic else {
+        return Err(failure::unknown_topic(name));
+    };
     match topic.error().map(Code::from) {
         None if topic.partitions().is_empty() => Err(failure::unknown_topic(name)),
         None => Ok(topic.partitions().len() as i32),
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(failure::unknown_topic(name)),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+            Err(failure::unknown_topic(name))
+        }
         Some(code) => Err(failure::failed_code(
             code,
             format!("cannot look up topic `{name}`"),
@@ -278,11 +345,15 @@ fn wait_for_answer(look: &BaseConsumer<Notes>, watch: &Watch, servers: &str) -> 
         let over = started.elapsed() >= if watch.suspect() { REFUSED } else { ANSWER };
         match trouble {
             Some((Code::Authentication, reason)) => {
-                let text = format!("broker `{servers}` refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`");
+                let text = format!(
+                    "broker `{servers}` refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`"
+                );
                 return Err(Error::with_source(ErrorKind::Denied, text, reason));
             }
             Some((Code::SSL, reason)) => {
-                let text = format!("no encrypted connection to broker `{servers}`, check `security.protocol` and `ssl.ca.location`");
+                let text = format!(
+                    "no encrypted connection to broker `{servers}`, check `security.protocol` and `ssl.ca.location`"
+                );
                 return Err(Error::with_source(ErrorKind::Settings, text, reason));
             }
             trouble if over => {

@@ -14,7 +14,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::warn;
 
-use super::native;
 use crate::contract::SubscribeOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
@@ -26,14 +25,34 @@ pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
 /// Largest record that librdkafka lets a client send, bytes: the broker and the topic have the say.
 const MESSAGE_MAX_BYTES: &str = "1000000000";
 
+/// Bytes of one partition that a broker sends at once, as they are on the wire. A smaller queue lowers it:
+/// librdkafka unpacks all that has arrived before it looks at its queue again.
+const FETCH_BYTES: &str = "4194304";
+
+/// Kilobytes that a reader without a group holds ahead of its user.
+const READER_QUEUE_KBYTES: &str = "16384";
+
 /// librdkafka's own default for `batch.size`, bytes.
 const BATCH_SIZE: usize = 1_000_000;
+
+/// The names of librdkafka's properties that can be written in a file, one per line.
+const NAMES: &str = include_str!("properties.txt");
+
+/// Other names of properties. All are kept under one name, so that no two values meet in one client.
+const ALIASES: &[(&str, &str)] = &[
+    ("compression.codec", "compression.type"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("request.required.acks", "acks"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+];
 
 /// Properties that the engine owns, and the values with which a user says the same.
 const OWNED: &[(&str, &[&str])] = &[
     ("acks", &["all", "-1"]),
     ("auto.offset.reset", &[]),
-    ("delivery.timeout.ms", &[]),
     ("enable.auto.commit", &["false"]),
     ("enable.auto.offset.store", &["false"]),
     ("enable.idempotence", &["true"]),
@@ -43,7 +62,6 @@ const OWNED: &[(&str, &[&str])] = &[
     ("isolation.level", &["read_committed"]),
     ("message.timeout.ms", &[]),
     ("partition.assignment.strategy", &["cooperative-sticky"]),
-    ("request.required.acks", &["all", "-1"]),
     ("statistics.interval.ms", &["0"]),
     ("transaction.timeout.ms", &[]),
     ("transactional.id", &[]),
@@ -64,7 +82,11 @@ impl Settings {
             producer: section("producer", &properties.producer)?,
             consumer: section("consumer", &properties.consumer)?,
         };
-        match settings.broker.get("bootstrap.servers").map(|servers| servers.trim()) {
+        match settings
+            .broker
+            .get("bootstrap.servers")
+            .map(|servers| servers.trim())
+        {
             None | Some("") => Err(Error::new(
                 ErrorKind::Settings,
                 "no broker is named: set `bootstrap.servers` in section `[broker]`",
@@ -75,13 +97,21 @@ impl Settings {
 
     /// The servers that the connection starts at.
     pub(super) fn servers(&self) -> &str {
-        self.broker.get("bootstrap.servers").map_or("", String::as_str)
+        self.broker
+            .get("bootstrap.servers")
+            .map_or("", String::as_str)
     }
 
-    fn client(&self, section: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> ClientConfig {
+    fn client(
+        &self,
+        section: &BTreeMap<String, String>,
+        defaults: &[(&str, &str)],
+    ) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "datamill");
-        config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
+        config
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000");
         config.set("socket.keepalive.enable", "true");
         for (key, value) in defaults {
             config.set(*key, *value);
@@ -89,15 +119,28 @@ impl Settings {
         for (key, value) in self.broker.iter().chain(section) {
             config.set(key, value);
         }
-        let debug = config.get("debug").is_some_and(|contexts| !contexts.is_empty());
-        config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        let debug = config
+            .get("debug")
+            .is_some_and(|contexts| !contexts.is_empty());
+        config.set_log_level(if debug {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
         config
     }
 
     /// A client that only asks: metadata, ends of partitions, groups.
     pub(super) fn look(&self, read_committed: bool) -> ClientConfig {
         let mut config = self.client(&self.consumer, &[]);
-        config.set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" });
+        config.set(
+            "isolation.level",
+            if read_committed {
+                "read_committed"
+            } else {
+                "read_uncommitted"
+            },
+        );
         config.set("allow.auto.create.topics", "false");
         config.remove("group.protocol");
         config
@@ -106,7 +149,9 @@ impl Settings {
     /// A client that asks for what a group has committed, without joining it.
     pub(super) fn group(&self, group: &str) -> ClientConfig {
         let mut config = self.look(true);
-        config.set("group.id", group).set("enable.auto.commit", "false");
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false");
         config
     }
 
@@ -121,6 +166,12 @@ impl Settings {
     /// A client that reads partitions without a group.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.reading();
+        if self
+            .value("consumer", "queued.max.messages.kbytes")
+            .is_none()
+        {
+            config.set("queued.max.messages.kbytes", READER_QUEUE_KBYTES);
+        }
         // Assigning partitions needs a name, though no group is ever joined.
         config.set("group.id", "datamill-reader");
         config.remove("group.protocol");
@@ -132,14 +183,18 @@ impl Settings {
             // The default of 1 s leaves a partition alone that long whenever the queue was full.
             ("fetch.queue.backoff.ms", "20"),
             ("fetch.wait.max.ms", "100"),
-            ("fetch.message.max.bytes", "4194304"),
+            ("fetch.message.max.bytes", FETCH_BYTES),
             // Whole files are hashed.
             ("check.crcs", "false"),
         ];
         let mut config = self.client(&self.consumer, &defaults);
         config.set("isolation.level", "read_committed");
-        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false");
+        config
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error");
         config.set("allow.auto.create.topics", "false");
         config
     }
@@ -147,10 +202,23 @@ impl Settings {
     /// A member of a group.
     pub(super) fn member(&self, options: &SubscribeOptions) -> ClientConfig {
         let mut config = self.reading();
-        if self.value("consumer", "queued.max.messages.kbytes").is_none() {
-            let kilobytes = (options.queue_bytes / 1024).clamp(1, 2_097_151);
-            config.set("queued.max.messages.kbytes", kilobytes.to_string());
-        }
+        let mut bound = |key: &str, bytes: usize, unit: usize| {
+            if self.value("consumer", key).is_none() {
+                config.set(key, (bytes / unit).to_string());
+            }
+        };
+        let queue = options.queue_bytes;
+        bound(
+            "queued.max.messages.kbytes",
+            queue.clamp(1 << 10, 1 << 30),
+            1 << 10,
+        );
+        bound("fetch.max.bytes", queue.clamp(1 << 20, 50 << 20), 1);
+        bound(
+            "fetch.message.max.bytes",
+            (queue / 8).clamp(1 << 18, 4 << 20),
+            1,
+        );
         config.set("group.id", &options.group);
         let default = |config: &mut ClientConfig, key: &str, value: &str| {
             if config.get(key).is_none() {
@@ -158,10 +226,15 @@ impl Settings {
             }
         };
         default(&mut config, "max.poll.interval.ms", "300000");
-        if config.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+        if config
+            .get("group.protocol")
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+        {
             // There the broker sets session and heartbeat, and after a kill a returning static member is
             // refused until its session ends.
-            config.remove("session.timeout.ms").remove("heartbeat.interval.ms");
+            config
+                .remove("session.timeout.ms")
+                .remove("heartbeat.interval.ms");
         } else {
             default(&mut config, "session.timeout.ms", "45000");
             default(&mut config, "heartbeat.interval.ms", "3000");
@@ -193,18 +266,27 @@ impl Settings {
     pub(super) fn committer(&self, options: &SubscribeOptions, batch: usize) -> ClientConfig {
         // The engine bounds a commit by bytes; nothing waits for company in a batch.
         let mut config = self.producing("0", "1048576", batch);
-        config.set("transactional.id", format!("datamill-{}-{}", options.group, options.instance));
+        config.set(
+            "transactional.id",
+            format!("datamill-{}-{}", options.group, options.instance),
+        );
         config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
         config
     }
 
     /// Bytes that a batch of records may grow to, before any topic lowers it.
     pub(super) fn batch_size(&self) -> usize {
-        self.value("producer", "batch.size").and_then(|size| size.trim().parse().ok()).unwrap_or(BATCH_SIZE)
+        self.value("producer", "batch.size")
+            .and_then(|size| size.trim().parse().ok())
+            .unwrap_or(BATCH_SIZE)
     }
 
     fn value(&self, section: &str, key: &str) -> Option<&String> {
-        let section = if section == "producer" { &self.producer } else { &self.consumer };
+        let section = if section == "producer" {
+            &self.producer
+        } else {
+            &self.consumer
+        };
         section.get(key).or_else(|| self.broker.get(key))
     }
 }
@@ -214,12 +296,19 @@ fn section(name: &str, properties: &BTreeMap<String, String>) -> Result<BTreeMap
     let mut kept = BTreeMap::new();
     for (key, value) in properties {
         check(name, key, value)?;
-        match OWNED.iter().find(|(owned, _)| owned == key) {
+        let alias = ALIASES.iter().find(|(alias, _)| alias == key);
+        let one_name = alias.map_or(key.as_str(), |(_, name)| *name);
+        match OWNED.iter().find(|(owned, _)| *owned == one_name) {
             None => {
-                kept.insert(key.clone(), value.clone());
+                kept.insert(one_name.to_owned(), value.clone());
             }
-            Some((_, same)) if same.iter().any(|same| same.eq_ignore_ascii_case(value.trim())) => {}
-            Some(_) => warn!("`{key}` in section `[{name}]` has no effect: datamill sets it itself"),
+            Some((_, same))
+                if same
+                    .iter()
+                    .any(|same| same.eq_ignore_ascii_case(value.trim())) => {}
+            Some(_) => {
+                warn!("`{key}` in section `[{name}]` has no effect: datamill sets it itself")
+            }
         }
     }
     Ok(kept)
@@ -228,15 +317,22 @@ fn section(name: &str, properties: &BTreeMap<String, String>) -> Result<BTreeMap
 fn check(section: &str, key: &str, value: &str) -> Result<()> {
     let mut config = ClientConfig::new();
     config.set(key, value);
-    let Err(error) = config.create_native_config() else { return Ok(()) };
+    let Err(error) = config.create_native_config() else {
+        return Ok(());
+    };
     let text = match error {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => match nearest(key) {
-            Some(nearest) => format!("unknown property `{key}` in section `[{section}]`: did you mean `{nearest}`?"),
+            Some(nearest) => format!(
+                "unknown property `{key}` in section `[{section}]`: did you mean `{nearest}`?"
+            ),
             None => format!("unknown property `{key}` in section `[{section}]`"),
         },
         // librdkafka's explanation may quote the value.
         KafkaError::ClientConfig(_, why, ..) if !is_secret(key) => {
-            format!("property `{key}` in section `[{section}]` cannot have this value: {}", why.trim_end_matches('.'))
+            format!(
+                "property `{key}` in section `[{section}]` cannot have this value: {}",
+                why.trim_end_matches('.')
+            )
         }
         _ => format!("property `{key}` in section `[{section}]` cannot have this value"),
     };
@@ -245,15 +341,30 @@ fn check(section: &str, key: &str, value: &str) -> Result<()> {
 
 /// Whether the value of a property must never be shown.
 fn is_secret(key: &str) -> bool {
-    ["password", "secret", "pem", "jaas", "token", "oauthbearer.config"].iter().any(|part| key.contains(part))
+    [
+        "password",
+        "passphrase",
+        "secret",
+        "pem",
+        "jaas",
+        "token",
+        "oauthbearer.config",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
 }
 
 /// The property that was probably meant.
-fn nearest(key: &str) -> Option<String> {
+fn nearest(key: &str) -> Option<&'static str> {
     let key = key.trim().to_ascii_lowercase().replace('_', ".");
-    let (distance, name) = native::property_names()
-        .into_iter()
-        .map(|name| (distance(key.as_bytes(), name.replace('_', ".").as_bytes()), name))
+    let (distance, name) = NAMES
+        .lines()
+        .map(|name| {
+            (
+                distance(key.as_bytes(), name.replace('_', ".").as_bytes()),
+                name,
+            )
+        })
         .min()?;
     (distance <= 1 + key.len() / 5).then_some(name)
 }
@@ -279,18 +390,37 @@ mod tests {
 
     fn properties(section: &str, pairs: &[(&str, &str)]) -> Properties {
         let mut properties = Properties::default();
-        properties.broker.insert("bootstrap.servers".into(), "127.0.0.1:1".into());
+        properties
+            .broker
+            .insert("bootstrap.servers".into(), "127.0.0.1:1".into());
         let map = match section {
             "broker" => &mut properties.broker,
             "producer" => &mut properties.producer,
             _ => &mut properties.consumer,
         };
-        map.extend(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())));
+        map.extend(
+            pairs
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string())),
+        );
         properties
     }
 
+    #[test]
+    fn every_name_that_is_proposed_is_one_that_librdkafka_knows() {
+        for name in NAMES.lines() {
+            let mut config = ClientConfig::new();
+            config.set(name, "?");
+            if let Err(KafkaError::ClientConfig(why, ..)) = config.create_native_config() {
+                assert_ne!(why, RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, "{name}");
+            }
+        }
+    }
+
     fn refusal(section: &str, key: &str, value: &str) -> String {
-        let error = Settings::new(&properties(section, &[(key, value)])).err().expect("a settings error");
+        let error = Settings::new(&properties(section, &[(key, value)]))
+            .err()
+            .expect("a settings error");
         assert_eq!(error.kind(), ErrorKind::Settings);
         format!("{error:?}")
     }
@@ -309,7 +439,12 @@ mod tests {
     #[test]
     fn an_unknown_property_names_its_section_and_the_nearest_one() {
         let text = refusal("producer", "linger.mss", "5");
-        assert!(text.contains("`linger.mss`") && text.contains("[producer]") && text.contains("`linger.ms`"), "{text}");
+        assert!(
+            text.contains("`linger.mss`")
+                && text.contains("[producer]")
+                && text.contains("`linger.ms`"),
+            "{text}"
+        );
         let text = refusal("broker", "sasl.user.name", "me");
         assert!(text.contains("`sasl.username`"), "{text}");
         let text = refusal("consumer", "utterly.different.thing.of.a.name", "5");
@@ -319,30 +454,48 @@ mod tests {
     #[test]
     fn an_invalid_value_is_explained_but_a_secret_is_never_shown() {
         let text = refusal("producer", "linger.ms", "soon");
-        assert!(text.contains("`linger.ms`") && text.contains("[producer]"), "{text}");
+        assert!(
+            text.contains("`linger.ms`") && text.contains("[producer]"),
+            "{text}"
+        );
         let text = refusal("broker", "sasl.pasword", "hunter2");
-        assert!(text.contains("`sasl.password`") && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains("`sasl.password`") && !text.contains("hunter2"),
+            "{text}"
+        );
         let text = refusal("broker", "ssl.key.pem", "hunter2\0");
         assert!(!text.contains("hunter2"), "{text}");
     }
 
     #[test]
     fn a_missing_server_is_a_settings_error() {
-        let error = Settings::new(&Properties::default()).err().expect("a settings error");
+        let error = Settings::new(&Properties::default())
+            .err()
+            .expect("a settings error");
         assert!(error.to_string().contains("bootstrap.servers"));
     }
 
     #[test]
     fn what_the_engine_owns_wins_and_the_rest_passes_through() {
-        let set = [("isolation.level", "read_uncommitted"), ("session.timeout.ms", "9000"), ("group.id", "other")];
-        let config = Settings::new(&properties("consumer", &set)).expect("valid").member(&options());
+        let set = [
+            ("isolation.level", "read_uncommitted"),
+            ("session.timeout.ms", "9000"),
+            ("group.id", "other"),
+        ];
+        let config = Settings::new(&properties("consumer", &set))
+            .expect("valid")
+            .member(&options());
         assert_eq!(config.get("isolation.level"), Some("read_committed"));
         assert_eq!(config.get("session.timeout.ms"), Some("9000"));
         assert_eq!(config.get("group.id"), Some("g"));
         assert_eq!(config.get("group.instance.id"), Some("i"));
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
 
-        let set = [("acks", "1"), ("linger.ms", "50"), ("transactional.id", "x")];
+        let set = [
+            ("acks", "1"),
+            ("linger.ms", "50"),
+            ("transactional.id", "x"),
+        ];
         let settings = Settings::new(&properties("producer", &set)).expect("valid");
         let config = settings.committer(&options(), settings.batch_size());
         assert_eq!(config.get("acks"), Some("all"));
@@ -352,8 +505,13 @@ mod tests {
 
     #[test]
     fn a_section_beats_the_broker_section_and_consumers_do_not_see_producers() {
-        let mut properties = properties("broker", &[("client.id", "both"), ("retry.backoff.ms", "70")]);
-        properties.producer.insert("client.id".into(), "sender".into());
+        let mut properties = properties(
+            "broker",
+            &[("client.id", "both"), ("retry.backoff.ms", "70")],
+        );
+        properties
+            .producer
+            .insert("client.id".into(), "sender".into());
         let settings = Settings::new(&properties).expect("valid");
         assert_eq!(settings.publisher(1).get("client.id"), Some("sender"));
         assert_eq!(settings.reader().get("client.id"), Some("both"));
@@ -362,8 +520,13 @@ mod tests {
 
     #[test]
     fn the_consumer_protocol_goes_without_what_it_does_not_know() {
-        let set = [("group.protocol", "consumer"), ("session.timeout.ms", "9000")];
-        let config = Settings::new(&properties("consumer", &set)).expect("valid").member(&options());
+        let set = [
+            ("group.protocol", "consumer"),
+            ("session.timeout.ms", "9000"),
+        ];
+        let config = Settings::new(&properties("consumer", &set))
+            .expect("valid")
+            .member(&options());
         assert_eq!(config.get("session.timeout.ms"), None);
         assert_eq!(config.get("group.instance.id"), None);
         assert_eq!(config.get("partition.assignment.strategy"), None);
@@ -371,7 +534,8 @@ mod tests {
 
     #[test]
     fn every_client_is_accepted_by_librdkafka() {
-        let settings = Settings::new(&properties("consumer", &[("fetch.min.bytes", "1")])).expect("valid");
+        let settings =
+            Settings::new(&properties("consumer", &[("fetch.min.bytes", "1")])).expect("valid");
         let all = [
             settings.look(true),
             settings.look(false),
@@ -392,7 +556,16 @@ mod tests {
         let native = ClientConfig::new().create_native_config().expect("empty");
         let features = native.get("builtin.features").expect("listed");
         let features: Vec<&str> = features.split(',').collect();
-        for feature in ["ssl", "sasl_plain", "sasl_scram", "sasl_oauthbearer", "gzip", "snappy", "lz4", "zstd"] {
+        for feature in [
+            "ssl",
+            "sasl_plain",
+            "sasl_scram",
+            "sasl_oauthbearer",
+            "gzip",
+            "snappy",
+            "lz4",
+            "zstd",
+        ] {
             assert!(features.contains(&feature), "no {feature} in {features:?}");
         }
     }

@@ -45,7 +45,10 @@ impl Watch {
 
     /// What a connection failed at last, in librdkafka's words.
     pub(super) fn trouble(&self) -> Option<(Code, Reason)> {
-        self.trouble.lock().as_ref().map(|(code, reason)| (*code, Reason(reason.clone())))
+        self.trouble
+            .lock()
+            .as_ref()
+            .map(|(code, reason)| (*code, Reason(reason.clone())))
     }
 
     /// A broker answered.
@@ -60,7 +63,9 @@ impl Watch {
     /// No broker answers.
     pub(super) fn silent(&self, servers: &str) {
         if !self.away.swap(true, Ordering::Relaxed) {
-            let reason = self.trouble().map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.0);
+            let reason = self
+                .trouble()
+                .map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.0);
             warn!(error = %reason, "broker `{servers}` is away; what has to wait waits until it is back");
         }
     }
@@ -75,7 +80,11 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn new(watch: &Arc<Watch>) -> Self {
-        Self { watch: watch.clone(), end: Mutex::new(None), reason: Mutex::new(None) }
+        Self {
+            watch: watch.clone(),
+            end: Mutex::new(None),
+            reason: Mutex::new(None),
+        }
     }
 
     /// The offset of the end of a partition that `poll` has just reported: rdkafka's error holds only the
@@ -130,16 +139,28 @@ pub(super) type Done = (usize, Result<Placed, Undelivered>);
 pub(super) struct Deliveries {
     notes: Notes,
     done: Mutex<Vec<Done>>,
+    failed: AtomicBool,
 }
 
 impl Deliveries {
     pub(super) fn new(watch: &Arc<Watch>) -> Self {
-        Self { notes: Notes::new(watch), done: Mutex::new(Vec::new()) }
+        Self {
+            notes: Notes::new(watch),
+            done: Mutex::new(Vec::new()),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a record since the last call of [`Deliveries::take`] was not delivered.
+    pub(super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// The deliveries since the last call, with the token of each record.
     pub(super) fn take(&self) -> Vec<Done> {
-        std::mem::take(&mut *self.done.lock())
+        let mut done = self.done.lock();
+        self.failed.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *done)
     }
 }
 
@@ -160,7 +181,10 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         let outcome = match result {
-            Ok(message) => Ok(Placed { partition: message.partition(), offset: message.offset() }),
+            Ok(message) => Ok(Placed {
+                partition: message.partition(),
+                offset: message.offset(),
+            }),
             Err((error, message)) => Err(Undelivered {
                 code: failure::code(error).unwrap_or(Code::Fail),
                 topic: message.topic().to_owned(),
@@ -168,13 +192,18 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
                 bytes: message.key_len() + message.payload_len(),
             }),
         };
-        self.done.lock().push((token, outcome));
+        let mut done = self.done.lock();
+        self.failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        done.push((token, outcome));
     }
 }
 
 /// Lines about single connections are many in an outage and say nothing that [`Watch`] does not say.
 fn log(level: Level, facility: &str, text: &str) {
-    let connection = matches!(facility, "FAIL" | "ERROR" | "BROKERFAIL" | "REQTMOUT" | "CONFWARN" | "GETSUBSCRIPTIONS");
+    let connection = matches!(
+        facility,
+        "FAIL" | "ERROR" | "BROKERFAIL" | "REQTMOUT" | "CONFWARN" | "GETSUBSCRIPTIONS"
+    );
     match level {
         Level::Emerg | Level::Alert | Level::Critical | Level::Error if !connection => {
             tracing::error!(target: "librdkafka", "{facility}: {text}");
@@ -212,6 +241,8 @@ mod tests {
         watch.silent("here");
         assert!(watch.away.load(Ordering::Relaxed));
         watch.answered("here");
-        assert!(!watch.suspect() && !watch.away.load(Ordering::Relaxed) && watch.trouble().is_none());
+        assert!(
+            !watch.suspect() && !watch.away.load(Ordering::Relaxed) && watch.trouble().is_none()
+        );
     }
 }

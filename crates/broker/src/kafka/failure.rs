@@ -22,9 +22,14 @@ impl std::error::Error for Reason {}
 pub(super) fn kind(code: Code) -> ErrorKind {
     match code {
         Code::QueueFull => ErrorKind::QueueFull,
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => ErrorKind::UnknownTopic,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            ErrorKind::UnknownTopic
+        }
         Code::TopicAlreadyExists => ErrorKind::Exists,
-        Code::ProducerFenced | Code::InvalidProducerEpoch | Code::Fenced | Code::FencedInstanceId => ErrorKind::Fenced,
+        Code::ProducerFenced
+        | Code::InvalidProducerEpoch
+        | Code::Fenced
+        | Code::FencedInstanceId => ErrorKind::Fenced,
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
@@ -32,9 +37,10 @@ pub(super) fn kind(code: Code) -> ErrorKind {
         | Code::DelegationTokenAuthorizationFailed
         | Code::Authentication
         | Code::SaslAuthenticationFailed => ErrorKind::Denied,
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord | Code::InvalidTimestamp => {
-            ErrorKind::RecordRefused
-        }
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidRecord
+        | Code::InvalidTimestamp => ErrorKind::RecordRefused,
         Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset | Code::LogTruncation => {
             ErrorKind::OffsetOutOfRange
         }
@@ -52,9 +58,10 @@ pub(super) fn kind(code: Code) -> ErrorKind {
         | Code::UnsupportedFeature
         | Code::UnsupportedSASLMechanism
         | Code::InvalidArgument => ErrorKind::Settings,
-        Code::Fatal | Code::State | Code::InvalidTransactionalState | Code::InvalidProducerIdMapping => {
-            ErrorKind::Fatal
-        }
+        Code::Fatal
+        | Code::State
+        | Code::InvalidTransactionalState
+        | Code::InvalidProducerIdMapping => ErrorKind::Fatal,
         _ => ErrorKind::Retry,
     }
 }
@@ -71,7 +78,9 @@ pub(super) fn code(error: &KafkaError) -> Option<Code> {
 /// the account needs for it.
 pub(super) fn failed(error: KafkaError, what: impl Into<String>, right: &str) -> Error {
     match (code(&error), error) {
-        (Some(code), KafkaError::Transaction(error)) => told(code, what, right, Reason(error.string())),
+        (Some(code), KafkaError::Transaction(error)) => {
+            told(code, what, right, Reason(error.string()))
+        }
         (Some(code), _) => told(code, what, right, code),
         (None, error) => Error::with_source(ErrorKind::Fatal, what, Reason(error.to_string())),
     }
@@ -92,10 +101,14 @@ fn told(
     let kind = kind(code);
     let text = match kind {
         ErrorKind::Denied if is_login(code) => {
-            format!("{what}: the broker refuses the login, check `sasl.username`, `sasl.password` and `sasl.mechanism`")
+            format!(
+                "{what}: the broker refuses the login, check `sasl.username`, `sasl.password` and `sasl.mechanism`"
+            )
         }
         ErrorKind::Denied => format!("{what}: the account needs {right}"),
-        ErrorKind::Fenced => format!("{what}: another process uses this name and has taken the place"),
+        ErrorKind::Fenced => {
+            format!("{what}: another process uses this name and has taken the place")
+        }
         _ => what,
     };
     Error::with_source(kind, text, cause)

@@ -61,7 +61,10 @@ impl Fence {
     /// The member owns a partition from now on, under the number returned.
     pub(super) fn grant(&self, topic: &Arc<str>, partition: i32) -> u64 {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.state.lock().owned.insert((topic.clone(), partition), number);
+        self.state
+            .lock()
+            .owned
+            .insert((topic.clone(), partition), number);
         number
     }
 
@@ -98,7 +101,12 @@ impl Fence {
         let mut state = self.state.lock();
         let stale: Vec<Partition> = positions
             .iter()
-            .map(|position| ((position.topic.clone(), position.partition), position.assignment))
+            .map(|position| {
+                (
+                    (position.topic.clone(), position.partition),
+                    position.assignment,
+                )
+            })
             .filter(|(partition, assignment)| state.owned.get(partition) != Some(assignment))
             .map(|(partition, _)| partition)
             .collect();
@@ -120,10 +128,19 @@ mod tests {
     use std::thread;
 
     fn position(topic: &Arc<str>, partition: i32, assignment: u64) -> Position {
-        Position { topic: topic.clone(), partition, assignment, offset: 1, text: String::new() }
+        Position {
+            topic: topic.clone(),
+            partition,
+            assignment,
+            offset: 1,
+            text: String::new(),
+        }
     }
 
-    fn enter<'a>(fence: &'a Fence, positions: &[Position]) -> Result<(Flight<'a>, Option<()>), Refused<()>> {
+    fn enter<'a>(
+        fence: &'a Fence,
+        positions: &[Position],
+    ) -> Result<(Flight<'a>, Option<()>), Refused<()>> {
         fence.enter(positions, || Ok(()))
     }
 
@@ -134,18 +151,35 @@ mod tests {
         fence.revoke(&[(topic.clone(), 1)], false, Duration::ZERO);
         let again = fence.grant(&topic, 1);
         assert_ne!(again, second);
-        let refused = enter(&fence, &[position(&topic, 0, first), position(&topic, 1, second)]).err();
+        let refused = enter(
+            &fence,
+            &[position(&topic, 0, first), position(&topic, 1, second)],
+        )
+        .err();
         assert_eq!(refused, Some(Refused::Stale(vec![(topic.clone(), 1)])));
-        assert!(enter(&fence, &[position(&topic, 0, first), position(&topic, 1, again)]).is_ok());
+        assert!(
+            enter(
+                &fence,
+                &[position(&topic, 0, first), position(&topic, 1, again)]
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn no_proof_no_commit() {
         let (fence, topic): (Fence, Arc<str>) = (Fence::default(), "t".into());
         let number = fence.grant(&topic, 0);
-        let refused = fence.enter(&[position(&topic, 0, number)], || Err::<(), _>("not a member")).err();
+        let refused = fence
+            .enter(&[position(&topic, 0, number)], || {
+                Err::<(), _>("not a member")
+            })
+            .err();
         assert_eq!(refused, Some(Refused::NoProof("not a member")));
-        assert!(fence.revoke(&[(topic, 0)], false, Duration::ZERO), "a refused commit is not in flight");
+        assert!(
+            fence.revoke(&[(topic, 0)], false, Duration::ZERO),
+            "a refused commit is not in flight"
+        );
     }
 
     #[test]
@@ -158,9 +192,11 @@ mod tests {
             let (fence, topic) = (fence.clone(), topic.clone());
             thread::spawn(move || fence.revoke(&[(topic, 0)], false, Duration::from_secs(60)))
         };
-        while enter(&fence, &positions).is_ok() {
+        let ask = || fence.enter(&positions, || Err::<(), _>(())).err();
+        while ask() == Some(Refused::NoProof(())) {
             thread::yield_now();
         }
+        assert!(matches!(ask(), Some(Refused::Stale(_))));
         assert!(!revoking.is_finished());
         drop(flight);
         assert!(revoking.join().expect("no panic"));

@@ -34,7 +34,10 @@ const LANDED: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 15_000);
 #[derive(Debug)]
 pub(super) enum Change {
     Assigned(Vec<Assigned>),
-    Revoked { partitions: Vec<(Arc<str>, i32)>, lost: bool },
+    Revoked {
+        partitions: Vec<(Arc<str>, i32)>,
+        lost: bool,
+    },
 }
 
 /// The context of a member's consumer.
@@ -50,13 +53,22 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(notes: Notes, fence: &Arc<Fence>, group: &str, topics: &[String], first_start: FirstStart) -> Self {
+    pub(super) fn new(
+        notes: Notes,
+        fence: &Arc<Fence>,
+        group: &str,
+        topics: &[String],
+        first_start: FirstStart,
+    ) -> Self {
         Self {
             notes,
             fence: fence.clone(),
             held: AtomicBool::new(false),
             group: group.to_owned(),
-            topics: topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            topics: topics
+                .iter()
+                .map(|topic| Arc::from(topic.as_str()))
+                .collect(),
             first_start,
             changes: Mutex::new(VecDeque::new()),
             failed: Mutex::new(None),
@@ -74,7 +86,11 @@ impl Member {
     }
 
     fn topic(&self, name: &str) -> Arc<str> {
-        self.topics.iter().find(|topic| &***topic == name).cloned().unwrap_or_else(|| name.into())
+        self.topics
+            .iter()
+            .find(|topic| &***topic == name)
+            .cloned()
+            .unwrap_or_else(|| name.into())
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
@@ -86,16 +102,24 @@ impl Member {
                 .map_err(|error| self.rebalance_failed(error))?;
             info!(topic = %one.topic, partition = one.partition, offset = one.start, group = %self.group, "assigned");
         }
-        consumer.incremental_assign(&starts).map_err(|error| self.rebalance_failed(error))?;
+        consumer
+            .incremental_assign(&starts)
+            .map_err(|error| self.rebalance_failed(error))?;
         if self.held.load(Ordering::Relaxed) && starts.count() > 0 {
-            consumer.pause(&starts).map_err(|error| self.rebalance_failed(error))?;
+            consumer
+                .pause(&starts)
+                .map_err(|error| self.rebalance_failed(error))?;
         }
         self.changes.lock().push_back(Change::Assigned(assigned));
         Ok(())
     }
 
     /// Looks up where each partition starts, and gives it a number.
-    fn starts(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<Vec<Assigned>> {
+    fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> Result<Vec<Assigned>> {
         if list.count() == 0 {
             return Ok(Vec::new());
         }
@@ -112,7 +136,11 @@ impl Member {
         };
         let mut assigned = Vec::new();
         for (index, element) in asked.elements().iter().enumerate() {
-            let (topic, partition, log_start) = (self.topic(element.topic()), element.partition(), log_starts[index]);
+            let (topic, partition, log_start) = (
+                self.topic(element.topic()),
+                element.partition(),
+                log_starts[index],
+            );
             let committed = committed[index].clone();
             let start = match (&committed, self.first_start, &log_ends) {
                 (Some(committed), _, _) => committed.offset.max(log_start),
@@ -120,41 +148,67 @@ impl Member {
                 (None, FirstStart::Error, _) => {
                     return Err(Error::new(
                         ErrorKind::OffsetOutOfRange,
-                        format!("group `{}` has committed nothing for partition {partition} of topic `{topic}`", self.group),
+                        format!(
+                            "group `{}` has committed nothing for partition {partition} of topic `{topic}`",
+                            self.group
+                        ),
                     ));
                 }
                 (None, _, _) => log_start,
             };
             let assignment = self.fence.grant(&topic, partition);
-            assigned.push(Assigned { topic, partition, assignment, start, committed, log_start });
+            assigned.push(Assigned {
+                topic,
+                partition,
+                assignment,
+                start,
+                committed,
+                log_start,
+            });
         }
         Ok(assigned)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
         let lost = consumer.assignment_lost();
-        let partitions: Vec<(Arc<str>, i32)> =
-            list.elements().iter().map(|element| (self.topic(element.topic()), element.partition())).collect();
+        let partitions: Vec<(Arc<str>, i32)> = list
+            .elements()
+            .iter()
+            .map(|element| (self.topic(element.topic()), element.partition()))
+            .collect();
         for (topic, partition) in &partitions {
             match lost {
-                true => warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member"),
+                true => {
+                    warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member")
+                }
                 false => info!(topic = %topic, partition, group = %self.group, "revoked"),
             }
         }
         let landed = self.fence.revoke(&partitions, lost, LANDED);
-        self.changes.lock().push_back(Change::Revoked { partitions, lost });
-        consumer.incremental_unassign(list).map_err(|error| self.rebalance_failed(error))?;
+        self.changes
+            .lock()
+            .push_back(Change::Revoked { partitions, lost });
+        consumer
+            .incremental_unassign(list)
+            .map_err(|error| self.rebalance_failed(error))?;
         match landed {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorKind::Fatal,
-                format!("a commit did not end within {} s while partitions had to be given up", LANDED.as_secs()),
+                format!(
+                    "a commit did not end within {} s while partitions had to be given up",
+                    LANDED.as_secs()
+                ),
             )),
         }
     }
 
     fn rebalance_failed(&self, error: KafkaError) -> Error {
-        failure::failed(error, format!("cannot take part in group `{}`", self.group), "the right Read on the group")
+        failure::failed(
+            error,
+            format!("cannot take part in group `{}`", self.group),
+            "the right Read on the group",
+        )
     }
 }
 
@@ -171,7 +225,12 @@ impl ClientContext for Member {
 }
 
 impl ConsumerContext for Member {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
         let done = match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, list),
@@ -195,11 +254,15 @@ pub(super) fn committed<C: ConsumerContext>(
 ) -> Result<Vec<Option<Committed>>> {
     let what = || format!("cannot look up what group `{group}` has committed");
     let right = "the right Read on the group and Describe on the topic";
-    let answer = consumer.committed_offsets(asked, COMMITTED).map_err(|error| failure::failed(error, what(), right))?;
+    let answer = consumer
+        .committed_offsets(asked, COMMITTED)
+        .map_err(|error| failure::failed(error, what(), right))?;
     let mut found = Vec::new();
     for (index, element) in answer.elements().iter().enumerate() {
         // An element with an error has no offset either: that is not "nothing committed".
-        element.error().map_err(|error| failure::failed(error, what(), right))?;
+        element
+            .error()
+            .map_err(|error| failure::failed(error, what(), right))?;
         found.push(match element.offset() {
             Offset::Offset(offset) => {
                 let text = native::committed_text(&answer, index).ok_or_else(|| {
@@ -218,16 +281,26 @@ pub(super) fn committed<C: ConsumerContext>(
 }
 
 /// The first or last offset of each partition of a list, in its order, with one question per broker.
-fn offsets_at<C: ConsumerContext>(consumer: &BaseConsumer<C>, asked: &TopicPartitionList, at: Offset) -> Result<Vec<i64>> {
+fn offsets_at<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    asked: &TopicPartitionList,
+    at: Offset,
+) -> Result<Vec<i64>> {
     let what = || "cannot look up the ends of the partitions".to_owned();
     let right = "the right Describe on the topic";
     let mut times = asked.clone();
     // The times -2 and -1 stand for the ends, and librdkafka's logical offsets are the same numbers.
-    times.set_all_offsets(at).map_err(|error| failure::failed(error, what(), right))?;
-    let answer = consumer.offsets_for_times(times, COMMITTED).map_err(|error| failure::failed(error, what(), right))?;
+    times
+        .set_all_offsets(at)
+        .map_err(|error| failure::failed(error, what(), right))?;
+    let answer = consumer
+        .offsets_for_times(times, COMMITTED)
+        .map_err(|error| failure::failed(error, what(), right))?;
     let mut found = Vec::new();
     for element in answer.elements() {
-        element.error().map_err(|error| failure::failed(error, what(), right))?;
+        element
+            .error()
+            .map_err(|error| failure::failed(error, what(), right))?;
         match element.offset() {
             Offset::Offset(offset) => found.push(offset),
             _ => return Err(failure::failed_code(Code::NoOffset, what(), right)),

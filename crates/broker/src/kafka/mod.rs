@@ -6,7 +6,7 @@
 //!                              ├─▶ publisher    idempotent producer
 //!                              ├─▶ reader       partitions assigned by hand
 //!                              └─▶ subscription ─▶ member (rebalance) ─┬─▶ fence
-//!                                  committer (transactional producer) ─┘
+//!                                  committer ─▶ transaction ────────────┘
 //! ```
 //! Everything blocks, on plain threads. Readers see committed records only. A commit is one transaction
 //! that holds the results, the positions with their texts, and the changes of the group's state.
@@ -24,6 +24,7 @@ mod publisher;
 mod reader;
 mod state;
 mod subscription;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,7 +107,10 @@ impl Log for KafkaLog {
     fn subscribe(&self, options: &SubscribeOptions) -> Result<Session> {
         for (what, value) in [("group", &options.group), ("instance", &options.instance)] {
             if value.is_empty() {
-                return Err(Error::new(ErrorKind::Settings, format!("the name of the {what} is empty")));
+                return Err(Error::new(
+                    ErrorKind::Settings,
+                    format!("the name of the {what} is empty"),
+                ));
             }
         }
         for topic in &options.topics {
@@ -115,9 +119,13 @@ impl Log for KafkaLog {
         let fence = Arc::new(Fence::default());
         let subscription = KafkaSubscription::open(&self.cluster, options, &fence)?;
         // Takes the transactional id before the member joins.
-        let committer = KafkaCommitter::open(&self.cluster, options, subscription.consumer(), &fence)?;
+        let committer =
+            KafkaCommitter::open(&self.cluster, options, subscription.consumer(), &fence)?;
         subscription.join()?;
-        Ok(Session { subscription: Box::new(subscription), committer: Box::new(committer) })
+        Ok(Session {
+            subscription: Box::new(subscription),
+            committer: Box::new(committer),
+        })
     }
 
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
@@ -139,12 +147,21 @@ impl Log for KafkaLog {
         let mut found = Group::default();
         if !places.is_empty() {
             let committed = member::committed(&consumer, asked, group)?;
-            found.committed =
-                places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
+            found.committed = places
+                .into_iter()
+                .zip(committed)
+                .filter_map(|(place, committed)| Some((place, committed?)))
+                .collect();
         }
-        let list = consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
-            self.cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
-        })?;
+        let list = consumer
+            .fetch_group_list(Some(group), ANSWER)
+            .map_err(|error| {
+                self.cluster.failed(
+                    error,
+                    format!("cannot look up group `{group}`"),
+                    "the right Describe on the group",
+                )
+            })?;
         found.members = list
             .groups()
             .iter()
@@ -155,7 +172,11 @@ impl Log for KafkaLog {
         Ok(found)
     }
 
-    fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+    fn group_state(
+        &self,
+        group: &str,
+        state_topic: Option<&str>,
+    ) -> Result<BTreeMap<String, Vec<u8>>> {
         let topic = state::topic_name(group, state_topic);
         state::read(&self.cluster, group, &topic)
     }

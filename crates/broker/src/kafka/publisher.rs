@@ -34,15 +34,24 @@ pub(super) struct KafkaPublisher {
 impl KafkaPublisher {
     pub(super) fn open(cluster: &Arc<Cluster>) -> Result<Self> {
         let batch = cluster.settings.batch_size();
-        Ok(Self { cluster: cluster.clone(), producer: producer(cluster, batch)?, batch, in_flight: 0 })
+        Ok(Self {
+            cluster: cluster.clone(),
+            producer: producer(cluster, batch)?,
+            batch,
+            in_flight: 0,
+        })
     }
 
     /// A batch is refused as a whole, so none may grow beyond what the topic takes: a record that is too
     /// large would take small ones down with it.
     fn fit(&mut self, limit: Option<usize>) -> Result<()> {
-        let Some(limit) = limit.filter(|limit| *limit < self.batch) else { return Ok(()) };
+        let Some(limit) = limit.filter(|limit| *limit < self.batch) else {
+            return Ok(());
+        };
         if self.in_flight > 0 {
-            return Err(queue_full("the records sent before have to be acknowledged first"));
+            return Err(queue_full(
+                "the records sent before have to be acknowledged first",
+            ));
         }
         self.producer = producer(&self.cluster, limit)?;
         self.batch = limit;
@@ -59,7 +68,10 @@ fn producer(cluster: &Cluster, batch: usize) -> Result<BaseProducer<Deliveries>>
 }
 
 fn queue_full(why: &str) -> Error {
-    Error::new(ErrorKind::QueueFull, format!("the producer takes no record right now: {why}"))
+    Error::new(
+        ErrorKind::QueueFull,
+        format!("the producer takes no record right now: {why}"),
+    )
 }
 
 /// Hands a record to librdkafka, which copies it.
@@ -68,7 +80,8 @@ pub(super) fn enqueue(
     record: &NewRecord<'_>,
     token: usize,
 ) -> std::result::Result<(), Code> {
-    let mut out: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, token);
+    let mut out: BaseRecord<'_, [u8], [u8], usize> =
+        BaseRecord::with_opaque_to(record.topic, token);
     out.partition = record.partition;
     out.key = record.key;
     out.payload = record.value;
@@ -76,7 +89,15 @@ pub(super) fn enqueue(
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
         out.headers = Some(
-            record.headers.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })),
+            record
+                .headers
+                .iter()
+                .fold(headers, |headers, (key, value)| {
+                    headers.insert(Header {
+                        key,
+                        value: Some(*value),
+                    })
+                }),
         );
     }
     producer.send(out).map_err(|(error, _)| match error {
@@ -87,19 +108,32 @@ pub(super) fn enqueue(
 
 /// The error for a record that librdkafka did not take.
 pub(super) fn not_sent(code: Code, topic: &str) -> Error {
-    failure::failed_code(code, format!("cannot send a record to topic `{topic}`"), "the right Write on the topic")
+    failure::failed_code(
+        code,
+        format!("cannot send a record to topic `{topic}`"),
+        "the right Write on the topic",
+    )
 }
 
 /// The error for a record that was taken on and not delivered.
 pub(super) fn not_delivered(why: &Undelivered) -> Error {
-    let Undelivered { code, topic, partition, bytes } = why;
-    let text = format!("cannot send a record of {bytes} bytes to partition {partition} of topic `{topic}`");
+    let Undelivered {
+        code,
+        topic,
+        partition,
+        bytes,
+    } = why;
+    let text = format!(
+        "cannot send a record of {bytes} bytes to partition {partition} of topic `{topic}`"
+    );
     failure::failed_code(*code, text, "the right Write on the topic")
 }
 
 impl Publisher for KafkaPublisher {
     fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()> {
-        let target = self.cluster.target_partition(record.topic, record.partition)?;
+        let target = self
+            .cluster
+            .target_partition(record.topic, record.partition)?;
         self.fit(target.batch)?;
         match enqueue(&self.producer, record, token) {
             Ok(()) => {
@@ -127,7 +161,10 @@ impl Publisher for KafkaPublisher {
             let count = done.len();
             self.in_flight -= count;
             for (token, outcome) in done {
-                sink(Delivery { token, outcome: outcome.map_err(|why| not_delivered(&why)) });
+                sink(Delivery {
+                    token,
+                    outcome: outcome.map_err(|why| not_delivered(&why)),
+                });
             }
             if count > 0 || self.in_flight == 0 || left.is_zero() {
                 return Ok(count);

@@ -16,8 +16,34 @@ use super::native;
 use crate::contract::{Event, Reader, Record};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Events that one call of `poll` hands out at most.
-pub(super) const BATCH: usize = 1000;
+/// What one call of `poll` has handed out so far, and whether that is enough: the caller may keep copies.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    pub(super) events: usize,
+    bytes: usize,
+}
+
+impl Handed {
+    /// A record was handed out.
+    pub(super) fn record(&mut self, message: &BorrowedMessage<'_>) {
+        self.events += 1;
+        self.bytes += message.key_len() + message.payload_len();
+    }
+
+    /// Whether the next event is for the next call.
+    pub(super) fn enough(&self) -> bool {
+        self.events >= 1000 || self.bytes >= 1 << 20
+    }
+
+    /// How long to wait for the next event: only the first is waited for.
+    pub(super) fn wait(&self, timeout: Duration) -> Duration {
+        if self.events == 0 {
+            timeout
+        } else {
+            Duration::ZERO
+        }
+    }
+}
 
 /// See the module.
 pub(super) struct KafkaReader {
@@ -70,7 +96,8 @@ impl KafkaReader {
             }
             let (first, _) = cluster.first_and_stable(topic, *partition)?;
             let start = (*start).max(first);
-            list.add_partition_offset(topic, *partition, Offset::Offset(start)).map_err(|error| assign_failed(error, topic))?;
+            list.add_partition_offset(topic, *partition, Offset::Offset(start))
+                .map_err(|error| assign_failed(error, topic))?;
             places.insert(*partition, Place::at(start));
         }
         let consumer: BaseConsumer<Notes> = cluster
@@ -78,32 +105,54 @@ impl KafkaReader {
             .reader()
             .create_with_context(Notes::new(&cluster.watch))
             .map_err(|error| cluster::client_refused(error, "a reader"))?;
-        consumer.assign(&list).map_err(|error| assign_failed(error, topic))?;
-        Ok(Self { cluster: cluster.clone(), consumer, topic: topic.to_owned(), places })
+        consumer
+            .assign(&list)
+            .map_err(|error| assign_failed(error, topic))?;
+        Ok(Self {
+            cluster: cluster.clone(),
+            consumer,
+            topic: topic.to_owned(),
+            places,
+        })
     }
 
     /// What an error of the consumer means: nothing for those that pass.
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let reason = self.consumer.context().take_reason();
-        let Some(code) = failure::code(error) else { return Ok(()) };
+        let Some(code) = failure::code(error) else {
+            return Ok(());
+        };
         match failure::kind(code) {
             // No group is joined, so no right on one is needed.
             ErrorKind::Denied if code == Code::GroupAuthorizationFailed => Ok(()),
             ErrorKind::OffsetOutOfRange => {
-                let places: Vec<(&str, i32, i64)> =
-                    self.places.iter().map(|(partition, place)| (self.topic.as_str(), *partition, place.next)).collect();
-                Err(out_of_range(&self.cluster, &places, reason.unwrap_or(failure::Reason(code.to_string()))))
+                let places: Vec<(&str, i32, i64)> = self
+                    .places
+                    .iter()
+                    .map(|(partition, place)| (self.topic.as_str(), *partition, place.next))
+                    .collect();
+                Err(out_of_range(
+                    &self.cluster,
+                    &places,
+                    reason.unwrap_or(failure::Reason(code.to_string())),
+                ))
             }
-            kind if is_final(kind) => {
-                Err(failure::failed_code(code, format!("cannot read topic `{}`", self.topic), "the right Read on the topic"))
-            }
+            kind if is_final(kind) => Err(failure::failed_code(
+                code,
+                format!("cannot read topic `{}`", self.topic),
+                "the right Read on the topic",
+            )),
             _ => Ok(()),
         }
     }
 }
 
 fn assign_failed(error: KafkaError, topic: &str) -> Error {
-    failure::failed(error, format!("cannot read topic `{topic}`"), "the right Read on the topic")
+    failure::failed(
+        error,
+        format!("cannot read topic `{topic}`"),
+        "the right Read on the topic",
+    )
 }
 
 /// Whether reading cannot go on after an error of this kind. librdkafka tries again after all others.
@@ -120,7 +169,11 @@ pub(super) fn is_final(kind: ErrorKind) -> bool {
 }
 
 /// The error for positions that the log does not have: it names the first that lies outside.
-pub(super) fn out_of_range(cluster: &Cluster, places: &[(&str, i32, i64)], reason: failure::Reason) -> Error {
+pub(super) fn out_of_range(
+    cluster: &Cluster,
+    places: &[(&str, i32, i64)],
+    reason: failure::Reason,
+) -> Error {
     for (topic, partition, next) in places {
         if let Ok(ends) = cluster.offsets(topic, *partition)
             && !(ends.first..=ends.end).contains(next)
@@ -132,8 +185,14 @@ pub(super) fn out_of_range(cluster: &Cluster, places: &[(&str, i32, i64)], reaso
             return Error::with_source(ErrorKind::OffsetOutOfRange, text, reason);
         }
     }
-    let topics: Vec<String> = places.iter().map(|(topic, partition, next)| format!("{topic}/{partition}@{next}")).collect();
-    let text = format!("a position is not in the log: one of `{}`", topics.join(" "));
+    let topics: Vec<String> = places
+        .iter()
+        .map(|(topic, partition, next)| format!("{topic}/{partition}@{next}"))
+        .collect();
+    let text = format!(
+        "a position is not in the log: one of `{}`",
+        topics.join(" ")
+    );
     Error::with_source(ErrorKind::OffsetOutOfRange, text, reason)
 }
 
@@ -152,28 +211,40 @@ pub(super) fn record<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
 
 impl Reader for KafkaReader {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
-        let mut count = 0;
-        while count < BATCH {
-            let wait = if count == 0 { timeout } else { Duration::ZERO };
-            match self.consumer.poll(wait) {
+        let mut handed = Handed::default();
+        while !handed.enough() {
+            match self.consumer.poll(handed.wait(timeout)) {
                 None => break,
                 Some(Ok(message)) => {
-                    let fresh = self.places.get_mut(&message.partition()).is_some_and(|place| place.record(message.offset()));
+                    let fresh = self
+                        .places
+                        .get_mut(&message.partition())
+                        .is_some_and(|place| place.record(message.offset()));
                     if fresh {
                         sink(Event::Record(record(&message)));
-                        count += 1;
+                        handed.record(&message);
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let Some(offset) = self.consumer.context().take_end() else { continue };
-                    if self.places.get_mut(&partition).is_some_and(|place| place.end(offset)) {
-                        sink(Event::End { topic: &self.topic, partition, offset });
-                        count += 1;
+                    let Some(offset) = self.consumer.context().take_end() else {
+                        continue;
+                    };
+                    if self
+                        .places
+                        .get_mut(&partition)
+                        .is_some_and(|place| place.end(offset))
+                    {
+                        sink(Event::End {
+                            topic: &self.topic,
+                            partition,
+                            offset,
+                        });
+                        handed.events += 1;
                     }
                 }
                 Some(Err(error)) => self.judge(&error)?,
             }
         }
-        Ok(count)
+        Ok(handed.events)
     }
 }

@@ -27,14 +27,24 @@ pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
     if let Some(asked) = asked {
         return asked.to_owned();
     }
-    let mut legal: String =
-        group.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let mut legal: String = group
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     legal.truncate(200);
     if legal == group {
         return format!("datamill.{group}.state");
     }
     // Groups whose names differ must not share a topic by accident.
-    let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     format!("datamill.{legal}.{hash:016x}.state")
 }
 
@@ -45,7 +55,12 @@ pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::UnknownTopic => {
             let settings = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
             // The number of copies is the broker's default.
-            let topic = NewTopic { name: name.to_owned(), partitions: 1, replication: -1, settings };
+            let topic = NewTopic {
+                name: name.to_owned(),
+                partitions: 1,
+                replication: -1,
+                settings,
+            };
             match admin::create(cluster, &topic) {
                 Err(error) if error.kind() != ErrorKind::Exists => Err(error),
                 _ => cluster.target(name).map(|_| ()),
@@ -59,7 +74,10 @@ pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
 pub(super) fn check(cluster: &Cluster, name: &str) -> Result<()> {
     match cluster.topic(name) {
         Ok(topic) if !topic.compacted && topic.retention_ms.is_some() => {
-            warn!(topic = name, "the topic of the group's state is not compacted, entries vanish with their age: set its `cleanup.policy` to `compact`");
+            warn!(
+                topic = name,
+                "the topic of the group's state is not compacted, entries vanish with their age: set its `cleanup.policy` to `compact`"
+            );
             Ok(())
         }
         Err(error) if error.kind() != ErrorKind::UnknownTopic => Err(error),
@@ -74,14 +92,27 @@ pub(super) fn key(group: &str, key: &str) -> Vec<u8> {
 
 /// The record for a change.
 pub(super) fn record<'a>(topic: &'a str, key: &'a [u8], change: &'a StateChange) -> NewRecord<'a> {
-    NewRecord { topic, partition: Some(PARTITION), key: Some(key), value: change.value.as_deref(), ..NewRecord::default() }
+    NewRecord {
+        topic,
+        partition: Some(PARTITION),
+        key: Some(key),
+        value: change.value.as_deref(),
+        ..NewRecord::default()
+    }
 }
 
 /// Reads the whole map.
-pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+pub(super) fn read(
+    cluster: &Arc<Cluster>,
+    group: &str,
+    topic: &str,
+) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut map = BTreeMap::new();
     let partitions = cluster.partitions(topic);
-    if partitions.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTopic) {
+    if partitions
+        .as_ref()
+        .is_err_and(|error| error.kind() == ErrorKind::UnknownTopic)
+    {
         return Ok(map);
     }
     partitions?;
@@ -97,7 +128,9 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
         let count = reader.poll(Duration::from_millis(200), &mut |event| match event {
             Event::Record(record) => {
                 reached = record.offset + 1;
-                let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else { return };
+                let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else {
+                    return;
+                };
                 let key = String::from_utf8_lossy(key).into_owned();
                 match record.value {
                     Some(value) => map.insert(key, value.to_vec()),
@@ -110,7 +143,9 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
         if count > 0 {
             heard = Instant::now();
         } else if heard.elapsed() > ANSWER {
-            let text = format!("topic `{topic}` with the state of group `{group}` stopped at offset {reached} of {end}");
+            let text = format!(
+                "topic `{topic}` with the state of group `{group}` stopped at offset {reached} of {end}"
+            );
             return Err(Error::new(ErrorKind::Retry, text));
         }
     }

@@ -17,7 +17,7 @@ use super::failure::{self, Reason};
 use super::fence::Fence;
 use super::member::{Change, Member};
 use super::native;
-use super::reader::{BATCH, KafkaReader, Place, is_final, out_of_range, record};
+use super::reader::{Handed, KafkaReader, Place, is_final, out_of_range, record};
 use crate::contract::{Event, Reader, SubscribeOptions, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,9 +36,19 @@ pub(super) struct KafkaSubscription {
 
 impl KafkaSubscription {
     /// Makes the consumer; [`KafkaSubscription::join`] joins.
-    pub(super) fn open(cluster: &Arc<Cluster>, options: &SubscribeOptions, fence: &Arc<Fence>) -> Result<Self> {
+    pub(super) fn open(
+        cluster: &Arc<Cluster>,
+        options: &SubscribeOptions,
+        fence: &Arc<Fence>,
+    ) -> Result<Self> {
         let notes = Notes::new(&cluster.watch);
-        let member = Member::new(notes, fence, &options.group, &options.topics, options.first_start);
+        let member = Member::new(
+            notes,
+            fence,
+            &options.group,
+            &options.topics,
+            options.first_start,
+        );
         let consumer: BaseConsumer<Member> = cluster
             .settings
             .member(options)
@@ -48,7 +58,11 @@ impl KafkaSubscription {
             cluster: cluster.clone(),
             consumer: Arc::new(consumer),
             group: options.group.clone(),
-            topics: options.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            topics: options
+                .topics
+                .iter()
+                .map(|topic| Arc::from(topic.as_str()))
+                .collect(),
             places: HashMap::new(),
             closed: false,
         })
@@ -58,7 +72,11 @@ impl KafkaSubscription {
     pub(super) fn join(&self) -> Result<()> {
         let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
         self.consumer.subscribe(&topics).map_err(|error| {
-            failure::failed(error, format!("cannot join group `{}`", self.group), "the right Read on the group")
+            failure::failed(
+                error,
+                format!("cannot join group `{}`", self.group),
+                "the right Read on the group",
+            )
         })
     }
 
@@ -79,7 +97,8 @@ impl KafkaSubscription {
                 Change::Assigned(assigned) => {
                     for one in &assigned {
                         if let Some(topic) = self.topic_index(&one.topic) {
-                            self.places.insert((topic, one.partition), Place::at(one.start));
+                            self.places
+                                .insert((topic, one.partition), Place::at(one.start));
                         }
                     }
                     sink(Event::Assigned(assigned));
@@ -116,9 +135,13 @@ impl KafkaSubscription {
         }
         for topic in candidates {
             // One whose end is further on comes to that end later and says so then.
-            let (_, stable) = self.cluster.first_and_stable(&self.topics[topic], partition)?;
+            let (_, stable) = self
+                .cluster
+                .first_and_stable(&self.topics[topic], partition)?;
             let next = self.places[&(topic, partition)].next;
-            if stable == offset && (next == offset || self.nothing_between(topic, partition, next, offset)?) {
+            if stable == offset
+                && (next == offset || self.nothing_between(topic, partition, next, offset)?)
+            {
                 return Ok(Some(topic));
             }
         }
@@ -126,7 +149,8 @@ impl KafkaSubscription {
     }
 
     fn nothing_between(&self, topic: usize, partition: i32, next: i64, end: i64) -> Result<bool> {
-        let mut reader = KafkaReader::open(&self.cluster, &self.topics[topic], &[(partition, next)])?;
+        let mut reader =
+            KafkaReader::open(&self.cluster, &self.topics[topic], &[(partition, next)])?;
         let until = Instant::now() + cluster::ANSWER;
         while Instant::now() < until {
             let (mut found, mut ended) = (false, false);
@@ -145,7 +169,9 @@ impl KafkaSubscription {
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let reason = self.consumer.context().notes.take_reason();
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        let Some(code) = failure::code(error) else { return Ok(()) };
+        let Some(code) = failure::code(error) else {
+            return Ok(());
+        };
         let kind = failure::kind(code);
         if !fatal && !is_final(kind) {
             debug!(%code, group = %self.group, "a passing error");
@@ -159,25 +185,39 @@ impl KafkaSubscription {
                 let places: Vec<(&str, i32, i64)> = self
                     .places
                     .iter()
-                    .map(|((topic, partition), place)| (&*self.topics[*topic], *partition, place.next))
+                    .map(|((topic, partition), place)| {
+                        (&*self.topics[*topic], *partition, place.next)
+                    })
                     .collect();
                 Err(out_of_range(&self.cluster, &places, reason))
             }
             (_, Code::FencedInstanceId | Code::UnreleasedInstanceId) => error(
                 ErrorKind::Fenced,
-                format!("another process has taken this member's place in group `{group}`: give each process an instance name of its own"),
+                format!(
+                    "another process has taken this member's place in group `{group}`: give each process an instance name of its own"
+                ),
             ),
             (_, Code::InconsistentGroupProtocol) => error(
                 ErrorKind::Settings,
-                format!("the members of group `{group}` share partitions out in another way, other programs use it: choose another group"),
+                format!(
+                    "the members of group `{group}` share partitions out in another way, other programs use it: choose another group"
+                ),
             ),
-            (ErrorKind::UnknownTopic, _) => error(kind, format!("a topic that group `{group}` reads is gone")),
-            (ErrorKind::Denied, Code::GroupAuthorizationFailed) => {
-                error(kind, format!("cannot read as group `{group}`: the account needs the right Read on the group"))
+            (ErrorKind::UnknownTopic, _) => {
+                error(kind, format!("a topic that group `{group}` reads is gone"))
             }
-            (ErrorKind::Denied, Code::TopicAuthorizationFailed) => {
-                error(kind, format!("cannot read as group `{group}`: the account needs the right Read on its topics"))
-            }
+            (ErrorKind::Denied, Code::GroupAuthorizationFailed) => error(
+                kind,
+                format!(
+                    "cannot read as group `{group}`: the account needs the right Read on the group"
+                ),
+            ),
+            (ErrorKind::Denied, Code::TopicAuthorizationFailed) => error(
+                kind,
+                format!(
+                    "cannot read as group `{group}`: the account needs the right Read on its topics"
+                ),
+            ),
             _ => error(
                 if fatal { ErrorKind::Fatal } else { kind },
                 format!("cannot go on reading as group `{group}`"),
@@ -186,11 +226,17 @@ impl KafkaSubscription {
     }
 
     fn assignment(&self) -> Result<TopicPartitionList> {
-        self.consumer.assignment().map_err(|error| self.hold_failed(error))
+        self.consumer
+            .assignment()
+            .map_err(|error| self.hold_failed(error))
     }
 
     fn hold_failed(&self, error: KafkaError) -> Error {
-        failure::failed(error, format!("cannot hold or resume reading as group `{}`", self.group), "the right Read on the group")
+        failure::failed(
+            error,
+            format!("cannot hold or resume reading as group `{}`", self.group),
+            "the right Read on the group",
+        )
     }
 
     fn shut(&mut self, leave: bool) -> Result<()> {
@@ -201,7 +247,10 @@ impl KafkaSubscription {
             self.consumer.unsubscribe();
             let until = Instant::now() + LEAVE;
             // The id goes when the group was told; the answer is not waited for.
-            while Instant::now() < until && native::membership(&self.consumer).is_some_and(|member| !member.member.is_empty()) {
+            while Instant::now() < until
+                && native::membership(&self.consumer)
+                    .is_some_and(|member| !member.member.is_empty())
+            {
                 let _ = self.consumer.poll(Duration::from_millis(20));
             }
             let _ = self.consumer.poll(Duration::from_millis(100));
@@ -211,43 +260,62 @@ impl KafkaSubscription {
             let _ = self.consumer.poll(Duration::from_millis(20));
         }
         self.consumer.context().fence.close();
-        closing.map_err(|error| failure::failed(error, format!("cannot close the member of group `{}`", self.group), "no right"))
+        closing.map_err(|error| {
+            failure::failed(
+                error,
+                format!("cannot close the member of group `{}`", self.group),
+                "no right",
+            )
+        })
     }
 }
 
 impl Subscription for KafkaSubscription {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
-        let mut count = 0;
-        while count < BATCH {
-            let wait = if count == 0 { timeout } else { Duration::ZERO };
+        let mut handed = Handed::default();
+        while !handed.enough() {
             let consumer = self.consumer.clone();
-            let polled = consumer.poll(wait);
+            let polled = consumer.poll(handed.wait(timeout));
             // A rebalance ends the poll that it happens in, so what it changed comes before the record.
-            count += self.take_changes(sink)?;
+            handed.events += self.take_changes(sink)?;
             match polled {
                 None => break,
                 Some(Ok(message)) => {
-                    let place = self.topic_index(message.topic()).map(|topic| (topic, message.partition()));
+                    let place = self
+                        .topic_index(message.topic())
+                        .map(|topic| (topic, message.partition()));
                     let fresh = place
                         .and_then(|place| self.places.get_mut(&place))
                         .is_some_and(|place| place.record(message.offset()));
                     if fresh {
                         sink(Event::Record(record(&message)));
-                        count += 1;
+                        handed.record(&message);
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let Some(offset) = consumer.context().notes.take_end() else { continue };
-                    let Some(topic) = self.topic_at_end(partition, offset)? else { continue };
-                    if self.places.get_mut(&(topic, partition)).is_some_and(|place| place.end(offset)) {
-                        sink(Event::End { topic: &self.topics[topic], partition, offset });
-                        count += 1;
+                    let Some(offset) = consumer.context().notes.take_end() else {
+                        continue;
+                    };
+                    let Some(topic) = self.topic_at_end(partition, offset)? else {
+                        continue;
+                    };
+                    if self
+                        .places
+                        .get_mut(&(topic, partition))
+                        .is_some_and(|place| place.end(offset))
+                    {
+                        sink(Event::End {
+                            topic: &self.topics[topic],
+                            partition,
+                            offset,
+                        });
+                        handed.events += 1;
                     }
                 }
                 Some(Err(error)) => self.judge(&error)?,
             }
         }
-        Ok(count)
+        Ok(handed.events)
     }
 
     fn hold(&mut self) -> Result<()> {
@@ -255,7 +323,9 @@ impl Subscription for KafkaSubscription {
             return Ok(());
         }
         let assignment = self.assignment()?;
-        self.consumer.pause(&assignment).map_err(|error| self.hold_failed(error))
+        self.consumer
+            .pause(&assignment)
+            .map_err(|error| self.hold_failed(error))
     }
 
     fn resume(&mut self) -> Result<()> {
@@ -263,7 +333,9 @@ impl Subscription for KafkaSubscription {
             return Ok(());
         }
         let assignment = self.assignment()?;
-        self.consumer.resume(&assignment).map_err(|error| self.hold_failed(error))
+        self.consumer
+            .resume(&assignment)
+            .map_err(|error| self.hold_failed(error))
     }
 
     fn close(mut self: Box<Self>, leave: bool) -> Result<()> {
