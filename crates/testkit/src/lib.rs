@@ -1,4 +1,5 @@
 //! What the tests of all rooms share. Nothing here is published, and nothing here depends on the
 //! crates that it helps to test.
 
+pub mod kafka;
 pub mod vectors;

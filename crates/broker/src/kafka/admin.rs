@@ -57,7 +57,9 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
             return Err(Error::new(ErrorKind::Exists, format!("there is a topic `{name}` already")));
         }
         Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
-        None => return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what()))),
+        None => {
+            return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what())));
+        }
     }
     cluster.forget(name);
     // The controller has decided; the brokers hear of it a moment later.

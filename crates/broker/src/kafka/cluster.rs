@@ -116,7 +116,9 @@ impl Cluster {
     /// The target for a record, with its partition checked against the topic.
     pub(super) fn target_partition(&self, name: &str, partition: Option<i32>) -> Result<Target> {
         let target = self.target(name)?;
-        let Some(partition) = partition else { return Ok(target) };
+        let Some(partition) = partition else {
+            return Ok(target);
+        };
         if (0..target.partitions).contains(&partition) {
             return Ok(target);
         }
@@ -254,7 +256,9 @@ pub(super) fn legal_name(name: &str) -> Result<()> {
 
 /// Number of partitions in an answer about one topic.
 pub(super) fn partitions_of(topic: Option<&MetadataTopic>, name: &str) -> Result<i32> {
-    let Some(topic) = topic else { return Err(failure::unknown_topic(name)) };
+    let Some(topic) = topic else {
+        return Err(failure::unknown_topic(name));
+    };
     match topic.error().map(Code::from) {
         None if topic.partitions().is_empty() => Err(failure::unknown_topic(name)),
         None => Ok(topic.partitions().len() as i32),

@@ -14,7 +14,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::warn;
 
-use super::native;
 use crate::contract::SubscribeOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
@@ -26,14 +25,34 @@ pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
 /// Largest record that librdkafka lets a client send, bytes: the broker and the topic have the say.
 const MESSAGE_MAX_BYTES: &str = "1000000000";
 
+/// Bytes of one partition that a broker sends at once, as they are on the wire. A smaller queue lowers it:
+/// librdkafka unpacks all that has arrived before it looks at its queue again.
+const FETCH_BYTES: &str = "4194304";
+
+/// Kilobytes that a reader without a group holds ahead of its user.
+const READER_QUEUE_KBYTES: &str = "16384";
+
 /// librdkafka's own default for `batch.size`, bytes.
 const BATCH_SIZE: usize = 1_000_000;
+
+/// The names of librdkafka's properties that can be written in a file, one per line.
+const NAMES: &str = include_str!("properties.txt");
+
+/// Other names of properties. All are kept under one name, so that no two values meet in one client.
+const ALIASES: &[(&str, &str)] = &[
+    ("compression.codec", "compression.type"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("request.required.acks", "acks"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+];
 
 /// Properties that the engine owns, and the values with which a user says the same.
 const OWNED: &[(&str, &[&str])] = &[
     ("acks", &["all", "-1"]),
     ("auto.offset.reset", &[]),
-    ("delivery.timeout.ms", &[]),
     ("enable.auto.commit", &["false"]),
     ("enable.auto.offset.store", &["false"]),
     ("enable.idempotence", &["true"]),
@@ -43,7 +62,6 @@ const OWNED: &[(&str, &[&str])] = &[
     ("isolation.level", &["read_committed"]),
     ("message.timeout.ms", &[]),
     ("partition.assignment.strategy", &["cooperative-sticky"]),
-    ("request.required.acks", &["all", "-1"]),
     ("statistics.interval.ms", &["0"]),
     ("transaction.timeout.ms", &[]),
     ("transactional.id", &[]),
@@ -121,6 +139,9 @@ impl Settings {
     /// A client that reads partitions without a group.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.reading();
+        if self.value("consumer", "queued.max.messages.kbytes").is_none() {
+            config.set("queued.max.messages.kbytes", READER_QUEUE_KBYTES);
+        }
         // Assigning partitions needs a name, though no group is ever joined.
         config.set("group.id", "datamill-reader");
         config.remove("group.protocol");
@@ -132,7 +153,7 @@ impl Settings {
             // The default of 1 s leaves a partition alone that long whenever the queue was full.
             ("fetch.queue.backoff.ms", "20"),
             ("fetch.wait.max.ms", "100"),
-            ("fetch.message.max.bytes", "4194304"),
+            ("fetch.message.max.bytes", FETCH_BYTES),
             // Whole files are hashed.
             ("check.crcs", "false"),
         ];
@@ -147,10 +168,15 @@ impl Settings {
     /// A member of a group.
     pub(super) fn member(&self, options: &SubscribeOptions) -> ClientConfig {
         let mut config = self.reading();
-        if self.value("consumer", "queued.max.messages.kbytes").is_none() {
-            let kilobytes = (options.queue_bytes / 1024).clamp(1, 2_097_151);
-            config.set("queued.max.messages.kbytes", kilobytes.to_string());
-        }
+        let mut bound = |key: &str, bytes: usize, unit: usize| {
+            if self.value("consumer", key).is_none() {
+                config.set(key, (bytes / unit).to_string());
+            }
+        };
+        let queue = options.queue_bytes;
+        bound("queued.max.messages.kbytes", queue.clamp(1 << 10, 1 << 30), 1 << 10);
+        bound("fetch.max.bytes", queue.clamp(1 << 20, 50 << 20), 1);
+        bound("fetch.message.max.bytes", (queue / 8).clamp(1 << 18, 4 << 20), 1);
         config.set("group.id", &options.group);
         let default = |config: &mut ClientConfig, key: &str, value: &str| {
             if config.get(key).is_none() {
@@ -214,12 +240,16 @@ fn section(name: &str, properties: &BTreeMap<String, String>) -> Result<BTreeMap
     let mut kept = BTreeMap::new();
     for (key, value) in properties {
         check(name, key, value)?;
-        match OWNED.iter().find(|(owned, _)| owned == key) {
+        let alias = ALIASES.iter().find(|(alias, _)| alias == key);
+        let one_name = alias.map_or(key.as_str(), |(_, name)| *name);
+        match OWNED.iter().find(|(owned, _)| *owned == one_name) {
             None => {
-                kept.insert(key.clone(), value.clone());
+                kept.insert(one_name.to_owned(), value.clone());
             }
             Some((_, same)) if same.iter().any(|same| same.eq_ignore_ascii_case(value.trim())) => {}
-            Some(_) => warn!("`{key}` in section `[{name}]` has no effect: datamill sets it itself"),
+            Some(_) => {
+                warn!("`{key}` in section `[{name}]` has no effect: datamill sets it itself")
+            }
         }
     }
     Ok(kept)
@@ -228,7 +258,9 @@ fn section(name: &str, properties: &BTreeMap<String, String>) -> Result<BTreeMap
 fn check(section: &str, key: &str, value: &str) -> Result<()> {
     let mut config = ClientConfig::new();
     config.set(key, value);
-    let Err(error) = config.create_native_config() else { return Ok(()) };
+    let Err(error) = config.create_native_config() else {
+        return Ok(());
+    };
     let text = match error {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => match nearest(key) {
             Some(nearest) => format!("unknown property `{key}` in section `[{section}]`: did you mean `{nearest}`?"),
@@ -245,16 +277,16 @@ fn check(section: &str, key: &str, value: &str) -> Result<()> {
 
 /// Whether the value of a property must never be shown.
 fn is_secret(key: &str) -> bool {
-    ["password", "secret", "pem", "jaas", "token", "oauthbearer.config"].iter().any(|part| key.contains(part))
+    ["password", "passphrase", "secret", "pem", "jaas", "token", "oauthbearer.config"]
+        .iter()
+        .any(|part| key.contains(part))
 }
 
 /// The property that was probably meant.
-fn nearest(key: &str) -> Option<String> {
+fn nearest(key: &str) -> Option<&'static str> {
     let key = key.trim().to_ascii_lowercase().replace('_', ".");
-    let (distance, name) = native::property_names()
-        .into_iter()
-        .map(|name| (distance(key.as_bytes(), name.replace('_', ".").as_bytes()), name))
-        .min()?;
+    let (distance, name) =
+        NAMES.lines().map(|name| (distance(key.as_bytes(), name.replace('_', ".").as_bytes()), name)).min()?;
     (distance <= 1 + key.len() / 5).then_some(name)
 }
 
@@ -287,6 +319,17 @@ mod tests {
         };
         map.extend(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())));
         properties
+    }
+
+    #[test]
+    fn every_name_that_is_proposed_is_one_that_librdkafka_knows() {
+        for name in NAMES.lines() {
+            let mut config = ClientConfig::new();
+            config.set(name, "?");
+            if let Err(KafkaError::ClientConfig(why, ..)) = config.create_native_config() {
+                assert_ne!(why, RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, "{name}");
+            }
+        }
     }
 
     fn refusal(section: &str, key: &str, value: &str) -> String {

@@ -130,16 +130,24 @@ pub(super) type Done = (usize, Result<Placed, Undelivered>);
 pub(super) struct Deliveries {
     notes: Notes,
     done: Mutex<Vec<Done>>,
+    failed: AtomicBool,
 }
 
 impl Deliveries {
     pub(super) fn new(watch: &Arc<Watch>) -> Self {
-        Self { notes: Notes::new(watch), done: Mutex::new(Vec::new()) }
+        Self { notes: Notes::new(watch), done: Mutex::new(Vec::new()), failed: AtomicBool::new(false) }
+    }
+
+    /// Whether a record since the last call of [`Deliveries::take`] was not delivered.
+    pub(super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// The deliveries since the last call, with the token of each record.
     pub(super) fn take(&self) -> Vec<Done> {
-        std::mem::take(&mut *self.done.lock())
+        let mut done = self.done.lock();
+        self.failed.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *done)
     }
 }
 
@@ -168,7 +176,9 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
                 bytes: message.key_len() + message.payload_len(),
             }),
         };
-        self.done.lock().push((token, outcome));
+        let mut done = self.done.lock();
+        self.failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        done.push((token, outcome));
     }
 }
 

@@ -95,7 +95,9 @@ fn told(
             format!("{what}: the broker refuses the login, check `sasl.username`, `sasl.password` and `sasl.mechanism`")
         }
         ErrorKind::Denied => format!("{what}: the account needs {right}"),
-        ErrorKind::Fenced => format!("{what}: another process uses this name and has taken the place"),
+        ErrorKind::Fenced => {
+            format!("{what}: another process uses this name and has taken the place")
+        }
         _ => what,
     };
     Error::with_source(kind, text, cause)

@@ -158,9 +158,11 @@ mod tests {
             let (fence, topic) = (fence.clone(), topic.clone());
             thread::spawn(move || fence.revoke(&[(topic, 0)], false, Duration::from_secs(60)))
         };
-        while enter(&fence, &positions).is_ok() {
+        let ask = || fence.enter(&positions, || Err::<(), _>(())).err();
+        while ask() == Some(Refused::NoProof(())) {
             thread::yield_now();
         }
+        assert!(matches!(ask(), Some(Refused::Stale(_))));
         assert!(!revoking.is_finished());
         drop(flight);
         assert!(revoking.join().expect("no panic"));

@@ -6,7 +6,7 @@
 //!                              ├─▶ publisher    idempotent producer
 //!                              ├─▶ reader       partitions assigned by hand
 //!                              └─▶ subscription ─▶ member (rebalance) ─┬─▶ fence
-//!                                  committer (transactional producer) ─┘
+//!                                  committer ─▶ transaction ────────────┘
 //! ```
 //! Everything blocks, on plain threads. Readers see committed records only. A commit is one transaction
 //! that holds the results, the positions with their texts, and the changes of the group's state.
@@ -24,6 +24,7 @@ mod publisher;
 mod reader;
 mod state;
 mod subscription;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

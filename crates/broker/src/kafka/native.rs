@@ -1,5 +1,5 @@
-//! What rdkafka does not offer safely: a member's generation, header names of any bytes, texts beside
-//! positions of any bytes, and the names of librdkafka's properties. All `unsafe` of this crate is here.
+//! What rdkafka does not offer safely: a member's generation, header names and texts beside positions
+//! of any bytes. All `unsafe` of this backend is here.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -66,7 +66,9 @@ pub(super) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a
             if answer != none {
                 break;
             }
-            let Ok(name) = CStr::from_ptr(name).to_str() else { continue };
+            let Ok(name) = CStr::from_ptr(name).to_str() else {
+                continue;
+            };
             let value = if value.is_null() || size == 0 {
                 &[][..]
             } else {
@@ -96,32 +98,4 @@ pub(super) fn committed_text(list: &TopicPartitionList, index: usize) -> Option<
         }
     };
     std::str::from_utf8(bytes).ok().map(str::to_owned)
-}
-
-/// The names of all properties that this librdkafka takes, aliases left out.
-pub(super) fn property_names() -> Vec<String> {
-    let mut names = Vec::new();
-    // SAFETY: both configurations are fresh and destroyed here. A dump is an array of `count` pointers,
-    // names and values in turn, each a NUL-terminated string; the names are copied before it is freed.
-    #[allow(unsafe_code)]
-    unsafe {
-        let mut collect = |dump: *mut *const std::ffi::c_char, count: usize| {
-            for index in (0..count).step_by(2) {
-                names.push(CStr::from_ptr(*dump.add(index)).to_string_lossy().into_owned());
-            }
-            rd::rd_kafka_conf_dump_free(dump, count);
-        };
-        let mut count = 0;
-        let global = rd::rd_kafka_conf_new();
-        collect(rd::rd_kafka_conf_dump(global, &mut count), count);
-        rd::rd_kafka_conf_destroy(global);
-        let topic = rd::rd_kafka_topic_conf_new();
-        collect(rd::rd_kafka_topic_conf_dump(topic, &mut count), count);
-        rd::rd_kafka_topic_conf_destroy(topic);
-    }
-    // Pointers to functions and the like cannot be written in a file.
-    names.retain(|name| !name.ends_with("_cb") && !name.ends_with("opaque") && !name.starts_with("default_topic"));
-    names.sort();
-    names.dedup();
-    names
 }

@@ -40,7 +40,9 @@ impl KafkaPublisher {
     /// A batch is refused as a whole, so none may grow beyond what the topic takes: a record that is too
     /// large would take small ones down with it.
     fn fit(&mut self, limit: Option<usize>) -> Result<()> {
-        let Some(limit) = limit.filter(|limit| *limit < self.batch) else { return Ok(()) };
+        let Some(limit) = limit.filter(|limit| *limit < self.batch) else {
+            return Ok(());
+        };
         if self.in_flight > 0 {
             return Err(queue_full("the records sent before have to be acknowledged first"));
         }

@@ -16,8 +16,30 @@ use super::native;
 use crate::contract::{Event, Reader, Record};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Events that one call of `poll` hands out at most.
-pub(super) const BATCH: usize = 1000;
+/// What one call of `poll` has handed out so far, and whether that is enough: the caller may keep copies.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    pub(super) events: usize,
+    bytes: usize,
+}
+
+impl Handed {
+    /// A record was handed out.
+    pub(super) fn record(&mut self, message: &BorrowedMessage<'_>) {
+        self.events += 1;
+        self.bytes += message.key_len() + message.payload_len();
+    }
+
+    /// Whether the next event is for the next call.
+    pub(super) fn enough(&self) -> bool {
+        self.events >= 1000 || self.bytes >= 1 << 20
+    }
+
+    /// How long to wait for the next event: only the first is waited for.
+    pub(super) fn wait(&self, timeout: Duration) -> Duration {
+        if self.events == 0 { timeout } else { Duration::ZERO }
+    }
+}
 
 /// See the module.
 pub(super) struct KafkaReader {
@@ -86,7 +108,9 @@ impl KafkaReader {
     /// What an error of the consumer means: nothing for those that pass.
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let reason = self.consumer.context().take_reason();
-        let Some(code) = failure::code(error) else { return Ok(()) };
+        let Some(code) = failure::code(error) else {
+            return Ok(());
+        };
         match failure::kind(code) {
             // No group is joined, so no right on one is needed.
             ErrorKind::Denied if code == Code::GroupAuthorizationFailed => Ok(()),
@@ -159,29 +183,30 @@ pub(super) fn record<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
 
 impl Reader for KafkaReader {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
-        let mut count = 0;
-        while count < BATCH {
-            let wait = if count == 0 { timeout } else { Duration::ZERO };
-            match self.consumer.poll(wait) {
+        let mut handed = Handed::default();
+        while !handed.enough() {
+            match self.consumer.poll(handed.wait(timeout)) {
                 None => break,
                 Some(Ok(message)) => {
                     let fresh =
                         self.places.get_mut(&message.partition()).is_some_and(|place| place.record(message.offset()));
                     if fresh {
                         sink(Event::Record(record(&message)));
-                        count += 1;
+                        handed.record(&message);
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let Some(offset) = self.consumer.context().take_end() else { continue };
+                    let Some(offset) = self.consumer.context().take_end() else {
+                        continue;
+                    };
                     if self.places.get_mut(&partition).is_some_and(|place| place.end(offset)) {
                         sink(Event::End { topic: &self.topic, partition, offset });
-                        count += 1;
+                        handed.events += 1;
                     }
                 }
                 Some(Err(error)) => self.judge(&error)?,
             }
         }
-        Ok(count)
+        Ok(handed.events)
     }
 }

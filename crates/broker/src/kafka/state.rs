@@ -108,7 +108,9 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
         let count = reader.poll(Duration::from_millis(200), &mut |event| match event {
             Event::Record(record) => {
                 reached = record.offset + 1;
-                let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else { return };
+                let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else {
+                    return;
+                };
                 let key = String::from_utf8_lossy(key).into_owned();
                 match record.value {
                     Some(value) => map.insert(key, value.to_vec()),

@@ -17,7 +17,7 @@ use super::failure::{self, Reason};
 use super::fence::Fence;
 use super::member::{Change, Member};
 use super::native;
-use super::reader::{BATCH, KafkaReader, Place, is_final, out_of_range, record};
+use super::reader::{Handed, KafkaReader, Place, is_final, out_of_range, record};
 use crate::contract::{Event, Reader, SubscribeOptions, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -145,7 +145,9 @@ impl KafkaSubscription {
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let reason = self.consumer.context().notes.take_reason();
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        let Some(code) = failure::code(error) else { return Ok(()) };
+        let Some(code) = failure::code(error) else {
+            return Ok(());
+        };
         let kind = failure::kind(code);
         if !fatal && !is_final(kind) {
             debug!(%code, group = %self.group, "a passing error");
@@ -226,13 +228,12 @@ impl KafkaSubscription {
 
 impl Subscription for KafkaSubscription {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
-        let mut count = 0;
-        while count < BATCH {
-            let wait = if count == 0 { timeout } else { Duration::ZERO };
+        let mut handed = Handed::default();
+        while !handed.enough() {
             let consumer = self.consumer.clone();
-            let polled = consumer.poll(wait);
+            let polled = consumer.poll(handed.wait(timeout));
             // A rebalance ends the poll that it happens in, so what it changed comes before the record.
-            count += self.take_changes(sink)?;
+            handed.events += self.take_changes(sink)?;
             match polled {
                 None => break,
                 Some(Ok(message)) => {
@@ -242,21 +243,25 @@ impl Subscription for KafkaSubscription {
                         .is_some_and(|place| place.record(message.offset()));
                     if fresh {
                         sink(Event::Record(record(&message)));
-                        count += 1;
+                        handed.record(&message);
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let Some(offset) = consumer.context().notes.take_end() else { continue };
-                    let Some(topic) = self.topic_at_end(partition, offset)? else { continue };
+                    let Some(offset) = consumer.context().notes.take_end() else {
+                        continue;
+                    };
+                    let Some(topic) = self.topic_at_end(partition, offset)? else {
+                        continue;
+                    };
                     if self.places.get_mut(&(topic, partition)).is_some_and(|place| place.end(offset)) {
                         sink(Event::End { topic: &self.topics[topic], partition, offset });
-                        count += 1;
+                        handed.events += 1;
                     }
                 }
                 Some(Err(error)) => self.judge(&error)?,
             }
         }
-        Ok(count)
+        Ok(handed.events)
     }
 
     fn hold(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use datamill_broker::{Commit, CommitOutcome, Committed, ErrorKind, MAX_PROGRESS_TEXT, NewRecord, StateChange};
 
-use super::{Backend, Member, of_values, publish, read_all, read_once_there, texts, values};
+use super::{Backend, Member, noise, of_values, publish, read_all, read_once_there, texts, values};
 
 fn change(key: &str, value: Option<&[u8]>) -> StateChange {
     StateChange { key: key.to_owned(), value: value.map(<[u8]>::to_vec) }
@@ -75,7 +75,7 @@ pub fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
     let out = backend.topic(log.as_ref(), "refused-out", 1);
     let largest = log.topic(&out).expect("the topic").largest_record.expect("a limit");
     let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1);
-    let huge = vec![b'x'; 2 * largest];
+    let huge = noise(2 * largest);
     let sent = values("kept", 0..3);
     let mut records = of_values(&out, &sent);
     let too_large = NewRecord { value: Some(&huge), ..records[0].clone() };

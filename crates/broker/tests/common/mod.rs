@@ -235,6 +235,19 @@ pub fn of_values<'a>(topic: &'a str, values: &'a [String]) -> Vec<NewRecord<'a>>
         .collect()
 }
 
+/// Bytes without a structure that would let a record shrink on its way.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    })
+    .take(length)
+    .collect()
+}
+
 /// `{what}-0`, `{what}-1`, …
 pub fn values(what: &str, range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|i| format!("{what}-{i}")).collect()

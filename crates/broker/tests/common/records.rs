@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use datamill_broker::{ErrorKind, NewRecord};
 
 use super::{
-    Backend, PATIENCE, Seen, deliver, of_values, only_records, publish, read_all, read_from, read_to_end, texts, values,
+    Backend, PATIENCE, Seen, deliver, noise, of_values, only_records, publish, read_all, read_from, read_to_end, texts,
+    values,
 };
 
 pub fn records_of_a_partition_come_back_in_order(backend: &Backend) {
@@ -178,16 +179,7 @@ pub fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) 
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "large", 1);
     let largest = log.topic(&topic).expect("the topic").largest_record.expect("every log knows its largest record");
-    // No structure that would let the record shrink on its way.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    })
-    .take(2 * largest)
-    .collect();
+    let noise = noise(2 * largest);
     let of = |size: usize| NewRecord {
         topic: &topic,
         partition: Some(0),

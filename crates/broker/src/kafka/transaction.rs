@@ -1,0 +1,317 @@
+//! One transactional producer and the steps of its transactions.
+//!
+//! ```text
+//!   begin ─▶ send ─▶ drain deliveries ─▶ positions and their texts ─▶ commit
+//!                                    └─▶ abort, whenever a step before the last one fails
+//! ```
+//! Deliveries are drained before rdkafka's `commit_transaction`, which would else wait 100 ms for them.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::util::Timeout;
+use tracing::debug;
+
+use super::cluster::{self, Cluster};
+use super::config::TRANSACTION_TIMEOUT_MS;
+use super::context::{Deliveries, Undelivered};
+use super::failure;
+use super::publisher::{SLICE, enqueue};
+use crate::contract::{NewRecord, Placed, SubscribeOptions};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long one step of a transaction is tried again: the broker aborts the transaction before that.
+const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
+
+/// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
+const INIT: Duration = Duration::from_secs(30);
+
+/// How a transaction ended that did not commit.
+pub(super) enum Ending {
+    /// These records were not delivered. The transaction has to be aborted.
+    Undelivered(Vec<(usize, Undelivered)>),
+    /// A step failed in a way that passes. The transaction has to be aborted.
+    Passing(Error),
+    /// It is not known how it ended, or the producer is of no use any more.
+    Over(Error),
+}
+
+/// See the module.
+pub(super) struct Transactions {
+    producer: Arc<BaseProducer<Deliveries>>,
+    group: String,
+    instance: String,
+    began: Instant,
+    /// The broker refused a record of the last transaction, which leaves a gap in the numbers by which it
+    /// tells repetitions: librdkafka notices in the next transaction, loses it, and is well again.
+    gap: bool,
+}
+
+impl Transactions {
+    /// Makes the producer and takes the transactional id: what a dead run of the same name left open is
+    /// aborted here.
+    pub(super) fn open(cluster: &Cluster, options: &SubscribeOptions, batch: usize) -> Result<Self> {
+        let producer: BaseProducer<Deliveries> = cluster
+            .settings
+            .committer(options, batch)
+            .create_with_context(Deliveries::new(&cluster.watch))
+            .map_err(|error| cluster::client_refused(error, "a transactional producer"))?;
+        let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
+        let right = "the rights Describe and Write on the transactional id";
+        // With the brokers known, the coordinator is found at once instead of after half a second.
+        if let Some(topic) = options.topics.first() {
+            producer
+                .client()
+                .fetch_metadata(Some(topic), cluster::ANSWER)
+                .map_err(|error| cluster.failed(error, name(), right))?;
+        }
+        retried(|| producer.init_transactions(INIT)).map_err(|error| cluster.failed(error, name(), right))?;
+        Ok(Self {
+            producer: Arc::new(producer),
+            group: options.group.clone(),
+            instance: options.instance.clone(),
+            began: Instant::now(),
+            gap: false,
+        })
+    }
+
+    /// One transaction up to its commit. The places are those of the records, in their order.
+    pub(super) fn run<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a NewRecord<'a>> + Clone,
+        positions: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
+    ) -> std::result::Result<Vec<Placed>, Ending> {
+        let placed = self.send(records)?;
+        if let Some((positions, group)) = positions {
+            self.send_positions(positions, group)?;
+        }
+        self.step("commit", || self.producer.commit_transaction(Timeout::Never))?;
+        Ok(placed)
+    }
+
+    /// Whether the log takes these records; nothing of them stays.
+    pub(super) fn probe<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a NewRecord<'a>> + Clone,
+    ) -> std::result::Result<bool, Ending> {
+        let taken = match self.send(records) {
+            Ok(_) => true,
+            Err(Ending::Undelivered(failed)) if is_refusal(&failed) => false,
+            Err(other) => return Err(other),
+        };
+        self.abort()?;
+        Ok(taken)
+    }
+
+    /// Begins a transaction, sends records, and waits for their deliveries.
+    fn send<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a NewRecord<'a>> + Clone,
+    ) -> std::result::Result<Vec<Placed>, Ending> {
+        let gap = std::mem::take(&mut self.gap);
+        let mut sent = self.send_once(records.clone());
+        if let Err(Ending::Undelivered(failed)) = &sent
+            && gap
+            && !is_refusal(failed)
+        {
+            self.abort()?;
+            sent = self.send_once(records);
+        }
+        if let Err(Ending::Undelivered(failed)) = &sent {
+            self.gap = is_refusal(failed);
+        }
+        sent
+    }
+
+    fn send_once<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a NewRecord<'a>>,
+    ) -> std::result::Result<Vec<Placed>, Ending> {
+        self.began = Instant::now();
+        self.step("begin", || self.producer.begin_transaction())?;
+        let mut count = 0;
+        for record in records {
+            self.send_one(record, count)?;
+            count += 1;
+        }
+        self.drain();
+        let mut placed = vec![None; count];
+        let mut failed = Vec::new();
+        for (token, outcome) in self.producer.context().take() {
+            match outcome {
+                Ok(place) => placed[token] = Some(place),
+                Err(why) => failed.push((token, why)),
+            }
+        }
+        if failed.is_empty() {
+            let missing = || Ending::Over(Error::new(ErrorKind::Fatal, "a record was neither delivered nor refused"));
+            return placed.into_iter().collect::<Option<Vec<Placed>>>().ok_or_else(missing);
+        }
+        Err(self.fatal().map_or(Ending::Undelivered(failed), Ending::Over))
+    }
+
+    /// Hands a record to the producer, unless the transaction has failed already.
+    fn send_one(&self, record: &NewRecord<'_>, token: usize) -> std::result::Result<(), Ending> {
+        let producer = &self.producer;
+        let code = loop {
+            match enqueue(producer, record, token) {
+                Ok(()) => return Ok(()),
+                Err(Code::QueueFull) if producer.context().failed() => return Ok(()),
+                // Nothing else is in the queue: the record is larger than all of it.
+                Err(Code::QueueFull) if producer.in_flight_count() == 0 => {
+                    break Code::MessageSizeTooLarge;
+                }
+                Err(Code::QueueFull) => producer.poll(SLICE),
+                Err(code) => break code,
+            }
+        };
+        let why = Undelivered {
+            code,
+            topic: record.topic.to_owned(),
+            partition: record.partition.unwrap_or(-1),
+            bytes: record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len),
+        };
+        Err(self.fatal().map_or(Ending::Undelivered(vec![(token, why)]), Ending::Over))
+    }
+
+    /// Waits until every record is delivered or one is not. Those behind one that is not would wait for the
+    /// transaction to be aborted. librdkafka gives up when the transaction's time is over, so this ends.
+    fn drain(&self) {
+        while self.producer.in_flight_count() > 0 && !self.producer.context().failed() {
+            self.producer.poll(SLICE);
+        }
+    }
+
+    /// Adds the positions. librdkafka ignores the time limit of this call while the group's coordinator is
+    /// away, so it runs on a thread that can be left behind: that thread never commits, and the broker
+    /// aborts what it began.
+    fn send_positions(
+        &self,
+        positions: TopicPartitionList,
+        group: ConsumerGroupMetadata,
+    ) -> std::result::Result<(), Ending> {
+        let producer = self.producer.clone();
+        let (answer, answered) = mpsc::sync_channel(1);
+        let spawned = thread::Builder::new().name("kafka-positions".into()).spawn(move || {
+            let outcome = retried(|| producer.send_offsets_to_transaction(&positions, &group, STEP));
+            // Before the answer, so that nobody waits for this thread to let go of the producer.
+            drop(producer);
+            // Nobody listens any more when it took too long.
+            let _ = answer.send(outcome);
+        });
+        if let Err(error) = spawned {
+            return Err(Ending::Passing(Error::with_source(
+                ErrorKind::Retry,
+                "cannot start a thread to commit",
+                error,
+            )));
+        }
+        match answered.recv_timeout(STEP + STEP) {
+            Ok(outcome) => outcome.map_err(|error| self.judge("positions", error)),
+            Err(_) => {
+                let text = format!("the coordinator of group `{}` does not answer", self.group);
+                Err(Ending::Over(Error::new(ErrorKind::Retry, text)))
+            }
+        }
+    }
+
+    fn step(&self, name: &str, call: impl FnMut() -> KafkaResult<()>) -> std::result::Result<(), Ending> {
+        retried(call).map_err(|error| self.judge(name, error))
+    }
+
+    /// What an error of a transaction's step means. The order of the questions is librdkafka's.
+    fn judge(&self, step: &str, error: KafkaError) -> Ending {
+        let group = &self.group;
+        let (fatal, abort) = match &error {
+            KafkaError::Transaction(error) => (error.is_fatal(), error.txn_requires_abort()),
+            KafkaError::Flush(_) => (false, true),
+            _ => (false, false),
+        };
+        debug!(step, %error, fatal, abort, group, "a transaction failed");
+        let right = "the right Read on the group and Write on its transactional id and the result topics";
+        let error = failure::failed(error, format!("cannot commit for group `{group}`"), right);
+        // A member whose place was taken can abort, but never commit again.
+        if abort && !fatal && error.kind() != ErrorKind::Fenced {
+            return Ending::Passing(error);
+        }
+        Ending::Over(self.fatal().unwrap_or(error))
+    }
+
+    /// The error that has made the producer useless, if there is one.
+    fn fatal(&self) -> Option<Error> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        let (group, instance) = (&self.group, &self.instance);
+        // A broker fences the producer of a transaction that took too long, too.
+        let in_time = self.began.elapsed() < Duration::from_millis(TRANSACTION_TIMEOUT_MS) * 2 / 3;
+        let (kind, text) = match failure::kind(code) {
+            ErrorKind::Fenced if in_time => (
+                ErrorKind::Fenced,
+                format!(
+                    "another process has taken the place of member `{instance}` of group `{group}`: give each process an instance name of its own"
+                ),
+            ),
+            ErrorKind::Denied => (
+                ErrorKind::Denied,
+                format!(
+                    "cannot commit for group `{group}`: the account needs the right Write on transactional id `datamill-{group}-{instance}`"
+                ),
+            ),
+            _ => (
+                ErrorKind::Retry,
+                format!("the broker has given up the transaction of member `{instance}` of group `{group}`"),
+            ),
+        };
+        Some(Error::with_source(kind, text, failure::Reason(reason)))
+    }
+
+    /// Aborts the transaction. librdkafka waits in there for deliveries to be looked at, which is for this
+    /// thread to do in between.
+    pub(super) fn abort(&self) -> std::result::Result<(), Ending> {
+        let until = Instant::now() + STEP;
+        loop {
+            match self.producer.abort_transaction(Duration::from_millis(20)) {
+                Ok(()) => break,
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && !error.is_fatal() && Instant::now() < until =>
+                {
+                    self.producer.poll(SLICE);
+                }
+                Err(error) => return Err(self.judge("abort", error)),
+            }
+        }
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(SLICE);
+        }
+        self.producer.context().take();
+        Ok(())
+    }
+}
+
+/// Whether the log refused a record for itself.
+fn is_refusal(failed: &[(usize, Undelivered)]) -> bool {
+    failed.iter().any(|(_, why)| failure::kind(why.code) == ErrorKind::RecordRefused)
+}
+
+/// Makes a call again while librdkafka says that the same call may help.
+fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+    let until = Instant::now() + STEP;
+    loop {
+        match call() {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable()
+                    && !error.is_fatal()
+                    && !error.txn_requires_abort()
+                    && Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! What only the log on Apache Kafka does: several members of a group, places that are kept, brokers
+//! that die, and a clear word where one is not there.
+
+#[allow(dead_code)]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{
+    Backend, Capabilities, Member, PATIENCE, Seen, new_topic, of_values, only_records, publish, read_all, values,
+    wait_for,
+};
+use datamill_broker::{
+    Commit, CommitOutcome, ErrorKind, FirstStart, Log, NewRecord, Position, Properties, SubscribeOptions, open,
+};
+use datamill_testkit::kafka::Kafka;
+
+fn backend_at(kafka: &Kafka) -> Backend {
+    let can = Capabilities { makes_topics: false, refuses_a_second_owner: false, exact_largest_record: false };
+    Backend::new(kafka.address().to_owned(), can, None)
+}
+
+fn backend() -> Backend {
+    backend_at(&Kafka::from_env())
+}
+
+fn named(backend: &Backend, group: &str, topic: &str, instance: &str) -> SubscribeOptions {
+    SubscribeOptions { instance: instance.to_owned(), ..backend.member(group, &[topic]) }
+}
+
+fn partitions(member: &Member) -> BTreeSet<i32> {
+    member.assigned.iter().map(|assigned| assigned.partition).collect()
+}
+
+fn pump_both(first: &mut Member, second: &mut Member, what: &str, mut done: impl FnMut(&Member, &Member) -> bool) {
+    let start = Instant::now();
+    while !done(first, second) {
+        first.pump(Duration::from_millis(20)).expect("polling works");
+        second.pump(Duration::from_millis(20)).expect("polling works");
+        assert!(start.elapsed() < PATIENCE, "{what} does not happen");
+    }
+}
+
+#[test]
+fn two_members_share_the_partitions_and_one_that_leaves_hands_over_where_it_committed() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "share", 4);
+    let group = backend.name("g");
+    for partition in 0..4 {
+        let records = values(&format!("p{partition}"), 0..10);
+        let records: Vec<_> = of_values(&topic, &records)
+            .into_iter()
+            .map(|record| NewRecord { partition: Some(partition), ..record })
+            .collect();
+        publish(log.as_ref(), &records);
+    }
+    let mut first = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-1"), 4);
+    let before = first.position(&topic, 0, 3, "first");
+    let mut second = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-2"), 0);
+    pump_both(&mut first, &mut second, "sharing", |a, b| a.assigned.len() == 2 && b.assigned.len() == 2);
+    assert!(partitions(&first).is_disjoint(&partitions(&second)));
+    assert!(log.group(&group, &[&topic]).expect("the group").members.len() == 2);
+
+    // A partition that was never given up keeps its number; one that was is stale for ever.
+    let kept: Vec<_> = first.assigned.clone();
+    for one in &kept {
+        let position = first.position(&topic, one.partition, 5, &format!("by first {}", one.partition));
+        first.commit(&Commit { positions: &[position], ..Commit::default() });
+    }
+    let given = (0..4).find(|partition| !partitions(&first).contains(partition)).expect("two were given up");
+    let stale = Position { partition: given, ..before };
+    match first.committer.commit(&Commit { positions: &[stale], ..Commit::default() }) {
+        CommitOutcome::NotOwner(named) => assert_eq!(named, [(Arc::from(topic.as_str()), given)]),
+        other => panic!("the partition is the other member's, but {other:?}"),
+    }
+
+    let left = Instant::now();
+    first.leave();
+    let start = Instant::now();
+    while second.assigned.len() < 4 {
+        second.pump(Duration::from_millis(20)).expect("polling works");
+        assert!(start.elapsed() < Duration::from_secs(20), "the session is not waited for");
+    }
+    println!("handed over {:?} after the member began to leave", left.elapsed());
+    for one in &kept {
+        let taken = second.of(&topic, one.partition);
+        let committed = taken.committed.as_ref().expect("what the first member committed");
+        assert_eq!((committed.offset, taken.start), (5, 5));
+        assert_eq!(committed.text, format!("by first {}", one.partition));
+    }
+    second.leave();
+}
+
+#[test]
+fn a_member_that_comes_back_has_its_partitions_and_the_others_notice_nothing() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "static", 4);
+    let group = backend.name("g");
+    let mut first = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-1"), 4);
+    let mut second = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-2"), 0);
+    pump_both(&mut first, &mut second, "sharing", |a, b| a.assigned.len() == 2 && b.assigned.len() == 2);
+    // The second half of the rebalance, with nothing left to hand over.
+    let quiet = Instant::now();
+    pump_both(&mut first, &mut second, "quiet", |_, _| quiet.elapsed() > Duration::from_millis(1500));
+    first.backlog.clear();
+    let had = partitions(&second);
+    let others = first.assigned.clone();
+    second.subscription.close(false).expect("closing works");
+    drop(second.committer);
+    let again = Instant::now();
+    let second = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-2"), 2);
+    println!("back with its partitions after {:?}", again.elapsed());
+    assert_eq!(partitions(&second), had);
+    first.pump_for(Duration::from_millis(500));
+    assert_eq!(first.assigned, others, "the same numbers: nothing was revoked or assigned");
+    assert!(!first.backlog.iter().any(|seen| matches!(seen, Seen::Assigned(_) | Seen::Revoked { .. })));
+    let position = first.position(&topic, others[0].partition, 0, "still mine");
+    first.commit(&Commit { positions: &[position], ..Commit::default() });
+    second.leave();
+    first.leave();
+}
+
+#[test]
+fn a_second_process_of_the_same_name_fences_the_first() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "fenced", 1);
+    let out = backend.topic(log.as_ref(), "fenced-out", 1);
+    let options = backend.member(&backend.name("g"), &[&topic]);
+    let mut first = Member::join(log.as_ref(), &options, 1);
+    let mut second = Member::join(log.as_ref(), &options, 1);
+    // Its producer is fenced already, whatever its consumer has heard.
+    let lost = values("lost", 0..1);
+    let position = first.position(&topic, 0, 0, "first");
+    let commit = Commit { records: &of_values(&out, &lost), positions: &[position], ..Commit::default() };
+    match first.committer.commit(&commit) {
+        CommitOutcome::Unknown(error) => {
+            assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
+            assert!(error.to_string().contains("instance"), "{error:?}");
+        }
+        CommitOutcome::NotOwner(_) | CommitOutcome::Again(_) => {}
+        done @ (CommitOutcome::Done(_) | CommitOutcome::RecordRefused { .. }) => panic!("{done:?}"),
+    }
+    let error = wait_for("the word that another process has the place", || first.pump(Duration::from_millis(50)).err());
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
+    let kept = values("kept", 0..1);
+    let position = second.position(&topic, 0, 0, "second");
+    second.commit(&Commit { records: &of_values(&out, &kept), positions: &[position], ..Commit::default() });
+    assert_eq!(common::texts(&read_all(log.as_ref(), &out, 0)), ["kept-0"]);
+    second.leave();
+}
+
+#[test]
+fn a_small_limit_of_a_topic_refuses_the_large_record_and_nothing_else() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "small", 1);
+    let mut out = new_topic(&backend.name("small-out"), 1);
+    out.settings.insert("max.message.bytes".to_owned(), "20000".to_owned());
+    log.create_topic(&out).expect("the topic can be created");
+    // Together far more than the topic takes at once, each of them less.
+    let good: Vec<Vec<u8>> = (0..40).map(|i| common::noise(4000 + i)).collect();
+    let bad = common::noise(30_000);
+    let record = |value| NewRecord { topic: &out.name, partition: Some(0), value: Some(value), ..NewRecord::default() };
+    let mut records: Vec<_> = good.iter().map(|value| record(value)).collect();
+    records.insert(17, record(&bad));
+    let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1);
+    match member.committer.commit(&Commit { records: &records, ..Commit::default() }) {
+        CommitOutcome::RecordRefused { index, .. } => assert_eq!(index, 17),
+        other => panic!("{other:?}"),
+    }
+    records.remove(17);
+    assert_eq!(member.commit(&Commit { records: &records, ..Commit::default() }).len(), 40);
+    assert_eq!(read_all(log.as_ref(), &out.name, 0).len(), 40);
+    records.insert(17, record(&bad));
+    let mut publisher = log.publisher().expect("a publisher");
+    let outcomes = common::deliver(publisher.as_mut(), &records);
+    let refused: Vec<_> = (0..41).filter(|&i| outcomes[i].is_err()).collect();
+    assert_eq!(refused, [17]);
+    member.leave();
+}
+
+#[test]
+fn a_record_whose_content_is_refused_is_named_among_its_neighbours() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "content", 1);
+    let mut out = new_topic(&backend.name("content-out"), 1);
+    out.settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    log.create_topic(&out).expect("the topic can be created");
+    assert!(log.topic(&out.name).expect("the topic").compacted);
+    let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1);
+    let sent = values("v", 0..5);
+    let mut records: Vec<_> =
+        of_values(&out.name, &sent).into_iter().map(|record| NewRecord { key: Some(b"k"), ..record }).collect();
+    // A compacted topic takes no record without a key.
+    records[3].key = None;
+    match member.committer.commit(&Commit { records: &records, ..Commit::default() }) {
+        CommitOutcome::RecordRefused { index, error } => {
+            assert_eq!(index, 3);
+            assert_eq!(error.kind(), ErrorKind::RecordRefused, "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    records[3].key = Some(b"k");
+    member.commit(&Commit { records: &records, ..Commit::default() });
+    member.leave();
+}
+
+#[test]
+fn positions_below_the_start_of_the_log_start_there_and_those_beyond_its_end_are_an_error() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "range", 1);
+    let group = backend.name("g");
+    publish(log.as_ref(), &of_values(&topic, &values("r", 0..10)));
+    let mut member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 1);
+    let position = member.position(&topic, 0, 500, "beyond");
+    member.commit(&Commit { positions: &[position], ..Commit::default() });
+    member.leave();
+    let mut member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 1);
+    let error =
+        wait_for("an error for a position that is not in the log", || member.pump(Duration::from_millis(50)).err());
+    assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("500") && text.contains(&topic) && text.contains("partition 0"), "{text}");
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_told_within_seconds() {
+    let broker = BTreeMap::from([("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned())]);
+    let start = Instant::now();
+    let error = open(&Properties { broker, ..Properties::default() }).err().expect("nobody listens there");
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Retry, "{error:?}");
+    assert!(error.to_string().contains("127.0.0.1:1") && error.to_string().contains("bootstrap.servers"), "{error:?}");
+}
+
+#[test]
+fn wrong_encryption_is_told_as_such() {
+    let kafka = Kafka::from_env();
+    let broker = BTreeMap::from([
+        ("bootstrap.servers".to_owned(), kafka.address().to_owned()),
+        ("security.protocol".to_owned(), "ssl".to_owned()),
+        ("enable.ssl.certificate.verification".to_owned(), "false".to_owned()),
+    ]);
+    let error = open(&Properties { broker, ..Properties::default() }).err().expect("the broker speaks in the clear");
+    assert!(error.to_string().contains("security.protocol"), "{error:?}");
+}
+
+/// Sends while the broker is killed and comes back, and counts.
+#[test]
+fn what_is_sent_while_the_broker_dies_and_returns_is_there_once() {
+    const COUNT: usize = 3000;
+    let kafka = Kafka::start_own();
+    let backend = backend_at(&kafka);
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "outage", 1);
+    let mut publisher = log.publisher().expect("a publisher");
+    let sent = values("r", 0..COUNT);
+    let mut acknowledged = BTreeMap::new();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            kafka.kill9();
+            kafka.restart();
+        });
+        for (token, record) in of_values(&topic, &sent).iter().enumerate() {
+            publisher.send(record, token).expect("the queue has room");
+            publisher
+                .poll(Duration::from_millis(1), &mut |delivery| {
+                    let placed = delivery.outcome.expect("it is delivered once the broker is back");
+                    assert!(acknowledged.insert(delivery.token, placed.offset).is_none());
+                })
+                .expect("polling works");
+        }
+        killer.join().expect("the broker comes back");
+    });
+    while publisher.in_flight() > 0 {
+        publisher
+            .poll(Duration::from_millis(100), &mut |delivery| {
+                let placed = delivery.outcome.expect("it is delivered once the broker is back");
+                assert!(acknowledged.insert(delivery.token, placed.offset).is_none());
+            })
+            .expect("polling works");
+        assert!(start.elapsed() < 2 * PATIENCE, "{} are not delivered", publisher.in_flight());
+    }
+    assert_eq!(acknowledged.len(), COUNT);
+    let read = read_all(log.as_ref(), &topic, 0);
+    assert_eq!(common::texts(&read), sent, "in order, none lost, none twice");
+}
+
+/// Copies a topic to another one, a commit per handful of records, while the broker is killed several
+/// times. Whatever a commit answers, the session that follows starts from what is committed.
+#[test]
+fn commits_while_the_broker_dies_and_returns_lose_and_double_nothing() {
+    const COUNT: usize = 4000;
+    let kafka = Kafka::start_own();
+    let backend = backend_at(&kafka);
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "copy", 2);
+    let out = backend.topic(log.as_ref(), "copy-out", 1);
+    let group = backend.name("g");
+    let sent = values("r", 0..COUNT);
+    let records: Vec<_> = of_values(&topic, &sent)
+        .into_iter()
+        .enumerate()
+        .map(|(i, record)| NewRecord { partition: Some(i as i32 % 2), ..record })
+        .collect();
+    publish(log.as_ref(), &records);
+    let (mut sessions, mut outcomes) = (0, BTreeMap::<&str, usize>::new());
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            for pause in [400, 700, 300] {
+                std::thread::sleep(Duration::from_millis(pause));
+                kafka.kill9();
+                kafka.restart();
+            }
+        });
+        let start = Instant::now();
+        while !copy(log.as_ref(), &backend, &topic, &out, &group, COUNT, &mut outcomes) || !killer.is_finished() {
+            sessions += 1;
+            assert!(start.elapsed() < 3 * PATIENCE, "the copy does not end: {outcomes:?}");
+        }
+        killer.join().expect("the broker comes back");
+    });
+    println!("{sessions} further sessions, commits: {outcomes:?}");
+    let read = read_all(log.as_ref(), &out, 0);
+    let mut found: Vec<&str> = common::texts(&read);
+    found.sort_unstable();
+    let mut all: Vec<&str> = sent.iter().map(String::as_str).collect();
+    all.sort_unstable();
+    assert_eq!(found.len(), all.len(), "none lost, none twice");
+    assert_eq!(found, all);
+}
+
+/// One session of the copy; true when everything is committed.
+fn copy(
+    log: &dyn Log,
+    backend: &Backend,
+    topic: &str,
+    out: &str,
+    group: &str,
+    count: usize,
+    outcomes: &mut BTreeMap<&str, usize>,
+) -> bool {
+    let Ok(session) = log.subscribe(&backend.member(group, &[topic])) else {
+        return false;
+    };
+    let mut member = Member {
+        subscription: session.subscription,
+        committer: session.committer,
+        assigned: Vec::new(),
+        backlog: Default::default(),
+    };
+    let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+    let mut pending = Vec::new();
+    loop {
+        if member.pump(Duration::from_millis(20)).is_err() {
+            return false;
+        }
+        for assigned in &member.assigned {
+            next.entry(assigned.partition).or_insert(assigned.start);
+        }
+        if member.backlog.iter().any(|seen| matches!(seen, Seen::Revoked { .. })) {
+            // Begin anew, as an engine would with the partitions that it is left with.
+            return false;
+        }
+        pending.extend(only_records(member.backlog.drain(..)));
+        let batch: Vec<_> = pending.drain(..pending.len().min(7)).collect();
+        if batch.is_empty() {
+            if next.len() == 2 && next.values().sum::<i64>() == count as i64 {
+                member.leave();
+                return true;
+            }
+            continue;
+        }
+        for record in &batch {
+            next.insert(record.partition, record.offset + 1);
+        }
+        let texts: Vec<String> = batch.iter().map(|record| record.text().to_owned()).collect();
+        let records = of_values(out, &texts);
+        let touched: BTreeSet<i32> = batch.iter().map(|record| record.partition).collect();
+        let positions: Vec<Position> = touched.iter().map(|p| member.position(topic, *p, next[p], "copied")).collect();
+        let commit = Commit { records: &records, positions: &positions, ..Commit::default() };
+        loop {
+            match member.committer.commit(&commit) {
+                CommitOutcome::Done(_) => {
+                    *outcomes.entry("done").or_default() += 1;
+                    break;
+                }
+                CommitOutcome::Again(_) => {
+                    *outcomes.entry("again").or_default() += 1;
+                    // The reading thread goes on meanwhile.
+                    if member.pump(Duration::from_millis(50)).is_err() {
+                        return false;
+                    }
+                }
+                CommitOutcome::NotOwner(_) => {
+                    *outcomes.entry("not owner").or_default() += 1;
+                    return false;
+                }
+                CommitOutcome::Unknown(_) => {
+                    *outcomes.entry("unknown").or_default() += 1;
+                    return false;
+                }
+                CommitOutcome::RecordRefused { index, error } => {
+                    panic!("record {index}: {error:?}")
+                }
+            }
+        }
+    }
+}
+
+/// Prints what a commit and a start cost. The limits are far above what is usual, for slow machines.
+#[test]
+fn commits_and_starts_are_quick() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "quick", 4);
+    let out = backend.topic(log.as_ref(), "quick-out", 4);
+    let options =
+        SubscribeOptions { first_start: FirstStart::Earliest, ..backend.member(&backend.name("g"), &[&topic]) };
+    publish(log.as_ref(), &of_values(&topic, &values("r", 0..10)));
+    let start = Instant::now();
+    let mut member = Member::join(log.as_ref(), &options, 4);
+    member.records(10);
+    println!("subscribe to first records: {:?}", start.elapsed());
+    let measure = |member: &mut Member, gap: Duration, count: usize| {
+        let mut times = Vec::new();
+        for i in 0..count {
+            member.pump(Duration::ZERO).expect("polling works");
+            std::thread::sleep(gap);
+            let result = values("result", i..i + 1);
+            let positions: Vec<_> = (0..4).map(|p| member.position(&topic, p, 0, "F1;0;")).collect();
+            let commit = Commit { records: &of_values(&out, &result), positions: &positions, ..Commit::default() };
+            let start = Instant::now();
+            member.commit(&commit);
+            times.push(start.elapsed());
+        }
+        times.sort();
+        (times[count / 2], times[count * 99 / 100])
+    };
+    println!("a commit every 100 ms, p50 and p99: {:?}", measure(&mut member, Duration::from_millis(100), 60));
+    let (p50, p99) = measure(&mut member, Duration::ZERO, 200);
+    println!("commits back to back, p50 and p99: {:?}", (p50, p99));
+    assert!(p50 < Duration::from_millis(90), "deliveries are drained first: {p50:?}");
+    let many = values(&"x".repeat(190), 0..20_000);
+    for round in 0..3 {
+        let start = Instant::now();
+        member.commit(&Commit { records: &of_values(&out, &many), ..Commit::default() });
+        println!("20000 results of 200 bytes in one commit, round {round}: {:?}", start.elapsed());
+    }
+    member.leave();
+    let start = Instant::now();
+    let member = Member::join(log.as_ref(), &options, 4);
+    println!("subscribe to assignment, second start: {:?}", start.elapsed());
+    member.leave();
+}

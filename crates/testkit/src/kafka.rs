@@ -1,0 +1,71 @@
+//! A real Apache Kafka for tests: the one that all tests of a run share, or one of a test's own that
+//! may be killed. Tests that need Kafka fail without it; they never skip.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// Names the broker that the tests of a run share, as `host:port`.
+pub const SHARED: &str = "DATAMILL_TEST_KAFKA";
+
+/// A Kafka that runs. One of a test's own is stopped when this is dropped.
+#[derive(Debug)]
+pub struct Kafka {
+    address: String,
+    folder: Option<TempDir>,
+}
+
+impl Kafka {
+    /// The broker that `DATAMILL_TEST_KAFKA` names. Panics where it is not set.
+    pub fn from_env() -> Self {
+        let address = std::env::var(SHARED)
+            .unwrap_or_else(|_| panic!("no Kafka: run dev/test, or set {SHARED} to a broker's host:port"));
+        Self { address, folder: None }
+    }
+
+    /// Starts a broker on a free port in a temporary folder, with `dev/kafka`.
+    pub fn start_own() -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("datamill-kafka-").tempdir().expect("a temporary folder can be made");
+        let mut kafka = Self { address: String::new(), folder: Some(folder) };
+        kafka.address = kafka.run("start");
+        kafka
+    }
+
+    /// `host:port`, the value for `bootstrap.servers`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Kills the broker with SIGKILL. Only for one that this test started.
+    pub fn kill9(&self) {
+        self.run("kill9");
+    }
+
+    /// Starts the broker again after [`Kafka::kill9`], on the same port with the same data.
+    pub fn restart(&self) {
+        self.run("restart");
+    }
+
+    fn run(&self, command: &str) -> String {
+        let folder = self.folder.as_ref().expect("only a broker of the test's own is killed and restarted");
+        let output = Command::new(script()).arg(command).arg(folder.path()).output().expect("dev/kafka can be run");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "dev/kafka {command}: {errors}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            // Nothing of it is kept, so it need not be ended gently. It may be dead already.
+            let _ = Command::new(script()).arg("kill9").arg(folder.path()).output();
+        }
+    }
+}
+
+fn script() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../dev/kafka")
+}
