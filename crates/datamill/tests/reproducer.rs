@@ -1,4 +1,4 @@
-//! The engine over the embedded log: what becomes of files, failures, versions and restarts.
+//! The engine over both logs: what becomes of files, failures, versions and restarts.
 
 mod common;
 
@@ -12,6 +12,34 @@ use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineError, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::wire::{headers, hex, sha512};
+
+/// Each check runs on the embedded log and on Apache Kafka.
+macro_rules! on_both_logs {
+    ($($check:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $check() { super::$check(&super::Place::Embedded) })*
+        }
+        mod kafka {
+            $(#[test] fn $check() { super::$check(&super::Place::Kafka) })*
+        }
+    };
+}
+
+on_both_logs! {
+    every_good_file_has_one_result_and_every_bad_one_is_recorded,
+    a_result_says_where_it_came_from,
+    each_upload_of_each_version_has_its_own_result,
+    an_incomplete_file_is_named_and_completed_by_a_later_run,
+    the_filter_matches_from_the_start_of_the_path,
+    content_is_there_in_every_mode_also_beyond_the_memory_limit,
+    a_file_named_like_the_registry_cannot_replace_it,
+    what_is_not_available_holds_the_program_and_fails_no_file,
+    user_code_can_stop_the_program_and_its_file_is_read_again,
+    a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start,
+    files_run_side_by_side_and_those_of_one_path_one_after_another,
+    a_second_program_in_the_same_output_folder_is_refused,
+    more_open_files_than_fit_beside_an_offset_survive_a_restart,
+}
 
 /// Answers with the file's size, and does as the file's name says.
 #[derive(Default)]
@@ -30,7 +58,7 @@ impl DataFileStreamReproducer for ByName {
             "panic" => panic!("cannot read {}", file.relative_path()),
             "error" => Err("x".parse::<u8>().unwrap_err().into()),
             "nothing" => Ok(None),
-            "huge" => Ok(Some(ReproducerMessage::new(vec![0; 100 << 20]))),
+            "huge" => Ok(Some(ReproducerMessage::new(content(1, 70 << 20)))),
             "stop" => Err(ProcessingError::stop("the detector is gone")),
             _ => {
                 assert_eq!(&sha512(file.bytes()?), file.sha512());
@@ -48,9 +76,8 @@ fn sizes(bench: &Bench) -> BTreeMap<String, Vec<String>> {
     sizes
 }
 
-#[test]
-fn every_good_file_has_one_result_and_every_bad_one_is_recorded() {
-    let bench = Bench::new(&Place::Embedded, 3);
+fn every_good_file_has_one_result_and_every_bad_one_is_recorded(place: &Place) {
+    let bench = Bench::new(place, 3);
     let mut sent = Vec::new();
     for i in 0..40usize {
         sent.push(chunks(i as i32 % 3, &format!("run {}/scan {i}.dat", i % 4), &content(i as u64, i * 97), 256));
@@ -105,9 +132,8 @@ fn every_good_file_has_one_result_and_every_bad_one_is_recorded() {
     assert_eq!(bench.read_results().len(), 40);
 }
 
-#[test]
-fn a_result_says_where_it_came_from() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn a_result_says_where_it_came_from(place: &Place) {
+    let bench = Bench::new(place, 1);
     bench.send(&chunks(0, "a b/c/scan.dat", &content(1, 1000), 400));
     bench.run(&bench.settings(), ByName::default()).unwrap();
     let results = bench.read_results();
@@ -119,9 +145,8 @@ fn a_result_says_where_it_came_from() {
     assert_eq!(results[0].headers[headers::SOURCE_OFFSETS], "0:0-2");
 }
 
-#[test]
-fn each_upload_of_each_version_has_its_own_result() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn each_upload_of_each_version_has_its_own_result(place: &Place) {
+    let bench = Bench::new(place, 1);
     let old = chunks(0, "scan.dat", &content(1, 1000), 100);
     let new = chunks(0, "scan.dat", &content(2, 500), 100);
     bench.send(&old[..5]);
@@ -134,9 +159,8 @@ fn each_upload_of_each_version_has_its_own_result() {
     assert_eq!(got, ["1000", "1000", "500"]);
 }
 
-#[test]
-fn an_incomplete_file_is_named_and_completed_by_a_later_run() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn an_incomplete_file_is_named_and_completed_by_a_later_run(place: &Place) {
+    let bench = Bench::new(place, 1);
     let file = chunks(0, "late.dat", &content(3, 1000), 100);
     bench.send(&file[..7]);
     bench.send(&chunks(0, "whole.dat", b"x", 100));
@@ -155,9 +179,8 @@ fn an_incomplete_file_is_named_and_completed_by_a_later_run() {
     );
 }
 
-#[test]
-fn the_filter_matches_from_the_start_of_the_path() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn the_filter_matches_from_the_start_of_the_path(place: &Place) {
+    let bench = Bench::new(place, 1);
     for path in ["keep/a.dat", "other/keep/b.dat", "keep/c.txt"] {
         bench.send(&chunks(0, path, b"abc", 2));
     }
@@ -192,11 +215,10 @@ impl DataFileStreamReproducer for InMode {
     }
 }
 
-#[test]
-fn content_is_there_in_every_mode_also_beyond_the_memory_limit() {
+fn content_is_there_in_every_mode_also_beyond_the_memory_limit(place: &Place) {
     for mode in [Mode::Memory, Mode::Disk, Mode::Both] {
         for memory_limit in [64 << 20, 200_000] {
-            let bench = Bench::new(&Place::Embedded, 2);
+            let bench = Bench::new(place, 2);
             let mut files: Vec<_> = (0..6).map(|i| (format!("d/{i}.dat"), content(i, 100_000 * i as usize))).collect();
             files.push(("empty".to_owned(), Vec::new()));
             let cut: Vec<_> = files.iter().map(|(path, bytes)| chunks(0, path, bytes, 10_000)).collect();
@@ -223,9 +245,8 @@ fn content_is_there_in_every_mode_also_beyond_the_memory_limit() {
     }
 }
 
-#[test]
-fn a_file_named_like_the_registry_cannot_replace_it() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn a_file_named_like_the_registry_cannot_replace_it(place: &Place) {
+    let bench = Bench::new(place, 1);
     bench.send(&chunks(0, "LOGS/results.csv", b"abc", 10));
     bench.send(&chunks(0, ".datamill/lock", b"abc", 10));
     let mut settings = bench.settings();
@@ -253,9 +274,8 @@ impl DataFileStreamReproducer for Unavailable {
     }
 }
 
-#[test]
-fn what_is_not_available_holds_the_program_and_fails_no_file() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn what_is_not_available_holds_the_program_and_fails_no_file(place: &Place) {
+    let bench = Bench::new(place, 1);
     for i in 0..5 {
         bench.send(&chunks(0, &format!("{i}"), b"abc", 2));
     }
@@ -265,9 +285,8 @@ fn what_is_not_available_holds_the_program_and_fails_no_file() {
     assert_eq!(calls.load(SeqCst), 7, "two calls were in vain");
 }
 
-#[test]
-fn user_code_can_stop_the_program_and_its_file_is_read_again() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn user_code_can_stop_the_program_and_its_file_is_read_again(place: &Place) {
+    let bench = Bench::new(place, 1);
     bench.send(&chunks(0, "stop", b"abc", 2));
     for _ in 0..2 {
         let stopped = bench.run(&bench.settings(), ByName::default()).unwrap_err();
@@ -295,9 +314,8 @@ impl DataFileStreamReproducer for Slow {
     }
 }
 
-#[test]
-fn a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start(place: &Place) {
+    let bench = Bench::new(place, 1);
     for i in 0..10 {
         bench.send(&chunks(0, &format!("{i}"), b"abc", 2));
     }
@@ -350,9 +368,8 @@ impl DataFileStreamReproducer for AtOnce {
     }
 }
 
-#[test]
-fn files_run_side_by_side_and_those_of_one_path_one_after_another() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn files_run_side_by_side_and_those_of_one_path_one_after_another(place: &Place) {
+    let bench = Bench::new(place, 1);
     for i in 0..12u64 {
         bench.send(&chunks(0, &format!("{}", i % 3), &content(i, 10 + i as usize), 4));
     }
@@ -369,9 +386,8 @@ fn files_run_side_by_side_and_those_of_one_path_one_after_another() {
     }
 }
 
-#[test]
-fn a_second_program_in_the_same_output_folder_is_refused() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn a_second_program_in_the_same_output_folder_is_refused(place: &Place) {
+    let bench = Bench::new(place, 1);
     bench.send(&chunks(0, "a", b"abc", 2));
     let started = Arc::new(AtomicU64::new(0));
     let control = Control::default();
@@ -389,9 +405,8 @@ fn a_second_program_in_the_same_output_folder_is_refused() {
     });
 }
 
-#[test]
-fn more_open_files_than_fit_beside_an_offset_survive_a_restart() {
-    let bench = Bench::new(&Place::Embedded, 1);
+fn more_open_files_than_fit_beside_an_offset_survive_a_restart(place: &Place) {
+    let bench = Bench::new(place, 1);
     let files: Vec<_> = (0..6000).map(|i| chunks(0, &format!("f/{i}"), &content(i, 8), 4)).collect();
     let filler = common::Sent { partition: 0, key: String::new(), value: b"filler".to_vec(), marked: true };
     let mut firsts: Vec<_> = files.iter().map(|file| file[0].clone()).collect();

@@ -34,9 +34,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let servers = match place {
             Place::Embedded => format!("sqlite:{}", folder.path().join("log.db").display()),
-            Place::Kafka => {
-                std::env::var("DATAMILL_TEST_KAFKA").expect("no Kafka: run dev/test, or set DATAMILL_TEST_KAFKA")
-            }
+            Place::Kafka => datamill_testkit::kafka::Kafka::from_env().address().to_owned(),
         };
         let mut properties = Properties::default();
         properties.broker.insert("bootstrap.servers".to_owned(), servers);

@@ -1,0 +1,138 @@
+//! Several members of one group on Apache Kafka, and uploads of real files.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use common::{Bench, Place, chunks, content, wait_for};
+use datamill::assemble::{DownloadDataFile, Mode};
+use datamill::engine::{Control, StopKind};
+use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
+use datamill::report::Counters;
+use datamill::upload::{UploadSettings, upload_paths};
+use datamill::wire::{headers, hex, sha512};
+
+/// Answers with the file's SHA-512, after some time.
+struct Hash {
+    pause: Duration,
+    calls: Arc<AtomicU64>,
+}
+
+impl Hash {
+    fn after(pause: Duration) -> Self {
+        Self { pause, calls: Arc::default() }
+    }
+}
+
+impl DataFileStreamReproducer for Hash {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        self.calls.fetch_add(1, SeqCst);
+        std::thread::sleep(self.pause);
+        if file.filename().ends_with(".bad") {
+            return Err(ProcessingError::file_failed("bad on purpose"));
+        }
+        Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
+    }
+}
+
+/// Results by path; a path has one for each result.
+fn results(bench: &Bench) -> BTreeMap<String, Vec<String>> {
+    let mut results: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for got in bench.read_results() {
+        let value = String::from_utf8(got.value).unwrap();
+        assert_eq!(got.headers[headers::SOURCE_SHA512], value);
+        results.entry(got.headers[headers::SOURCE_PATH].clone()).or_default().push(value);
+    }
+    results
+}
+
+#[test]
+fn members_of_a_group_share_the_partitions_and_hand_over_when_one_leaves() {
+    let bench = Bench::new(&Place::Kafka, 6);
+    let files: Vec<_> = (0..120u64).map(|i| (format!("f/{i}"), content(i, 5_000))).collect();
+    let send = |part: &[(String, Vec<u8>)]| {
+        let records: Vec<_> = part
+            .iter()
+            .flat_map(|(path, bytes)| chunks(datamill::wire::partition_for(path, 6), path, bytes, 1_000))
+            .collect();
+        bench.send(&records);
+    };
+    send(&files[..40]);
+    let controls = [Control::default(), Control::default()];
+    let codes = [Hash::after(Duration::from_millis(5)), Hash::after(Duration::from_millis(5))];
+    let calls: Vec<_> = codes.iter().map(|code| Arc::clone(&code.calls)).collect();
+    let done = |least: usize| results(&bench).len() >= least;
+    std::thread::scope(|scope| {
+        let mut runs = Vec::new();
+        for (i, code) in codes.into_iter().enumerate() {
+            let mut settings = bench.settings();
+            settings.exit_at_end = false;
+            settings.instance = format!("member-{i}");
+            settings.output_dir = bench.folder.path().join(format!("output-{i}"));
+            let (bench, control) = (&bench, &controls[i]);
+            runs.push(scope.spawn(move || bench.run_controlled(&settings, code, control).unwrap()));
+        }
+        wait_for("the first files", || done(40));
+        send(&files[40..80]);
+        wait_for("both members at work", || done(80));
+        assert!(calls.iter().all(|calls| calls.load(SeqCst) > 0), "both members worked");
+        controls[0].stop(StopKind::Leave);
+        let first = runs.remove(0).join().unwrap();
+        send(&files[80..]);
+        wait_for("the last member alone", || done(120));
+        controls[1].stop(StopKind::Leave);
+        let second = runs.remove(0).join().unwrap();
+        assert_eq!((first.succeeded + second.succeeded, first.failed + second.failed), (120, 0));
+    });
+    for (path, bytes) in &files {
+        assert_eq!(results(&bench)[path], [hex(&sha512(bytes))], "{path}");
+    }
+}
+
+fn write(root: &Path, path: &str, bytes: &[u8]) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_thousand_files_of_mixed_sizes_come_through_once_each_and_identical() {
+    let bench = Bench::new(&Place::Kafka, 5);
+    let root = bench.folder.path().join("instrument");
+    let mut expected = BTreeMap::new();
+    for i in 0..1_000u64 {
+        let size = match i % 100 {
+            0 => 0,
+            1 => 12_000_000,
+            2..10 => 700_000 + i as usize * 101,
+            _ => i as usize * 17,
+        };
+        let path = format!("run {}/Probe µ {i}.{}", i % 9, if i % 50 == 7 { "bad" } else { "dat" });
+        let bytes = content(i, size);
+        write(&root, &path, &bytes);
+        if i % 50 != 7 {
+            expected.insert(path, vec![hex(&sha512(&bytes))]);
+        }
+    }
+    let settings = UploadSettings::new(bench.topic.clone());
+    let (control, counters) = (Control::default(), Counters::default());
+    let sent = upload_paths(bench.log.as_ref(), &[root], &settings, &control, &counters, &()).unwrap();
+    assert!(sent.is_complete() && sent.files == 1_000, "{sent}");
+    let mut settings = bench.settings();
+    settings.memory_limit = 16 << 20;
+    settings.mode = Mode::Both;
+    let summary = bench.run(&settings, Hash::after(Duration::ZERO)).unwrap();
+    assert_eq!((summary.succeeded, summary.failed), (980, 20), "{summary}");
+    assert!(results(&bench) == expected);
+    for (path, hash) in &expected {
+        assert_eq!(hex(&sha512(&std::fs::read(settings.output_dir.join(path)).unwrap())), hash[0], "{path}");
+    }
+}
