@@ -356,7 +356,9 @@ impl Assembler {
         self.instances.get(&id).is_some_and(|i| i.state == State::Whole)
     }
 
-    /// Whether a file has chunks in more than one partition.
+    /// Whether a file has chunks in more than one partition. From then on each commit MUST take all
+    /// partitions: texts of different moments may list a finished file in one partition and not in
+    /// another, and its chunks cannot be told from those of its repetition.
     pub(crate) fn is_spread(&self) -> bool {
         self.spread
     }

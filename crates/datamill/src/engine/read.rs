@@ -428,10 +428,12 @@ impl<'a> Reader<'a> {
     }
 
     /// What the progress of the owned partitions is once these outcomes are durable, where that differs
-    /// from what is committed: of all partitions, or of those that the outcomes touch.
+    /// from what is committed: of all partitions, or of those that the outcomes touch. Files that are
+    /// spread over partitions make it all of them.
     fn moves(&self, outcomes: &[Outcome], all: bool) -> Vec<Move> {
         let finished: HashSet<InstanceId> = outcomes.iter().map(|o| o.info.id).collect();
         let touched: HashSet<i32> = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition)).collect();
+        let all = all || self.intake.assembler.is_spread();
         let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
         let moves = wanted.filter_map(|(&partition, &assignment)| {
             let (offset, text) = encode(&self.intake.assembler.progress(partition, &finished)?);

@@ -215,6 +215,7 @@ impl Run<'_> {
         let picked: Vec<Ready> = picked;
         let finished: HashSet<InstanceId> = picked.iter().map(|r| r.info.id).collect();
         let touched: HashSet<i32> = picked.iter().flat_map(|r| r.info.spans.iter().map(|s| s.partition)).collect();
+        let all = all || self.assembler.is_spread();
         let mut outcomes = self.outcomes.clone();
         for ready in &picked {
             if let Some(upload) = self.upload_of(ready)? {
