@@ -72,8 +72,8 @@ impl<'a> Intake<'a> {
                 group: group.to_owned(),
             });
         }
-        tracing::info!(topic = %self.topic, partition = assigned.partition, offset = assigned.start,
-            read_again = restored.frontier - assigned.start, "partition assigned");
+        tracing::debug!(topic = %self.topic, partition = assigned.partition, offset = assigned.start,
+            read_again = restored.frontier - assigned.start, "assigned");
         self.assembler.assign(assigned.partition, restored, assigned.start);
         Ok(())
     }

@@ -94,7 +94,7 @@ impl Engine<'_> {
             instance: settings.instance.clone(),
             topics: vec![settings.topic.clone()],
             first_start: settings.first_start,
-            queue_bytes: settings.memory_limit / 4,
+            queue_bytes: settings.memory_limit / 8,
             state_topic: None,
         })?;
         let commit_settings = CommitSettings {
@@ -128,6 +128,12 @@ impl Engine<'_> {
         let pattern = self.settings.download_regex.clone();
         Box::new(move |path| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)))
     }
+}
+
+/// Partitions as one text, `none` for none.
+fn names(partitions: impl Iterator<Item = i32>) -> String {
+    let names: Vec<String> = partitions.map(|p| p.to_string()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(",") }
 }
 
 /// The progress of a partition that is to be committed.
@@ -253,11 +259,13 @@ impl<'a> Reader<'a> {
             }
             Event::Assigned(assigned) => {
                 self.assigned_once = true;
-                for partition in assigned {
-                    if let Err(error) = self.assign(&partition) {
+                for partition in &assigned {
+                    if let Err(error) = self.assign(partition) {
                         self.failed.get_or_insert(error);
                     }
                 }
+                let partitions = names(assigned.iter().map(|a| a.partition));
+                tracing::info!(topic = %self.engine.topic, partitions, "partitions assigned");
             }
             Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
         }
@@ -301,8 +309,9 @@ impl<'a> Reader<'a> {
         for partition in &numbers {
             self.owned.remove(partition);
             self.committed.remove(partition);
-            tracing::info!(topic = %self.engine.topic, partition, lost, "partition revoked");
         }
+        let partitions_text = names(numbers.iter().copied());
+        tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
         let gone: HashSet<InstanceId> = gone.into_iter().collect();
         self.engine.pool.cancel(|id| gone.contains(&id));
@@ -474,7 +483,7 @@ impl<'a> Reader<'a> {
         if self.intake.spread && self.assigned_once && (self.owned.len() as i32) < self.intake.partitions {
             self.fail_spread();
         }
-        let limit = self.engine.settings.memory_limit / 2;
+        let limit = self.engine.settings.memory_limit / 8 * 3;
         let share = if self.held { 2 } else { 1 };
         let crowded =
             self.engine.budget.whole() > limit / share || self.engine.pool.waiting() > MAX_WAITING / (share * share);
