@@ -1,5 +1,7 @@
 //! Several members of one group on Apache Kafka, and uploads of real files.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The engine over both logs: what becomes of files, failures, versions and restarts.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -334,7 +334,7 @@ impl<'a> Reader<'a> {
             match report {
                 Report::Outcome(outcome) => {
                     if self.intake.assembler.awaits_outcome(outcome.info.id) {
-                        self.ready.push(outcome);
+                        self.ready.push(*outcome);
                     }
                 }
                 Report::Stop { path, reason } => {

@@ -66,7 +66,7 @@ impl Outcome {
 #[derive(Debug)]
 pub(super) enum Report {
     /// A file has its outcome.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// User code asks the program to stop.
     Stop { path: Arc<str>, reason: String },
 }
@@ -274,7 +274,7 @@ impl Shared {
         Some(match computed {
             Ok(Some(message)) => {
                 let reservation = Reservation::whole(&self.budget, message.bytes());
-                Report::Outcome(Outcome { info, result: Ok(message), file, reservation })
+                Report::Outcome(Box::new(Outcome { info, result: Ok(message), file, reservation }))
             }
             Ok(None) => {
                 let reason = "the function returned no message".to_owned();
@@ -295,7 +295,7 @@ impl Shared {
         file: Option<DownloadDataFile>,
     ) -> Report {
         let reservation = Reservation::whole(&self.budget, reason.len());
-        Report::Outcome(Outcome { info, result: Err(Failure { status, reason }), file, reservation })
+        Report::Outcome(Box::new(Outcome { info, result: Err(Failure { status, reason }), file, reservation }))
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.

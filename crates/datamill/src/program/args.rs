@@ -84,7 +84,7 @@ pub struct ReproducerArgs {
     /// Only files whose relative path matches this regular expression from its start
     #[arg(long = "download_regex", value_name = "REGEX")]
     pub download_regex: Option<String>,
-    /// Folder for the log file, the registry files, and files on disk [default: <program>_output]
+    /// Folder for the log file, the registry files, and files on disk [default: PROGRAM_output]
     #[arg(long = "output_dir", value_name = "FOLDER")]
     pub output_dir: Option<PathBuf>,
     /// Where your function finds the content of a file

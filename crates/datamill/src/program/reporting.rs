@@ -59,7 +59,7 @@ impl CommonArgs {
     /// # Errors
     /// A broker that does not answer, a file that is no log.
     pub fn open_log(&self, config: &Config) -> Result<Arc<dyn Log>, SetUpError> {
-        let log = crate::broker::open(&config.properties())?;
+        let log = crate::broker::open(config.properties())?;
         if config.is_default_log() {
             tracing::info!(log = log.name(), "no broker configured: using the embedded log in this folder");
         }

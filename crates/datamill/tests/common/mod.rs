@@ -171,10 +171,8 @@ pub fn read_all(log: &dyn Log, topic: &str) -> Vec<Got> {
                         open.remove(&record.partition);
                     }
                 }
-                Event::End { partition, offset, .. } => {
-                    if open.get(&partition).is_some_and(|end| offset >= *end) {
-                        open.remove(&partition);
-                    }
+                Event::End { partition, offset, .. } if open.get(&partition).is_some_and(|end| offset >= *end) => {
+                    open.remove(&partition);
                 }
                 _ => {}
             })
