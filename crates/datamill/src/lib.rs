@@ -25,6 +25,7 @@
 //! ```
 
 pub mod assemble;
+pub mod control;
 pub mod engine;
 pub mod ledger;
 pub mod process;

@@ -187,7 +187,7 @@ fn the_filter_matches_from_the_start_of_the_path(place: &Place) {
         bench.send(&chunks(0, path, b"abc", 2));
     }
     let mut settings = bench.settings();
-    settings.download_regex = Some(datamill::upload::Pattern::from_python(r"keep/(?!c)").unwrap());
+    settings.download_regex = Some(datamill::settings::Pattern::from_python(r"keep/(?!c)").unwrap());
     let summary = bench.run(&settings, ByName::default()).unwrap();
     assert_eq!((summary.succeeded, summary.filtered_messages), (1, 4));
     assert_eq!(sizes(&bench).keys().collect::<Vec<_>>(), ["keep/a.dat"]);

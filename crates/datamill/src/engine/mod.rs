@@ -12,14 +12,13 @@
 
 mod assemble;
 mod commit;
-mod control;
 mod error;
 mod folder;
 mod read;
 mod summary;
 mod work;
 
-pub use control::{Control, StopKind};
+pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
@@ -34,7 +33,7 @@ use crate::assemble::{Budget, Mode, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::DataFileStreamReproducer;
 use crate::report::Counters;
-use crate::upload::Pattern;
+use crate::settings::Pattern;
 
 /// What a reproducer's engine works with.
 #[derive(Debug, Clone)]

@@ -7,8 +7,7 @@ use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
 use crate::engine::EngineSettings;
 use crate::report::{LogLevel, clock};
-use crate::settings::{Config, GroupId};
-use crate::upload::Pattern;
+use crate::settings::{Config, GroupId, Pattern};
 
 /// Options of every program.
 #[derive(Debug, Clone, clap::Args)]

@@ -56,7 +56,7 @@ pub enum SetUpError {
     SameTopic(String),
     /// The filter is no regular expression.
     #[error("--download_regex")]
-    Regex(#[from] crate::upload::PatternError),
+    Regex(#[from] crate::settings::PatternError),
     /// The output folder cannot be used.
     #[error("cannot use the output folder `{}`; choose another one with --output_dir", folder.display())]
     OutputDir {

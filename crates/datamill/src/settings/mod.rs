@@ -14,9 +14,11 @@ mod error;
 mod ini;
 mod known;
 mod locate;
+mod pattern;
 mod redact;
 
 pub use config::{Config, GroupId, LogTopicSettings};
 pub use error::{Place, SettingsError};
 pub use locate::CONFIG_DIR_VARIABLE;
+pub use pattern::{Pattern, PatternError};
 pub use redact::{Redacted, is_secret};

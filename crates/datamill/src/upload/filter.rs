@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::pattern::{Pattern, PatternError};
+use crate::settings::{Pattern, PatternError};
 
 /// Name of the folder at the root of a watched folder where datamill keeps its own files.
 pub const LOGS_FOLDER: &str = "LOGS";

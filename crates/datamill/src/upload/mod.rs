@@ -20,7 +20,6 @@ mod filter;
 mod hints;
 mod ledger;
 mod logs_folder;
-mod pattern;
 mod ranges;
 mod record;
 mod registry;
@@ -44,12 +43,11 @@ use std::time::Duration;
 use datamill_broker::Log;
 use tracing::{debug, warn};
 
-use crate::engine::Control;
+use crate::control::Control;
 use crate::report::Counters;
 
 pub use error::UploadError;
 pub use filter::{Filter, LOGS_FOLDER, Reason};
-pub use pattern::{Pattern, PatternError};
 pub use record::RecordError;
 pub use send::NotDelivered;
 pub use summary::{Named, Summary};

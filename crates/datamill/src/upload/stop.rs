@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::engine::Control;
+use crate::control::Control;
 
 /// A request to stop and how long it may take.
 #[derive(Debug)]

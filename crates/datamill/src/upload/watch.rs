@@ -32,7 +32,7 @@ use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
 use super::summary::Summary;
 use super::{Observer, WatchSettings, new_run, tell_left_out};
-use crate::engine::Control;
+use crate::control::Control;
 use crate::report::Counters;
 
 /// Time between scans where events tell of changes in between.

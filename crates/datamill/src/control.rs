@@ -1,4 +1,4 @@
-//! How the world outside steers a running engine.
+//! How the world outside steers a running program.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
@@ -11,7 +11,7 @@ pub enum StopKind {
     KeepPlace,
 }
 
-/// Flags between the console, the signals and the engine.
+/// Flags between the console, the signals and the work.
 #[derive(Debug, Default)]
 pub struct Control {
     stop: AtomicU8,
