@@ -57,7 +57,7 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     let what = || format!("cannot create topic `{name}`");
     let right = "the right Create on the cluster or the topic";
     let admin = cluster.admin()?;
-    let answers = wait(admin.create_topics([&request], &options()))
+    let answers = wait(admin.create_topics([&request], &options(ANSWER)))
         .map_err(|error| cluster.failed(error, what(), right))?;
     match answers.into_iter().next() {
         Some(Ok(_)) => {}
@@ -116,6 +116,14 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
 
 /// Adds their settings to topics; what the account may not see stays unknown.
 pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
+    describe_within(cluster, topics, ANSWER)
+}
+
+fn describe_within(
+    cluster: &Cluster,
+    topics: Vec<(String, i32)>,
+    limit: Duration,
+) -> Result<Vec<Topic>> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
@@ -124,7 +132,7 @@ pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<
         .iter()
         .map(|(name, _)| ResourceSpecifier::Topic(name))
         .collect();
-    let answers = match wait(admin.describe_configs(&asked, &options())) {
+    let answers = match wait(admin.describe_configs(&asked, &options(limit))) {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
         Err(error) => {
@@ -173,7 +181,8 @@ fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> To
 
 /// Bytes that a batch of records may have in a topic, where the account may see it.
 pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
-    match describe(cluster, vec![(name.to_owned(), 1)]) {
+    // Worth knowing, but not worth waiting for.
+    match describe_within(cluster, vec![(name.to_owned(), 1)], Duration::from_secs(2)) {
         Ok(topics) => topics.first()?.largest_record.map(|bytes| bytes + FRAME),
         Err(error) => {
             debug!(topic = name, %error, "the topic's limits stay unknown");
@@ -182,10 +191,10 @@ pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
     }
 }
 
-fn options() -> AdminOptions {
+fn options(limit: Duration) -> AdminOptions {
     AdminOptions::new()
-        .request_timeout(Some(ANSWER))
-        .operation_timeout(Some(ANSWER))
+        .request_timeout(Some(limit))
+        .operation_timeout(Some(limit))
 }
 
 /// Runs a future on this thread; the administrating client's own thread wakes it.
