@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{
-    Backend, Capabilities, Member, PATIENCE, Seen, new_topic, of_values, only_records, publish, read_all, values,
-    wait_for,
+    Backend, Capabilities, Member, PATIENCE, Seen, new_topic, of_values, publish, read_all, values, wait_for,
 };
 use datamill_broker::{
-    Commit, CommitOutcome, ErrorKind, FirstStart, Log, NewRecord, Position, Properties, SubscribeOptions, open,
+    Commit, CommitOutcome, ErrorKind, FirstStart, NewRecord, Position, Properties, SubscribeOptions, open,
 };
 use datamill_testkit::kafka::Kafka;
 
@@ -252,169 +251,29 @@ fn wrong_encryption_is_told_as_such() {
     assert!(error.to_string().contains("security.protocol"), "{error:?}");
 }
 
-/// Sends while the broker is killed and comes back, and counts.
+/// The newer protocol of groups is an option; the places of its members are not kept.
 #[test]
-fn what_is_sent_while_the_broker_dies_and_returns_is_there_once() {
-    const COUNT: usize = 3000;
-    let kafka = Kafka::start_own();
+fn the_consumer_protocol_commits_and_hands_over_too() {
+    let kafka = Kafka::from_env();
     let backend = backend_at(&kafka);
-    let log = backend.open();
-    let topic = backend.topic(log.as_ref(), "outage", 1);
-    let mut publisher = log.publisher().expect("a publisher");
-    let sent = values("r", 0..COUNT);
-    let mut acknowledged = BTreeMap::new();
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        let killer = scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(300));
-            kafka.kill9();
-            kafka.restart();
-        });
-        for (token, record) in of_values(&topic, &sent).iter().enumerate() {
-            publisher.send(record, token).expect("the queue has room");
-            publisher
-                .poll(Duration::from_millis(1), &mut |delivery| {
-                    let placed = delivery.outcome.expect("it is delivered once the broker is back");
-                    assert!(acknowledged.insert(delivery.token, placed.offset).is_none());
-                })
-                .expect("polling works");
-        }
-        killer.join().expect("the broker comes back");
-    });
-    while publisher.in_flight() > 0 {
-        publisher
-            .poll(Duration::from_millis(100), &mut |delivery| {
-                let placed = delivery.outcome.expect("it is delivered once the broker is back");
-                assert!(acknowledged.insert(delivery.token, placed.offset).is_none());
-            })
-            .expect("polling works");
-        assert!(start.elapsed() < 2 * PATIENCE, "{} are not delivered", publisher.in_flight());
-    }
-    assert_eq!(acknowledged.len(), COUNT);
-    let read = read_all(log.as_ref(), &topic, 0);
-    assert_eq!(common::texts(&read), sent, "in order, none lost, none twice");
-}
-
-/// Copies a topic to another one, a commit per handful of records, while the broker is killed several
-/// times. Whatever a commit answers, the session that follows starts from what is committed.
-#[test]
-fn commits_while_the_broker_dies_and_returns_lose_and_double_nothing() {
-    const COUNT: usize = 4000;
-    let kafka = Kafka::start_own();
-    let backend = backend_at(&kafka);
-    let log = backend.open();
-    let topic = backend.topic(log.as_ref(), "copy", 2);
-    let out = backend.topic(log.as_ref(), "copy-out", 1);
+    let properties = Properties {
+        broker: BTreeMap::from([("bootstrap.servers".to_owned(), kafka.address().to_owned())]),
+        consumer: BTreeMap::from([("group.protocol".to_owned(), "consumer".to_owned())]),
+        ..Properties::default()
+    };
+    let log = open(&properties).expect("the log opens");
+    let topic = backend.topic(log.as_ref(), "newer", 2);
     let group = backend.name("g");
-    let sent = values("r", 0..COUNT);
-    let records: Vec<_> = of_values(&topic, &sent)
-        .into_iter()
-        .enumerate()
-        .map(|(i, record)| NewRecord { partition: Some(i as i32 % 2), ..record })
-        .collect();
-    publish(log.as_ref(), &records);
-    let (mut sessions, mut outcomes) = (0, BTreeMap::<&str, usize>::new());
-    std::thread::scope(|scope| {
-        let killer = scope.spawn(|| {
-            for pause in [400, 700, 300] {
-                std::thread::sleep(Duration::from_millis(pause));
-                kafka.kill9();
-                kafka.restart();
-            }
-        });
-        let start = Instant::now();
-        while !copy(log.as_ref(), &backend, &topic, &out, &group, COUNT, &mut outcomes) || !killer.is_finished() {
-            sessions += 1;
-            assert!(start.elapsed() < 3 * PATIENCE, "the copy does not end: {outcomes:?}");
-        }
-        killer.join().expect("the broker comes back");
-    });
-    println!("{sessions} further sessions, commits: {outcomes:?}");
-    let read = read_all(log.as_ref(), &out, 0);
-    let mut found: Vec<&str> = common::texts(&read);
-    found.sort_unstable();
-    let mut all: Vec<&str> = sent.iter().map(String::as_str).collect();
-    all.sort_unstable();
-    assert_eq!(found.len(), all.len(), "none lost, none twice");
-    assert_eq!(found, all);
-}
-
-/// One session of the copy; true when everything is committed.
-fn copy(
-    log: &dyn Log,
-    backend: &Backend,
-    topic: &str,
-    out: &str,
-    group: &str,
-    count: usize,
-    outcomes: &mut BTreeMap<&str, usize>,
-) -> bool {
-    let Ok(session) = log.subscribe(&backend.member(group, &[topic])) else {
-        return false;
-    };
-    let mut member = Member {
-        subscription: session.subscription,
-        committer: session.committer,
-        assigned: Vec::new(),
-        backlog: Default::default(),
-    };
-    let mut next: BTreeMap<i32, i64> = BTreeMap::new();
-    let mut pending = Vec::new();
-    loop {
-        if member.pump(Duration::from_millis(20)).is_err() {
-            return false;
-        }
-        for assigned in &member.assigned {
-            next.entry(assigned.partition).or_insert(assigned.start);
-        }
-        if member.backlog.iter().any(|seen| matches!(seen, Seen::Revoked { .. })) {
-            // Begin anew, as an engine would with the partitions that it is left with.
-            return false;
-        }
-        pending.extend(only_records(member.backlog.drain(..)));
-        let batch: Vec<_> = pending.drain(..pending.len().min(7)).collect();
-        if batch.is_empty() {
-            if next.len() == 2 && next.values().sum::<i64>() == count as i64 {
-                member.leave();
-                return true;
-            }
-            continue;
-        }
-        for record in &batch {
-            next.insert(record.partition, record.offset + 1);
-        }
-        let texts: Vec<String> = batch.iter().map(|record| record.text().to_owned()).collect();
-        let records = of_values(out, &texts);
-        let touched: BTreeSet<i32> = batch.iter().map(|record| record.partition).collect();
-        let positions: Vec<Position> = touched.iter().map(|p| member.position(topic, *p, next[p], "copied")).collect();
-        let commit = Commit { records: &records, positions: &positions, ..Commit::default() };
-        loop {
-            match member.committer.commit(&commit) {
-                CommitOutcome::Done(_) => {
-                    *outcomes.entry("done").or_default() += 1;
-                    break;
-                }
-                CommitOutcome::Again(_) => {
-                    *outcomes.entry("again").or_default() += 1;
-                    // The reading thread goes on meanwhile.
-                    if member.pump(Duration::from_millis(50)).is_err() {
-                        return false;
-                    }
-                }
-                CommitOutcome::NotOwner(_) => {
-                    *outcomes.entry("not owner").or_default() += 1;
-                    return false;
-                }
-                CommitOutcome::Unknown(_) => {
-                    *outcomes.entry("unknown").or_default() += 1;
-                    return false;
-                }
-                CommitOutcome::RecordRefused { index, error } => {
-                    panic!("record {index}: {error:?}")
-                }
-            }
-        }
-    }
+    publish(log.as_ref(), &of_values(&topic, &values("r", 0..3)));
+    let mut first = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-1"), 2);
+    first.records(3);
+    let positions = [0, 1].map(|partition| first.position(&topic, partition, 0, "newer"));
+    first.commit(&Commit { positions: &positions, ..Commit::default() });
+    first.leave();
+    let second = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-2"), 2);
+    let text = second.of(&topic, 1).committed.as_ref().map(|committed| committed.text.clone());
+    assert_eq!(text.as_deref(), Some("newer"));
+    second.leave();
 }
 
 /// Prints what a commit and a start cost. The limits are far above what is usual, for slow machines.
@@ -456,9 +315,13 @@ fn commits_and_starts_are_quick() {
         member.commit(&Commit { records: &of_values(&out, &many), ..Commit::default() });
         println!("20000 results of 200 bytes in one commit, round {round}: {:?}", start.elapsed());
     }
-    member.leave();
-    let start = Instant::now();
-    let member = Member::join(log.as_ref(), &options, 4);
-    println!("subscribe to assignment, second start: {:?}", start.elapsed());
+    for _ in 0..3 {
+        let start = Instant::now();
+        member.leave();
+        println!("leaving: {:?}", start.elapsed());
+        let start = Instant::now();
+        member = Member::join(log.as_ref(), &options, 4);
+        println!("subscribe to assignment: {:?}", start.elapsed());
+    }
     member.leave();
 }

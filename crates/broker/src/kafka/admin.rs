@@ -49,8 +49,8 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     let what = || format!("cannot create topic `{name}`");
     let right = "the right Create on the cluster or the topic";
     let admin = cluster.admin()?;
-    let answers =
-        wait(admin.create_topics([&request], &options())).map_err(|error| cluster.failed(error, what(), right))?;
+    let answers = wait(admin.create_topics([&request], &options(ANSWER)))
+        .map_err(|error| cluster.failed(error, what(), right))?;
     match answers.into_iter().next() {
         Some(Ok(_)) => {}
         Some(Err((_, Code::TopicAlreadyExists))) => {
@@ -94,12 +94,16 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
 
 /// Adds their settings to topics; what the account may not see stays unknown.
 pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
+    describe_within(cluster, topics, ANSWER)
+}
+
+fn describe_within(cluster: &Cluster, topics: Vec<(String, i32)>, limit: Duration) -> Result<Vec<Topic>> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
     let admin = cluster.admin()?;
     let asked: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
-    let answers = match wait(admin.describe_configs(&asked, &options())) {
+    let answers = match wait(admin.describe_configs(&asked, &options(limit))) {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
         Err(error) => {
@@ -140,7 +144,8 @@ fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> To
 
 /// Bytes that a batch of records may have in a topic, where the account may see it.
 pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
-    match describe(cluster, vec![(name.to_owned(), 1)]) {
+    // Worth knowing, but not worth waiting for.
+    match describe_within(cluster, vec![(name.to_owned(), 1)], Duration::from_secs(2)) {
         Ok(topics) => topics.first()?.largest_record.map(|bytes| bytes + FRAME),
         Err(error) => {
             debug!(topic = name, %error, "the topic's limits stay unknown");
@@ -149,8 +154,8 @@ pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
     }
 }
 
-fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+fn options(limit: Duration) -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit))
 }
 
 /// Runs a future on this thread; the administrating client's own thread wakes it.

@@ -103,7 +103,8 @@ fn told(
     Error::with_source(kind, text, cause)
 }
 
-fn is_login(code: Code) -> bool {
+/// Whether the broker does not know who this is, rather than what it may do.
+pub(super) fn is_login(code: Code) -> bool {
     matches!(code, Code::Authentication | Code::SaslAuthenticationFailed)
 }
 

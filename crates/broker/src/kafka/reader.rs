@@ -122,7 +122,7 @@ impl KafkaReader {
                     .collect();
                 Err(out_of_range(&self.cluster, &places, reason.unwrap_or(failure::Reason(code.to_string()))))
             }
-            kind if is_final(kind) => Err(failure::failed_code(
+            _ if is_final(code) => Err(failure::failed_code(
                 code,
                 format!("cannot read topic `{}`", self.topic),
                 "the right Read on the topic",
@@ -136,17 +136,19 @@ fn assign_failed(error: KafkaError, topic: &str) -> Error {
     failure::failed(error, format!("cannot read topic `{topic}`"), "the right Read on the topic")
 }
 
-/// Whether reading cannot go on after an error of this kind. librdkafka tries again after all others.
-pub(super) fn is_final(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Denied
-            | ErrorKind::Fenced
-            | ErrorKind::Fatal
-            | ErrorKind::OffsetOutOfRange
-            | ErrorKind::Settings
-            | ErrorKind::UnknownTopic
-    )
+/// Whether reading cannot go on after this error. librdkafka tries again after all others, also after a
+/// refused login: what checks it may be away for a while.
+pub(super) fn is_final(code: Code) -> bool {
+    !failure::is_login(code)
+        && matches!(
+            failure::kind(code),
+            ErrorKind::Denied
+                | ErrorKind::Fenced
+                | ErrorKind::Fatal
+                | ErrorKind::OffsetOutOfRange
+                | ErrorKind::Settings
+                | ErrorKind::UnknownTopic
+        )
 }
 
 /// The error for positions that the log does not have: it names the first that lies outside.

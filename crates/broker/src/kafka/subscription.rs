@@ -149,7 +149,7 @@ impl KafkaSubscription {
             return Ok(());
         };
         let kind = failure::kind(code);
-        if !fatal && !is_final(kind) {
+        if !fatal && !is_final(code) {
             debug!(%code, group = %self.group, "a passing error");
             return Ok(());
         }
@@ -177,7 +177,13 @@ impl KafkaSubscription {
                     "the members of group `{group}` share partitions out in another way, other programs use it: choose another group"
                 ),
             ),
-            (ErrorKind::UnknownTopic, _) => error(kind, format!("a topic that group `{group}` reads is gone")),
+            // A broker that has not heard of a topic yet says the same.
+            (ErrorKind::UnknownTopic, _) => {
+                self.topics.iter().try_for_each(|topic| match self.cluster.partitions(topic) {
+                    Err(error) if error.kind() == ErrorKind::UnknownTopic => Err(error),
+                    _ => Ok(()),
+                })
+            }
             (ErrorKind::Denied, Code::GroupAuthorizationFailed) => {
                 error(kind, format!("cannot read as group `{group}`: the account needs the right Read on the group"))
             }
