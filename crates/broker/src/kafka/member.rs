@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::config::TRANSACTION_TIMEOUT_MS;
 use super::context::Notes;
@@ -90,7 +90,7 @@ impl Member {
             starts
                 .add_partition_offset(&one.topic, one.partition, Offset::Offset(one.start))
                 .map_err(|error| self.rebalance_failed(error))?;
-            info!(topic = %one.topic, partition = one.partition, offset = one.start, group = %self.group, "assigned");
+            debug!(topic = %one.topic, partition = one.partition, offset = one.start, group = %self.group, "assigned");
         }
         consumer.incremental_assign(&starts).map_err(|error| self.rebalance_failed(error))?;
         if self.held.load(Ordering::Relaxed) && starts.count() > 0 {
@@ -149,7 +149,7 @@ impl Member {
                 true => {
                     warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member")
                 }
-                false => info!(topic = %topic, partition, group = %self.group, "revoked"),
+                false => debug!(topic = %topic, partition, group = %self.group, "revoked"),
             }
         }
         let landed = self.fence.revoke(&partitions, lost, LANDED);
