@@ -32,6 +32,7 @@ on_both_logs! {
     a_result_says_where_it_came_from,
     each_upload_of_each_version_has_its_own_result,
     an_incomplete_file_is_named_and_completed_by_a_later_run,
+    files_spread_over_all_partitions_by_another_program_come_through_once,
     the_filter_matches_from_the_start_of_the_path,
     content_is_there_in_every_mode_also_beyond_the_memory_limit,
     a_file_named_like_the_registry_cannot_replace_it,
@@ -179,6 +180,29 @@ fn an_incomplete_file_is_named_and_completed_by_a_later_run(place: &Place) {
         sizes(&bench),
         BTreeMap::from([("late.dat".into(), vec!["1000".into()]), ("whole.dat".into(), vec!["1".into()])])
     );
+}
+
+fn files_spread_over_all_partitions_by_another_program_come_through_once(place: &Place) {
+    let bench = Bench::new(place, 3);
+    let spread = |seed: u64| {
+        let mut file = chunks(0, &format!("spread/{seed}.dat"), &content(seed, 1_000), 100);
+        for (i, chunk) in file.iter_mut().enumerate() {
+            chunk.partition = (i as i32 + seed as i32) % 3;
+            chunk.marked = false;
+        }
+        file
+    };
+    for seed in 0..5 {
+        bench.send(&spread(seed));
+    }
+    let late = spread(9);
+    bench.send(&late[..4]);
+    let first = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((first.succeeded, first.incomplete.len()), (5, 1));
+    bench.send(&late[4..]);
+    let second = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((second.succeeded, second.incomplete.len()), (1, 0));
+    assert_eq!(sizes(&bench).into_values().collect::<Vec<_>>(), vec![["1000".to_owned()]; 6]);
 }
 
 fn the_filter_matches_from_the_start_of_the_path(place: &Place) {
