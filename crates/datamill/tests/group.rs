@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, Place, chunks, content, wait_for};
+use common::{Bench, Place, StopAtEnd, chunks, content, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -59,20 +59,21 @@ fn results(bench: &Bench) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn members_of_a_group_share_the_partitions_and_hand_over_when_one_leaves() {
     let bench = Bench::new(&Place::Kafka, 6);
-    let files: Vec<_> = (0..120u64).map(|i| (format!("f/{i}"), content(i, 5_000))).collect();
-    let send = |part: &[(String, Vec<u8>)]| {
-        let records: Vec<_> = part
-            .iter()
-            .flat_map(|(path, bytes)| chunks(datamill::wire::partition_for(path, 6), path, bytes, 1_000))
-            .collect();
-        bench.send(&records);
+    let mut sent: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut send_round = || {
+        let first = sent.len();
+        sent.extend((first..first + 24).map(|i| (format!("f/{i}"), content(i as u64, 5_000))));
+        let partition = |path: &str| datamill::wire::partition_for(path, 6);
+        let round = sent[first..].iter().flat_map(|(path, bytes)| chunks(partition(path), path, bytes, 1_000));
+        bench.send(&round.collect::<Vec<_>>());
+        wait_for("the files of a round", || results(&bench).len() == sent.len());
+        sent.len() as u64
     };
-    send(&files[..40]);
     let controls = [Control::default(), Control::default()];
-    let codes = [Hash::after(Duration::from_millis(5)), Hash::after(Duration::from_millis(5))];
+    let codes = [Hash::after(Duration::from_millis(2)), Hash::after(Duration::from_millis(2))];
     let calls: Vec<_> = codes.iter().map(|code| Arc::clone(&code.calls)).collect();
-    let done = |least: usize| results(&bench).len() >= least;
-    std::thread::scope(|scope| {
+    let count = std::thread::scope(|scope| {
+        let _stop = (StopAtEnd(&controls[0]), StopAtEnd(&controls[1]));
         let mut runs = Vec::new();
         for (i, code) in codes.into_iter().enumerate() {
             let mut settings = bench.settings();
@@ -82,20 +83,23 @@ fn members_of_a_group_share_the_partitions_and_hand_over_when_one_leaves() {
             let (bench, control) = (&bench, &controls[i]);
             runs.push(scope.spawn(move || bench.run_controlled(&settings, code, control).unwrap()));
         }
-        wait_for("the first files", || done(40));
-        send(&files[40..80]);
-        wait_for("both members at work", || done(80));
-        assert!(calls.iter().all(|calls| calls.load(SeqCst) > 0), "both members worked");
+        let both = || calls.iter().all(|calls| calls.load(SeqCst) > 0);
+        let rounds = (0..60).take_while(|_| !both()).map(|_| send_round()).count();
+        assert!(both(), "one member did all the work of {rounds} rounds");
         controls[0].stop(StopKind::Leave);
         let first = runs.remove(0).join().unwrap();
-        send(&files[80..]);
-        wait_for("the last member alone", || done(120));
+        let before = calls[1].load(SeqCst);
+        let count = send_round();
+        assert_eq!(calls[1].load(SeqCst), before + 24, "the last member works alone");
         controls[1].stop(StopKind::Leave);
         let second = runs.remove(0).join().unwrap();
-        assert_eq!((first.succeeded + second.succeeded, first.failed + second.failed), (120, 0));
+        assert_eq!((first.succeeded + second.succeeded, first.failed + second.failed), (count, 0));
+        count
     });
-    for (path, bytes) in &files {
-        assert_eq!(results(&bench)[path], [hex(&sha512(bytes))], "{path}");
+    let results = results(&bench);
+    assert_eq!(results.len() as u64, count);
+    for (path, bytes) in &sent {
+        assert_eq!(results[path], [hex(&sha512(bytes))], "{path}");
     }
 }
 

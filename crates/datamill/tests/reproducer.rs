@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, Place, chunks, content, registry, wait_for};
+use common::{Bench, Place, StopAtEnd, chunks, content, registry, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineError, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -350,6 +350,7 @@ fn a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start(place: &Place
     let mut settings = bench.settings();
     settings.exit_at_end = false;
     let first = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&control);
         let run = scope.spawn(|| bench.run_controlled(&settings, Slow { started: Arc::clone(&started) }, &control));
         wait_for("the first files", || started.load(SeqCst) >= 2);
         control.stop(StopKind::Leave);
@@ -420,6 +421,7 @@ fn a_second_program_in_the_same_output_folder_is_refused(place: &Place) {
     let mut settings = bench.settings();
     settings.exit_at_end = false;
     std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&control);
         let run = scope.spawn(|| bench.run_controlled(&settings, Slow { started: Arc::clone(&started) }, &control));
         wait_for("the first program", || started.load(SeqCst) == 1);
         let mut second = bench.settings();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill::broker::{Event, Log, NewRecord, NewTopic, Properties, Publisher};
-use datamill::engine::{Control, EngineError, EngineSettings, Summary};
+use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
 use datamill::process::DataFileStreamReproducer;
 use datamill::report::Counters;
 use datamill::wire::{Chunk, headers, sha512};
@@ -228,6 +228,15 @@ pub fn content(seed: u64, len: usize) -> Vec<u8> {
             x as u8
         })
         .collect()
+}
+
+/// Stops a program when the test ends, also when it fails: nobody waits for a program that runs on.
+pub struct StopAtEnd<'a>(pub &'a Control);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop(StopKind::Leave);
+    }
 }
 
 /// Waits until `done` or panics after a minute.
