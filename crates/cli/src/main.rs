@@ -9,19 +9,29 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
+use datamill::report::logging::say_error;
 
 use commands::{demo, read, topic, upload, watch};
 
-/// Data files to a log, and a look at what is in it
+/// Puts data files on a topic, and shows what is in topics
 ///
-/// The log is Apache Kafka or a file on this machine: `bootstrap.servers` in the configuration file
-/// chooses. Without a configuration it is the file `datamill.db` in this folder.
+/// Topics are on Apache Kafka or in a file on this machine: `bootstrap.servers` in the configuration
+/// file that --config names chooses. Without one they are in the file `datamill.db` of this folder.
 #[derive(Debug, Parser)]
-#[command(name = "datamill", version, propagate_version = true)]
+#[command(name = "datamill", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = "Examples:
+  datamill demo                               the whole path on sample files
+  datamill upload data/ --topic_name files    put all files of a folder on a topic
+  datamill watch data/ --topic_name files     put new files on it as they are finished
+  datamill read metadata --exit-at-end        print what is in a topic
+
+Exit codes: 0 done, 1 some files were not sent, 2 the command line or the set-up is wrong, 130 left at
+once at a second signal.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -48,7 +58,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say_error(error.as_ref());
             Exit::SetUp.into()
         }
     }

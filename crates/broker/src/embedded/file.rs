@@ -102,8 +102,13 @@ impl LogFile {
         if kind == ErrorKind::NoSpace {
             text.push_str(": free some space on its disk");
         }
-        Error::with_source(kind, text, error)
+        Error::with_source(kind, text, words(&error))
     }
+}
+
+/// What SQLite says of an error: its text alone, since its source says the same again with a number.
+pub(super) fn words(error: &rusqlite::Error) -> String {
+    error.to_string()
 }
 
 /// What a caller can do about an error of SQLite.

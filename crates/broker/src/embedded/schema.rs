@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::file::kind_of;
+use super::file::{kind_of, words};
 use crate::error::{Error, ErrorKind, Result};
 
 /// "DMLG": says to everybody that the file is datamill's.
@@ -218,5 +218,9 @@ fn refusal(name: &str, error: rusqlite::Error) -> Error {
         _ => format!("log file `{name}` cannot be opened"),
     };
     let kind = if kind == ErrorKind::Fatal { ErrorKind::Settings } else { kind };
-    Error::with_source(kind, text, error)
+    match error.sqlite_error_code() {
+        // The text says it all.
+        Some(ErrorCode::NotADatabase | ErrorCode::CannotOpen) => Error::new(kind, text),
+        _ => Error::with_source(kind, text, words(&error)),
+    }
 }

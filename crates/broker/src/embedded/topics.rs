@@ -94,14 +94,19 @@ pub(super) fn for_use(file: &LogFile, connection: &mut Connection, name: &str) -
     if let Some(topic) = find(connection, name).map_err(read)? {
         return Ok(topic);
     }
+    let mut is_new = false;
     let made = file.in_one_step(connection, "create a topic in", |tx| {
-        if find(tx, name)?.is_none()
-            && let Created::NoNumbers = insert(tx, name, 1, None)?
-        {
-            return Ok(None);
+        if find(tx, name)?.is_none() {
+            is_new = true;
+            if let Created::NoNumbers = insert(tx, name, 1, None)? {
+                return Ok(None);
+            }
         }
         find(tx, name)
     })?;
+    if is_new && made.is_some() {
+        tracing::info!(topic = name, "the topic did not exist: made it, with one partition");
+    }
     made.ok_or_else(|| no_numbers(file))
 }
 

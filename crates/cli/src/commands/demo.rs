@@ -1,6 +1,8 @@
 //! `datamill demo`: sample files through the whole path, with nothing to set up.
 
+use std::fmt;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ const FILES_TOPIC: &str = "files";
 const RESULTS_TOPIC: &str = "metadata";
 const GROUP: &str = "xrd_metadata";
 
-/// Streams sample files through a log in a local file and prints the metadata of each
+/// Stream sample files through the whole path and print the metadata of each
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Folder to make; one that an earlier demo made is replaced
@@ -38,10 +40,24 @@ pub struct DemoArgs {
 }
 
 pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
+    match show(args, &mut io::stdout().lock()) {
+        // Whoever read the output has had enough.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            Ok(Exit::Done)
+        }
+        ended => ended,
+    }
+}
+
+fn line(out: &mut impl Write, text: impl fmt::Display) -> anyhow::Result<()> {
+    writeln!(out, "{text}").context("the demo cannot be printed")
+}
+
+fn show(args: &DemoArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     let folder = prepare(&args.folder)?;
     let samples = folder.join("samples");
     let count = write_samples(&samples)?;
-    println!("1. {count} sample files of an X-ray diffractometer are in `{}`", shown(&samples));
+    line(out, format_args!("1. {count} sample files of an X-ray diffractometer are in `{}`", shown(&samples)))?;
 
     let config = folder.join("demo.config");
     let servers = format!("sqlite:{}", folder.join("datamill.db").display());
@@ -54,15 +70,15 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     let (control, counters) = (Control::default(), Counters::default());
     let settings = UploadSettings::new(FILES_TOPIC);
     let uploaded = upload_paths(log.as_ref(), &[samples], &settings, &control, &counters, &())?;
-    println!("2. {uploaded}");
+    line(out, format_args!("2. {uploaded}"))?;
 
     let output_dir = folder.join("XrdMetadata_output");
     let summary = reproduce(&log, &output_dir, &control, &counters)?;
-    println!("3. each file was rebuilt, and the example function read its header:");
-    let printed = print_results(log.as_ref())?;
-    println!("\n4. {}", told(&summary));
-    print_failures(&output_dir)?;
-    print_next_steps(&folder, &config);
+    line(out, format_args!("3. each file was rebuilt, and the example function read its header:"))?;
+    let printed = print_results(log.as_ref(), out)?;
+    line(out, format_args!("\n4. {}", told(&summary)))?;
+    print_failures(&output_dir, out)?;
+    print_next_steps(&folder, &config, out)?;
     let as_expected = uploaded.is_complete() && summary.failed == 1 && printed + 1 == count;
     if !as_expected {
         bail!("the demo did not go as it should: {count} files, {printed} results, {} failures", summary.failed);
@@ -125,7 +141,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
 }
 
 /// Prints each result's path and JSON, and counts them.
-fn print_results(log: &dyn Log) -> anyhow::Result<u64> {
+fn print_results(log: &dyn Log, out: &mut impl Write) -> anyhow::Result<u64> {
     let partitions = log.topic(RESULTS_TOPIC)?.partitions;
     let starts: Vec<(i32, i64)> = (0..partitions).map(|p| (p, 0)).collect();
     let mut reader = log.reader(RESULTS_TOPIC, &starts)?;
@@ -143,7 +159,7 @@ fn print_results(log: &dyn Log) -> anyhow::Result<u64> {
         })?;
         for (path, value) in lines {
             let json = value.and_then(|v| serde_json::to_string(&v))?;
-            println!("\n   {path}\n   {json}");
+            line(out, format_args!("\n   {path}\n   {json}"))?;
             printed += 1;
         }
     }
@@ -160,7 +176,7 @@ fn told(summary: &Summary) -> String {
 }
 
 /// Prints what the registry says of the files that failed.
-fn print_failures(output_dir: &Path) -> anyhow::Result<()> {
+fn print_failures(output_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let logs = output_dir.join("LOGS");
     for entry in fs::read_dir(&logs).with_context(|| format!("cannot read `{}`", logs.display()))? {
         let path = entry?.path();
@@ -172,24 +188,40 @@ fn print_failures(output_dir: &Path) -> anyhow::Result<()> {
         for row in rows.records() {
             let row = row?;
             let column = |name| columns.iter().position(|c| c == name).and_then(|i| row.get(i)).unwrap_or("?");
-            println!("   {}: {}", column("rel_filepath"), column("reason"));
+            line(out, format_args!("   {}: {}", column("rel_filepath"), column("reason")))?;
         }
-        println!("   (from `{}`)", shown(&path));
+        line(out, format_args!("   (from `{}`)", shown(&path)))?;
     }
     Ok(())
 }
 
-fn print_next_steps(folder: &Path, config: &Path) {
+fn print_next_steps(folder: &Path, config: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let program = std::env::current_exe().map_or_else(|_| "datamill".to_owned(), |path| shown(&path));
     let config = shown(config);
-    println!("\nWhat to try next:");
-    println!("  read the results again:  {program} read {RESULTS_TOPIC} --config {config} --exit-at-end");
-    println!("  look at the topics:      {program} topic list --config {config}");
-    println!("  send files of your own:  {program} upload FILE_OR_FOLDER --topic_name {FILES_TOPIC} --config {config}");
-    println!("  send what appears:       {program} watch FOLDER --topic_name {FILES_TOPIC} --config {config}");
-    println!("  write your own function: see `examples/xrd_metadata.rs` and README.md");
-    println!("  on Apache Kafka:         the same commands, with its `bootstrap.servers` in the configuration file");
-    println!("\nEverything is in `{}`; delete it when you are done.", shown(folder));
+    line(out, format_args!("\nWhat to try next:"))?;
+    line(
+        out,
+        format_args!("  read the results again:  {program} read {RESULTS_TOPIC} --config {config} --exit-at-end"),
+    )?;
+    line(out, format_args!("  look at the topics:      {program} topic list --config {config}"))?;
+    line(
+        out,
+        format_args!(
+            "  send files of your own:  {program} upload FILE_OR_FOLDER --topic_name {FILES_TOPIC} --config {config}"
+        ),
+    )?;
+    line(
+        out,
+        format_args!("  send what appears:       {program} watch FOLDER --topic_name {FILES_TOPIC} --config {config}"),
+    )?;
+    line(out, format_args!("  write your own function: see `examples/xrd_metadata.rs` and README.md"))?;
+    line(
+        out,
+        format_args!(
+            "  on Apache Kafka:         the same commands, with its `bootstrap.servers` in the configuration file"
+        ),
+    )?;
+    line(out, format_args!("\nEverything is in `{}`; delete it when you are done.", shown(folder)))
 }
 
 /// A path as a person in this folder would write it, quoted where a shell needs it.

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use datamill::broker::{ErrorKind, Event, Log, Offsets, Record};
 use datamill::program::Exit;
+use datamill::report::logging::say;
 use datamill::report::{chain, clock};
 use serde::{Serialize, Serializer};
 
@@ -27,8 +28,8 @@ const WAIT: Duration = Duration::from_millis(500);
 ///    "key": TEXT or null, "value": TEXT or null, "headers": [[NAME, TEXT], …]}
 ///
 /// TEXT is a string where the bytes are UTF-8, and otherwise an object {"base64": "…"}. A message that
-/// is itself JSON is a string here: `jq '.value | fromjson'` reads it. Without --exit-at-end or --count,
-/// reading goes on until it is stopped.
+/// is itself JSON is a string here: `jq '.value | fromjson'` reads it. Without --exit-at-end or
+/// --count, reading goes on until it is stopped.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct ReadArgs {
@@ -46,7 +47,7 @@ pub struct ReadArgs {
     /// Only this partition
     #[arg(long, short = 'p', value_name = "P")]
     partition: Option<i32>,
-    /// Stop at the end that the topic had at the start
+    /// Stop at the end that the topic had at the start, instead of waiting for more
     #[arg(long = "exit-at-end", short = 'e')]
     exit_at_end: bool,
 }
@@ -89,7 +90,7 @@ impl From {
 }
 
 pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
-    let log = args.log.open()?;
+    let log = args.log.open_existing()?;
     let partitions = partitions(log.as_ref(), args)?;
     let mut starts = Vec::new();
     let mut open = Vec::new();
@@ -118,7 +119,7 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
             Ok(_) => is_away = false,
             Err(error) if error.kind() == ErrorKind::Retry => {
                 if !std::mem::replace(&mut is_away, true) {
-                    eprintln!("the log does not answer, trying again until it does: {}", chain(&error));
+                    say(format_args!("the log does not answer, trying again until it does: {}", chain(&error)));
                 }
             }
             Err(error) => return Err(error.into()),

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use datamill::broker::Log;
 use datamill::engine::Control;
 use datamill::program::{CommonArgs, Exit, Reporting, steer};
 use datamill::report::Counters;
 use datamill::report::heartbeat::ProgramKind;
-use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, Summary, UploadSettings};
+use datamill::report::logging::say;
+use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, MAX_CHUNK_SIZE, Summary, UploadSettings};
 
 /// Options of everything that sends files.
 #[derive(Debug, Args)]
@@ -23,7 +25,7 @@ pub struct SendingArgs {
     #[arg(long = "upload_regex", value_name = "REGEX")]
     upload_regex: Option<String>,
     /// Bytes of file content in a message, a power of two
-    #[arg(long = "chunk_size", value_name = "BYTES", default_value_t = DEFAULT_CHUNK_SIZE)]
+    #[arg(long = "chunk_size", value_name = "BYTES", default_value_t = DEFAULT_CHUNK_SIZE, value_parser = chunk_size)]
     chunk_size: usize,
     /// Megabytes of messages on their way at a time
     #[arg(
@@ -43,10 +45,15 @@ impl SendingArgs {
         settings.chunk_size = self.chunk_size;
         settings.in_flight_bytes = self.queue_max_size as usize * 1_000_000;
         if let Some(pattern) = &self.upload_regex {
-            settings.filter = Filter::from_python(pattern)?;
+            settings.filter = Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?;
         }
         Ok(settings)
     }
+}
+
+fn chunk_size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size: &usize| size.is_power_of_two() && *size <= MAX_CHUNK_SIZE);
+    size.ok_or_else(|| format!("write a power of two up to {MAX_CHUNK_SIZE}; {DEFAULT_CHUNK_SIZE} is the usual one"))
 }
 
 /// What runs beside the sending.
@@ -71,6 +78,6 @@ pub fn start(common: &CommonArgs, program: &str, log_file: Option<PathBuf>) -> a
 
 /// Prints the summary.
 pub fn end(summary: &Summary) -> Exit {
-    eprintln!("{summary}");
+    say(summary);
     if summary.is_complete() { Exit::Done } else { Exit::SomeFailed }
 }

@@ -7,11 +7,12 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use datamill::broker::{Log, NewTopic, Offsets, Topic};
 use datamill::program::Exit;
+use datamill::report::logging::say;
 use serde_json::{Value, json};
 
 use super::output::{LogArgs, is_wanted};
 
-/// Look after topics
+/// Create, list and describe topics
 #[derive(Debug, Args)]
 pub struct TopicArgs {
     #[command(subcommand)]
@@ -31,10 +32,10 @@ struct CreateArgs {
     /// Name of the topic
     name: String,
     /// Number of partitions: as many members of a group can share the work
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive, allow_negative_numbers = true)]
     partitions: i32,
     /// Number of copies on different brokers [default: what the cluster says]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     replication: Option<i32>,
     /// A setting of the topic, such as `retention.ms=604800000`; may be given several times
     #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = setting)]
@@ -89,17 +90,18 @@ fn create(args: &CreateArgs) -> anyhow::Result<String> {
         replication: args.replication.unwrap_or(-1),
         settings: args.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
     })?;
-    eprintln!("topic `{}` is there, with {} in log `{}`", args.name, partitions(args.partitions), log.name());
+    let (name, count) = (&args.name, partitions(args.partitions));
+    say(format_args!("topic `{name}` is there, with {count} in log `{}`", log.name()));
     if args.json { Ok(lines_of(&json_of(&log.topic(&args.name)?))) } else { Ok(String::new()) }
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<String> {
-    let topics = args.log.open()?.topics()?;
+    let topics = args.log.open_existing()?.topics()?;
     if args.json {
         return Ok(lines_of(&topics.iter().map(json_of).collect()));
     }
     if topics.is_empty() {
-        eprintln!("there are no topics: `datamill topic create NAME` makes one");
+        say("there are no topics: `datamill topic create NAME` makes one");
         return Ok(String::new());
     }
     let mut rows = vec![["topic", "partitions", "kept", "largest record"].map(str::to_owned).to_vec()];
@@ -110,7 +112,7 @@ fn list(args: &ListArgs) -> anyhow::Result<String> {
 }
 
 fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
-    let log = args.log.open()?;
+    let log = args.log.open_existing()?;
     let topic = log.topic(&args.name)?;
     let ends = ends(log.as_ref(), &topic)?;
     if args.json {
@@ -171,7 +173,7 @@ fn lines_of(value: &Value) -> String {
 fn kept(topic: &Topic) -> String {
     const DAY_MS: i64 = 86_400_000;
     let mut text = match topic.retention_ms {
-        None => "always, or unknown".to_owned(),
+        None => "for ever, or unknown".to_owned(),
         Some(ms) if ms % DAY_MS == 0 => format!("{} d", ms / DAY_MS),
         Some(ms) => format!("{:.1} h", ms as f64 / 3_600_000.0),
     };
@@ -203,6 +205,10 @@ fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+fn positive(text: &str) -> Result<i32, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("write a whole number, 1 or more")
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 use datamill::program::{CommonArgs, Exit};
 use datamill::report::logging::lines_above;
-use datamill::upload::{Observer, upload_paths};
+use datamill::upload::{Observer, check_paths, upload_paths};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::sending::{self, SendingArgs};
 
-/// Send files, and folders with all that is in them, to a topic
+/// Send files and folders to a topic
 ///
 /// Files keep their paths relative to the folder that was named; a file that is named itself is sent
 /// under its name alone, whatever the usual rules say of it. A file that changes while it is read is
 /// sent as its new version. Exit code 1 if something that was wanted was not sent.
 #[derive(Debug, Args)]
 pub struct UploadArgs {
-    /// Files and folders
+    /// Files, and folders with all that is in them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -28,6 +28,7 @@ pub struct UploadArgs {
 
 pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
     let settings = args.sending.settings()?;
+    check_paths(&args.paths)?;
     let started = sending::start(&args.common, "datamill_upload", None)?;
     let bar = Bar::new();
     let log = started.log.as_ref();

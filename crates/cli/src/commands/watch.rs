@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
-use datamill::program::{CommonArgs, Exit};
+use datamill::program::{CommonArgs, Exit, update_seconds};
 use datamill::upload::{LOGS_FOLDER, WatchSettings, watch};
 
 use super::sending::{self, SendingArgs};
@@ -30,19 +30,25 @@ pub struct WatchArgs {
     /// Find changes by looking alone, for file systems that do not tell of them
     #[arg(long = "use_polling_observer")]
     use_polling_observer: bool,
-    /// Stop when everything that is there has been sent
+    /// Stop when everything that is there has been sent, instead of waiting for more
     #[arg(long = "exit-at-end")]
     exit_at_end: bool,
     /// Seconds between two lines about the state; -1 or 0 for none
-    #[arg(long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true)]
+    #[arg(
+        long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true,
+        value_parser = update_seconds
+    )]
     update_seconds: i64,
     #[command(flatten)]
     common: CommonArgs,
 }
 
 pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
-    if !args.directory.is_dir() {
-        bail!("`{}` is not a folder that can be watched: check the path", args.directory.display());
+    let directory = args.directory.display();
+    match std::fs::metadata(&args.directory) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => bail!("`{directory}` cannot be watched: it is not a folder"),
+        Err(error) => return Err(error).context(format!("`{directory}` cannot be watched, check the path")),
     }
     let settings = WatchSettings {
         upload: args.sending.settings()?,

@@ -11,7 +11,7 @@ use crate::progress::ProgressError;
 #[non_exhaustive]
 pub enum EngineError {
     /// The output folder cannot be used.
-    #[error("cannot write to the output folder `{}`; choose another one with --output_dir", folder.display())]
+    #[error("cannot write to the output folder `{}`, choose another one with --output_dir", folder.display())]
     Output {
         /// The folder.
         folder: PathBuf,
@@ -73,7 +73,7 @@ pub enum EngineError {
         group: String,
     },
     /// User code asked the program to stop.
-    #[error("the program was stopped by the function for file `{file}`: {reason}")]
+    #[error("stopped, as the function asked for at file `{file}`: {reason}")]
     Stopped {
         /// File.
         file: String,

@@ -80,6 +80,8 @@ pub fn run(
     control: &Control,
     counters: &Counters,
 ) -> Result<Summary, EngineError> {
+    log.topic_for_use(&settings.topic)?;
+    log.topic_for_use(&settings.result_topic)?;
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
@@ -90,7 +92,6 @@ pub fn run(
         kind: LedgerKind::Reproducer { result_topic: settings.result_topic.clone() },
     })
     .map_err(|e| EngineError::output(&settings.output_dir, e))?;
-    log.topic_for_use(&settings.result_topic)?;
 
     let topic: Arc<str> = settings.topic.as_str().into();
     let budget = Arc::new(Budget::default());
@@ -106,7 +107,7 @@ pub fn run(
     let ended = engine.run(&mut ledger);
     pool.join();
     ledger.flush();
-    let left = ended?;
+    let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;
     tally.finish(left);
     Ok(tally.into_summary(settings))
 }

@@ -531,7 +531,9 @@ impl<'a> Reader<'a> {
         let kind = self.engine.control.stopping()?;
         if self.stop_since.is_none() {
             self.stop_since = Some(Instant::now());
-            tracing::info!("stopping: files in hand are finished, the rest is read again at the next start");
+            tracing::info!(
+                "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
+            );
             self.engine.pool.cancel(|_| true);
             self.engine.pool.stop();
         }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::report::chain;
+
 /// What the program does about a [`ProcessingError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -15,14 +17,17 @@ pub enum ErrorKind {
     Stop,
 }
 
-/// An error of user code. Any error turns into one of kind [`ErrorKind::FileFailed`] by `?`.
+/// An error of user code. Any error and any text turns into one of kind [`ErrorKind::FileFailed`] by
+/// `?` and by `into()`.
 ///
 /// ```
 /// # use datamill::process::{ErrorKind, ProcessingError};
-/// fn parse(text: &str) -> Result<f64, ProcessingError> {
-///     Ok(text.parse::<f64>()?)
+/// fn angle(line: &str) -> Result<f64, ProcessingError> {
+///     let (angle, _) = line.split_once(',').ok_or("no comma in the line")?;
+///     Ok(angle.parse()?)
 /// }
-/// assert_eq!(parse("x").unwrap_err().kind(), ErrorKind::FileFailed);
+/// assert_eq!(angle("10").unwrap_err().to_string(), "no comma in the line");
+/// assert_eq!(angle("x,1").unwrap_err().kind(), ErrorKind::FileFailed);
 /// ```
 #[derive(Debug)]
 pub struct ProcessingError {
@@ -58,16 +63,40 @@ impl fmt::Display for ProcessingError {
     }
 }
 
-// `ProcessingError` is no `std::error::Error` itself, so that this conversion can exist.
-impl<E: Error + Send + Sync + 'static> From<E> for ProcessingError {
+// `ProcessingError` is no `std::error::Error` itself, so that this conversion can exist. It takes texts,
+// errors, and boxed errors of any library.
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for ProcessingError {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            message.push_str(": ");
-            message.push_str(&inner.to_string());
-            cause = inner.source();
+        Self::file_failed(chain(error.into().as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_errors_become_failures_of_the_file() {
+        fn text(line: Option<&str>) -> Result<&str, ProcessingError> {
+            Ok(line.ok_or("no header")?)
         }
-        Self { kind: ErrorKind::FileFailed, message }
+        fn owned(line: &str) -> Result<(&str, &str), ProcessingError> {
+            Ok(line.split_once(',').ok_or_else(|| format!("no pair: `{line}`"))?)
+        }
+        fn boxed() -> Result<(), ProcessingError> {
+            let outer = datamill_broker::Error::with_source(
+                datamill_broker::ErrorKind::Fatal,
+                "outer",
+                std::io::Error::other("inner"),
+            );
+            Ok(Err(Box::<dyn Error + Send + Sync>::from(outer))?)
+        }
+        for (error, message) in [
+            (text(None).unwrap_err(), "no header"),
+            (owned("x").unwrap_err(), "no pair: `x`"),
+            (boxed().unwrap_err(), "outer: inner"),
+        ] {
+            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::FileFailed, message));
+        }
     }
 }

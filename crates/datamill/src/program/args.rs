@@ -19,34 +19,35 @@ pub struct CommonArgs {
     /// What is printed: debug, info, warning, error or critical
     #[arg(long = "logger_stream_level", value_name = "LEVEL", default_value = "info", help_heading = "Logging")]
     pub logger_stream_level: LogLevel,
-    /// What goes to the log file
+    /// What goes to the log file, in the same words
     #[arg(long = "logger_file_level", value_name = "LEVEL", default_value = "warning", help_heading = "Logging")]
     pub logger_file_level: LogLevel,
-    /// The log file [default: in the folder LOGS of the output folder]
+    /// The log file [default: in the folder LOGS of the output folder or the watched folder; none for
+    /// an upload]
     #[arg(long = "logger_file_path", value_name = "FILE", help_heading = "Logging")]
     pub logger_file_path: Option<PathBuf>,
     /// Send heartbeat messages to this topic
-    #[arg(long = "heartbeat_topic_name", value_name = "TOPIC", help_heading = "Heartbeats and log messages")]
+    #[arg(long = "heartbeat_topic_name", value_name = "TOPIC", value_parser = name, help_heading = "Heartbeats and log messages")]
     pub heartbeat_topic_name: Option<String>,
     /// Name of this program in heartbeats [default: made from program and host]
-    #[arg(long = "heartbeat_program_id", value_name = "ID", help_heading = "Heartbeats and log messages")]
+    #[arg(long = "heartbeat_program_id", value_name = "ID", value_parser = name, help_heading = "Heartbeats and log messages")]
     pub heartbeat_program_id: Option<String>,
     /// Seconds between heartbeats
     #[arg(
         long = "heartbeat_interval_secs", value_name = "SECONDS", default_value_t = 900,
-        value_parser = clap::value_parser!(u64).range(1..), help_heading = "Heartbeats and log messages"
+        value_parser = interval_secs, help_heading = "Heartbeats and log messages"
     )]
     pub heartbeat_interval_secs: u64,
     /// Send log lines to this topic
-    #[arg(long = "log_topic_name", value_name = "TOPIC", help_heading = "Heartbeats and log messages")]
+    #[arg(long = "log_topic_name", value_name = "TOPIC", value_parser = name, help_heading = "Heartbeats and log messages")]
     pub log_topic_name: Option<String>,
     /// Name of this program in log messages [default: made from program and host]
-    #[arg(long = "log_program_id", value_name = "ID", help_heading = "Heartbeats and log messages")]
+    #[arg(long = "log_program_id", value_name = "ID", value_parser = name, help_heading = "Heartbeats and log messages")]
     pub log_program_id: Option<String>,
     /// Seconds between log messages
     #[arg(
         long = "log_interval_secs", value_name = "SECONDS", default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..), help_heading = "Heartbeats and log messages"
+        value_parser = interval_secs, help_heading = "Heartbeats and log messages"
     )]
     pub log_interval_secs: u64,
 }
@@ -54,22 +55,26 @@ pub struct CommonArgs {
 /// Options of a reproducer.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReproducerArgs {
+    /// Topic that the files come from
+    #[arg(
+        long = "consumer_topic_name", value_name = "TOPIC", value_parser = name, required_unless_present = "topic_name"
+    )]
+    pub consumer_topic_name: Option<String>,
+    /// Topic that the results go to
+    #[arg(
+        long = "producer_topic_name", value_name = "TOPIC", value_parser = name, required_unless_present = "topic_name"
+    )]
+    pub producer_topic_name: Option<String>,
+    /// Topic for both, where the two above are not given
+    #[arg(long = "topic_name", value_name = "TOPIC", value_parser = name, hide = true)]
+    pub topic_name: Option<String>,
     /// Options of every program.
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Topic for both, where the two below are not given
-    #[arg(long = "topic_name", value_name = "TOPIC", hide = true)]
-    pub topic_name: Option<String>,
-    /// Topic that the files come from
-    #[arg(long = "consumer_topic_name", value_name = "TOPIC")]
-    pub consumer_topic_name: Option<String>,
-    /// Topic that the results go to
-    #[arg(long = "producer_topic_name", value_name = "TOPIC")]
-    pub producer_topic_name: Option<String>,
     /// Consumer group; programs with the same group share the work. `create_new` makes a group for
     /// this run only, which starts anew [default: group.id of the configuration, or a name made from
     /// program and topic]
-    #[arg(long = "consumer_group_id", value_name = "GROUP")]
+    #[arg(long = "consumer_group_id", value_name = "GROUP", value_parser = name)]
     pub consumer_group_id: Option<String>,
     /// Threads that run your function
     #[arg(
@@ -80,7 +85,8 @@ pub struct ReproducerArgs {
     /// Accepted, and without effect: results are sent by one thread
     #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
     pub n_producer_threads: Option<u16>,
-    /// Only files whose relative path matches this regular expression from its start
+    /// Only files whose relative path matches this regular expression from its start (as Python's
+    /// `re.match`)
     #[arg(long = "download_regex", value_name = "REGEX")]
     pub download_regex: Option<String>,
     /// Folder for the log file, the registry files, and files on disk [default: PROGRAM_output]
@@ -90,9 +96,13 @@ pub struct ReproducerArgs {
     #[arg(long, value_enum, default_value_t = Mode::Memory)]
     pub mode: Mode,
     /// Seconds between two lines about the state; -1 or 0 for none
-    #[arg(long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true)]
+    #[arg(
+        long = "update_seconds", value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true,
+        value_parser = update_seconds
+    )]
     pub update_seconds: i64,
-    /// Stop when everything that was in the topic at the start has been handled
+    /// Stop when everything that was in the topic at the start has been handled, instead of waiting
+    /// for more
     #[arg(long = "exit-at-end")]
     pub exit_at_end: bool,
     /// Memory for the content of files; beyond it, files go to disk or reading waits
@@ -100,7 +110,7 @@ pub struct ReproducerArgs {
     pub memory_limit: ByteSize,
     /// Name of this process's place in its group, the same after a restart [default: made from the
     /// host and the output folder]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     pub instance: Option<String>,
     /// Seconds that a stop waits for functions that run
     #[arg(long = "shutdown_timeout", value_name = "SECONDS", default_value_t = 30)]
@@ -126,8 +136,11 @@ impl ReproducerArgs {
             return Err(SetUpError::SameTopic(topic));
         }
         let output_dir = self.output_dir(program);
-        std::fs::create_dir_all(&output_dir)
-            .map_err(|source| SetUpError::OutputDir { folder: output_dir.clone(), source })?;
+        let made = match std::fs::create_dir_all(&output_dir) {
+            Err(_) if output_dir.is_file() => Err(std::io::Error::other("it is a file")),
+            made => made,
+        };
+        made.map_err(|source| SetUpError::OutputDir { folder: output_dir.clone(), source })?;
         let group = match self.consumer_group_id.as_deref() {
             Some("create_new") => identity::fresh_group(program, clock::now_ms()),
             Some(name) => name.to_owned(),
@@ -177,6 +190,23 @@ pub fn accept_dashes(command: clap::Command) -> clap::Command {
     command.mut_subcommands(accept_dashes)
 }
 
+/// A name that is not empty: of a topic, a group, a program.
+fn name(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("the name is empty") } else { Ok(text.to_owned()) }
+}
+
+fn interval_secs(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|seconds| *seconds > 0).ok_or("write a whole number of seconds, 1 or more")
+}
+
+/// Seconds between two lines about the state, as `--update_seconds` takes them.
+///
+/// # Errors
+/// A text that is no whole number.
+pub fn update_seconds(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "write a whole number of seconds, or -1 for none")
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{Args, Command, FromArgMatches};
@@ -185,26 +215,35 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<ReproducerArgs, clap::Error> {
         let command = accept_dashes(ReproducerArgs::augment_args(Command::new("test")));
-        ReproducerArgs::from_arg_matches(&command.try_get_matches_from(args)?)
+        let topics = ["p", "--consumer_topic_name", "t", "--producer-topic-name", "r"];
+        ReproducerArgs::from_arg_matches(&command.try_get_matches_from([&topics[..], args].concat())?)
     }
 
     #[test]
     fn options_work_with_underscores_and_with_dashes() {
-        for name in ["--consumer_topic_name", "--consumer-topic-name"] {
-            assert_eq!(parse(&["p", name, "t"]).unwrap().consumer_topic_name.as_deref(), Some("t"));
+        for name in ["--output_dir", "--output-dir"] {
+            assert_eq!(parse(&[name, "o"]).unwrap().output_dir("p"), Path::new("o"));
         }
         for name in ["--n_threads", "--n-threads", "--n_consumer_threads", "--n-consumer-threads"] {
-            assert_eq!(parse(&["p", name, "5"]).unwrap().n_consumer_threads, 5, "{name}");
+            assert_eq!(parse(&[name, "5"]).unwrap().n_consumer_threads, 5, "{name}");
         }
         for name in ["--exit-at-end", "--exit_at_end"] {
-            assert!(parse(&["p", name]).unwrap().exit_at_end);
+            assert!(parse(&[name]).unwrap().exit_at_end);
         }
     }
 
     #[test]
     fn values_out_of_range_are_refused() {
-        for args in [["p", "--n_threads", "0"], ["p", "--mode", "ram"], ["p", "--memory_limit", "lots"]] {
+        for args in [
+            ["--n_threads", "0"],
+            ["--mode", "ram"],
+            ["--memory_limit", "lots"],
+            ["--heartbeat_interval_secs", "0"],
+            ["--update_seconds", "x"],
+            ["--instance", ""],
+        ] {
             assert!(parse(&args).is_err(), "{args:?}");
         }
+        assert_eq!(parse(&["--update_seconds", "-1"]).unwrap().update_seconds, -1);
     }
 }

@@ -5,9 +5,16 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
+#[cfg(unix)]
+use std::time::Duration;
 
 use super::Exit;
 use crate::engine::{Control, StopKind};
+use crate::report::logging::say;
+
+/// How often a program in the background of a terminal looks whether it is in front of it.
+#[cfg(unix)]
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Lets the console and the signals steer the program from here on.
 ///
@@ -16,39 +23,80 @@ use crate::engine::{Control, StopKind};
 pub fn steer(control: &Arc<Control>) -> io::Result<()> {
     signals(Arc::clone(control))?;
     let control = Arc::clone(control);
-    std::thread::Builder::new().name("datamill-console".to_owned()).spawn(move || {
-        if may_read() {
-            console(&control);
-        }
-    })?;
+    std::thread::Builder::new().name("datamill-console".to_owned()).spawn(move || console(&control))?;
     Ok(())
 }
 
-/// A program in the background of a terminal would be stopped by the system if it read from it.
 #[cfg(unix)]
-fn may_read() -> bool {
-    let stdin = io::stdin();
-    !stdin.is_terminal()
-        || rustix::termios::tcgetpgrp(&stdin).is_ok_and(|foreground| foreground == rustix::process::getpgrp())
+fn console(control: &Control) {
+    if io::stdin().is_terminal() { terminal(control) } else { lines(control) }
 }
 
 #[cfg(not(unix))]
-fn may_read() -> bool {
-    true
+fn console(control: &Control) {
+    lines(control);
 }
 
-fn console(control: &Control) {
-    if io::stdin().is_terminal() {
-        tracing::info!("type `c` for the counts, `q` to stop");
-    }
+fn lines(control: &Control) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { return };
-        match line.trim().to_ascii_lowercase().as_str() {
-            "c" | "check" => control.check(),
-            "q" | "quit" => control.stop(StopKind::Leave),
-            "" => {}
-            other => tracing::warn!(typed = other, "type `c` for the counts, `q` to stop"),
+        obey(&line, control);
+    }
+}
+
+/// Reads only what is there, and only in the foreground: the system stops a program that reads from its
+/// terminal in the background.
+#[cfg(unix)]
+fn terminal(control: &Control) {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let stdin = io::stdin();
+    let look_every = LOOK_EVERY.try_into().ok();
+    let mut typed = Vec::new();
+    let mut told = false;
+    loop {
+        if !is_in_front(&stdin) {
+            std::thread::sleep(LOOK_EVERY);
+            continue;
         }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!("{HELP}");
+        }
+        let mut wait = [PollFd::new(&stdin, PollFlags::IN)];
+        match poll(&mut wait, look_every.as_ref()) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) if is_in_front(&stdin) => {}
+            Ok(_) => continue,
+            Err(_) => return,
+        }
+        let mut buffer = [0; 256];
+        match rustix::io::read(&stdin, &mut buffer) {
+            Ok(0) => return,
+            Ok(count) => typed.extend_from_slice(&buffer[..count]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        while let Some(end) = typed.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = typed.drain(..=end).collect();
+            obey(&String::from_utf8_lossy(&line), control);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_in_front(terminal: &io::Stdin) -> bool {
+    rustix::termios::tcgetpgrp(terminal).is_ok_and(|foreground| foreground == rustix::process::getpgrp())
+}
+
+/// What can be typed.
+const HELP: &str = "type `c` for the counts, `q` to stop";
+
+fn obey(line: &str, control: &Control) {
+    match line.trim().to_ascii_lowercase().as_str() {
+        "c" | "check" => control.check(),
+        "q" | "quit" => control.stop(StopKind::Leave),
+        "" => {}
+        other => tracing::warn!("`{}` means nothing here: {HELP}", other),
     }
 }
 
@@ -78,5 +126,6 @@ fn signals(_: Arc<Control>) -> io::Result<()> {
     reason = "a second signal asks for just that; what is not committed is read again"
 )]
 fn leave_at_once() -> ! {
+    say("left at once; what was not finished is done again at the next start");
     std::process::exit(Exit::AtOnce.code().into())
 }

@@ -47,18 +47,18 @@ impl From<Exit> for ExitCode {
 #[non_exhaustive]
 pub enum SetUpError {
     /// A topic is not named.
-    #[error("no {0} topic: give it with `--{0}_topic_name`, or `--topic_name` for both")]
+    #[error("no {0} topic is named: give it with --{0}_topic_name")]
     NoTopic(&'static str),
     /// Results would go to the topic they are computed from.
     #[error(
-        "results cannot go to topic `{0}`, from which the files are read: name another one with `--producer_topic_name`"
+        "results cannot go to topic `{0}`, from which the files are read: name another one with --producer_topic_name"
     )]
     SameTopic(String),
     /// The filter is no regular expression.
-    #[error("--download_regex")]
+    #[error("the value of --download_regex cannot be used")]
     Regex(#[from] crate::settings::PatternError),
     /// The output folder cannot be used.
-    #[error("cannot use the output folder `{}`; choose another one with --output_dir", folder.display())]
+    #[error("cannot use the output folder `{}`, choose another one with --output_dir", folder.display())]
     OutputDir {
         /// The folder.
         folder: std::path::PathBuf,

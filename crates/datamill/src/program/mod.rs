@@ -11,7 +11,7 @@ mod reporting;
 mod runnable;
 mod size;
 
-pub use args::{CommonArgs, ReproducerArgs, accept_dashes};
+pub use args::{CommonArgs, ReproducerArgs, accept_dashes, update_seconds};
 pub use console::steer;
 pub use exit::{Exit, SetUpError};
 pub use reporting::Reporting;

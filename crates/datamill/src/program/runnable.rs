@@ -1,15 +1,17 @@
 //! From the command line to the exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Command, FromArgMatches};
 
 use super::{Exit, ReproducerArgs, SetUpError, accept_dashes, console, exit};
-use crate::engine::{self, Control, Summary};
+use crate::engine::{self, Control};
 use crate::process::{DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError};
+use crate::report::Counters;
 use crate::report::heartbeat::ProgramKind;
-use crate::report::{self, Counters};
+use crate::report::logging::{say, say_error};
 
 /// Marks a [`DataFileStreamReproducer`] as [`Runnable`].
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub enum ReproducerKind {}
 #[derive(Debug)]
 pub enum MetadataKind {}
 
-/// For programs without options of their own.
+/// The options of a program that has none of its own.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct NoArguments {}
 
@@ -39,24 +41,39 @@ pub trait Runnable<Kind>: Sized + 'static {
     /// `A` is a struct that derives `clap::Args`, from which `make` makes the reproducer.
     fn run_with_arguments<A: Args>(make: impl FnOnce(A) -> Result<Self, ProcessingError>) -> ExitCode {
         let name = name_of::<Self>();
-        let command = Command::new(name)
-            .about("Runs a function on every file of a topic and sends what it computes to another topic.");
-        let command = accept_dashes(A::augment_args(ReproducerArgs::augment_args(command)));
-        let matches = command.get_matches();
-        let parsed =
-            ReproducerArgs::from_arg_matches(&matches).and_then(|ours| Ok((ours, A::from_arg_matches(&matches)?)));
-        let (ours, theirs) = match parsed {
+        let (ours, theirs) = match parse::<A>(command(name), std::env::args_os()) {
             Ok(parsed) => parsed,
             Err(error) => error.exit(),
         };
         match make(theirs) {
             Ok(reproducer) => run_reproducer(&ours, name, reproducer.into_reproducer()).into(),
             Err(error) => {
-                eprintln!("error: {error}");
+                say(format_args!("error: {error}"));
                 Exit::SetUp.into()
             }
         }
     }
+}
+
+fn command(name: &'static str) -> Command {
+    let about = format!("{name}: runs a function on every file of a topic and sends what it computes to another topic");
+    let after = "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the \
+        program runs, type `c` for the counts and `q` to stop.\n\nExit codes: 0 done, 1 some files failed or are \
+        incomplete, 2 the command line or the set-up is wrong, 3 stopped while working (start it again), 4 another \
+        process has taken this one's place, 130 left at once at a second signal.";
+    Command::new(name).about(about).after_help(after).version(concat!("with datamill ", env!("CARGO_PKG_VERSION")))
+}
+
+/// Our options and theirs. What their struct says of itself is not about the program.
+fn parse<A: Args>(
+    command: Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(ReproducerArgs, A), clap::Error> {
+    let (name, about) = (command.get_name().to_owned(), command.get_about().cloned());
+    let mut command = ReproducerArgs::augment_args(command).next_help_heading(format!("Options of {name}"));
+    command = A::augment_args(command).about(about.unwrap_or_default()).long_about(None);
+    let matches = accept_dashes(command).try_get_matches_from(args)?;
+    Ok((ReproducerArgs::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?))
 }
 
 impl<T: DataFileStreamReproducer> Runnable<ReproducerKind> for T {
@@ -81,27 +98,17 @@ fn name_of<T>() -> &'static str {
 /// Runs a reproducer with the given options until it is told to stop by the console or a signal, the
 /// end is reached (where asked), or it cannot go on. Prints a summary.
 pub fn run_reproducer(args: &ReproducerArgs, program: &str, reproducer: Arc<dyn DataFileStreamReproducer>) -> Exit {
-    match start(args, program, reproducer) {
-        Ok(Ok(summary)) => {
-            eprintln!("{summary}");
-            if summary.is_clean() { Exit::Done } else { Exit::SomeFailed }
-        }
-        Ok(Err(error)) => {
-            eprintln!("error: {}", report::chain(&error));
-            exit::of_engine_error(&error)
-        }
-        Err(error) => {
-            eprintln!("error: {}", report::chain(&error));
-            Exit::SetUp
-        }
-    }
+    run(args, program, reproducer).unwrap_or_else(|error| {
+        say_error(&error);
+        Exit::SetUp
+    })
 }
 
-fn start(
+fn run(
     args: &ReproducerArgs,
     program: &str,
     reproducer: Arc<dyn DataFileStreamReproducer>,
-) -> Result<Result<Summary, engine::EngineError>, SetUpError> {
+) -> Result<Exit, SetUpError> {
     let config = args.common.load_config()?;
     let settings = args.engine_settings(program, &config)?;
     let log_file = ReproducerArgs::log_file(program, &settings.output_dir);
@@ -114,7 +121,16 @@ fn start(
     console::steer(&control)?;
     tracing::info!(log = log.name(), topic = %settings.topic, result_topic = %settings.result_topic,
         group = %settings.group, output_dir = %settings.output_dir.display(), "started");
-    Ok(engine::run(&log, &settings, reproducer, &control, &counters))
+    Ok(match engine::run(&log, &settings, reproducer, &control, &counters) {
+        Ok(summary) => {
+            say(&summary);
+            if summary.is_clean() { Exit::Done } else { Exit::SomeFailed }
+        }
+        Err(error) => {
+            say_error(&error);
+            exit::of_engine_error(&error)
+        }
+    })
 }
 
 #[cfg(test)]
@@ -127,5 +143,38 @@ mod tests {
     fn a_program_is_named_after_its_type() {
         assert_eq!(name_of::<NoArguments>(), "NoArguments");
         assert_eq!(name_of::<Inner<Vec<u8>>>(), "Inner");
+    }
+
+    /// What this says is not about the program
+    #[derive(Debug, clap::Args)]
+    struct Theirs {
+        /// Least angle
+        #[arg(long = "least_angle", default_value_t = 5.0)]
+        least_angle: f64,
+    }
+
+    fn parsed(args: &[&str]) -> Result<(ReproducerArgs, Theirs), clap::Error> {
+        parse(command("Xrd"), ["xrd"].iter().chain(args).map(OsString::from))
+    }
+
+    #[test]
+    fn options_of_the_program_stand_beside_ours() {
+        let topics = ["--consumer_topic_name", "t", "--producer_topic_name", "r"];
+        let (ours, theirs) = parsed(&[&topics[..], &["--least-angle", "7"]].concat()).unwrap();
+        assert_eq!((ours.consumer_topic_name.as_deref(), theirs.least_angle), (Some("t"), 7.0));
+        let error = parsed(&["--consumer_topic_name", "t"]).unwrap_err().to_string();
+        assert!(error.contains("--producer_topic_name <TOPIC>"), "{error}");
+        let error = parsed(&[&topics[..], &["--consumer_group_id", " "]].concat()).unwrap_err().to_string();
+        assert!(error.contains("the name is empty"), "{error}");
+    }
+
+    #[test]
+    fn help_is_about_the_program_and_names_its_options() {
+        let help = parsed(&["--help"]).unwrap_err().to_string();
+        assert!(help.starts_with("Xrd: runs a function on every file"), "{help}");
+        assert!(help.contains("Options of Xrd:\n      --least_angle"), "{help}");
+        assert!(!help.contains("not about the program"), "{help}");
+        let topics = help.find("--consumer_topic_name").unwrap();
+        assert!(topics < help.find("--config").unwrap(), "{help}");
     }
 }

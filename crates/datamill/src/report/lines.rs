@@ -16,7 +16,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::clock;
-use super::text::chain;
+use super::text::{chain, printable};
 
 /// Takes lines.
 pub(super) trait Output: Send + Sync {
@@ -177,15 +177,9 @@ impl Fields {
     }
 }
 
-/// Appends the text with its control characters (line ends and terminal codes among them) written out.
+/// Appends the text with its control characters written out.
 fn escape(value: &str, into: &mut String) {
-    for c in value.chars() {
-        if c.is_control() {
-            into.extend(c.escape_default());
-        } else {
-            into.push(c);
-        }
-    }
+    into.push_str(&printable(value));
 }
 
 impl Visit for Fields {

@@ -1,6 +1,8 @@
 //! Sets logging up for a program: lines on stderr, in a file, and on a topic.
 
 use std::env;
+use std::error::Error;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use super::level::LogLevel;
 use super::lines::{Line, Lines, Output};
 use super::log_topic::{self, LogTopicLines, LogTopicOptions, Ring};
 use super::periodic::Periodic;
+use super::text::chain;
 
 /// Which lines go where.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +35,7 @@ pub struct LogOptions {
 
 /// The log file cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the log file `{}`: name another with `--logger_file_path`, or another output folder", .path.display())]
+#[error("cannot write the log file `{}`: choose another one with `--logger_file_path`", .path.display())]
 pub struct LogFileError {
     /// The file.
     pub path: PathBuf,
@@ -78,12 +81,27 @@ impl LogGuard {
     }
 }
 
+/// Target of lines that were printed on stderr in another form.
+const SAID: &str = "datamill";
+
 /// The progress bars that lines must not tear apart.
 static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
 /// Lines on stderr stand above these progress bars from here on; `None` ends it.
 pub fn lines_above(bars: Option<MultiProgress>) {
     *BARS.lock() = bars;
+}
+
+/// Prints a text with a line end on stderr, above progress bars. That nobody reads it is no error.
+pub fn say(text: impl fmt::Display) {
+    to_stderr(&format!("{text}\n"));
+}
+
+/// Says on stderr why the program ends, and writes it into the log file and to the log topic.
+pub fn say_error(error: &(dyn Error + 'static)) {
+    let text = chain(error);
+    say(format_args!("error: {text}"));
+    tracing::error!(target: SAID, "{text}");
 }
 
 fn to_stderr(text: &str) {
@@ -115,7 +133,9 @@ impl Output for Stderr {
     }
 
     fn write(&self, line: &Line<'_>) {
-        to_stderr(&line.short(self.colours));
+        if line.target != SAID {
+            to_stderr(&line.short(self.colours));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Numbers and errors as people read them.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
@@ -71,16 +72,46 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// An error with its causes, each behind a colon.
+/// An error with its causes, each behind a colon; without the numbers that systems give to errors, and
+/// without a cause that says again what was said.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(&error.to_string()).to_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let said = error.to_string();
+        let said = plain(&said);
+        if !text.ends_with(said) {
+            text.push_str(": ");
+            text.push_str(said);
+        }
         cause = error.source();
     }
     text
+}
+
+/// What an error says, without ` (os error 2)` at its end.
+fn plain(said: &str) -> &str {
+    match said.rsplit_once(" (os error ") {
+        Some((words, number)) if number.ends_with(')') => words,
+        _ => said,
+    }
+}
+
+/// A text that came from outside, for a terminal: control characters (line ends and terminal codes
+/// among them) are written out.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut printable = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() {
+            printable.extend(c.escape_default());
+        } else {
+            printable.push(c);
+        }
+    }
+    Cow::Owned(printable)
 }
 
 fn per_second(number: u64, span: Duration) -> Option<f64> {
@@ -121,6 +152,23 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(ms)), wanted);
         }
+    }
+
+    #[test]
+    fn causes_follow_without_numbers_and_repetitions() {
+        let missing = std::io::Error::from_raw_os_error(2);
+        let words = chain(&missing);
+        assert!(!words.is_empty() && !words.contains("os error"), "{words}");
+        let outer = datamill_broker::Error::with_source(datamill_broker::ErrorKind::Fatal, "cannot open `x`", missing);
+        assert_eq!(chain(&outer), format!("cannot open `x`: {words}"));
+        let twice = datamill_broker::Error::with_source(datamill_broker::ErrorKind::Fatal, "odd: full", "full");
+        assert_eq!(chain(&twice), "odd: full");
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(printable("a ü.csv"), "a ü.csv");
+        assert_eq!(printable("a\n\u{1b}[31m"), r"a\n\u{1b}[31m");
     }
 
     #[test]

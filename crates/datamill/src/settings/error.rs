@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::locate::CONFIG_DIR_VARIABLE;
 
@@ -30,7 +30,7 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum SettingsError {
     /// There is no such file.
-    #[error("no configuration file `{name}`: looked for {}{}", list(.looked), hint(*.folder_is_set))]
+    #[error("{}", not_found(.name, .looked, *.folder_is_set))]
     NotFound {
         /// What was asked for.
         name: String,
@@ -130,18 +130,22 @@ pub enum SettingsError {
     },
 }
 
-fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
-    paths.join(", ")
-}
-
-fn hint(folder_is_set: bool) -> String {
-    match folder_is_set {
-        true => String::new(),
-        false => format!(
-            "; a bare name is also looked up in the folder that `{CONFIG_DIR_VARIABLE}` names, which is not set"
-        ),
+fn not_found(name: &str, looked: &[PathBuf], folder_is_set: bool) -> String {
+    if Path::new(name).is_dir() {
+        return format!("`{name}` is a folder: name the configuration file in it");
     }
+    if folder_is_set {
+        let others: Vec<String> = looked.iter().skip(1).map(|path| format!("`{}`", path.display())).collect();
+        return format!(
+            "there is no configuration file `{name}`, and none at {} either, which `{CONFIG_DIR_VARIABLE}` leads to",
+            others.join(" or ")
+        );
+    }
+    let elsewhere = match name.contains(std::path::is_separator) {
+        true => String::new(),
+        false => format!(" in this folder; `{CONFIG_DIR_VARIABLE}`, which can name another folder, is not set"),
+    };
+    format!("there is no configuration file `{name}`{elsewhere}")
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

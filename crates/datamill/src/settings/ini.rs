@@ -50,8 +50,12 @@ pub(super) struct Key<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum IniError {
     /// A setting above the first section.
-    #[error("stands above the first section: put a line such as `[broker]` before it")]
-    MissingSectionHeader { line: usize },
+    #[error("{}", outside(*.open))]
+    MissingSectionHeader {
+        line: usize,
+        /// It begins with `[` and has no `]`.
+        open: bool,
+    },
     /// A section twice.
     #[error("section `[{section}]` is there twice: join the two")]
     DuplicateSection { line: usize, section: String },
@@ -76,7 +80,7 @@ impl IniError {
     /// The line, counted from 1.
     pub(super) fn line(&self) -> usize {
         match self {
-            Self::MissingSectionHeader { line }
+            Self::MissingSectionHeader { line, .. }
             | Self::DuplicateSection { line, .. }
             | Self::DuplicateKey { line, .. }
             | Self::Percent { line, .. }
@@ -84,6 +88,13 @@ impl IniError {
             | Self::TooDeep { line, .. } => *line,
             Self::Syntax { lines } => lines.first().copied().unwrap_or(0),
         }
+    }
+}
+
+fn outside(open: bool) -> &'static str {
+    match open {
+        true => "a section is written `[name]`",
+        false => "stands above the first section: put a line such as `[broker]` before it",
     }
 }
 
@@ -171,7 +182,7 @@ impl Ini {
                 continue;
             }
             let Some(target) = target else {
-                return Err(IniError::MissingSectionHeader { line: number });
+                return Err(IniError::MissingSectionHeader { line: number, open: value.starts_with('[') });
             };
             let Some(delimiter) = value.find(['=', ':']) else {
                 bad_lines.push(number);

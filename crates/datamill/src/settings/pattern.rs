@@ -17,11 +17,10 @@ use std::fmt;
 
 /// A pattern in Python's dialect that was wrong or is of no use here.
 #[derive(Debug, thiserror::Error)]
-#[error("the regular expression `{text}` cannot be used; write it as Python's `re` module takes it")]
+#[error("`{text}` is no regular expression as Python's `re` takes it: {reason}")]
 pub struct PatternError {
     text: String,
-    #[source]
-    source: Box<fancy_regex::Error>,
+    reason: String,
 }
 
 /// A compiled regular expression with the meaning that it has for Python's `re.match`.
@@ -40,7 +39,7 @@ impl Pattern {
         let translated = format!(r"\A(?:{})", translate(text));
         match fancy_regex::Regex::new(&translated) {
             Ok(regex) => Ok(Self { text: text.to_owned(), regex }),
-            Err(source) => Err(PatternError { text: text.to_owned(), source: Box::new(source) }),
+            Err(error) => Err(PatternError { text: text.to_owned(), reason: reason(&error) }),
         }
     }
 
@@ -60,6 +59,16 @@ impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pattern({})", self.text)
     }
+}
+
+/// Why a pattern was refused; without the place, which is one in the translated text.
+fn reason(error: &fancy_regex::Error) -> String {
+    let reason = match error {
+        fancy_regex::Error::ParseError(_, why) => why.to_string(),
+        other => other.to_string(),
+    };
+    let mut letters = reason.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn translate(python: &str) -> String {
@@ -203,6 +212,9 @@ mod tests {
     #[test]
     fn a_broken_pattern_is_named() {
         let error = Pattern::from_python("(a").unwrap_err();
-        assert!(error.to_string().contains("`(a`"), "{error}");
+        assert_eq!(
+            error.to_string(),
+            "`(a` is no regular expression as Python's `re` takes it: opening parenthesis without closing parenthesis"
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::send::NotDelivered;
 #[non_exhaustive]
 pub enum UploadError {
     /// A path that the user named is not there or cannot be read.
-    #[error("`{path}` cannot be read: check the path and its permissions")]
+    #[error("`{path}` cannot be sent, check the path")]
     Path {
         /// The path.
         path: PathBuf,
@@ -19,6 +19,9 @@ pub enum UploadError {
         #[source]
         source: io::Error,
     },
+    /// A path that the user named is a pipe, a socket or a device.
+    #[error("`{0}` is neither a file nor a folder")]
+    Special(PathBuf),
     /// The chunk size is none.
     #[error("the chunk size `{0}` is not a power of two between 1 and {max}: `524288` is the usual one", max = super::MAX_CHUNK_SIZE)]
     ChunkSize(usize),

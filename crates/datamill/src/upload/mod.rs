@@ -165,6 +165,7 @@ pub fn upload_paths(
     counters: &Counters,
     observer: &dyn Observer,
 ) -> Result<Summary, UploadError> {
+    check_paths(paths)?;
     let mut run = new_run(log, settings, control, counters, observer)?;
     let mut files = Vec::new();
     for path in paths {
@@ -174,9 +175,26 @@ pub fn upload_paths(
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
+    if files.is_empty() {
+        warn!("found no file to send");
+    }
     observer.planned(files.len() as u64, files.iter().map(|file| file.stamp.size).sum());
     let work = send_all(&mut run, files);
     Ok(run.close(work))
+}
+
+/// Looks whether what the user named is there, before anything is begun.
+///
+/// # Errors
+/// [`UploadError::Path`] and [`UploadError::Special`].
+pub fn check_paths(paths: &[PathBuf]) -> Result<(), UploadError> {
+    for path in paths {
+        let metadata = fs::metadata(path).map_err(|source| UploadError::Path { path: path.clone(), source })?;
+        if !metadata.is_dir() && !metadata.is_file() {
+            return Err(UploadError::Special(path.clone()));
+        }
+    }
+    Ok(())
 }
 
 fn new_run<'a>(
@@ -224,11 +242,10 @@ fn report_left_out(summary: &mut Summary, path: String, reason: Reason, detail: 
 }
 
 fn tell_left_out(file: &str, reason: Reason, detail: Option<&str>) {
-    let error = detail.unwrap_or_default();
     if reason.is_failure() {
-        warn!(file, error, "not sent: {reason}");
+        warn!(file, error = detail, "not sent: {reason}");
     } else {
-        debug!(file, error, "left out: {reason}");
+        debug!(file, error = detail, "left out: {reason}");
     }
 }
 

@@ -19,7 +19,7 @@ use datamill_wire::{Chunk, headers, partition_for};
 use tracing::{info, warn};
 
 use super::ranges::Ranges;
-use crate::report::clock;
+use crate::report::{chain, clock};
 
 /// How long one wait for room lasts before the caller is asked whether to go on.
 const WAIT: Duration = Duration::from_millis(100);
@@ -358,7 +358,7 @@ impl Sender {
         if !std::mem::replace(&mut self.away, true) {
             warn!(
                 topic = self.topic,
-                error = ?error,
+                error = %chain(error),
                 "the log takes no records: trying again until it does, nothing is lost"
             );
         }

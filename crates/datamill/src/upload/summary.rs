@@ -30,7 +30,7 @@ impl Named {
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.first.iter().map(|name| format!("`{name}`")).collect();
+        let names: Vec<String> = self.first.iter().map(|name| format!("`{}`", text::printable(name))).collect();
         f.write_str(&names.join(", "))?;
         if self.count > self.first.len() as u64 { f.write_str(", …") } else { Ok(()) }
     }
@@ -72,16 +72,14 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "sent {} ({} in {}) to topic `{}` in {}, {}",
-            text::counted(self.files, "file"),
-            text::bytes(self.bytes),
-            text::counted(self.messages, "message"),
-            self.topic,
-            text::duration(self.elapsed),
-            text::rate(self.bytes, self.elapsed)
-        )?;
+        write!(f, "sent {}", text::counted(self.files, "file"))?;
+        if self.messages > 0 {
+            write!(f, " ({} in {})", text::bytes(self.bytes), text::counted(self.messages, "message"))?;
+        }
+        write!(f, " to topic `{}` in {}", self.topic, text::duration(self.elapsed))?;
+        if self.bytes > 0 {
+            write!(f, ", {}", text::rate(self.bytes, self.elapsed))?;
+        }
         if self.unchanged > 0 {
             write!(f, "\nnot sent again, since their content was delivered before: {}", self.unchanged)?;
         }

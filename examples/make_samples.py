@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the sample files of this folder: what a powder X-ray diffractometer exports as text.
+"""Writes the sample files in `data`: what a powder X-ray diffractometer exports as text.
 
-    python3 make_samples.py [FOLDER]        (default: the folder of this script)
+    python3 make_samples.py [FOLDER]        (default: `data` beside this script)
 
 Each file is a block `[Measurement conditions]` of `key,value` lines, then `[Scan points]` with one
 `Angle,Intensity` row per step. The patterns are calculated: peak positions from the lattice (Bragg's
@@ -187,7 +187,7 @@ def samples():
 
 
 def main():
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent / "data"
     for path, text in samples():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
