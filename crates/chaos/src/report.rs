@@ -9,6 +9,9 @@ use std::time::Duration;
 use crate::check::Seen;
 use crate::members::field;
 
+/// Two kills within this time disturb the same results.
+const NEAR_MS: i64 = 3000;
+
 /// A kill -9 of a worker.
 #[derive(Debug, Clone)]
 pub struct Kill {
@@ -17,6 +20,13 @@ pub struct Kill {
     pub back_ms: Option<i64>,
     /// The partitions that it had.
     pub partitions: BTreeSet<i32>,
+}
+
+impl Kill {
+    /// Whether the partition may be without a worker for this kill at that time.
+    fn disturbs(&self, partition: i32, at_ms: i64) -> bool {
+        (self.partitions.is_empty() || self.partitions.contains(&partition)) && (at_ms - self.at_ms).abs() < NEAR_MS
+    }
 }
 
 /// Counts of a run.
@@ -118,7 +128,7 @@ impl Report {
                     if let Some(back) = kill.back_ms {
                         self.gaps.since_back.push(next - back);
                     }
-                } else if !kill.partitions.is_empty() {
+                } else if !self.kills.iter().any(|other| other.disturbs(*partition, kill.at_ms)) {
                     self.gaps.others.push(next - kill.at_ms);
                 }
             }

@@ -1,8 +1,13 @@
 //! Short runs of the program itself; `dev/chaos` makes long ones.
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// Each run starts a dozen programs, so they do not run side by side.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn run(args: &[&str]) -> (Option<i32>, String) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_datamill-chaos")).arg("run").args(args).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{text}");
