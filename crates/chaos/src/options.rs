@@ -1,0 +1,92 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+#[derive(Debug, Parser)]
+#[command(name = "datamill-chaos", about = "Kills and disturbs real programs on a real log and counts the results.")]
+pub enum Command {
+    /// Disturb, count, and say whether each upload has exactly one outcome (exit code 1 if not). The
+    /// other command, `worker`, is a reproducer with its usual options.
+    Run(Options),
+}
+
+impl Command {
+    pub fn read() -> Self {
+        Self::parse()
+    }
+}
+
+/// Options of a run. Counts are spread over the time at random.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The plan and the files follow from this number
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seconds of uploading and disturbing; finishing and counting come after that
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// Members of the group
+    #[arg(long, default_value_t = 3)]
+    pub workers: usize,
+    /// Partitions of the topic
+    #[arg(long, default_value_t = 6)]
+    pub partitions: i32,
+    /// Uploading programs at a time
+    #[arg(long, default_value_t = 3)]
+    pub uploaders: usize,
+    /// Milliseconds that an uploader rests between two batches of files, at most
+    #[arg(long, default_value_t = 1500)]
+    pub rest_ms: u64,
+    /// kill -9 of a worker, which is started again within a second
+    #[arg(long, default_value_t = 15)]
+    pub kills: usize,
+    /// kill -9 of the broker, which is started again within some seconds
+    #[arg(long, default_value_t = 1)]
+    pub broker_kills: usize,
+    /// Workers stopped for up to two sessions (SIGSTOP) and then resumed
+    #[arg(long, default_value_t = 2)]
+    pub pauses: usize,
+    /// Workers that leave the group (SIGINT) and come back
+    #[arg(long, default_value_t = 2)]
+    pub leaves: usize,
+    /// Workers that end and keep their place (SIGTERM), and come back
+    #[arg(long, default_value_t = 2)]
+    pub terms: usize,
+    /// Further members that come for some seconds
+    #[arg(long, default_value_t = 1)]
+    pub joins: usize,
+    /// Second processes with the identity of a worker
+    #[arg(long, default_value_t = 1)]
+    pub twins: usize,
+    /// kill -9 of an uploader, which sends its batch again from the start
+    #[arg(long, default_value_t = 1)]
+    pub uploader_kills: usize,
+    /// Session of the group's members in milliseconds
+    #[arg(long, default_value_t = 6000)]
+    pub session_ms: u64,
+    /// Milliseconds until a worker is started again, at most
+    #[arg(long, default_value_t = 1000)]
+    pub restart_ms: u64,
+    /// Use the embedded log, with one worker; only kills of worker and uploaders, and SIGINT and SIGTERM
+    #[arg(long)]
+    pub embedded: bool,
+    /// Take the progress text away from the committed positions halfway: the count must find doubled
+    /// results
+    #[arg(long)]
+    pub control: bool,
+    /// Keep the logs of the programs in this folder, which must not exist
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+}
+
+impl Options {
+    /// What can happen on the log that is used.
+    pub fn fitting(mut self) -> Self {
+        if self.embedded {
+            (self.workers, self.broker_kills, self.pauses, self.joins, self.twins) = (1, 0, 0, 0, 0);
+        }
+        self
+    }
+}
