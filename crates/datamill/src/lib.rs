@@ -38,6 +38,11 @@ pub mod upload;
 pub use datamill_broker as broker;
 pub use datamill_wire as wire;
 
+/// Compiles the program in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// What a user's program needs.
 pub mod prelude {
     pub use std::process::ExitCode;

@@ -83,11 +83,16 @@ fn topics_are_created_listed_and_described() {
     assert!(place.run(&["topic", "describe", "t"]).stdout().contains("last stable"));
 }
 
+#[cfg(unix)]
 #[test]
 fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
     let place = Place::new();
     place.write("data/a", b"a");
     place.write("bad.config", b"[broker]\nbootstrap.servers = $DATAMILL_TEST_NOT_SET\n");
+    place.write("other.config", b"[broker]\nbootstrap.servers = sqlite:other.db\n");
+    place.write("not.config", b"[broker]\nbootstrap.servers = sqlite:bad.config\n");
+    place.write("away.config", b"[broker]\nbootstrap.servers = 127.0.0.1:1\nsasl.password = very-secret\n");
+    let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
     for (args, part) in [
         (&["upload", "none", "--topic_name", "t"][..], "`none`"),
         (&["upload", "data"], "--topic_name"),
@@ -98,8 +103,13 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         (&["upload", "data", "--topic_name", "b/d"], "b/d"),
         (&["watch", "none", "--topic_name", "t"], "`none`"),
         (&["watch", "data", "--topic_name", "t", "--watchdog_lag_time", "-1"], "watchdog_lag_time"),
-        (&["read", "none"], "`none`"),
-        (&["topic", "describe", "none"], "`none`"),
+        (&["upload", "socket", "--topic_name", "t"], "neither a file nor a folder"),
+        (&["watch", "bad.config", "--topic_name", "t"], "it is not a folder"),
+        (&["topic", "describe", "t", "--config", "other.config"], "there is no log `other.db`"),
+        (&["topic", "list", "--config", "not.config"], "`bad.config` is no log of datamill"),
+        (&["topic", "list", "--config", "away.config"], "broker `127.0.0.1:1` does not answer"),
+        (&["demo", "--folder", "data"], "was not made by a demo"),
+        (&["topic", "create", "t", "--partitions", "-3"], "1 or more"),
         (&["topic", "create", "t", "--setting", "x"], "KEY=VALUE"),
         (&["grind"], "grind"),
     ] {
@@ -107,8 +117,72 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
         assert!(ended.stderr().contains(part), "{args:?}: {}", ended.stderr());
         assert_eq!(ended.stdout(), "");
+        let errors = ended.stderr().lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 1, "{args:?}: {}", ended.stderr());
+        for unwanted in ["os error", "Error code", "panicked", "very-secret"] {
+            assert!(!ended.stderr().contains(unwanted), "{args:?}: {}", ended.stderr());
+        }
     }
-    assert!(!place.path("none").exists());
+    assert!(!place.path("none").exists() && !place.path("other.db").exists());
+}
+
+#[test]
+fn a_mistake_leaves_no_log_behind() {
+    let place = Place::new();
+    for (args, part) in [
+        (&["upload", "none", "--topic_name", "t"][..], "`none` cannot be sent, check the path: "),
+        (&["watch", "none", "--topic_name", "t"], "`none` cannot be watched, check the path: "),
+        (&["read", "t"], "there is no log `datamill.db` in this folder"),
+        (&["topic", "list"], "there is no log `datamill.db` in this folder"),
+    ] {
+        let ended = place.run(args);
+        assert_eq!(ended.code(), 2);
+        assert!(ended.stderr().contains(part), "{args:?}: {}", ended.stderr());
+    }
+    assert_eq!(std::fs::read_dir(place.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_named() {
+    let place = Place::new();
+    assert_eq!(place.run(&["topic", "create", "t"]).code(), 0);
+    for args in [["read", "none", "-e"].as_slice(), &["topic", "describe", "none"]] {
+        let ended = place.run(args);
+        assert_eq!(ended.code(), 2);
+        assert!(ended.stderr().contains("topic `none` does not exist"), "{}", ended.stderr());
+    }
+}
+
+#[test]
+fn an_empty_folder_sends_nothing_and_says_so() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("empty")).unwrap();
+    let ended = place.run(&["upload", "empty", "--topic_name", "t"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    assert!(ended.stderr().contains("found no file to send"), "{}", ended.stderr());
+    assert!(ended.stderr().contains("sent 0 files to topic `t`"), "{}", ended.stderr());
+}
+
+#[test]
+fn a_name_cannot_steer_the_terminal() {
+    let place = Place::new();
+    place.write("data/.hidden\n\u{1b}[31m", b"x");
+    let ended = place.run(&["upload", "data", "--topic_name", "t"]);
+    assert!(ended.stderr().contains(r"`.hidden\n\u{1b}[31m`"), "{}", ended.stderr());
+}
+
+#[test]
+fn outputs_that_are_closed_are_no_error() {
+    let place = Place::new();
+    place.write("data/a", b"a");
+    let sending = ["upload", "data", "--topic_name", "t"];
+    for (args, code) in [(&["demo"][..], 0), (&sending, 0), (&["read", "none"], 2)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.command(args);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), Some(code), "{args:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -137,7 +137,7 @@ fn not_found(name: &str, looked: &[PathBuf], folder_is_set: bool) -> String {
     if folder_is_set {
         let others: Vec<String> = looked.iter().skip(1).map(|path| format!("`{}`", path.display())).collect();
         return format!(
-            "there is no configuration file `{name}`, and none at {} either, which `{CONFIG_DIR_VARIABLE}` leads to",
+            "there is no configuration file `{name}` in this folder, and none at {} either",
             others.join(" or ")
         );
     }
