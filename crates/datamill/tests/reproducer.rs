@@ -41,6 +41,8 @@ on_both_logs! {
     a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start,
     files_run_side_by_side_and_those_of_one_path_one_after_another,
     a_second_program_in_the_same_output_folder_is_refused,
+    a_file_fails_only_after_all_attempts_and_says_how_many,
+    a_stop_does_not_wait_for_the_next_attempt,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
 }
 
@@ -431,6 +433,77 @@ fn a_second_program_in_the_same_output_folder_is_refused(place: &Place) {
         control.stop(StopKind::Leave);
         run.join().unwrap().unwrap();
     });
+}
+
+/// Fails its first calls, by error, panic and without a message in turn.
+struct FailsAtFirst {
+    failures: u64,
+    calls: Arc<AtomicU64>,
+}
+
+impl DataFileStreamReproducer for FailsAtFirst {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        let call = self.calls.fetch_add(1, SeqCst);
+        if call >= self.failures {
+            return Ok(Some(ReproducerMessage::new(file.size().to_string())));
+        }
+        match call % 3 {
+            0 => Err(ProcessingError::file_failed("the licence server is busy")),
+            1 => panic!("too busy"),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The entries of the group's state for failed files, by path.
+fn failures(bench: &Bench) -> BTreeMap<String, serde_json::Value> {
+    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let failed = state.iter().filter(|(key, _)| key.starts_with("failed/"));
+    failed
+        .map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).unwrap())
+        .map(|entry| (entry["path"].as_str().unwrap().to_owned(), entry))
+        .collect()
+}
+
+fn a_file_fails_only_after_all_attempts_and_says_how_many(place: &Place) {
+    for (failures_at_first, succeeded) in [(3, 1), (4, 0)] {
+        let bench = Bench::new(place, 1);
+        bench.send(&chunks(0, "a", b"abc", 2));
+        let calls = Arc::new(AtomicU64::new(0));
+        let mut settings = bench.settings();
+        settings.max_attempts = 4;
+        let code = FailsAtFirst { failures: failures_at_first, calls: Arc::clone(&calls) };
+        let summary = bench.run(&settings, code).unwrap();
+        assert_eq!((summary.succeeded, summary.failed, calls.load(SeqCst)), (succeeded, 1 - succeeded, 4));
+        assert_eq!(bench.read_results().len() as u64, succeeded);
+        let failures = failures(&bench);
+        assert_eq!(failures.len() as u64, 1 - succeeded);
+        assert!(failures.values().all(|entry| entry["attempts"] == 4), "{failures:?}");
+    }
+}
+
+fn a_stop_does_not_wait_for_the_next_attempt(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a", b"abc", 2));
+    let calls = Arc::new(AtomicU64::new(0));
+    let control = Control::default();
+    let mut settings = bench.settings();
+    settings.max_attempts = 1000;
+    std::thread::scope(|scope| {
+        let code = FailsAtFirst { failures: u64::MAX, calls: Arc::clone(&calls) };
+        let run = scope.spawn(|| bench.run_controlled(&settings, code, &control).unwrap());
+        wait_for("four attempts", || calls.load(SeqCst) == 4);
+        let asked = std::time::Instant::now();
+        control.stop(StopKind::Leave);
+        assert_eq!(run.join().unwrap().failed, 0);
+        assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+    });
+    assert!(failures(&bench).is_empty(), "a file that was not given up has no outcome");
+    assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().succeeded, 1);
 }
 
 fn more_open_files_than_fit_beside_an_offset_survive_a_restart(place: &Place) {

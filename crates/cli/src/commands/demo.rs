@@ -130,6 +130,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         download_regex: None,
         mode: datamill::assemble::Mode::Memory,
         threads: 2,
+        max_attempts: 1,
         output_dir: output_dir.to_owned(),
         memory_limit: 256 << 20,
         exit_at_end: true,

@@ -115,7 +115,7 @@ fn commit(
                     timestamp_ms: None,
                 });
             }
-            Err(failure) => state.push(failed_entry(&outcome.info, failure)),
+            Err(failure) => state.push(failed_entry(outcome, failure)),
         }
     }
     let commit = Commit { records: &records, positions: &batch.positions, state: &state };
@@ -129,10 +129,8 @@ fn commit(
         CommitOutcome::RecordRefused { index, error } => {
             drop(records);
             if let Some(outcome) = senders.get(index).and_then(|i| batch.outcomes.get_mut(*i)) {
-                outcome.result = Err(Failure {
-                    status: FailureStatus::ProducingMessageFailed,
-                    reason: format!("the result was refused: {}", crate::report::chain(&error)),
-                });
+                let reason = format!("the result was refused: {}", crate::report::chain(&error));
+                outcome.result = Err(Failure::new(FailureStatus::ProducingMessageFailed, reason));
             }
             Answer::RecordRefused(batch.outcomes)
         }
@@ -170,7 +168,7 @@ fn after(
             Err(failure) => {
                 tally.failed();
                 tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
-                    error = %failure.reason, "no result for this file");
+                    attempts = outcome.attempts, error = %failure.reason, "no result for this file");
                 ledger.failed(&row, failure.status, &failure.reason, now);
             }
         }
@@ -192,7 +190,8 @@ pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms
 }
 
 /// The entry of the group's state for a failed file.
-fn failed_entry(info: &FileInfo, failure: &Failure) -> StateChange {
+fn failed_entry(outcome: &Outcome, failure: &Failure) -> StateChange {
+    let info = &outcome.info;
     let version = &info.version;
     let sha512 = hex(&version.sha512);
     let spans: Vec<_> = info.spans.iter().map(|s| json!([s.partition, s.first, s.last])).collect();
@@ -207,7 +206,7 @@ fn failed_entry(info: &FileInfo, failure: &Failure) -> StateChange {
                 "spans": spans,
                 "status": failure.status.as_str(),
                 "reason": failure.reason,
-                "attempts": 1,
+                "attempts": outcome.attempts,
             })
             .to_string()
             .into_bytes(),

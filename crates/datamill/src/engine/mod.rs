@@ -56,6 +56,8 @@ pub struct EngineSettings {
     pub mode: Mode,
     /// Threads that run user code, at least 1.
     pub threads: usize,
+    /// How often user code runs for a file before the file counts as failed, at least 1.
+    pub max_attempts: u32,
     /// Folder for rebuilt files, the log file and the registry.
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
@@ -99,6 +101,7 @@ pub fn run(
         topic: Arc::clone(&topic),
         threads: settings.threads.max(1),
         mode: settings.mode,
+        max_attempts: settings.max_attempts.max(1),
         work_folder: work.path().to_owned(),
     };
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), reproducer).map_err(EngineError::Thread)?;

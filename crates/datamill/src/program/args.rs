@@ -82,6 +82,12 @@ pub struct ReproducerArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]
     pub n_consumer_threads: u16,
+    /// How often your function runs for a file, with growing waits between, before the file counts as
+    /// failed
+    #[arg(
+        long = "max_attempts", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_attempts: u32,
     /// Accepted, and without effect: results are sent by one thread
     #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
     pub n_producer_threads: Option<u16>,
@@ -160,6 +166,7 @@ impl ReproducerArgs {
             first_start: config.first_start().unwrap_or_default(),
             mode: self.mode,
             threads: self.n_consumer_threads.into(),
+            max_attempts: self.max_attempts,
             output_dir,
             memory_limit: self.memory_limit.0,
             exit_at_end: self.exit_at_end,

@@ -69,6 +69,7 @@ impl Bench {
             download_regex: None,
             mode: datamill::assemble::Mode::Memory,
             threads: 2,
+            max_attempts: 1,
             output_dir: self.output(),
             memory_limit: 64 << 20,
             exit_at_end: true,
