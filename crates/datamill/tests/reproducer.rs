@@ -43,6 +43,7 @@ on_both_logs! {
     a_second_program_in_the_same_output_folder_is_refused,
     a_file_fails_only_after_all_attempts_and_says_how_many,
     a_stop_does_not_wait_for_the_next_attempt,
+    each_failure_and_each_unusable_record_has_one_dead_letter,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
 }
 
@@ -64,6 +65,7 @@ impl DataFileStreamReproducer for ByName {
             "error" => Err("x".parse::<u8>().unwrap_err().into()),
             "nothing" => Ok(None),
             "huge" => Ok(Some(ReproducerMessage::new(content(1, 70 << 20)))),
+            "verbose" => Err(ProcessingError::file_failed("µ".repeat(300_000))),
             "stop" => Err(ProcessingError::stop("the detector is gone")),
             _ => {
                 assert_eq!(&sha512(file.bytes()?), file.sha512());
@@ -504,6 +506,73 @@ fn a_stop_does_not_wait_for_the_next_attempt(place: &Place) {
     });
     assert!(failures(&bench).is_empty(), "a file that was not given up has no outcome");
     assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().succeeded, 1);
+}
+
+fn each_failure_and_each_unusable_record_has_one_dead_letter(place: &Place) {
+    let bench = Bench::new(place, 2);
+    let mut settings = bench.settings();
+    settings.dead_letter_topic = Some(bench.dead_letter_topic(&[]));
+    let open = chunks(0, "late.dat", &content(1, 100), 60);
+    let junk = |value: &[u8]| common::Sent { partition: 0, key: "odd".into(), value: value.to_vec(), marked: true };
+    bench.send(&open[..1]);
+    bench.send(&[junk(b"not a chunk"), junk(&content(5, 100_000))]);
+    bench.send(&chunks(1, "a/error", &content(2, 1000), 300));
+    bench.send(&chunks(1, "huge", b"abc", 300));
+    bench.send(&chunks(1, "good", b"abc", 300));
+    let summary = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((summary.succeeded, summary.failed, summary.undecodable), (1, 2, 2));
+    assert_eq!((summary.dead_letters_of_files, summary.dead_letters_of_records), (2, 2));
+
+    // what is read again is not reported again, and nothing else either
+    bench.send(&open[1..]);
+    let summary = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((summary.succeeded, summary.failed, summary.undecodable), (1, 0, 0));
+    assert_eq!((summary.dead_letters_of_files, summary.dead_letters_of_records), (0, 0));
+
+    let letters = common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
+    assert_eq!(letters.len(), 4);
+    let of_file = letters.iter().find(|letter| letter.key == "a_error_chunk_processing_result").unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&of_file.value).unwrap();
+    assert_eq!(
+        (&value["path"], &value["subdir"], &value["filename"]),
+        (&"a/error".into(), &"a".into(), &"error".into())
+    );
+    assert_eq!((&value["size"], &value["n_chunks"], &value["attempts"]), (&1000.into(), &4.into(), &1.into()));
+    assert_eq!((&value["topic"], &value["offsets"]), (&bench.topic.as_str().into(), &"1:0-3".into()));
+    assert_eq!(value["status"], "computing_result_message_failed");
+    assert_eq!(value["sha512"], hex(&sha512(&content(2, 1000))));
+    assert!(value["reason"].as_str().unwrap().contains("invalid digit"));
+    assert_eq!(of_file.headers[headers::SOURCE_PATH], "a/error");
+    assert_eq!(of_file.headers[headers::ERROR_TOPIC], bench.topic);
+    assert_eq!(of_file.headers[headers::ERROR_PARTITION], "1");
+    assert_eq!(of_file.headers[headers::ERROR_OFFSET], "0");
+    assert!(of_file.headers[headers::ERROR_MESSAGE].contains("invalid digit"));
+    let mut of_records: Vec<_> = letters.iter().filter(|letter| letter.key == "odd").collect();
+    of_records.sort_by_key(|letter| letter.value.len());
+    assert_eq!(of_records[0].value, b"not a chunk");
+    assert_eq!(of_records[0].headers[headers::CHUNK_VERSION], "1", "a record keeps its own headers");
+    assert_eq!(of_records[0].headers[headers::ERROR_OFFSET], "1");
+    assert_eq!(of_records[1].value, content(5, 100_000));
+}
+
+#[test]
+fn a_dead_letter_is_cut_to_what_its_topic_on_kafka_takes() {
+    let bench = Bench::new(&Place::Kafka, 1);
+    let mut settings = bench.settings();
+    settings.dead_letter_topic = Some(bench.dead_letter_topic(&[("max.message.bytes", "2500")]));
+    let junk = common::Sent { partition: 0, key: "odd".into(), value: content(5, 100_000), marked: true };
+    bench.send(&[junk]);
+    for name in ["error", "verbose"] {
+        bench.send(&chunks(0, name, b"abc", 300));
+    }
+    let summary = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((summary.dead_letters_of_files, summary.dead_letters_of_records), (2, 1));
+    let letters = common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
+    assert_eq!(letters.len(), 3);
+    for letter in letters {
+        assert_eq!(letter.headers.contains_key(headers::CUT), !letter.key.starts_with("error"), "{}", letter.key);
+        assert!(letter.key != "odd" || (letter.value.len() > 1000 && content(5, 100_000).starts_with(&letter.value)));
+    }
 }
 
 fn more_open_files_than_fit_beside_an_offset_survive_a_restart(place: &Place) {

@@ -123,6 +123,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
     let settings = EngineSettings {
         topic: FILES_TOPIC.to_owned(),
         result_topic: RESULTS_TOPIC.to_owned(),
+        dead_letter_topic: None,
         group: GROUP.to_owned(),
         instance: "demo".to_owned(),
         program: "datamill demo".to_owned(),

@@ -12,6 +12,7 @@
 
 mod assemble;
 mod commit;
+mod dead_letter;
 mod error;
 mod folder;
 mod read;
@@ -42,6 +43,8 @@ pub struct EngineSettings {
     pub topic: String,
     /// Topic that results go to.
     pub result_topic: String,
+    /// Topic that learns of files and records without a result.
+    pub dead_letter_topic: Option<String>,
     /// Consumer group.
     pub group: String,
     /// This process's place in the group, the same after a restart.
@@ -84,6 +87,8 @@ pub fn run(
 ) -> Result<Summary, EngineError> {
     log.topic_for_use(&settings.topic)?;
     log.topic_for_use(&settings.result_topic)?;
+    let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
+    let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
@@ -106,7 +111,18 @@ pub fn run(
     };
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), reproducer).map_err(EngineError::Thread)?;
     let mut tally = Tally::start();
-    let engine = read::Engine { log, settings, topic, control, counters, tally: &tally, budget, spill, pool: &pool };
+    let engine = read::Engine {
+        log,
+        settings,
+        topic,
+        dead_letters,
+        control,
+        counters,
+        tally: &tally,
+        budget,
+        spill,
+        pool: &pool,
+    };
     let ended = engine.run(&mut ledger);
     pool.join();
     ledger.flush();

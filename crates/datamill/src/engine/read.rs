@@ -13,6 +13,7 @@ use datamill_broker::{
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, Batch, CommitSettings, Task};
+use super::dead_letter::{DeadLetterTopic, Unusable};
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StopKind, Tally};
@@ -49,6 +50,7 @@ pub(super) struct Engine<'a> {
     pub(super) log: &'a Arc<dyn Log>,
     pub(super) settings: &'a EngineSettings,
     pub(super) topic: Arc<str>,
+    pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) control: &'a Control,
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
@@ -100,6 +102,8 @@ impl Engine<'_> {
         let commit_settings = CommitSettings {
             topic: Arc::clone(&self.topic),
             result_topic: settings.result_topic.clone(),
+            dead_letters: self.dead_letters.clone(),
+            group: settings.group.clone(),
             program: settings.program.clone(),
             output_dir: settings.output_dir.clone(),
         };
@@ -190,6 +194,7 @@ impl<'a> Reader<'a> {
             &engine.spill,
             engine.settings.memory_limit,
             partitions,
+            engine.dead_letters.is_some(),
         );
         let now = Instant::now();
         Self {
@@ -218,7 +223,7 @@ impl<'a> Reader<'a> {
 
     fn run(&mut self, mut subscription: Box<dyn Subscription>) -> Result<Ended, EngineError> {
         loop {
-            let busy = self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle();
+            let busy = self.committing || self.waits_for_commit() || !self.engine.pool.is_idle();
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
@@ -316,6 +321,9 @@ impl<'a> Reader<'a> {
         let gone: HashSet<InstanceId> = gone.into_iter().collect();
         self.engine.pool.cancel(|id| gone.contains(&id));
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
+        if let Some(unusable) = &mut self.intake.unusable {
+            unusable.retain(|record| !numbers.contains(&record.partition));
+        }
         if torn {
             self.fail_spread();
         }
@@ -361,7 +369,7 @@ impl<'a> Reader<'a> {
                 }
                 self.failures_in_a_row = 0;
             }
-            Answer::Again(outcomes, error) => {
+            Answer::Again(batch, error) => {
                 if let Some(error) = error {
                     if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
                         return Err(error.into());
@@ -373,10 +381,10 @@ impl<'a> Reader<'a> {
                 let wait = COMMIT_WAITS_MS[self.failures_in_a_row.min(COMMIT_WAITS_MS.len() - 1)];
                 self.failures_in_a_row += 1;
                 self.not_before = Instant::now() + Duration::from_millis(wait);
-                self.take_back(outcomes);
+                self.take_back(batch);
             }
-            Answer::RecordRefused(outcomes) => {
-                self.take_back(outcomes);
+            Answer::RecordRefused(batch) => {
+                self.take_back(batch);
                 self.not_before = Instant::now();
                 self.last_commit = Instant::now() - COMMIT_EVERY;
             }
@@ -390,11 +398,24 @@ impl<'a> Reader<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn take_back(&mut self, outcomes: Vec<Outcome>) {
+    /// What was to be committed waits again, except what belongs to partitions that went meanwhile.
+    fn take_back(&mut self, batch: Batch) {
         let assembler = &self.intake.assembler;
-        let mut kept: Vec<_> = outcomes.into_iter().filter(|o| assembler.awaits_outcome(o.info.id)).collect();
+        let mut kept: Vec<_> = batch.outcomes.into_iter().filter(|o| assembler.awaits_outcome(o.info.id)).collect();
         kept.append(&mut self.ready);
         self.ready = kept;
+        if let Some(unusable) = &mut self.intake.unusable {
+            let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
+            let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
+            let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
+            kept.append(unusable);
+            *unusable = kept;
+        }
+    }
+
+    /// Whether there is something that makes a commit due soon.
+    fn waits_for_commit(&self) -> bool {
+        !self.ready.is_empty() || self.intake.unusable.as_ref().is_some_and(|unusable| !unusable.is_empty())
     }
 
     /// Makes a batch if it is time for one.
@@ -404,11 +425,12 @@ impl<'a> Reader<'a> {
             return;
         }
         let since = now - self.last_commit;
-        let bytes: usize = self.ready.iter().map(Outcome::bytes).sum();
-        let due = if self.ready.is_empty() {
-            since >= IDLE_COMMIT_EVERY || ending
-        } else {
+        let unusable = self.intake.unusable.iter().flatten().map(Unusable::bytes);
+        let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
+        let due = if self.waits_for_commit() {
             since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
+        } else {
+            since >= IDLE_COMMIT_EVERY || ending
         };
         if !due {
             return;
@@ -419,9 +441,11 @@ impl<'a> Reader<'a> {
             return;
         }
         self.last_commit = now;
+        // a frontier that moves takes the dead letters of all records below it along
+        let unusable = self.intake.unusable.as_mut().map(std::mem::take).unwrap_or_default();
         let (positions, state) = self.positions(&moves);
         self.moving = moves;
-        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, positions, state })).is_ok();
+        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, unusable, positions, state })).is_ok();
     }
 
     fn take_ready(&mut self) -> Vec<Outcome> {
@@ -441,7 +465,9 @@ impl<'a> Reader<'a> {
     /// spread over partitions make it all of them.
     fn moves(&self, outcomes: &[Outcome], all: bool) -> Vec<Move> {
         let finished: HashSet<InstanceId> = outcomes.iter().map(|o| o.info.id).collect();
-        let touched: HashSet<i32> = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition)).collect();
+        let touched = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition));
+        let unusable = self.intake.unusable.iter().flatten().map(|u| u.partition);
+        let touched: HashSet<i32> = touched.chain(unusable).collect();
         let all = all || self.intake.assembler.is_spread();
         let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
         let moves = wanted.filter_map(|(&partition, &assignment)| {
@@ -559,7 +585,7 @@ impl<'a> Reader<'a> {
 
     /// Whether nothing waits for a commit any more.
     fn is_idle(&self) -> bool {
-        if self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle() {
+        if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
             return false;
         }
         self.moves(&[], true).is_empty()

@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     filtered: AtomicU64,
     read_again: AtomicU64,
     lost: AtomicU64,
+    dead_letters_of_files: AtomicU64,
+    dead_letters_of_records: AtomicU64,
     incomplete: Vec<Incomplete>,
 }
 
@@ -63,6 +65,8 @@ impl Tally {
             filtered: AtomicU64::default(),
             read_again: AtomicU64::default(),
             lost: AtomicU64::default(),
+            dead_letters_of_files: AtomicU64::default(),
+            dead_letters_of_records: AtomicU64::default(),
             incomplete: Vec::new(),
         }
     }
@@ -78,6 +82,16 @@ impl Tally {
         read_again,
         /// An unfinished file lost its first record.
         lost,
+    }
+
+    /// The dead letter of a file is committed.
+    pub(crate) fn dead_letter_of_file(&self) {
+        self.dead_letters_of_files.fetch_add(1, Relaxed);
+    }
+
+    /// The dead letter of a record is committed.
+    pub(crate) fn dead_letter_of_record(&self) {
+        self.dead_letters_of_records.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn succeeded(&self, bytes: u64) {
@@ -109,6 +123,8 @@ impl Tally {
             filtered_messages: self.filtered.into_inner(),
             read_again: self.read_again.into_inner(),
             lost: self.lost.into_inner(),
+            dead_letters_of_files: self.dead_letters_of_files.into_inner(),
+            dead_letters_of_records: self.dead_letters_of_records.into_inner(),
             incomplete: self.incomplete,
             duration: self.started.elapsed(),
             topic: settings.topic.clone(),
@@ -135,6 +151,10 @@ pub struct Summary {
     pub read_again: u64,
     /// Unfinished files whose first messages were gone from the topic.
     pub lost: u64,
+    /// Dead letters of files that failed.
+    pub dead_letters_of_files: u64,
+    /// Dead letters of messages that hold no chunk of a file.
+    pub dead_letters_of_records: u64,
     /// Files whose chunks were not all there at the end.
     pub incomplete: Vec<Incomplete>,
     /// How long it ran.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
+use super::dead_letter::Room;
 use crate::assemble::{Budget, DownloadDataFile, FileInfo, InstanceId, Mode, Reservation, WholeFile};
 use crate::ledger::FailureStatus;
 use crate::process::{DataFileStreamReproducer, ErrorKind, Lock, ProcessingError, ReproducerMessage};
@@ -75,6 +76,8 @@ pub(super) struct Outcome {
     pub(super) result: Result<ReproducerMessage, Failure>,
     /// How often the function ran for it.
     pub(super) attempts: u32,
+    /// Of its dead letter, where it has one.
+    pub(super) room: Room,
     /// The verified file where it is on disk, to be published with the outcome.
     pub(super) file: Option<DownloadDataFile>,
     reservation: Reservation,
@@ -351,7 +354,7 @@ impl Shared {
     ) -> Report {
         let bytes = result.as_ref().map_or_else(|failure| failure.reason.len(), ReproducerMessage::bytes);
         let reservation = Reservation::whole(&self.budget, bytes);
-        Report::Outcome(Box::new(Outcome { info, result, attempts, file, reservation }))
+        Report::Outcome(Box::new(Outcome { info, result, attempts, room: Room::default(), file, reservation }))
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.

@@ -71,6 +71,10 @@ pub struct ReproducerArgs {
     /// Options of every program.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// Topic that gets a message for each file that fails, and for each message that is no chunk of a
+    /// file
+    #[arg(long = "dead_letter_topic", value_name = "TOPIC")]
+    pub dead_letter_topic: Option<String>,
     /// Consumer group; programs with the same group share the work. `create_new` makes a group for
     /// this run only, which starts anew [default: group.id of the configuration, or a name made from
     /// program and topic]
@@ -141,6 +145,10 @@ impl ReproducerArgs {
         if topic == result_topic {
             return Err(SetUpError::SameTopic(topic));
         }
+        let dead_letter_topic = self.dead_letter_topic.clone();
+        if let Some(taken) = dead_letter_topic.as_ref().filter(|name| **name == topic || **name == result_topic) {
+            return Err(SetUpError::DeadLetterTopic(taken.clone()));
+        }
         let output_dir = self.output_dir(program);
         let made = match std::fs::create_dir_all(&output_dir) {
             Err(_) if output_dir.is_file() => Err(std::io::Error::other("it is a file")),
@@ -161,6 +169,7 @@ impl ReproducerArgs {
             download_regex: self.download_regex.as_deref().map(Pattern::from_python).transpose()?,
             topic,
             result_topic,
+            dead_letter_topic,
             group,
             program: format!("{program} datamill/{}", env!("CARGO_PKG_VERSION")),
             first_start: config.first_start().unwrap_or_default(),

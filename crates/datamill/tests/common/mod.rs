@@ -54,6 +54,14 @@ impl Bench {
         bench
     }
 
+    /// A topic for dead letters, with settings of its own.
+    pub fn dead_letter_topic(&self, settings: &[(&str, &str)]) -> String {
+        let name = self.topic.replace("files", "dead");
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.log.create_topic(&NewTopic { name: name.clone(), partitions: 2, replication: 1, settings }).unwrap();
+        name
+    }
+
     pub fn output(&self) -> PathBuf {
         self.folder.path().join("output")
     }
@@ -62,6 +70,7 @@ impl Bench {
         EngineSettings {
             topic: self.topic.clone(),
             result_topic: self.results.clone(),
+            dead_letter_topic: None,
             group: self.group.clone(),
             instance: "one".to_owned(),
             program: "test".to_owned(),
