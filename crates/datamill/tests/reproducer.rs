@@ -44,6 +44,10 @@ on_both_logs! {
     a_file_fails_only_after_all_attempts_and_says_how_many,
     a_stop_does_not_wait_for_the_next_attempt,
     each_failure_and_each_unusable_record_has_one_dead_letter,
+    a_restart_tries_exactly_the_failed_files_again_from_their_offsets_alone,
+    a_file_that_fails_again_stays_in_the_state_without_another_dead_letter,
+    a_failed_file_whose_chunks_are_gone_is_given_up_once,
+    failed_files_can_be_tried_alone_or_left_alone,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
 }
 
@@ -555,6 +559,115 @@ fn each_failure_and_each_unusable_record_has_one_dead_letter(place: &Place) {
     assert_eq!(of_records[1].value, content(5, 100_000));
 }
 
+/// Fails for files in folders of these names.
+struct Fails(&'static [&'static str]);
+
+impl DataFileStreamReproducer for Fails {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        if self.0.contains(&file.subdirectory()) {
+            return Err(ProcessingError::file_failed("no calibration for this folder"));
+        }
+        Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
+    }
+}
+
+fn a_restart_tries_exactly_the_failed_files_again_from_their_offsets_alone(place: &Place) {
+    let bench = Bench::new(place, 3);
+    let mut expected = BTreeMap::new();
+    for i in 0..30 {
+        let path = format!("{}/{i}.dat", ["good", "bad"][i % 2]);
+        let bytes = content(i as u64, 100 + i * 50);
+        bench.send(&chunks(i as i32 % 3, &path, &bytes, 100));
+        expected.insert(path, vec![hex(&sha512(&bytes))]);
+    }
+    let mut settings = bench.settings();
+    settings.mode = Mode::Disk;
+    let first = bench.run(&settings, Fails(&["bad"])).unwrap();
+    assert_eq!((first.succeeded, first.failed), (15, 15));
+    let keys: Vec<String> = bench.log.group_state(&bench.group, None).unwrap().into_keys().collect();
+    assert_eq!(keys.len(), 15);
+
+    // on another host, so to speak
+    settings.output_dir = bench.folder.path().join("elsewhere");
+    settings.instance = "another".to_owned();
+    let second = bench.run(&settings, Fails(&[])).unwrap();
+    assert_eq!((second.succeeded, second.retried, second.failed, second.read_again), (15, 15, 0, 0));
+    assert_eq!(sizes(&bench), expected);
+    let results = bench.read_results();
+    let answers: Vec<_> = results.iter().filter(|got| got.headers.contains_key(headers::RETRY_OF)).collect();
+    assert_eq!(answers.len(), 15);
+    for got in answers {
+        assert!(keys.contains(&got.headers[headers::RETRY_OF]), "{got:?}");
+        assert!(got.path().starts_with("bad/") && settings.output_dir.join(got.path()).exists());
+    }
+    assert_eq!(failures(&bench), BTreeMap::new());
+    let third = bench.run(&settings, Fails(&[])).unwrap();
+    assert_eq!((third.succeeded, third.retried), (0, 0));
+    assert_eq!(bench.read_results().len(), 30);
+}
+
+fn a_file_that_fails_again_stays_in_the_state_without_another_dead_letter(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let mut settings = bench.settings();
+    settings.dead_letter_topic = Some(bench.dead_letter_topic(&[]));
+    settings.max_attempts = 2;
+    bench.send(&chunks(0, "bad/a", b"abc", 2));
+    for run in 1..4u32 {
+        let summary = bench.run(&settings, Fails(&["bad"])).unwrap();
+        assert_eq!((summary.failed, summary.failed_again), if run == 1 { (1, 0) } else { (0, 1) });
+        let entry = &failures(&bench)["bad/a"];
+        assert_eq!(
+            (&entry["attempts"], &entry["status"]),
+            (&(2 * run).into(), &"computing_result_message_failed".into())
+        );
+    }
+    let in_progress = registry(&bench.output(), "consuming_from_");
+    assert_eq!(in_progress.len(), 1, "{in_progress:?}");
+    assert!(bench.run(&settings, Fails(&[])).unwrap().is_clean());
+    assert!(registry(&bench.output(), "consuming_from_").is_empty());
+    assert_eq!(common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 1);
+}
+
+fn a_failed_file_whose_chunks_are_gone_is_given_up_once(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "bad/a", &content(1, 500), 100));
+    assert_eq!(bench.run(&bench.settings(), Fails(&["bad"])).unwrap().failed, 1);
+    // the same offsets hold other records now
+    let (key, value) = bench.log.group_state(&bench.group, None).unwrap().pop_first().unwrap();
+    let mut entry: serde_json::Value = serde_json::from_slice(&value).unwrap();
+    entry["sha512"] = hex(&sha512(b"something else")).into();
+    bench.set_state(&key, entry.to_string().as_bytes());
+    let second = bench.run(&bench.settings(), Fails(&[])).unwrap();
+    assert_eq!((second.succeeded, second.failed_again), (0, 1));
+    assert_eq!(failures(&bench)["bad/a"]["status"], "expired");
+    let third = bench.run(&bench.settings(), Fails(&[])).unwrap();
+    assert_eq!((third.succeeded, third.failed_again), (0, 0));
+    assert!(bench.read_results().is_empty());
+}
+
+fn failed_files_can_be_tried_alone_or_left_alone(place: &Place) {
+    let bench = Bench::new(place, 2);
+    bench.send(&chunks(1, "bad/a", b"abc", 2));
+    let mut settings = bench.settings();
+    assert_eq!(bench.run(&settings, Fails(&["bad"])).unwrap().failed, 1);
+    bench.send(&chunks(0, "new", b"abc", 2));
+    settings.retry_failed = datamill::engine::RetryFailed::Only;
+    settings.exit_at_end = false;
+    let only = bench.run(&settings, Fails(&["bad"])).unwrap();
+    assert_eq!((only.succeeded, only.failed_again), (0, 1));
+    settings.retry_failed = datamill::engine::RetryFailed::No;
+    settings.exit_at_end = true;
+    let without = bench.run(&settings, Fails(&[])).unwrap();
+    assert_eq!((without.succeeded, without.retried, without.failed_again), (1, 0, 0));
+    settings.retry_failed = datamill::engine::RetryFailed::Only;
+    assert_eq!(bench.run(&settings, Fails(&[])).unwrap().retried, 1);
+    assert_eq!(bench.read_results().len(), 2);
+}
+
 #[test]
 fn a_dead_letter_is_cut_to_what_its_topic_on_kafka_takes() {
     let bench = Bench::new(&Place::Kafka, 1);
@@ -570,7 +683,7 @@ fn a_dead_letter_is_cut_to_what_its_topic_on_kafka_takes() {
     let letters = common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
     assert_eq!(letters.len(), 3);
     for letter in letters {
-        assert_eq!(letter.headers.contains_key(headers::CUT), !letter.key.starts_with("error"), "{}", letter.key);
+        assert_eq!(letter.headers.contains_key(headers::CUT), !letter.key.contains("error"), "{}", letter.key);
         assert!(letter.key != "odd" || (letter.value.len() > 1000 && content(5, 100_000).starts_with(&letter.value)));
     }
 }

@@ -134,6 +134,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         max_attempts: 1,
         output_dir: output_dir.to_owned(),
         memory_limit: 256 << 20,
+        retry_failed: datamill::engine::RetryFailed::Now,
         exit_at_end: true,
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(30),

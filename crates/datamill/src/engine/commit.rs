@@ -24,10 +24,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use datamill_broker::{Commit, CommitOutcome, Committer, Error, NewRecord, Position, StateChange};
 use datamill_wire::{headers, hex};
-use serde_json::json;
 
 use super::Tally;
 use super::dead_letter::{DeadLetterTopic, Letter, Unusable};
+use super::entry::Entry;
 use super::work::{Failure, Outcome};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
@@ -113,6 +113,10 @@ fn commit(
                 let mut all: Vec<(&str, &[u8])> =
                     message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
                 all.extend(origin.headers());
+                if let Some(entry) = &outcome.answers {
+                    all.push((headers::RETRY_OF, entry.key.as_bytes()));
+                    state.push(entry.removal());
+                }
                 records.push(NewRecord {
                     topic: &settings.result_topic,
                     partition: None,
@@ -122,7 +126,10 @@ fn commit(
                     timestamp_ms: None,
                 });
             }
-            Err(failure) => state.push(failed_entry(settings, outcome, failure)),
+            Err(failure) => match Entry::after(&settings.topic, outcome, failure).change() {
+                Ok(change) => state.push(change),
+                Err(error) => return Answer::Unknown(unwritable(&outcome.info, error)),
+            },
         }
     }
     if let Some(topic) = &settings.dead_letters {
@@ -158,6 +165,11 @@ fn commit(
     }
 }
 
+fn unwritable(info: &FileInfo, error: serde_json::Error) -> Error {
+    let text = format!("the failure of file `{}` cannot be written as JSON", info.version.path);
+    Error::with_source(datamill_broker::ErrorKind::Fatal, text, error)
+}
+
 /// Whose record is to be published, by its number in the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Source {
@@ -173,7 +185,7 @@ enum Source {
 fn letters(settings: &CommitSettings, batch: &Batch) -> Vec<(Source, Letter)> {
     let Some(topic) = &settings.dead_letters else { return Vec::new() };
     let files = batch.outcomes.iter().enumerate().filter_map(|(i, outcome)| {
-        let failure = outcome.result.as_ref().err()?;
+        let failure = outcome.result.as_ref().err().filter(|_| outcome.answers.is_none())?;
         Some((Source::File(i), Letter::of_file(topic, settings, outcome, failure)?))
     });
     let records = batch.unusable.iter().enumerate();
@@ -188,16 +200,17 @@ fn tell_letters(settings: &CommitSettings, tally: &Tally, batch: &Batch, letters
     }
     let sent: HashSet<Source> = letters.iter().map(|(source, _)| *source).collect();
     let left_out = "the topic of dead letters takes none that is large enough to say what happened";
-    for (i, outcome) in batch.outcomes.iter().enumerate().filter(|(_, outcome)| outcome.result.is_err()) {
+    let first_failures = |(_, outcome): &(usize, &Outcome)| outcome.result.is_err() && outcome.answers.is_none();
+    for (i, outcome) in batch.outcomes.iter().enumerate().filter(first_failures) {
         if sent.contains(&Source::File(i)) {
-            tally.dead_letter_of_file();
+            tally.dead_letters_of_files();
         } else {
             tracing::error!(file = %outcome.info.version.path, topic = %settings.topic, "{left_out}");
         }
     }
     for (i, record) in batch.unusable.iter().enumerate() {
         if sent.contains(&Source::Record(i)) {
-            tally.dead_letter_of_record();
+            tally.dead_letters_of_records();
         } else {
             tracing::error!(topic = %settings.topic, partition = record.partition, offset = record.offset, "{left_out}");
         }
@@ -216,7 +229,9 @@ fn after(
     let mut done = Vec::with_capacity(outcomes.len());
     for outcome in outcomes {
         let info = outcome.info;
-        if let Some(mut file) = outcome.file
+        // a version that came later may be there already
+        let superseded = outcome.answers.is_some() && settings.output_dir.join(&*info.version.path).exists();
+        if let Some(mut file) = outcome.file.filter(|_| !superseded)
             && let Err(error) = file.publish(&settings.output_dir)
         {
             tracing::error!(file = %info.version.path, error = %error,
@@ -229,10 +244,17 @@ fn after(
                 counters.produced(1, message.value.len() as u64);
                 tally.succeeded(info.bytes);
                 tracing::debug!(file = %info.version.path, result_topic = %settings.result_topic, "result produced");
+                if outcome.answers.is_some() {
+                    tally.retried();
+                    ledger.cleared(&info.version.path);
+                }
                 ledger.completed(&row, now);
             }
             Err(failure) => {
-                tally.failed();
+                match outcome.answers {
+                    None => tally.failed(),
+                    Some(_) => tally.failed_again(),
+                }
                 tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
                     attempts = outcome.attempts, error = %failure.reason, "no result for this file");
                 ledger.failed(&row, failure.status, &failure.reason, now);
@@ -252,29 +274,6 @@ pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms
         most_recent_message_ms: last_ms,
         sha512: hex(&version.sha512),
         offsets: spans_text(spans),
-    }
-}
-
-/// The entry of the group's state for a failed file.
-fn failed_entry(settings: &CommitSettings, outcome: &Outcome, failure: &Failure) -> StateChange {
-    let version = &outcome.info.version;
-    let spans: Vec<_> = outcome.info.spans.iter().map(|s| json!([s.partition, s.first, s.last])).collect();
-    let (partition, first) = outcome.info.spans.first().map_or((0, 0), |s| (s.partition, s.first));
-    StateChange {
-        key: format!("failed/{}/{partition}:{first}/{}", settings.topic, version.path),
-        value: Some(
-            json!({
-                "path": &*version.path,
-                "sha512": hex(&version.sha512),
-                "n_chunks": version.total,
-                "spans": spans,
-                "status": failure.status.as_str(),
-                "reason": failure.reason,
-                "attempts": outcome.attempts,
-            })
-            .to_string()
-            .into_bytes(),
-        ),
     }
 }
 

@@ -13,14 +13,17 @@
 mod assemble;
 mod commit;
 mod dead_letter;
+mod entry;
 mod error;
 mod folder;
 mod read;
+mod retry;
 mod summary;
 mod work;
 
 pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
+pub use retry::RetryFailed;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
 
@@ -65,6 +68,8 @@ pub struct EngineSettings {
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
     pub memory_limit: usize,
+    /// What is done with the files that failed in earlier runs of the group.
+    pub retry_failed: RetryFailed,
     /// Stop once everything that was in the topic at the start is handled.
     pub exit_at_end: bool,
     /// Seconds between two lines about the state; 0 is never.
@@ -122,6 +127,8 @@ pub fn run(
         budget,
         spill,
         pool: &pool,
+        sessions: Default::default(),
+        tried: Default::default(),
     };
     let ended = engine.run(&mut ledger);
     pool.join();

@@ -14,6 +14,8 @@ pub(crate) struct Tally {
     started: Instant,
     succeeded: AtomicU64,
     failed: AtomicU64,
+    retried: AtomicU64,
+    failed_again: AtomicU64,
     bytes: AtomicU64,
     undecodable: AtomicU64,
     filtered: AtomicU64,
@@ -60,6 +62,8 @@ impl Tally {
             started: Instant::now(),
             succeeded: AtomicU64::default(),
             failed: AtomicU64::default(),
+            retried: AtomicU64::default(),
+            failed_again: AtomicU64::default(),
             bytes: AtomicU64::default(),
             undecodable: AtomicU64::default(),
             filtered: AtomicU64::default(),
@@ -74,6 +78,10 @@ impl Tally {
     count! {
         /// A file failed.
         failed,
+        /// A file that failed in an earlier run has its result.
+        retried,
+        /// A file that failed in an earlier run failed again.
+        failed_again,
         /// A record holds no chunk.
         undecodable,
         /// A chunk of a file that is not wanted.
@@ -82,16 +90,10 @@ impl Tally {
         read_again,
         /// An unfinished file lost its first record.
         lost,
-    }
-
-    /// The dead letter of a file is committed.
-    pub(crate) fn dead_letter_of_file(&self) {
-        self.dead_letters_of_files.fetch_add(1, Relaxed);
-    }
-
-    /// The dead letter of a record is committed.
-    pub(crate) fn dead_letter_of_record(&self) {
-        self.dead_letters_of_records.fetch_add(1, Relaxed);
+        /// The dead letter of a file is committed.
+        dead_letters_of_files,
+        /// The dead letter of a record is committed.
+        dead_letters_of_records,
     }
 
     pub(crate) fn succeeded(&self, bytes: u64) {
@@ -118,6 +120,8 @@ impl Tally {
         Summary {
             succeeded: self.succeeded.into_inner(),
             failed: self.failed.into_inner(),
+            retried: self.retried.into_inner(),
+            failed_again: self.failed_again.into_inner(),
             bytes: self.bytes.into_inner(),
             undecodable: self.undecodable.into_inner(),
             filtered_messages: self.filtered.into_inner(),
@@ -141,6 +145,10 @@ pub struct Summary {
     pub succeeded: u64,
     /// Files that failed.
     pub failed: u64,
+    /// Of the files with a result, those that had failed in an earlier run.
+    pub retried: u64,
+    /// Files that had failed in an earlier run and failed again.
+    pub failed_again: u64,
     /// Bytes of the files with a result.
     pub bytes: u64,
     /// Messages that hold no chunk of a file.
@@ -170,7 +178,11 @@ pub struct Summary {
 impl Summary {
     /// Whether every file got its result.
     pub fn is_clean(&self) -> bool {
-        self.failed == 0 && self.undecodable == 0 && self.lost == 0 && self.incomplete.is_empty()
+        self.failed == 0
+            && self.failed_again == 0
+            && self.undecodable == 0
+            && self.lost == 0
+            && self.incomplete.is_empty()
     }
 }
 
@@ -190,6 +202,12 @@ impl fmt::Display for Summary {
             text::bytes((self.bytes as f64 / seconds) as u64),
             self.result_topic
         )?;
+        if self.retried > 0 {
+            write!(f, "\n{} of them had failed earlier and have their result now", self.retried)?;
+        }
+        if self.failed_again > 0 {
+            write!(f, "\n{} failed earlier and failed again; the next start tries them again", self.failed_again)?;
+        }
         if self.failed > 0 {
             let logs = self.output_dir.join("LOGS");
             write!(

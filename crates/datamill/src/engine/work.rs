@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use super::dead_letter::Room;
+use super::entry::Entry;
 use crate::assemble::{Budget, DownloadDataFile, FileInfo, InstanceId, Mode, Reservation, WholeFile};
 use crate::ledger::FailureStatus;
 use crate::process::{DataFileStreamReproducer, ErrorKind, Lock, ProcessingError, ReproducerMessage};
@@ -76,6 +77,8 @@ pub(super) struct Outcome {
     pub(super) result: Result<ReproducerMessage, Failure>,
     /// How often the function ran for it.
     pub(super) attempts: u32,
+    /// The failure of an earlier run that it answers.
+    pub(super) answers: Option<Arc<Entry>>,
     /// Of its dead letter, where it has one.
     pub(super) room: Room,
     /// The verified file where it is on disk, to be published with the outcome.
@@ -84,6 +87,20 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// That of a failed file whose chunks are gone.
+    pub(super) fn expired(entry: Arc<Entry>, id: InstanceId, budget: &Arc<Budget>) -> Self {
+        let reason = "it cannot be tried again: its chunks are gone from the topic".to_owned();
+        Self {
+            info: Arc::new(entry.info(id)),
+            result: Err(Failure::new(FailureStatus::Expired, reason)),
+            attempts: 0,
+            answers: Some(entry),
+            room: Room::default(),
+            file: None,
+            reservation: Reservation::whole(budget, 0),
+        }
+    }
+
     /// Bytes of the result.
     pub(super) fn bytes(&self) -> usize {
         self.reservation.bytes()
@@ -354,7 +371,15 @@ impl Shared {
     ) -> Report {
         let bytes = result.as_ref().map_or_else(|failure| failure.reason.len(), ReproducerMessage::bytes);
         let reservation = Reservation::whole(&self.budget, bytes);
-        Report::Outcome(Box::new(Outcome { info, result, attempts, room: Room::default(), file, reservation }))
+        Report::Outcome(Box::new(Outcome {
+            info,
+            result,
+            attempts,
+            answers: None,
+            room: Room::default(),
+            file,
+            reservation,
+        }))
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, RetryFailed};
 use crate::report::{LogLevel, clock};
 use crate::settings::{Config, GroupId, Pattern};
 
@@ -92,6 +92,10 @@ pub struct ReproducerArgs {
         long = "max_attempts", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_attempts: u32,
+    /// Files that failed in earlier runs of the group: `now` tries each once more, `only` does that and
+    /// nothing else, `no` leaves them alone
+    #[arg(long = "retry_failed", value_enum, value_name = "WHEN", default_value_t = RetryFailed::Now)]
+    pub retry_failed: RetryFailed,
     /// Accepted, and without effect: results are sent by one thread
     #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
     pub n_producer_threads: Option<u16>,
@@ -178,6 +182,7 @@ impl ReproducerArgs {
             max_attempts: self.max_attempts,
             output_dir,
             memory_limit: self.memory_limit.0,
+            retry_failed: self.retry_failed,
             exit_at_end: self.exit_at_end,
             update_seconds: self.update_seconds.try_into().unwrap_or(0),
             shutdown_timeout: Duration::from_secs(self.shutdown_timeout),
