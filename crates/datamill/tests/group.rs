@@ -22,11 +22,12 @@ use datamill::wire::{headers, hex, sha512};
 struct Hash {
     pause: Duration,
     calls: Arc<AtomicU64>,
+    takes_bad: bool,
 }
 
 impl Hash {
     fn after(pause: Duration) -> Self {
-        Self { pause, calls: Arc::default() }
+        Self { pause, calls: Arc::default(), takes_bad: false }
     }
 }
 
@@ -38,7 +39,7 @@ impl DataFileStreamReproducer for Hash {
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
         self.calls.fetch_add(1, SeqCst);
         std::thread::sleep(self.pause);
-        if file.filename().ends_with(".bad") {
+        if file.filename().ends_with(".bad") && !self.takes_bad {
             return Err(ProcessingError::file_failed("bad on purpose"));
         }
         Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
@@ -101,6 +102,40 @@ fn members_of_a_group_share_the_partitions_and_hand_over_when_one_leaves() {
     for (path, bytes) in &sent {
         assert_eq!(results[path], [hex(&sha512(bytes))], "{path}");
     }
+}
+
+#[test]
+fn failed_files_are_tried_again_by_one_member_each() {
+    let bench = Bench::new(&Place::Kafka, 6);
+    let files: Vec<_> = (0..36u64).map(|i| (format!("f/{i}.bad"), content(i, 5_000))).collect();
+    for (path, bytes) in &files {
+        bench.send(&chunks(datamill::wire::partition_for(path, 6), path, bytes, 1_000));
+    }
+    assert_eq!(bench.run(&bench.settings(), Hash::after(Duration::ZERO)).unwrap().failed, 36);
+    let controls = [Control::default(), Control::default()];
+    std::thread::scope(|scope| {
+        let mut runs = Vec::new();
+        for (i, control) in controls.iter().enumerate() {
+            let mut settings = bench.settings();
+            settings.exit_at_end = false;
+            settings.instance = format!("member-{i}");
+            settings.output_dir = bench.folder.path().join(format!("output-{i}"));
+            let bench = &bench;
+            let code = Hash { pause: Duration::from_millis(100), calls: Arc::default(), takes_bad: true };
+            // the second one joins while the first one is at work
+            std::thread::sleep(Duration::from_millis(900));
+            runs.push(scope.spawn(move || bench.run_controlled(&settings, code, control).unwrap()));
+        }
+        wait_for("the results", || results(&bench).len() == 36);
+        std::thread::sleep(Duration::from_secs(1));
+        controls.iter().for_each(|control| control.stop(StopKind::Leave));
+        let retried: u64 = runs.into_iter().map(|run| run.join().unwrap().retried).sum();
+        assert_eq!(retried, 36);
+    });
+    for (path, bytes) in &files {
+        assert_eq!(results(&bench)[path], [hex(&sha512(bytes))], "{path}");
+    }
+    assert!(bench.log.group_state(&bench.group, None).unwrap().is_empty());
 }
 
 fn write(root: &Path, path: &str, bytes: &[u8]) {

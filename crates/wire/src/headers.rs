@@ -23,3 +23,22 @@ pub const SOURCE_SHA512: &str = "datamill.source.sha512";
 pub const SOURCE_OFFSETS: &str = "datamill.source.offsets";
 /// On results: name and version of the program that made it.
 pub const PROGRAM: &str = "datamill.program";
+/// On results: the key of the failure, in the group's state, that this result answers.
+pub const RETRY_OF: &str = "datamill.retry_of";
+
+/// On dead letters that are shorter than they should be: what was cut.
+pub const CUT: &str = "datamill.cut";
+/// On dead letters, as Kafka Connect names it: topic of the record, or of the file's chunks.
+pub const ERROR_TOPIC: &str = "__connect.errors.topic";
+/// On dead letters: partition of the record, or of the file's first chunk.
+pub const ERROR_PARTITION: &str = "__connect.errors.partition";
+/// On dead letters: offset of the record, or of the file's first chunk.
+pub const ERROR_OFFSET: &str = "__connect.errors.offset";
+/// On dead letters: name and version of the program that could not handle it.
+pub const ERROR_CONNECTOR: &str = "__connect.errors.connector.name";
+/// On dead letters: what was under way, in Kafka Connect's words.
+pub const ERROR_STAGE: &str = "__connect.errors.stage";
+/// On dead letters: the status of the file in the registry, or `undecodable`.
+pub const ERROR_CLASS: &str = "__connect.errors.exception.class.name";
+/// On dead letters: why.
+pub const ERROR_MESSAGE: &str = "__connect.errors.exception.message";

@@ -5,7 +5,7 @@
 //!   key    group name, TAB, key of the map     (several groups may share a topic)
 //!   value  value of the map; none removes the key
 //! ```
-//! Records are written within the transaction of a commit and read up to the last stable offset.
+//! Records are written within the transaction of a commit and read up to the end, once all before it is decided.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tracing::warn;
 use super::admin;
 use super::cluster::{ANSWER, Cluster};
 use super::reader::KafkaReader;
-use crate::contract::{Event, NewRecord, NewTopic, Reader, StateChange};
+use crate::contract::{Event, NewRecord, NewTopic, Offsets, Reader, StateChange};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The only partition that is used.
@@ -96,7 +96,8 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
         return Ok(map);
     }
     partitions?;
-    let (first, end) = cluster.first_and_stable(topic, PARTITION)?;
+    // A commit of an earlier owner may be decided and not yet visible: it is waited for.
+    let Offsets { first, end, .. } = cluster.offsets(topic, PARTITION)?;
     if first >= end {
         return Ok(map);
     }

@@ -123,6 +123,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
     let settings = EngineSettings {
         topic: FILES_TOPIC.to_owned(),
         result_topic: RESULTS_TOPIC.to_owned(),
+        dead_letter_topic: None,
         group: GROUP.to_owned(),
         instance: "demo".to_owned(),
         program: "datamill demo".to_owned(),
@@ -130,8 +131,10 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         download_regex: None,
         mode: datamill::assemble::Mode::Memory,
         threads: 2,
+        max_attempts: 1,
         output_dir: output_dir.to_owned(),
         memory_limit: 256 << 20,
+        retry_failed: datamill::engine::RetryFailed::Now,
         exit_at_end: true,
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(30),

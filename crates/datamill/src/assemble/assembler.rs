@@ -82,6 +82,12 @@ impl Assembler {
         }
     }
 
+    /// Numbers its instances from `first` on.
+    pub(crate) fn numbered_from(mut self, first: u64) -> Self {
+        self.next_id = first;
+        self
+    }
+
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {

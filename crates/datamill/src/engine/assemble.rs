@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use datamill_broker::{Assigned, Record};
 use datamill_wire::{Chunk, headers};
 
+use super::dead_letter::Unusable;
 use super::work::Pool;
 use super::{EngineError, Tally};
-use crate::assemble::{Added, Assembler, Budget, InstanceId, SpillFolder};
+use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
 use crate::progress::Progress;
 use crate::report::Counters;
 
@@ -30,6 +31,9 @@ pub(super) struct Intake<'a> {
     pub(super) partitions: i32,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
+    /// Records that hold no chunk and whose dead letters are not committed; `None` if there are no
+    /// dead letters.
+    pub(super) unusable: Option<Vec<Unusable>>,
     disk_failed: Option<Instant>,
 }
 
@@ -45,6 +49,7 @@ impl<'a> Intake<'a> {
         spill: &'a SpillFolder,
         memory_limit: usize,
         partitions: i32,
+        dead_letters: bool,
     ) -> Self {
         Self {
             assembler,
@@ -57,6 +62,7 @@ impl<'a> Intake<'a> {
             filling_limit: memory_limit / 4,
             partitions,
             spread: false,
+            unusable: dead_letters.then(Vec::new),
             disk_failed: None,
         }
     }
@@ -93,6 +99,9 @@ impl<'a> Intake<'a> {
                     };
                     tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
                         error = %error, "a message is not a chunk of a file; left out");
+                    if let Some(unusable) = &mut self.unusable {
+                        unusable.push(Unusable::of(record, error, |bytes| Reservation::whole(&self.budget, bytes)));
+                    }
                 }
                 return;
             }

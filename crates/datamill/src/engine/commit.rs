@@ -13,9 +13,10 @@
 //! |---|---|---|
 //! | `Done` | forgotten | goes on |
 //! | `Again`, not the owner | kept, tried again; those of revoked partitions fall away | goes on |
-//! | `RecordRefused` | that one becomes a failure, the rest is tried again | goes on |
+//! | `RecordRefused` | that one becomes a failure, or a shorter dead letter; the rest is tried again | goes on |
 //! | `Unknown` | forgotten | a new one starts from what is committed |
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use datamill_broker::{Commit, CommitOutcome, Committer, Error, NewRecord, Position, StateChange};
 use datamill_wire::{headers, hex};
-use serde_json::json;
 
 use super::Tally;
+use super::dead_letter::{DeadLetterTopic, Letter, Unusable};
+use super::entry::Entry;
 use super::work::{Failure, Outcome};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
@@ -34,15 +36,17 @@ use crate::report::{Counters, clock};
 /// What is to be committed in one step.
 pub(super) struct Batch {
     pub(super) outcomes: Vec<Outcome>,
+    /// Records that get a dead letter.
+    pub(super) unusable: Vec<Unusable>,
     pub(super) positions: Vec<Position>,
     pub(super) state: Vec<StateChange>,
 }
 
-/// How a batch ended, with the outcomes back where they are still needed.
+/// How a batch ended, with what it held where that is still needed.
 pub(super) enum Answer {
     Done(Vec<Arc<FileInfo>>),
-    Again(Vec<Outcome>, Option<Error>),
-    RecordRefused(Vec<Outcome>),
+    Again(Batch, Option<Error>),
+    RecordRefused(Batch),
     Unknown(Error),
 }
 
@@ -57,6 +61,8 @@ pub(super) enum Task {
 pub(super) struct CommitSettings {
     pub(super) topic: Arc<str>,
     pub(super) result_topic: String,
+    pub(super) dead_letters: Option<DeadLetterTopic>,
+    pub(super) group: String,
     pub(super) program: String,
     pub(super) output_dir: PathBuf,
 }
@@ -96,16 +102,21 @@ fn commit(
     mut batch: Batch,
 ) -> Answer {
     let origins: Vec<Origin> = batch.outcomes.iter().map(|o| Origin::of(settings, &o.info)).collect();
-    let mut senders = Vec::with_capacity(batch.outcomes.len());
+    let letters = letters(settings, &batch);
+    let mut sources = Vec::with_capacity(batch.outcomes.len());
     let mut records = Vec::with_capacity(batch.outcomes.len());
     let mut state = std::mem::take(&mut batch.state);
     for (index, (outcome, origin)) in batch.outcomes.iter().zip(&origins).enumerate() {
         match &outcome.result {
             Ok(message) => {
-                senders.push(index);
+                sources.push(Source::Result(index));
                 let mut all: Vec<(&str, &[u8])> =
                     message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
                 all.extend(origin.headers());
+                if let Some(entry) = &outcome.answers {
+                    all.push((headers::RETRY_OF, entry.key.as_bytes()));
+                    state.push(entry.removal());
+                }
                 records.push(NewRecord {
                     topic: &settings.result_topic,
                     partition: None,
@@ -115,28 +126,94 @@ fn commit(
                     timestamp_ms: None,
                 });
             }
-            Err(failure) => state.push(failed_entry(&outcome.info, failure)),
+            Err(failure) => match Entry::after(&settings.topic, outcome, failure).change() {
+                Ok(change) => state.push(change),
+                Err(error) => return Answer::Unknown(unwritable(&outcome.info, error)),
+            },
+        }
+    }
+    if let Some(topic) = &settings.dead_letters {
+        for (source, letter) in &letters {
+            sources.push(*source);
+            records.push(letter.record(topic));
         }
     }
     let commit = Commit { records: &records, positions: &batch.positions, state: &state };
     match committer.commit(&commit) {
         CommitOutcome::Done(_) => {
             drop(records);
+            tell_letters(settings, tally, &batch, &letters);
             Answer::Done(after(settings, ledger, counters, tally, batch.outcomes))
         }
-        CommitOutcome::Again(error) => Answer::Again(batch.outcomes, Some(error)),
-        CommitOutcome::NotOwner(_) => Answer::Again(batch.outcomes, None),
+        CommitOutcome::Again(error) => Answer::Again(batch, Some(error)),
+        CommitOutcome::NotOwner(_) => Answer::Again(batch, None),
         CommitOutcome::RecordRefused { index, error } => {
             drop(records);
-            if let Some(outcome) = senders.get(index).and_then(|i| batch.outcomes.get_mut(*i)) {
-                outcome.result = Err(Failure {
-                    status: FailureStatus::ProducingMessageFailed,
-                    reason: format!("the result was refused: {}", crate::report::chain(&error)),
-                });
+            let room = letters.iter().find(|(source, _)| sources.get(index) == Some(source)).map(|(_, l)| l.refused());
+            match (sources.get(index), room) {
+                (Some(Source::Result(i)), _) => {
+                    let reason = format!("the result was refused: {}", crate::report::chain(&error));
+                    batch.outcomes[*i].result = Err(Failure::new(FailureStatus::ProducingMessageFailed, reason));
+                }
+                (Some(Source::File(i)), Some(room)) => batch.outcomes[*i].room = room,
+                (Some(Source::Record(i)), Some(room)) => batch.unusable[*i].room = room,
+                _ => {}
             }
-            Answer::RecordRefused(batch.outcomes)
+            Answer::RecordRefused(batch)
         }
         CommitOutcome::Unknown(error) => Answer::Unknown(error),
+    }
+}
+
+fn unwritable(info: &FileInfo, error: serde_json::Error) -> Error {
+    let text = format!("the failure of file `{}` cannot be written as JSON", info.version.path);
+    Error::with_source(datamill_broker::ErrorKind::Fatal, text, error)
+}
+
+/// Whose record is to be published, by its number in the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Source {
+    /// A file's result.
+    Result(usize),
+    /// A file's dead letter.
+    File(usize),
+    /// A record's dead letter.
+    Record(usize),
+}
+
+/// The dead letters of a batch; those for which there is no room are left out.
+fn letters(settings: &CommitSettings, batch: &Batch) -> Vec<(Source, Letter)> {
+    let Some(topic) = &settings.dead_letters else { return Vec::new() };
+    let files = batch.outcomes.iter().enumerate().filter_map(|(i, outcome)| {
+        let failure = outcome.result.as_ref().err().filter(|_| outcome.answers.is_none())?;
+        Some((Source::File(i), Letter::of_file(topic, settings, outcome, failure)?))
+    });
+    let records = batch.unusable.iter().enumerate();
+    let records = records.filter_map(|(i, r)| Some((Source::Record(i), Letter::of_record(topic, settings, r)?)));
+    files.chain(records).collect()
+}
+
+/// Counts the dead letters that are committed, and names what went without one.
+fn tell_letters(settings: &CommitSettings, tally: &Tally, batch: &Batch, letters: &[(Source, Letter)]) {
+    if settings.dead_letters.is_none() {
+        return;
+    }
+    let sent: HashSet<Source> = letters.iter().map(|(source, _)| *source).collect();
+    let left_out = "the topic of dead letters takes none that is large enough to say what happened";
+    let first_failures = |(_, outcome): &(usize, &Outcome)| outcome.result.is_err() && outcome.answers.is_none();
+    for (i, outcome) in batch.outcomes.iter().enumerate().filter(first_failures) {
+        if sent.contains(&Source::File(i)) {
+            tally.dead_letters_of_files();
+        } else {
+            tracing::error!(file = %outcome.info.version.path, topic = %settings.topic, "{left_out}");
+        }
+    }
+    for (i, record) in batch.unusable.iter().enumerate() {
+        if sent.contains(&Source::Record(i)) {
+            tally.dead_letters_of_records();
+        } else {
+            tracing::error!(topic = %settings.topic, partition = record.partition, offset = record.offset, "{left_out}");
+        }
     }
 }
 
@@ -152,7 +229,9 @@ fn after(
     let mut done = Vec::with_capacity(outcomes.len());
     for outcome in outcomes {
         let info = outcome.info;
-        if let Some(mut file) = outcome.file
+        // a version that came later may be there already
+        let superseded = outcome.answers.is_some() && settings.output_dir.join(&*info.version.path).exists();
+        if let Some(mut file) = outcome.file.filter(|_| !superseded)
             && let Err(error) = file.publish(&settings.output_dir)
         {
             tracing::error!(file = %info.version.path, error = %error,
@@ -165,12 +244,19 @@ fn after(
                 counters.produced(1, message.value.len() as u64);
                 tally.succeeded(info.bytes);
                 tracing::debug!(file = %info.version.path, result_topic = %settings.result_topic, "result produced");
+                if outcome.answers.is_some() {
+                    tally.retried();
+                    ledger.cleared(&info.version.path);
+                }
                 ledger.completed(&row, now);
             }
             Err(failure) => {
-                tally.failed();
+                match outcome.answers {
+                    None => tally.failed(),
+                    Some(_) => tally.failed_again(),
+                }
                 tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
-                    error = %failure.reason, "no result for this file");
+                    attempts = outcome.attempts, error = %failure.reason, "no result for this file");
                 ledger.failed(&row, failure.status, &failure.reason, now);
             }
         }
@@ -191,30 +277,6 @@ pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms
     }
 }
 
-/// The entry of the group's state for a failed file.
-fn failed_entry(info: &FileInfo, failure: &Failure) -> StateChange {
-    let version = &info.version;
-    let sha512 = hex(&version.sha512);
-    let spans: Vec<_> = info.spans.iter().map(|s| json!([s.partition, s.first, s.last])).collect();
-    let first = info.spans.first().map_or(0, |s| s.first);
-    StateChange {
-        key: format!("failed/{}/{}/{first}", version.path, &sha512[..16]),
-        value: Some(
-            json!({
-                "path": &*version.path,
-                "sha512": sha512,
-                "n_chunks": version.total,
-                "spans": spans,
-                "status": failure.status.as_str(),
-                "reason": failure.reason,
-                "attempts": 1,
-            })
-            .to_string()
-            .into_bytes(),
-        ),
-    }
-}
-
 /// `partition:first-last` for each partition, separated by commas.
 fn spans_text(spans: &[Span]) -> String {
     let texts: Vec<String> = spans.iter().map(|s| format!("{}:{}-{}", s.partition, s.first, s.last)).collect();
@@ -222,17 +284,17 @@ fn spans_text(spans: &[Span]) -> String {
 }
 
 /// The texts of a result's key and headers: where it came from.
-struct Origin {
-    key: String,
-    topic: String,
+pub(super) struct Origin {
+    pub(super) key: String,
+    pub(super) topic: String,
     path: String,
-    sha512: String,
-    offsets: String,
+    pub(super) sha512: String,
+    pub(super) offsets: String,
     program: String,
 }
 
 impl Origin {
-    fn of(settings: &CommitSettings, info: &FileInfo) -> Self {
+    pub(super) fn of(settings: &CommitSettings, info: &FileInfo) -> Self {
         let version = &info.version;
         Self {
             key: datamill_wire::result_key(&version.subdir, &version.filename),
@@ -244,7 +306,7 @@ impl Origin {
         }
     }
 
-    fn headers(&self) -> [(&str, &[u8]); 5] {
+    pub(super) fn headers(&self) -> [(&str, &[u8]); 5] {
         [
             (headers::SOURCE_TOPIC, self.topic.as_bytes()),
             (headers::SOURCE_PATH, self.path.as_bytes()),

@@ -12,14 +12,18 @@
 
 mod assemble;
 mod commit;
+mod dead_letter;
+mod entry;
 mod error;
 mod folder;
 mod read;
+mod retry;
 mod summary;
 mod work;
 
 pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
+pub use retry::RetryFailed;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
 
@@ -42,6 +46,8 @@ pub struct EngineSettings {
     pub topic: String,
     /// Topic that results go to.
     pub result_topic: String,
+    /// Topic that learns of files and records without a result.
+    pub dead_letter_topic: Option<String>,
     /// Consumer group.
     pub group: String,
     /// This process's place in the group, the same after a restart.
@@ -56,10 +62,14 @@ pub struct EngineSettings {
     pub mode: Mode,
     /// Threads that run user code, at least 1.
     pub threads: usize,
+    /// How often user code runs for a file before the file counts as failed, at least 1.
+    pub max_attempts: u32,
     /// Folder for rebuilt files, the log file and the registry.
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
     pub memory_limit: usize,
+    /// What is done with the files that failed in earlier runs of the group.
+    pub retry_failed: RetryFailed,
     /// Stop once everything that was in the topic at the start is handled.
     pub exit_at_end: bool,
     /// Seconds between two lines about the state; 0 is never.
@@ -82,6 +92,8 @@ pub fn run(
 ) -> Result<Summary, EngineError> {
     log.topic_for_use(&settings.topic)?;
     log.topic_for_use(&settings.result_topic)?;
+    let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
+    let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
@@ -99,11 +111,25 @@ pub fn run(
         topic: Arc::clone(&topic),
         threads: settings.threads.max(1),
         mode: settings.mode,
+        max_attempts: settings.max_attempts.max(1),
         work_folder: work.path().to_owned(),
     };
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), reproducer).map_err(EngineError::Thread)?;
     let mut tally = Tally::start();
-    let engine = read::Engine { log, settings, topic, control, counters, tally: &tally, budget, spill, pool: &pool };
+    let engine = read::Engine {
+        log,
+        settings,
+        topic,
+        dead_letters,
+        control,
+        counters,
+        tally: &tally,
+        budget,
+        spill,
+        pool: &pool,
+        sessions: Default::default(),
+        tried: Default::default(),
+    };
     let ended = engine.run(&mut ledger);
     pool.join();
     ledger.flush();

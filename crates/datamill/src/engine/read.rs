@@ -1,6 +1,7 @@
 //! The reading thread: it polls the log, feeds the assembler and the pool, and decides what is
 //! committed when.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use datamill_broker::{
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, Batch, CommitSettings, Task};
+use super::dead_letter::{DeadLetterTopic, Unusable};
+use super::entry::Entry;
+use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StopKind, Tally};
@@ -49,12 +53,17 @@ pub(super) struct Engine<'a> {
     pub(super) log: &'a Arc<dyn Log>,
     pub(super) settings: &'a EngineSettings,
     pub(super) topic: Arc<str>,
+    pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) control: &'a Control,
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: SpillFolder,
     pub(super) pool: &'a Pool,
+    /// Number of the session, from 1.
+    pub(super) sessions: Cell<u64>,
+    /// Keys of failures that this process had a hand in: it does not try them again.
+    pub(super) tried: RefCell<HashSet<String>>,
 }
 
 enum Ended {
@@ -87,6 +96,7 @@ impl Engine<'_> {
 
     fn session(&self, ledger: &mut Ledger, committed: &mut bool) -> Result<Ended, EngineError> {
         let settings = self.settings;
+        self.sessions.set(self.sessions.get() + 1);
         let topic = self.log.topic_for_use(&settings.topic)?;
         let ends = if settings.exit_at_end { Some(self.ends(topic.partitions)?) } else { None };
         let Session { subscription, committer } = self.log.subscribe(&SubscribeOptions {
@@ -100,11 +110,23 @@ impl Engine<'_> {
         let commit_settings = CommitSettings {
             topic: Arc::clone(&self.topic),
             result_topic: settings.result_topic.clone(),
+            dead_letters: self.dead_letters.clone(),
+            group: settings.group.clone(),
             program: settings.program.clone(),
             output_dir: settings.output_dir.clone(),
         };
         let (tasks, task_queue) = crossbeam_channel::bounded(2);
         let (answer_queue, answers) = crossbeam_channel::bounded(2);
+        let (retries, retry_thread) = Retries::new(&self.budget, self.sessions.get());
+        let retry_settings = RetrySettings {
+            log: self.log.as_ref(),
+            topic: &settings.topic,
+            group: &settings.group,
+            budget: Arc::clone(&self.budget),
+            spill: &self.spill,
+            filling_limit: settings.memory_limit / 4,
+            counters: self.counters,
+        };
         std::thread::scope(|scope| {
             let (counters, tally) = (self.counters, self.tally);
             std::thread::Builder::new()
@@ -113,7 +135,11 @@ impl Engine<'_> {
                     commit::run(&commit_settings, committer, ledger, counters, tally, &task_queue, &answer_queue);
                 })
                 .map_err(EngineError::Thread)?;
-            let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers);
+            std::thread::Builder::new()
+                .name("datamill-retry".to_owned())
+                .spawn_scoped(scope, move || retry_thread(&retry_settings))
+                .map_err(EngineError::Thread)?;
+            let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries);
             let ended = reader.run(subscription);
             *committed = reader.committed_once;
             ended
@@ -151,6 +177,7 @@ struct Reader<'a> {
     ends: Option<BTreeMap<i32, i64>>,
     tasks: Sender<Task>,
     answers: Receiver<Answer>,
+    retries: Retries,
     /// Assignment number of each owned partition.
     owned: BTreeMap<i32, u64>,
     ready: Vec<Outcome>,
@@ -178,8 +205,11 @@ impl<'a> Reader<'a> {
         ends: Option<BTreeMap<i32, i64>>,
         tasks: Sender<Task>,
         answers: Receiver<Answer>,
+        retries: Retries,
     ) -> Self {
-        let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget));
+        // a worker may still have a file of the session before: no number occurs twice
+        let assembler =
+            Assembler::new(engine.filter(), Arc::clone(&engine.budget)).numbered_from(engine.sessions.get() << 40);
         let intake = Intake::new(
             assembler,
             Arc::clone(&engine.topic),
@@ -190,6 +220,7 @@ impl<'a> Reader<'a> {
             &engine.spill,
             engine.settings.memory_limit,
             partitions,
+            engine.dead_letters.is_some(),
         );
         let now = Instant::now();
         Self {
@@ -198,6 +229,7 @@ impl<'a> Reader<'a> {
             ends,
             tasks,
             answers,
+            retries,
             owned: BTreeMap::new(),
             ready: Vec::new(),
             committing: false,
@@ -217,8 +249,12 @@ impl<'a> Reader<'a> {
     }
 
     fn run(&mut self, mut subscription: Box<dyn Subscription>) -> Result<Ended, EngineError> {
+        if self.only_retries() {
+            subscription.hold()?;
+            self.held = true;
+        }
         loop {
-            let busy = self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle();
+            let busy = self.committing || self.waits_for_commit() || !self.engine.pool.is_idle();
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
@@ -231,6 +267,7 @@ impl<'a> Reader<'a> {
             }
             self.intake.report_lost();
             self.intake.settle();
+            self.retry();
             self.collect()?;
             match self.answered()? {
                 ControlFlow::Continue(()) => {}
@@ -289,6 +326,9 @@ impl<'a> Reader<'a> {
         })?;
         self.intake.assign(assigned, restored, group)?;
         self.owned.insert(assigned.partition, assigned.assignment);
+        if self.engine.settings.retry_failed != RetryFailed::No && self.stop_since.is_none() {
+            self.retries.assign(assigned.partition, assigned.assignment);
+        }
         if let Some(committed) = text {
             self.committed.insert(assigned.partition, committed);
         }
@@ -313,9 +353,12 @@ impl<'a> Reader<'a> {
         let partitions_text = names(numbers.iter().copied());
         tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
-        let gone: HashSet<InstanceId> = gone.into_iter().collect();
+        let gone: HashSet<InstanceId> = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
         self.engine.pool.cancel(|id| gone.contains(&id));
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
+        if let Some(unusable) = &mut self.intake.unusable {
+            unusable.retain(|record| !numbers.contains(&record.partition));
+        }
         if torn {
             self.fail_spread();
         }
@@ -328,12 +371,39 @@ impl<'a> Reader<'a> {
         });
     }
 
+    fn only_retries(&self) -> bool {
+        self.engine.settings.retry_failed == RetryFailed::Only
+    }
+
+    /// Whether more waits for user code than there is room for.
+    fn is_crowded(&self) -> bool {
+        let limit = self.engine.settings.memory_limit / 8 * 3;
+        let share = if self.held { 2 } else { 1 };
+        self.engine.budget.whole() > limit / share || self.engine.pool.waiting() > MAX_WAITING / (share * share)
+    }
+
+    /// Hands files that failed earlier to the pool.
+    fn retry(&mut self) {
+        let crowded = self.is_crowded();
+        match self.retries.step(&self.owned, &self.engine.tried.borrow(), crowded) {
+            Some(Retried::Whole(whole)) => self.engine.pool.submit(*whole),
+            Some(Retried::Outcome(outcome)) => self.ready.push(outcome),
+            None => {}
+        }
+    }
+
+    /// Whether the outcome of this file is waited for.
+    fn awaits(&self, id: InstanceId) -> bool {
+        self.intake.assembler.awaits_outcome(id) || self.retries.answered_by(id).is_some()
+    }
+
     /// Takes what the workers report.
     fn collect(&mut self) -> Result<(), EngineError> {
         while let Ok(report) = self.engine.pool.reports.try_recv() {
             match report {
-                Report::Outcome(outcome) => {
-                    if self.intake.assembler.awaits_outcome(outcome.info.id) {
+                Report::Outcome(mut outcome) => {
+                    if self.awaits(outcome.info.id) {
+                        outcome.answers = self.retries.answered_by(outcome.info.id).cloned();
                         self.ready.push(*outcome);
                     }
                 }
@@ -353,6 +423,7 @@ impl<'a> Reader<'a> {
             Answer::Done(files) => {
                 let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
                 self.intake.assembler.finish(&finished);
+                self.retries.finish(&finished);
                 self.committed_once = true;
                 for m in std::mem::take(&mut self.moving) {
                     if self.owned.get(&m.partition) == Some(&m.assignment) {
@@ -361,7 +432,7 @@ impl<'a> Reader<'a> {
                 }
                 self.failures_in_a_row = 0;
             }
-            Answer::Again(outcomes, error) => {
+            Answer::Again(batch, error) => {
                 if let Some(error) = error {
                     if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
                         return Err(error.into());
@@ -373,10 +444,10 @@ impl<'a> Reader<'a> {
                 let wait = COMMIT_WAITS_MS[self.failures_in_a_row.min(COMMIT_WAITS_MS.len() - 1)];
                 self.failures_in_a_row += 1;
                 self.not_before = Instant::now() + Duration::from_millis(wait);
-                self.take_back(outcomes);
+                self.take_back(batch);
             }
-            Answer::RecordRefused(outcomes) => {
-                self.take_back(outcomes);
+            Answer::RecordRefused(batch) => {
+                self.take_back(batch);
                 self.not_before = Instant::now();
                 self.last_commit = Instant::now() - COMMIT_EVERY;
             }
@@ -390,11 +461,23 @@ impl<'a> Reader<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn take_back(&mut self, outcomes: Vec<Outcome>) {
-        let assembler = &self.intake.assembler;
-        let mut kept: Vec<_> = outcomes.into_iter().filter(|o| assembler.awaits_outcome(o.info.id)).collect();
+    /// What was to be committed waits again, except what belongs to partitions that went meanwhile.
+    fn take_back(&mut self, batch: Batch) {
+        let mut kept: Vec<_> = batch.outcomes.into_iter().filter(|o| self.awaits(o.info.id)).collect();
         kept.append(&mut self.ready);
         self.ready = kept;
+        if let Some(unusable) = &mut self.intake.unusable {
+            let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
+            let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
+            let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
+            kept.append(unusable);
+            *unusable = kept;
+        }
+    }
+
+    /// Whether there is something that makes a commit due soon.
+    fn waits_for_commit(&self) -> bool {
+        !self.ready.is_empty() || self.intake.unusable.as_ref().is_some_and(|unusable| !unusable.is_empty())
     }
 
     /// Makes a batch if it is time for one.
@@ -404,11 +487,12 @@ impl<'a> Reader<'a> {
             return;
         }
         let since = now - self.last_commit;
-        let bytes: usize = self.ready.iter().map(Outcome::bytes).sum();
-        let due = if self.ready.is_empty() {
-            since >= IDLE_COMMIT_EVERY || ending
-        } else {
+        let unusable = self.intake.unusable.iter().flatten().map(Unusable::bytes);
+        let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
+        let due = if self.waits_for_commit() {
             since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
+        } else {
+            since >= IDLE_COMMIT_EVERY || ending
         };
         if !due {
             return;
@@ -419,9 +503,14 @@ impl<'a> Reader<'a> {
             return;
         }
         self.last_commit = now;
+        let failed = outcomes.iter().filter(|outcome| outcome.result.is_err());
+        let failed = failed.map(|outcome| Entry::key_for(&self.engine.topic, outcome));
+        self.engine.tried.borrow_mut().extend(failed);
+        // a frontier that moves takes the dead letters of all records below it along
+        let unusable = self.intake.unusable.as_mut().map(std::mem::take).unwrap_or_default();
         let (positions, state) = self.positions(&moves);
         self.moving = moves;
-        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, positions, state })).is_ok();
+        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, unusable, positions, state })).is_ok();
     }
 
     fn take_ready(&mut self) -> Vec<Outcome> {
@@ -438,10 +527,15 @@ impl<'a> Reader<'a> {
 
     /// What the progress of the owned partitions is once these outcomes are durable, where that differs
     /// from what is committed: of all partitions, or of those that the outcomes touch. Files that are
-    /// spread over partitions make it all of them.
+    /// spread over partitions make it all of them. An outcome that answers an earlier failure takes a
+    /// position along in any case: only the partition's owner may commit it.
     fn moves(&self, outcomes: &[Outcome], all: bool) -> Vec<Move> {
         let finished: HashSet<InstanceId> = outcomes.iter().map(|o| o.info.id).collect();
-        let touched: HashSet<i32> = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition)).collect();
+        let answers = outcomes.iter().filter_map(|o| o.answers.as_ref());
+        let answered: HashSet<i32> = answers.map(|entry| entry.partition()).collect();
+        let touched = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition));
+        let unusable = self.intake.unusable.iter().flatten().map(|u| u.partition);
+        let touched: HashSet<i32> = touched.chain(unusable).collect();
         let all = all || self.intake.assembler.is_spread();
         let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
         let moves = wanted.filter_map(|(&partition, &assignment)| {
@@ -449,7 +543,10 @@ impl<'a> Reader<'a> {
             Some(Move { partition, assignment, offset, text })
         });
         moves
-            .filter(|m| self.committed.get(&m.partition).is_none_or(|old| *old != (m.offset, m.text.clone())))
+            .filter(|m| {
+                let before = self.committed.get(&m.partition);
+                answered.contains(&m.partition) || before.is_none_or(|old| *old != (m.offset, m.text.clone()))
+            })
             .collect()
     }
 
@@ -483,11 +580,8 @@ impl<'a> Reader<'a> {
         if self.intake.spread && self.assigned_once && (self.owned.len() as i32) < self.intake.partitions {
             self.fail_spread();
         }
-        let limit = self.engine.settings.memory_limit / 8 * 3;
-        let share = if self.held { 2 } else { 1 };
-        let crowded =
-            self.engine.budget.whole() > limit / share || self.engine.pool.waiting() > MAX_WAITING / (share * share);
-        let hold = crowded || self.intake.waits_for_disk() || self.stop_since.is_some();
+        let stays_held = self.stop_since.is_some() || self.only_retries();
+        let hold = self.is_crowded() || self.intake.waits_for_disk() || stays_held;
         if hold != self.held {
             self.held = hold;
             if hold {
@@ -534,6 +628,7 @@ impl<'a> Reader<'a> {
             tracing::info!(
                 "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
             );
+            self.retries.stop();
             self.engine.pool.cancel(|_| true);
             self.engine.pool.stop();
         }
@@ -550,16 +645,20 @@ impl<'a> Reader<'a> {
 
     /// Whether everything that was in the topic at the start has been read and has its outcome.
     fn at_end(&self) -> bool {
+        if !self.assigned_once || !self.engine.pool.is_idle() || !self.retries.is_idle() {
+            return false;
+        }
+        if self.only_retries() {
+            return true;
+        }
         let Some(ends) = &self.ends else { return false };
-        self.assigned_once
-            && self.engine.pool.is_idle()
-            && !self.intake.waits_for_disk()
+        !self.intake.waits_for_disk()
             && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
     }
 
     /// Whether nothing waits for a commit any more.
     fn is_idle(&self) -> bool {
-        if self.committing || !self.ready.is_empty() || !self.engine.pool.is_idle() {
+        if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
             return false;
         }
         self.moves(&[], true).is_empty()

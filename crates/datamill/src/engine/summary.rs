@@ -14,11 +14,15 @@ pub(crate) struct Tally {
     started: Instant,
     succeeded: AtomicU64,
     failed: AtomicU64,
+    retried: AtomicU64,
+    failed_again: AtomicU64,
     bytes: AtomicU64,
     undecodable: AtomicU64,
     filtered: AtomicU64,
     read_again: AtomicU64,
     lost: AtomicU64,
+    dead_letters_of_files: AtomicU64,
+    dead_letters_of_records: AtomicU64,
     incomplete: Vec<Incomplete>,
 }
 
@@ -58,11 +62,15 @@ impl Tally {
             started: Instant::now(),
             succeeded: AtomicU64::default(),
             failed: AtomicU64::default(),
+            retried: AtomicU64::default(),
+            failed_again: AtomicU64::default(),
             bytes: AtomicU64::default(),
             undecodable: AtomicU64::default(),
             filtered: AtomicU64::default(),
             read_again: AtomicU64::default(),
             lost: AtomicU64::default(),
+            dead_letters_of_files: AtomicU64::default(),
+            dead_letters_of_records: AtomicU64::default(),
             incomplete: Vec::new(),
         }
     }
@@ -70,6 +78,10 @@ impl Tally {
     count! {
         /// A file failed.
         failed,
+        /// A file that failed in an earlier run has its result.
+        retried,
+        /// A file that failed in an earlier run failed again.
+        failed_again,
         /// A record holds no chunk.
         undecodable,
         /// A chunk of a file that is not wanted.
@@ -78,6 +90,10 @@ impl Tally {
         read_again,
         /// An unfinished file lost its first record.
         lost,
+        /// The dead letter of a file is committed.
+        dead_letters_of_files,
+        /// The dead letter of a record is committed.
+        dead_letters_of_records,
     }
 
     pub(crate) fn succeeded(&self, bytes: u64) {
@@ -104,11 +120,15 @@ impl Tally {
         Summary {
             succeeded: self.succeeded.into_inner(),
             failed: self.failed.into_inner(),
+            retried: self.retried.into_inner(),
+            failed_again: self.failed_again.into_inner(),
             bytes: self.bytes.into_inner(),
             undecodable: self.undecodable.into_inner(),
             filtered_messages: self.filtered.into_inner(),
             read_again: self.read_again.into_inner(),
             lost: self.lost.into_inner(),
+            dead_letters_of_files: self.dead_letters_of_files.into_inner(),
+            dead_letters_of_records: self.dead_letters_of_records.into_inner(),
             incomplete: self.incomplete,
             duration: self.started.elapsed(),
             topic: settings.topic.clone(),
@@ -125,6 +145,10 @@ pub struct Summary {
     pub succeeded: u64,
     /// Files that failed.
     pub failed: u64,
+    /// Of the files with a result, those that had failed in an earlier run.
+    pub retried: u64,
+    /// Files that had failed in an earlier run and failed again.
+    pub failed_again: u64,
     /// Bytes of the files with a result.
     pub bytes: u64,
     /// Messages that hold no chunk of a file.
@@ -135,6 +159,10 @@ pub struct Summary {
     pub read_again: u64,
     /// Unfinished files whose first messages were gone from the topic.
     pub lost: u64,
+    /// Dead letters of files that failed.
+    pub dead_letters_of_files: u64,
+    /// Dead letters of messages that hold no chunk of a file.
+    pub dead_letters_of_records: u64,
     /// Files whose chunks were not all there at the end.
     pub incomplete: Vec<Incomplete>,
     /// How long it ran.
@@ -150,7 +178,11 @@ pub struct Summary {
 impl Summary {
     /// Whether every file got its result.
     pub fn is_clean(&self) -> bool {
-        self.failed == 0 && self.undecodable == 0 && self.lost == 0 && self.incomplete.is_empty()
+        self.failed == 0
+            && self.failed_again == 0
+            && self.undecodable == 0
+            && self.lost == 0
+            && self.incomplete.is_empty()
     }
 }
 
@@ -170,6 +202,12 @@ impl fmt::Display for Summary {
             text::bytes((self.bytes as f64 / seconds) as u64),
             self.result_topic
         )?;
+        if self.retried > 0 {
+            write!(f, "\n{} of them had failed earlier and have their result now", self.retried)?;
+        }
+        if self.failed_again > 0 {
+            write!(f, "\n{} failed earlier and failed again; the next start tries them again", self.failed_again)?;
+        }
         if self.failed > 0 {
             let logs = self.output_dir.join("LOGS");
             write!(

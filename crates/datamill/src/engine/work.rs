@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
+use super::dead_letter::Room;
+use super::entry::Entry;
 use crate::assemble::{Budget, DownloadDataFile, FileInfo, InstanceId, Mode, Reservation, WholeFile};
 use crate::ledger::FailureStatus;
 use crate::process::{DataFileStreamReproducer, ErrorKind, Lock, ProcessingError, ReproducerMessage};
@@ -28,12 +30,19 @@ const OUTCOMES: usize = 1024;
 /// The first wait while something that user code needs is not available; it doubles up to the last.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(30);
+/// The wait before a function that failed runs again for the same file; it doubles up to the last.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// Bytes of a reason that are kept: it goes into the group's state, the registry and the log.
+const MAX_REASON: usize = 64 << 10;
 
 /// What the pool works with.
 pub(super) struct WorkSettings {
     pub(super) topic: Arc<str>,
     pub(super) threads: usize,
     pub(super) mode: Mode,
+    /// How often the function runs for a file before the file counts as failed, at least 1.
+    pub(super) max_attempts: u32,
     /// Folder that files are placed in while user code reads them.
     pub(super) work_folder: PathBuf,
 }
@@ -45,17 +54,53 @@ pub(super) struct Failure {
     pub(super) reason: String,
 }
 
+impl Failure {
+    pub(super) fn new(status: FailureStatus, reason: String) -> Self {
+        Self { status, reason: shortened(reason, MAX_REASON) }
+    }
+}
+
+/// The text, cut to about `most` bytes; what was cut says so.
+pub(super) fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let all = text.len();
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(&format!(" … (cut, {all} bytes in all)"));
+    }
+    text
+}
+
 /// What became of one file.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) info: Arc<FileInfo>,
     pub(super) result: Result<ReproducerMessage, Failure>,
+    /// How often the function ran for it.
+    pub(super) attempts: u32,
+    /// The failure of an earlier run that it answers.
+    pub(super) answers: Option<Arc<Entry>>,
+    /// Of its dead letter, where it has one.
+    pub(super) room: Room,
     /// The verified file where it is on disk, to be published with the outcome.
     pub(super) file: Option<DownloadDataFile>,
     reservation: Reservation,
 }
 
 impl Outcome {
+    /// That of a failed file whose chunks are gone.
+    pub(super) fn expired(entry: Arc<Entry>, id: InstanceId, budget: &Arc<Budget>) -> Self {
+        let reason = "it cannot be tried again: its chunks are gone from the topic".to_owned();
+        Self {
+            info: Arc::new(entry.info(id)),
+            result: Err(Failure::new(FailureStatus::Expired, reason)),
+            attempts: 0,
+            answers: Some(entry),
+            room: Room::default(),
+            file: None,
+            reservation: Reservation::whole(budget, 0),
+        }
+    }
+
     /// Bytes of the result.
     pub(super) fn bytes(&self) -> usize {
         self.reservation.bytes()
@@ -254,12 +299,12 @@ impl Shared {
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
             Err(error) => {
-                return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error), None));
+                return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)));
             }
         };
         if self.settings.mode != Mode::Memory && super::folder::is_reserved(&info.version.path) {
             let reason = "its path is one that the program keeps for itself in the output folder".to_owned();
-            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason, None));
+            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason));
         }
         if self.settings.mode != Mode::Memory
             && let Err(error) = self.when_available(|| {
@@ -267,35 +312,74 @@ impl Shared {
             })?
         {
             let reason = error.to_string();
-            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason, None));
+            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason));
         }
-        let computed = self.when_available(|| self.run_user_code(&file))?;
+        let (attempts, computed) = self.attempts(&file)?;
         let file = file.path().is_some().then_some(file);
-        Some(match computed {
-            Ok(Some(message)) => {
-                let reservation = Reservation::whole(&self.budget, message.bytes());
-                Report::Outcome(Box::new(Outcome { info, result: Ok(message), file, reservation }))
-            }
-            Ok(None) => {
-                let reason = "the function returned no message".to_owned();
-                self.failed(info, FailureStatus::ComputingResultMessageFailed, reason, file)
-            }
+        let result = match computed {
+            Ok(message) => Ok(message),
             Err(error) if error.kind() == ErrorKind::Stop => {
-                Report::Stop { path: Arc::clone(&info.version.path), reason: error.to_string() }
+                return Some(Report::Stop { path: Arc::clone(&info.version.path), reason: error.to_string() });
             }
-            Err(error) => self.failed(info, FailureStatus::ComputingResultMessageFailed, error.to_string(), file),
-        })
+            Err(error) => Err(Failure::new(FailureStatus::ComputingResultMessageFailed, error.to_string())),
+        };
+        Some(self.outcome(info, result, attempts, file))
     }
 
-    fn failed(
+    /// Runs the function until it answers with a message, asks to stop, or has failed often enough.
+    /// `None` when the program stops before.
+    fn attempts(&self, file: &DownloadDataFile) -> Option<(u32, Result<ReproducerMessage, ProcessingError>)> {
+        let mut attempts = 0;
+        let mut wait = FIRST_BACKOFF;
+        loop {
+            attempts += 1;
+            let nothing = || ProcessingError::file_failed("the function returned no message");
+            let computed = self.when_available(|| self.run_user_code(file))?.and_then(|m| m.ok_or_else(nothing));
+            match computed {
+                Err(error) if error.kind() == ErrorKind::FileFailed && attempts < self.settings.max_attempts => {
+                    tracing::warn!(attempt = attempts, max_attempts = self.settings.max_attempts, error = %error,
+                        "the function failed; it runs again in {wait:?}");
+                }
+                computed => return Some((attempts, computed)),
+            }
+            if !self.pause(wait) {
+                return None;
+            }
+            wait = (wait * 2).min(LAST_BACKOFF);
+        }
+    }
+
+    /// Waits. `false` when the program stops.
+    fn pause(&self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        let mut queue = self.queue.lock();
+        while !queue.stopping && !self.wake.wait_until(&mut queue, until).timed_out() {}
+        !queue.stopping
+    }
+
+    /// The file failed before the function ran.
+    fn failed(&self, info: Arc<FileInfo>, status: FailureStatus, reason: String) -> Report {
+        self.outcome(info, Err(Failure::new(status, reason)), 0, None)
+    }
+
+    fn outcome(
         &self,
         info: Arc<FileInfo>,
-        status: FailureStatus,
-        reason: String,
+        result: Result<ReproducerMessage, Failure>,
+        attempts: u32,
         file: Option<DownloadDataFile>,
     ) -> Report {
-        let reservation = Reservation::whole(&self.budget, reason.len());
-        Report::Outcome(Box::new(Outcome { info, result: Err(Failure { status, reason }), file, reservation }))
+        let bytes = result.as_ref().map_or_else(|failure| failure.reason.len(), ReproducerMessage::bytes);
+        let reservation = Reservation::whole(&self.budget, bytes);
+        Report::Outcome(Box::new(Outcome {
+            info,
+            result,
+            attempts,
+            answers: None,
+            room: Room::default(),
+            file,
+            reservation,
+        }))
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.

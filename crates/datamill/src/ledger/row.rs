@@ -37,6 +37,8 @@ pub enum FailureStatus {
     ComputingResultMessageFailed,
     /// The log never takes the result.
     ProducingMessageFailed,
+    /// A file that failed cannot be tried again: its chunks are gone from the log.
+    Expired,
 }
 
 impl FailureStatus {
@@ -47,6 +49,7 @@ impl FailureStatus {
             Self::Failed => "failed",
             Self::ComputingResultMessageFailed => "computing_result_message_failed",
             Self::ProducingMessageFailed => "producing_message_failed",
+            Self::Expired => "expired",
         }
     }
 }

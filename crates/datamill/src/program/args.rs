@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, RetryFailed};
 use crate::report::{LogLevel, clock};
 use crate::settings::{Config, GroupId, Pattern};
 
@@ -71,6 +71,10 @@ pub struct ReproducerArgs {
     /// Options of every program.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// Topic that gets a message for each file that fails, and for each message that is no chunk of a
+    /// file
+    #[arg(long = "dead_letter_topic", value_name = "TOPIC")]
+    pub dead_letter_topic: Option<String>,
     /// Consumer group; programs with the same group share the work. `create_new` makes a group for
     /// this run only, which starts anew [default: group.id of the configuration, or a name made from
     /// program and topic]
@@ -82,6 +86,16 @@ pub struct ReproducerArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]
     pub n_consumer_threads: u16,
+    /// How often your function runs for a file, with growing waits between, before the file counts as
+    /// failed
+    #[arg(
+        long = "max_attempts", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_attempts: u32,
+    /// Files that failed in earlier runs of the group: `now` tries each once more, `only` does that and
+    /// nothing else, `no` leaves them alone
+    #[arg(long = "retry_failed", value_enum, value_name = "WHEN", default_value_t = RetryFailed::Now)]
+    pub retry_failed: RetryFailed,
     /// Accepted, and without effect: results are sent by one thread
     #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
     pub n_producer_threads: Option<u16>,
@@ -135,6 +149,10 @@ impl ReproducerArgs {
         if topic == result_topic {
             return Err(SetUpError::SameTopic(topic));
         }
+        let dead_letter_topic = self.dead_letter_topic.clone();
+        if let Some(taken) = dead_letter_topic.as_ref().filter(|name| **name == topic || **name == result_topic) {
+            return Err(SetUpError::DeadLetterTopic(taken.clone()));
+        }
         let output_dir = self.output_dir(program);
         let made = match std::fs::create_dir_all(&output_dir) {
             Err(_) if output_dir.is_file() => Err(std::io::Error::other("it is a file")),
@@ -155,13 +173,16 @@ impl ReproducerArgs {
             download_regex: self.download_regex.as_deref().map(Pattern::from_python).transpose()?,
             topic,
             result_topic,
+            dead_letter_topic,
             group,
             program: format!("{program} datamill/{}", env!("CARGO_PKG_VERSION")),
             first_start: config.first_start().unwrap_or_default(),
             mode: self.mode,
             threads: self.n_consumer_threads.into(),
+            max_attempts: self.max_attempts,
             output_dir,
             memory_limit: self.memory_limit.0,
+            retry_failed: self.retry_failed,
             exit_at_end: self.exit_at_end,
             update_seconds: self.update_seconds.try_into().unwrap_or(0),
             shutdown_timeout: Duration::from_secs(self.shutdown_timeout),

@@ -54,6 +54,11 @@ pub enum SetUpError {
         "results cannot go to topic `{0}`, from which the files are read: name another one with --producer_topic_name"
     )]
     SameTopic(String),
+    /// Dead letters would go to the topic of the files or of the results.
+    #[error(
+        "dead letters cannot go to topic `{0}`, which holds files or results: name another one with `--dead_letter_topic`"
+    )]
+    DeadLetterTopic(String),
     /// The filter is no regular expression.
     #[error("the value of --download_regex cannot be used")]
     Regex(#[from] crate::settings::PatternError),

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datamill::broker::{Event, Log, NewRecord, NewTopic, Properties, Publisher};
+use datamill::broker::{
+    Commit, CommitOutcome, Event, Log, NewRecord, NewTopic, Properties, Publisher, StateChange, SubscribeOptions,
+};
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
 use datamill::process::DataFileStreamReproducer;
 use datamill::report::Counters;
@@ -54,6 +56,14 @@ impl Bench {
         bench
     }
 
+    /// A topic for dead letters, with settings of its own.
+    pub fn dead_letter_topic(&self, settings: &[(&str, &str)]) -> String {
+        let name = self.topic.replace("files", "dead");
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.log.create_topic(&NewTopic { name: name.clone(), partitions: 2, replication: 1, settings }).unwrap();
+        name
+    }
+
     pub fn output(&self) -> PathBuf {
         self.folder.path().join("output")
     }
@@ -62,6 +72,7 @@ impl Bench {
         EngineSettings {
             topic: self.topic.clone(),
             result_topic: self.results.clone(),
+            dead_letter_topic: None,
             group: self.group.clone(),
             instance: "one".to_owned(),
             program: "test".to_owned(),
@@ -69,8 +80,10 @@ impl Bench {
             download_regex: None,
             mode: datamill::assemble::Mode::Memory,
             threads: 2,
+            max_attempts: 1,
             output_dir: self.output(),
             memory_limit: 64 << 20,
+            retry_failed: datamill::engine::RetryFailed::Now,
             exit_at_end: true,
             update_seconds: 0,
             shutdown_timeout: Duration::from_secs(10),
@@ -108,6 +121,29 @@ impl Bench {
             }
         }
         settle(publisher.as_mut(), 0);
+    }
+
+    /// Sets an entry of the group's state, as a member of the group.
+    pub fn set_state(&self, key: &str, value: &[u8]) {
+        let mut session = self
+            .log
+            .subscribe(&SubscribeOptions {
+                group: self.group.clone(),
+                instance: "one".to_owned(),
+                topics: vec![self.topic.clone()],
+                first_start: datamill::broker::FirstStart::Earliest,
+                queue_bytes: 1 << 20,
+                state_topic: None,
+            })
+            .unwrap();
+        let state = [StateChange { key: key.to_owned(), value: Some(value.to_vec()) }];
+        let commit = Commit { records: &[], positions: &[], state: &state };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !matches!(session.committer.commit(&commit), CommitOutcome::Done(_)) {
+            session.subscription.poll(Duration::from_millis(50), &mut |_| {}).unwrap();
+            assert!(Instant::now() < deadline, "the state cannot be set");
+        }
+        session.subscription.close(true).unwrap();
     }
 
     /// Everything that is visible on the result topic.
