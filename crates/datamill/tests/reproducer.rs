@@ -48,6 +48,7 @@ on_both_logs! {
     a_file_that_fails_again_stays_in_the_state_without_another_dead_letter,
     a_failed_file_whose_chunks_are_gone_is_given_up_once,
     failed_files_can_be_tried_alone_or_left_alone,
+    a_file_whose_chunks_stop_coming_ends_as_incomplete_and_a_repetition_as_a_note,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
 }
 
@@ -666,6 +667,40 @@ fn failed_files_can_be_tried_alone_or_left_alone(place: &Place) {
     settings.retry_failed = datamill::engine::RetryFailed::Only;
     assert_eq!(bench.run(&settings, Fails(&[])).unwrap().retried, 1);
     assert_eq!(bench.read_results().len(), 2);
+}
+
+fn a_file_whose_chunks_stop_coming_ends_as_incomplete_and_a_repetition_as_a_note(place: &Place) {
+    let bench = Bench::new(place, 2);
+    let mut settings = bench.settings();
+    settings.dead_letter_topic = Some(bench.dead_letter_topic(&[]));
+    let hours_ago = |hours: i64| Some(datamill::report::clock::now_ms() - hours * 3_600_000);
+    let old = chunks(0, "old.dat", &content(1, 1000), 100);
+    let recent = chunks(0, "recent.dat", &content(2, 1000), 100);
+    let quiet = chunks(1, "quiet.dat", &content(3, 1000), 100);
+    let twice = chunks(0, "twice.dat", &content(4, 300), 100);
+    bench.send_at(&old[..7], hours_ago(26));
+    bench.send_at(&quiet[..7], hours_ago(26));
+    // an upload that was cut off, and a whole one whose last chunk completes it
+    bench.send_at(&twice[..2], hours_ago(26));
+    bench.send_at(&twice, hours_ago(26));
+    bench.send_at(&recent[..7], hours_ago(23));
+    bench.send(&chunks(0, "now.dat", b"abc", 100));
+    let summary = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((summary.succeeded, summary.failed, summary.dead_letters_of_files), (2, 1, 1));
+    // nothing newer is in the other partition
+    let incomplete: std::collections::BTreeSet<_> = summary.incomplete.iter().map(|i| i.path.as_str()).collect();
+    assert_eq!(incomplete, ["quiet.dat", "recent.dat"].into());
+    let failures = failures(&bench);
+    assert_eq!(failures.keys().collect::<Vec<_>>(), ["old.dat"]);
+    assert_eq!(failures["old.dat"]["status"], "incomplete");
+    let reason = failures["old.dat"]["reason"].as_str().unwrap();
+    assert!(reason.contains("7 of 10") && reason.ends_with("missing are 8, 9, 10"), "{reason}");
+
+    // a restart neither tries it again nor waits for it
+    bench.send(&recent[7..]);
+    let again = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((again.succeeded, again.failed, again.failed_again, again.incomplete.len()), (1, 0, 0, 1));
+    assert_eq!(common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 1);
 }
 
 #[test]

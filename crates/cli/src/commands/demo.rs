@@ -135,6 +135,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         output_dir: output_dir.to_owned(),
         memory_limit: 256 << 20,
         retry_failed: datamill::engine::RetryFailed::Now,
+        incomplete_after: Duration::ZERO,
         exit_at_end: true,
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(30),

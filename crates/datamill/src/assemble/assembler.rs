@@ -15,6 +15,7 @@ use datamill_wire::Chunk;
 
 use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
+use super::extents::Indices;
 use super::instance::{FileInfo, Instance, InstanceId, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
 
@@ -24,6 +25,8 @@ pub(crate) type Filter = Box<dyn Fn(&str) -> bool + Send>;
 struct Partition {
     restored: Progress,
     next: i64,
+    /// Time of the newest record.
+    newest_ms: i64,
     firsts: BTreeMap<i64, InstanceId>,
 }
 
@@ -49,6 +52,16 @@ pub(crate) struct WholeFile {
     pub(crate) content: Content,
     pub(crate) reservation: Reservation,
     pub(crate) proofs: Vec<Proof>,
+}
+
+/// A file whose chunks stopped coming.
+#[derive(Debug)]
+pub(crate) struct Expired {
+    pub(crate) info: Arc<FileInfo>,
+    /// The chunks that are there.
+    pub(crate) indices: Indices,
+    /// It began while another upload of its version was incomplete, which may have taken its chunks.
+    pub(crate) repetition: bool,
 }
 
 /// All files between their first chunk and their outcome, over all partitions that are owned.
@@ -91,7 +104,7 @@ impl Assembler {
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {
-        let mut state = Partition { restored, next: i64::MIN, firsts: BTreeMap::new() };
+        let mut state = Partition { restored, next: i64::MIN, newest_ms: i64::MIN, firsts: BTreeMap::new() };
         state.move_to(start, partition, &mut self.lost);
         self.partitions.insert(partition, state);
     }
@@ -141,7 +154,7 @@ impl Assembler {
         time_ms: i64,
         chunk: &Chunk<'_>,
     ) -> (Added, io::Result<()>) {
-        let Some(pass) = self.pass(partition, offset) else {
+        let Some(pass) = self.pass(partition, offset, time_ms) else {
             return (Added::Finished, Ok(()));
         };
         let filename = chunk.rebuilt_filename();
@@ -152,7 +165,7 @@ impl Assembler {
             let Some(instance) = self.instances.get(id).filter(|i| i.version.is_of(chunk, &filename)) else {
                 continue;
             };
-            repetition |= !instance.is_full();
+            repetition |= !instance.is_full() && instance.state != State::Expired;
             if instance.takes(chunk) && pass.may_join(instance, partition) {
                 found = Some(*id);
                 break;
@@ -203,13 +216,14 @@ impl Assembler {
 
     /// Moves the partition behind `offset` and tells what its record may be. `None` if it was handed
     /// out before, or the partition is not owned.
-    fn pass(&mut self, partition: i32, offset: i64) -> Option<Pass> {
+    fn pass(&mut self, partition: i32, offset: i64, time_ms: i64) -> Option<Pass> {
         let state = self.partitions.get_mut(&partition)?;
         if offset < state.next {
             return None;
         }
         state.move_to(offset, partition, &mut self.lost);
         state.next = offset + 1;
+        state.newest_ms = state.newest_ms.max(time_ms);
         Some(match state.restored.open.get(&offset) {
             Some(kind) => Pass::Restored(*kind),
             None if offset < state.restored.frontier => Pass::Again,
@@ -244,16 +258,52 @@ impl Assembler {
             return None;
         }
         let (content, reservation) = instance.buffer.take()?.finish();
-        let info = Arc::new(FileInfo {
-            id,
-            version: instance.version.clone(),
-            spans: instance.spans.clone(),
-            first_ms: instance.first_ms,
-            last_ms: instance.last_ms,
-            bytes: instance.bytes,
-        });
+        let info = Arc::new(instance.info(id));
         let proofs = std::mem::take(&mut instance.proofs);
         Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs })
+    }
+
+    /// Ends the files that fill up and whose newest chunk is older, by `limit_ms`, than the newest record
+    /// of each of their partitions. From here on they take no chunk, and every commit MUST take all of
+    /// them along until one is done: what begins after them must not be committed without them.
+    ///
+    /// A file stays while it is needed to tell the chunks of one that began after it, and while records
+    /// are read again, which may be its own.
+    pub(crate) fn expire(&mut self, limit_ms: i64) -> Vec<Expired> {
+        let is_stale = |instance: &Instance| {
+            instance.state == State::Filling
+                && instance.spans.iter().all(|span| {
+                    self.partitions.get(&span.partition).is_some_and(|state| {
+                        state.next >= state.restored.frontier
+                            && state.newest_ms.saturating_sub(instance.last_ms) > limit_ms
+                    })
+                })
+        };
+        let stale = self.instances.iter().filter(|(_, instance)| is_stale(instance));
+        let mut stale: Vec<InstanceId> = stale.map(|(id, _)| *id).collect();
+        stale.sort_unstable();
+        let mut ended: HashSet<InstanceId> = HashSet::new();
+        for id in stale.into_iter().rev() {
+            ended.insert(id);
+            if self.listed(id, &ended).is_some() {
+                ended.remove(&id);
+            }
+        }
+        let mut expired = Vec::with_capacity(ended.len());
+        for id in ended {
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.state = State::Expired;
+                instance.filled = Some(InstanceId(self.next_id));
+                instance.buffer = None;
+                expired.push(Expired {
+                    info: Arc::new(instance.info(id)),
+                    indices: std::mem::take(&mut instance.indices),
+                    repetition: instance.repetition,
+                });
+            }
+        }
+        expired.sort_unstable_by_key(|expired| expired.info.id);
+        expired
     }
 
     /// Moves the largest files that fill up to the folder until at most `limit` bytes are in memory.
@@ -359,7 +409,7 @@ impl Assembler {
 
     /// Whether the file has no outcome yet and its partitions are still owned.
     pub(crate) fn awaits_outcome(&self, id: InstanceId) -> bool {
-        self.instances.get(&id).is_some_and(|i| i.state == State::Whole)
+        self.instances.get(&id).is_some_and(|i| matches!(i.state, State::Whole | State::Expired))
     }
 
     /// Whether a file has chunks in more than one partition. From then on each commit MUST take all

@@ -95,6 +95,8 @@ pub(crate) enum State {
     Whole,
     /// Has its outcome, and is kept to tell its chunks from those of a repetition.
     Shadow,
+    /// Its chunks stopped coming: it takes no more, and waits for its outcome to be committed.
+    Expired,
 }
 
 #[derive(Debug)]
@@ -144,9 +146,21 @@ impl Instance {
         }
     }
 
+    pub(crate) fn info(&self, id: InstanceId) -> FileInfo {
+        FileInfo {
+            id,
+            version: self.version.clone(),
+            spans: self.spans.clone(),
+            first_ms: self.first_ms,
+            last_ms: self.last_ms,
+            bytes: self.bytes,
+        }
+    }
+
     /// Whether a chunk of the same version belongs to this instance.
     pub(crate) fn takes(&self, chunk: &Chunk<'_>) -> bool {
-        !self.is_full()
+        self.state != State::Expired
+            && !self.is_full()
             && !self.indices.contains(chunk.index)
             && self.extents.fits(chunk.offset, chunk.data.len() as u64)
     }
@@ -173,7 +187,7 @@ impl Instance {
         }
         self.indices.insert(chunk.index);
         self.extents.insert(chunk.offset, chunk.data.len() as u64);
-        self.last_ms = time_ms;
+        self.last_ms = self.last_ms.max(time_ms);
         self.bytes += chunk.data.len() as u64;
         let Some(buffer) = &mut self.buffer else {
             return Ok(());

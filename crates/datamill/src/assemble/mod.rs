@@ -17,7 +17,7 @@ mod extents;
 mod file;
 mod instance;
 
-pub(crate) use assembler::{Added, Assembler, Filter, WholeFile};
+pub(crate) use assembler::{Added, Assembler, Expired, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::SpillFolder;
 pub use file::{DownloadDataFile, DownloadReader, Mode};

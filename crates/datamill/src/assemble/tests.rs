@@ -70,7 +70,13 @@ fn repetitions_of_spread_files_are_told_apart() {
 
 #[test]
 fn the_check_finds_each_mistake_that_is_made_on_purpose() {
-    for mutant in [Mutant::OpenListIgnored, Mutant::FrontierIgnored, Mutant::ShadowsDropped, Mutant::ShadowsReopened] {
+    for mutant in [
+        Mutant::OpenListIgnored,
+        Mutant::FrontierIgnored,
+        Mutant::ShadowsDropped,
+        Mutant::ShadowsReopened,
+        Mutant::EndedNotCommitted,
+    ] {
         assert!(first_failure(Kind::Whole, mutant, 5_000).is_some(), "{mutant:?} is not noticed");
     }
 }

@@ -12,7 +12,7 @@ use super::work::Pool;
 use super::{EngineError, Tally};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
 use crate::progress::Progress;
-use crate::report::Counters;
+use crate::report::{Counters, clock};
 
 /// How often writing to a full disk is tried again.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
@@ -109,7 +109,8 @@ impl<'a> Intake<'a> {
         if chunk.total > 1 && self.partitions > 1 && !self.spread {
             self.spread = !record.headers.iter().any(|(name, _)| *name == headers::CHUNK_VERSION);
         }
-        let time_ms = record.timestamp_ms.unwrap_or(0);
+        // a clock that is ahead elsewhere must not age the files of others
+        let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
         let (added, written) = self.assembler.add(record.partition, record.offset, time_ms, &chunk);
         if let Err(error) = written {
             self.disk_error(&error);

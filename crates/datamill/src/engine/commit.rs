@@ -36,6 +36,8 @@ use crate::report::{Counters, clock};
 /// What is to be committed in one step.
 pub(super) struct Batch {
     pub(super) outcomes: Vec<Outcome>,
+    /// Uploads that end without an outcome: what is left of repetitions.
+    pub(super) notes: Vec<Arc<FileInfo>>,
     /// Records that get a dead letter.
     pub(super) unusable: Vec<Unusable>,
     pub(super) positions: Vec<Position>,
@@ -143,7 +145,13 @@ fn commit(
         CommitOutcome::Done(_) => {
             drop(records);
             tell_letters(settings, tally, &batch, &letters);
-            Answer::Done(after(settings, ledger, counters, tally, batch.outcomes))
+            for info in &batch.notes {
+                tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
+                    "a repeated upload of this file is incomplete; its chunks are not waited for any longer");
+            }
+            let mut done = after(settings, ledger, counters, tally, batch.outcomes);
+            done.append(&mut batch.notes);
+            Answer::Done(done)
         }
         CommitOutcome::Again(error) => Answer::Again(batch, Some(error)),
         CommitOutcome::NotOwner(_) => Answer::Again(batch, None),

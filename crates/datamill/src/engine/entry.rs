@@ -88,7 +88,8 @@ impl Entry {
 
     /// Whether a retry can come to anything.
     pub(super) fn can_be_retried(&self) -> bool {
-        self.value.status != FailureStatus::Expired.as_str()
+        let hopeless = [FailureStatus::Expired, FailureStatus::Incomplete];
+        !hopeless.iter().any(|status| self.value.status == status.as_str())
     }
 
     pub(super) fn path(&self) -> &str {

@@ -68,6 +68,9 @@ pub struct EngineSettings {
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
     pub memory_limit: usize,
+    /// A file whose newest chunk is older than this, by the time of the records, ends as incomplete. At
+    /// most half of the topic's retention counts; 0 is never.
+    pub incomplete_after: Duration,
     /// What is done with the files that failed in earlier runs of the group.
     pub retry_failed: RetryFailed,
     /// Stop once everything that was in the topic at the start is handled.

@@ -1,6 +1,8 @@
 //! The reading thread: it polls the log, feeds the assembler and the pool, and decides what is
 //! committed when.
 
+mod batch;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -8,29 +10,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use datamill_broker::{
-    Assigned, ErrorKind, Event, Log, Position, Session, StateChange, SubscribeOptions, Subscription,
-};
+use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions, Subscription};
 
 use super::assemble::Intake;
-use super::commit::{self, Answer, Batch, CommitSettings, Task};
-use super::dead_letter::{DeadLetterTopic, Unusable};
-use super::entry::Entry;
+use super::commit::{self, Answer, CommitSettings, Task};
+use super::dead_letter::DeadLetterTopic;
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StopKind, Tally};
-use crate::assemble::{Assembler, Budget, InstanceId, SpillFolder};
+use crate::assemble::{Assembler, Budget, FileInfo, InstanceId, SpillFolder};
 use crate::ledger::Ledger;
-use crate::progress::{Progress, decode, encode};
+use crate::progress::{Progress, decode};
 use crate::report::Counters;
 
-/// Results are committed together about this often.
-const COMMIT_EVERY: Duration = Duration::from_millis(100);
-/// Positions that moved without a result are committed this often.
-const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(10);
-/// Bytes of results in one commit, unless one result alone is larger.
-const COMMIT_BYTES: usize = 32 << 20;
 /// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
 const MAX_WAITING: usize = 20_000;
 /// How long a poll waits while results are expected, and while nothing is.
@@ -38,8 +31,6 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 const QUIET_POLL: Duration = Duration::from_millis(100);
 /// How often the registry learns of files that fill up.
 const FILLING_EVERY: Duration = Duration::from_secs(4);
-/// Waits after a commit that did not happen; the last one repeats.
-const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
 /// Begins a text that only names the key of the group's state that holds the progress: more files
 /// were open than fit beside an offset.
 const OVERFLOW: &str = "DS:";
@@ -140,10 +131,18 @@ impl Engine<'_> {
                 .spawn_scoped(scope, move || retry_thread(&retry_settings))
                 .map_err(EngineError::Thread)?;
             let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries);
+            reader.incomplete_after_ms = self.incomplete_after_ms(topic.retention_ms);
             let ended = reader.run(subscription);
             *committed = reader.committed_once;
             ended
         })
+    }
+
+    /// How old the newest chunk of a file may be, milliseconds.
+    fn incomplete_after_ms(&self, retention_ms: Option<i64>) -> Option<i64> {
+        let asked = self.settings.incomplete_after.as_millis();
+        let asked = i64::try_from(asked).ok().filter(|ms| *ms > 0)?;
+        Some(retention_ms.map_or(asked, |retention| asked.min(retention / 2)))
     }
 
     fn ends(&self, partitions: i32) -> Result<BTreeMap<i32, i64>, EngineError> {
@@ -192,6 +191,12 @@ struct Reader<'a> {
     failures_in_a_row: usize,
     last_update: Instant,
     last_filling: Instant,
+    last_expire: Instant,
+    incomplete_after_ms: Option<i64>,
+    /// Files that expired and are not committed: each commit takes all of them.
+    expired: Vec<Outcome>,
+    /// Repetitions that expired and are not committed.
+    notes: Vec<Arc<FileInfo>>,
     assigned_once: bool,
     held: bool,
     failed: Option<EngineError>,
@@ -241,6 +246,10 @@ impl<'a> Reader<'a> {
             failures_in_a_row: 0,
             last_update: now,
             last_filling: now,
+            last_expire: now,
+            incomplete_after_ms: None,
+            expired: Vec::new(),
+            notes: Vec::new(),
             assigned_once: false,
             held: false,
             failed: None,
@@ -356,6 +365,8 @@ impl<'a> Reader<'a> {
         let gone: HashSet<InstanceId> = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
         self.engine.pool.cancel(|id| gone.contains(&id));
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
+        self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
+        self.notes.retain(|info| !gone.contains(&info.id));
         if let Some(unusable) = &mut self.intake.unusable {
             unusable.retain(|record| !numbers.contains(&record.partition));
         }
@@ -387,7 +398,7 @@ impl<'a> Reader<'a> {
         let crowded = self.is_crowded();
         match self.retries.step(&self.owned, &self.engine.tried.borrow(), crowded) {
             Some(Retried::Whole(whole)) => self.engine.pool.submit(*whole),
-            Some(Retried::Outcome(outcome)) => self.ready.push(outcome),
+            Some(Retried::Outcome(outcome)) => self.ready.push(*outcome),
             None => {}
         }
     }
@@ -413,166 +424,6 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Takes the answer to the last commit.
-    fn answered(&mut self) -> Result<ControlFlow<datamill_broker::Error>, EngineError> {
-        let Ok(answer) = self.answers.try_recv() else { return Ok(ControlFlow::Continue(())) };
-        self.committing = false;
-        match answer {
-            Answer::Done(files) => {
-                let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
-                self.intake.assembler.finish(&finished);
-                self.retries.finish(&finished);
-                self.committed_once = true;
-                for m in std::mem::take(&mut self.moving) {
-                    if self.owned.get(&m.partition) == Some(&m.assignment) {
-                        self.committed.insert(m.partition, (m.offset, m.text));
-                    }
-                }
-                self.failures_in_a_row = 0;
-            }
-            Answer::Again(batch, error) => {
-                if let Some(error) = error {
-                    if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
-                        return Err(error.into());
-                    }
-                    if self.failures_in_a_row == 0 {
-                        tracing::warn!(error = %crate::report::chain(&error), "a commit did not happen; trying again");
-                    }
-                }
-                let wait = COMMIT_WAITS_MS[self.failures_in_a_row.min(COMMIT_WAITS_MS.len() - 1)];
-                self.failures_in_a_row += 1;
-                self.not_before = Instant::now() + Duration::from_millis(wait);
-                self.take_back(batch);
-            }
-            Answer::RecordRefused(batch) => {
-                self.take_back(batch);
-                self.not_before = Instant::now();
-                self.last_commit = Instant::now() - COMMIT_EVERY;
-            }
-            Answer::Unknown(error) => {
-                if error.kind() == ErrorKind::Fenced {
-                    return Err(error.into());
-                }
-                return Ok(ControlFlow::Break(error));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// What was to be committed waits again, except what belongs to partitions that went meanwhile.
-    fn take_back(&mut self, batch: Batch) {
-        let mut kept: Vec<_> = batch.outcomes.into_iter().filter(|o| self.awaits(o.info.id)).collect();
-        kept.append(&mut self.ready);
-        self.ready = kept;
-        if let Some(unusable) = &mut self.intake.unusable {
-            let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
-            let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
-            let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
-            kept.append(unusable);
-            *unusable = kept;
-        }
-    }
-
-    /// Whether there is something that makes a commit due soon.
-    fn waits_for_commit(&self) -> bool {
-        !self.ready.is_empty() || self.intake.unusable.as_ref().is_some_and(|unusable| !unusable.is_empty())
-    }
-
-    /// Makes a batch if it is time for one.
-    fn maybe_commit(&mut self, ending: bool) {
-        let now = Instant::now();
-        if self.committing || now < self.not_before {
-            return;
-        }
-        let since = now - self.last_commit;
-        let unusable = self.intake.unusable.iter().flatten().map(Unusable::bytes);
-        let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
-        let due = if self.waits_for_commit() {
-            since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
-        } else {
-            since >= IDLE_COMMIT_EVERY || ending
-        };
-        if !due {
-            return;
-        }
-        let outcomes = self.take_ready();
-        let moves = self.moves(&outcomes, since >= IDLE_COMMIT_EVERY || ending);
-        if outcomes.is_empty() && moves.is_empty() {
-            return;
-        }
-        self.last_commit = now;
-        let failed = outcomes.iter().filter(|outcome| outcome.result.is_err());
-        let failed = failed.map(|outcome| Entry::key_for(&self.engine.topic, outcome));
-        self.engine.tried.borrow_mut().extend(failed);
-        // a frontier that moves takes the dead letters of all records below it along
-        let unusable = self.intake.unusable.as_mut().map(std::mem::take).unwrap_or_default();
-        let (positions, state) = self.positions(&moves);
-        self.moving = moves;
-        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, unusable, positions, state })).is_ok();
-    }
-
-    fn take_ready(&mut self) -> Vec<Outcome> {
-        let mut bytes = 0;
-        let fit = self.ready.iter().take_while(|outcome| {
-            let first = bytes == 0;
-            bytes += outcome.bytes();
-            first || bytes <= COMMIT_BYTES
-        });
-        let count = fit.count();
-        let rest = self.ready.split_off(count);
-        std::mem::replace(&mut self.ready, rest)
-    }
-
-    /// What the progress of the owned partitions is once these outcomes are durable, where that differs
-    /// from what is committed: of all partitions, or of those that the outcomes touch. Files that are
-    /// spread over partitions make it all of them. An outcome that answers an earlier failure takes a
-    /// position along in any case: only the partition's owner may commit it.
-    fn moves(&self, outcomes: &[Outcome], all: bool) -> Vec<Move> {
-        let finished: HashSet<InstanceId> = outcomes.iter().map(|o| o.info.id).collect();
-        let answers = outcomes.iter().filter_map(|o| o.answers.as_ref());
-        let answered: HashSet<i32> = answers.map(|entry| entry.partition()).collect();
-        let touched = outcomes.iter().flat_map(|o| o.info.spans.iter().map(|s| s.partition));
-        let unusable = self.intake.unusable.iter().flatten().map(|u| u.partition);
-        let touched: HashSet<i32> = touched.chain(unusable).collect();
-        let all = all || self.intake.assembler.is_spread();
-        let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
-        let moves = wanted.filter_map(|(&partition, &assignment)| {
-            let (offset, text) = encode(&self.intake.assembler.progress(partition, &finished)?);
-            Some(Move { partition, assignment, offset, text })
-        });
-        moves
-            .filter(|m| {
-                let before = self.committed.get(&m.partition);
-                answered.contains(&m.partition) || before.is_none_or(|old| *old != (m.offset, m.text.clone()))
-            })
-            .collect()
-    }
-
-    /// The positions of these moves. A text that does not fit beside an offset goes into the group's
-    /// state, and goes from there once it fits.
-    fn positions(&self, moves: &[Move]) -> (Vec<Position>, Vec<StateChange>) {
-        let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
-        let mut state = Vec::new();
-        let position = |m: &Move| {
-            let key = format!("progress/{}/{}", self.engine.topic, m.partition);
-            let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
-            let mut text = m.text.clone();
-            if overflows(&text) {
-                if !before {
-                    tracing::warn!(topic = %self.engine.topic, partition = m.partition,
-                        "very many unfinished files; their progress is kept in the group's state");
-                }
-                text = format!("{OVERFLOW}{key}");
-                state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
-            } else if before {
-                state.push(StateChange { key, value: None });
-            }
-            let topic = Arc::clone(&self.engine.topic);
-            Position { topic, partition: m.partition, assignment: m.assignment, offset: m.offset, text }
-        };
-        (moves.iter().map(position).collect(), state)
     }
 
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.
@@ -661,7 +512,7 @@ impl<'a> Reader<'a> {
         if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
             return false;
         }
-        self.moves(&[], true).is_empty()
+        self.moves(&[], &[], true).is_empty()
     }
 
     fn incomplete(&self) -> Vec<Incomplete> {

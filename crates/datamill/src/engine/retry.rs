@@ -66,7 +66,7 @@ enum Found {
 /// What the reading thread has to do about a retry.
 pub(super) enum Retried {
     Whole(Box<WholeFile>),
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
 }
 
 /// The reading thread's side: what is to be retried, and what is under way.
@@ -194,7 +194,7 @@ impl Retries {
             }),
             Found::Gone(due, id) => is_owner(&due).then(|| {
                 self.running.insert(id, Arc::clone(&due.entry));
-                Retried::Outcome(Outcome::expired(due.entry, id, &self.budget))
+                Retried::Outcome(Box::new(Outcome::expired(due.entry, id, &self.budget)))
             }),
             Found::Nothing => None,
         }

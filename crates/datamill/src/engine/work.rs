@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::dead_letter::Room;
 use super::entry::Entry;
-use crate::assemble::{Budget, DownloadDataFile, FileInfo, InstanceId, Mode, Reservation, WholeFile};
+use crate::assemble::{Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, WholeFile};
 use crate::ledger::FailureStatus;
 use crate::process::{DataFileStreamReproducer, ErrorKind, Lock, ProcessingError, ReproducerMessage};
 
@@ -33,6 +33,8 @@ const LAST_WAIT: Duration = Duration::from_secs(30);
 /// The wait before a function that failed runs again for the same file; it doubles up to the last.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// Missing chunks of an incomplete file that are named.
+const MISSING_NAMED: usize = 20;
 /// Bytes of a reason that are kept: it goes into the group's state, the registry and the log.
 const MAX_REASON: usize = 64 << 10;
 
@@ -90,11 +92,30 @@ impl Outcome {
     /// That of a failed file whose chunks are gone.
     pub(super) fn expired(entry: Arc<Entry>, id: InstanceId, budget: &Arc<Budget>) -> Self {
         let reason = "it cannot be tried again: its chunks are gone from the topic".to_owned();
+        let info = Arc::new(entry.info(id));
+        Self { answers: Some(entry), ..Self::without_content(info, FailureStatus::Expired, reason, budget) }
+    }
+
+    /// That of a file whose chunks stopped coming.
+    pub(super) fn incomplete(expired: Expired, budget: &Arc<Budget>) -> Self {
+        let total = expired.info.version.total;
+        let missing = expired.indices.missing(total, MISSING_NAMED);
+        let more = if total - expired.indices.len() > missing.len() as u32 { ", …" } else { "" };
+        let missing: Vec<String> = missing.iter().map(u32::to_string).collect();
+        let reason = format!(
+            "its chunks stopped coming: {} of {total} are there, missing are {}{more}",
+            expired.indices.len(),
+            missing.join(", ")
+        );
+        Self::without_content(expired.info, FailureStatus::Incomplete, reason, budget)
+    }
+
+    fn without_content(info: Arc<FileInfo>, status: FailureStatus, reason: String, budget: &Arc<Budget>) -> Self {
         Self {
-            info: Arc::new(entry.info(id)),
-            result: Err(Failure::new(FailureStatus::Expired, reason)),
+            info,
+            result: Err(Failure::new(status, reason)),
             attempts: 0,
-            answers: Some(entry),
+            answers: None,
             room: Room::default(),
             file: None,
             reservation: Reservation::whole(budget, 0),

@@ -37,6 +37,8 @@ pub enum FailureStatus {
     ComputingResultMessageFailed,
     /// The log never takes the result.
     ProducingMessageFailed,
+    /// Its chunks stopped coming before all were there.
+    Incomplete,
     /// A file that failed cannot be tried again: its chunks are gone from the log.
     Expired,
 }
@@ -49,6 +51,7 @@ impl FailureStatus {
             Self::Failed => "failed",
             Self::ComputingResultMessageFailed => "computing_result_message_failed",
             Self::ProducingMessageFailed => "producing_message_failed",
+            Self::Incomplete => "incomplete",
             Self::Expired => "expired",
         }
     }

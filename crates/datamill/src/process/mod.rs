@@ -24,8 +24,9 @@ pub trait DataFileStreamReproducer: Send + Sync + 'static {
     /// Computes the message for one file.
     ///
     /// # Errors
-    /// An error, `None` or a panic means that the result could not be computed: it is recorded with
-    /// the file's name, nothing is produced, and the program goes on with other files. The error's
+    /// An error, `None` or a panic means that the result could not be computed: the function runs again,
+    /// up to `--max_attempts` times; then the failure is recorded with the file's name, nothing is
+    /// produced, and the program goes on with other files. The error's
     /// [`kind`](ProcessingError::kind) can also ask the program to hold or to stop.
     fn get_processing_result_message_for_file(
         &self,

@@ -92,6 +92,10 @@ pub struct ReproducerArgs {
         long = "max_attempts", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_attempts: u32,
+    /// Hours after which a file whose chunks stopped coming ends as incomplete, by the time of the
+    /// records; at most half of the topic's retention counts, and 0 is never
+    #[arg(long = "incomplete_after", value_name = "HOURS", default_value_t = 24.0, value_parser = hours)]
+    pub incomplete_after: f64,
     /// Files that failed in earlier runs of the group: `now` tries each once more, `only` does that and
     /// nothing else, `no` leaves them alone
     #[arg(long = "retry_failed", value_enum, value_name = "WHEN", default_value_t = RetryFailed::Now)]
@@ -182,6 +186,7 @@ impl ReproducerArgs {
             max_attempts: self.max_attempts,
             output_dir,
             memory_limit: self.memory_limit.0,
+            incomplete_after: Duration::from_secs_f64(self.incomplete_after * 3600.0),
             retry_failed: self.retry_failed,
             exit_at_end: self.exit_at_end,
             update_seconds: self.update_seconds.try_into().unwrap_or(0),
@@ -193,6 +198,12 @@ impl ReproducerArgs {
     pub(super) fn log_file(program: &str, output_dir: &Path) -> PathBuf {
         output_dir.join("LOGS").join(format!("{program}.log"))
     }
+}
+
+/// A number of hours up to a hundred years.
+fn hours(text: &str) -> Result<f64, String> {
+    let hours: f64 = text.parse().map_err(|_| "a number of hours is expected".to_owned())?;
+    if (0.0..=876_000.0).contains(&hours) { Ok(hours) } else { Err("0 to 876000 hours are allowed".to_owned()) }
 }
 
 /// Lets every option of the command and of its subcommands be written with `-` for `_` and the other

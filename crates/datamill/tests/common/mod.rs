@@ -84,6 +84,7 @@ impl Bench {
             output_dir: self.output(),
             memory_limit: 64 << 20,
             retry_failed: datamill::engine::RetryFailed::Now,
+            incomplete_after: Duration::from_secs(24 * 3600),
             exit_at_end: true,
             update_seconds: 0,
             shutdown_timeout: Duration::from_secs(10),
@@ -105,6 +106,11 @@ impl Bench {
 
     /// Puts records on the topic: partition, key and value each.
     pub fn send(&self, records: &[Sent]) {
+        self.send_at(records, None);
+    }
+
+    /// Puts records of this time on the topic, milliseconds since the epoch.
+    pub fn send_at(&self, records: &[Sent], timestamp_ms: Option<i64>) {
         let mut publisher = self.log.publisher().unwrap();
         for (token, record) in records.iter().enumerate() {
             let marked: Vec<(&str, &[u8])> = vec![(headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes())];
@@ -114,7 +120,7 @@ impl Bench {
                 key: Some(record.key.as_bytes()),
                 value: Some(&record.value),
                 headers: if record.marked { marked } else { Vec::new() },
-                timestamp_ms: None,
+                timestamp_ms,
             };
             while publisher.send(&record, token).is_err() {
                 settle(publisher.as_mut(), usize::MAX);

@@ -17,7 +17,12 @@ pub(super) struct Upload {
     /// Another one of its version was incomplete when it began.
     pub(super) repetition: bool,
     pub(super) whole: bool,
+    /// Its chunks stopped coming, and it was ended.
+    pub(super) expired: bool,
 }
+
+/// Uploads that were ended, by partition and first offset, with the first offset that they do not take.
+pub(super) type Ends = BTreeMap<(i32, i64), i64>;
 
 impl Upload {
     /// Its bytes, unless it has a hole.
@@ -35,7 +40,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn of(scenario: &Scenario) -> Self {
+    pub(super) fn of(scenario: &Scenario, ends: &Ends) -> Self {
         let mut uploads: Vec<Upload> = Vec::new();
         let mut owner = HashMap::new();
         for (partition, records) in scenario.log.iter().enumerate() {
@@ -50,14 +55,22 @@ impl Model {
                 }
                 let (start, data) = version.chunk(cut, index);
                 let range = start..start + data.len() as u64;
+                let is_over = |upload: &Upload| {
+                    upload
+                        .spans
+                        .get(&partition)
+                        .and_then(|(first, _)| ends.get(&(partition, *first)))
+                        .is_some_and(|end| record.offset >= *end)
+                };
                 let fits = |upload: &Upload| {
                     upload.version == v
+                        && !is_over(upload)
                         && !upload.whole
                         && !upload.got.contains(&index)
                         && !range.clone().any(|at| upload.covered.contains_key(&at))
                 };
                 let number = uploads.iter().position(fits).unwrap_or_else(|| {
-                    let repetition = uploads.iter().any(|u| u.version == v && !u.whole);
+                    let repetition = uploads.iter().any(|u| u.version == v && !u.whole && !is_over(u));
                     uploads.push(Upload {
                         version: v,
                         got: Vec::new(),
@@ -65,6 +78,7 @@ impl Model {
                         spans: BTreeMap::new(),
                         repetition,
                         whole: false,
+                        expired: false,
                     });
                     uploads.len() - 1
                 });
@@ -75,6 +89,9 @@ impl Model {
                 upload.spans.entry(partition).or_insert((record.offset, record.offset)).1 = record.offset;
                 upload.whole = upload.got.len() == version.total as usize;
             }
+        }
+        for upload in &mut uploads {
+            upload.expired = upload.spans.iter().any(|(p, (first, _))| ends.contains_key(&(*p, *first)));
         }
         Self { uploads, owner }
     }

@@ -9,7 +9,7 @@ use datamill_wire::Chunk;
 
 use super::super::buffer::Content;
 use super::super::{Added, Assembler, Budget, FileInfo, InstanceId, Reservation, SpillFolder};
-use super::model::Model;
+use super::model::{Ends, Model};
 use super::scenario::{Scenario, Step, What};
 use crate::progress::{OpenKind, Progress, decode, encode};
 
@@ -25,6 +25,8 @@ pub(super) enum Mutant {
     ShadowsDropped,
     /// The shadows are taken for open files.
     ShadowsReopened,
+    /// Files that were ended are left out of the commit.
+    EndedNotCommitted,
 }
 
 struct Owned {
@@ -44,6 +46,7 @@ struct Ready {
 struct Pending {
     ready: Vec<Ready>,
     positions: Vec<(usize, i64, String)>,
+    ended: Vec<Arc<FileInfo>>,
 }
 
 #[derive(Clone)]
@@ -62,6 +65,11 @@ pub(super) struct Run<'a> {
     owned: Vec<Option<Owned>>,
     ready: Vec<Ready>,
     pending: Option<Pending>,
+    /// Files that were ended and wait for their commit.
+    ended: Vec<Arc<FileInfo>>,
+    /// What was ended in this life, and for good.
+    ends: Ends,
+    committed_ends: Ends,
     committed: Vec<Committed>,
     log_start: Vec<i64>,
     named_lost: BTreeSet<(i32, i64)>,
@@ -84,7 +92,7 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
 pub(super) fn check(scenario: &Scenario, mutant: Mutant) -> Checked {
     let partitions = scenario.log.len();
     let budget = Arc::new(Budget::default());
-    let model = Model::of(scenario);
+    let model = Model::of(scenario, &Ends::new());
     let mut run = Run {
         scenario,
         mutant,
@@ -93,6 +101,9 @@ pub(super) fn check(scenario: &Scenario, mutant: Mutant) -> Checked {
         owned: (0..partitions).map(|_| None).collect(),
         ready: Vec::new(),
         pending: None,
+        ended: Vec::new(),
+        ends: Ends::new(),
+        committed_ends: Ends::new(),
         committed: vec![
             Committed { position: scenario.first, text: String::new(), frontier: scenario.first };
             partitions
@@ -125,6 +136,7 @@ impl Run<'_> {
         match step {
             Step::Read { partition, records } => self.read(partition, records),
             Step::Begin { pick, all } => self.begin(pick, all),
+            Step::Expire { limit } => self.expire(limit),
             Step::Answer { done } => self.answer(done),
             Step::Crash { committed } => self.crash(committed, None),
             Step::LogStart { partition, share, told } => {
@@ -202,6 +214,40 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The files that expire are uploads that the model has incomplete up to here.
+    fn expire(&mut self, limit: i64) -> Checked {
+        if self.pending.is_some() {
+            return Ok(());
+        }
+        for expired in self.assembler.expire(limit) {
+            let place = &expired.info.spans[0];
+            let number = *self.model.owner.get(&(place.partition, place.first)).ok_or("a file of nothing expired")?;
+            let version = self.model.uploads[number].version;
+            if !self.hit.contains_key(&version) {
+                let (_, next) = self.assembler.positions().find(|(p, _)| *p == place.partition).ok_or("not owned")?;
+                self.ends.insert((place.partition, place.first), next);
+                self.renew_model();
+                let upload = &self.model.uploads[self.model.owner[&(place.partition, place.first)]];
+                ensure(!upload.whole && upload.spans[&place.partition] == (place.first, place.last), || {
+                    format!("{:?} expired; the model has {upload:?}", expired.info)
+                })?;
+            }
+            self.ended.push(expired.info);
+        }
+        self.begin(0, limit % 2 == 0)
+    }
+
+    /// The model is made again from what was ended; outcomes stay with their uploads.
+    fn renew_model(&mut self) {
+        let first =
+            |model: &Model, number: usize| model.uploads[number].spans.first_key_value().map(|(p, s)| (*p, s.0));
+        let known: BTreeMap<_, u32> =
+            (0..self.outcomes.len()).map(|u| (first(&self.model, u), self.outcomes[u])).collect();
+        self.model = Model::of(self.scenario, &self.ends);
+        let number = |u| known.get(&first(&self.model, u)).copied().unwrap_or(0);
+        self.outcomes = (0..self.model.uploads.len()).map(number).collect();
+    }
+
     fn begin(&mut self, pick: u64, all: bool) -> Checked {
         if self.pending.is_some() {
             return Ok(());
@@ -213,12 +259,22 @@ impl Run<'_> {
         });
         self.ready = kept;
         let picked: Vec<Ready> = picked;
-        let finished: HashSet<InstanceId> = picked.iter().map(|r| r.info.id).collect();
-        let touched: HashSet<i32> = picked.iter().flat_map(|r| r.info.spans.iter().map(|s| s.partition)).collect();
+        let mut ended = std::mem::take(&mut self.ended);
+        if self.mutant == Mutant::EndedNotCommitted {
+            self.ended.append(&mut ended);
+        }
+        let infos = || picked.iter().map(|r| &r.info).chain(&ended);
+        let finished: HashSet<InstanceId> = infos().map(|info| info.id).collect();
+        let touched: HashSet<i32> = infos().flat_map(|info| info.spans.iter().map(|s| s.partition)).collect();
         let all = all || self.assembler.is_spread();
         let mut outcomes = self.outcomes.clone();
         for ready in &picked {
             if let Some(upload) = self.upload_of(ready)? {
+                outcomes[upload] += 1;
+            }
+        }
+        for info in &ended {
+            if let Some(upload) = self.ended_upload(info) {
                 outcomes[upload] += 1;
             }
         }
@@ -241,7 +297,7 @@ impl Run<'_> {
             self.check_progress(partition, &progress, &outcomes)?;
             positions.push((partition, position, text));
         }
-        self.pending = Some(Pending { ready: picked, positions });
+        self.pending = Some(Pending { ready: picked, positions, ended });
         Ok(())
     }
 
@@ -254,6 +310,7 @@ impl Run<'_> {
             self.assembler.finish(&finished);
         } else {
             self.ready.extend(pending.ready);
+            self.ended.extend(pending.ended);
         }
         Ok(())
     }
@@ -277,7 +334,31 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(pending.ready.iter().map(|r| r.info.id).collect())
+        for info in &pending.ended {
+            let Some(number) = self.ended_upload(info) else { continue };
+            self.outcomes[number] += 1;
+            ensure(self.outcomes[number] == 1, || format!("upload {number} ended with an outcome"))?;
+            let place = (info.spans[0].partition, info.spans[0].first);
+            if let Some(end) = self.ends.get(&place) {
+                self.committed_ends.insert(place, *end);
+            }
+        }
+        Ok(pending.ready.iter().map(|r| r.info.id).chain(pending.ended.iter().map(|info| info.id)).collect())
+    }
+
+    /// The upload of the model that this ended file is; `None` for a version that lost records.
+    fn ended_upload(&self, info: &FileInfo) -> Option<usize> {
+        let place = (info.spans[0].partition, info.spans[0].first);
+        let number = *self.model.owner.get(&place)?;
+        (!self.hit.contains_key(&self.model.uploads[number].version)).then_some(number)
+    }
+
+    /// What was ended in these partitions and not committed begins anew.
+    fn forget_ends(&mut self, gone: impl Fn(i32) -> bool) {
+        self.ended.retain(|info| !gone(info.spans[0].partition));
+        let committed = &self.committed_ends;
+        self.ends.retain(|place, _| !gone(place.0) || committed.contains_key(place));
+        self.renew_model();
     }
 
     fn crash(&mut self, committed: bool, log_start_told: Option<bool>) -> Checked {
@@ -285,6 +366,7 @@ impl Run<'_> {
             self.store(&pending)?;
         }
         self.ready.clear();
+        self.forget_ends(|_| true);
         self.owned.iter_mut().for_each(|owned| *owned = None);
         self.assembler = assembler(self.scenario, &self.budget);
         ensure(self.budget.filling() + self.budget.whole() == 0, || "memory stays taken after a restart".into())?;
@@ -310,6 +392,7 @@ impl Run<'_> {
         }
         self.named_lost.retain(|(p, _)| !gone.contains(p));
         self.ready.retain(|r| !ids.contains(&r.info.id));
+        self.forget_ends(|partition| gone.contains(&partition));
         let left = self.ready.iter().all(|r| {
             self.assembler.awaits_outcome(r.info.id) && r.info.spans.iter().all(|s| !gone.contains(&s.partition))
         });
@@ -337,7 +420,7 @@ impl Run<'_> {
             }
             let frontier = restored.frontier;
             match self.mutant {
-                Mutant::None => {}
+                Mutant::None | Mutant::EndedNotCommitted => {}
                 Mutant::OpenListIgnored => restored.open.clear(),
                 Mutant::FrontierIgnored => restored = Progress::starting_at(*position),
                 Mutant::ShadowsDropped => restored.open.retain(|_, kind| *kind == OpenKind::Open),

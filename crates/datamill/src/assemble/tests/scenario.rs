@@ -104,6 +104,8 @@ pub(super) enum Step {
     /// The program dies; when it starts again, the log starts at this share of the way from W to H.
     /// The backend says so at once, or the records are just not there.
     LogStart { partition: usize, share: u8, told: bool },
+    /// A commit begins with the files whose chunks stopped coming so many records ago.
+    Expire { limit: i64 },
     /// Files that fill up go to disk.
     Spill { limit: usize },
 }
@@ -255,9 +257,10 @@ fn step(rng: &mut Rng, kind: Kind, partitions: usize, spills: bool) -> Step {
             mask: if kind == Kind::Whole { rng.next() as u8 } else { u8::MAX },
             committed: rng.chance(50),
         },
+        92..95 if kind == Kind::Whole => Step::Expire { limit: rng.below(30) as i64 },
         92..97 if !spills => Step::Assign,
-        92..94 => Step::Assign,
-        94.. if spills => Step::Spill { limit: rng.below(40) },
+        92..96 => Step::Assign,
+        _ if spills => Step::Spill { limit: rng.below(40) },
         _ => Step::Read { partition: rng.below(partitions), records: 200 },
     }
 }

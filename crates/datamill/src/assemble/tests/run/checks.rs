@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::super::model::Upload;
 use super::{Checked, Ready, Run, ensure};
 use crate::progress::{OpenKind, Progress};
 
@@ -77,7 +78,7 @@ impl Run<'_> {
     pub(super) fn check_end(&mut self) -> Checked {
         for (number, upload) in self.model.uploads.iter().enumerate() {
             if !self.hit.contains_key(&upload.version) {
-                ensure(self.outcomes[number] == u32::from(upload.whole), || {
+                ensure(self.outcomes[number] == u32::from(upload.whole || upload.expired), || {
                     format!("upload {number} has {} outcomes: {upload:?}", self.outcomes[number])
                 })?;
             }
@@ -87,7 +88,8 @@ impl Run<'_> {
             if self.scenario.versions[*version].cuts.len() > 1 {
                 continue;
             }
-            let whole = self.model.uploads.iter().filter(|u| u.version == *version && u.whole).count() as u32;
+            let has_outcome = |u: &&Upload| u.version == *version && (u.whole || u.expired);
+            let whole = self.model.uploads.iter().filter(has_outcome).count() as u32;
             let before: u32 = self
                 .model
                 .uploads
@@ -132,7 +134,7 @@ impl Run<'_> {
         if !self.hit.is_empty() || self.scenario.spread {
             return Ok(());
         }
-        let uploads = self.model.uploads.iter().filter(|u| !u.whole && !u.repetition);
+        let uploads = self.model.uploads.iter().filter(|u| !u.whole && !u.expired && !u.repetition);
         let expected: BTreeSet<(i32, i64, usize)> = uploads
             .filter_map(|u| u.spans.first_key_value().map(|(p, (first, _))| (*p, *first, u.got.len())))
             .collect();
@@ -142,8 +144,13 @@ impl Run<'_> {
         ensure(ours == expected && ours.len() == filling.len(), || {
             format!("incomplete are {expected:?}, listed are {ours:?}")
         })?;
-        let bytes: u64 =
-            self.model.uploads.iter().filter(|u| !u.whole).filter_map(|u| Some(u.bytes()?.len() as u64)).sum();
+        let bytes: u64 = self
+            .model
+            .uploads
+            .iter()
+            .filter(|u| !u.whole && !u.expired)
+            .filter_map(|u| Some(u.bytes()?.len() as u64))
+            .sum();
         ensure(self.spill.is_some() || self.budget.filling() as u64 >= bytes, || "memory is not counted".into())
     }
 }

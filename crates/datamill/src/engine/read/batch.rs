@@ -1,0 +1,218 @@
+//! What the reading thread commits when: outcomes, and the progress that holds once they are durable,
+//! become a batch at one moment; the answer to it decides what waits again.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill_broker::{ErrorKind, Position, StateChange};
+
+use super::{Move, OVERFLOW, Reader};
+use crate::assemble::{FileInfo, InstanceId};
+use crate::engine::EngineError;
+use crate::engine::commit::{Answer, Batch, Task};
+use crate::engine::dead_letter::Unusable;
+use crate::engine::entry::Entry;
+use crate::engine::work::Outcome;
+use crate::ledger::FailureStatus;
+use crate::progress::encode;
+
+/// Results are committed together about this often.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// Positions that moved without a result are committed this often.
+const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(10);
+/// Bytes of results in one commit, unless one result alone is larger.
+const COMMIT_BYTES: usize = 32 << 20;
+/// Waits after a commit that did not happen; the last one repeats.
+const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
+/// How often files are looked for whose chunks stopped coming.
+const EXPIRE_EVERY: Duration = Duration::from_secs(5);
+
+impl Reader<'_> {
+    /// Takes the answer to the last commit.
+    pub(super) fn answered(&mut self) -> Result<ControlFlow<datamill_broker::Error>, EngineError> {
+        let Ok(answer) = self.answers.try_recv() else { return Ok(ControlFlow::Continue(())) };
+        self.committing = false;
+        match answer {
+            Answer::Done(files) => {
+                let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
+                self.intake.assembler.finish(&finished);
+                self.retries.finish(&finished);
+                self.committed_once = true;
+                for m in std::mem::take(&mut self.moving) {
+                    if self.owned.get(&m.partition) == Some(&m.assignment) {
+                        self.committed.insert(m.partition, (m.offset, m.text));
+                    }
+                }
+                self.failures_in_a_row = 0;
+            }
+            Answer::Again(batch, error) => {
+                if let Some(error) = error {
+                    if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
+                        return Err(error.into());
+                    }
+                    if self.failures_in_a_row == 0 {
+                        tracing::warn!(error = %crate::report::chain(&error), "a commit did not happen; trying again");
+                    }
+                }
+                let wait = COMMIT_WAITS_MS[self.failures_in_a_row.min(COMMIT_WAITS_MS.len() - 1)];
+                self.failures_in_a_row += 1;
+                self.not_before = Instant::now() + Duration::from_millis(wait);
+                self.take_back(batch);
+            }
+            Answer::RecordRefused(batch) => {
+                self.take_back(batch);
+                self.not_before = Instant::now();
+                self.last_commit = Instant::now() - COMMIT_EVERY;
+            }
+            Answer::Unknown(error) => {
+                if error.kind() == ErrorKind::Fenced {
+                    return Err(error.into());
+                }
+                return Ok(ControlFlow::Break(error));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// What was to be committed waits again, except what belongs to partitions that went meanwhile.
+    fn take_back(&mut self, batch: Batch) {
+        let mut kept: Vec<_> = batch.outcomes.into_iter().filter(|o| self.awaits(o.info.id)).collect();
+        kept.append(&mut self.ready);
+        let is_expired =
+            |o: &Outcome| o.answers.is_none() && matches!(&o.result, Err(f) if f.status == FailureStatus::Incomplete);
+        (self.expired, self.ready) = kept.into_iter().partition(is_expired);
+        self.notes = batch.notes.into_iter().filter(|info| self.awaits(info.id)).collect();
+        if let Some(unusable) = &mut self.intake.unusable {
+            let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
+            let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
+            let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
+            kept.append(unusable);
+            *unusable = kept;
+        }
+    }
+
+    /// Whether there is something that makes a commit due soon.
+    pub(super) fn waits_for_commit(&self) -> bool {
+        !self.ready.is_empty()
+            || !self.expired.is_empty()
+            || !self.notes.is_empty()
+            || self.intake.unusable.as_ref().is_some_and(|unusable| !unusable.is_empty())
+    }
+
+    /// Makes a batch if it is time for one.
+    pub(super) fn maybe_commit(&mut self, ending: bool) {
+        let now = Instant::now();
+        if self.committing || now < self.not_before {
+            return;
+        }
+        self.expire(now, ending);
+        let since = now - self.last_commit;
+        let unusable = self.intake.unusable.iter().flatten().map(Unusable::bytes);
+        let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
+        let due = if self.waits_for_commit() {
+            since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
+        } else {
+            since >= IDLE_COMMIT_EVERY || ending
+        };
+        if !due {
+            return;
+        }
+        let mut outcomes = self.take_ready();
+        outcomes.append(&mut self.expired);
+        let notes = std::mem::take(&mut self.notes);
+        let moves = self.moves(&outcomes, &notes, since >= IDLE_COMMIT_EVERY || ending);
+        if outcomes.is_empty() && notes.is_empty() && moves.is_empty() {
+            return;
+        }
+        self.last_commit = now;
+        let failed = outcomes.iter().filter(|outcome| outcome.result.is_err());
+        let failed = failed.map(|outcome| Entry::key_for(&self.engine.topic, outcome));
+        self.engine.tried.borrow_mut().extend(failed);
+        // a frontier that moves takes the dead letters of all records below it along
+        let unusable = self.intake.unusable.as_mut().map(std::mem::take).unwrap_or_default();
+        let (positions, state) = self.positions(&moves);
+        self.moving = moves;
+        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
+    }
+
+    /// Ends the files whose chunks stopped coming.
+    fn expire(&mut self, now: Instant, ending: bool) {
+        let Some(limit_ms) = self.incomplete_after_ms else { return };
+        if now - self.last_expire < EXPIRE_EVERY && !ending {
+            return;
+        }
+        self.last_expire = now;
+        for expired in self.intake.assembler.expire(limit_ms) {
+            if expired.repetition {
+                self.notes.push(expired.info);
+            } else {
+                self.expired.push(Outcome::incomplete(expired, &self.engine.budget));
+            }
+        }
+    }
+
+    fn take_ready(&mut self) -> Vec<Outcome> {
+        let mut bytes = 0;
+        let fit = self.ready.iter().take_while(|outcome| {
+            let first = bytes == 0;
+            bytes += outcome.bytes();
+            first || bytes <= COMMIT_BYTES
+        });
+        let count = fit.count();
+        let rest = self.ready.split_off(count);
+        std::mem::replace(&mut self.ready, rest)
+    }
+
+    /// What the progress of the owned partitions is once these outcomes are durable, where that differs
+    /// from what is committed: of all partitions, or of those that the outcomes touch. Files that are
+    /// spread over partitions make it all of them. An outcome that answers an earlier failure takes a
+    /// position along in any case: only the partition's owner may commit it.
+    pub(super) fn moves(&self, outcomes: &[Outcome], notes: &[Arc<FileInfo>], all: bool) -> Vec<Move> {
+        let ended = || outcomes.iter().map(|o| &o.info).chain(notes);
+        let finished: HashSet<InstanceId> = ended().map(|info| info.id).collect();
+        let answers = outcomes.iter().filter_map(|o| o.answers.as_ref());
+        let answered: HashSet<i32> = answers.map(|entry| entry.partition()).collect();
+        let touched = ended().flat_map(|info| info.spans.iter().map(|s| s.partition));
+        let unusable = self.intake.unusable.iter().flatten().map(|u| u.partition);
+        let touched: HashSet<i32> = touched.chain(unusable).collect();
+        let all = all || self.intake.assembler.is_spread();
+        let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
+        let moves = wanted.filter_map(|(&partition, &assignment)| {
+            let (offset, text) = encode(&self.intake.assembler.progress(partition, &finished)?);
+            Some(Move { partition, assignment, offset, text })
+        });
+        moves
+            .filter(|m| {
+                let before = self.committed.get(&m.partition);
+                answered.contains(&m.partition) || before.is_none_or(|old| *old != (m.offset, m.text.clone()))
+            })
+            .collect()
+    }
+
+    /// The positions of these moves. A text that does not fit beside an offset goes into the group's
+    /// state, and goes from there once it fits.
+    fn positions(&self, moves: &[Move]) -> (Vec<Position>, Vec<StateChange>) {
+        let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
+        let mut state = Vec::new();
+        let position = |m: &Move| {
+            let key = format!("progress/{}/{}", self.engine.topic, m.partition);
+            let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
+            let mut text = m.text.clone();
+            if overflows(&text) {
+                if !before {
+                    tracing::warn!(topic = %self.engine.topic, partition = m.partition,
+                        "very many unfinished files; their progress is kept in the group's state");
+                }
+                text = format!("{OVERFLOW}{key}");
+                state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
+            } else if before {
+                state.push(StateChange { key, value: None });
+            }
+            let topic = Arc::clone(&self.engine.topic);
+            Position { topic, partition: m.partition, assignment: m.assignment, offset: m.offset, text }
+        };
+        (moves.iter().map(position).collect(), state)
+    }
+}
