@@ -18,6 +18,9 @@ use crate::report::{Kill, Report};
 /// How long a worker that was asked to end may take: its own limit is 30 s.
 const ENDS_WITHIN: Duration = Duration::from_secs(90);
 
+/// A signal that comes before the program listens may be lost: it is sent again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
 /// Where programs and their files are.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -50,8 +53,8 @@ enum Wanted {
     Runs,
     /// It was killed.
     Dead,
-    /// It was asked to end.
-    Ends(Instant),
+    /// It was asked to end: when, and to leave the group or not.
+    Ends(Instant, bool),
 }
 
 /// One place in the group and the process that has it.
@@ -70,6 +73,7 @@ pub struct Member {
     is_visitor: bool,
     /// It may be replaced by a second process with its identity until then.
     pub contested_until: Option<Instant>,
+    asked_at: Instant,
     log_start: u64,
     kill: Option<usize>,
 }
@@ -87,6 +91,7 @@ impl Member {
             leaves_at: visit.map(|time| Instant::now() + time),
             is_visitor: visit.is_some(),
             contested_until: None,
+            asked_at: Instant::now(),
             log_start: 0,
             kill: None,
         }
@@ -167,9 +172,14 @@ impl Member {
 
     /// Asks it to end: to leave the group, or to keep its place.
     pub fn end(&mut self, leave: bool, back: Duration) {
-        self.signal(if leave { Signal::INT } else { Signal::TERM });
-        self.wanted = Wanted::Ends(Instant::now());
+        self.ask(leave);
+        self.wanted = Wanted::Ends(Instant::now(), leave);
         self.back_after = back;
+    }
+
+    fn ask(&mut self, leave: bool) {
+        self.signal(if leave { Signal::INT } else { Signal::TERM });
+        self.asked_at = Instant::now();
     }
 
     /// Ends it for good.
@@ -205,13 +215,18 @@ impl Member {
             let again = now + self.back_after;
             self.back_at = (!self.is_visitor).then(|| self.contested_until.map_or(again, |at| again.max(at)));
         }
-        if let Wanted::Ends(since) = self.wanted
-            && self.child.is_some()
-            && since.elapsed() > ENDS_WITHIN
-        {
-            report.faults.push(format!("{} did not end within {} s", self.name, ENDS_WITHIN.as_secs()));
-            self.signal(Signal::KILL);
-            self.wanted = Wanted::Dead;
+        if let (Wanted::Ends(since, leave), true) = (self.wanted, self.child.is_some()) {
+            if since.elapsed() > ENDS_WITHIN {
+                report.faults.push(format!("{} did not end within {} s", self.name, ENDS_WITHIN.as_secs()));
+                self.signal(Signal::KILL);
+                self.wanted = Wanted::Dead;
+            } else if self.asked_at.elapsed() > ASK_AGAIN {
+                // A second signal to a program that has noticed the first would end it at once.
+                match self.words(place).contains("stopping: ") {
+                    true => self.asked_at = since + ENDS_WITHIN,
+                    false => self.ask(leave),
+                }
+            }
         }
         if self.child.is_none() && self.back_at.is_some_and(|at| now >= at) {
             self.start(place, report)?;
@@ -223,9 +238,9 @@ impl Member {
         let line = last_line(&place.log_path(&self.name));
         match (self.wanted, status.code()) {
             (Wanted::Dead, _) => {}
-            (Wanted::Ends(_), Some(0 | 1)) => {}
+            (Wanted::Ends(..), Some(0 | 1)) => {}
             // Asked before it listened to signals.
-            (Wanted::Ends(_), None) if matches!(status.signal(), Some(2 | 15)) => {}
+            (Wanted::Ends(..), None) if matches!(status.signal(), Some(2 | 15)) => {}
             (_, Some(4)) => report.replaced += 1,
             (_, Some(101) | None) => {
                 let signal = status.signal().map_or_else(String::new, |signal| format!(" (signal {signal})"));
@@ -233,16 +248,20 @@ impl Member {
             }
             (_, Some(code)) => {
                 self.back_after = Duration::from_millis(500);
-                report.exits.push(format!("{} ended by itself with code {code}: {line}", self.name));
+                *report.exits.entry(format!("a worker ended by itself with code {code}: {line}")).or_default() += 1;
             }
         }
+    }
+
+    /// What it has said since it was started.
+    fn words(&self, place: &Place) -> String {
+        text_from(&place.log_path(&self.name), self.log_start).unwrap_or_default()
     }
 
     /// The partitions that it owns, by its own words.
     fn owned(&self, place: &Place) -> BTreeSet<i32> {
         let mut owned = BTreeSet::new();
-        let Ok(text) = text_from(&place.log_path(&self.name), self.log_start) else { return owned };
-        for line in text.lines() {
+        for line in self.words(place).lines() {
             let Some(partitions) = field(line, "partitions") else { continue };
             let numbers = partitions.split(',').filter_map(|number| number.parse::<i32>().ok());
             if line.contains("partitions assigned") {

@@ -46,11 +46,9 @@ pub struct Report {
     pub starts: u64,
     /// Workers that ended because another process had taken their place.
     pub replaced: u64,
-    /// Workers that ended by themselves otherwise.
-    pub exits: Vec<String>,
+    /// Workers that ended by themselves otherwise, and uploads that had to be repeated: how often.
+    pub exits: BTreeMap<String, u64>,
     pub faults: Vec<String>,
-    /// Uploads that had to be repeated.
-    pub refused: Vec<String>,
     pub records: u64,
     pub bytes: u64,
     pub disturbed: Duration,
@@ -172,8 +170,8 @@ impl fmt::Display for Report {
         writeln!(f, "killed: to the next result      {}", spread(&self.gaps.killed))?;
         writeln!(f, "  since it was started again    {}", spread(&self.gaps.since_back))?;
         writeln!(f, "others: to the next result      {}", spread(&self.gaps.others))?;
-        for text in self.exits.iter().chain(&self.refused).take(20) {
-            writeln!(f, "  {text}")?;
+        for (text, times) in &self.exits {
+            writeln!(f, "  {times} times: {text}")?;
         }
         write!(
             f,

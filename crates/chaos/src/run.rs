@@ -264,7 +264,9 @@ impl Run<'_> {
         self.report.records = records;
         self.report.bytes = sent.bytes;
         self.report.uploader_kills = sent.kills;
-        self.report.refused.clone_from(&sent.refused);
+        for text in &sent.refused {
+            *self.report.exits.entry(text.clone()).or_default() += 1;
+        }
         self.report.faults.extend(sent.faults(&uploads));
         self.wait_for(&uploads)?;
         self.tick_for(LINGER)?;

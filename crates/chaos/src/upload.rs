@@ -151,7 +151,7 @@ fn upload(
     if status.success() {
         return Ok(true);
     }
-    sent.refused.push(format!("{name} ended with {status}: {}", last_line(&place.log_path(&name))));
+    sent.refused.push(format!("an uploader ended with {status}: {}", last_line(&place.log_path(&name))));
     std::thread::sleep(Duration::from_millis(500));
     Ok(false)
 }

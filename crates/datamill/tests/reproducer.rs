@@ -39,6 +39,7 @@ on_both_logs! {
     what_is_not_available_holds_the_program_and_fails_no_file,
     user_code_can_stop_the_program_and_its_file_is_read_again,
     a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start,
+    a_stop_does_not_wait_for_files_that_are_read_after_it,
     files_run_side_by_side_and_those_of_one_path_one_after_another,
     a_second_program_in_the_same_output_folder_is_refused,
     a_file_fails_only_after_all_attempts_and_says_how_many,
@@ -402,6 +403,34 @@ impl DataFileStreamReproducer for AtOnce {
         }
         Ok(Some(ReproducerMessage::new("ok")))
     }
+}
+
+/// Asks for a stop as soon as there is a file.
+struct StopAtOnce(Arc<Control>);
+
+impl DataFileStreamReproducer for StopAtOnce {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        self.0.stop(StopKind::KeepPlace);
+        Ok(Some(ReproducerMessage::new(file.size().to_string())))
+    }
+}
+
+fn a_stop_does_not_wait_for_files_that_are_read_after_it(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let records: Vec<_> = (0..8_000).flat_map(|i| chunks(0, &format!("{i}"), b"abc", 4)).collect();
+    bench.send(&records);
+    let control = Arc::new(Control::default());
+    let mut settings = bench.settings();
+    settings.shutdown_timeout = Duration::from_secs(60);
+    let first = bench.run_controlled(&settings, StopAtOnce(Arc::clone(&control)), &control).unwrap();
+    assert!(first.duration < Duration::from_secs(30), "{first}");
+    assert!(first.succeeded < 8_000);
+    let rest = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!(first.succeeded + rest.succeeded, 8_000);
 }
 
 fn files_run_side_by_side_and_those_of_one_path_one_after_another(place: &Place) {

@@ -489,7 +489,8 @@ impl<'a> Reader<'a> {
     fn stop_timed_out(&self) -> bool {
         let late = self.stop_since.is_some_and(|at| at.elapsed() > self.engine.settings.shutdown_timeout);
         if late {
-            tracing::warn!("user code still runs; stopping without it, its files are read again at the next start");
+            let what = if self.engine.pool.is_idle() { "the last commit does not end" } else { "user code still runs" };
+            tracing::warn!("{what}; stopping without it, its files are read again at the next start");
         }
         late
     }

@@ -206,9 +206,13 @@ impl Pool {
         Ok(Self { shared, workers, reports })
     }
 
-    /// Hands a whole file to the pool.
+    /// Hands a whole file to the pool. After a stop it is dropped: nobody would take it up, and it is
+    /// read again at the next start.
     pub(super) fn submit(&self, file: WholeFile) {
         let mut queue = self.shared.queue.lock();
+        if queue.stopping {
+            return;
+        }
         queue.waiting += 1;
         let path = Arc::clone(&file.info.version.path);
         match queue.behind.get_mut(&path) {
