@@ -1,5 +1,7 @@
 //! Short runs of the program itself; `dev/chaos` makes long ones.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
