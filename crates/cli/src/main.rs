@@ -30,8 +30,8 @@ const EXAMPLES: &str = "Examples:
   datamill watch data/ --topic_name files     put new files on it as they are finished
   datamill read metadata --exit-at-end        print what is in a topic
 
-Exit codes: 0 done, 1 some files were not sent, 2 the command line or the set-up is wrong, 130 left at
-once at a second signal.";
+Exit codes: 0 done, 1 some files were not sent, 2 the command line or the set-up is wrong, 130 left \
+at once at a second signal.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

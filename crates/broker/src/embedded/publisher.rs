@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::append::{self, Appender, Row};
-use super::file::{LogFile, kind_of};
+use super::file::{LogFile, kind_of, words};
 use crate::contract::{Delivery, NewRecord, Placed, Publisher};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -257,19 +257,17 @@ impl Writer {
             if kind_of(&error) == ErrorKind::Retry && start.elapsed() < GIVE_UP && !self.shared.queue.lock().stop {
                 continue;
             }
-            // An error of SQLite cannot be copied: all records share it.
-            let error = Arc::new(error);
             return batch.iter().map(|_| Err(self.failed(&error))).collect();
         }
     }
 
-    fn failed(&self, error: &Arc<rusqlite::Error>) -> Error {
+    fn failed(&self, error: &rusqlite::Error) -> Error {
         let kind = kind_of(error);
         let mut text = format!("the record was not written to log `{}`", self.file.name);
         if kind == ErrorKind::NoSpace {
             text.push_str(": free some space on its disk");
         }
-        Error::with_source(kind, text, Shareable(error.clone()))
+        Error::with_source(kind, text, words(error))
     }
 
     fn try_write(&mut self, batch: &[Waiting]) -> rusqlite::Result<Vec<Result<Placed>>> {
@@ -279,8 +277,3 @@ impl Writer {
         Ok(outcomes)
     }
 }
-
-/// One cause of several errors.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Shareable(Arc<rusqlite::Error>);

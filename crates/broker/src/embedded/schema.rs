@@ -213,6 +213,10 @@ fn refusal(name: &str, error: rusqlite::Error) -> Error {
         (Some(ErrorCode::CannotOpen), _) => {
             format!("log file `{name}` cannot be opened: check that its folder can be written")
         }
+        // Also where there is no room for the memory that the processes share.
+        (Some(ErrorCode::SystemIoFailure), _) => {
+            format!("log file `{name}` cannot be opened: check that its disk has room and works")
+        }
         (_, ErrorKind::Denied) => format!("log file `{name}` or its folder cannot be written: change the rights"),
         (_, ErrorKind::NoSpace) => format!("no room for log file `{name}`: free some space on its disk"),
         _ => format!("log file `{name}` cannot be opened"),

@@ -1,7 +1,8 @@
 //! A user's code as a program: command line, signals, console, exit code.
 //!
 //! [`Runnable`] makes a program of one struct and one line of `main`. Who wants another command line
-//! flattens [`ReproducerArgs`] into a parser of their own and calls [`run_reproducer`].
+//! flattens [`ReproducerArgs`] into a parser of their own and calls [`run_reproducer`]; [`accept_dashes`]
+//! lets its options be written with `-` for `_` as well.
 
 mod args;
 mod console;

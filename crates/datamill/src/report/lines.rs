@@ -16,7 +16,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::clock;
-use super::text::{chain, printable};
+use super::text::{chain, plain, printable};
 
 /// Takes lines.
 pub(super) trait Output: Send + Sync {
@@ -184,7 +184,8 @@ fn escape(value: &str, into: &mut String) {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field, format!("{value:?}"));
+        let value = format!("{value:?}");
+        self.set(field, plain(&value).to_owned());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -179,7 +179,7 @@ impl Output for LogFile {
             Ok(()) => state.failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut state.failing, true) {
-                    to_stderr(&format!("cannot write the log file `{}`: {error}\n", self.path.display()));
+                    say(format_args!("cannot write the log file `{}`: {}", self.path.display(), chain(&error)));
                 }
             }
         }

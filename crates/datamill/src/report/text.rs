@@ -90,7 +90,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What an error says, without ` (os error 2)` at its end.
-fn plain(said: &str) -> &str {
+pub(super) fn plain(said: &str) -> &str {
     match said.rsplit_once(" (os error ") {
         Some((words, number)) if number.ends_with(')') => words,
         _ => said,

@@ -75,7 +75,7 @@ impl fmt::Display for Reason {
             Self::Unreadable => "not readable",
             Self::Vanished => "gone before they were read to the end",
             Self::Changing => "changing all the time",
-            Self::Stopped => "not sent because the program was stopped",
+            Self::Stopped => "when the program was stopped",
         })
     }
 }
