@@ -136,7 +136,7 @@ impl Cluster {
         self.targets.lock().remove(name);
     }
 
-    /// Names and partitions of all topics that are not the cluster's own.
+    /// Names and partitions of all topics that are neither the cluster's own nor the state of a group.
     pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
         let metadata = self
             .look
@@ -144,7 +144,8 @@ impl Cluster {
             .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))?;
         let mut topics = Vec::new();
         for topic in metadata.topics() {
-            if !topic.name().starts_with("__") && topic.error().is_none() {
+            let internal = topic.name().starts_with("__") || super::state::is_state(topic.name());
+            if !internal && topic.error().is_none() {
                 topics.push((topic.name().to_owned(), topic.partitions().len() as i32));
             }
         }

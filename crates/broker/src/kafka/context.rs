@@ -184,12 +184,16 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 
 /// Lines about single connections are many in an outage and say nothing that [`Watch`] does not say.
 fn log(level: Level, facility: &str, text: &str) {
-    let connection = matches!(facility, "FAIL" | "ERROR" | "BROKERFAIL" | "REQTMOUT" | "CONFWARN" | "GETSUBSCRIPTIONS");
+    // What passes by itself, or is said by the call that it fails.
+    let told_elsewhere = matches!(
+        facility,
+        "FAIL" | "ERROR" | "BROKERFAIL" | "REQTMOUT" | "CONFWARN" | "GETSUBSCRIPTIONS" | "GETPID" | "TXNERR"
+    );
     match level {
-        Level::Emerg | Level::Alert | Level::Critical | Level::Error if !connection => {
+        Level::Emerg | Level::Alert | Level::Critical | Level::Error if !told_elsewhere => {
             tracing::error!(target: "librdkafka", "{facility}: {text}");
         }
-        Level::Warning if !connection => warn!(target: "librdkafka", "{facility}: {text}"),
+        Level::Warning if !told_elsewhere => warn!(target: "librdkafka", "{facility}: {text}"),
         _ => debug!(target: "librdkafka", "{facility}: {text}"),
     }
 }

@@ -22,6 +22,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The only partition that is used.
 const PARTITION: i32 = 0;
 
+/// Whether a topic has the name that [`topic_name`] gives to the state of a group.
+pub(super) fn is_state(topic: &str) -> bool {
+    topic.starts_with("datamill.") && topic.ends_with(".state")
+}
+
 /// Name of the topic: the one that was asked for, or one made from the group's name.
 pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
     if let Some(asked) = asked {
