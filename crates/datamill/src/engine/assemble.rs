@@ -59,7 +59,7 @@ impl<'a> Intake<'a> {
             pool,
             budget,
             spill,
-            filling_limit: memory_limit / 4,
+            filling_limit: memory_limit / 16 * 3,
             partitions,
             spread: false,
             unusable: dead_letters.then(Vec::new),

@@ -8,7 +8,7 @@
 //! The reading thread owns all state between a record and its commit; the others get values and give
 //! values back. It never waits for user code or for a commit, so the membership in the group holds
 //! however slow they are. Queues: whole files (bounded by the memory limit: reading is held above
-//! three eighths of it), outcomes (1024, and the memory limit), commits (one).
+//! a quarter of it), outcomes (1024, and the memory limit), commits (one).
 
 mod assemble;
 mod commit;

@@ -388,7 +388,7 @@ impl<'a> Reader<'a> {
 
     /// Whether more waits for user code than there is room for.
     fn is_crowded(&self) -> bool {
-        let limit = self.engine.settings.memory_limit / 8 * 3;
+        let limit = self.engine.settings.memory_limit / 4;
         let share = if self.held { 2 } else { 1 };
         self.engine.budget.whole() > limit / share || self.engine.pool.waiting() > MAX_WAITING / (share * share)
     }

@@ -129,9 +129,7 @@ fn a_stop_ends_also_where_the_log_stays_away() {
             verdict
         });
         let paths = [dir.path().to_owned()];
-        let start = Instant::now();
         let summary = upload_paths(&log, &paths, &settings(8), &control, &Counters::default(), &()).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(3), "{verdict:?}");
         assert_eq!(summary.files, 0);
         assert_eq!(summary.left_out[&Reason::Stopped].count, 3, "{verdict:?}: {summary}");
     }
