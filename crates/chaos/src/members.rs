@@ -125,7 +125,16 @@ impl Member {
         command.arg("worker").arg("--config").arg(&place.config);
         command.args(["--consumer_topic_name", TOPIC, "--producer_topic_name", RESULTS]);
         command.args(["--consumer_group_id", GROUP, "--instance", &self.instance, "--mode", mode]);
-        command.args(["--logger_stream_level", "debug", "--memory_limit", "32M", "--n_threads", "2"]);
+        command.args([
+            "--logger_stream_level",
+            "debug",
+            "--memory_limit",
+            "32M",
+            "--n_threads",
+            "2",
+            "--max_attempts",
+            "1",
+        ]);
         command.arg("--output_dir").arg(place.folder.join(&self.name)).stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
