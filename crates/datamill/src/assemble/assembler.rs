@@ -52,6 +52,8 @@ pub(crate) struct WholeFile {
     pub(crate) content: Content,
     pub(crate) reservation: Reservation,
     pub(crate) proofs: Vec<Proof>,
+    /// It failed in an earlier run, with all its attempts.
+    pub(crate) failed_before: bool,
 }
 
 /// A file whose chunks stopped coming.
@@ -260,7 +262,7 @@ impl Assembler {
         let (content, reservation) = instance.buffer.take()?.finish();
         let info = Arc::new(instance.info(id));
         let proofs = std::mem::take(&mut instance.proofs);
-        Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs })
+        Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs, failed_before: false })
     }
 
     /// Ends the files that fill up and whose newest chunk is older, by `limit_ms`, than the newest record

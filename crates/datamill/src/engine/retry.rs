@@ -326,6 +326,6 @@ impl RetrySettings<'_> {
         };
         // the same upload as before, under a number of its own
         let info = FileInfo { id, spans, ..FileInfo::clone(&file.info) };
-        Ok(Found::Whole(due, Box::new(WholeFile { info: Arc::new(info), ..file })))
+        Ok(Found::Whole(due, Box::new(WholeFile { info: Arc::new(info), failed_before: true, ..file })))
     }
 }

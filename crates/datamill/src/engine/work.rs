@@ -321,6 +321,8 @@ impl Shared {
     /// `None` when the program stops before the file has an outcome.
     fn process(&self, whole: WholeFile) -> Option<Report> {
         let info = Arc::clone(&whole.info);
+        // A file that failed before has had its waits: new files do not stand behind it.
+        let max_attempts = if whole.failed_before { 1 } else { self.settings.max_attempts };
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
             Err(error) => {
@@ -339,7 +341,7 @@ impl Shared {
             let reason = error.to_string();
             return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason));
         }
-        let (attempts, computed) = self.attempts(&file)?;
+        let (attempts, computed) = self.attempts(&file, max_attempts)?;
         let file = file.path().is_some().then_some(file);
         let result = match computed {
             Ok(message) => Ok(message),
@@ -353,7 +355,11 @@ impl Shared {
 
     /// Runs the function until it answers with a message, asks to stop, or has failed often enough.
     /// `None` when the program stops before.
-    fn attempts(&self, file: &DownloadDataFile) -> Option<(u32, Result<ReproducerMessage, ProcessingError>)> {
+    fn attempts(
+        &self,
+        file: &DownloadDataFile,
+        max_attempts: u32,
+    ) -> Option<(u32, Result<ReproducerMessage, ProcessingError>)> {
         let mut attempts = 0;
         let mut wait = FIRST_BACKOFF;
         loop {
@@ -361,8 +367,8 @@ impl Shared {
             let nothing = || ProcessingError::file_failed("the function returned no message");
             let computed = self.when_available(|| self.run_user_code(file))?.and_then(|m| m.ok_or_else(nothing));
             match computed {
-                Err(error) if error.kind() == ErrorKind::FileFailed && attempts < self.settings.max_attempts => {
-                    tracing::warn!(attempt = attempts, max_attempts = self.settings.max_attempts, error = %error,
+                Err(error) if error.kind() == ErrorKind::FileFailed && attempts < max_attempts => {
+                    tracing::warn!(attempt = attempts, max_attempts, error = %error,
                         "the function failed; it runs again in {wait:?}");
                 }
                 computed => return Some((attempts, computed)),
