@@ -64,15 +64,8 @@ impl Transactions {
             .map_err(|error| cluster::client_refused(error, "a transactional producer"))?;
         let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
         let right = "the rights Describe and Write on the transactional id";
-        // With a broker known by its number, the coordinator is found at once instead of after half a
-        // second. The first answer may come over the connection that has no number yet.
         if let Some(topic) = options.topics.first() {
-            for _ in 0..2 {
-                producer
-                    .client()
-                    .fetch_metadata(Some(topic), cluster::ANSWER)
-                    .map_err(|error| cluster.failed(error, name(), right))?;
-            }
+            cluster::acquaint(producer.client(), topic).map_err(|error| cluster.failed(error, name(), right))?;
         }
         retried(|| producer.init_transactions(INIT)).map_err(|error| cluster.failed(error, name(), right))?;
         Ok(Self {
