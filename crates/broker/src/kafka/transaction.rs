@@ -22,7 +22,7 @@ use super::cluster::{self, Cluster};
 use super::config::TRANSACTION_TIMEOUT_MS;
 use super::context::{Deliveries, Undelivered};
 use super::failure;
-use super::publisher::{SLICE, enqueue};
+use super::publisher::{enqueue, serve};
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -163,7 +163,7 @@ impl Transactions {
                 Err(Code::QueueFull) if producer.in_flight_count() == 0 => {
                     break Code::MessageSizeTooLarge;
                 }
-                Err(Code::QueueFull) => producer.poll(SLICE),
+                Err(Code::QueueFull) => serve(producer, STEP),
                 Err(code) => break code,
             }
         };
@@ -180,7 +180,7 @@ impl Transactions {
     /// transaction to be aborted. librdkafka gives up when the transaction's time is over, so this ends.
     fn drain(&self) {
         while self.producer.in_flight_count() > 0 && !self.producer.context().failed() {
-            self.producer.poll(SLICE);
+            serve(&self.producer, STEP);
         }
     }
 
@@ -276,13 +276,13 @@ impl Transactions {
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !error.is_fatal() && Instant::now() < until =>
                 {
-                    self.producer.poll(SLICE);
+                    serve(&self.producer, STEP);
                 }
                 Err(error) => return Err(self.judge("abort", error)),
             }
         }
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(SLICE);
+            serve(&self.producer, STEP);
         }
         self.producer.context().take();
         Ok(())
