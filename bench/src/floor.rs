@@ -38,24 +38,35 @@ pub(crate) struct SendArgs {
     folder: PathBuf,
 }
 
-/// All partitions of a topic from their first records on, read committed, without a group.
-pub(crate) fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
-    let consumer: BaseConsumer = ClientConfig::new()
+/// A consumer without a group that reads what is committed.
+pub(crate) fn client(kafka: &str) -> Result<BaseConsumer> {
+    let consumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("group.id", "bench-floor")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("isolation.level", "read_committed")
         .set("fetch.queue.backoff.ms", "10")
+        .set("enable.partition.eof", "true")
         .create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    Ok(consumer)
+}
+
+/// All partitions of a topic from their first records on.
+pub(crate) fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
+    let consumer = client(kafka)?;
     let mut list = TopicPartitionList::new();
-    for partition in 0..partitions {
-        list.add_partition_offset(topic, i32::try_from(partition)?, Offset::Beginning)?;
+    for partition in 0..partitions(&consumer, topic)? {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
     consumer.assign(&list)?;
     Ok(consumer)
+}
+
+/// Number of partitions of a topic.
+pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
+    Ok(i32::try_from(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))?)
 }
 
 pub(crate) fn read(args: &ReadArgs) -> Result<()> {
@@ -66,6 +77,9 @@ pub(crate) fn read(args: &ReadArgs) -> Result<()> {
         let Some(message) = consumer.poll(Duration::from_secs(30)) else {
             bail!("{records} of {} records came", args.records);
         };
+        if matches!(message, Err(KafkaError::PartitionEOF(_))) {
+            continue;
+        }
         if records == 0 {
             println!("first {}", now_us());
         }

@@ -97,7 +97,7 @@ fn once(
     let wanted = datamill_wire::result_key("", &filename);
     while start.elapsed() < Duration::from_secs(30) {
         if let Some(message) = reader.poll(Duration::from_millis(100))
-            && message?.key() == Some(wanted.as_bytes())
+            && message.is_ok_and(|message| message.key() == Some(wanted.as_bytes()))
         {
             return Ok(start.elapsed());
         }

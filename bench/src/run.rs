@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::child::{self, Taken, ourselves};
 use crate::place::{Place, PlaceArgs};
 use crate::report::{Report, Row};
-use crate::visible::Visible;
+use crate::visible::{Found, Visible};
 use crate::workload::Workload;
 
 /// Bytes of file content in a message: OpenMSIStream's default.
@@ -137,15 +137,9 @@ impl<'a> Bench<'a> {
 
     /// The row of a reproducer, once all its results can be read.
     fn judge(&self, who: &'static str, taken: Taken, visible: Visible) -> Result<Row> {
-        let until = std::time::Instant::now() + Duration::from_secs(10);
-        while visible.count() < self.files && !taken.did_not_finish && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let last_us = visible.last_us();
-        let count = visible.count();
-        let keys = visible.finish();
-        if !taken.did_not_finish && (count != self.files || keys != self.files) {
-            bail!("{who}: {count} results with {keys} keys for {} files", self.files);
+        let Found { last_us, results, keys } = visible.finish()?;
+        if !taken.did_not_finish && (results != self.files || keys != self.files) {
+            bail!("{who}: {results} results with {keys} keys for {} files", self.files);
         }
         let since = |began: u64| last_us.saturating_sub(began) as f64 / 1e6;
         let mut row = self.row("reproduce", who, taken);
@@ -168,7 +162,7 @@ impl<'a> Bench<'a> {
         let mut command = self.python(python, "reproduce.py");
         command.arg(&self.place.config).args([source, &results, &results]).arg(self.place.path("peer-output"));
         let limit = Duration::from_secs(self.args.peer_limit);
-        let taken = child::measure(&mut command, limit, || visible.count() >= self.files)?;
+        let taken = child::measure(&mut command, limit, || visible.records() >= self.files)?;
         self.judge("peer", taken, visible)
     }
 

@@ -1,60 +1,102 @@
-//! A reader of results as anybody has one: it tells when the last result could be read.
+//! When the last result of a topic could be read by anybody who reads what is committed.
+//!
+//! While the results come, only the end of what is committed is asked for, so that the looking takes
+//! little from what is measured. Afterwards everything is read and counted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::child::now_us;
-use crate::floor::reader;
+use crate::floor::{client, partitions, reader};
 
-/// Counts the results of a topic while they come.
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long the results may take to be read.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Looks at a topic of results while they come.
 pub(crate) struct Visible {
-    count: Arc<AtomicU64>,
-    last_us: Arc<AtomicU64>,
+    kafka: String,
+    topic: String,
+    end: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
+    thread: JoinHandle<Result<u64>>,
+}
+
+/// What was found.
+pub(crate) struct Found {
+    /// When the last result could be read, microseconds since the epoch.
+    pub(crate) last_us: u64,
+    pub(crate) results: u64,
+    /// Different keys of results.
+    pub(crate) keys: u64,
 }
 
 impl Visible {
-    /// Reads from now on.
+    /// Looks from now on.
     pub(crate) fn watch(kafka: &str, topic: &str) -> Result<Self> {
-        let consumer = reader(kafka, topic)?;
-        let (count, last_us, stop) = <(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicBool>)>::default();
+        let consumer = client(kafka)?;
+        let partitions = partitions(&consumer, topic)?;
+        let (end, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
         let thread = {
-            let (count, last_us, stop) = (count.clone(), last_us.clone(), stop.clone());
-            std::thread::spawn(move || {
-                let mut keys = HashSet::new();
-                while !stop.load(Relaxed) {
-                    if let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) {
-                        keys.insert(message.key().unwrap_or_default().to_owned());
-                        count.fetch_add(1, Relaxed);
-                        last_us.store(now_us(), Relaxed);
-                    }
-                }
-                keys.len() as u64
-            })
+            let (topic, end, stop) = (topic.to_owned(), Arc::clone(&end), Arc::clone(&stop));
+            std::thread::spawn(move || look(&consumer, &topic, partitions, &end, &stop))
         };
-        Ok(Self { count, last_us, stop, thread: Some(thread) })
+        Ok(Self { kafka: kafka.to_owned(), topic: topic.to_owned(), end, stop, thread })
     }
 
-    /// Results until now.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.load(Relaxed)
+    /// Records that can be read, those that mark the ends of transactions included.
+    pub(crate) fn records(&self) -> u64 {
+        self.end.load(Relaxed)
     }
 
-    /// When the newest result was read, microseconds since the epoch.
-    pub(crate) fn last_us(&self) -> u64 {
-        self.last_us.load(Relaxed)
-    }
-
-    /// Ends the reading; number of different keys.
-    pub(crate) fn finish(mut self) -> u64 {
+    /// Ends the looking, and counts.
+    pub(crate) fn finish(self) -> Result<Found> {
+        std::thread::sleep(PAUSE * 3);
         self.stop.store(true, Relaxed);
-        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or(0)
+        let last_us = self.thread.join().map_err(|_| anyhow!("the look at the results failed"))??;
+        let consumer = reader(&self.kafka, &self.topic)?;
+        let mut open: HashSet<i32> = (0..partitions(&consumer, &self.topic)?).collect();
+        let (mut results, mut keys) = (0, HashSet::new());
+        let start = Instant::now();
+        while !open.is_empty() {
+            ensure!(start.elapsed() < LIMIT, "the results cannot be read");
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => {
+                    keys.insert(message.key().unwrap_or_default().to_owned());
+                    results += 1;
+                }
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(error)) => return Err(error).context("the results cannot be read"),
+            }
+        }
+        Ok(Found { last_us, results, keys: keys.len() as u64 })
     }
+}
+
+/// Answers when the end moved for the last time.
+fn look(consumer: &BaseConsumer, topic: &str, partitions: i32, end: &AtomicU64, stop: &AtomicBool) -> Result<u64> {
+    let mut last_us = 0;
+    while !stop.load(Relaxed) {
+        let mut sum = 0;
+        for partition in 0..partitions {
+            sum += consumer.fetch_watermarks(topic, partition, Duration::from_secs(10))?.1;
+        }
+        let sum = u64::try_from(sum)?;
+        if sum > end.swap(sum, Relaxed) {
+            last_us = now_us();
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(last_us)
 }
