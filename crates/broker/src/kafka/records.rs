@@ -36,7 +36,6 @@ pub(super) enum Polled<'a> {
 /// See the module.
 pub(super) struct Records<C: ConsumerContext + 'static> {
     queue: Queue,
-    batch: Vec<*mut rd::rd_kafka_message_t>,
     /// The client outlives its queue.
     _client: Arc<BaseConsumer<C>>,
 }
@@ -49,65 +48,36 @@ pub(super) struct Queue(NonNull<rd::rd_kafka_queue_t>);
 #[allow(unsafe_code)]
 unsafe impl Send for Queue {}
 
-// SAFETY: the queue may move between threads, as above, and `batch` holds no message between two calls.
-#[allow(unsafe_code)]
-unsafe impl<C: ConsumerContext> Send for Records<C> {}
-
 impl<C: ConsumerContext> Records<C> {
-    /// Records that one call to librdkafka takes.
-    const BATCH: usize = 128;
-
     pub(super) fn new(consumer: &Arc<BaseConsumer<C>>) -> Option<Self> {
         // SAFETY: `native_ptr` is a live client while `consumer` is borrowed. The queue is ours until it
         // is destroyed in `drop`, and the client lives as long since `Records` holds it.
         #[allow(unsafe_code)]
         let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        Some(Self {
-            queue: Queue(NonNull::new(queue)?),
-            batch: Vec::with_capacity(Self::BATCH),
-            _client: consumer.clone(),
-        })
+        Some(Self { queue: Queue(NonNull::new(queue)?), _client: consumer.clone() })
     }
 
     pub(super) fn queue(&self) -> Queue {
         self.queue
     }
 
-    /// Waits at most `timeout` for the first record and hands out what is there, up to a bounded number.
-    /// Returns how many it handed out.
-    pub(super) fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Polled<'_>)) -> usize {
-        self.take(timeout, 1);
-        if !self.batch.is_empty() {
-            self.take(Duration::ZERO, Self::BATCH - 1);
-        }
-        let count = self.batch.len();
-        for message in self.batch.drain(..) {
-            let message = Message(message);
-            sink(message.polled());
-        }
-        count
-    }
-
-    /// librdkafka waits until it has as many as asked for.
-    fn take(&mut self, timeout: Duration, most: usize) {
+    /// Waits at most `timeout` and hands out one. Answers whether there was one.
+    pub(super) fn poll(&mut self, timeout: Duration, sink: impl FnOnce(Polled<'_>)) -> bool {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let length = self.batch.len();
-        // SAFETY: the queue is live. The pointer is to the spare capacity of `batch`, which has room for
-        // `most` more pointers since the two calls of `poll` ask for no more than it was made with. The
-        // answer is the number of pointers written, each to a message that is ours.
+        // SAFETY: the queue is live; the answer is null or a message that is ours. (The call that takes many
+        // at a time moves librdkafka's position behind the end of a partition when it reports that end.)
         #[allow(unsafe_code)]
-        unsafe {
-            let into = self.batch.as_mut_ptr().add(length);
-            let count = rd::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), timeout, into, most);
-            self.batch.set_len(length + usize::try_from(count).unwrap_or(0));
-        }
+        let message = unsafe { rd::rd_kafka_consume_queue(self.queue.0.as_ptr(), timeout) };
+        let message = NonNull::new(message).map(Message);
+        let polled = message.as_ref().map(Message::polled);
+        polled.map(sink).is_some()
     }
 }
 
 impl<C: ConsumerContext> Drop for Records<C> {
     fn drop(&mut self) {
-        // SAFETY: the queue is ours and is not used after this: `batch` is empty, and partitions that still
-        // lead to it hold it themselves.
+        // SAFETY: the queue is ours and is not used after this; partitions that still lead to it hold it
+        // themselves.
         #[allow(unsafe_code)]
         unsafe {
             rd::rd_kafka_queue_destroy(self.queue.0.as_ptr());
@@ -132,7 +102,7 @@ pub(super) fn redirect<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &s
 }
 
 /// A message that is ours.
-struct Message(*mut rd::rd_kafka_message_t);
+struct Message(NonNull<rd::rd_kafka_message_t>);
 
 impl Message {
     fn polled(&self) -> Polled<'_> {
@@ -141,7 +111,7 @@ impl Message {
         // length, or null), and the headers. In an error the payload is a text of `len` bytes.
         #[allow(unsafe_code)]
         unsafe {
-            let message = &*self.0;
+            let message = self.0.as_ref();
             let bytes = |at: *mut std::ffi::c_void, length: usize| {
                 (!at.is_null()).then(|| std::slice::from_raw_parts(at.cast::<u8>().cast_const(), length))
             };
@@ -154,7 +124,7 @@ impl Message {
             match message.err {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
                     let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-                    let time = rd::rd_kafka_message_timestamp(self.0, &mut kind);
+                    let time = rd::rd_kafka_message_timestamp(message, &mut kind);
                     Polled::Record(Record {
                         topic,
                         partition,
@@ -179,7 +149,7 @@ impl Drop for Message {
         // SAFETY: the message is ours, and nothing borrows from it any more.
         #[allow(unsafe_code)]
         unsafe {
-            rd::rd_kafka_message_destroy(self.0);
+            rd::rd_kafka_message_destroy(self.0.as_ptr());
         }
     }
 }

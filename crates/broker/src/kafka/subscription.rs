@@ -187,7 +187,7 @@ impl KafkaSubscription {
                 let index = topics.iter().position(|known| **known == *topic);
                 index.and_then(|index| places.get_mut(&(index, partition))).is_some_and(at)
             };
-            let polled = records.poll(handed.wait(timeout), &mut |polled| match polled {
+            let more = records.poll(handed.wait(timeout), |polled| match polled {
                 Polled::Record(record) => {
                     if is_fresh(record.topic, record.partition, &|place| place.record(record.offset)) {
                         handed.record(record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len));
@@ -209,7 +209,7 @@ impl KafkaSubscription {
             if let Some(error) = failed {
                 self.judge(&error)?;
             }
-            if polled == 0 {
+            if !more {
                 break;
             }
         }

@@ -32,6 +32,9 @@ const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
 /// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
 const INIT: Duration = Duration::from_secs(30);
 
+/// How long further deliveries are looked at once one has failed.
+const AFTER_A_FAILURE: Duration = Duration::from_millis(5);
+
 /// How a transaction ended that did not commit.
 pub(super) enum Ending {
     /// These records were not delivered. The transaction has to be aborted.
@@ -179,7 +182,11 @@ impl Transactions {
     /// Waits until every record is delivered or one is not. Those behind one that is not would wait for the
     /// transaction to be aborted. librdkafka gives up when the transaction's time is over, so this ends.
     fn drain(&self) {
-        while self.producer.in_flight_count() > 0 && !self.producer.context().failed() {
+        while self.producer.in_flight_count() > 0 {
+            if self.producer.context().failed() {
+                // A record that is refused may come after those that are purged because of it.
+                return self.producer.poll(AFTER_A_FAILURE);
+            }
             serve(&self.producer, STEP);
         }
     }

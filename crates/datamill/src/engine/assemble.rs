@@ -59,7 +59,7 @@ impl<'a> Intake<'a> {
             pool,
             budget,
             spill,
-            files_limit: memory_limit / 16 * 7,
+            files_limit: memory_limit / 16 * 5,
             partitions,
             spread: false,
             unusable: dead_letters.then(Vec::new),
@@ -129,9 +129,9 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Bytes that files that fill up may take: what whole ones leave, and at least three sevenths.
+    /// Bytes that files that fill up may take: what whole ones leave, and at least two fifths.
     fn filling_limit(&self) -> usize {
-        self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 7 * 3)
+        self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 5 * 2)
     }
 
     fn submit(&mut self, id: InstanceId) {
