@@ -36,7 +36,7 @@ enum Command {
     /// The floor of sending
     FloorSend(floor::SendArgs),
     /// The reproducer that is measured: size and number of lines of each file
-    Extract(extract::ExtractArgs),
+    Extract(Box<extract::ExtractArgs>),
 }
 
 fn main() -> anyhow::Result<ExitCode> {

@@ -31,7 +31,7 @@ impl Row {
     }
 
     /// Seconds without the start: from the first record on.
-    fn from_first(&self) -> f64 {
+    fn since_first(&self) -> f64 {
         let printed = |name: &str| self.taken.printed.get(name).copied();
         match (self.work, printed("first"), printed("last")) {
             (Some(seconds), ..) => seconds,
@@ -48,7 +48,7 @@ impl fmt::Display for Row {
             f,
             "{workload:9} {job:9} {who:8} {:8.3} s, from the first {:8.3} s, CPU {:7.2} s, peak {:6.0} MiB, anonymous {:6.0} MiB",
             self.seconds(),
-            self.from_first(),
+            self.since_first(),
             taken.cpu_seconds,
             taken.peak_mib,
             taken.anonymous_mib
@@ -90,7 +90,7 @@ impl fmt::Display for Report {
                     (Some(a), Some(b)) => format!("{:.2}", a / b),
                     _ => String::new(),
                 };
-                let over_floor = ratio(of(who, &Row::from_first), of("floor", &Row::from_first));
+                let over_floor = ratio(of(who, &Row::since_first), of("floor", &Row::since_first));
                 let peer_over = match who {
                     "datamill" => ratio(of("peer", &Row::seconds), of(who, &Row::seconds)),
                     _ => String::new(),
@@ -100,7 +100,7 @@ impl fmt::Display for Report {
                     f,
                     "| {workload} | {job} | {who} | {:.3}{unfinished} | {:.3} | {:.2} | {:.0} | {:.0} | {over_floor} | {peer_over} |",
                     at(&Row::seconds),
-                    at(&Row::from_first),
+                    at(&Row::since_first),
                     at(&|row| row.taken.cpu_seconds),
                     at(&|row| row.taken.peak_mib),
                     at(&|row| row.taken.anonymous_mib),
