@@ -1,20 +1,35 @@
 //! A log, files on it as chunk messages, and a run of the engine over them.
 
 // each test file uses its own part of these
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use datamill::assemble::DownloadDataFile;
 use datamill::broker::{
     Commit, CommitOutcome, Event, Log, NewRecord, NewTopic, Properties, Publisher, StateChange, SubscribeOptions,
 };
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
-use datamill::process::DataFileStreamReproducer;
+use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::report::Counters;
 use datamill::wire::{Chunk, headers, sha512};
+
+/// Each check runs on the embedded log and on Apache Kafka.
+macro_rules! on_both_logs {
+    ($($check:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $check() { super::$check(&$crate::common::Place::Embedded) })*
+        }
+        mod kafka {
+            $(#[test] fn $check() { super::$check(&$crate::common::Place::Kafka) })*
+        }
+    };
+}
+pub(crate) use on_both_logs;
 
 /// Where a test's log is.
 pub enum Place {
@@ -69,26 +84,7 @@ impl Bench {
     }
 
     pub fn settings(&self) -> EngineSettings {
-        EngineSettings {
-            topic: self.topic.clone(),
-            result_topic: self.results.clone(),
-            dead_letter_topic: None,
-            group: self.group.clone(),
-            instance: "one".to_owned(),
-            program: "test".to_owned(),
-            first_start: datamill::broker::FirstStart::Earliest,
-            download_regex: None,
-            mode: datamill::assemble::Mode::Memory,
-            threads: 2,
-            max_attempts: 1,
-            output_dir: self.output(),
-            memory_limit: 64 << 20,
-            retry_failed: datamill::engine::RetryFailed::Now,
-            incomplete_after: Duration::from_secs(24 * 3600),
-            exit_at_end: true,
-            update_seconds: 0,
-            shutdown_timeout: Duration::from_secs(10),
-        }
+        settings(&self.topic, &self.results, &self.group, &self.output())
     }
 
     pub fn run(&self, settings: &EngineSettings, code: impl DataFileStreamReproducer) -> Result<Summary, EngineError> {
@@ -155,6 +151,30 @@ impl Bench {
     /// Everything that is visible on the result topic.
     pub fn read_results(&self) -> Vec<Got> {
         read_all(self.log.as_ref(), &self.results)
+    }
+}
+
+/// Settings of a run up to the end of the topic.
+pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> EngineSettings {
+    EngineSettings {
+        topic: topic.to_owned(),
+        result_topic: results.to_owned(),
+        dead_letter_topic: None,
+        group: group.to_owned(),
+        instance: "one".to_owned(),
+        program: "test".to_owned(),
+        first_start: datamill::broker::FirstStart::Earliest,
+        download_regex: None,
+        mode: datamill::assemble::Mode::Memory,
+        threads: 2,
+        max_attempts: 1,
+        output_dir: output.to_owned(),
+        memory_limit: 64 << 20,
+        retry_failed: datamill::engine::RetryFailed::Now,
+        incomplete_after: Duration::from_secs(24 * 3600),
+        exit_at_end: true,
+        update_seconds: 0,
+        shutdown_timeout: Duration::from_secs(10),
     }
 }
 
@@ -299,4 +319,32 @@ pub fn registry(output: &Path, begins: &str) -> Vec<Vec<String>> {
         .unwrap_or_else(|| panic!("no registry file `{begins}…`"));
     let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_path(name).unwrap();
     reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
+}
+
+/// Answers with the file's size, and does as the file's name says.
+#[derive(Default)]
+pub struct ByName {
+    pub calls: Arc<AtomicU64>,
+}
+
+impl DataFileStreamReproducer for ByName {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        self.calls.fetch_add(1, SeqCst);
+        match file.filename() {
+            "panic" => panic!("cannot read {}", file.relative_path()),
+            "error" => Err("x".parse::<u8>().unwrap_err().into()),
+            "nothing" => Ok(None),
+            "huge" => Ok(Some(ReproducerMessage::new(content(1, 70 << 20)))),
+            "verbose" => Err(ProcessingError::file_failed("µ".repeat(300_000))),
+            "stop" => Err(ProcessingError::stop("the detector is gone")),
+            _ => {
+                assert_eq!(&sha512(file.bytes()?), file.sha512());
+                Ok(Some(ReproducerMessage::new(file.size().to_string())))
+            }
+        }
+    }
 }
