@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, wait_for};
-use datamill::assemble::DownloadDataFile;
+use common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes, wait_for};
+use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::wire::{headers, hex, sha512};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, ByName, Place, StopAtEnd, chunks, content, on_both_logs, registry, wait_for};
+use common::{Bench, ByName, Place, StopAtEnd, chunks, content, on_both_logs, registry, sizes, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineError, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -31,14 +31,6 @@ on_both_logs! {
     files_run_side_by_side_and_those_of_one_path_one_after_another,
     a_second_program_in_the_same_output_folder_is_refused,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
-}
-
-fn sizes(bench: &Bench) -> BTreeMap<String, Vec<String>> {
-    let mut sizes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for got in bench.read_results() {
-        sizes.entry(got.path().to_owned()).or_default().push(String::from_utf8(got.value).unwrap());
-    }
-    sizes
 }
 
 fn every_good_file_has_one_result_and_every_bad_one_is_recorded(place: &Place) {

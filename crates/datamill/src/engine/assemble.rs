@@ -8,6 +8,7 @@ use datamill_broker::{Assigned, Record};
 use datamill_wire::{Chunk, headers};
 
 use super::dead_letter::Unusable;
+use super::entry;
 use super::work::Pool;
 use super::{EngineError, Tally};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
@@ -112,6 +113,11 @@ impl<'a> Intake<'a> {
         // a clock that is ahead elsewhere must not age the files of others
         let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
         let (added, written) = self.assembler.add(record.partition, record.offset, time_ms, &chunk);
+        for (_, old) in record.headers.iter().filter(|(name, _)| *name == headers::SUPERSEDES) {
+            if let Some(old) = std::str::from_utf8(old).ok().and_then(entry::hash) {
+                self.assembler.supersede(record.partition, &chunk, &old);
+            }
+        }
         if let Err(error) = written {
             self.disk_error(&error);
         }

@@ -150,8 +150,13 @@ fn commit(
             drop(records);
             tell_letters(settings, tally, &batch, &letters);
             for info in &batch.notes {
-                tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
-                    "a repeated upload of this file is incomplete; its chunks are not waited for any longer");
+                let why = match info.superseded {
+                    true => {
+                        "an upload of this file was given up because the file had changed; a newer version follows it"
+                    }
+                    false => "a repeated upload of this file is incomplete; its chunks are not waited for any longer",
+                };
+                tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans), "{why}");
             }
             let mut done = after(settings, ledger, counters, tally, batch.outcomes);
             done.append(&mut batch.notes);

@@ -107,15 +107,23 @@ impl Bench {
 
     /// Puts records of this time on the topic, milliseconds since the epoch.
     pub fn send_at(&self, records: &[Sent], timestamp_ms: Option<i64>) {
+        self.send_with(records, timestamp_ms, &[]);
+    }
+
+    /// Puts records of this time, with these headers beside their own, on the topic.
+    pub fn send_with(&self, records: &[Sent], timestamp_ms: Option<i64>, more: &[(&str, &[u8])]) {
         let mut publisher = self.log.publisher().unwrap();
         for (token, record) in records.iter().enumerate() {
-            let marked: Vec<(&str, &[u8])> = vec![(headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes())];
+            let mut headers: Vec<(&str, &[u8])> = more.to_vec();
+            if record.marked {
+                headers.push((headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes()));
+            }
             let record = NewRecord {
                 topic: &self.topic,
                 partition: Some(record.partition),
                 key: Some(record.key.as_bytes()),
                 value: Some(&record.value),
-                headers: if record.marked { marked } else { Vec::new() },
+                headers,
                 timestamp_ms,
             };
             while publisher.send(&record, token).is_err() {
@@ -347,4 +355,13 @@ impl DataFileStreamReproducer for ByName {
             }
         }
     }
+}
+
+/// What [`ByName`] answered, by path.
+pub fn sizes(bench: &Bench) -> BTreeMap<String, Vec<String>> {
+    let mut sizes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for got in bench.read_results() {
+        sizes.entry(got.path().to_owned()).or_default().push(String::from_utf8(got.value).unwrap());
+    }
+    sizes
 }

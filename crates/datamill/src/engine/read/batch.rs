@@ -26,6 +26,8 @@ const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(10);
 const COMMIT_BYTES: usize = 32 << 20;
 /// Waits after a commit that did not happen; the last one repeats.
 const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
+/// What is left of a repeated upload ends when no chunk of it came for this time of the records.
+const REPETITION_MS: i64 = 10 * 60_000;
 /// How often files are looked for whose chunks stopped coming.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
@@ -139,13 +141,14 @@ impl Reader<'_> {
 
     /// Ends the files whose chunks stopped coming.
     fn expire(&mut self, now: Instant, ending: bool) {
-        let Some(limit_ms) = self.incomplete_after_ms else { return };
         if now - self.last_expire < EXPIRE_EVERY && !ending {
             return;
         }
         self.last_expire = now;
-        for expired in self.intake.assembler.expire(limit_ms) {
-            if expired.repetition {
+        let limit_ms = self.incomplete_after_ms;
+        let repetition_ms = limit_ms.map_or(REPETITION_MS, |ms| ms.min(REPETITION_MS));
+        for expired in self.intake.assembler.expire(limit_ms, repetition_ms) {
+            if expired.is_note {
                 self.notes.push(expired.info);
             } else {
                 self.expired.push(Outcome::incomplete(expired, &self.engine.budget));
