@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use datamill_broker::{Assigned, Record};
 use datamill_wire::{Chunk, headers};
 
+use super::Tally;
 use super::dead_letter::Unusable;
 use super::entry;
 use super::work::Pool;
-use super::{EngineError, Tally};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
 use crate::progress::Progress;
 use crate::report::{Counters, clock};
@@ -69,20 +69,10 @@ impl<'a> Intake<'a> {
     }
 
     /// Partitions are owned from here on, with the progress that was committed last.
-    pub(super) fn assign(&mut self, assigned: &Assigned, restored: Progress, group: &str) -> Result<(), EngineError> {
-        if assigned.start > restored.frontier && assigned.committed.is_some() {
-            return Err(EngineError::LostGround {
-                topic: Arc::clone(&self.topic),
-                partition: assigned.partition,
-                from: restored.frontier,
-                to: assigned.start,
-                group: group.to_owned(),
-            });
-        }
+    pub(super) fn assign(&mut self, assigned: &Assigned, restored: Progress) {
         tracing::debug!(topic = %self.topic, partition = assigned.partition, offset = assigned.start,
-            read_again = restored.frontier - assigned.start, "assigned");
+            frontier = restored.frontier, "assigned");
         self.assembler.assign(assigned.partition, restored, assigned.start);
-        Ok(())
     }
 
     /// Takes one record in.

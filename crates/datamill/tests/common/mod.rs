@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use datamill::assemble::DownloadDataFile;
 use datamill::broker::{
-    Commit, CommitOutcome, Event, Log, NewRecord, NewTopic, Properties, Publisher, StateChange, SubscribeOptions,
+    Commit, CommitOutcome, Event, Log, NewRecord, NewTopic, Position, Properties, Publisher, StateChange,
+    SubscribeOptions,
 };
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -135,6 +136,16 @@ impl Bench {
 
     /// Sets an entry of the group's state, as a member of the group.
     pub fn set_state(&self, key: &str, value: &[u8]) {
+        let state = [StateChange { key: key.to_owned(), value: Some(value.to_vec()) }];
+        self.commit(None, &state);
+    }
+
+    /// Commits this offset of partition 0 with a text, as a member of the group.
+    pub fn set_position(&self, offset: i64, text: &str) {
+        self.commit(Some((offset, text)), &[]);
+    }
+
+    fn commit(&self, position_of: Option<(i64, &str)>, state: &[StateChange]) {
         let mut session = self
             .log
             .subscribe(&SubscribeOptions {
@@ -146,12 +157,32 @@ impl Bench {
                 state_topic: None,
             })
             .unwrap();
-        let state = [StateChange { key: key.to_owned(), value: Some(value.to_vec()) }];
-        let commit = Commit { records: &[], positions: &[], state: &state };
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !matches!(session.committer.commit(&commit), CommitOutcome::Done(_)) {
-            session.subscription.poll(Duration::from_millis(50), &mut |_| {}).unwrap();
-            assert!(Instant::now() < deadline, "the state cannot be set");
+        let mut assignment = None;
+        loop {
+            session
+                .subscription
+                .poll(Duration::from_millis(50), &mut |event| {
+                    if let Event::Assigned(assigned) = event {
+                        assignment = assigned.iter().find(|a| a.partition == 0).map(|a| a.assignment).or(assignment);
+                    }
+                })
+                .unwrap();
+            assert!(Instant::now() < deadline, "nothing can be committed");
+            let Some(assignment) = assignment else { continue };
+            let topic: Arc<str> = self.topic.as_str().into();
+            let position = |(offset, text): (i64, &str)| Position {
+                topic: Arc::clone(&topic),
+                partition: 0,
+                assignment,
+                offset,
+                text: text.to_owned(),
+            };
+            let positions: Vec<Position> = position_of.map(position).into_iter().collect();
+            let commit = Commit { records: &[], positions: &positions, state };
+            if matches!(session.committer.commit(&commit), CommitOutcome::Done(_)) {
+                break;
+            }
         }
         session.subscription.close(true).unwrap();
     }
@@ -172,6 +203,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         instance: "one".to_owned(),
         program: "test".to_owned(),
         first_start: datamill::broker::FirstStart::Earliest,
+        start_from: None,
         download_regex: None,
         mode: datamill::assemble::Mode::Memory,
         threads: 2,

@@ -14,6 +14,7 @@ use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Task};
 use crate::engine::dead_letter::Unusable;
 use crate::engine::entry::Entry;
+use crate::engine::start;
 use crate::engine::work::Outcome;
 use crate::ledger::FailureStatus;
 use crate::progress::encode;
@@ -43,6 +44,7 @@ impl Reader<'_> {
                 self.retries.finish(&finished);
                 self.committed_once = true;
                 for m in std::mem::take(&mut self.moving) {
+                    self.marked.insert(m.partition);
                     if self.owned.get(&m.partition) == Some(&m.assignment) {
                         self.committed.insert(m.partition, (m.offset, m.text));
                     }
@@ -200,6 +202,9 @@ impl Reader<'_> {
         let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
         let mut state = Vec::new();
         let position = |m: &Move| {
+            if !self.marked.contains(&m.partition) {
+                state.push(start::mark(&self.engine.topic, m.partition));
+            }
             let key = format!("progress/{}/{}", self.engine.topic, m.partition);
             let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
             let mut text = m.text.clone();
