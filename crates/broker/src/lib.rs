@@ -4,11 +4,15 @@
 //! in one SQLite file. Both pass the same conformance suite. [`open`] chooses by `bootstrap.servers`.
 
 pub mod contract;
+mod crash;
 mod embedded;
 mod error;
 mod kafka;
 mod open;
 
 pub use contract::*;
+#[cfg(feature = "crash_points")]
+pub use crash::CRASH_AT;
+pub use crash::{CrashPoint, crash_point};
 pub use error::{Error, ErrorKind, Result};
 pub use open::{Properties, open};

@@ -9,6 +9,7 @@ use super::file::LogFile;
 use super::groups;
 use super::subscription::Membership;
 use crate::contract::{Commit, CommitOutcome, Committer, MAX_PROGRESS_TEXT, Placed, Position};
+use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind};
 
 /// Commits for one member.
@@ -44,6 +45,7 @@ impl EmbeddedCommitter {
         tx: &Transaction<'_>,
         commit: &Commit<'_>,
     ) -> Result<Vec<Placed>, Refused> {
+        crash_point(CrashPoint::EmbeddedBegun);
         let is_owner = groups::epoch(tx, membership.group)? == membership.epoch;
         let owned = membership.owned.lock();
         let partition_of = |position: &Position| (position.topic.clone(), position.partition);
@@ -66,6 +68,7 @@ impl EmbeddedCommitter {
         let rows = commit.records.iter().zip(&headers).map(|(record, headers)| Row::of(record, headers));
         let placed: Result<Vec<_>, Error> = appender.append(file, tx, rows)?.into_iter().collect();
         let placed = placed.map_err(|error| Refused::Outcome(CommitOutcome::Again(error)))?;
+        crash_point(CrashPoint::EmbeddedAppended);
 
         let mut upsert = tx.prepare_cached(
             "INSERT INTO position (consumer_group, partition, next, text) VALUES (?1, ?2, ?3, ?4)
@@ -75,6 +78,7 @@ impl EmbeddedCommitter {
             let number = owned[&partition_of(position)];
             upsert.execute(params![membership.group, number, position.offset, position.text])?;
         }
+        crash_point(CrashPoint::EmbeddedPositions);
         for change in commit.state {
             match &change.value {
                 Some(value) => tx
@@ -88,6 +92,7 @@ impl EmbeddedCommitter {
                     .execute(params![membership.group, change.key])?,
             };
         }
+        crash_point(CrashPoint::EmbeddedState);
         Ok(placed)
     }
 }
@@ -135,6 +140,7 @@ impl Committer for EmbeddedCommitter {
             }
             Err(error) => return CommitOutcome::Unknown(self.file.failed("tell whether a commit reached", error)),
         }
+        crash_point(CrashPoint::EmbeddedCommitted);
         self.file.committed(&self.connection);
         CommitOutcome::Done(placed)
     }

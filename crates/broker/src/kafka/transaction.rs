@@ -24,6 +24,7 @@ use super::context::{Deliveries, Undelivered};
 use super::failure;
 use super::publisher::{enqueue, serve};
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
+use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long one step of a transaction is tried again: the broker aborts the transaction before that.
@@ -87,10 +88,13 @@ impl Transactions {
         positions: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> std::result::Result<Vec<Placed>, Ending> {
         let placed = self.send(records)?;
+        crash_point(CrashPoint::KafkaSent);
         if let Some((positions, group)) = positions {
             self.send_positions(positions, group)?;
+            crash_point(CrashPoint::KafkaPositions);
         }
         self.step("commit", || self.producer.commit_transaction(Timeout::Never))?;
+        crash_point(CrashPoint::KafkaCommitted);
         Ok(placed)
     }
 
@@ -134,6 +138,7 @@ impl Transactions {
     ) -> std::result::Result<Vec<Placed>, Ending> {
         self.began = Instant::now();
         self.step("begin", || self.producer.begin_transaction())?;
+        crash_point(CrashPoint::KafkaBegun);
         let mut count = 0;
         for record in records {
             self.send_one(record, count)?;

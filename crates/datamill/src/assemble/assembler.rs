@@ -62,8 +62,9 @@ pub(crate) struct Expired {
     pub(crate) info: Arc<FileInfo>,
     /// The chunks that are there.
     pub(crate) indices: Indices,
-    /// It began while another upload of its version was incomplete, which may have taken its chunks.
-    pub(crate) repetition: bool,
+    /// Nobody misses it: its chunks went to another upload of its version that was incomplete when it
+    /// began, or a newer version took its place.
+    pub(crate) is_note: bool,
 }
 
 /// All files between their first chunk and their outcome, over all partitions that are owned.
@@ -74,6 +75,8 @@ pub(crate) struct Assembler {
     versions: HashMap<u64, Vec<InstanceId>>,
     hasher: RandomState,
     shadows: HashSet<InstanceId>,
+    /// Hashes of the versions of repetitions that were ended.
+    ended_repetitions: HashSet<u64>,
     next_id: u64,
     filter: Filter,
     budget: Arc<Budget>,
@@ -89,6 +92,7 @@ impl Assembler {
             versions: HashMap::new(),
             hasher: RandomState::new(),
             shadows: HashSet::new(),
+            ended_repetitions: HashSet::new(),
             next_id: 0,
             filter,
             budget,
@@ -182,7 +186,9 @@ impl Assembler {
                     return (Added::Filtered, Ok(()));
                 }
                 let shadow = pass == Pass::Restored(OpenKind::Shadow);
-                self.open(slot, Instance::new(version, slot, shadow, repetition, &self.budget, time_ms))
+                let late = !repetition && self.ended_repetitions.contains(&slot);
+                let instance = Instance::new(version, slot, shadow, repetition, &self.budget, time_ms);
+                self.open(slot, Instance { late, ..instance })
             }
         };
         let Some(instance) = self.instances.get_mut(&id) else {
@@ -265,19 +271,39 @@ impl Assembler {
         Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs, failed_before: false })
     }
 
+    /// A chunk says that uploads of its path with the hash `old` were given up. Those that fill up end at
+    /// the next [`Assembler::expire`]. Following from the records alone, it is the same after a restart:
+    /// an upload that is open began below the chunk that says so, which is read again.
+    pub(crate) fn supersede(&mut self, partition: i32, chunk: &Chunk<'_>, old: &[u8; 64]) {
+        let Some(state) = self.partitions.get(&partition) else { return };
+        let filename = chunk.rebuilt_filename();
+        for id in state.firsts.values() {
+            let Some(instance) = self.instances.get_mut(id) else { continue };
+            let version = &instance.version;
+            let is_old = version.sha512 == *old && *version.subdir == *chunk.subdir && *version.filename == *filename;
+            instance.superseded |= is_old && instance.spans.len() == 1 && instance.state == State::Filling;
+        }
+    }
+
     /// Ends the files that fill up and whose newest chunk is older, by `limit_ms`, than the newest record
-    /// of each of their partitions. From here on they take no chunk, and every commit MUST take all of
+    /// of each of their partitions; repetitions by `repetition_ms`, and those whose upload was given up at
+    /// once. From here on they take no chunk, and every commit MUST take all of
     /// them along until one is done: what begins after them must not be committed without them.
     ///
     /// A file stays while it is needed to tell the chunks of one that began after it, and while records
     /// are read again, which may be its own.
-    pub(crate) fn expire(&mut self, limit_ms: i64) -> Vec<Expired> {
+    pub(crate) fn expire(&mut self, limit_ms: Option<i64>, repetition_ms: i64) -> Vec<Expired> {
         let is_stale = |instance: &Instance| {
+            let limit_ms = match instance {
+                Instance { superseded: true, .. } => Some(i64::MIN),
+                Instance { repetition: true, .. } => Some(repetition_ms),
+                _ => limit_ms,
+            };
             instance.state == State::Filling
                 && instance.spans.iter().all(|span| {
                     self.partitions.get(&span.partition).is_some_and(|state| {
                         state.next >= state.restored.frontier
-                            && state.newest_ms.saturating_sub(instance.last_ms) > limit_ms
+                            && limit_ms.is_some_and(|ms| state.newest_ms.saturating_sub(instance.last_ms) > ms)
                     })
                 })
         };
@@ -297,10 +323,13 @@ impl Assembler {
                 instance.state = State::Expired;
                 instance.filled = Some(InstanceId(self.next_id));
                 instance.buffer = None;
+                if instance.repetition {
+                    self.ended_repetitions.insert(instance.slot);
+                }
                 expired.push(Expired {
                     info: Arc::new(instance.info(id)),
                     indices: std::mem::take(&mut instance.indices),
-                    repetition: instance.repetition,
+                    is_note: instance.repetition || instance.late || instance.superseded,
                 });
             }
         }

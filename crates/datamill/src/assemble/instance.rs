@@ -73,6 +73,8 @@ pub(crate) struct FileInfo {
     pub(crate) last_ms: i64,
     /// Bytes of the chunks' data.
     pub(crate) bytes: u64,
+    /// Its upload was given up for a newer version.
+    pub(crate) superseded: bool,
 }
 
 /// Where a chunk is in the file and what it must hash to: asked for when the file's hash is wrong.
@@ -108,6 +110,10 @@ pub(crate) struct Instance {
     pub(crate) slot: u64,
     /// Another instance of the same version was filling when this one began.
     pub(crate) repetition: bool,
+    /// Its upload was given up: chunks of a newer version say so.
+    pub(crate) superseded: bool,
+    /// Its first chunk came after a repetition of its version had ended, and may be that one's.
+    pub(crate) late: bool,
     /// The next instance that began after this one was full.
     pub(crate) filled: Option<InstanceId>,
     pub(crate) indices: Indices,
@@ -135,6 +141,8 @@ impl Instance {
             state: if shadow { State::Shadow } else { State::Filling },
             slot,
             repetition,
+            superseded: false,
+            late: false,
             filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
@@ -154,6 +162,7 @@ impl Instance {
             first_ms: self.first_ms,
             last_ms: self.last_ms,
             bytes: self.bytes,
+            superseded: self.superseded,
         }
     }
 

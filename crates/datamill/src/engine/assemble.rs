@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use datamill_broker::{Assigned, Record};
 use datamill_wire::{Chunk, headers};
 
+use super::Tally;
 use super::dead_letter::Unusable;
+use super::entry;
 use super::work::Pool;
-use super::{EngineError, Tally};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
 use crate::progress::Progress;
 use crate::report::{Counters, clock};
@@ -68,20 +69,10 @@ impl<'a> Intake<'a> {
     }
 
     /// Partitions are owned from here on, with the progress that was committed last.
-    pub(super) fn assign(&mut self, assigned: &Assigned, restored: Progress, group: &str) -> Result<(), EngineError> {
-        if assigned.start > restored.frontier && assigned.committed.is_some() {
-            return Err(EngineError::LostGround {
-                topic: Arc::clone(&self.topic),
-                partition: assigned.partition,
-                from: restored.frontier,
-                to: assigned.start,
-                group: group.to_owned(),
-            });
-        }
+    pub(super) fn assign(&mut self, assigned: &Assigned, restored: Progress) {
         tracing::debug!(topic = %self.topic, partition = assigned.partition, offset = assigned.start,
-            read_again = restored.frontier - assigned.start, "assigned");
+            frontier = restored.frontier, "assigned");
         self.assembler.assign(assigned.partition, restored, assigned.start);
-        Ok(())
     }
 
     /// Takes one record in.
@@ -112,6 +103,11 @@ impl<'a> Intake<'a> {
         // a clock that is ahead elsewhere must not age the files of others
         let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
         let (added, written) = self.assembler.add(record.partition, record.offset, time_ms, &chunk);
+        for (_, old) in record.headers.iter().filter(|(name, _)| *name == headers::SUPERSEDES) {
+            if let Some(old) = std::str::from_utf8(old).ok().and_then(entry::hash) {
+                self.assembler.supersede(record.partition, &chunk, &old);
+            }
+        }
         if let Err(error) = written {
             self.disk_error(&error);
         }

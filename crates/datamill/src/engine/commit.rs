@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use datamill_broker::{Commit, CommitOutcome, Committer, Error, NewRecord, Position, StateChange};
+use datamill_broker::{
+    Commit, CommitOutcome, Committer, CrashPoint, Error, NewRecord, Position, StateChange, crash_point,
+};
 use datamill_wire::{headers, hex};
 
 use super::Tally;
@@ -141,16 +143,24 @@ fn commit(
         }
     }
     let commit = Commit { records: &records, positions: &batch.positions, state: &state };
+    crash_point(CrashPoint::Made);
     match committer.commit(&commit) {
         CommitOutcome::Done(_) => {
+            crash_point(CrashPoint::Answered);
             drop(records);
             tell_letters(settings, tally, &batch, &letters);
             for info in &batch.notes {
-                tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
-                    "a repeated upload of this file is incomplete; its chunks are not waited for any longer");
+                let why = match info.superseded {
+                    true => {
+                        "an upload of this file was given up because the file had changed; a newer version follows it"
+                    }
+                    false => "a repeated upload of this file is incomplete; its chunks are not waited for any longer",
+                };
+                tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans), "{why}");
             }
             let mut done = after(settings, ledger, counters, tally, batch.outcomes);
             done.append(&mut batch.notes);
+            crash_point(CrashPoint::Registered);
             Answer::Done(done)
         }
         CommitOutcome::Again(error) => Answer::Again(batch, Some(error)),
@@ -245,6 +255,7 @@ fn after(
             tracing::error!(file = %info.version.path, error = %error,
                 "the file cannot get its place in the output folder; its outcome is committed");
         }
+        crash_point(CrashPoint::Published);
         let row = file_row(&info.version, &info.spans, info.first_ms, info.last_ms);
         counters.processed(u64::from(info.version.total), info.bytes);
         match outcome.result {

@@ -124,12 +124,13 @@ impl Entry {
             first_ms: 0,
             last_ms: 0,
             bytes: 0,
+            superseded: false,
         }
     }
 }
 
 /// The bytes of a SHA-512 in hexadecimal digits.
-fn hash(text: &str) -> Option<[u8; 64]> {
+pub(super) fn hash(text: &str) -> Option<[u8; 64]> {
     let mut bytes = [0; 64];
     if text.len() != 128 || !text.is_ascii() {
         return None;

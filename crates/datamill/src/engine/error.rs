@@ -31,7 +31,8 @@ pub enum EngineError {
     /// What is committed for the group cannot be understood.
     #[error(
         "the progress committed for group `{group}` in topic `{topic}`, partition {partition}, cannot be used; \
-        was it written by another program? choose another --consumer_group_id"
+        was it written by another program? choose another --consumer_group_id, or go on at the committed offset \
+        with --start_from committed"
     )]
     Progress {
         /// Group.
@@ -47,7 +48,7 @@ pub enum EngineError {
     /// Records were removed from the topic before they were read.
     #[error(
         "topic `{topic}`, partition {partition}: the records from offset {from} to {to} were removed before \
-        group `{group}` read them; nothing was guessed. To go on with what is left, use another --consumer_group_id"
+        group `{group}` read them; nothing was guessed. To go on with what is left, start it with --start_from earliest"
     )]
     LostGround {
         /// Topic.
@@ -60,6 +61,38 @@ pub enum EngineError {
         to: i64,
         /// Group.
         group: String,
+    },
+    /// The group had committed a position, and the log has forgotten it.
+    #[error(
+        "the position that group `{group}` had committed in topic `{topic}`, partition {partition}, is gone (a broker \
+        forgets those of a group without members after `offsets.retention.minutes`, 7 days by default); nothing was \
+        guessed. Say where to start with --start_from: earliest does everything again, latest leaves out what is \
+        there, an offset begins there"
+    )]
+    LostPosition {
+        /// Topic.
+        topic: Arc<str>,
+        /// Partition.
+        partition: i32,
+        /// Group.
+        group: String,
+    },
+    /// `--start_from` names an offset where no reading can start.
+    #[error(
+        "reading cannot start at offset {offset} of topic `{topic}`, partition {partition}, as --start_from says: \
+        offsets from {from} to {to} are possible"
+    )]
+    NoSuchStart {
+        /// Topic.
+        topic: Arc<str>,
+        /// Partition.
+        partition: i32,
+        /// Offset that was asked for.
+        offset: i64,
+        /// First offset that is possible.
+        from: i64,
+        /// Last offset that is possible.
+        to: i64,
     },
     /// The topic spreads files over partitions that are not all this process's.
     #[error(

@@ -18,12 +18,14 @@ mod error;
 mod folder;
 mod read;
 mod retry;
+mod start;
 mod summary;
 mod work;
 
 pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
 pub use retry::RetryFailed;
+pub use start::StartFrom;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
 
@@ -56,6 +58,8 @@ pub struct EngineSettings {
     pub program: String,
     /// Where a group starts that has committed nothing.
     pub first_start: FirstStart,
+    /// Where a person says to start in partitions whose committed position is missing or of no use.
+    pub start_from: Option<StartFrom>,
     /// Files whose relative path matches from its start are processed; `None` is all.
     pub download_regex: Option<Pattern>,
     /// Where user code finds the content.
@@ -93,8 +97,14 @@ pub fn run(
     control: &Control,
     counters: &Counters,
 ) -> Result<Summary, EngineError> {
-    log.topic_for_use(&settings.topic)?;
-    log.topic_for_use(&settings.result_topic)?;
+    if log.topic_for_use(&settings.topic)?.compacted {
+        tracing::warn!(topic = %settings.topic,
+            "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
+    }
+    if log.topic_for_use(&settings.result_topic)?.compacted {
+        tracing::warn!(topic = %settings.result_topic,
+            "the topic keeps only the newest record of each key: of several results for one path, the newest stays");
+    }
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;

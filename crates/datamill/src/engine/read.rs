@@ -16,12 +16,13 @@ use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
 use super::dead_letter::DeadLetterTopic;
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
+use super::start::Start;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
-use super::{Control, EngineError, EngineSettings, StopKind, Tally};
+use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
 use crate::assemble::{Assembler, Budget, FileInfo, InstanceId, SpillFolder};
 use crate::ledger::Ledger;
-use crate::progress::{Progress, decode};
+use crate::progress::decode;
 use crate::report::Counters;
 
 /// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
@@ -60,8 +61,8 @@ pub(super) struct Engine<'a> {
 enum Ended {
     /// As asked, with the files that are incomplete.
     Finished(Vec<Incomplete>),
-    /// It is unclear what is committed: a new session starts from what the log says.
-    Rebuild(datamill_broker::Error),
+    /// The session is over, for this reason: a new one starts from what is committed.
+    Rebuild(&'static str, datamill_broker::Error),
 }
 
 impl Engine<'_> {
@@ -72,13 +73,12 @@ impl Engine<'_> {
             let mut committed = false;
             match self.session(ledger, &mut committed)? {
                 Ended::Finished(incomplete) => return Ok(incomplete),
-                Ended::Rebuild(error) => {
+                Ended::Rebuild(what, error) => {
                     rebuilds = if committed { 1 } else { rebuilds + 1 };
                     if rebuilds > MAX_REBUILDS {
                         return Err(EngineError::Session(error));
                     }
-                    tracing::warn!(error = %crate::report::chain(&error),
-                        "it is unclear whether the last commit happened; starting again from what is committed");
+                    tracing::warn!(error = %crate::report::chain(&error), "{what}; starting again from what is committed");
                     self.pool.cancel(|_| true);
                 }
             }
@@ -94,7 +94,7 @@ impl Engine<'_> {
             group: settings.group.clone(),
             instance: settings.instance.clone(),
             topics: vec![settings.topic.clone()],
-            first_start: settings.first_start,
+            first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
             queue_bytes: settings.memory_limit / 8,
             state_topic: None,
         })?;
@@ -184,6 +184,8 @@ struct Reader<'a> {
     committed_once: bool,
     /// Position and whole text committed last, by partition.
     committed: HashMap<i32, (i64, String)>,
+    /// Partitions with a position that this session has committed.
+    marked: HashSet<i32>,
     /// What the commit under way makes of it.
     moving: Vec<Move>,
     last_commit: Instant,
@@ -240,6 +242,7 @@ impl<'a> Reader<'a> {
             committing: false,
             committed_once: false,
             committed: HashMap::new(),
+            marked: HashSet::new(),
             moving: Vec::new(),
             last_commit: now,
             not_before: now,
@@ -267,7 +270,7 @@ impl<'a> Reader<'a> {
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
-                    ErrorKind::Retry => Ok(Ended::Rebuild(error)),
+                    ErrorKind::Retry => Ok(Ended::Rebuild("the log can be read no longer in this session", error)),
                     _ => Err(error.into()),
                 };
             }
@@ -280,7 +283,9 @@ impl<'a> Reader<'a> {
             self.collect()?;
             match self.answered()? {
                 ControlFlow::Continue(()) => {}
-                ControlFlow::Break(error) => return Ok(Ended::Rebuild(error)),
+                ControlFlow::Break(error) => {
+                    return Ok(Ended::Rebuild("it is unclear whether the last commit happened", error));
+                }
             }
             self.flow(subscription.as_mut())?;
             self.tell();
@@ -305,43 +310,46 @@ impl<'a> Reader<'a> {
             }
             Event::Assigned(assigned) => {
                 self.assigned_once = true;
-                for partition in &assigned {
-                    if let Err(error) = self.assign(partition) {
-                        self.failed.get_or_insert(error);
+                match self.assign(&assigned) {
+                    Ok(read_again) => {
+                        self.engine.tally.assigned(read_again);
+                        let partitions = names(assigned.iter().map(|a| a.partition));
+                        tracing::info!(topic = %self.engine.topic, partitions, read_again, "partitions assigned");
                     }
+                    Err(error) => drop(self.failed.get_or_insert(error)),
                 }
-                let partitions = names(assigned.iter().map(|a| a.partition));
-                tracing::info!(topic = %self.engine.topic, partitions, "partitions assigned");
             }
             Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
         }
     }
 
-    fn assign(&mut self, assigned: &Assigned) -> Result<(), EngineError> {
-        let group = &self.engine.settings.group;
-        let text = match &assigned.committed {
-            None => None,
-            Some(committed) => Some((committed.offset, self.whole_text(&committed.text)?)),
-        };
-        let restored = match &text {
-            None => Ok(Progress::starting_at(assigned.start)),
-            Some((offset, text)) => decode(*offset, text),
-        };
-        let restored = restored.map_err(|source| EngineError::Progress {
-            group: group.clone(),
-            topic: Arc::clone(&self.engine.topic),
-            partition: assigned.partition,
-            source,
-        })?;
-        self.intake.assign(assigned, restored, group)?;
-        self.owned.insert(assigned.partition, assigned.assignment);
-        if self.engine.settings.retry_failed != RetryFailed::No && self.stop_since.is_none() {
-            self.retries.assign(assigned.partition, assigned.assignment);
+    /// Answers how many records are read again: those between W and H.
+    fn assign(&mut self, all: &[Assigned]) -> Result<u64, EngineError> {
+        let engine = self.engine;
+        let group = &engine.settings.group;
+        let new = all.iter().any(|assigned| assigned.committed.is_none());
+        let state = if new { Some(engine.log.group_state(group, None)?) } else { None };
+        let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
+        let start = Start { log, topic, group, asked, state };
+        let mut read_again = 0;
+        for assigned in all {
+            let text = match &assigned.committed {
+                None => None,
+                Some(committed) => Some((committed.offset, self.whole_text(&committed.text)?)),
+            };
+            let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
+            let restored = start.progress(assigned, committed)?;
+            read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
+            self.intake.assign(assigned, restored);
+            self.owned.insert(assigned.partition, assigned.assignment);
+            if engine.settings.retry_failed != RetryFailed::No && self.stop_since.is_none() {
+                self.retries.assign(assigned.partition, assigned.assignment);
+            }
+            if let Some(committed) = text {
+                self.committed.insert(assigned.partition, committed);
+            }
         }
-        if let Some(committed) = text {
-            self.committed.insert(assigned.partition, committed);
-        }
-        Ok(())
+        Ok(read_again)
     }
 
     /// The progress text itself, where the committed one only names its place in the group's state. A

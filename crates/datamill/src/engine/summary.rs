@@ -19,6 +19,7 @@ pub(crate) struct Tally {
     bytes: AtomicU64,
     undecodable: AtomicU64,
     filtered: AtomicU64,
+    restart_span: AtomicU64,
     read_again: AtomicU64,
     lost: AtomicU64,
     dead_letters_of_files: AtomicU64,
@@ -67,6 +68,7 @@ impl Tally {
             bytes: AtomicU64::default(),
             undecodable: AtomicU64::default(),
             filtered: AtomicU64::default(),
+            restart_span: AtomicU64::default(),
             read_again: AtomicU64::default(),
             lost: AtomicU64::default(),
             dead_letters_of_files: AtomicU64::default(),
@@ -101,6 +103,11 @@ impl Tally {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
+    /// Partitions were assigned of which so many records had been read before.
+    pub(super) fn assigned(&self, read_again: u64) {
+        self.restart_span.fetch_add(read_again, Relaxed);
+    }
+
     pub(super) fn finish(&mut self, incomplete: Vec<Incomplete>) {
         self.incomplete = incomplete;
     }
@@ -125,6 +132,7 @@ impl Tally {
             bytes: self.bytes.into_inner(),
             undecodable: self.undecodable.into_inner(),
             filtered_messages: self.filtered.into_inner(),
+            restart_span: self.restart_span.into_inner(),
             read_again: self.read_again.into_inner(),
             lost: self.lost.into_inner(),
             dead_letters_of_files: self.dead_letters_of_files.into_inner(),
@@ -155,6 +163,9 @@ pub struct Summary {
     pub undecodable: u64,
     /// Messages of files that the filter leaves out.
     pub filtered_messages: u64,
+    /// Offsets between the position and the newest message that was read before, over all partitions that
+    /// were assigned: what was read again.
+    pub restart_span: u64,
     /// Messages of finished files that were read again after a restart.
     pub read_again: u64,
     /// Unfinished files whose first messages were gone from the topic.
@@ -202,6 +213,13 @@ impl fmt::Display for Summary {
             text::bytes((self.bytes as f64 / seconds) as u64),
             self.result_topic
         )?;
+        if self.restart_span > 0 {
+            write!(
+                f,
+                "\n{} messages had been read before, {} of them of finished files",
+                self.restart_span, self.read_again
+            )?;
+        }
         if self.retried > 0 {
             write!(f, "\n{} of them had failed earlier and have their result now", self.retried)?;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
-use crate::engine::{EngineSettings, RetryFailed};
+use crate::engine::{EngineSettings, RetryFailed, StartFrom};
 use crate::report::{LogLevel, clock};
 use crate::settings::{Config, GroupId, Pattern};
 
@@ -80,6 +80,12 @@ pub struct ReproducerArgs {
     /// program and topic]
     #[arg(long = "consumer_group_id", value_name = "GROUP", value_parser = name)]
     pub consumer_group_id: Option<String>,
+    /// Where to start in partitions whose committed position is missing or cannot be used: `committed` (the
+    /// committed offset, without what is noted beside it), `earliest`, `latest`, or an offset for each
+    /// partition. Where the committed position can be used, reading goes on there [default: a group that
+    /// is new starts where `auto.offset.reset` says; where a position was lost, the program stops]
+    #[arg(long = "start_from", value_name = "WHERE")]
+    pub start_from: Option<StartFrom>,
     /// Threads that run your function
     #[arg(
         long = "n_consumer_threads", visible_alias = "n_threads", value_name = "N", default_value_t = 2,
@@ -181,6 +187,7 @@ impl ReproducerArgs {
             group,
             program: format!("{program} datamill/{}", env!("CARGO_PKG_VERSION")),
             first_start: config.first_start().unwrap_or_default(),
+            start_from: self.start_from,
             mode: self.mode,
             threads: self.n_consumer_threads.into(),
             max_attempts: self.max_attempts,

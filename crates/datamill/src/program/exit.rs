@@ -99,7 +99,12 @@ pub enum SetUpError {
 /// The exit code for an engine that could not go on.
 pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
     match error {
-        EngineError::Output { .. } | EngineError::OutputInUse(_) => Exit::SetUp,
+        EngineError::Output { .. }
+        | EngineError::OutputInUse(_)
+        | EngineError::Progress { .. }
+        | EngineError::LostGround { .. }
+        | EngineError::LostPosition { .. }
+        | EngineError::NoSuchStart { .. } => Exit::SetUp,
         EngineError::Log(error) => match error.kind() {
             ErrorKind::Fenced => Exit::Replaced,
             ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,

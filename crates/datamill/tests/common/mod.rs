@@ -1,20 +1,36 @@
 //! A log, files on it as chunk messages, and a run of the engine over them.
 
 // each test file uses its own part of these
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use datamill::assemble::DownloadDataFile;
 use datamill::broker::{
-    Commit, CommitOutcome, Event, Log, NewRecord, NewTopic, Properties, Publisher, StateChange, SubscribeOptions,
+    Commit, CommitOutcome, Event, Log, NewRecord, NewTopic, Position, Properties, Publisher, StateChange,
+    SubscribeOptions,
 };
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
-use datamill::process::DataFileStreamReproducer;
+use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::report::Counters;
 use datamill::wire::{Chunk, headers, sha512};
+
+/// Each check runs on the embedded log and on Apache Kafka.
+macro_rules! on_both_logs {
+    ($($check:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $check() { super::$check(&$crate::common::Place::Embedded) })*
+        }
+        mod kafka {
+            $(#[test] fn $check() { super::$check(&$crate::common::Place::Kafka) })*
+        }
+    };
+}
+pub(crate) use on_both_logs;
 
 /// Where a test's log is.
 pub enum Place {
@@ -69,26 +85,7 @@ impl Bench {
     }
 
     pub fn settings(&self) -> EngineSettings {
-        EngineSettings {
-            topic: self.topic.clone(),
-            result_topic: self.results.clone(),
-            dead_letter_topic: None,
-            group: self.group.clone(),
-            instance: "one".to_owned(),
-            program: "test".to_owned(),
-            first_start: datamill::broker::FirstStart::Earliest,
-            download_regex: None,
-            mode: datamill::assemble::Mode::Memory,
-            threads: 2,
-            max_attempts: 1,
-            output_dir: self.output(),
-            memory_limit: 64 << 20,
-            retry_failed: datamill::engine::RetryFailed::Now,
-            incomplete_after: Duration::from_secs(24 * 3600),
-            exit_at_end: true,
-            update_seconds: 0,
-            shutdown_timeout: Duration::from_secs(10),
-        }
+        settings(&self.topic, &self.results, &self.group, &self.output())
     }
 
     pub fn run(&self, settings: &EngineSettings, code: impl DataFileStreamReproducer) -> Result<Summary, EngineError> {
@@ -111,15 +108,23 @@ impl Bench {
 
     /// Puts records of this time on the topic, milliseconds since the epoch.
     pub fn send_at(&self, records: &[Sent], timestamp_ms: Option<i64>) {
+        self.send_with(records, timestamp_ms, &[]);
+    }
+
+    /// Puts records of this time, with these headers beside their own, on the topic.
+    pub fn send_with(&self, records: &[Sent], timestamp_ms: Option<i64>, more: &[(&str, &[u8])]) {
         let mut publisher = self.log.publisher().unwrap();
         for (token, record) in records.iter().enumerate() {
-            let marked: Vec<(&str, &[u8])> = vec![(headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes())];
+            let mut headers: Vec<(&str, &[u8])> = more.to_vec();
+            if record.marked {
+                headers.push((headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes()));
+            }
             let record = NewRecord {
                 topic: &self.topic,
                 partition: Some(record.partition),
                 key: Some(record.key.as_bytes()),
                 value: Some(&record.value),
-                headers: if record.marked { marked } else { Vec::new() },
+                headers,
                 timestamp_ms,
             };
             while publisher.send(&record, token).is_err() {
@@ -131,6 +136,16 @@ impl Bench {
 
     /// Sets an entry of the group's state, as a member of the group.
     pub fn set_state(&self, key: &str, value: &[u8]) {
+        let state = [StateChange { key: key.to_owned(), value: Some(value.to_vec()) }];
+        self.commit(None, &state);
+    }
+
+    /// Commits this offset of partition 0 with a text, as a member of the group.
+    pub fn set_position(&self, offset: i64, text: &str) {
+        self.commit(Some((offset, text)), &[]);
+    }
+
+    fn commit(&self, position_of: Option<(i64, &str)>, state: &[StateChange]) {
         let mut session = self
             .log
             .subscribe(&SubscribeOptions {
@@ -142,12 +157,32 @@ impl Bench {
                 state_topic: None,
             })
             .unwrap();
-        let state = [StateChange { key: key.to_owned(), value: Some(value.to_vec()) }];
-        let commit = Commit { records: &[], positions: &[], state: &state };
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !matches!(session.committer.commit(&commit), CommitOutcome::Done(_)) {
-            session.subscription.poll(Duration::from_millis(50), &mut |_| {}).unwrap();
-            assert!(Instant::now() < deadline, "the state cannot be set");
+        let mut assignment = None;
+        loop {
+            session
+                .subscription
+                .poll(Duration::from_millis(50), &mut |event| {
+                    if let Event::Assigned(assigned) = event {
+                        assignment = assigned.iter().find(|a| a.partition == 0).map(|a| a.assignment).or(assignment);
+                    }
+                })
+                .unwrap();
+            assert!(Instant::now() < deadline, "nothing can be committed");
+            let Some(assignment) = assignment else { continue };
+            let topic: Arc<str> = self.topic.as_str().into();
+            let position = |(offset, text): (i64, &str)| Position {
+                topic: Arc::clone(&topic),
+                partition: 0,
+                assignment,
+                offset,
+                text: text.to_owned(),
+            };
+            let positions: Vec<Position> = position_of.map(position).into_iter().collect();
+            let commit = Commit { records: &[], positions: &positions, state };
+            if matches!(session.committer.commit(&commit), CommitOutcome::Done(_)) {
+                break;
+            }
         }
         session.subscription.close(true).unwrap();
     }
@@ -155,6 +190,31 @@ impl Bench {
     /// Everything that is visible on the result topic.
     pub fn read_results(&self) -> Vec<Got> {
         read_all(self.log.as_ref(), &self.results)
+    }
+}
+
+/// Settings of a run up to the end of the topic.
+pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> EngineSettings {
+    EngineSettings {
+        topic: topic.to_owned(),
+        result_topic: results.to_owned(),
+        dead_letter_topic: None,
+        group: group.to_owned(),
+        instance: "one".to_owned(),
+        program: "test".to_owned(),
+        first_start: datamill::broker::FirstStart::Earliest,
+        start_from: None,
+        download_regex: None,
+        mode: datamill::assemble::Mode::Memory,
+        threads: 2,
+        max_attempts: 1,
+        output_dir: output.to_owned(),
+        memory_limit: 64 << 20,
+        retry_failed: datamill::engine::RetryFailed::Now,
+        incomplete_after: Duration::from_secs(24 * 3600),
+        exit_at_end: true,
+        update_seconds: 0,
+        shutdown_timeout: Duration::from_secs(10),
     }
 }
 
@@ -299,4 +359,41 @@ pub fn registry(output: &Path, begins: &str) -> Vec<Vec<String>> {
         .unwrap_or_else(|| panic!("no registry file `{begins}…`"));
     let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_path(name).unwrap();
     reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
+}
+
+/// Answers with the file's size, and does as the file's name says.
+#[derive(Default)]
+pub struct ByName {
+    pub calls: Arc<AtomicU64>,
+}
+
+impl DataFileStreamReproducer for ByName {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        self.calls.fetch_add(1, SeqCst);
+        match file.filename() {
+            "panic" => panic!("cannot read {}", file.relative_path()),
+            "error" => Err("x".parse::<u8>().unwrap_err().into()),
+            "nothing" => Ok(None),
+            "huge" => Ok(Some(ReproducerMessage::new(content(1, 70 << 20)))),
+            "verbose" => Err(ProcessingError::file_failed("µ".repeat(300_000))),
+            "stop" => Err(ProcessingError::stop("the detector is gone")),
+            _ => {
+                assert_eq!(&sha512(file.bytes()?), file.sha512());
+                Ok(Some(ReproducerMessage::new(file.size().to_string())))
+            }
+        }
+    }
+}
+
+/// What [`ByName`] answered, by path.
+pub fn sizes(bench: &Bench) -> BTreeMap<String, Vec<String>> {
+    let mut sizes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for got in bench.read_results() {
+        sizes.entry(got.path().to_owned()).or_default().push(String::from_utf8(got.value).unwrap());
+    }
+    sizes
 }

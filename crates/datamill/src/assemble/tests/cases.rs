@@ -166,3 +166,23 @@ fn a_file_that_could_be_written_is_handed_out_although_the_next_one_could_not() 
     }
     assert_eq!(assembler.settle().unwrap(), expected);
 }
+
+#[test]
+fn chunks_that_come_after_a_repetition_ended_are_a_note_too() {
+    let mut assembler = assembler(1);
+    let mut add_at = |offset: i64, index, ms| assembler.add(0, offset, ms, &chunk(index, 3)).1.unwrap();
+    // the second upload completes the first, and stops
+    for (offset, index) in [(0, 1), (1, 2), (2, 1), (3, 2), (4, 3)] {
+        add_at(offset, index, 0);
+    }
+    assembler.finish(&HashSet::from([InstanceId(0)]));
+    assembler.skip_to(0, 5);
+    assembler.add(0, 5, 100, &Chunk { filename: "b.dat", ..chunk(1, 1) }).1.unwrap();
+    let ended = assembler.expire(Some(1000), 10);
+    assert_eq!(ended.iter().map(|e| e.is_note).collect::<Vec<_>>(), [true]);
+    assembler.finish(&HashSet::from([ended[0].info.id]));
+    assembler.add(0, 6, 100, &chunk(3, 3)).1.unwrap();
+    assembler.add(0, 7, 2000, &Chunk { filename: "c.dat", ..chunk(1, 1) }).1.unwrap();
+    let late = assembler.expire(Some(1000), 10);
+    assert_eq!(late.iter().map(|e| e.is_note).collect::<Vec<_>>(), [true], "what is left over is no failure");
+}

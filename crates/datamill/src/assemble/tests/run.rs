@@ -200,6 +200,11 @@ impl Run<'_> {
         };
         let (added, written) = self.assembler.add(partition, offset, offset, &chunk);
         written.map_err(|e| e.to_string())?;
+        for old in &self.scenario.versions[..version] {
+            if self.scenario.supersedes && old.filename == of.filename {
+                self.assembler.supersede(partition, &chunk, &old.sha512);
+            }
+        }
         if let Added::Whole(id) = added {
             let whole = self.assembler.take_whole(id).ok_or("a whole file cannot be taken")?;
             let bytes = match (whole.size, whole.content) {
@@ -219,7 +224,7 @@ impl Run<'_> {
         if self.pending.is_some() {
             return Ok(());
         }
-        for expired in self.assembler.expire(limit) {
+        for expired in self.assembler.expire(Some(limit), limit / 2) {
             let place = &expired.info.spans[0];
             let number = *self.model.owner.get(&(place.partition, place.first)).ok_or("a file of nothing expired")?;
             let version = self.model.uploads[number].version;

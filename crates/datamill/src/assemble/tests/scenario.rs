@@ -121,6 +121,8 @@ pub(super) struct Scenario {
     pub(super) steps: Vec<Step>,
     /// The chunks of a file are in all partitions.
     pub(super) spread: bool,
+    /// Each chunk says that earlier versions of its path were given up.
+    pub(super) supersedes: bool,
 }
 
 impl fmt::Debug for Scenario {
@@ -183,7 +185,8 @@ pub(super) fn scenario(seed: u64, kind: Kind) -> Scenario {
     }
     let spills = rng.chance(4);
     let steps = (0..4 + rng.below(40)).map(|_| step(&mut rng, kind, partitions, spills)).collect();
-    Scenario { versions, log, ends, first, steps, spread }
+    let supersedes = rng.chance(50);
+    Scenario { versions, log, ends, first, steps, spread, supersedes }
 }
 
 fn version(rng: &mut Rng, i: usize, spread: bool) -> Version {

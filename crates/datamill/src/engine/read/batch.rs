@@ -14,6 +14,7 @@ use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Task};
 use crate::engine::dead_letter::Unusable;
 use crate::engine::entry::Entry;
+use crate::engine::start;
 use crate::engine::work::Outcome;
 use crate::ledger::FailureStatus;
 use crate::progress::encode;
@@ -26,6 +27,8 @@ const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(10);
 const COMMIT_BYTES: usize = 32 << 20;
 /// Waits after a commit that did not happen; the last one repeats.
 const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
+/// What is left of a repeated upload ends when no chunk of it came for this time of the records.
+const REPETITION_MS: i64 = 10 * 60_000;
 /// How often files are looked for whose chunks stopped coming.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,7 @@ impl Reader<'_> {
                 self.retries.finish(&finished);
                 self.committed_once = true;
                 for m in std::mem::take(&mut self.moving) {
+                    self.marked.insert(m.partition);
                     if self.owned.get(&m.partition) == Some(&m.assignment) {
                         self.committed.insert(m.partition, (m.offset, m.text));
                     }
@@ -139,13 +143,14 @@ impl Reader<'_> {
 
     /// Ends the files whose chunks stopped coming.
     fn expire(&mut self, now: Instant, ending: bool) {
-        let Some(limit_ms) = self.incomplete_after_ms else { return };
         if now - self.last_expire < EXPIRE_EVERY && !ending {
             return;
         }
         self.last_expire = now;
-        for expired in self.intake.assembler.expire(limit_ms) {
-            if expired.repetition {
+        let limit_ms = self.incomplete_after_ms;
+        let repetition_ms = limit_ms.map_or(REPETITION_MS, |ms| ms.min(REPETITION_MS));
+        for expired in self.intake.assembler.expire(limit_ms, repetition_ms) {
+            if expired.is_note {
                 self.notes.push(expired.info);
             } else {
                 self.expired.push(Outcome::incomplete(expired, &self.engine.budget));
@@ -197,6 +202,9 @@ impl Reader<'_> {
         let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
         let mut state = Vec::new();
         let position = |m: &Move| {
+            if !self.marked.contains(&m.partition) {
+                state.push(start::mark(&self.engine.topic, m.partition));
+            }
             let key = format!("progress/{}/{}", self.engine.topic, m.partition);
             let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
             let mut text = m.text.clone();

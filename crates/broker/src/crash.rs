@@ -1,0 +1,66 @@
+//! Points between the steps of a commit at which a test can end the process.
+//!
+//! Without the feature `crash_points`, which only test programs switch on, nothing is left of them.
+
+macro_rules! points {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Between which steps of a commit.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum CrashPoint {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl CrashPoint {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+points! {
+    /// A batch is made, and the log knows nothing of it.
+    Made,
+    /// Kafka: the transaction has begun.
+    KafkaBegun,
+    /// Kafka: the records are delivered, not committed.
+    KafkaSent,
+    /// Kafka: the positions are sent, not committed.
+    KafkaPositions,
+    /// Kafka: the transaction is committed, and nobody was told.
+    KafkaCommitted,
+    /// Embedded: the transaction has begun.
+    EmbeddedBegun,
+    /// Embedded: the records are appended.
+    EmbeddedAppended,
+    /// Embedded: the positions are written.
+    EmbeddedPositions,
+    /// Embedded: the state is written, all that is left is SQLite's commit.
+    EmbeddedState,
+    /// Embedded: the transaction is committed, and nobody was told.
+    EmbeddedCommitted,
+    /// The engine has the answer, and has done nothing with it.
+    Answered,
+    /// The first file has its public name, and is in no registry file.
+    Published,
+    /// All files have their public names and their rows, and the reading thread was not told.
+    Registered,
+}
+
+/// Names the point at which the process ends, as `Debug` prints it.
+#[cfg(feature = "crash_points")]
+pub const CRASH_AT: &str = "DATAMILL_CRASH_AT";
+
+/// Ends the process as a crash does, if [`CRASH_AT`] names this point.
+#[cfg(feature = "crash_points")]
+pub fn crash_point(point: CrashPoint) {
+    static CHOSEN: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| std::env::var(CRASH_AT).ok());
+    if CHOSEN.as_deref() == Some(&format!("{point:?}")) {
+        eprintln!("crash point {point:?}");
+        std::process::abort();
+    }
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "crash_points"))]
+#[inline(always)]
+pub fn crash_point(_: CrashPoint) {}

@@ -1,0 +1,198 @@
+//! A program that dies between any two steps of a commit, one after another, and is started again: every
+//! file has one outcome. A process of its own dies, at the point that its environment names.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../datamill/tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use common::{Bench, Place, Sent, chunks, content, read_all};
+use datamill::assemble::{DownloadDataFile, Mode};
+use datamill::engine::{Control, EngineSettings};
+use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
+use datamill::report::Counters;
+use datamill::wire::{headers, hex, sha512};
+use datamill_broker::{CRASH_AT, CrashPoint};
+
+/// Variables that tell the other process what to do.
+const SERVERS: &str = "CRASH_TEST_SERVERS";
+const NAMES: &str = "CRASH_TEST_NAMES";
+const FAILS: &str = "CRASH_TEST_FAILS";
+/// Tests that run side by side; each waits for a process most of the time.
+const AT_ONCE: usize = 6;
+
+/// What the commit holds that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    /// Results, a failure with its dead letter, the dead letter of a record, the position.
+    Outcomes,
+    /// The result of a file that failed in an earlier run.
+    Retry,
+    /// The position alone, with an open file.
+    Position,
+}
+
+impl Case {
+    const ALL: [Self; 3] = [Self::Outcomes, Self::Retry, Self::Position];
+
+    /// Whether a commit of this kind on this log passes the point.
+    fn passes(self, point: CrashPoint, place: &Place) -> bool {
+        let name = format!("{point:?}");
+        let here = match place {
+            Place::Kafka => !name.starts_with("Embedded"),
+            Place::Embedded => !name.starts_with("Kafka"),
+        };
+        here && (self != Self::Position || point != CrashPoint::Published)
+    }
+}
+
+#[test]
+fn on_the_embedded_log_every_file_has_one_outcome_wherever_a_commit_is_cut_off() {
+    everywhere(&Place::Embedded);
+}
+
+#[test]
+fn on_kafka_every_file_has_one_outcome_wherever_a_commit_is_cut_off() {
+    everywhere(&Place::Kafka);
+}
+
+fn everywhere(place: &Place) {
+    let all = Case::ALL.iter().flat_map(|case| CrashPoint::ALL.iter().map(|point| (*case, *point)));
+    let all: Vec<_> = all.filter(|(case, point)| case.passes(*point, place)).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((case, point)) = all.get(next.fetch_add(1, Relaxed)) {
+                    println!("{case:?} at {point:?}");
+                    crash(place, *case, *point);
+                }
+            });
+        }
+    });
+}
+
+fn crash(place: &Place, case: Case, point: CrashPoint) {
+    let bench = Bench::new(place, 2);
+    let dead = bench.dead_letter_topic(&[]);
+    let what = format!("{case:?} at {point:?}");
+    let file = |i: usize| chunks(i as i32 % 2, &format!("f/{i}.dat"), &content(i as u64, 1000 + i), 300);
+    let bad = chunks(0, "bad/b.dat", &content(77, 900), 300);
+    let open = chunks(1, "open.dat", &content(78, 900), 300);
+    let junk = Sent { partition: 0, key: "junk".into(), value: b"junk".to_vec(), marked: true };
+    if case != Case::Position {
+        bench.send(&(0..5).flat_map(file).collect::<Vec<_>>());
+        bench.send(&bad);
+        bench.send(&[junk]);
+    }
+    bench.send(&open[..2]);
+    if case == Case::Retry {
+        finished(start(&bench, place, true, None), &what);
+    }
+
+    let died = start(&bench, place, case == Case::Outcomes, Some(point));
+    let said = String::from_utf8_lossy(&died.stderr);
+    assert!(!died.status.success() && said.contains(&format!("crash point {point:?}\n")), "{what}: {said}");
+
+    // the one that comes after it, and one that finds nothing more to do but the end of the open file
+    finished(start(&bench, place, case == Case::Outcomes, None), &what);
+    bench.send(&open[2..]);
+    finished(start(&bench, place, case == Case::Outcomes, None), &what);
+
+    let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::from([("open.dat".into(), content(78, 900))]);
+    if case != Case::Position {
+        expected.extend((0..5).map(|i| (format!("f/{i}.dat"), content(i as u64, 1000 + i))));
+    }
+    if case == Case::Retry {
+        expected.insert("bad/b.dat".into(), content(77, 900));
+    }
+    let mut results: Vec<_> = bench.read_results();
+    results.sort_by(|a, b| a.path().cmp(b.path()));
+    let got: Vec<_> = results.iter().map(|r| (r.path().to_owned(), r.value.clone())).collect();
+    let wanted: Vec<_> = expected.iter().map(|(path, c)| (path.clone(), hex(&sha512(c)).into_bytes())).collect();
+    assert_eq!(names(&got), names(&wanted), "{what}: results");
+    assert_eq!(got, wanted, "{what}");
+    let retried = results.iter().filter(|r| r.headers.contains_key(headers::RETRY_OF)).count();
+    assert_eq!(retried, usize::from(case == Case::Retry), "{what}: results of retries");
+    let letters = read_all(bench.log.as_ref(), &dead);
+    assert_eq!(letters.len(), if case == Case::Position { 0 } else { 2 }, "{what}: dead letters {letters:?}");
+    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let failed = state.keys().filter(|key| key.starts_with("failed/")).count();
+    assert_eq!(failed, usize::from(case == Case::Outcomes), "{what}: {:?}", state.keys());
+    for (path, content) in expected.iter().filter(|_| is_before(point, CrashPoint::Answered)) {
+        assert!(std::fs::read(bench.output().join(path)).unwrap() == *content, "{what}: {path}");
+    }
+}
+
+/// Whether what a crash at this point leaves undone is done again: files get their public names after the
+/// commit.
+fn is_before(point: CrashPoint, end: CrashPoint) -> bool {
+    point < end && !matches!(point, CrashPoint::KafkaCommitted | CrashPoint::EmbeddedCommitted)
+}
+
+fn names(files: &[(String, Vec<u8>)]) -> Vec<&str> {
+    files.iter().map(|(path, _)| path.as_str()).collect()
+}
+
+fn start(bench: &Bench, place: &Place, fails: bool, at: Option<CrashPoint>) -> Output {
+    let servers = match place {
+        Place::Embedded => format!("sqlite:{}", bench.folder.path().join("log.db").display()),
+        Place::Kafka => datamill_testkit::kafka::Kafka::from_env().address().to_owned(),
+    };
+    let output = bench.output().display().to_string();
+    let names = [&bench.topic, &bench.results, &bench.group, &output].map(String::as_str);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", "the_second_process"]);
+    command.env(SERVERS, servers).env(NAMES, names.join("\n")).env(FAILS, fails.to_string());
+    if let Some(point) = at {
+        command.env(CRASH_AT, format!("{point:?}"));
+    }
+    command.output().unwrap()
+}
+
+fn finished(output: Output, what: &impl Debug) {
+    let (said, printed) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success() && printed.contains("1 passed"), "{what:?}: {said}{printed}");
+}
+
+struct Hash {
+    fails: bool,
+}
+
+impl DataFileStreamReproducer for Hash {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        if self.fails && file.subdirectory() == "bad" {
+            return Err(ProcessingError::file_failed("on purpose"));
+        }
+        Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
+    }
+}
+
+#[test]
+#[ignore = "no test: the others start it as a process of its own"]
+fn the_second_process() {
+    let names = std::env::var(NAMES).unwrap();
+    let names: Vec<&str> = names.split('\n').collect();
+    let [topic, results, group, output] = names[..] else { panic!("{names:?}") };
+    let mut properties = datamill::broker::Properties::default();
+    properties.broker.insert("bootstrap.servers".to_owned(), std::env::var(SERVERS).unwrap());
+    let log = datamill::broker::open(&properties).unwrap();
+    let settings = EngineSettings {
+        mode: Mode::Disk,
+        dead_letter_topic: Some(topic.replace("files", "dead")),
+        ..common::settings(topic, results, group, Path::new(output))
+    };
+    let code = Hash { fails: std::env::var(FAILS).unwrap() == "true" };
+    datamill::engine::run(&log, &settings, Arc::new(code), &Control::default(), &Counters::default()).unwrap();
+}

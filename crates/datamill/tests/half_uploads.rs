@@ -1,0 +1,88 @@
+//! The engine over both logs: what uploads that were cut off leave behind, and where a restart begins.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
+use datamill::report::clock;
+use datamill::wire::{headers, hex, sha512};
+
+on_both_logs! {
+    what_a_restarted_uploader_leaves_over_holds_the_position_for_minutes_only,
+    an_upload_that_was_given_up_for_a_newer_version_ends_with_it,
+    an_upload_that_nothing_supersedes_is_waited_for,
+}
+
+fn minutes_ago(minutes: i64) -> Option<i64> {
+    Some(clock::now_ms() - minutes * 60_000)
+}
+
+/// The committed position of partition 0, and the end of it.
+fn position(bench: &Bench) -> (i64, i64) {
+    let group = bench.log.group(&bench.group, &[&bench.topic]).unwrap();
+    let committed = group.committed.get(&(bench.topic.clone(), 0)).unwrap().offset;
+    (committed, bench.log.offsets(&bench.topic, 0).unwrap().end)
+}
+
+fn what_a_restarted_uploader_leaves_over_holds_the_position_for_minutes_only(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let mut settings = bench.settings();
+    settings.dead_letter_topic = Some(bench.dead_letter_topic(&[]));
+    let file = chunks(0, "file.dat", &content(1, 1000), 100);
+    bench.send_at(&file[..6], minutes_ago(30));
+    bench.send_at(&file, minutes_ago(29));
+    bench.send_at(&chunks(0, "soon.dat", b"abc", 100), minutes_ago(25));
+    let first = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((first.succeeded, first.failed), (2, 0));
+    assert!(position(&bench).0 < 16, "six minutes are too early: more chunks may come");
+
+    bench.send_at(&chunks(0, "later.dat", b"abcd", 100), minutes_ago(15));
+    let open = chunks(0, "open.dat", &content(2, 300), 100);
+    bench.send_at(&open[..2], minutes_ago(15));
+    let second = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((second.succeeded, second.failed, second.incomplete.len()), (1, 0, 1));
+    let (committed, end) = position(&bench);
+    assert!(end - committed <= 3, "the position {committed} is not at the file that is in flight, before {end}");
+    let third = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((third.succeeded, third.failed, third.read_again), (0, 0, 0));
+    bench.send(&open[2..]);
+    assert_eq!(bench.run(&settings, ByName::default()).unwrap().succeeded, 1);
+    assert!(sizes(&bench).values().all(|results| results.len() == 1));
+    assert_eq!(common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 0);
+}
+
+fn an_upload_that_was_given_up_for_a_newer_version_ends_with_it(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let old = content(1, 1000);
+    bench.send(&chunks(0, "run/file.dat", &old, 100)[..7]);
+    let other = chunks(0, "other/file.dat", &old, 100);
+    bench.send(&other[..7]);
+    let old_hash = hex(&sha512(&old));
+    let new = chunks(0, "run/file.dat", &content(2, 1100), 100);
+    bench.send_with(&new, None, &[(headers::SUPERSEDES, old_hash.as_bytes())]);
+    let mut settings = bench.settings();
+    settings.incomplete_after = std::time::Duration::ZERO;
+    let first = bench.run(&settings, ByName::default()).unwrap();
+    let incomplete: Vec<&str> = first.incomplete.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!((first.succeeded, first.failed, incomplete), (1, 0, vec!["other/file.dat"]));
+    assert_eq!(position(&bench).0, 7, "the file of another folder is in flight");
+    bench.send(&other[7..]);
+    assert_eq!(bench.run(&settings, ByName::default()).unwrap().succeeded, 1);
+    let (committed, end) = position(&bench);
+    assert!(end - committed <= 1, "{committed} of {end}");
+    assert_eq!(sizes(&bench)["run/file.dat"], ["1100"]);
+}
+
+fn an_upload_that_nothing_supersedes_is_waited_for(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let old = chunks(0, "file.dat", &content(1, 1000), 100);
+    bench.send(&old[..7]);
+    let hash = hex(&sha512(b"some other version"));
+    let new = chunks(0, "file.dat", &content(2, 1100), 100);
+    bench.send_with(&new, None, &[(headers::SUPERSEDES, hash.as_bytes()), (headers::SUPERSEDES, b"no hash")]);
+    assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().incomplete.len(), 1);
+    bench.send(&old[7..]);
+    let second = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((second.succeeded, second.incomplete.len()), (1, 0));
+}

@@ -1,0 +1,116 @@
+//! The engine over both logs: where the reading starts, and what it refuses to guess.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
+use datamill::engine::{EngineError, EngineSettings, StartFrom};
+use datamill::settings::Pattern;
+
+on_both_logs! {
+    a_position_that_the_log_forgot_is_not_taken_for_a_first_start,
+    each_first_commit_leaves_a_mark_in_the_state,
+    a_start_can_be_chosen_where_nothing_is_committed_and_is_chosen_once,
+    a_text_of_another_program_is_left_only_when_asked,
+    offsets_of_another_program_are_taken_over,
+    a_changed_filter_holds_for_what_was_not_read_before,
+    a_restart_says_how_much_it_reads_again,
+}
+
+/// Three files of two records each in partition 0.
+fn three_files(place: &Place) -> Bench {
+    let bench = Bench::new(place, 1);
+    for name in ["a", "b", "c"] {
+        bench.send(&chunks(0, name, b"four", 2));
+    }
+    bench
+}
+
+fn from(bench: &Bench, start: StartFrom) -> EngineSettings {
+    EngineSettings { start_from: Some(start), ..bench.settings() }
+}
+
+fn names(bench: &Bench) -> Vec<String> {
+    sizes(bench).into_keys().collect()
+}
+
+fn a_position_that_the_log_forgot_is_not_taken_for_a_first_start(place: &Place) {
+    let bench = three_files(place);
+    bench.set_state(&format!("started/{}/0", bench.topic), b"");
+    for settings in [bench.settings(), from(&bench, StartFrom::Committed)] {
+        let error = bench.run(&settings, ByName::default()).unwrap_err();
+        assert!(matches!(error, EngineError::LostPosition { partition: 0, .. }), "{error}");
+        assert!(error.to_string().contains("--start_from"), "{error}");
+    }
+    assert!(bench.read_results().is_empty());
+    let chosen = from(&bench, StartFrom::Earliest);
+    assert_eq!(bench.run(&chosen, ByName::default()).unwrap().succeeded, 3);
+    assert_eq!(bench.run(&chosen, ByName::default()).unwrap().succeeded, 0, "now a position is committed");
+    assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().succeeded, 0);
+}
+
+fn each_first_commit_leaves_a_mark_in_the_state(place: &Place) {
+    let bench = three_files(place);
+    bench.run(&bench.settings(), ByName::default()).unwrap();
+    let state = bench.log.group_state(&bench.group, None).unwrap();
+    assert_eq!(state.into_keys().collect::<Vec<_>>(), [format!("started/{}/0", bench.topic)]);
+}
+
+fn a_start_can_be_chosen_where_nothing_is_committed_and_is_chosen_once(place: &Place) {
+    let bench = three_files(place);
+    let error = bench.run(&from(&bench, StartFrom::Offset(1000)), ByName::default()).unwrap_err();
+    assert!(matches!(error, EngineError::NoSuchStart { offset: 1000, from: 0, .. }), "{error}");
+    bench.run(&from(&bench, StartFrom::Offset(2)), ByName::default()).unwrap();
+    assert_eq!(names(&bench), ["b", "c"]);
+    bench.run(&from(&bench, StartFrom::Earliest), ByName::default()).unwrap();
+    assert_eq!(bench.read_results().len(), 2, "what is committed stands");
+
+    let bench = three_files(place);
+    bench.run(&from(&bench, StartFrom::Latest), ByName::default()).unwrap();
+    bench.send(&chunks(0, "d", b"four", 2));
+    bench.run(&from(&bench, StartFrom::Latest), ByName::default()).unwrap();
+    assert_eq!(names(&bench), ["d"]);
+}
+
+fn a_text_of_another_program_is_left_only_when_asked(place: &Place) {
+    let bench = three_files(place);
+    bench.set_position(2, "written by something else");
+    let error = bench.run(&bench.settings(), ByName::default()).unwrap_err();
+    assert!(matches!(error, EngineError::Progress { .. }) && error.to_string().contains("--start_from"), "{error}");
+    bench.run(&from(&bench, StartFrom::Committed), ByName::default()).unwrap();
+    assert_eq!(names(&bench), ["b", "c"]);
+}
+
+fn offsets_of_another_program_are_taken_over(place: &Place) {
+    let bench = three_files(place);
+    bench.set_position(4, "");
+    bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!(names(&bench), ["c"]);
+}
+
+fn a_changed_filter_holds_for_what_was_not_read_before(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let filtered =
+        |regex| EngineSettings { download_regex: Some(Pattern::from_python(regex).unwrap()), ..bench.settings() };
+    let (old, left) = (chunks(0, "old/a", b"sixsix", 2), chunks(0, "new/b", b"sixsix", 2));
+    bench.send(&old[..1]);
+    bench.send(&left);
+    assert_eq!(bench.run(&filtered("old/"), ByName::default()).unwrap().filtered_messages, 3);
+    bench.send(&old[1..]);
+    bench.send(&chunks(0, "old/c", b"six", 2));
+    bench.send(&chunks(0, "new/d", b"six", 2));
+    let second = bench.run(&filtered("new/"), ByName::default()).unwrap();
+    assert_eq!((names(&bench), second.filtered_messages), (vec!["new/d".to_owned(), "old/a".to_owned()], 2));
+}
+
+fn a_restart_says_how_much_it_reads_again(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let open = chunks(0, "open", &content(1, 300), 100);
+    bench.send(&open[..1]);
+    bench.send(&chunks(0, "whole", &content(2, 300), 100));
+    assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().restart_span, 0);
+    let second = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((second.restart_span, second.read_again), (4, 3));
+    assert!(second.to_string().contains("4 messages had been read before, 3 of them of finished files"), "{second}");
+}
