@@ -113,6 +113,18 @@ pub enum EngineError {
         /// What the function said.
         reason: String,
     },
+    /// Too many functions do not end.
+    #[error(
+        "{functions} functions did not end within {seconds} s and still run, so the program ends; their files have \
+        failed. Find out what the function waits for, or give it more time with --processing_timeout, and start the \
+        program again"
+    )]
+    Hanging {
+        /// Functions that were given up and still run.
+        functions: usize,
+        /// Time that each may take.
+        seconds: f64,
+    },
     /// The session with the log ended for an unclear reason too often.
     #[error("the session with the log could not be kept")]
     Session(#[source] datamill_broker::Error),

@@ -68,6 +68,9 @@ pub struct EngineSettings {
     pub threads: usize,
     /// How often user code runs for a file before the file counts as failed, at least 1.
     pub max_attempts: u32,
+    /// How long one run of the function may take; longer ones are given up, and their files have failed.
+    /// `None` is as long as it likes.
+    pub processing_timeout: Option<Duration>,
     /// Folder for rebuilt files, the log file and the registry.
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
@@ -125,6 +128,7 @@ pub fn run(
         threads: settings.threads.max(1),
         mode: settings.mode,
         max_attempts: settings.max_attempts.max(1),
+        processing_timeout: settings.processing_timeout,
         work_folder: work.path().to_owned(),
     };
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), reproducer).map_err(EngineError::Thread)?;

@@ -37,6 +37,9 @@ const FILLING_EVERY: Duration = Duration::from_secs(4);
 const OVERFLOW: &str = "DS:";
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 5;
+/// Functions that were given up and still run before the program gives up; it is twice the threads if that
+/// is more.
+const MAX_GIVEN_UP: usize = 4;
 /// New sessions in a row without one commit before the program gives up.
 const MAX_REBUILDS: u32 = 5;
 
@@ -203,6 +206,8 @@ struct Reader<'a> {
     held: bool,
     failed: Option<EngineError>,
     stop_since: Option<Instant>,
+    /// Why the program gives up, once it stops for that.
+    hanging: Option<EngineError>,
 }
 
 impl<'a> Reader<'a> {
@@ -257,6 +262,7 @@ impl<'a> Reader<'a> {
             held: false,
             failed: None,
             stop_since: None,
+            hanging: None,
         }
     }
 
@@ -298,7 +304,7 @@ impl<'a> Reader<'a> {
             };
             let incomplete = self.incomplete();
             subscription.close(!keep_place)?;
-            return Ok(Ended::Finished(incomplete));
+            return self.hanging.take().map_or(Ok(Ended::Finished(incomplete)), Err);
         }
     }
 
@@ -420,16 +426,35 @@ impl<'a> Reader<'a> {
     fn collect(&mut self) -> Result<(), EngineError> {
         while let Ok(report) = self.engine.pool.reports.try_recv() {
             match report {
-                Report::Outcome(mut outcome) => {
-                    if self.awaits(outcome.info.id) {
-                        outcome.answers = self.retries.answered_by(outcome.info.id).cloned();
-                        self.ready.push(*outcome);
-                    }
-                }
+                Report::Outcome(outcome) => self.take(*outcome),
                 Report::Stop { path, reason } => {
                     return Err(EngineError::Stopped { file: path.to_string(), reason });
                 }
             }
+        }
+        self.give_up_overdue()
+    }
+
+    fn take(&mut self, mut outcome: Outcome) {
+        if self.awaits(outcome.info.id) {
+            outcome.answers = self.retries.answered_by(outcome.info.id).cloned();
+            self.ready.push(outcome);
+        }
+    }
+
+    /// Gives up functions whose time is over, and the program when many of them still run or hold the memory
+    /// that further files need.
+    fn give_up_overdue(&mut self) -> Result<(), EngineError> {
+        let Some(limit) = self.engine.settings.processing_timeout else { return Ok(()) };
+        let pool = self.engine.pool;
+        for outcome in pool.give_up_overdue().map_err(EngineError::Thread)? {
+            self.take(outcome);
+        }
+        let functions = pool.given_up();
+        let many = functions >= MAX_GIVEN_UP.max(2 * self.engine.settings.threads);
+        if self.hanging.is_none() && (many || functions > 0 && pool.is_idle() && self.is_crowded()) {
+            self.hanging = Some(EngineError::Hanging { functions, seconds: limit.as_secs_f64() });
+            self.engine.control.stop(StopKind::KeepPlace);
         }
         Ok(())
     }

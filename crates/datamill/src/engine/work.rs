@@ -45,6 +45,8 @@ pub(super) struct WorkSettings {
     pub(super) mode: Mode,
     /// How often the function runs for a file before the file counts as failed, at least 1.
     pub(super) max_attempts: u32,
+    /// How long one run of the function may take.
+    pub(super) processing_timeout: Option<Duration>,
     /// Folder that files are placed in while user code reads them.
     pub(super) work_folder: PathBuf,
 }
@@ -146,6 +148,17 @@ struct Queue {
     running: usize,
     stopping: bool,
     unavailable_until: Option<Instant>,
+    /// Runs of user code by the number of their worker, where their time is limited.
+    calls: HashMap<usize, Call>,
+    /// Workers that were given up and whose user code still runs.
+    given_up: HashSet<usize>,
+}
+
+/// One run of user code.
+struct Call {
+    since: Instant,
+    info: Arc<FileInfo>,
+    attempt: u32,
 }
 
 impl Queue {
@@ -171,10 +184,24 @@ struct Shared {
     reports: Sender<Report>,
 }
 
+/// A thread of the pool.
+struct Worker {
+    number: usize,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn start(shared: &Arc<Shared>, number: usize) -> std::io::Result<Self> {
+        let shared = Arc::clone(shared);
+        let named = std::thread::Builder::new().name(format!("{WORKER}{number}"));
+        Ok(Self { number, thread: named.spawn(move || shared.work(number))? })
+    }
+}
+
 /// The threads that run user code.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Mutex<Vec<Worker>>,
     /// What the workers report.
     pub(super) reports: Receiver<Report>,
 }
@@ -197,13 +224,8 @@ impl Pool {
             lock: Lock::default(),
             reports: sender,
         });
-        let workers = (1..=threads)
-            .map(|i| {
-                let shared = Arc::clone(&shared);
-                std::thread::Builder::new().name(format!("{WORKER}{i}")).spawn(move || shared.work())
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { shared, workers, reports })
+        let workers = (1..=threads).map(|number| Worker::start(&shared, number)).collect::<Result<_, _>>()?;
+        Ok(Self { shared, workers: Mutex::new(workers), reports })
     }
 
     /// Hands a whole file to the pool. After a stop it is dropped: nobody would take it up, and it is
@@ -260,13 +282,43 @@ impl Pool {
         self.shared.wake.notify_all();
     }
 
+    /// Gives up the runs of user code whose time is over: their files have failed, another worker takes the
+    /// place of each, and what they answer later is dropped.
+    pub(super) fn give_up_overdue(&self) -> std::io::Result<Vec<Outcome>> {
+        let Some(limit) = self.shared.settings.processing_timeout else { return Ok(Vec::new()) };
+        let mut queue = self.shared.queue.lock();
+        let overdue: Vec<(usize, Call)> = queue.calls.extract_if(|_, call| call.since.elapsed() > limit).collect();
+        for (number, call) in &overdue {
+            queue.given_up.insert(*number);
+            queue.running -= 1;
+            queue.advance(&call.info.version.path);
+        }
+        drop(queue);
+        let mut workers = self.workers.lock();
+        let mut outcomes = Vec::with_capacity(overdue.len());
+        for (number, call) in overdue {
+            workers.retain(|worker| worker.number != number);
+            let next = number + self.shared.settings.threads;
+            workers.push(Worker::start(&self.shared, next)?);
+            let reason = format!("the function did not end within {} s and was given up", limit.as_secs_f64());
+            let failure = Failure::new(FailureStatus::ComputingResultMessageFailed, reason);
+            outcomes.push(self.shared.outcome(call.info, Err(failure), call.attempt, None));
+        }
+        Ok(outcomes)
+    }
+
+    /// Number of runs of user code that were given up and still run.
+    pub(super) fn given_up(&self) -> usize {
+        self.shared.queue.lock().given_up.len()
+    }
+
     /// Ends the workers. One whose user code still runs is left to itself.
-    pub(super) fn join(mut self) {
+    pub(super) fn join(self) {
         self.stop();
-        for worker in self.workers.drain(..) {
-            if wait_finished(&worker) {
+        for worker in self.workers.into_inner() {
+            if wait_finished(&worker.thread) {
                 // a worker catches the panics of user code and has no others
-                let _ = worker.join();
+                let _ = worker.thread.join();
             }
         }
     }
@@ -282,13 +334,17 @@ fn wait_finished(worker: &JoinHandle<()>) -> bool {
 }
 
 impl Shared {
-    fn work(&self) {
+    fn work(&self, worker: usize) {
         while let Some(file) = self.next() {
             let path = Arc::clone(&file.info.version.path);
             let report = {
                 let _span = tracing::error_span!("work", file = %path).entered();
-                self.process(file)
+                self.process(file, worker)
             };
+            if self.queue.lock().given_up.remove(&worker) {
+                tracing::warn!(file = %path, "a function that was given up has ended; its answer is dropped");
+                return;
+            }
             // the reader is gone only when the program ends
             if let Some(report) = report
                 && self.reports.send(report).is_err()
@@ -319,7 +375,7 @@ impl Shared {
     }
 
     /// `None` when the program stops before the file has an outcome.
-    fn process(&self, whole: WholeFile) -> Option<Report> {
+    fn process(&self, whole: WholeFile, worker: usize) -> Option<Report> {
         let info = Arc::clone(&whole.info);
         // A file that failed before has had its waits: new files do not stand behind it.
         let max_attempts = if whole.failed_before { 1 } else { self.settings.max_attempts };
@@ -341,7 +397,7 @@ impl Shared {
             let reason = error.to_string();
             return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason));
         }
-        let (attempts, computed) = self.attempts(&file, max_attempts)?;
+        let (attempts, computed) = self.attempts(&file, &info, max_attempts, worker)?;
         let file = file.path().is_some().then_some(file);
         let result = match computed {
             Ok(message) => Ok(message),
@@ -350,22 +406,29 @@ impl Shared {
             }
             Err(error) => Err(Failure::new(FailureStatus::ComputingResultMessageFailed, error.to_string())),
         };
-        Some(self.outcome(info, result, attempts, file))
+        Some(Report::Outcome(Box::new(self.outcome(info, result, attempts, file))))
     }
 
     /// Runs the function until it answers with a message, asks to stop, or has failed often enough.
-    /// `None` when the program stops before.
+    /// `None` when the program stops before, or the run is given up.
     fn attempts(
         &self,
         file: &DownloadDataFile,
+        info: &Arc<FileInfo>,
         max_attempts: u32,
+        worker: usize,
     ) -> Option<(u32, Result<ReproducerMessage, ProcessingError>)> {
         let mut attempts = 0;
         let mut wait = FIRST_BACKOFF;
         loop {
             attempts += 1;
             let nothing = || ProcessingError::file_failed("the function returned no message");
-            let computed = self.when_available(|| self.run_user_code(file))?.and_then(|m| m.ok_or_else(nothing));
+            let computed = self
+                .when_available(|| self.run_in_time(file, info, attempts, worker))?
+                .and_then(|m| m.ok_or_else(nothing));
+            if self.is_given_up(worker) {
+                return None;
+            }
             match computed {
                 Err(error) if error.kind() == ErrorKind::FileFailed && attempts < max_attempts => {
                     tracing::warn!(attempt = attempts, max_attempts, error = %error,
@@ -390,7 +453,7 @@ impl Shared {
 
     /// The file failed before the function ran.
     fn failed(&self, info: Arc<FileInfo>, status: FailureStatus, reason: String) -> Report {
-        self.outcome(info, Err(Failure::new(status, reason)), 0, None)
+        Report::Outcome(Box::new(self.outcome(info, Err(Failure::new(status, reason)), 0, None)))
     }
 
     fn outcome(
@@ -399,18 +462,34 @@ impl Shared {
         result: Result<ReproducerMessage, Failure>,
         attempts: u32,
         file: Option<DownloadDataFile>,
-    ) -> Report {
+    ) -> Outcome {
         let bytes = result.as_ref().map_or_else(|failure| failure.reason.len(), ReproducerMessage::bytes);
         let reservation = Reservation::whole(&self.budget, bytes);
-        Report::Outcome(Box::new(Outcome {
-            info,
-            result,
-            attempts,
-            answers: None,
-            room: Room::default(),
-            file,
-            reservation,
-        }))
+        Outcome { info, result, attempts, answers: None, room: Room::default(), file, reservation }
+    }
+
+    /// Runs the function where its time is watched, if it is limited.
+    fn run_in_time(
+        &self,
+        file: &DownloadDataFile,
+        info: &Arc<FileInfo>,
+        attempt: u32,
+        worker: usize,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        if self.settings.processing_timeout.is_none() {
+            return self.run_user_code(file);
+        }
+        let call = Call { since: Instant::now(), info: Arc::clone(info), attempt };
+        self.queue.lock().calls.insert(worker, call);
+        let answer = self.run_user_code(file);
+        match self.queue.lock().calls.remove(&worker) {
+            Some(_) => answer,
+            None => Err(ProcessingError::file_failed("it was given up")),
+        }
+    }
+
+    fn is_given_up(&self, worker: usize) -> bool {
+        self.settings.processing_timeout.is_some() && self.queue.lock().given_up.contains(&worker)
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.

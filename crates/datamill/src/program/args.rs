@@ -98,6 +98,11 @@ pub struct ReproducerArgs {
         long = "max_attempts", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_attempts: u32,
+    /// Seconds that your function may take for a file; one that takes longer is given up, and its file has
+    /// failed. What it waits for counts, `lock.acquire()` included. When several are given up and still
+    /// run, the program ends with exit code 5. 0 is as long as it likes
+    #[arg(long = "processing_timeout", value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
+    pub processing_timeout: f64,
     /// Hours after which a file whose chunks stopped coming ends as incomplete, by the time of the
     /// records; at most half of the topic's retention counts, and 0 is never
     #[arg(long = "incomplete_after", value_name = "HOURS", default_value_t = 24.0, value_parser = hours)]
@@ -191,6 +196,7 @@ impl ReproducerArgs {
             mode: self.mode,
             threads: self.n_consumer_threads.into(),
             max_attempts: self.max_attempts,
+            processing_timeout: Some(Duration::from_secs_f64(self.processing_timeout)).filter(|time| !time.is_zero()),
             output_dir,
             memory_limit: self.memory_limit.0,
             incomplete_after: Duration::from_secs_f64(self.incomplete_after * 3600.0),
@@ -204,6 +210,16 @@ impl ReproducerArgs {
     /// The log file of the program of this name.
     pub(super) fn log_file(program: &str, output_dir: &Path) -> PathBuf {
         output_dir.join("LOGS").join(format!("{program}.log"))
+    }
+}
+
+/// A number of seconds up to a year.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
+    if (0.0..=31_536_000.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("0 to 31536000 seconds are allowed".to_owned())
     }
 }
 

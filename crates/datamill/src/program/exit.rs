@@ -18,6 +18,8 @@ pub enum Exit {
     Stopped,
     /// 4: another process has taken this one's place; do not start both.
     Replaced,
+    /// 5: too many functions did not end; nothing is lost, their files have failed.
+    Hanging,
     /// 130: left at once, at a second signal.
     AtOnce,
 }
@@ -31,6 +33,7 @@ impl Exit {
             Self::SetUp => 2,
             Self::Stopped => 3,
             Self::Replaced => 4,
+            Self::Hanging => 5,
             Self::AtOnce => 130,
         }
     }
@@ -105,6 +108,7 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::LostGround { .. }
         | EngineError::LostPosition { .. }
         | EngineError::NoSuchStart { .. } => Exit::SetUp,
+        EngineError::Hanging { .. } => Exit::Hanging,
         EngineError::Log(error) => match error.kind() {
             ErrorKind::Fenced => Exit::Replaced,
             ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,

@@ -208,6 +208,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         mode: datamill::assemble::Mode::Memory,
         threads: 2,
         max_attempts: 1,
+        processing_timeout: None,
         output_dir: output.to_owned(),
         memory_limit: 64 << 20,
         retry_failed: datamill::engine::RetryFailed::Now,
