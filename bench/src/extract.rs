@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use datamill::prelude::*;
-use datamill::program::{Exit, ReproducerArgs, Runnable, run_reproducer};
+use datamill::program::{Exit, ReproducerArgs, Runnable, run_program};
 
 use crate::child::now_us;
 
@@ -30,5 +30,5 @@ impl MetadataJsonReproducer for Extract {
 }
 
 pub(crate) fn run(args: &ExtractArgs) -> Exit {
-    run_reproducer(&args.reproducer, "bench", Extract { first: Once::new() }.into_reproducer())
+    run_program(&args.reproducer, "bench", Extract { first: Once::new() }.into_user_code())
 }

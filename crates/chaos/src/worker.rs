@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Command, FromArgMatches};
 use datamill::prelude::*;
-use datamill::program::{ReproducerArgs, accept_dashes, run_reproducer};
+use datamill::program::{ReproducerArgs, accept_dashes, run_program};
 use datamill::wire::{hex, sha512};
 
 use crate::files::FAILS;
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     let command = <ReproducerArgs as clap::Args>::augment_args(Command::new("datamill-chaos worker"));
     let matches = accept_dashes(command).get_matches_from(std::env::args_os().skip(1));
     match ReproducerArgs::from_arg_matches(&matches) {
-        Ok(args) => run_reproducer(&args, "chaos", std::sync::Arc::new(Hash)).into(),
+        Ok(args) => run_program(&args, "chaos", datamill::process::UserCode::reproducer(Hash)).into(),
         Err(error) => error.exit(),
     }
 }

@@ -49,7 +49,8 @@ pub mod prelude {
 
     pub use crate::assemble::DownloadDataFile;
     pub use crate::process::{
-        DataFileStreamReproducer, Lock, Metadata, MetadataJsonReproducer, ProcessingError, ReproducerMessage,
+        DataFileStreamProcessor, DataFileStreamReproducer, Lock, Metadata, MetadataJsonReproducer, ProcessingError,
+        ReproducerMessage,
     };
     pub use crate::program::Runnable;
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use datamill::broker::{Event, Log, Properties};
 use datamill::engine::{self, Control, EngineSettings, Summary};
-use datamill::process::MetadataJson;
+use datamill::process::{MetadataJson, UserCode};
 use datamill::program::Exit;
 use datamill::report::Counters;
 use datamill::upload::{UploadSettings, upload_paths};
@@ -122,7 +122,7 @@ fn write_samples(to: &Path) -> anyhow::Result<u64> {
 fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters: &Counters) -> anyhow::Result<Summary> {
     let settings = EngineSettings {
         topic: FILES_TOPIC.to_owned(),
-        result_topic: RESULTS_TOPIC.to_owned(),
+        result_topic: Some(RESULTS_TOPIC.to_owned()),
         dead_letter_topic: None,
         group: GROUP.to_owned(),
         instance: "demo".to_owned(),
@@ -142,7 +142,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(30),
     };
-    let extractor = Arc::new(MetadataJson(xrd_metadata::XrdMetadata));
+    let extractor = UserCode::reproducer(MetadataJson(xrd_metadata::XrdMetadata));
     Ok(engine::run(log, &settings, extractor, control, counters)?)
 }
 

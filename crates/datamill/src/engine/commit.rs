@@ -64,7 +64,7 @@ pub(super) enum Task {
 /// Where results go and what is written beside them.
 pub(super) struct CommitSettings {
     pub(super) topic: Arc<str>,
-    pub(super) result_topic: String,
+    pub(super) result_topic: Option<String>,
     pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) group: String,
     pub(super) program: String,
@@ -113,16 +113,19 @@ fn commit(
     for (index, (outcome, origin)) in batch.outcomes.iter().zip(&origins).enumerate() {
         match &outcome.result {
             Ok(message) => {
+                if let Some(entry) = &outcome.answers {
+                    state.push(entry.removal());
+                }
+                let (Some(message), Some(topic)) = (message, &settings.result_topic) else { continue };
                 sources.push(Source::Result(index));
                 let mut all: Vec<(&str, &[u8])> =
                     message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
                 all.extend(origin.headers());
                 if let Some(entry) = &outcome.answers {
                     all.push((headers::RETRY_OF, entry.key.as_bytes()));
-                    state.push(entry.removal());
                 }
                 records.push(NewRecord {
-                    topic: &settings.result_topic,
+                    topic,
                     partition: None,
                     key: Some(message.key.as_deref().unwrap_or(origin.key.as_bytes())),
                     value: Some(&message.value),
@@ -260,9 +263,11 @@ fn after(
         counters.processed(u64::from(info.version.total), info.bytes);
         match outcome.result {
             Ok(message) => {
-                counters.produced(1, message.value.len() as u64);
+                if let Some(message) = message {
+                    counters.produced(1, message.value.len() as u64);
+                }
                 tally.succeeded(info.bytes);
-                tracing::debug!(file = %info.version.path, result_topic = %settings.result_topic, "result produced");
+                tracing::debug!(file = %info.version.path, "file done");
                 if outcome.answers.is_some() {
                     tally.retried();
                     ledger.cleared(&info.version.path);
@@ -275,7 +280,7 @@ fn after(
                     Some(_) => tally.failed_again(),
                 }
                 tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
-                    attempts = outcome.attempts, error = %failure.reason, "no result for this file");
+                    attempts = outcome.attempts, error = %failure.reason, "the file could not be processed");
                 ledger.failed(&row, failure.status, &failure.reason, now);
             }
         }

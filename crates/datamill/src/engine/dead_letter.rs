@@ -228,7 +228,7 @@ mod tests {
     fn settings() -> CommitSettings {
         CommitSettings {
             topic: "files".into(),
-            result_topic: "results".to_owned(),
+            result_topic: None,
             dead_letters: None,
             group: "g".to_owned(),
             program: "p 1".to_owned(),

@@ -37,17 +37,17 @@ use datamill_broker::{FirstStart, Log};
 
 use crate::assemble::{Budget, Mode, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
-use crate::process::DataFileStreamReproducer;
+use crate::process::UserCode;
 use crate::report::Counters;
 use crate::settings::Pattern;
 
-/// What a reproducer's engine works with.
+/// What an engine works with.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
     /// Topic of chunk messages.
     pub topic: String,
-    /// Topic that results go to.
-    pub result_topic: String,
+    /// Topic that results go to; `None` for a processor, which has none.
+    pub result_topic: Option<String>,
     /// Topic that learns of files and records without a result.
     pub dead_letter_topic: Option<String>,
     /// Consumer group.
@@ -96,7 +96,7 @@ pub struct EngineSettings {
 pub fn run(
     log: &Arc<dyn Log>,
     settings: &EngineSettings,
-    reproducer: Arc<dyn DataFileStreamReproducer>,
+    code: UserCode,
     control: &Control,
     counters: &Counters,
 ) -> Result<Summary, EngineError> {
@@ -104,8 +104,10 @@ pub fn run(
         tracing::warn!(topic = %settings.topic,
             "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
     }
-    if log.topic_for_use(&settings.result_topic)?.compacted {
-        tracing::warn!(topic = %settings.result_topic,
+    if let Some(result_topic) = &settings.result_topic
+        && log.topic_for_use(result_topic)?.compacted
+    {
+        tracing::warn!(topic = %result_topic,
             "the topic keeps only the newest record of each key: of several results for one path, the newest stays");
     }
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
@@ -117,7 +119,10 @@ pub fn run(
         output_dir: settings.output_dir.clone(),
         topic: settings.topic.clone(),
         group: settings.group.clone(),
-        kind: LedgerKind::Reproducer { result_topic: settings.result_topic.clone() },
+        kind: match settings.result_topic.clone() {
+            Some(result_topic) => LedgerKind::Reproducer { result_topic },
+            None => LedgerKind::Processor,
+        },
     })
     .map_err(|e| EngineError::output(&settings.output_dir, e))?;
 
@@ -131,7 +136,7 @@ pub fn run(
         processing_timeout: settings.processing_timeout,
         work_folder: work.path().to_owned(),
     };
-    let pool = work::Pool::start(work_settings, Arc::clone(&budget), reproducer).map_err(EngineError::Thread)?;
+    let pool = work::Pool::start(work_settings, Arc::clone(&budget), code).map_err(EngineError::Thread)?;
     let mut tally = Tally::start();
     let engine = read::Engine {
         log,

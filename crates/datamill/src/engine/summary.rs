@@ -149,15 +149,15 @@ impl Tally {
 /// What one run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Files with a result.
+    /// Files that the function was done with.
     pub succeeded: u64,
     /// Files that failed.
     pub failed: u64,
-    /// Of the files with a result, those that had failed in an earlier run.
+    /// Of these files, those that had failed in an earlier run.
     pub retried: u64,
     /// Files that had failed in an earlier run and failed again.
     pub failed_again: u64,
-    /// Bytes of the files with a result.
+    /// Bytes of these files.
     pub bytes: u64,
     /// Messages that hold no chunk of a file.
     pub undecodable: u64,
@@ -180,14 +180,14 @@ pub struct Summary {
     pub duration: Duration,
     /// Topic of chunks.
     pub topic: String,
-    /// Topic of results.
-    pub result_topic: String,
+    /// Topic of results, where there are any.
+    pub result_topic: Option<String>,
     /// Output folder.
     pub output_dir: PathBuf,
 }
 
 impl Summary {
-    /// Whether every file got its result.
+    /// Whether the function was done with every file.
     pub fn is_clean(&self) -> bool {
         self.failed == 0
             && self.failed_again == 0
@@ -206,13 +206,15 @@ impl fmt::Display for Summary {
         let files = if self.succeeded == 1 { "1 file" } else { &format!("{} files", self.succeeded) };
         write!(
             f,
-            "{files} of topic `{}` processed ({}) in {}, {}/s; results are in topic `{}`",
+            "{files} of topic `{}` processed ({}) in {}, {}/s",
             self.topic,
             text::bytes(self.bytes),
             text::duration(self.duration),
-            text::bytes((self.bytes as f64 / seconds) as u64),
-            self.result_topic
+            text::bytes((self.bytes as f64 / seconds) as u64)
         )?;
+        if let Some(result_topic) = &self.result_topic {
+            write!(f, "; results are in topic `{result_topic}`")?;
+        }
         if self.restart_span > 0 {
             write!(
                 f,
@@ -221,7 +223,7 @@ impl fmt::Display for Summary {
             )?;
         }
         if self.retried > 0 {
-            write!(f, "\n{} of them had failed earlier and have their result now", self.retried)?;
+            write!(f, "\n{} of them had failed in an earlier run", self.retried)?;
         }
         if self.failed_again > 0 {
             write!(f, "\n{} failed earlier and failed again; the next start tries them again", self.failed_again)?;

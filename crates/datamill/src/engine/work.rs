@@ -23,7 +23,7 @@ use super::dead_letter::Room;
 use super::entry::Entry;
 use crate::assemble::{Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, WholeFile};
 use crate::ledger::FailureStatus;
-use crate::process::{DataFileStreamReproducer, ErrorKind, Lock, ProcessingError, ReproducerMessage};
+use crate::process::{ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode};
 
 /// Outcomes between the workers and the reader.
 const OUTCOMES: usize = 1024;
@@ -78,7 +78,8 @@ pub(super) fn shortened(mut text: String, most: usize) -> String {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) info: Arc<FileInfo>,
-    pub(super) result: Result<ReproducerMessage, Failure>,
+    /// What is produced for it, where anything is.
+    pub(super) result: Result<Option<ReproducerMessage>, Failure>,
     /// How often the function ran for it.
     pub(super) attempts: u32,
     /// The failure of an earlier run that it answers.
@@ -179,7 +180,7 @@ struct Shared {
     wake: Condvar,
     settings: WorkSettings,
     budget: Arc<Budget>,
-    reproducer: Arc<dyn DataFileStreamReproducer>,
+    code: UserCode,
     lock: Lock,
     reports: Sender<Report>,
 }
@@ -207,11 +208,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn start(
-        settings: WorkSettings,
-        budget: Arc<Budget>,
-        reproducer: Arc<dyn DataFileStreamReproducer>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(settings: WorkSettings, budget: Arc<Budget>, code: UserCode) -> std::io::Result<Self> {
         keep_panics_of_workers();
         let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
         let threads = settings.threads;
@@ -220,7 +217,7 @@ impl Pool {
             wake: Condvar::new(),
             settings,
             budget,
-            reproducer,
+            code,
             lock: Lock::default(),
             reports: sender,
         });
@@ -409,7 +406,7 @@ impl Shared {
         Some(Report::Outcome(Box::new(self.outcome(info, result, attempts, file))))
     }
 
-    /// Runs the function until it answers with a message, asks to stop, or has failed often enough.
+    /// Runs the function until it is done with the file, asks to stop, or has failed often enough.
     /// `None` when the program stops before, or the run is given up.
     fn attempts(
         &self,
@@ -417,15 +414,12 @@ impl Shared {
         info: &Arc<FileInfo>,
         max_attempts: u32,
         worker: usize,
-    ) -> Option<(u32, Result<ReproducerMessage, ProcessingError>)> {
+    ) -> Option<(u32, Result<Option<ReproducerMessage>, ProcessingError>)> {
         let mut attempts = 0;
         let mut wait = FIRST_BACKOFF;
         loop {
             attempts += 1;
-            let nothing = || ProcessingError::file_failed("the function returned no message");
-            let computed = self
-                .when_available(|| self.run_in_time(file, info, attempts, worker))?
-                .and_then(|m| m.ok_or_else(nothing));
+            let computed = self.when_available(|| self.run_in_time(file, info, attempts, worker))?;
             if self.is_given_up(worker) {
                 return None;
             }
@@ -459,11 +453,14 @@ impl Shared {
     fn outcome(
         &self,
         info: Arc<FileInfo>,
-        result: Result<ReproducerMessage, Failure>,
+        result: Result<Option<ReproducerMessage>, Failure>,
         attempts: u32,
         file: Option<DownloadDataFile>,
     ) -> Outcome {
-        let bytes = result.as_ref().map_or_else(|failure| failure.reason.len(), ReproducerMessage::bytes);
+        let bytes = match &result {
+            Ok(message) => message.as_ref().map_or(0, ReproducerMessage::bytes),
+            Err(failure) => failure.reason.len(),
+        };
         let reservation = Reservation::whole(&self.budget, bytes);
         Outcome { info, result, attempts, answers: None, room: Room::default(), file, reservation }
     }
@@ -537,7 +534,7 @@ impl Shared {
     }
 
     fn run_user_code(&self, file: &DownloadDataFile) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let call = AssertUnwindSafe(|| self.reproducer.get_processing_result_message_for_file(file, &self.lock));
+        let call = AssertUnwindSafe(|| self.code.run(file, &self.lock));
         catch_unwind(call).unwrap_or_else(|_| {
             let panic = PANIC.take().unwrap_or_else(|| "the function panicked".to_owned());
             Err(ProcessingError::file_failed(panic))

@@ -1,8 +1,9 @@
 //! What users write: code that gets a whole file and answers with a message.
 //!
 //! [`DataFileStreamReproducer`] answers with any [`ReproducerMessage`]; [`MetadataJsonReproducer`]
-//! answers with a [`Metadata`] dictionary, which goes out as JSON. Both may run on several threads at
-//! once; the [`Lock`] beside the file lets one of them at a time touch what they share.
+//! answers with a [`Metadata`] dictionary, which goes out as JSON; [`DataFileStreamProcessor`] acts on the
+//! file and answers with nothing. All may run on several threads at once; the [`Lock`] beside the file lets
+//! one of them at a time touch what they share.
 
 mod error;
 mod lock;
@@ -13,6 +14,8 @@ pub use error::{ErrorKind, ProcessingError};
 pub use lock::{Lock, LockGuard};
 pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
+
+use std::sync::Arc;
 
 use crate::assemble::DownloadDataFile;
 
@@ -42,4 +45,58 @@ pub trait MetadataJsonReproducer: Send + Sync + 'static {
     /// # Errors
     /// As [`DataFileStreamReproducer::get_processing_result_message_for_file`].
     fn get_metadata_dict_for_file(&self, file: &DownloadDataFile, lock: &Lock) -> Result<Metadata, ProcessingError>;
+}
+
+/// Acts on each whole file of a topic: stores it, transfers it, analyses it. Nothing is produced.
+///
+/// The function runs on a pool of `--n_consumer_threads` threads, never on the one that reads the topic.
+/// That the file is done is committed **after** the function has ended. So after a crash in between the
+/// function runs again for the same version of the file: its effect MUST bear that, for example by
+/// writing aside and renaming, by a key made from [`DownloadDataFile::relative_path`] and
+/// [`DownloadDataFile::sha512`], or by looking first whether the effect is there.
+pub trait DataFileStreamProcessor: Send + Sync + 'static {
+    /// Acts on one file.
+    ///
+    /// # Errors
+    /// An error or a panic means that the file could not be processed: the function runs again, up to
+    /// `--max_attempts` times; then the failure is recorded with the file's name, and the program goes on
+    /// with other files. The error's [`kind`](ProcessingError::kind) can also ask the program to hold or to
+    /// stop.
+    fn process_downloaded_data_file(&self, file: &DownloadDataFile, lock: &Lock) -> Result<(), ProcessingError>;
+}
+
+/// Code of a user as the engine runs it.
+#[derive(Clone)]
+pub enum UserCode {
+    /// Each file has a message.
+    Reproducer(Arc<dyn DataFileStreamReproducer>),
+    /// No file has one.
+    Processor(Arc<dyn DataFileStreamProcessor>),
+}
+
+impl UserCode {
+    /// That of a reproducer.
+    pub fn reproducer(code: impl DataFileStreamReproducer) -> Self {
+        Self::Reproducer(Arc::new(code))
+    }
+
+    /// That of a processor.
+    pub fn processor(code: impl DataFileStreamProcessor) -> Self {
+        Self::Processor(Arc::new(code))
+    }
+
+    /// Runs it for one file.
+    pub(crate) fn run(
+        &self,
+        file: &DownloadDataFile,
+        lock: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        match self {
+            Self::Reproducer(code) => match code.get_processing_result_message_for_file(file, lock)? {
+                Some(message) => Ok(Some(message)),
+                None => Err(ProcessingError::file_failed("the function returned no message")),
+            },
+            Self::Processor(code) => code.process_downloaded_data_file(file, lock).map(|()| None),
+        }
+    }
 }

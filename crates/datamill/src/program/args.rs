@@ -52,6 +52,30 @@ pub struct CommonArgs {
     pub log_interval_secs: u64,
 }
 
+/// The options of a kind of programs, and what the engine makes of them.
+pub trait ProgramArgs: clap::Args {
+    /// What such a program does.
+    const ABOUT: &'static str;
+
+    /// The options that all kinds share.
+    fn consumer(&self) -> &ConsumerArgs;
+
+    /// Topic of the files, and topic of the results where there are any.
+    ///
+    /// # Errors
+    /// A topic that is not named, or named twice.
+    fn topics(&self) -> Result<(String, Option<String>), SetUpError>;
+
+    /// The checked settings of the engine.
+    ///
+    /// # Errors
+    /// What is missing or does not fit together.
+    fn engine_settings(&self, program: &str, config: &Config) -> Result<EngineSettings, SetUpError> {
+        let (topic, result_topic) = self.topics()?;
+        self.consumer().engine_settings(program, config, topic, result_topic)
+    }
+}
+
 /// Options of a reproducer.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReproducerArgs {
@@ -68,6 +92,56 @@ pub struct ReproducerArgs {
     /// Topic for both, where the two above are not given
     #[arg(long = "topic_name", value_name = "TOPIC", value_parser = name, hide = true)]
     pub topic_name: Option<String>,
+    /// Accepted, and without effect: results are sent by one thread
+    #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
+    pub n_producer_threads: Option<u16>,
+    /// The shared options.
+    #[command(flatten)]
+    pub consumer: ConsumerArgs,
+}
+
+impl ProgramArgs for ReproducerArgs {
+    const ABOUT: &'static str = "runs a function on every file of a topic and sends what it computes to another topic";
+
+    fn consumer(&self) -> &ConsumerArgs {
+        &self.consumer
+    }
+
+    fn topics(&self) -> Result<(String, Option<String>), SetUpError> {
+        let topic = self.consumer_topic_name.as_ref().or(self.topic_name.as_ref());
+        let topic = topic.cloned().ok_or(SetUpError::NoTopic("consumer"))?;
+        let result_topic = self.producer_topic_name.as_ref().or(self.topic_name.as_ref());
+        let result_topic = result_topic.cloned().ok_or(SetUpError::NoTopic("producer"))?;
+        if topic == result_topic { Err(SetUpError::SameTopic(topic)) } else { Ok((topic, Some(result_topic))) }
+    }
+}
+
+/// Options of a processor.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProcessorArgs {
+    /// Topic that the files come from
+    #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC", value_parser = name)]
+    pub topic_name: String,
+    /// The shared options.
+    #[command(flatten)]
+    pub consumer: ConsumerArgs,
+}
+
+impl ProgramArgs for ProcessorArgs {
+    const ABOUT: &'static str = "runs a function on every file of a topic";
+
+    fn consumer(&self) -> &ConsumerArgs {
+        &self.consumer
+    }
+
+    fn topics(&self) -> Result<(String, Option<String>), SetUpError> {
+        Ok((self.topic_name.clone(), None))
+    }
+}
+
+/// Options of every program that reads whole files.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConsumerArgs {
     /// Options of every program.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -111,9 +185,6 @@ pub struct ReproducerArgs {
     /// nothing else, `no` leaves them alone
     #[arg(long = "retry_failed", value_enum, value_name = "WHEN", default_value_t = RetryFailed::Now)]
     pub retry_failed: RetryFailed,
-    /// Accepted, and without effect: results are sent by one thread
-    #[arg(long = "n_producer_threads", value_name = "N", hide = true)]
-    pub n_producer_threads: Option<u16>,
     /// Only files whose relative path matches this regular expression from its start (as Python's
     /// `re.match`)
     #[arg(long = "download_regex", value_name = "REGEX")]
@@ -146,26 +217,23 @@ pub struct ReproducerArgs {
     pub shutdown_timeout: u64,
 }
 
-impl ReproducerArgs {
+impl ConsumerArgs {
     /// The output folder of the program of this name.
     pub fn output_dir(&self, program: &str) -> PathBuf {
         self.output_dir.clone().unwrap_or_else(|| PathBuf::from(format!("{program}_output")))
     }
 
-    /// The checked settings of the engine.
-    ///
-    /// # Errors
-    /// What is missing or does not fit together.
-    pub fn engine_settings(&self, program: &str, config: &Config) -> Result<EngineSettings, SetUpError> {
-        let topic = self.consumer_topic_name.as_ref().or(self.topic_name.as_ref());
-        let topic = topic.cloned().ok_or(SetUpError::NoTopic("consumer"))?;
-        let result_topic = self.producer_topic_name.as_ref().or(self.topic_name.as_ref());
-        let result_topic = result_topic.cloned().ok_or(SetUpError::NoTopic("producer"))?;
-        if topic == result_topic {
-            return Err(SetUpError::SameTopic(topic));
-        }
+    fn engine_settings(
+        &self,
+        program: &str,
+        config: &Config,
+        topic: String,
+        result_topic: Option<String>,
+    ) -> Result<EngineSettings, SetUpError> {
         let dead_letter_topic = self.dead_letter_topic.clone();
-        if let Some(taken) = dead_letter_topic.as_ref().filter(|name| **name == topic || **name == result_topic) {
+        if let Some(taken) =
+            dead_letter_topic.as_ref().filter(|name| **name == topic || result_topic.as_ref() == Some(name))
+        {
             return Err(SetUpError::DeadLetterTopic(taken.clone()));
         }
         let output_dir = self.output_dir(program);
@@ -277,13 +345,13 @@ mod tests {
     #[test]
     fn options_work_with_underscores_and_with_dashes() {
         for name in ["--output_dir", "--output-dir"] {
-            assert_eq!(parse(&[name, "o"]).unwrap().output_dir("p"), Path::new("o"));
+            assert_eq!(parse(&[name, "o"]).unwrap().consumer.output_dir("p"), Path::new("o"));
         }
         for name in ["--n_threads", "--n-threads", "--n_consumer_threads", "--n-consumer-threads"] {
-            assert_eq!(parse(&[name, "5"]).unwrap().n_consumer_threads, 5, "{name}");
+            assert_eq!(parse(&[name, "5"]).unwrap().consumer.n_consumer_threads, 5, "{name}");
         }
         for name in ["--exit-at-end", "--exit_at_end"] {
-            assert!(parse(&[name]).unwrap().exit_at_end);
+            assert!(parse(&[name]).unwrap().consumer.exit_at_end);
         }
     }
 
@@ -299,6 +367,6 @@ mod tests {
         ] {
             assert!(parse(&args).is_err(), "{args:?}");
         }
-        assert_eq!(parse(&["--update_seconds", "-1"]).unwrap().update_seconds, -1);
+        assert_eq!(parse(&["--update_seconds", "-1"]).unwrap().consumer.update_seconds, -1);
     }
 }

@@ -1,8 +1,8 @@
 //! A user's code as a program: command line, signals, console, exit code.
 //!
 //! [`Runnable`] makes a program of one struct and one line of `main`. Who wants another command line
-//! flattens [`ReproducerArgs`] into a parser of their own and calls [`run_reproducer`]; [`accept_dashes`]
-//! lets its options be written with `-` for `_` as well.
+//! flattens [`ReproducerArgs`] or [`ProcessorArgs`] into a parser of their own and calls [`run_program`];
+//! [`accept_dashes`] lets its options be written with `-` for `_` as well.
 
 mod args;
 mod console;
@@ -12,9 +12,9 @@ mod reporting;
 mod runnable;
 mod size;
 
-pub use args::{CommonArgs, ReproducerArgs, accept_dashes, update_seconds};
+pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerArgs, accept_dashes, update_seconds};
 pub use console::steer;
 pub use exit::{Exit, SetUpError};
 pub use reporting::Reporting;
-pub use runnable::{MetadataKind, NoArguments, ReproducerKind, Runnable, run_reproducer};
+pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, run_program};
 pub use size::ByteSize;

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Args, Command};
 
-use super::{Exit, ReproducerArgs, SetUpError, accept_dashes, console, exit};
+use super::{ConsumerArgs, Exit, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, console, exit};
 use crate::engine::{self, Control};
-use crate::process::{DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError};
+use crate::process::{
+    DataFileStreamProcessor, DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError, UserCode,
+};
 use crate::report::Counters;
 use crate::report::heartbeat::ProgramKind;
 use crate::report::logging::{say, say_error};
@@ -21,15 +23,23 @@ pub enum ReproducerKind {}
 #[derive(Debug)]
 pub enum MetadataKind {}
 
+/// Marks a [`DataFileStreamProcessor`] as [`Runnable`].
+#[derive(Debug)]
+pub enum ProcessorKind {}
+
 /// The options of a program that has none of its own.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct NoArguments {}
 
-/// What can run as a program. Everything that implements [`DataFileStreamReproducer`] or
-/// [`MetadataJsonReproducer`] does; `Kind` only tells the two apart and is never written.
+/// What can run as a program. Everything that implements [`DataFileStreamReproducer`],
+/// [`MetadataJsonReproducer`] or [`DataFileStreamProcessor`] does; `Kind` only tells them apart and is
+/// never written.
 pub trait Runnable<Kind>: Sized + 'static {
+    /// The options that its programs share.
+    type Options: ProgramArgs;
+
     /// The engine's view of it.
-    fn into_reproducer(self) -> Arc<dyn DataFileStreamReproducer>;
+    fn into_user_code(self) -> UserCode;
 
     /// Reads the command line, runs until the program is told to stop, and answers the exit code (see
     /// [`Exit`]).
@@ -38,15 +48,15 @@ pub trait Runnable<Kind>: Sized + 'static {
     }
 
     /// As [`run_from_command_line`](Self::run_from_command_line), with options of the program's own:
-    /// `A` is a struct that derives `clap::Args`, from which `make` makes the reproducer.
+    /// `A` is a struct that derives `clap::Args`, from which `make` makes the user's code.
     fn run_with_arguments<A: Args>(make: impl FnOnce(A) -> Result<Self, ProcessingError>) -> ExitCode {
         let name = name_of::<Self>();
-        let (ours, theirs) = match parse::<A>(command(name), std::env::args_os()) {
+        let (ours, theirs) = match parse::<Self::Options, A>(command(name, Self::Options::ABOUT), std::env::args_os()) {
             Ok(parsed) => parsed,
             Err(error) => error.exit(),
         };
         match make(theirs) {
-            Ok(reproducer) => run_reproducer(&ours, name, reproducer.into_reproducer()).into(),
+            Ok(code) => run_program(&ours, name, code.into_user_code()).into(),
             Err(error) => {
                 say(format_args!("error: {error}"));
                 Exit::SetUp.into()
@@ -55,8 +65,8 @@ pub trait Runnable<Kind>: Sized + 'static {
     }
 }
 
-fn command(name: &'static str) -> Command {
-    let about = format!("{name}: runs a function on every file of a topic and sends what it computes to another topic");
+fn command(name: &'static str, about: &str) -> Command {
+    let about = format!("{name}: {about}");
     let after = "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the \
         program runs, type `c` for the counts and `q` to stop.\n\nExit codes: 0 done, 1 some files failed or are \
         incomplete, 2 the command line or the set-up is wrong, 3 stopped while working (start it again), 4 another \
@@ -65,26 +75,35 @@ fn command(name: &'static str) -> Command {
 }
 
 /// Our options and theirs. What their struct says of itself is not about the program.
-fn parse<A: Args>(
-    command: Command,
-    args: impl IntoIterator<Item = OsString>,
-) -> Result<(ReproducerArgs, A), clap::Error> {
+fn parse<O: Args, A: Args>(command: Command, args: impl IntoIterator<Item = OsString>) -> Result<(O, A), clap::Error> {
     let (name, about) = (command.get_name().to_owned(), command.get_about().cloned());
-    let mut command = ReproducerArgs::augment_args(command).next_help_heading(format!("Options of {name}"));
+    let mut command = O::augment_args(command).next_help_heading(format!("Options of {name}"));
     command = A::augment_args(command).about(about.unwrap_or_default()).long_about(None);
     let matches = accept_dashes(command).try_get_matches_from(args)?;
-    Ok((ReproducerArgs::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?))
+    Ok((O::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?))
 }
 
 impl<T: DataFileStreamReproducer> Runnable<ReproducerKind> for T {
-    fn into_reproducer(self) -> Arc<dyn DataFileStreamReproducer> {
-        Arc::new(self)
+    type Options = ReproducerArgs;
+
+    fn into_user_code(self) -> UserCode {
+        UserCode::reproducer(self)
     }
 }
 
 impl<T: MetadataJsonReproducer> Runnable<MetadataKind> for T {
-    fn into_reproducer(self) -> Arc<dyn DataFileStreamReproducer> {
-        Arc::new(MetadataJson(self))
+    type Options = ReproducerArgs;
+
+    fn into_user_code(self) -> UserCode {
+        UserCode::reproducer(MetadataJson(self))
+    }
+}
+
+impl<T: DataFileStreamProcessor> Runnable<ProcessorKind> for T {
+    type Options = ProcessorArgs;
+
+    fn into_user_code(self) -> UserCode {
+        UserCode::processor(self)
     }
 }
 
@@ -95,33 +114,30 @@ fn name_of<T>() -> &'static str {
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// Runs a reproducer with the given options until it is told to stop by the console or a signal, the
-/// end is reached (where asked), or it cannot go on. Prints a summary.
-pub fn run_reproducer(args: &ReproducerArgs, program: &str, reproducer: Arc<dyn DataFileStreamReproducer>) -> Exit {
-    run(args, program, reproducer).unwrap_or_else(|error| {
+/// Runs user code with the given options until it is told to stop by the console or a signal, the end is
+/// reached (where asked), or it cannot go on. Prints a summary.
+pub fn run_program(args: &impl ProgramArgs, program: &str, code: UserCode) -> Exit {
+    run(args, program, code).unwrap_or_else(|error| {
         say_error(&error);
         Exit::SetUp
     })
 }
 
-fn run(
-    args: &ReproducerArgs,
-    program: &str,
-    reproducer: Arc<dyn DataFileStreamReproducer>,
-) -> Result<Exit, SetUpError> {
-    let config = args.common.load_config()?;
+fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, SetUpError> {
+    let common = &args.consumer().common;
+    let config = common.load_config()?;
     let settings = args.engine_settings(program, &config)?;
-    let log_file = ReproducerArgs::log_file(program, &settings.output_dir);
-    let logging = args.common.start_logging(&config, Some(log_file))?;
-    let log = args.common.open_log(&config)?;
+    let log_file = ConsumerArgs::log_file(program, &settings.output_dir);
+    let logging = common.start_logging(&config, Some(log_file))?;
+    let log = common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
-    let _reporting =
-        args.common.start_reporting(logging, program, ProgramKind::Reproducer, &config, &log, &counters)?;
+    let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
+    let _reporting = common.start_reporting(logging, program, kind, &config, &log, &counters)?;
     let control = Arc::new(Control::default());
     console::steer(&control)?;
-    tracing::info!(log = log.name(), topic = %settings.topic, result_topic = %settings.result_topic,
+    tracing::info!(log = log.name(), topic = %settings.topic, result_topic = settings.result_topic,
         group = %settings.group, output_dir = %settings.output_dir.display(), "started");
-    Ok(match engine::run(&log, &settings, reproducer, &control, &counters) {
+    Ok(match engine::run(&log, &settings, code, &control, &counters) {
         Ok(summary) => {
             say(&summary);
             if summary.is_clean() { Exit::Done } else { Exit::SomeFailed }
@@ -154,7 +170,7 @@ mod tests {
     }
 
     fn parsed(args: &[&str]) -> Result<(ReproducerArgs, Theirs), clap::Error> {
-        parse(command("Xrd"), ["xrd"].iter().chain(args).map(OsString::from))
+        parse(command("Xrd", ReproducerArgs::ABOUT), ["xrd"].iter().chain(args).map(OsString::from))
     }
 
     #[test]

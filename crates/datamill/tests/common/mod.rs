@@ -98,7 +98,13 @@ impl Bench {
         code: impl DataFileStreamReproducer,
         control: &Control,
     ) -> Result<Summary, EngineError> {
-        datamill::engine::run(&self.log, settings, Arc::new(code), control, &Counters::default())
+        datamill::engine::run(
+            &self.log,
+            settings,
+            datamill::process::UserCode::reproducer(code),
+            control,
+            &Counters::default(),
+        )
     }
 
     /// Puts records on the topic: partition, key and value each.
@@ -197,7 +203,7 @@ impl Bench {
 pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> EngineSettings {
     EngineSettings {
         topic: topic.to_owned(),
-        result_topic: results.to_owned(),
+        result_topic: Some(results.to_owned()),
         dead_letter_topic: None,
         group: group.to_owned(),
         instance: "one".to_owned(),
