@@ -7,9 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
+use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::admin::{self, Silent};
@@ -96,9 +98,11 @@ impl Cluster {
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
-        self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| {
-            self.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic")
-        })
+        self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| self.unanswered(error, name))
+    }
+
+    fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
+        self.failed(error, format!("cannot look up topic `{topic}`"), "the right Describe on the topic")
     }
 
     /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
@@ -182,13 +186,13 @@ impl Cluster {
         if !(0..partitions).contains(&partition) {
             return Err(failure::unknown_partition(topic, partition, partitions));
         }
-        let ahead = self.ahead()?;
+        let ahead = self.ahead(topic)?;
         let (first, last_stable) = self.first_and_stable(topic, partition)?;
         let (_, end) = self.watermarks(&ahead, topic, partition)?;
         Ok(Offsets { first, last_stable, end: end.max(last_stable) })
     }
 
-    fn ahead(&self) -> Result<Arc<BaseConsumer<Notes>>> {
+    fn ahead(&self, topic: &str) -> Result<Arc<BaseConsumer<Notes>>> {
         let mut ahead = self.ahead.lock();
         if let Some(ahead) = &*ahead {
             return Ok(ahead.clone());
@@ -198,6 +202,7 @@ impl Cluster {
             .look(false)
             .create_with_context(Notes::new(&self.watch))
             .map_err(|error| client_refused(error, "a client"))?;
+        acquaint(made.client(), topic).map_err(|error| self.unanswered(error, topic))?;
         Ok(ahead.insert(Arc::new(made)).clone())
     }
 
@@ -325,4 +330,14 @@ fn keep_watch(cluster: &Weak<Cluster>) {
             }
         }
     }
+}
+
+/// Lets a new client know the brokers of a topic by their numbers: what it asks them first is answered
+/// at once, instead of after librdkafka's wait of half a second. The first answer may come over the
+/// connection that has no number yet.
+pub(super) fn acquaint<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<()> {
+    for _ in 0..2 {
+        client.fetch_metadata(Some(topic), ANSWER)?;
+    }
+    Ok(())
 }

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,6 +18,7 @@ use super::context::Notes;
 use super::failure;
 use super::fence::Fence;
 use super::native;
+use super::records::{Queue, redirect};
 use crate::contract::{Assigned, Committed, FirstStart};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,7 +41,8 @@ pub(super) enum Change {
 pub(super) struct Member {
     pub(super) notes: Notes,
     pub(super) fence: Arc<Fence>,
-    pub(super) held: AtomicBool,
+    /// Where the records of its partitions go.
+    pub(super) records: Mutex<Option<Queue>>,
     group: String,
     topics: Vec<Arc<str>>,
     first_start: FirstStart,
@@ -60,7 +61,7 @@ impl Member {
         Self {
             notes,
             fence: fence.clone(),
-            held: AtomicBool::new(false),
+            records: Mutex::new(None),
             group: group.to_owned(),
             topics: topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
             first_start,
@@ -91,11 +92,11 @@ impl Member {
                 .add_partition_offset(&one.topic, one.partition, Offset::Offset(one.start))
                 .map_err(|error| self.rebalance_failed(error))?;
             debug!(topic = %one.topic, partition = one.partition, offset = one.start, group = %self.group, "assigned");
+            if let Some(queue) = *self.records.lock() {
+                redirect(consumer, &one.topic, one.partition, queue);
+            }
         }
         consumer.incremental_assign(&starts).map_err(|error| self.rebalance_failed(error))?;
-        if self.held.load(Ordering::Relaxed) && starts.count() > 0 {
-            consumer.pause(&starts).map_err(|error| self.rebalance_failed(error))?;
-        }
         self.changes.lock().push_back(Change::Assigned(assigned));
         Ok(())
     }

@@ -22,6 +22,7 @@ mod member;
 mod native;
 mod publisher;
 mod reader;
+mod records;
 mod state;
 mod subscription;
 mod transaction;

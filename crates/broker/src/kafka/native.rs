@@ -49,15 +49,24 @@ pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Opti
 /// The headers of a message. One whose name is not UTF-8 is left out: rdkafka's own access panics at
 /// such a name, and a record must never stop a program.
 pub(super) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a [u8])> {
+    // SAFETY: `message.ptr()` is a live message for as long as `message` is borrowed.
+    #[allow(unsafe_code)]
+    unsafe {
+        headers_of(&*message.ptr())
+    }
+}
+
+/// As [`headers`], of a message of librdkafka's own.
+pub(super) fn headers_of(message: &rd::rd_kafka_message_t) -> Vec<(&str, &[u8])> {
     let mut found = Vec::new();
-    // SAFETY: `message.ptr()` is a live message for as long as `message` is borrowed. Headers, their
+    // SAFETY: `message` is live for as long as it is borrowed, and librdkafka only reads it here. Headers, their
     // names (NUL-terminated) and values (pointer and length, or null) belong to the message and stay
-    // where they are until it is destroyed, so they live for `'a`. All out-pointers are valid.
+    // where they are until it is destroyed, so they live as long. All out-pointers are valid.
     #[allow(unsafe_code)]
     unsafe {
         let mut headers = ptr::null_mut();
         let none = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-        if rd::rd_kafka_message_headers(message.ptr(), &mut headers) != none {
+        if rd::rd_kafka_message_headers(message, &mut headers) != none {
             return found;
         }
         for index in 0.. {

@@ -7,6 +7,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -19,8 +20,8 @@ use super::failure;
 use crate::contract::{Delivery, NewRecord, Publisher};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long librdkafka's queue is waited on before looking again: its poll never returns early.
-pub(super) const SLICE: Duration = Duration::from_millis(1);
+/// The moment between two looks at librdkafka's queue of deliveries.
+const MOMENT: Duration = Duration::from_micros(500);
 
 /// See the module.
 pub(super) struct KafkaPublisher {
@@ -90,6 +91,16 @@ pub(super) fn enqueue(
     })
 }
 
+/// Takes deliveries that are there; if there are none, a moment passes, but no more than `most`. rdkafka's
+/// poll with a time runs until that is over, and spins through the last millisecond of it.
+pub(super) fn serve(producer: &BaseProducer<Deliveries>, most: Duration) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() == before {
+        thread::sleep(most.min(MOMENT));
+    }
+}
+
 /// The error for a record that librdkafka did not take.
 pub(super) fn not_sent(code: Code, topic: &str) -> Error {
     failure::failed_code(code, format!("cannot send a record to topic `{topic}`"), "the right Write on the topic")
@@ -127,7 +138,7 @@ impl Publisher for KafkaPublisher {
         let until = Instant::now() + timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            self.producer.poll(left.min(SLICE));
+            serve(&self.producer, left);
             let done = self.producer.context().take();
             let count = done.len();
             self.in_flight -= count;

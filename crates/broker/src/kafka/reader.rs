@@ -24,10 +24,10 @@ pub(super) struct Handed {
 }
 
 impl Handed {
-    /// A record was handed out.
-    pub(super) fn record(&mut self, message: &BorrowedMessage<'_>) {
+    /// A record of so many bytes was handed out.
+    pub(super) fn record(&mut self, bytes: usize) {
         self.events += 1;
-        self.bytes += message.key_len() + message.payload_len();
+        self.bytes += bytes;
     }
 
     /// Whether the next event is for the next call.
@@ -194,7 +194,7 @@ impl Reader for KafkaReader {
                         self.places.get_mut(&message.partition()).is_some_and(|place| place.record(message.offset()));
                     if fresh {
                         sink(Event::Record(record(&message)));
-                        handed.record(&message);
+                        handed.record(message.key_len() + message.payload_len());
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {

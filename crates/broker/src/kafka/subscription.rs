@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
+use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message;
 use tracing::debug;
 
 use super::cluster::{self, Cluster};
@@ -17,8 +15,9 @@ use super::failure::{self, Reason};
 use super::fence::Fence;
 use super::member::{Change, Member};
 use super::native;
-use super::reader::{Handed, KafkaReader, Place, is_final, out_of_range, record};
-use crate::contract::{Event, Reader, SubscribeOptions, Subscription};
+use super::reader::{Handed, Place, is_final, out_of_range};
+use super::records::{Polled, Records};
+use crate::contract::{Event, SubscribeOptions, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a member that leaves waits until the group knows.
@@ -27,7 +26,9 @@ const LEAVE: Duration = Duration::from_millis(1500);
 /// See the module.
 pub(super) struct KafkaSubscription {
     cluster: Arc<Cluster>,
+    records: Records<Member>,
     consumer: Arc<BaseConsumer<Member>>,
+    held: bool,
     group: String,
     topics: Vec<Arc<str>>,
     places: HashMap<(usize, i32), Place>,
@@ -44,9 +45,15 @@ impl KafkaSubscription {
             .member(options)
             .create_with_context(member)
             .map_err(|error| cluster::client_refused(error, "a member of the group"))?;
+        let consumer = Arc::new(consumer);
+        let records = Records::new(&consumer)
+            .ok_or_else(|| Error::new(ErrorKind::Fatal, "the client has no memory for a queue of records"))?;
+        *consumer.context().records.lock() = Some(records.queue());
         Ok(Self {
             cluster: cluster.clone(),
-            consumer: Arc::new(consumer),
+            records,
+            consumer,
+            held: false,
             group: options.group.clone(),
             topics: options.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
             places: HashMap::new(),
@@ -98,47 +105,6 @@ impl KafkaSubscription {
             Some(error) => Err(error),
             None => Ok(count),
         }
-    }
-
-    /// The topic whose partition has come to its end: rdkafka tells only the partition's number. With
-    /// several topics, those that cannot be meant are ruled out by their ends, and as a last resort by
-    /// looking for records that were not handed out.
-    fn topic_at_end(&self, partition: i32, offset: i64) -> Result<Option<usize>> {
-        let mut candidates: Vec<usize> = (0..self.topics.len())
-            .filter(|topic| {
-                self.places
-                    .get(&(*topic, partition))
-                    .is_some_and(|place| place.next <= offset && place.end != Some(offset))
-            })
-            .collect();
-        if self.topics.len() == 1 || candidates.is_empty() {
-            return Ok(candidates.pop());
-        }
-        for topic in candidates {
-            // One whose end is further on comes to that end later and says so then.
-            let (_, stable) = self.cluster.first_and_stable(&self.topics[topic], partition)?;
-            let next = self.places[&(topic, partition)].next;
-            if stable == offset && (next == offset || self.nothing_between(topic, partition, next, offset)?) {
-                return Ok(Some(topic));
-            }
-        }
-        Ok(None)
-    }
-
-    fn nothing_between(&self, topic: usize, partition: i32, next: i64, end: i64) -> Result<bool> {
-        let mut reader = KafkaReader::open(&self.cluster, &self.topics[topic], &[(partition, next)])?;
-        let until = Instant::now() + cluster::ANSWER;
-        while Instant::now() < until {
-            let (mut found, mut ended) = (false, false);
-            reader.poll(Duration::from_millis(100), &mut |event| match event {
-                Event::Record(record) => found |= record.offset < end,
-                _ => ended = true,
-            })?;
-            if found || ended {
-                return Ok(!found);
-            }
-        }
-        Ok(false)
     }
 
     /// What an error of the consumer means: nothing for those that pass.
@@ -194,16 +160,60 @@ impl KafkaSubscription {
         }
     }
 
-    fn assignment(&self) -> Result<TopicPartitionList> {
-        self.consumer.assignment().map_err(|error| self.hold_failed(error))
+    /// Lets the consumer do what is to be done for the group. Answers how many events that gave.
+    fn serve_group(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
+        let mut events = 0;
+        let mut wait = timeout;
+        loop {
+            let consumer = self.consumer.clone();
+            let polled = consumer.poll(wait);
+            wait = Duration::ZERO;
+            events += self.take_changes(sink)?;
+            match polled {
+                None => return Ok(events),
+                // all records go another way
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.judge(&error)?,
+            }
+        }
     }
 
-    fn hold_failed(&self, error: KafkaError) -> Error {
-        failure::failed(
-            error,
-            format!("cannot hold or resume reading as group `{}`", self.group),
-            "the right Read on the group",
-        )
+    /// Hands out what is in the queue of records, up to a bounded number.
+    fn serve_records(&mut self, timeout: Duration, handed: &mut Handed, sink: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        while !handed.enough() {
+            let Self { records, places, topics, consumer, .. } = self;
+            let mut failed = None;
+            let mut is_fresh = |topic: &str, partition, at: &dyn Fn(&mut Place) -> bool| {
+                let index = topics.iter().position(|known| **known == *topic);
+                index.and_then(|index| places.get_mut(&(index, partition))).is_some_and(at)
+            };
+            let more = records.poll(handed.wait(timeout), |polled| match polled {
+                Polled::Record(record) => {
+                    if is_fresh(record.topic, record.partition, &|place| place.record(record.offset)) {
+                        handed.record(record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len));
+                        sink(Event::Record(record));
+                    }
+                }
+                Polled::End { topic, partition, offset } => {
+                    if is_fresh(topic, partition, &|place| place.end(offset)) {
+                        handed.events += 1;
+                        sink(Event::End { topic, partition, offset });
+                    }
+                }
+                Polled::Failed(code, reason) => {
+                    let error = KafkaError::MessageConsumption(code);
+                    consumer.context().notes.error(error.clone(), &reason);
+                    failed = Some(error);
+                }
+            });
+            if let Some(error) = failed {
+                self.judge(&error)?;
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn shut(&mut self, leave: bool) -> Result<()> {
@@ -234,56 +244,23 @@ impl KafkaSubscription {
 
 impl Subscription for KafkaSubscription {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
+        let idle = self.held || self.places.is_empty();
         let mut handed = Handed::default();
-        while !handed.enough() {
-            let consumer = self.consumer.clone();
-            let polled = consumer.poll(handed.wait(timeout));
-            // A rebalance ends the poll that it happens in, so what it changed comes before the record.
-            handed.events += self.take_changes(sink)?;
-            match polled {
-                None => break,
-                Some(Ok(message)) => {
-                    let place = self.topic_index(message.topic()).map(|topic| (topic, message.partition()));
-                    let fresh = place
-                        .and_then(|place| self.places.get_mut(&place))
-                        .is_some_and(|place| place.record(message.offset()));
-                    if fresh {
-                        sink(Event::Record(record(&message)));
-                        handed.record(&message);
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let Some(offset) = consumer.context().notes.take_end() else {
-                        continue;
-                    };
-                    let Some(topic) = self.topic_at_end(partition, offset)? else {
-                        continue;
-                    };
-                    if self.places.get_mut(&(topic, partition)).is_some_and(|place| place.end(offset)) {
-                        sink(Event::End { topic: &self.topics[topic], partition, offset });
-                        handed.events += 1;
-                    }
-                }
-                Some(Err(error)) => self.judge(&error)?,
-            }
+        handed.events = self.serve_group(if idle { timeout } else { Duration::ZERO }, sink)?;
+        if !idle {
+            self.serve_records(timeout, &mut handed, sink)?;
         }
         Ok(handed.events)
     }
 
     fn hold(&mut self) -> Result<()> {
-        if self.consumer.context().held.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let assignment = self.assignment()?;
-        self.consumer.pause(&assignment).map_err(|error| self.hold_failed(error))
+        self.held = true;
+        Ok(())
     }
 
     fn resume(&mut self) -> Result<()> {
-        if !self.consumer.context().held.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let assignment = self.assignment()?;
-        self.consumer.resume(&assignment).map_err(|error| self.hold_failed(error))
+        self.held = false;
+        Ok(())
     }
 
     fn close(mut self: Box<Self>, leave: bool) -> Result<()> {
@@ -293,6 +270,7 @@ impl Subscription for KafkaSubscription {
 
 impl Drop for KafkaSubscription {
     fn drop(&mut self) {
+        *self.consumer.context().records.lock() = None;
         if let Err(error) = self.shut(false) {
             debug!(%error, "closing");
         }

@@ -22,7 +22,7 @@ use super::cluster::{self, Cluster};
 use super::config::TRANSACTION_TIMEOUT_MS;
 use super::context::{Deliveries, Undelivered};
 use super::failure;
-use super::publisher::{SLICE, enqueue};
+use super::publisher::{enqueue, serve};
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +32,9 @@ const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
 
 /// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
 const INIT: Duration = Duration::from_secs(30);
+
+/// How long further deliveries are looked at once one has failed.
+const AFTER_A_FAILURE: Duration = Duration::from_millis(5);
 
 /// How a transaction ended that did not commit.
 pub(super) enum Ending {
@@ -65,15 +68,8 @@ impl Transactions {
             .map_err(|error| cluster::client_refused(error, "a transactional producer"))?;
         let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
         let right = "the rights Describe and Write on the transactional id";
-        // With a broker known by its number, the coordinator is found at once instead of after half a
-        // second. The first answer may come over the connection that has no number yet.
         if let Some(topic) = options.topics.first() {
-            for _ in 0..2 {
-                producer
-                    .client()
-                    .fetch_metadata(Some(topic), cluster::ANSWER)
-                    .map_err(|error| cluster.failed(error, name(), right))?;
-            }
+            cluster::acquaint(producer.client(), topic).map_err(|error| cluster.failed(error, name(), right))?;
         }
         retried(|| producer.init_transactions(INIT)).map_err(|error| cluster.failed(error, name(), right))?;
         Ok(Self {
@@ -175,7 +171,7 @@ impl Transactions {
                 Err(Code::QueueFull) if producer.in_flight_count() == 0 => {
                     break Code::MessageSizeTooLarge;
                 }
-                Err(Code::QueueFull) => producer.poll(SLICE),
+                Err(Code::QueueFull) => serve(producer, STEP),
                 Err(code) => break code,
             }
         };
@@ -191,8 +187,12 @@ impl Transactions {
     /// Waits until every record is delivered or one is not. Those behind one that is not would wait for the
     /// transaction to be aborted. librdkafka gives up when the transaction's time is over, so this ends.
     fn drain(&self) {
-        while self.producer.in_flight_count() > 0 && !self.producer.context().failed() {
-            self.producer.poll(SLICE);
+        while self.producer.in_flight_count() > 0 {
+            if self.producer.context().failed() {
+                // A record that is refused may come after those that are purged because of it.
+                return self.producer.poll(AFTER_A_FAILURE);
+            }
+            serve(&self.producer, STEP);
         }
     }
 
@@ -288,13 +288,13 @@ impl Transactions {
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !error.is_fatal() && Instant::now() < until =>
                 {
-                    self.producer.poll(SLICE);
+                    serve(&self.producer, STEP);
                 }
                 Err(error) => return Err(self.judge("abort", error)),
             }
         }
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(SLICE);
+            serve(&self.producer, STEP);
         }
         self.producer.context().take();
         Ok(())

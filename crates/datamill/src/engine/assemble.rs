@@ -27,8 +27,8 @@ pub(super) struct Intake<'a> {
     pub(super) pool: &'a Pool,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: &'a SpillFolder,
-    /// Bytes of filling files above which the largest go to disk.
-    pub(super) filling_limit: usize,
+    /// Bytes of files in memory, filling and whole, above which the largest that fill up go to disk.
+    files_limit: usize,
     pub(super) partitions: i32,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
@@ -60,7 +60,7 @@ impl<'a> Intake<'a> {
             pool,
             budget,
             spill,
-            filling_limit: memory_limit / 16 * 3,
+            files_limit: memory_limit / 16 * 5,
             partitions,
             spread: false,
             unusable: dead_letters.then(Vec::new),
@@ -117,12 +117,17 @@ impl<'a> Intake<'a> {
             Added::Filtered => self.tally.filtered(),
             Added::Taken => {}
         }
-        if self.budget.filling() > self.filling_limit && self.disk_failed.is_none() {
-            match self.assembler.spill_down_to(self.filling_limit / 2, self.spill) {
+        if self.budget.filling() > self.filling_limit() && self.disk_failed.is_none() {
+            match self.assembler.spill_down_to(self.filling_limit() / 4 * 3, self.spill) {
                 Ok(files) => tracing::debug!(files, "files that fill up go to disk"),
                 Err(error) => self.disk_error(&error),
             }
         }
+    }
+
+    /// Bytes that files that fill up may take: what whole ones leave, and at least two fifths.
+    fn filling_limit(&self) -> usize {
+        self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 5 * 2)
     }
 
     fn submit(&mut self, id: InstanceId) {
@@ -151,7 +156,7 @@ impl<'a> Intake<'a> {
             return;
         }
         let settled = self.assembler.settle().and_then(|whole| {
-            self.assembler.spill_down_to(self.filling_limit / 2, self.spill)?;
+            self.assembler.spill_down_to(self.filling_limit() / 4 * 3, self.spill)?;
             Ok(whole)
         });
         match settled {

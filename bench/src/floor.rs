@@ -1,0 +1,123 @@
+//! What cannot be gone below: moving the bytes with librdkafka and hashing them once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use sha2::{Digest, Sha512};
+
+use crate::child::now_us;
+
+/// The floor of reading.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReadArgs {
+    #[arg(long)]
+    kafka: String,
+    #[arg(long)]
+    topic: String,
+    /// Records in the topic
+    #[arg(long)]
+    records: u64,
+}
+
+/// The floor of sending.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SendArgs {
+    #[arg(long)]
+    kafka: String,
+    #[arg(long)]
+    topic: String,
+    /// Bytes in a message
+    #[arg(long = "chunk_size")]
+    chunk_size: usize,
+    folder: PathBuf,
+}
+
+/// A consumer without a group that reads what is committed.
+pub(crate) fn client(kafka: &str) -> Result<BaseConsumer> {
+    let consumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("group.id", "bench-floor")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("isolation.level", "read_committed")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    Ok(consumer)
+}
+
+/// All partitions of a topic from their first records on.
+pub(crate) fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
+    let consumer = client(kafka)?;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions(&consumer, topic)? {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&list)?;
+    Ok(consumer)
+}
+
+/// Number of partitions of a topic.
+pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
+    Ok(i32::try_from(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))?)
+}
+
+pub(crate) fn read(args: &ReadArgs) -> Result<()> {
+    let consumer = reader(&args.kafka, &args.topic)?;
+    let mut hash = Sha512::new();
+    let mut records = 0;
+    while records < args.records {
+        let Some(message) = consumer.poll(Duration::from_secs(30)) else {
+            bail!("{records} of {} records came", args.records);
+        };
+        if matches!(message, Err(KafkaError::PartitionEOF(_))) {
+            continue;
+        }
+        if records == 0 {
+            println!("first {}", now_us());
+        }
+        hash.update(message?.payload().unwrap_or_default());
+        records += 1;
+    }
+    std::hint::black_box(hash.finalize());
+    println!("last {}", now_us());
+    Ok(())
+}
+
+pub(crate) fn send(args: &SendArgs) -> Result<()> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &args.kafka)
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", "10000000")
+        .create()?;
+    for entry in walkdir::WalkDir::new(&args.folder) {
+        let entry = entry?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let content = std::fs::read(entry.path())?;
+        std::hint::black_box(Sha512::digest(&content));
+        let key = entry.path().as_os_str().as_encoded_bytes();
+        for chunk in content.chunks(args.chunk_size) {
+            let mut record = BaseRecord::to(&args.topic).key(key).payload(chunk);
+            while let Err((error, back)) = producer.send(record) {
+                match error {
+                    KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => {
+                        producer.poll(Duration::from_millis(10));
+                        record = back;
+                    }
+                    error => return Err(error.into()),
+                }
+            }
+        }
+    }
+    producer.flush(Duration::from_secs(120))?;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Measures datamill, its peer and the floor below both on the same topics of the same broker.
+//!
+//! ```text
+//!  workload.rs ──files──▶ upload (datamill, floor) ──topic──▶ reproduce (datamill, floor, peer)
+//!                              │                                   │
+//!                           child.rs: seconds, CPU seconds, memory │ visible.rs: when the last result
+//!                              └───────────────▶ report.rs ◀───────┘             can be read
+//! ```
+//! Everything that is measured is a process of its own. The floor of reading is librdkafka's consumer
+//! and one SHA-512 over the values, on one thread; that of sending one SHA-512 over each file and
+//! librdkafka's producer at the same size of messages.
+
+mod child;
+mod extract;
+mod floor;
+mod latency;
+mod place;
+mod report;
+mod run;
+mod visible;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures datamill against its floor and its peer on a real Kafka")]
+enum Command {
+    /// Measures, and prints a table of times and ratios
+    Run(run::RunArgs),
+    /// How long it takes from a file's upload until its result can be read, on an idle system
+    Latency(latency::LatencyArgs),
+    /// The floor of reading
+    FloorRead(floor::ReadArgs),
+    /// The floor of sending
+    FloorSend(floor::SendArgs),
+    /// The reproducer that is measured: size and number of lines of each file
+    Extract(Box<extract::ExtractArgs>),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Command::parse() {
+        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Latency(args) => latency::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::FloorRead(args) => floor::read(&args).map(|()| ExitCode::SUCCESS),
+        Command::FloorSend(args) => floor::send(&args).map(|()| ExitCode::SUCCESS),
+        Command::Extract(args) => Ok(extract::run(&args).into()),
+    }
+}

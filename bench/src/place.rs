@@ -1,0 +1,77 @@
+//! A folder, a configuration file and topics of a measurement's own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::child::{self, ourselves};
+
+/// The broker and the programs that are measured.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// Broker, as host:port
+    #[arg(long)]
+    pub(crate) kafka: String,
+    /// The command `datamill`
+    #[arg(long, default_value = "target/release/datamill")]
+    datamill: PathBuf,
+    /// Partitions of the topics
+    #[arg(long, default_value_t = 4)]
+    partitions: u32,
+}
+
+/// Where one measurement happens.
+pub(crate) struct Place {
+    pub(crate) args: PlaceArgs,
+    pub(crate) config: PathBuf,
+    folder: tempfile::TempDir,
+    prefix: String,
+}
+
+impl Place {
+    pub(crate) fn make(args: &PlaceArgs, name: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("bench.config");
+        let text = format!(
+            "[broker]\nbootstrap.servers = {}\n[consumer]\nauto.offset.reset = earliest\nenable.auto.commit = False\n",
+            args.kafka
+        );
+        std::fs::write(&config, text)?;
+        let args = PlaceArgs { datamill: std::path::absolute(&args.datamill)?, ..args.clone() };
+        Ok(Self { args, config, folder, prefix: format!("bench-{name}-{}", child::now_us()) })
+    }
+
+    /// A file or folder of this measurement.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The command `datamill`, run in the folder.
+    pub(crate) fn datamill(&self) -> Command {
+        let mut command = Command::new(&self.args.datamill);
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    /// Makes a topic; its whole name.
+    pub(crate) fn topic(&self, name: &str) -> Result<String> {
+        let topic = format!("{}-{name}", self.prefix);
+        let partitions = self.args.partitions.to_string();
+        let mut command = self.datamill();
+        command.args(["topic", "create", &topic, "--partitions", &partitions, "--config"]).arg(&self.config);
+        let done = command.output().with_context(|| format!("cannot run {}", self.args.datamill.display()))?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(topic)
+    }
+
+    /// The reproducer that is measured, as a group named after its topic of results.
+    pub(crate) fn extract(&self, source: &str, results: &str) -> Result<Command> {
+        let mut command = ourselves()?;
+        command.current_dir(self.folder.path());
+        command.args(["extract", "--consumer_topic_name", source, "--producer_topic_name", results, "--config"]);
+        command.arg(&self.config).args(["--consumer_group_id", results, "--output_dir"]).arg(self.path(results));
+        command.args(["--logger_stream_level", "error"]);
+        Ok(command)
+    }
+}
