@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::{Bench, Place, Sent, chunks, content, read_all};
@@ -194,5 +193,12 @@ fn the_second_process() {
         ..common::settings(topic, results, group, Path::new(output))
     };
     let code = Hash { fails: std::env::var(FAILS).unwrap() == "true" };
-    datamill::engine::run(&log, &settings, Arc::new(code), &Control::default(), &Counters::default()).unwrap();
+    datamill::engine::run(
+        &log,
+        &settings,
+        datamill::process::UserCode::reproducer(code),
+        &Control::default(),
+        &Counters::default(),
+    )
+    .unwrap();
 }

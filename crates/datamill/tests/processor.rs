@@ -99,7 +99,7 @@ fn content_is_found_in_memory_and_on_disk(place: &Place) {
         bench.send(&chunks(0, "folder/file.dat", &bytes, 4096));
         let notes = Notes::default();
         run(&bench, &EngineSettings { mode, ..bench.settings() }, &notes);
-        assert_eq!(notes.seen.lock()["folder/file.dat"], [bytes.clone()], "{mode:?}");
+        assert_eq!(notes.seen.lock()["folder/file.dat"], std::slice::from_ref(&bytes), "{mode:?}");
         let public = bench.output().join("folder/file.dat");
         assert_eq!(std::fs::read(public).ok(), (mode != Mode::Memory).then_some(bytes), "{mode:?}");
     }
