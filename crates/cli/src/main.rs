@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
-use commands::{demo, read, topic, upload, watch};
+use commands::{demo, read, rekey, topic, upload, watch};
 
 /// Puts data files on a topic, and shows what is in topics
 ///
@@ -39,6 +39,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Read(read::ReadArgs),
     Topic(topic::TopicArgs),
+    Rekey(rekey::RekeyArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Topic(args) => topic::run(&args),
+        Command::Rekey(args) => rekey::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match ended {

@@ -31,6 +31,7 @@ pub mod ledger;
 pub mod process;
 pub mod program;
 pub mod progress;
+pub mod rekey;
 pub mod report;
 pub mod settings;
 pub mod upload;

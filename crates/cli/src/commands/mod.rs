@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod read;
+pub mod rekey;
 pub mod topic;
 pub mod upload;
 pub mod watch;

@@ -97,7 +97,7 @@ pub enum EngineError {
     /// The topic spreads files over partitions that are not all this process's.
     #[error(
         "topic `{topic}` spreads the chunks of one file over several partitions, and other members of group \
-        `{group}` own some of them; let one process read this topic, or use a topic written by datamill"
+        `{group}` own some of them; let one process read this topic, or copy it with `datamill rekey`"
     )]
     Spread {
         /// Topic.

@@ -13,6 +13,13 @@ pub(super) fn instance(output_dir: &Path) -> String {
     format!("{}-{hash}", legal(&host.to_string_lossy()))
 }
 
+/// A name for the place in its group of a process without an output folder: the host and a short hash of
+/// what it does.
+pub fn instance_name(what: &str) -> String {
+    let hash = hex(&sha512(what.as_bytes())[..4]);
+    format!("{}-{hash}", legal(&gethostname::gethostname().to_string_lossy()))
+}
+
 /// The group of a program that was given none: the same after a restart.
 pub(super) fn default_group(program: &str, topic: &str) -> String {
     format!("{}_{}", legal(program), topic)

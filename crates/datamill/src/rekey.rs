@@ -1,0 +1,391 @@
+//! Copies the chunk messages of a topic so that all chunks of a file lie in one partition.
+//!
+//! ```text
+//!  subscription ──record──▶ batch (bounded) ──records + positions, one step──▶ log
+//! ```
+//! OpenMSIStream spreads the chunks of a file over all partitions of its topic; such a topic can be read by
+//! one process only. The copy can be read by many. A record keeps its key, value, headers and time; the
+//! partition is the one that an upload would choose, and the header of datamill's chunks is added. Records
+//! and the positions behind them are committed in one step, so that each record is copied once whatever
+//! ends the program. Several processes may share the work as members of one group.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill_broker::{
+    Assigned, Commit, CommitOutcome, ErrorKind, Event, FirstStart, Log, NewRecord, Position, Record, Session,
+    SubscribeOptions, Subscription,
+};
+use datamill_wire::{Chunk, headers, partition_for};
+
+use crate::control::{Control, StopKind};
+use crate::report::{Counters, text};
+
+/// Bytes of records in one commit, unless one record alone is larger.
+const BATCH_BYTES: usize = 8 << 20;
+/// How long records wait for others before they are committed.
+const BATCH_TIME: Duration = Duration::from_millis(200);
+/// Bytes that the backend may hold ahead.
+const QUEUE_BYTES: usize = 32 << 20;
+const POLL: Duration = Duration::from_millis(50);
+/// Wait after a commit that did not happen.
+const PAUSE: Duration = Duration::from_millis(500);
+/// New sessions in a row without a commit before the program gives up.
+const MAX_SESSIONS: u32 = 5;
+
+/// What is copied where.
+#[derive(Debug, Clone)]
+pub struct RekeySettings {
+    /// Topic that is read.
+    pub source: String,
+    /// Topic that is written.
+    pub destination: String,
+    /// Consumer group that remembers how far the copy is.
+    pub group: String,
+    /// This process's place in the group, the same after a restart.
+    pub instance: String,
+    /// Stop once everything that was in the topic at the start is copied.
+    pub exit_at_end: bool,
+}
+
+/// Why a copy cannot be made or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RekeyError {
+    /// A topic cannot be copied into itself.
+    #[error("topic `{0}` cannot be copied into itself: name another topic")]
+    SameTopic(String),
+    /// The destination takes no record of this size.
+    #[error(
+        "topic `{destination}` does not take the record at offset {offset} of partition {partition} of topic \
+        `{source_topic}`; nothing was left out. Let the topic take larger records (`max.message.bytes`), and start again"
+    )]
+    Refused {
+        /// Topic that is read.
+        source_topic: String,
+        /// Partition of the record.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// Topic that is written.
+        destination: String,
+        /// Why.
+        #[source]
+        error: datamill_broker::Error,
+    },
+    /// The log refused something for good.
+    #[error(transparent)]
+    Log(#[from] datamill_broker::Error),
+}
+
+/// What one run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RekeySummary {
+    /// Records copied.
+    pub copied: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Records that hold no chunk and were left out.
+    pub left_out: u64,
+    /// How long it ran.
+    pub duration: Duration,
+    /// Topic that was read.
+    pub source: String,
+    /// Topic that was written.
+    pub destination: String,
+}
+
+impl fmt::Display for RekeySummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { copied, bytes, left_out, duration, source, destination } = self;
+        let (bytes, duration) = (text::bytes(*bytes), text::duration(*duration));
+        write!(f, "{copied} messages ({bytes}) of topic `{source}` copied to topic `{destination}` in {duration}")?;
+        if *left_out > 0 {
+            write!(f, "\n{left_out} messages are no chunks of files and were left out; the log names their offsets")?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies until it is told to stop, the end is reached (where asked), or it cannot go on.
+///
+/// # Errors
+/// What keeps the copy from being made or from going on; what is copied is committed.
+pub fn rekey(
+    log: &Arc<dyn Log>,
+    settings: &RekeySettings,
+    control: &Control,
+    counters: &Counters,
+) -> Result<RekeySummary, RekeyError> {
+    if settings.source == settings.destination {
+        return Err(RekeyError::SameTopic(settings.source.clone()));
+    }
+    let source = log.topic_for_use(&settings.source)?;
+    let partitions = log.topic_for_use(&settings.destination)?.partitions;
+    let end =
+        |partition| Ok::<_, datamill_broker::Error>((partition, log.offsets(&source.name, partition)?.last_stable));
+    let ends = settings.exit_at_end.then(|| (0..source.partitions).map(end).collect::<Result<BTreeMap<_, _>, _>>());
+    let ends = ends.transpose()?;
+    let started = Instant::now();
+    let mut copy = Copy {
+        settings,
+        counters,
+        partitions,
+        batch: Batch::default(),
+        copied: 0,
+        bytes: 0,
+        left_out: 0,
+        owned: BTreeMap::new(),
+    };
+    let mut failures = 0;
+    loop {
+        let before = copy.copied;
+        match copy.session(log.as_ref(), control, ends.as_ref())? {
+            None => break,
+            Some(error) => {
+                failures = if copy.copied > before { 1 } else { failures + 1 };
+                if failures > MAX_SESSIONS {
+                    return Err(error.into());
+                }
+                tracing::warn!(error = %crate::report::chain(&error), "starting again from what is committed");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+    Ok(RekeySummary {
+        copied: copy.copied,
+        bytes: copy.bytes,
+        left_out: copy.left_out,
+        duration: started.elapsed(),
+        source: settings.source.clone(),
+        destination: settings.destination.clone(),
+    })
+}
+
+/// A record on its way.
+struct Copied {
+    /// Partition and offset where it was read.
+    from: (i32, i64),
+    partition: i32,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    headers: Vec<(String, Vec<u8>)>,
+    timestamp_ms: Option<i64>,
+}
+
+#[derive(Default)]
+struct Batch {
+    records: Vec<Copied>,
+    bytes: usize,
+    /// Partitions of the records that are left out.
+    left_out: Vec<i32>,
+    since: Option<Instant>,
+}
+
+/// An owned partition.
+struct Place {
+    assignment: u64,
+    /// Behind what was read.
+    next: i64,
+    committed: i64,
+}
+
+struct Copy<'a> {
+    settings: &'a RekeySettings,
+    counters: &'a Counters,
+    /// Of the destination.
+    partitions: i32,
+    batch: Batch,
+    owned: BTreeMap<i32, Place>,
+    copied: u64,
+    bytes: u64,
+    left_out: u64,
+}
+
+impl Copy<'_> {
+    /// One session. Answers an error after which a new one goes on from what is committed.
+    fn session(
+        &mut self,
+        log: &dyn Log,
+        control: &Control,
+        ends: Option<&BTreeMap<i32, i64>>,
+    ) -> Result<Option<datamill_broker::Error>, RekeyError> {
+        (self.batch, self.owned) = (Batch::default(), BTreeMap::new());
+        let Session { mut subscription, mut committer } = log.subscribe(&SubscribeOptions {
+            group: self.settings.group.clone(),
+            instance: self.settings.instance.clone(),
+            topics: vec![self.settings.source.clone()],
+            first_start: FirstStart::Earliest,
+            queue_bytes: QUEUE_BYTES,
+            state_topic: None,
+        })?;
+        loop {
+            let mut assigned_once = !self.owned.is_empty();
+            if let Err(error) = subscription.poll(POLL, &mut |event| self.event(event, &mut assigned_once)) {
+                return passing(error);
+            }
+            let stopping = control.stopping();
+            let at_end = assigned_once
+                && ends.is_some_and(|ends| {
+                    self.owned.iter().all(|(p, place)| place.next >= ends.get(p).copied().unwrap_or(0))
+                });
+            let due = self.batch.bytes >= BATCH_BYTES
+                || self.batch.since.is_some_and(|since| since.elapsed() >= BATCH_TIME)
+                || stopping.is_some()
+                || at_end;
+            if due && let Some(error) = self.commit(committer.as_mut(), subscription.as_mut())? {
+                return passing(error);
+            }
+            let done = self.owned.values().all(|place| place.next == place.committed);
+            if done && (stopping.is_some() || at_end) {
+                subscription.close(stopping != Some(StopKind::KeepPlace))?;
+                return Ok(None);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, assigned_once: &mut bool) {
+        match event {
+            Event::Record(record) => self.take(&record),
+            Event::End { partition, offset, .. } => {
+                if let Some(place) = self.owned.get_mut(&partition) {
+                    place.next = place.next.max(offset);
+                    self.batch.since.get_or_insert_with(Instant::now);
+                }
+            }
+            Event::Assigned(assigned) => {
+                *assigned_once = true;
+                for Assigned { partition, assignment, start, .. } in assigned {
+                    tracing::info!(topic = %self.settings.source, partition, offset = start, "partition assigned");
+                    self.owned.insert(partition, Place { assignment, next: start, committed: start });
+                }
+            }
+            Event::Revoked { partitions, .. } => {
+                for (_, partition) in partitions {
+                    self.owned.remove(&partition);
+                }
+                self.drop_what_is_not_owned();
+            }
+        }
+    }
+
+    fn drop_what_is_not_owned(&mut self) {
+        let owned = &self.owned;
+        self.batch.records.retain(|record| owned.contains_key(&record.from.0));
+        self.batch.left_out.retain(|partition| owned.contains_key(partition));
+        self.batch.bytes = self.batch.records.iter().map(|record| record.value.len()).sum();
+    }
+
+    fn take(&mut self, record: &Record<'_>) {
+        let Some(place) = self.owned.get_mut(&record.partition) else { return };
+        place.next = record.offset + 1;
+        self.batch.since.get_or_insert_with(Instant::now);
+        let value = record.value.unwrap_or_default();
+        self.counters.read(1, value.len() as u64);
+        let chunk = match Chunk::decode(value) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                tracing::error!(topic = %self.settings.source, partition = record.partition, offset = record.offset,
+                    error = %crate::report::chain(&error), "a message is not a chunk of a file; left out");
+                self.batch.left_out.push(record.partition);
+                return;
+            }
+        };
+        let relative = datamill_wire::name::relative_path(chunk.subdir, chunk.filename);
+        let mut headers: Vec<(String, Vec<u8>)> =
+            record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+        if !headers.iter().any(|(name, _)| name == headers::CHUNK_VERSION) {
+            headers.push((headers::CHUNK_VERSION.to_owned(), headers::CHUNK_VERSION_1.as_bytes().to_vec()));
+        }
+        self.batch.bytes += value.len();
+        self.batch.records.push(Copied {
+            from: (record.partition, record.offset),
+            partition: partition_for(&relative, self.partitions),
+            key: record.key.map(<[u8]>::to_vec),
+            value: value.to_vec(),
+            headers,
+            timestamp_ms: record.timestamp_ms,
+        });
+    }
+
+    /// Commits the batch. Answers an error after which a new session has to be begun.
+    fn commit(
+        &mut self,
+        committer: &mut dyn datamill_broker::Committer,
+        subscription: &mut dyn Subscription,
+    ) -> Result<Option<datamill_broker::Error>, RekeyError> {
+        loop {
+            let topic: Arc<str> = self.settings.source.as_str().into();
+            let moved = self.owned.iter().filter(|(_, place)| place.next != place.committed);
+            let positions: Vec<Position> = moved
+                .map(|(&partition, place)| Position {
+                    topic: Arc::clone(&topic),
+                    partition,
+                    assignment: place.assignment,
+                    offset: place.next,
+                    text: String::new(),
+                })
+                .collect();
+            if positions.is_empty() {
+                self.batch = Batch::default();
+                return Ok(None);
+            }
+            let records: Vec<NewRecord<'_>> = self.batch.records.iter().map(|record| self.outgoing(record)).collect();
+            match committer.commit(&Commit { records: &records, positions: &positions, state: &[] }) {
+                CommitOutcome::Done(_) => {
+                    let bytes = self.batch.bytes as u64;
+                    self.counters.processed(records.len() as u64, bytes);
+                    self.counters.produced(records.len() as u64, bytes);
+                    (self.copied, self.bytes) = (self.copied + records.len() as u64, self.bytes + bytes);
+                    self.left_out += self.batch.left_out.len() as u64;
+                    self.batch = Batch::default();
+                    for place in self.owned.values_mut() {
+                        place.committed = place.next;
+                    }
+                    return Ok(None);
+                }
+                CommitOutcome::Again(error) if error.kind() == ErrorKind::Retry => {
+                    tracing::warn!(error = %crate::report::chain(&error), "the copy waits");
+                }
+                CommitOutcome::Again(error) => return Err(error.into()),
+                CommitOutcome::NotOwner(_) => {}
+                CommitOutcome::RecordRefused { index, error } => {
+                    let (partition, offset) = self.batch.records[index].from;
+                    return Err(RekeyError::Refused {
+                        source_topic: self.settings.source.clone(),
+                        partition,
+                        offset,
+                        destination: self.settings.destination.clone(),
+                        error,
+                    });
+                }
+                CommitOutcome::Unknown(error) => return Ok(Some(error)),
+            }
+            drop(records);
+            // the membership is kept, and what changed in it is heard of, while the commit waits
+            subscription.hold()?;
+            let mut nothing = false;
+            if let Err(error) = subscription.poll(PAUSE, &mut |event| self.event(event, &mut nothing)) {
+                return Ok(Some(error));
+            }
+            subscription.resume()?;
+        }
+    }
+
+    fn outgoing<'r>(&'r self, record: &'r Copied) -> NewRecord<'r> {
+        NewRecord {
+            topic: &self.settings.destination,
+            partition: Some(record.partition),
+            key: record.key.as_deref(),
+            value: Some(&record.value),
+            headers: record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect(),
+            timestamp_ms: record.timestamp_ms,
+        }
+    }
+}
+
+fn passing(error: datamill_broker::Error) -> Result<Option<datamill_broker::Error>, RekeyError> {
+    if error.kind() == ErrorKind::Retry { Ok(Some(error)) } else { Err(error.into()) }
+}
