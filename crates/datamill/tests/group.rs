@@ -178,3 +178,50 @@ fn a_thousand_files_of_mixed_sizes_come_through_once_each_and_identical() {
         assert_eq!(hex(&sha512(&std::fs::read(settings.output_dir.join(path)).unwrap())), hash[0], "{path}");
     }
 }
+
+/// Files as another program sends them: each chunk into the next partition, unmarked.
+fn spread(range: std::ops::Range<u64>) -> Vec<common::Sent> {
+    let file = |seed: u64| {
+        let mut file = chunks(0, &format!("spread/{seed}.dat"), &content(seed, 1_000), 100);
+        for (i, chunk) in file.iter_mut().enumerate() {
+            chunk.partition = (i as i32 + seed as i32) % 4;
+            chunk.marked = false;
+        }
+        file
+    };
+    range.flat_map(file).collect()
+}
+
+#[test]
+fn members_that_own_a_part_of_a_spread_topic_hold_until_one_owns_all() {
+    let bench = Bench::new(&Place::Kafka, 4);
+    let member = |name: &str| datamill::engine::EngineSettings {
+        instance: name.to_owned(),
+        output_dir: bench.folder.path().join(name),
+        exit_at_end: false,
+        ..bench.settings()
+    };
+    let controls = [Control::default(), Control::default()];
+    let members = || bench.log.group(&bench.group, &[&bench.topic]).unwrap().members.len();
+    std::thread::scope(|scope| {
+        let _stop = (StopAtEnd(&controls[0]), StopAtEnd(&controls[1]));
+        let run = |name: &'static str, control| {
+            let settings = member(name);
+            let bench = &bench;
+            scope.spawn(move || bench.run_controlled(&settings, Hash::after(Duration::ZERO), control).unwrap())
+        };
+        let first = run("first", &controls[0]);
+        bench.send(&spread(0..5));
+        wait_for("the files that one member reads alone", || results(&bench).len() == 5);
+        let second = run("second", &controls[1]);
+        wait_for("both members", || members() == 2);
+        bench.send(&spread(5..10));
+        controls[0].stop(StopKind::Leave);
+        first.join().unwrap();
+        wait_for("the files that the other member reads alone", || results(&bench).len() == 10);
+        controls[1].stop(StopKind::Leave);
+        second.join().unwrap();
+    });
+    let results = results(&bench);
+    assert!(results.values().all(|results| results.len() == 1), "{results:?}");
+}

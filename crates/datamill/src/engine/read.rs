@@ -66,6 +66,8 @@ enum Ended {
     Finished(Vec<Incomplete>),
     /// The session is over, for this reason: a new one starts from what is committed.
     Rebuild(&'static str, datamill_broker::Error),
+    /// All partitions of a spread topic are owned again: a new session starts from what is committed.
+    WholeAgain,
 }
 
 impl Engine<'_> {
@@ -82,6 +84,10 @@ impl Engine<'_> {
                         return Err(EngineError::Session(error));
                     }
                     tracing::warn!(error = %crate::report::chain(&error), "{what}; starting again from what is committed");
+                    self.pool.cancel(|_| true);
+                }
+                Ended::WholeAgain => {
+                    tracing::info!(topic = %self.topic, "all partitions are this process's now; going on");
                     self.pool.cancel(|_| true);
                 }
             }
@@ -208,6 +214,10 @@ struct Reader<'a> {
     stop_since: Option<Instant>,
     /// Why the program gives up, once it stops for that.
     hanging: Option<EngineError>,
+    /// A part of the partitions of a spread topic was owned in this session: it commits nothing any more.
+    torn: bool,
+    /// When it was said last what to do about that.
+    last_warning: Option<Instant>,
 }
 
 impl<'a> Reader<'a> {
@@ -263,6 +273,8 @@ impl<'a> Reader<'a> {
             failed: None,
             stop_since: None,
             hanging: None,
+            torn: false,
+            last_warning: None,
         }
     }
 
@@ -272,7 +284,7 @@ impl<'a> Reader<'a> {
             self.held = true;
         }
         loop {
-            let busy = self.committing || self.waits_for_commit() || !self.engine.pool.is_idle();
+            let busy = !self.torn && (self.committing || self.waits_for_commit() || !self.engine.pool.is_idle());
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
@@ -292,6 +304,11 @@ impl<'a> Reader<'a> {
                 ControlFlow::Break(error) => {
                     return Ok(Ended::Rebuild("it is unclear whether the last commit happened", error));
                 }
+            }
+            self.watch_ownership()?;
+            if self.torn && !self.committing && self.owns_all() {
+                subscription.close(false)?;
+                return Ok(Ended::WholeAgain);
             }
             self.flow(subscription.as_mut())?;
             self.tell();
@@ -384,16 +401,34 @@ impl<'a> Reader<'a> {
         if let Some(unusable) = &mut self.intake.unusable {
             unusable.retain(|record| !numbers.contains(&record.partition));
         }
-        if torn {
-            self.fail_spread();
-        }
+        self.intake.spread |= torn;
+        self.torn |= torn;
     }
 
-    fn fail_spread(&mut self) {
-        self.failed.get_or_insert(EngineError::Spread {
-            topic: Arc::clone(&self.engine.topic),
-            group: self.engine.settings.group.clone(),
-        });
+    fn owns_all(&self) -> bool {
+        self.owned.len() as i32 >= self.intake.partitions
+    }
+
+    /// Of a topic that spreads files over partitions, all must be this process's. Until they are, nothing
+    /// is read or committed; then a new session begins.
+    fn watch_ownership(&mut self) -> Result<(), EngineError> {
+        if !self.intake.spread || !self.assigned_once || self.owns_all() {
+            return Ok(());
+        }
+        self.torn = true;
+        if self.ends.is_some() {
+            let (topic, group) = (Arc::clone(&self.engine.topic), self.engine.settings.group.clone());
+            return Err(EngineError::Spread { topic, group });
+        }
+        let every = self.engine.settings.update_seconds.clamp(10, 300);
+        if self.last_warning.is_none_or(|at| at.elapsed() >= Duration::from_secs(every)) {
+            self.last_warning = Some(Instant::now());
+            tracing::warn!(topic = %self.engine.topic, group = %self.engine.settings.group,
+                owned = self.owned.len(), partitions = self.intake.partitions,
+                "the topic spreads the chunks of one file over its partitions, and other members of the group own some \
+                of them: holding, nothing is lost. Stop the other members, or copy the topic with `datamill rekey`");
+        }
+        Ok(())
     }
 
     fn only_retries(&self) -> bool {
@@ -461,10 +496,7 @@ impl<'a> Reader<'a> {
 
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.
     fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
-        if self.intake.spread && self.assigned_once && (self.owned.len() as i32) < self.intake.partitions {
-            self.fail_spread();
-        }
-        let stays_held = self.stop_since.is_some() || self.only_retries();
+        let stays_held = self.stop_since.is_some() || self.only_retries() || self.torn;
         let hold = self.is_crowded() || self.intake.waits_for_disk() || stays_held;
         if hold != self.held {
             self.held = hold;
@@ -543,6 +575,9 @@ impl<'a> Reader<'a> {
 
     /// Whether nothing waits for a commit any more.
     fn is_idle(&self) -> bool {
+        if self.torn {
+            return !self.committing && self.engine.pool.is_idle();
+        }
         if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
             return false;
         }

@@ -108,7 +108,7 @@ impl Reader<'_> {
     /// Makes a batch if it is time for one.
     pub(super) fn maybe_commit(&mut self, ending: bool) {
         let now = Instant::now();
-        if self.committing || now < self.not_before {
+        if self.committing || self.torn || now < self.not_before {
             return;
         }
         self.expire(now, ending);
