@@ -21,6 +21,7 @@ pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Whole
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, Indices};
+pub(crate) use file::SourceTopic;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
