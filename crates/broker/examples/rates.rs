@@ -77,6 +77,7 @@ fn options(topic: &str) -> SubscribeOptions {
     SubscribeOptions {
         group: format!("group-of-{topic}"),
         instance: "rates".to_owned(),
+        membership: Default::default(),
         topics: vec![topic.to_owned()],
         first_start: FirstStart::Earliest,
         queue_bytes: 16 << 20,

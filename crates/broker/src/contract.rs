@@ -250,6 +250,18 @@ pub enum FirstStart {
     Error,
 }
 
+/// Whether a group keeps the place of a member that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Membership {
+    /// The group knows the member by the name of its instance: one that comes back within a session has its
+    /// place again, and the others notice nothing.
+    #[default]
+    Static,
+    /// A member that comes back is another one; what it had goes to the others when it leaves, or after a
+    /// session.
+    Dynamic,
+}
+
 /// How a member joins a consumer group.
 #[derive(Debug, Clone)]
 pub struct SubscribeOptions {
@@ -258,6 +270,8 @@ pub struct SubscribeOptions {
     /// Name of this member's place in the group, the same after a restart. It must be unique among
     /// the live members of the group.
     pub instance: String,
+    /// Whether the group knows that name. A backend that has no sessions ignores it.
+    pub membership: Membership,
     /// Topics to read.
     pub topics: Vec<String>,
     /// Where to start where nothing is committed.
@@ -366,8 +380,14 @@ pub trait Subscription: Send {
     /// Goes on after [`Subscription::hold`] with the record that follows the last one handed out. Idempotent.
     fn resume(&mut self) -> Result<()>;
 
-    /// Ends the reading. With `leave`, others take over at once; without it, the place is kept for a
-    /// member of the same instance as long as the backend's session lasts.
+    /// Holds exactly these partitions, as [`Subscription::hold`] does with all, and goes on with others that
+    /// were held so before. A partition that is revoked is held no longer; one that is not owned is left
+    /// out. A backend MAY fetch again what it had ahead of the reader: this is for now and then, not for
+    /// each record.
+    fn hold_partitions(&mut self, held: &[(Arc<str>, i32)]) -> Result<()>;
+
+    /// Ends the reading. With `leave`, others take over at once; without it, the place of a static member is
+    /// kept for one of the same instance as long as the backend's session lasts.
     fn close(self: Box<Self>, leave: bool) -> Result<()>;
 }
 

@@ -165,6 +165,7 @@ pub fn forget_progress(log: &dyn Log, partitions: i32) -> Result<()> {
     let Session { mut subscription, mut committer } = log.subscribe(&SubscribeOptions {
         group: GROUP.to_owned(),
         instance: "saboteur".to_owned(),
+        membership: Default::default(),
         topics: vec![TOPIC.to_owned()],
         first_start: Default::default(),
         queue_bytes: 1 << 20,

@@ -3,7 +3,7 @@
 //! ```text
 //!  seed ─▶ plan.rs ─────▶ run.rs ──signals──▶ members.rs: workers, started again whenever they end
 //!      └─▶ files.rs ─▶ upload.rs: `datamill upload`, several at once      │
-//!                            │                                            ▼
+//!                            │         (or spread.rs)                     ▼
 //!                            └──────────▶ topic ─────────▶ result topic, state of the group
 //!                                           └─▶ log.rs ─▶ check.rs ◀─┘ ─▶ report.rs, exit code
 //! ```
@@ -20,6 +20,7 @@ mod plan;
 mod random;
 mod report;
 mod run;
+mod spread;
 mod upload;
 mod worker;
 
@@ -31,10 +32,13 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|arg| arg == "worker") {
         return worker::main();
     }
-    let Command::Run(options) = Command::read();
-    match run::run(&options) {
-        Ok(verdict) if verdict.is_good() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+    let done = match Command::read() {
+        Command::Run(options) => run::run(&options).map(|verdict| verdict.is_good()),
+        Command::Spread(options) => spread::run(&options).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

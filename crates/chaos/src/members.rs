@@ -30,6 +30,8 @@ pub struct Place {
     pub datamill: PathBuf,
     /// This program.
     pub chaos: PathBuf,
+    /// Options of all workers.
+    pub worker_options: Vec<&'static str>,
 }
 
 impl Place {
@@ -135,6 +137,7 @@ impl Member {
             "--max_attempts",
             "1",
         ]);
+        command.args(&place.worker_options);
         command.arg("--output_dir").arg(place.folder.join(&self.name)).stdin(Stdio::null()).stdout(Stdio::null());
         command
     }

@@ -2,14 +2,40 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(name = "datamill-chaos", about = "Kills and disturbs real programs on a real log and counts the results.")]
 pub enum Command {
-    /// Disturb, count, and say whether each upload has exactly one outcome (exit code 1 if not). The
-    /// other command, `worker`, is a reproducer with its usual options.
+    /// Disturb, count, and say whether each upload has exactly one outcome (exit code 1 if not). A further
+    /// command, `worker`, is a reproducer with its usual options.
     Run(Options),
+    /// Send the files of a folder as another program would: each chunk to the partition of its own key.
+    Spread(SpreadOptions),
+}
+
+/// Options of an upload that spreads files over partitions.
+#[derive(Debug, Clone, Args)]
+pub struct SpreadOptions {
+    /// The folder
+    pub root: PathBuf,
+    /// Configuration file
+    #[arg(long)]
+    pub config: String,
+}
+
+/// How the group knows its members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Membership {
+    Static,
+    Dynamic,
+}
+
+/// The group's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    Classic,
+    Consumer,
 }
 
 impl Command {
@@ -45,6 +71,9 @@ pub struct Options {
     /// kill -9 of the broker, which is started again within some seconds
     #[arg(long, default_value_t = 1)]
     pub broker_kills: usize,
+    /// Workers that are lost with their host: kill -9, and nobody starts them for two sessions
+    #[arg(long, default_value_t = 0)]
+    pub lost: usize,
     /// Workers stopped for up to two sessions (SIGSTOP) and then resumed
     #[arg(long, default_value_t = 2)]
     pub pauses: usize,
@@ -66,6 +95,15 @@ pub struct Options {
     /// Session of the group's members in milliseconds
     #[arg(long, default_value_t = 6000)]
     pub session_ms: u64,
+    /// How the group knows its members; those of the consumer protocol are dynamic
+    #[arg(long, value_enum, default_value = "static")]
+    pub membership: Membership,
+    /// The group's protocol
+    #[arg(long, value_enum, default_value = "classic")]
+    pub protocol: Protocol,
+    /// Spread the chunks of each file over all partitions, which one worker reads
+    #[arg(long)]
+    pub spread: bool,
     /// Milliseconds until a worker is started again, at most
     #[arg(long, default_value_t = 1000)]
     pub restart_ms: u64,
@@ -85,7 +123,10 @@ impl Options {
     /// What can happen on the log that is used.
     pub fn fitting(mut self) -> Self {
         if self.embedded {
-            (self.workers, self.broker_kills, self.pauses, self.joins, self.twins) = (1, 0, 0, 0, 0);
+            (self.broker_kills, self.pauses, self.joins, self.twins, self.lost) = (0, 0, 0, 0, 0);
+        }
+        if self.embedded || self.spread {
+            self.workers = 1;
         }
         self
     }

@@ -10,6 +10,7 @@ use crate::random::Random;
 pub enum Action {
     KillWorker { worker: usize, back: Duration },
     KillBroker { back: Duration },
+    Lose { worker: usize, back: Duration },
     Pause { worker: usize, time: Duration },
     Leave { worker: usize, back: Duration },
     Term { worker: usize, back: Duration },
@@ -60,11 +61,15 @@ pub fn plan(options: &Options) -> Vec<Step> {
         uploader: r.between(0, uploaders) as usize,
     });
     // Each outage in a stretch of its own, so that they do not run into one another.
-    let stretch = (end.saturating_sub(6000)) / options.broker_kills.max(1) as u64;
-    for i in 0..options.broker_kills as u64 {
-        let from = 4000 + i * stretch;
-        add(&mut random, 1, from, from + stretch / 2, &mut |r| Action::KillBroker { back: ms(r.between(0, 3000)) });
-    }
+    let mut apart = |count: usize, make: &mut dyn FnMut(&mut Random) -> Action| {
+        let stretch = (end.saturating_sub(6000)) / count.max(1) as u64;
+        for i in 0..count as u64 {
+            let from = 4000 + i * stretch;
+            add(&mut random, 1, from, from + stretch / 2, make);
+        }
+    };
+    apart(options.broker_kills, &mut |r| Action::KillBroker { back: ms(r.between(0, 3000)) });
+    apart(options.lost, &mut |r| Action::Lose { worker: who(r), back: ms(session * 2) });
     steps.sort_by_key(|step| step.at);
     steps
 }
@@ -77,8 +82,10 @@ mod tests {
     use crate::options::Command;
 
     fn options(args: &[&str]) -> Options {
-        let Command::Run(options) = Command::parse_from(["chaos", "run"].iter().chain(args));
-        options
+        match Command::parse_from(["chaos", "run"].iter().chain(args)) {
+            Command::Run(options) => options,
+            Command::Spread(options) => panic!("{options:?}"),
+        }
     }
 
     #[test]
@@ -87,6 +94,7 @@ mod tests {
         let steps = plan(&options_7);
         assert_eq!(steps, plan(&options_7));
         assert_ne!(steps, plan(&options(&["--seed", "8", "--kills", "40", "--broker-kills", "3", "--seconds", "100"])));
+        assert_ne!(steps, plan(&options(&["--seed", "7", "--kills", "40", "--lost", "1", "--seconds", "100"])));
         let count = |is: fn(&Action) -> bool| steps.iter().filter(|step| is(&step.action)).count();
         assert_eq!(count(|action| matches!(action, Action::KillWorker { .. })), 40);
         assert_eq!(count(|action| matches!(action, Action::KillBroker { .. })), 3);

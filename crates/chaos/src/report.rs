@@ -34,6 +34,8 @@ impl Kill {
 pub struct Report {
     pub kills: Vec<Kill>,
     pub broker_kills: u64,
+    /// Kills whose worker was away for two sessions.
+    pub lost_hosts: u64,
     pub pauses: u64,
     pub pauses_beyond_session: u64,
     pub leaves: u64,
@@ -147,6 +149,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let early = self.kills.iter().filter(|kill| kill.partitions.is_empty()).count();
         writeln!(f, "kill -9 of workers {} ({early} of them without partitions)", self.kills.len())?;
+        if self.lost_hosts > 0 {
+            writeln!(f, "  lost with the host {}", self.lost_hosts)?;
+        }
         writeln!(f, "kill -9 of broker  {}", self.broker_kills)?;
         writeln!(f, "kill -9 of uploads {}", self.uploader_kills)?;
         writeln!(f, "paused workers     {} ({} beyond the session)", self.pauses, self.pauses_beyond_session)?;

@@ -14,7 +14,7 @@ use datamill_testkit::kafka::Kafka;
 use crate::check::{Uploads, Verdict, check};
 use crate::log;
 use crate::members::{Member, Place, last_line};
-use crate::options::Options;
+use crate::options::{Membership, Options, Protocol};
 use crate::plan::{Action, plan};
 use crate::report::Report;
 use crate::upload::{self, Sent};
@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
         }
         None => temporary.path().to_owned(),
     };
-    let kafka = (!options.embedded).then(Kafka::start_own);
+    let kafka = (!options.embedded).then(|| Kafka::start_own_with(&broker_properties(&options)));
     let place = prepare(folder, kafka.as_ref(), &options)?;
     let config = Config::load(place.config.to_str())?;
     let log = datamill::broker::open(config.properties())?;
@@ -62,16 +62,35 @@ pub fn run(options: &Options) -> Result<Verdict> {
     Ok(verdict)
 }
 
+/// The sessions of the consumer protocol are the broker's business.
+fn broker_properties(options: &Options) -> String {
+    let (session, heartbeat) = (options.session_ms, heartbeat_ms(options));
+    match options.protocol {
+        Protocol::Classic => String::new(),
+        Protocol::Consumer => {
+            format!("group.consumer.session.timeout.ms={session}\ngroup.consumer.heartbeat.interval.ms={heartbeat}")
+        }
+    }
+}
+
+fn heartbeat_ms(options: &Options) -> u64 {
+    (options.session_ms / 10).clamp(100, 3000)
+}
+
 fn prepare(folder: std::path::PathBuf, kafka: Option<&Kafka>, options: &Options) -> Result<Place> {
     fs::create_dir(folder.join("logs"))?;
     let config = folder.join("chaos.config");
     let text = match kafka {
-        Some(kafka) => format!(
-            "[broker]\nbootstrap.servers = {}\n[consumer]\nsession.timeout.ms = {}\nheartbeat.interval.ms = {}\n",
-            kafka.address(),
-            options.session_ms,
-            (options.session_ms / 10).clamp(100, 3000)
-        ),
+        Some(kafka) => {
+            let group = match options.protocol {
+                Protocol::Classic => {
+                    let (session, heartbeat) = (options.session_ms, heartbeat_ms(options));
+                    format!("session.timeout.ms = {session}\nheartbeat.interval.ms = {heartbeat}\n")
+                }
+                Protocol::Consumer => "group.protocol = consumer\n".to_owned(),
+            };
+            format!("[broker]\nbootstrap.servers = {}\n[consumer]\n{group}", kafka.address())
+        }
         None => format!("[broker]\nbootstrap.servers = sqlite:{}\n", folder.join("chaos.db").display()),
     };
     fs::write(&config, text)?;
@@ -82,7 +101,11 @@ fn prepare(folder: std::path::PathBuf, kafka: Option<&Kafka>, options: &Options)
         "there is no program `{}`: build it with `cargo build --release -p datamill-cli`",
         datamill.display()
     );
-    Ok(Place { folder, config, datamill, chaos })
+    let worker_options = match options.membership {
+        Membership::Static => Vec::new(),
+        Membership::Dynamic => vec!["--membership", "dynamic"],
+    };
+    Ok(Place { folder, config, datamill, chaos, worker_options })
 }
 
 struct Run<'a> {
@@ -185,6 +208,7 @@ impl Run<'_> {
         }
         let workers = self.options.workers;
         let &(Action::KillWorker { worker, .. }
+        | Action::Lose { worker, .. }
         | Action::Pause { worker, .. }
         | Action::Leave { worker, .. }
         | Action::Term { worker, .. }
@@ -196,6 +220,10 @@ impl Run<'_> {
         let Some(member) = free.and_then(|i| self.members.get_mut(i)) else { return false };
         match *action {
             Action::KillWorker { back, .. } => member.kill(Some(back), place, report),
+            Action::Lose { back, .. } => {
+                report.lost_hosts += 1;
+                member.kill(Some(back), place, report);
+            }
             Action::Pause { time, .. } => {
                 report.pauses += 1;
                 report.pauses_beyond_session += u64::from(time.as_millis() > u128::from(self.options.session_ms));

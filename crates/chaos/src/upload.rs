@@ -1,4 +1,5 @@
-//! The uploaders: each sends batch after batch with `datamill upload`, and may be killed in between.
+//! The uploaders: each sends batch after batch with `datamill upload`, or spread over partitions, and may be
+//! killed in between.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,7 +82,7 @@ pub fn run(place: &Place, options: &Options, index: usize, stop: &AtomicBool, ki
         let until = Instant::now() + BATCH_WITHIN;
         loop {
             attempts += 1;
-            if upload(place, &root, index, kill, until, &mut sent)? {
+            if upload(place, options, &root, index, kill, until, &mut sent)? {
                 break;
             }
         }
@@ -117,6 +118,7 @@ fn write(batch: &[Plan], root: &Path, sent: &mut Sent) -> Result<Vec<Version>> {
 /// Uploads a folder once. `false` when it has to be done again.
 fn upload(
     place: &Place,
+    options: &Options,
     root: &Path,
     index: usize,
     kill: &AtomicBool,
@@ -124,9 +126,11 @@ fn upload(
     sent: &mut Sent,
 ) -> Result<bool> {
     let name = format!("uploader-{index}");
-    let mut command = Command::new(&place.datamill);
-    command.arg("upload").arg(root).arg("--config").arg(&place.config);
-    command.args(["--topic_name", TOPIC, "--chunk_size", "4096", "--logger_stream_level", "warning"]);
+    let mut command = if options.spread { Command::new(&place.chaos) } else { Command::new(&place.datamill) };
+    command.arg(if options.spread { "spread" } else { "upload" }).arg(root).arg("--config").arg(&place.config);
+    if !options.spread {
+        command.args(["--topic_name", TOPIC, "--chunk_size", "4096", "--logger_stream_level", "warning"]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(place.log(&name)?);
     let mut child = command.spawn().context("cannot start `datamill upload`")?;
     let started = Instant::now();

@@ -216,6 +216,7 @@ impl Copy<'_> {
         let Session { mut subscription, mut committer } = log.subscribe(&SubscribeOptions {
             group: self.settings.group.clone(),
             instance: self.settings.instance.clone(),
+            membership: Default::default(),
             topics: vec![self.settings.source.clone()],
             first_start: FirstStart::Earliest,
             queue_bytes: QUEUE_BYTES,

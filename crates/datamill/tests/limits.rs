@@ -19,6 +19,7 @@ on_both_logs! {
     a_dropped_file_keeps_its_chunks_apart_from_those_of_a_repetition,
     a_version_that_came_later_is_the_one_that_stays_also_when_the_earlier_was_dropped,
     a_disk_that_cannot_be_written_holds_the_reading_and_keeps_the_membership,
+    a_partition_of_a_spread_topic_is_not_read_far_ahead_of_the_others,
 }
 
 /// The chunks of all files in turn, so that all fill up at the same time.
@@ -164,4 +165,24 @@ fn a_disk_that_cannot_be_written_holds_the_reading_and_keeps_the_membership(plac
         assert_eq!(run.join().unwrap().succeeded, 20);
     });
     assert_all_there(&bench, &files, false);
+}
+
+fn a_partition_of_a_spread_topic_is_not_read_far_ahead_of_the_others(place: &Place) {
+    const FILES: u64 = 100;
+    let bench = Bench::new(place, 2);
+    // Each file begins in the first partition, which is read four times as fast as the second, where it ends.
+    for i in 0..FILES {
+        let mut records = chunks(0, &format!("spread/{i}.dat"), &content(i, 101_000), 100_000);
+        records[1].partition = 1;
+        records.iter_mut().for_each(|record| record.marked = false);
+        records.extend((0..3).flat_map(|n| chunks(1, &format!("beside/{i}-{n}.dat"), &content(n, 100_000), 100_000)));
+        records.rotate_left(2);
+        bench.send_at(&records, Some(1_700_000_000_000 + i as i64 * 2_000));
+    }
+    let settings = EngineSettings { memory_limit: 4 << 20, ..bench.settings() };
+    let (summary, most) = watching(&filling(&bench), || bench.run(&settings, ByName::default()).unwrap());
+    assert_eq!((summary.succeeded, summary.failed), (4 * FILES, 0));
+    assert!(sizes(&bench).values().all(|sizes| sizes.len() == 1));
+    println!("most bytes on disk: {most}");
+    assert!(most < 3_000_000, "{most} bytes of halves of files were on disk");
 }

@@ -26,10 +26,15 @@ impl Kafka {
 
     /// Starts a broker on a free port in a temporary folder, with `dev/kafka`.
     pub fn start_own() -> Self {
+        Self::start_own_with("")
+    }
+
+    /// As [`Kafka::start_own`], with further lines for the broker's properties.
+    pub fn start_own_with(properties: &str) -> Self {
         let folder =
             tempfile::Builder::new().prefix("datamill-kafka-").tempdir().expect("a temporary folder can be made");
         let mut kafka = Self { address: String::new(), folder: Some(folder) };
-        kafka.address = kafka.run("start");
+        kafka.address = kafka.run_with("start", properties);
         kafka
     }
 
@@ -49,8 +54,14 @@ impl Kafka {
     }
 
     fn run(&self, command: &str) -> String {
+        self.run_with(command, "")
+    }
+
+    fn run_with(&self, command: &str, properties: &str) -> String {
         let folder = self.folder.as_ref().expect("only a broker of the test's own is killed and restarted");
-        let output = Command::new(script()).arg(command).arg(folder.path()).output().expect("dev/kafka can be run");
+        let mut script = Command::new(script());
+        script.arg(command).arg(folder.path()).env("DATAMILL_KAFKA_PROPERTIES", properties);
+        let output = script.output().expect("dev/kafka can be run");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "dev/kafka {command}: {errors}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()

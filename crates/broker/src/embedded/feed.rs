@@ -40,12 +40,14 @@ pub(super) struct Cursor {
     pub(super) next: i64,
     /// The end that was said last.
     pub(super) said: Option<i64>,
+    /// Nothing of it is handed out.
+    pub(super) held: bool,
 }
 
 impl Cursor {
     /// A partition from a position on; its ends are to be looked up.
     pub(super) fn new(topic: Arc<str>, partition: i32, number: i64, position: i64) -> Self {
-        Self { topic, partition, number, position, first: 0, next: 0, said: None }
+        Self { topic, partition, number, position, first: 0, next: 0, said: None, held: false }
     }
 }
 
@@ -164,17 +166,18 @@ impl Feed {
         }
         self.turn = (self.turn + 1) % count;
         self.batch.clear(self.batch_bytes);
-        let mut ready = self.cursors.iter().filter(|cursor| cursor.position < cursor.next).count();
+        let is_ready = |cursor: &Cursor| cursor.position < cursor.next && !cursor.held;
+        let mut ready = self.cursors.iter().filter(|cursor| is_ready(cursor)).count();
         let mut ended = Vec::new();
         for step in 0..count {
             let at = (self.turn + step) % count;
-            if self.cursors[at].position < self.cursors[at].next {
+            if is_ready(&self.cursors[at]) {
                 let left = self.batch_bytes.saturating_sub(self.batch.bytes.len());
                 self.fill(at, left / ready.max(1))?;
                 ready -= 1;
             }
             let cursor = &mut self.cursors[at];
-            if cursor.position >= cursor.next && cursor.said != Some(cursor.position) {
+            if cursor.position >= cursor.next && !cursor.held && cursor.said != Some(cursor.position) {
                 cursor.said = Some(cursor.position);
                 ended.push((self.batch.rows.len(), at));
             }

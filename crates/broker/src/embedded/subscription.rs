@@ -194,6 +194,14 @@ impl Subscription for EmbeddedSubscription {
         Ok(())
     }
 
+    fn hold_partitions(&mut self, held: &[(Arc<str>, i32)]) -> Result<()> {
+        for cursor in &mut self.feed.cursors {
+            cursor.held =
+                held.iter().any(|(topic, partition)| *topic == cursor.topic && *partition == cursor.partition);
+        }
+        Ok(())
+    }
+
     /// The lock is given up in both cases: the next process may join at once, and no place needs to be
     /// kept for it.
     fn close(mut self: Box<Self>, _leave: bool) -> Result<()> {

@@ -63,6 +63,7 @@ fn options(group: &str, topic: &str) -> SubscribeOptions {
     SubscribeOptions {
         group: group.to_owned(),
         instance: "host-1".to_owned(),
+        membership: Default::default(),
         topics: vec![topic.to_owned()],
         first_start: FirstStart::Earliest,
         queue_bytes: 1 << 20,

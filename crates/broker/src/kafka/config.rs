@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::warn;
 
-use crate::contract::SubscribeOptions;
+use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
 
@@ -189,10 +189,14 @@ impl Settings {
             // refused until its session ends.
             config.remove("session.timeout.ms").remove("heartbeat.interval.ms");
         } else {
-            default(&mut config, "session.timeout.ms", "45000");
+            let is_static = options.membership == Membership::Static;
+            // A static member that is started again is expected; a dynamic one is missed until its session ends.
+            default(&mut config, "session.timeout.ms", if is_static { "45000" } else { "10000" });
             default(&mut config, "heartbeat.interval.ms", "3000");
             config.set("partition.assignment.strategy", "cooperative-sticky");
-            config.set("group.instance.id", &options.instance);
+            if is_static {
+                config.set("group.instance.id", &options.instance);
+            }
         }
         config
     }
@@ -342,6 +346,7 @@ mod tests {
         SubscribeOptions {
             group: "g".into(),
             instance: "i".into(),
+            membership: Default::default(),
             topics: vec!["t".into()],
             first_start: Default::default(),
             queue_bytes: 8 << 20,
@@ -384,6 +389,12 @@ mod tests {
         assert_eq!(config.get("group.id"), Some("g"));
         assert_eq!(config.get("group.instance.id"), Some("i"));
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
+        let dynamic = SubscribeOptions { membership: Membership::Dynamic, ..options() };
+        for (set, session) in [(&set[..], "9000"), (&[], "10000")] {
+            let config = Settings::new(&properties("consumer", set)).expect("valid").member(&dynamic);
+            assert_eq!(config.get("group.instance.id"), None);
+            assert_eq!(config.get("session.timeout.ms"), Some(session));
+        }
 
         let set = [("acks", "1"), ("linger.ms", "50"), ("transactional.id", "x")];
         let settings = Settings::new(&properties("producer", &set)).expect("valid");

@@ -1,12 +1,12 @@
 //! The reading half of a member: one consumer, polled by one thread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::debug;
 
 use super::cluster::{self, Cluster};
@@ -32,6 +32,8 @@ pub(super) struct KafkaSubscription {
     group: String,
     topics: Vec<Arc<str>>,
     places: HashMap<(usize, i32), Place>,
+    /// Partitions that librdkafka has paused.
+    paused: BTreeSet<(usize, i32)>,
     closed: bool,
 }
 
@@ -57,6 +59,7 @@ impl KafkaSubscription {
             group: options.group.clone(),
             topics: options.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
             places: HashMap::new(),
+            paused: BTreeSet::new(),
             closed: false,
         })
     }
@@ -95,6 +98,7 @@ impl KafkaSubscription {
                     for (topic, partition) in &partitions {
                         if let Some(topic) = self.topic_index(topic) {
                             self.places.remove(&(topic, *partition));
+                            self.paused.remove(&(topic, *partition));
                         }
                     }
                     sink(Event::Revoked { partitions, lost });
@@ -216,6 +220,14 @@ impl KafkaSubscription {
         Ok(())
     }
 
+    fn list(&self, partitions: impl Iterator<Item = (usize, i32)>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(&self.topics[topic], partition);
+        }
+        list
+    }
+
     fn shut(&mut self, leave: bool) -> Result<()> {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
@@ -260,6 +272,24 @@ impl Subscription for KafkaSubscription {
 
     fn resume(&mut self) -> Result<()> {
         self.held = false;
+        Ok(())
+    }
+
+    /// Pausing throws away what was fetched of these partitions; it is fetched again from the record that
+    /// follows the last one handed out.
+    fn hold_partitions(&mut self, held: &[(Arc<str>, i32)]) -> Result<()> {
+        let named = held.iter().filter_map(|(topic, partition)| Some((self.topic_index(topic)?, *partition)));
+        let held: BTreeSet<(usize, i32)> = named.filter(|place| self.places.contains_key(place)).collect();
+        let failed = |error| failure::failed(error, "cannot hold partitions".to_owned(), "the right Read on the topic");
+        let more = self.list(held.difference(&self.paused).copied());
+        let fewer = self.list(self.paused.difference(&held).copied());
+        if more.count() > 0 {
+            self.consumer.pause(&more).map_err(failed)?;
+        }
+        if fewer.count() > 0 {
+            self.consumer.resume(&fewer).map_err(failed)?;
+        }
+        self.paused = held;
         Ok(())
     }
 

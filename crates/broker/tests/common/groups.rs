@@ -134,6 +134,56 @@ pub fn holding_keeps_the_membership_and_loses_nothing(backend: &Backend) {
     member.leave();
 }
 
+pub fn holding_some_partitions_hands_out_the_others_and_loses_nothing(backend: &Backend) {
+    const EACH: usize = 3000;
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "hold-some", 3);
+    let sent: Vec<_> = (0..3).map(|p| values(&format!("p{p}"), 0..EACH)).collect();
+    let send = |range: std::ops::Range<usize>| {
+        for (partition, values) in (0..).zip(&sent) {
+            let mut records = of_values(&topic, &values[range.clone()]);
+            records.iter_mut().for_each(|record| record.partition = Some(partition));
+            publish(log.as_ref(), &records);
+        }
+    };
+    send(0..EACH / 2);
+    let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 3);
+    let place = |partition| (topic.as_str().into(), partition);
+    let mut read: Vec<Vec<String>> = vec![Vec::new(); 3];
+    let mut take = |member: &mut Member| {
+        for record in super::only_records(member.backlog.drain(..)) {
+            read[record.partition as usize].push(record.text().to_owned());
+        }
+        read.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    member.subscription.hold_partitions(&[place(1)]).expect("holding works");
+    let before = take(&mut member)[1];
+    send(EACH / 2..EACH);
+    let start = Instant::now();
+    while take(&mut member)[0] < EACH {
+        member.pump(Duration::from_millis(20)).expect("polling works");
+        assert!(start.elapsed() < PATIENCE, "the others go on");
+    }
+    member.pump_for(Duration::from_millis(300));
+    assert_eq!(take(&mut member), [EACH, before, EACH]);
+    for round in 0.. {
+        let held: &[_] = if round % 2 == 0 { &[] } else { &[place(1), place(7)] };
+        member.subscription.hold_partitions(held).expect("holding works");
+        let before = take(&mut member)[1];
+        member.pump(Duration::from_millis(50)).expect("polling works");
+        let after = take(&mut member)[1];
+        assert!(after == before || held.is_empty(), "nothing of a held partition is handed out");
+        if after == EACH && held.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "only {after} of {EACH} came");
+    }
+    let position = member.position(&topic, 1, EACH as i64, "held");
+    member.commit(&Commit { positions: &[position], ..Commit::default() });
+    assert!(read == sent, "in order, none lost, none twice");
+    member.leave();
+}
+
 pub fn a_second_owner_is_refused_or_takes_over(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "owner", 1);

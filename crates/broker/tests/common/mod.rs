@@ -59,6 +59,7 @@ macro_rules! every_check {
                 two_topics_are_read_in_one_subscription,
                 all_partitions_are_assigned_before_their_records,
                 holding_keeps_the_membership_and_loses_nothing,
+                holding_some_partitions_hands_out_the_others_and_loses_nothing,
                 a_second_owner_is_refused_or_takes_over,
                 a_group_is_seen_without_joining_it;
             commits:
@@ -142,6 +143,7 @@ impl Backend {
         SubscribeOptions {
             group: group.to_owned(),
             instance: "host-1".to_owned(),
+            membership: Default::default(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             first_start: FirstStart::Earliest,
             queue_bytes: 8 << 20,

@@ -126,6 +126,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         dead_letter_topic: None,
         group: GROUP.to_owned(),
         instance: "demo".to_owned(),
+        membership: Default::default(),
         program: "datamill demo".to_owned(),
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,

@@ -27,7 +27,21 @@ struct Partition {
     next: i64,
     /// Time of the newest record.
     newest_ms: i64,
+    /// Bytes of the chunks that were read.
+    bytes: u64,
     firsts: BTreeMap<i64, InstanceId>,
+}
+
+/// How far a partition was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) partition: i32,
+    /// The next offset.
+    pub(crate) next: i64,
+    /// Time of the newest record; far in the past before the first one.
+    pub(crate) newest_ms: i64,
+    /// Bytes of the chunks that were read.
+    pub(crate) bytes: u64,
 }
 
 /// What became of a chunk.
@@ -119,7 +133,7 @@ impl Assembler {
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {
-        let mut state = Partition { restored, next: i64::MIN, newest_ms: i64::MIN, firsts: BTreeMap::new() };
+        let mut state = Partition { restored, next: i64::MIN, newest_ms: i64::MIN, bytes: 0, firsts: BTreeMap::new() };
         state.move_to(start, partition, &mut self.lost);
         self.partitions.insert(partition, state);
     }
@@ -169,7 +183,7 @@ impl Assembler {
         time_ms: i64,
         chunk: &Chunk<'_>,
     ) -> (Added, io::Result<()>) {
-        let Some(pass) = self.pass(partition, offset, time_ms) else {
+        let Some(pass) = self.pass(partition, offset, time_ms, chunk.data.len()) else {
             return (Added::Finished, Ok(()));
         };
         let filename = chunk.rebuilt_filename();
@@ -233,7 +247,7 @@ impl Assembler {
 
     /// Moves the partition behind `offset` and tells what its record may be. `None` if it was handed
     /// out before, or the partition is not owned.
-    fn pass(&mut self, partition: i32, offset: i64, time_ms: i64) -> Option<Pass> {
+    fn pass(&mut self, partition: i32, offset: i64, time_ms: i64, bytes: usize) -> Option<Pass> {
         let state = self.partitions.get_mut(&partition)?;
         if offset < state.next {
             return None;
@@ -241,6 +255,7 @@ impl Assembler {
         state.move_to(offset, partition, &mut self.lost);
         state.next = offset + 1;
         state.newest_ms = state.newest_ms.max(time_ms);
+        state.bytes += bytes as u64;
         Some(match state.restored.open.get(&offset) {
             Some(kind) => Pass::Restored(*kind),
             None if offset < state.restored.frontier => Pass::Again,
@@ -518,6 +533,16 @@ impl Assembler {
     /// The next offset of each partition that is owned.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
         self.partitions.iter().map(|(partition, state)| (*partition, state.next))
+    }
+
+    /// How far each owned partition was read.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.partitions.iter().map(|(&partition, state)| Place {
+            partition,
+            next: state.next,
+            newest_ms: state.newest_ms,
+            bytes: state.bytes,
+        })
     }
 
     /// Offsets between W and H over all partitions: what a restart reads again.

@@ -17,7 +17,7 @@ mod extents;
 mod file;
 mod instance;
 
-pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, WholeFile};
+pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, Indices};

@@ -166,6 +166,11 @@ impl<'a> Intake<'a> {
         self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 5 * 2)
     }
 
+    /// Whether files that fill up take more than half of the memory that they may, or are on disk already.
+    pub(super) fn is_filling_up(&self) -> bool {
+        self.budget.filling() > self.filling_limit() / 2 || self.budget.filling_on_disk() > 0
+    }
+
     fn submit(&mut self, id: InstanceId) {
         let Some(path) = self.assembler.path(id) else { return };
         // files of one path reach user code in the order in which they became whole

@@ -19,6 +19,7 @@ mod folder;
 mod read;
 mod reread;
 mod retry;
+mod skew;
 mod start;
 mod summary;
 mod work;
@@ -34,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamill_broker::{FirstStart, Log};
+use datamill_broker::{FirstStart, Log, Membership};
 
 use crate::assemble::{Budget, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
@@ -55,6 +56,8 @@ pub struct EngineSettings {
     pub group: String,
     /// This process's place in the group, the same after a restart.
     pub instance: String,
+    /// Whether the group knows that name, and keeps the place.
+    pub membership: Membership,
     /// Name and version of the program, for the results' headers.
     pub program: String,
     /// Where a group starts that has committed nothing.

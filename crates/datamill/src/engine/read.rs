@@ -17,6 +17,7 @@ use super::commit::{self, Answer, CommitSettings, Task};
 use super::dead_letter::DeadLetterTopic;
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
+use super::skew::Skew;
 use super::start::Start;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
@@ -103,6 +104,7 @@ impl Engine<'_> {
         let Session { subscription, committer } = self.log.subscribe(&SubscribeOptions {
             group: settings.group.clone(),
             instance: settings.instance.clone(),
+            membership: settings.membership,
             topics: vec![settings.topic.clone()],
             first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
             queue_bytes: settings.memory_limit / 8,
@@ -224,6 +226,7 @@ struct Reader<'a> {
     notes: Vec<Arc<FileInfo>>,
     assigned_once: bool,
     held: bool,
+    skew: Skew,
     failed: Option<EngineError>,
     stop_since: Option<Instant>,
     /// Why the program gives up, once it stops for that.
@@ -285,6 +288,7 @@ impl<'a> Reader<'a> {
             notes: Vec::new(),
             assigned_once: false,
             held: false,
+            skew: Skew::new(engine.settings.memory_limit / 16),
             failed: None,
             stop_since: None,
             hanging: None,
@@ -346,6 +350,7 @@ impl<'a> Reader<'a> {
             Event::Record(record) => self.intake.record(&record),
             Event::End { partition, offset, .. } => {
                 self.intake.assembler.skip_to(partition, offset);
+                self.skew.end(partition, offset);
             }
             Event::Assigned(assigned) => {
                 self.assigned_once = true;
@@ -535,9 +540,26 @@ impl<'a> Reader<'a> {
             if hold {
                 subscription.hold()?
             } else {
-                subscription.resume()?
+                subscription.resume()?;
+                self.skew.restart();
             }
             tracing::debug!(hold, "reading");
+        }
+        if self.intake.spread && !self.held {
+            self.hold_those_ahead(subscription)?;
+        }
+        Ok(())
+    }
+
+    /// Of a topic that spreads files over partitions, holds those that are read far ahead of the others.
+    fn hold_those_ahead(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
+        let places: Vec<_> = self.intake.assembler.places().collect();
+        if self.skew.step(&places, self.intake.is_filling_up(), Instant::now()) {
+            let held = self.skew.held();
+            tracing::debug!(partitions = names(held.iter().copied()), "held until the others have caught up");
+            let topic = &self.engine.topic;
+            let held: Vec<_> = held.iter().map(|partition| (Arc::clone(topic), *partition)).collect();
+            subscription.hold_partitions(&held)?;
         }
         Ok(())
     }

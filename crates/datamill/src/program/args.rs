@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
+use crate::broker::Membership;
 use crate::engine::{EngineSettings, RetryFailed, StartFrom};
 use crate::report::{LogLevel, clock};
 use crate::settings::{Config, GroupId, Pattern};
@@ -217,6 +218,11 @@ pub struct ConsumerArgs {
     /// host and the output folder]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub instance: Option<String>,
+    /// How the group knows this process: `static` (by that name: one that is killed and started again within
+    /// the session of 45 s has its partitions again, and the others go on undisturbed) or `dynamic` (its
+    /// partitions go to the others after the session of 10 s, or at once when it ends in order)
+    #[arg(long, value_name = "KIND", default_value = "static", value_parser = membership)]
+    pub membership: Membership,
     /// Seconds that a stop waits for functions that run
     #[arg(long = "shutdown_timeout", value_name = "SECONDS", default_value_t = 30)]
     pub shutdown_timeout: u64,
@@ -257,6 +263,7 @@ impl ConsumerArgs {
             },
         };
         Ok(EngineSettings {
+            membership: self.membership,
             instance: self.instance.clone().unwrap_or_else(|| identity::instance(&output_dir)),
             download_regex: self.download_regex.as_deref().map(Pattern::from_python).transpose()?,
             topic,
@@ -324,6 +331,14 @@ fn name(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("the name is empty") } else { Ok(text.to_owned()) }
 }
 
+fn membership(text: &str) -> Result<Membership, &'static str> {
+    match text {
+        "static" => Ok(Membership::Static),
+        "dynamic" => Ok(Membership::Dynamic),
+        _ => Err("write `static` or `dynamic`"),
+    }
+}
+
 fn interval_secs(text: &str) -> Result<u64, &'static str> {
     text.parse().ok().filter(|seconds| *seconds > 0).ok_or("write a whole number of seconds, 1 or more")
 }
@@ -370,6 +385,7 @@ mod tests {
             ["--heartbeat_interval_secs", "0"],
             ["--update_seconds", "x"],
             ["--instance", ""],
+            ["--membership", "none"],
         ] {
             assert!(parse(&args).is_err(), "{args:?}");
         }

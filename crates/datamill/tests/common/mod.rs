@@ -157,6 +157,7 @@ impl Bench {
             .subscribe(&SubscribeOptions {
                 group: self.group.clone(),
                 instance: "one".to_owned(),
+                membership: Default::default(),
                 topics: vec![self.topic.clone()],
                 first_start: datamill::broker::FirstStart::Earliest,
                 queue_bytes: 1 << 20,
@@ -207,6 +208,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         dead_letter_topic: None,
         group: group.to_owned(),
         instance: "one".to_owned(),
+        membership: Default::default(),
         program: "test".to_owned(),
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,

@@ -1,0 +1,173 @@
+//! Members of a group on Apache Kafka, by the way in which the group knows them: fencing, names, comings
+//! and goings.
+
+#[allow(dead_code)]
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Backend, Capabilities, Member, PATIENCE, of_values, publish, read_all, texts, values, wait_for};
+use datamill_broker::{Commit, CommitOutcome, ErrorKind, Log, Membership, Properties, Session, SubscribeOptions, open};
+use datamill_testkit::kafka::Kafka;
+
+/// The ways in which a group can know its members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Static,
+    Dynamic,
+    ConsumerProtocol,
+}
+
+struct Group {
+    backend: Backend,
+    log: Arc<dyn Log>,
+    kind: Kind,
+    topic: String,
+    out: String,
+    name: String,
+}
+
+impl Group {
+    fn new(kind: Kind, consumer: &[(&str, &str)]) -> Self {
+        let kafka = Kafka::from_env();
+        let can = Capabilities { makes_topics: false, refuses_a_second_owner: false, exact_largest_record: false };
+        let backend = Backend::new(kafka.address().to_owned(), can, None);
+        let mut properties = Properties::default();
+        properties.broker.insert("bootstrap.servers".to_owned(), kafka.address().to_owned());
+        properties.consumer = consumer.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        if kind == Kind::ConsumerProtocol {
+            properties.consumer = BTreeMap::from([("group.protocol".to_owned(), "consumer".to_owned())]);
+            properties.consumer.extend(consumer.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        }
+        let log = open(&properties).expect("the log opens");
+        let topic = backend.topic(log.as_ref(), "in", 1);
+        let out = backend.topic(log.as_ref(), "out", 1);
+        let name = backend.name("g");
+        Self { backend, log, kind, topic, out, name }
+    }
+
+    fn options(&self, instance: &str) -> SubscribeOptions {
+        let membership = if self.kind == Kind::Static { Membership::Static } else { Membership::Dynamic };
+        let options = self.backend.member(&self.name, &[&self.topic]);
+        SubscribeOptions { instance: instance.to_owned(), membership, ..options }
+    }
+
+    fn join(&self, instance: &str, partitions: usize) -> Member {
+        Member::join(self.log.as_ref(), &self.options(instance), partitions)
+    }
+}
+
+/// A member that hung commits nothing once another one has its partition, whether it knows already or not.
+fn a_member_that_hung_is_fenced(kind: Kind) {
+    let limits = [("session.timeout.ms", "1000"), ("heartbeat.interval.ms", "100"), ("max.poll.interval.ms", "1500")];
+    let group = Group::new(kind, &limits);
+    let mut first = group.join("first", 1);
+    let position = first.position(&group.topic, 0, 0, "before it hung");
+    first.commit(&Commit { positions: std::slice::from_ref(&position), ..Commit::default() });
+    // it polls no more, and the group goes on without it
+    let mut second = group.join("second", 1);
+    let lost = values("lost", 0..1);
+    let stale = [first.position(&group.topic, 0, 0, "stale")];
+    let commit = Commit { records: &of_values(&group.out, &lost), positions: &stale, ..Commit::default() };
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        let outcome = first.committer.commit(&commit);
+        assert!(matches!(outcome, CommitOutcome::Again(_)), "{kind:?}: nothing may be committed: {outcome:?}");
+    }
+    // it comes back to itself
+    wait_for("the word that the partition is lost", || {
+        first.pump(Duration::from_millis(20)).expect("polling works");
+        second.pump(Duration::from_millis(20)).expect("polling works");
+        first.assigned.is_empty().then_some(())
+    });
+    let outcome = first.committer.commit(&commit);
+    assert!(matches!(outcome, CommitOutcome::NotOwner(_)), "{kind:?}: {outcome:?}");
+    let kept = values("kept", 0..1);
+    let position = second.position(&group.topic, 0, 0, "second");
+    second.commit(&Commit { records: &of_values(&group.out, &kept), positions: &[position], ..Commit::default() });
+    assert_eq!(texts(&read_all(group.log.as_ref(), &group.out, 0)), ["kept-0"]);
+    second.leave();
+    first.leave();
+}
+
+#[test]
+fn a_static_member_that_hung_is_fenced() {
+    a_member_that_hung_is_fenced(Kind::Static);
+}
+
+#[test]
+fn a_dynamic_member_that_hung_is_fenced() {
+    a_member_that_hung_is_fenced(Kind::Dynamic);
+}
+
+#[test]
+fn a_member_of_the_consumer_protocol_that_hung_is_fenced() {
+    a_member_that_hung_is_fenced(Kind::ConsumerProtocol);
+}
+
+/// The coordinator would take a commit without a generation unchecked.
+#[test]
+fn who_has_not_joined_yet_commits_nothing() {
+    for kind in [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol] {
+        let group = Group::new(kind, &[]);
+        let mut owner = group.join("owner", 1);
+        let position = [owner.position(&group.topic, 0, 7, "the owner's")];
+        owner.commit(&Commit { positions: &position, ..Commit::default() });
+        // never polled: it is no member
+        let Session { subscription, mut committer } =
+            group.log.subscribe(&group.options("stranger")).expect("subscribing works");
+        let outcome = committer.commit(&Commit { positions: &position, ..Commit::default() });
+        assert!(!matches!(outcome, CommitOutcome::Done(_)), "{kind:?}: {outcome:?}");
+        let seen = group.log.group(&group.name, &[&group.topic]).expect("the group");
+        assert_eq!(seen.committed[&(group.topic.clone(), 0)].text, "the owner's", "{kind:?}");
+        drop((subscription, committer));
+        owner.leave();
+    }
+}
+
+/// The second process of one name ends the first, whatever the group knows of names.
+#[test]
+fn a_second_process_of_one_name_takes_the_place_of_the_first() {
+    for kind in [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol] {
+        let group = Group::new(kind, &[]);
+        let mut first = group.join("same", 1);
+        let start = Instant::now();
+        let second = group.log.subscribe(&group.options("same")).expect("the second one begins");
+        println!("{kind:?}: second {:?}", start.elapsed());
+        let lost = values("lost", 0..1);
+        let position = [first.position(&group.topic, 0, 0, "first")];
+        let commit = Commit { records: &of_values(&group.out, &lost), positions: &position, ..Commit::default() };
+        let start = Instant::now();
+        let error = loop {
+            match first.committer.commit(&commit) {
+                CommitOutcome::Unknown(error) => break error,
+                CommitOutcome::Again(_) => assert!(start.elapsed() < PATIENCE),
+                other => panic!("{kind:?}: {other:?}"),
+            }
+        };
+        println!("{kind:?}: fenced {:?}", start.elapsed());
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{kind:?}: {error:?}");
+        assert!(read_all(group.log.as_ref(), &group.out, 0).is_empty());
+        drop(first);
+        println!("{kind:?}: dropped first {:?}", start.elapsed());
+        drop(second);
+        println!("{kind:?}: dropped second {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_dynamic_member_that_ends_in_order_hands_over_at_once_whether_it_leaves_or_not() {
+    for leave in [true, false] {
+        let group = Group::new(Kind::Dynamic, &[("session.timeout.ms", "45000")]);
+        publish(group.log.as_ref(), &of_values(&group.topic, &values("r", 0..3)));
+        let first = group.join("first", 1);
+        first.subscription.close(leave).expect("closing works");
+        let start = Instant::now();
+        let mut second = group.join("second", 1);
+        assert!(start.elapsed() < Duration::from_secs(20), "the session is not waited for");
+        assert_eq!(second.records(3).len(), 3);
+        second.leave();
+    }
+}
