@@ -71,7 +71,10 @@ fn send(publisher: &mut dyn Publisher, path: &str, hash: &[u8; 64], bytes: &[u8]
     let record = NewRecord { topic: TOPIC, key: Some(key.as_bytes()), value: Some(&value), ..NewRecord::default() };
     loop {
         match publisher.send(&record, 0) {
-            Err(error) if error.kind() == ErrorKind::QueueFull => settle(publisher, publisher.in_flight() / 2)?,
+            Err(error) if error.kind() == ErrorKind::QueueFull => {
+                let half = publisher.in_flight() / 2;
+                settle(publisher, half)?;
+            }
             sent => return Ok(sent?),
         }
     }
