@@ -79,6 +79,9 @@ impl<'a> Intake<'a> {
     pub(super) fn record(&mut self, record: &Record<'_>) {
         let value = record.value.unwrap_or_default();
         self.counters.read(1, value.len() as u64);
+        if self.assembler.was_read_before(record.partition, record.offset) {
+            self.tally.bytes_read_again(value.len() as u64);
+        }
         let chunk = match record.value.map(Chunk::decode) {
             Some(Ok(chunk)) => chunk,
             refused => {
