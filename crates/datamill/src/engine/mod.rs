@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod folder;
 mod read;
+mod reread;
 mod retry;
 mod start;
 mod summary;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use datamill_broker::{FirstStart, Log};
 
-use crate::assemble::{Budget, Mode, SpillFolder};
+use crate::assemble::{Budget, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::UserCode;
 use crate::report::Counters;
@@ -75,6 +76,10 @@ pub struct EngineSettings {
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
     pub memory_limit: usize,
+    /// Bytes on disk that files may take which fill up, or did so and wait for user code; `None` is as many
+    /// as there are. Beyond it, the content of the largest is dropped, and read again once all chunks were
+    /// seen.
+    pub spill_limit: Option<usize>,
     /// A file whose newest chunk is older than this, by the time of the records, ends as incomplete. At
     /// most half of the topic's retention counts; 0 is never.
     pub incomplete_after: Duration,
@@ -100,7 +105,8 @@ pub fn run(
     control: &Control,
     counters: &Counters,
 ) -> Result<Summary, EngineError> {
-    if log.topic_for_use(&settings.topic)?.compacted {
+    let source = log.topic_for_use(&settings.topic)?;
+    if source.compacted {
         tracing::warn!(topic = %settings.topic,
             "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
     }
@@ -128,8 +134,9 @@ pub fn run(
 
     let topic: Arc<str> = settings.topic.as_str().into();
     let budget = Arc::new(Budget::default());
+    let id = format!("{}/{}", log.id()?, source.id.as_deref().unwrap_or(&topic)).into();
     let work_settings = work::WorkSettings {
-        topic: Arc::clone(&topic),
+        topic: Arc::new(SourceTopic { name: Arc::clone(&topic), id }),
         threads: settings.threads.max(1),
         mode: settings.mode,
         max_attempts: settings.max_attempts.max(1),

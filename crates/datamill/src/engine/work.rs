@@ -21,7 +21,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::dead_letter::Room;
 use super::entry::Entry;
-use crate::assemble::{Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, WholeFile};
+use crate::assemble::{
+    Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, SourceTopic, WholeFile,
+};
 use crate::ledger::FailureStatus;
 use crate::process::{ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode};
 
@@ -40,7 +42,7 @@ const MAX_REASON: usize = 64 << 10;
 
 /// What the pool works with.
 pub(super) struct WorkSettings {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: Arc<SourceTopic>,
     pub(super) threads: usize,
     pub(super) mode: Mode,
     /// How often the function runs for a file before the file counts as failed, at least 1.
@@ -111,6 +113,13 @@ impl Outcome {
             missing.join(", ")
         );
         Self::without_content(expired.info, FailureStatus::Incomplete, reason, budget)
+    }
+
+    /// That of a file whose content was dropped for want of disk, and whose chunks were then removed.
+    pub(super) fn gone(info: Arc<FileInfo>, budget: &Arc<Budget>) -> Self {
+        let reason = "its chunks were removed from the topic before they could be read again; they had been dropped \
+            because files that fill up took more disk than --spill_limit";
+        Self::without_content(info, FailureStatus::Expired, reason.to_owned(), budget)
     }
 
     fn without_content(info: Arc<FileInfo>, status: FailureStatus, reason: String, budget: &Arc<Budget>) -> Self {
