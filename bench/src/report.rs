@@ -153,8 +153,8 @@ impl Report {
             let of = groups.entry((row.workload.clone(), row.job.clone())).or_default();
             of.entry(row.who.clone()).or_default().push(row);
         }
-        let middles = |of: BTreeMap<String, Vec<&Row>>| of.into_iter().map(|(who, rows)| (who, Middle::of(&rows)));
-        groups.into_iter().map(|(name, of)| (name, middles(of).collect())).collect()
+        let groups = groups.into_iter();
+        groups.map(|(name, of)| (name, of.into_iter().map(|(who, rows)| (who, Middle::of(&rows))).collect())).collect()
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &PlaceArgs, workload: Workload) -> Result<Restart> {
     measure(&mut place.upload(&source), LIMIT, || false)?;
     fs::remove_dir_all(place.path("files"))?;
 
-    let content: Vec<u8> = (0..CHUNKS * CHUNK_SIZE).map(|i| (i / 7 ^ i / 4096) as u8).collect();
+    let content: Vec<u8> = (0..CHUNKS * CHUNK_SIZE).map(|i| ((i / 7) ^ (i / 4096)) as u8).collect();
     let sender = Sender::new(&args.kafka, &source)?;
     let visible = Visible::watch(&args.kafka, &results)?;
     let mut first = place.extract(&source, &results)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
