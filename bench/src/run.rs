@@ -90,6 +90,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
+/// When the partitions were assigned, microseconds since the epoch: the program's log file says it. What comes
+/// before is start and join; the first record comes after.
+fn assigned_us(logs: &Path) -> Result<u64> {
+    for entry in std::fs::read_dir(logs)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let text = std::fs::read_to_string(&path)?;
+            let line = text.lines().find(|line| line.contains("partitions assigned")).unwrap_or_default();
+            let time: jiff::Timestamp = line.split(' ').next().unwrap_or_default().parse()?;
+            return Ok(u64::try_from(time.as_microsecond())?);
+        }
+    }
+    bail!("there is no log file in `{}`", logs.display())
+}
+
 /// Figures of earlier runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
@@ -200,7 +215,11 @@ impl<'a> Bench<'a> {
         let mut command = self.place.extract(source, &results)?;
         command.arg("--exit-at-end");
         let taken = child::measure(&mut command, LONG, || false)?;
-        self.judge("datamill", taken, visible)
+        let mut row = self.judge("datamill", taken, visible)?;
+        let assigned_us = assigned_us(&self.place.path(&results).join("LOGS"))?;
+        let done_us = row.taken.began_us + (row.seconds() * 1e6) as u64;
+        row.work = Some(done_us.saturating_sub(assigned_us) as f64 / 1e6);
+        Ok(row)
     }
 
     /// The row of a reproducer, once all its results can be read.
@@ -212,7 +231,6 @@ impl<'a> Bench<'a> {
         let since = |began: u64| last_us.saturating_sub(began) as f64 / 1e6;
         let mut row = self.row("reproduce", who, taken);
         row.visible = Some(since(row.taken.began_us));
-        row.work = row.taken.printed.get("first").map(|first| since(*first));
         Ok(row)
     }
 
