@@ -33,7 +33,10 @@ use std::sync::Arc;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::contract::{Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic};
+use crate::contract::{
+    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges, StateMark, SubscribeOptions,
+    Topic,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
 
@@ -157,6 +160,22 @@ impl Log for KafkaLog {
 
     fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         let topic = state::topic_name(group, state_topic);
-        state::read(&self.cluster, group, &topic)
+        let (map, _) = state::read(&self.cluster, group, &topic, StateMark::default())?;
+        Ok(map.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
+        let topic = state::topic_name(group, state_topic);
+        let (changed, next) = state::read(&self.cluster, group, &topic, mark)?;
+        let whole = mark == StateMark::default();
+        let changes = changed.into_iter().map(|(key, value)| StateChange { key, value });
+        Ok(StateChanges { changes: changes.filter(|change| !whole || change.value.is_some()).collect(), mark: next })
+    }
+
+    fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        state::change(&self.cluster, group, &state::topic_name(group, state_topic), changes)
     }
 }
