@@ -26,6 +26,7 @@
 
 pub mod assemble;
 pub mod control;
+pub mod deliver;
 pub mod engine;
 pub mod ledger;
 pub mod process;

@@ -26,13 +26,21 @@ pub enum Mode {
     Both,
 }
 
+/// The topic that files are read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceTopic {
+    pub(crate) name: Arc<str>,
+    /// See [`DownloadDataFile::topic_id`].
+    pub(crate) id: Arc<str>,
+}
+
 /// A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.
 ///
 /// [`bytes`](Self::bytes) and [`reader`](Self::reader) work in every [`Mode`]; [`path`](Self::path) in
 /// modes `disk` and `both`. A file larger than the memory limit is mapped from disk by `bytes()`.
 #[derive(Debug)]
 pub struct DownloadDataFile {
-    topic: Arc<str>,
+    topic: Arc<SourceTopic>,
     info: Arc<FileInfo>,
     size: u64,
     memory: Option<Vec<u8>>,
@@ -70,7 +78,7 @@ pub(crate) enum NotVerified {
 
 impl DownloadDataFile {
     /// Checks the whole file's hash, in one pass over the bytes.
-    pub(crate) fn verify(topic: &Arc<str>, whole: WholeFile) -> Result<Self, NotVerified> {
+    pub(crate) fn verify(topic: &Arc<SourceTopic>, whole: WholeFile) -> Result<Self, NotVerified> {
         let size = whole.size.ok_or(NotVerified::Hole)?;
         let (memory, spilled) = match whole.content {
             Content::Memory(bytes) => (Some(bytes), None),
@@ -231,7 +239,18 @@ impl DownloadDataFile {
 
     /// Topic that the file was read from.
     pub fn topic(&self) -> &str {
-        &self.topic
+        &self.topic.name
+    }
+
+    /// What identifies the log and the topic in it: the topic's name, and where the log has something that
+    /// tells it from a deleted topic of that name, that.
+    pub fn topic_id(&self) -> &str {
+        &self.topic.id
+    }
+
+    /// Time of the file's first record, milliseconds since the epoch; 0 where none is known.
+    pub fn first_record_ms(&self) -> i64 {
+        self.info.first_ms
     }
 
     /// The offsets of the file's chunks, by partition.

@@ -20,6 +20,7 @@ mod instance;
 pub(crate) use assembler::{Added, Assembler, Expired, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::SpillFolder;
+pub(crate) use file::SourceTopic;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};

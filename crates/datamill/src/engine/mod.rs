@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use datamill_broker::{FirstStart, Log};
 
-use crate::assemble::{Budget, Mode, SpillFolder};
+use crate::assemble::{Budget, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::UserCode;
 use crate::report::Counters;
@@ -100,7 +100,8 @@ pub fn run(
     control: &Control,
     counters: &Counters,
 ) -> Result<Summary, EngineError> {
-    if log.topic_for_use(&settings.topic)?.compacted {
+    let source = log.topic_for_use(&settings.topic)?;
+    if source.compacted {
         tracing::warn!(topic = %settings.topic,
             "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
     }
@@ -128,8 +129,9 @@ pub fn run(
 
     let topic: Arc<str> = settings.topic.as_str().into();
     let budget = Arc::new(Budget::default());
+    let id = format!("{}/{}", log.id()?, source.id.as_deref().unwrap_or(&topic)).into();
     let work_settings = work::WorkSettings {
-        topic: Arc::clone(&topic),
+        topic: Arc::new(SourceTopic { name: Arc::clone(&topic), id }),
         threads: settings.threads.max(1),
         mode: settings.mode,
         max_attempts: settings.max_attempts.max(1),

@@ -21,7 +21,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::dead_letter::Room;
 use super::entry::Entry;
-use crate::assemble::{Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, WholeFile};
+use crate::assemble::{
+    Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, SourceTopic, WholeFile,
+};
 use crate::ledger::FailureStatus;
 use crate::process::{ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode};
 
@@ -40,7 +42,7 @@ const MAX_REASON: usize = 64 << 10;
 
 /// What the pool works with.
 pub(super) struct WorkSettings {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: Arc<SourceTopic>,
     pub(super) threads: usize,
     pub(super) mode: Mode,
     /// How often the function runs for a file before the file counts as failed, at least 1.

@@ -81,7 +81,8 @@ impl Folder {
                 assembler.finish(&HashSet::from([id]));
             }
         }
-        DownloadDataFile::verify(&"scans".into(), whole.unwrap())
+        let topic = SourceTopic { name: "scans".into(), id: "7".into() };
+        DownloadDataFile::verify(&Arc::new(topic), whole.unwrap())
     }
 }
 
