@@ -160,16 +160,12 @@ impl Log for KafkaLog {
 
     fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         let topic = state::topic_name(group, state_topic);
-        let (map, _) = state::read(&self.cluster, group, &topic, StateMark::default())?;
-        Ok(map.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+        let map = state::read(&self.cluster, group, &topic, StateMark::default())?.changes;
+        Ok(map.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
     }
 
     fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
-        let topic = state::topic_name(group, state_topic);
-        let (changed, next) = state::read(&self.cluster, group, &topic, mark)?;
-        let whole = mark == StateMark::default();
-        let changes = changed.into_iter().map(|(key, value)| StateChange { key, value });
-        Ok(StateChanges { changes: changes.filter(|change| !whole || change.value.is_some()).collect(), mark: next })
+        state::read(&self.cluster, group, &state::topic_name(group, state_topic), mark)
     }
 
     fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {

@@ -19,7 +19,7 @@ use super::cluster::{ANSWER, Cluster, legal_name};
 use super::reader::KafkaReader;
 use super::transaction::{Ending, Transactions};
 use crate::contract::{
-    Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateMark, SubscribeOptions,
+    Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateChanges, StateMark, SubscribeOptions,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -97,17 +97,11 @@ pub(super) fn record<'a>(topic: &'a str, key: &'a [u8], change: &'a StateChange)
     }
 }
 
-/// Reads what changed from an offset on, by key; `None` is a key that was removed. Answers where the next look
-/// goes on.
-pub(super) fn read(
-    cluster: &Arc<Cluster>,
-    group: &str,
-    topic: &str,
-    mark: StateMark,
-) -> Result<(BTreeMap<String, Option<Vec<u8>>>, StateMark)> {
+/// Reads what changed from an offset on; from 0, what is there.
+pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str, mark: StateMark) -> Result<StateChanges> {
     let mut changed = BTreeMap::new();
     match cluster.target(topic) {
-        Err(error) if error.kind() == ErrorKind::UnknownTopic => return Ok((changed, StateMark::default())),
+        Err(error) if error.kind() == ErrorKind::UnknownTopic => return Ok(StateChanges::default()),
         target => target.map(|_| ())?,
     }
     // A commit of an earlier owner may be decided and not yet visible: it is waited for.
@@ -119,7 +113,7 @@ pub(super) fn read(
     // A mark beyond the end is one of a topic that was deleted since.
     let start = if mark.0 > end { first } else { mark.0.max(first) };
     if start >= end {
-        return Ok((changed, StateMark(end)));
+        return Ok(StateChanges { changes: Vec::new(), mark: StateMark(end) });
     }
     let prefix = key(group, "");
     let mut reader = KafkaReader::open(cluster, topic, &[(PARTITION, start)])?;
@@ -145,7 +139,10 @@ pub(super) fn read(
             return Err(Error::new(ErrorKind::Retry, text));
         }
     }
-    Ok((changed, StateMark(reached)))
+    let whole = mark == StateMark::default();
+    let changes = changed.into_iter().map(|(key, value)| StateChange { key, value });
+    let changes = changes.filter(|change| !whole || change.value.is_some()).collect();
+    Ok(StateChanges { changes, mark: StateMark(reached) })
 }
 
 /// How often a change from outside is tried: another one at the same moment takes its transactional id.
