@@ -158,6 +158,7 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
     let options = SubscribeOptions {
         group: group.to_owned(),
         instance: "state-change".to_owned(),
+        membership: Default::default(),
         topics: vec![topic.to_owned()],
         first_start: FirstStart::default(),
         queue_bytes: 0,
