@@ -5,7 +5,9 @@
 //! crash in between makes the engine hand out the same version again, and each target finds it there and
 //! does nothing. What happens to another version that is there already, [`OnExists`] says for all targets.
 
-#[allow(dead_code, reason = "the targets use it")]
+mod download;
 mod on_exists;
+mod origins;
 
+pub use download::DownloadDirectory;
 pub use on_exists::OnExists;
