@@ -4,5 +4,6 @@
 
 mod commands;
 mod common;
+mod download;
 mod rekey;
 mod watch;

@@ -294,6 +294,3 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
         synced => synced,
     }
 }
-
-#[cfg(test)]
-mod tests;

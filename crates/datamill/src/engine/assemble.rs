@@ -32,9 +32,8 @@ pub(super) struct Intake<'a> {
     pub(super) partitions: i32,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
-    /// Records that hold no chunk and whose dead letters are not committed; `None` if there are no
-    /// dead letters.
-    pub(super) unusable: Option<Vec<Unusable>>,
+    /// Records that hold no chunk and whose dead letters are not committed.
+    pub(super) unusable: Vec<Unusable>,
     disk_failed: Option<Instant>,
 }
 
@@ -50,7 +49,6 @@ impl<'a> Intake<'a> {
         spill: &'a SpillFolder,
         memory_limit: usize,
         partitions: i32,
-        dead_letters: bool,
     ) -> Self {
         Self {
             assembler,
@@ -63,7 +61,7 @@ impl<'a> Intake<'a> {
             files_limit: memory_limit / 16 * 5,
             partitions,
             spread: false,
-            unusable: dead_letters.then(Vec::new),
+            unusable: Vec::new(),
             disk_failed: None,
         }
     }
@@ -90,9 +88,8 @@ impl<'a> Intake<'a> {
                     };
                     tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
                         error = %error, "a message is not a chunk of a file; left out");
-                    if let Some(unusable) = &mut self.unusable {
-                        unusable.push(Unusable::of(record, error, |bytes| Reservation::whole(&self.budget, bytes)));
-                    }
+                    let reserve = |bytes| Reservation::whole(&self.budget, bytes);
+                    self.unusable.push(Unusable::of(record, error, reserve));
                 }
                 return;
             }
