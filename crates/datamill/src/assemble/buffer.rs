@@ -24,7 +24,7 @@ impl SpillFolder {
         Ok(Self(folder))
     }
 
-    fn create(&self) -> io::Result<TempPath> {
+    pub(crate) fn create(&self) -> io::Result<TempPath> {
         let mut file = tempfile::Builder::new();
         // what the user's umask leaves of this: the file may become one that others read
         #[cfg(unix)]
@@ -65,7 +65,10 @@ impl Buffer {
         if let Some(file) = &self.file {
             if self.beyond.is_empty() {
                 match write_at(file, offset, data) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => {
+                        self.reservation.grow_on_disk(data.len());
+                        return Ok(());
+                    }
                     Err(error) => {
                         self.keep_beyond(offset, data);
                         return Err(error);
@@ -99,6 +102,11 @@ impl Buffer {
         self.reservation.bytes()
     }
 
+    /// Bytes in the file.
+    pub(crate) fn on_disk(&self) -> usize {
+        self.reservation.on_disk()
+    }
+
     /// Moves what is in memory to a file of the folder, where further bytes go as well.
     pub(crate) fn spill(&mut self, folder: &SpillFolder) -> io::Result<()> {
         if self.file.is_none() {
@@ -119,10 +127,12 @@ impl Buffer {
         };
         if !self.prefix.is_empty() {
             write_at(file, 0, &self.prefix)?;
+            self.reservation.grow_on_disk(self.prefix.len());
             self.prefix = Vec::new();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
             write_at(file, *offset, piece)?;
+            self.reservation.grow_on_disk(piece.len());
             self.beyond.pop_first();
         }
         self.reservation.release();
@@ -139,7 +149,8 @@ impl Buffer {
     }
 }
 
-fn write_at(path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
+/// Writes at this place of a file, which is open only meanwhile.
+pub(crate) fn write_at(path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(data)
@@ -174,6 +185,8 @@ mod tests {
                 if spill_at == Some(i) {
                     buffer.spill(&spill).unwrap();
                     prop_assert_eq!(budget.filling(), 0);
+                    let before: usize = placed[..i].iter().map(|(_, piece)| piece.len()).sum();
+                    prop_assert_eq!(budget.filling_on_disk(), before);
                 }
                 buffer.write(*offset, piece).unwrap();
             }
@@ -188,6 +201,7 @@ mod tests {
             prop_assert_eq!(bytes, pieces.concat());
             drop(reservation);
             prop_assert_eq!(budget.filling() + budget.whole(), 0);
+            prop_assert_eq!(budget.filling_on_disk() + budget.whole_on_disk(), 0);
         }
     }
 
