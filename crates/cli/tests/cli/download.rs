@@ -106,7 +106,8 @@ impl Shared {
         place.write("test.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
         let broker = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
         let log = datamill::broker::open(&Properties { broker, ..Properties::default() }).unwrap();
-        let topic = format!("download-{}", datamill::report::clock::now_ms());
+        let id = format!("{}-{:?}", datamill::report::clock::now_ms(), std::thread::current().id());
+        let topic = format!("download-{}", id.replace(['(', ')'], ""));
         for (name, partitions) in [(topic.clone(), 4), (format!("{topic}-results"), 1)] {
             log.create_topic(&NewTopic { name, partitions, replication: 1, settings: BTreeMap::new() }).unwrap();
         }
@@ -247,4 +248,64 @@ fn programs_in_groups_of_their_own_read_one_topic_each_completely() {
     let data = files(&shared.place.path("data"));
     assert_eq!((files(&shared.place.path("one")), files(&shared.place.path("two"))), (data.clone(), data));
     assert_eq!(results(shared.log.as_ref(), &format!("{}-results", shared.topic)), 120, "60 of each reproducer");
+}
+
+/// Most anonymous memory that a process has until it ends, bytes.
+#[cfg(target_os = "linux")]
+fn anonymous_until_it_ends(child: &mut Child) -> (usize, Option<i32>) {
+    let mut most = 0;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok());
+        most = most.max(kib.unwrap_or(0) * 1024);
+        if let Some(ended) = child.try_wait().unwrap() {
+            return (most, ended.code());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A file of five times the memory, and more that wait beside it.
+#[cfg(target_os = "linux")]
+fn a_large_file_passes_through_little_memory(config: &str, topic: &str, place: &Place) {
+    use std::io::{Seek, SeekFrom, Write};
+    fs::create_dir_all(place.path("data")).unwrap();
+    let mut file = fs::File::create(place.path("data/large.raw")).unwrap();
+    for at in (0..300).step_by(7) {
+        file.seek(SeekFrom::Start(at << 20)).unwrap();
+        file.write_all(&[at as u8 + 1; 4096]).unwrap();
+    }
+    file.set_len(300 << 20).unwrap();
+    for number in 0..20 {
+        place.write(&format!("data/more/{number}.dat"), &vec![number; 1 << 20]);
+    }
+    let options = ["--topic_name", topic, "--config", config];
+    let uploaded = place.run(&[&["upload", "data"], &options[..]].concat());
+    assert_eq!(uploaded.code(), 0, "{}", uploaded.stderr());
+    let limit = ["--exit-at-end", "--memory_limit", "64M"];
+    let mut program = place.command(&[&["download", "mirror"], &options[..], &limit].concat()).spawn().unwrap();
+    let (most, code) = anonymous_until_it_ends(&mut program);
+    assert_eq!(code, Some(0));
+    println!("anonymous memory: {} MiB at most", most >> 20);
+    assert!(most <= 64 << 20, "{} MiB of anonymous memory", most >> 20);
+    assert!(files(&place.path("mirror")) == files(&place.path("data")), "the folders differ");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_the_embedded_log_a_large_file_stays_within_the_memory_limit() {
+    let place = Place::new();
+    place.write(
+        "test.config",
+        format!("[broker]\nbootstrap.servers = sqlite:{}\n", place.path("log.db").display()).as_bytes(),
+    );
+    a_large_file_passes_through_little_memory("test.config", "t", &place);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_kafka_a_large_file_stays_within_the_memory_limit() {
+    let shared = Shared::new(0);
+    a_large_file_passes_through_little_memory("test.config", &shared.topic, &shared.place);
 }

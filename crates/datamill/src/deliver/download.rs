@@ -118,7 +118,7 @@ impl DownloadDirectory {
             let target = match self.look(&locked, file, path)? {
                 There::Nothing => path,
                 There::Same(origin) => return self.renew(&mut locked, file, &comes, path, origin.as_ref()),
-                There::Other(there) => match self.decide(&comes, &there)? {
+                There::Other(there) => match self.on_exists.decide(comes.against(&there)) {
                     Decision::Replace => path,
                     Decision::KeepBoth => {
                         drop(locked);
@@ -134,7 +134,13 @@ impl DownloadDirectory {
                             }
                         }
                     }
-                    Decision::Leave | Decision::Fail => return Ok(()),
+                    Decision::Leave => {
+                        tracing::info!("another version, which is there already, stays (--on_exists)");
+                        return Ok(());
+                    }
+                    Decision::Fail => {
+                        return Err(ProcessingError::file_failed("another version is there already (--on_exists fail)"));
+                    }
                 },
             };
             let Some(content) = aside.take() else {
@@ -149,6 +155,9 @@ impl DownloadDirectory {
                     "where the file came from cannot be recorded; its modification time will tell");
             }
             drop(locked);
+            if target != path {
+                tracing::warn!(kept_as = target, "another version is there already; both are kept");
+            }
             return self.settle(target);
         }
     }
@@ -196,19 +205,6 @@ impl DownloadDirectory {
             true => There::Same(None),
             false => There::Other(Stand { place: None, modified: there.modified().ok() }),
         })
-    }
-
-    fn decide(&self, comes: &Stand, there: &Stand) -> Result<Decision, ProcessingError> {
-        let decision = self.on_exists.decide(comes.against(there));
-        match decision {
-            Decision::Leave => tracing::info!("the version that is there already stays (--on_exists)"),
-            Decision::KeepBoth => tracing::warn!("another version is there already; both are kept"),
-            Decision::Replace => {}
-            Decision::Fail => {
-                return Err(ProcessingError::file_failed("another version is there already (--on_exists fail)"));
-            }
-        }
-        Ok(decision)
     }
 
     /// The same content is there: it counts as of this upload from now on, if that is not an older one.
