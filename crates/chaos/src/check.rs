@@ -46,7 +46,7 @@ pub struct Verdict {
     /// What else must not happen: a program that crashed or hung.
     pub faults: Vec<String>,
     /// The first few of what is wrong.
-    examples: Vec<String>,
+    pub examples: Vec<String>,
 }
 
 impl Verdict {

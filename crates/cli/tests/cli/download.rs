@@ -266,17 +266,24 @@ fn anonymous_until_it_ends(child: &mut Child) -> (usize, Option<i32>) {
     }
 }
 
+/// Bytes that cannot be compressed: a broker keeps what it is sent compressed, and hands out as much of that
+/// as fits into the queue.
+#[cfg(target_os = "linux")]
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..count / 8).flat_map(next).collect()
+}
+
 /// A file of five times the memory, and more that wait beside it.
 #[cfg(target_os = "linux")]
 fn a_large_file_passes_through_little_memory(config: &str, topic: &str, place: &Place) {
-    use std::io::{Seek, SeekFrom, Write};
-    fs::create_dir_all(place.path("data")).unwrap();
-    let mut file = fs::File::create(place.path("data/large.raw")).unwrap();
-    for at in (0..300).step_by(7) {
-        file.seek(SeekFrom::Start(at << 20)).unwrap();
-        file.write_all(&[at as u8 + 1; 4096]).unwrap();
-    }
-    file.set_len(300 << 20).unwrap();
+    place.write("data/large.raw", &noise(300 << 20));
     for number in 0..20 {
         place.write(&format!("data/more/{number}.dat"), &vec![number; 1 << 20]);
     }

@@ -139,7 +139,9 @@ impl DownloadDirectory {
                         return Ok(());
                     }
                     Decision::Fail => {
-                        return Err(ProcessingError::file_failed("another version is there already (--on_exists fail)"));
+                        return Err(ProcessingError::file_failed(
+                            "another version is there already (--on_exists fail)",
+                        ));
                     }
                 },
             };
