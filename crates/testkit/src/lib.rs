@@ -2,4 +2,6 @@
 //! crates that it helps to test.
 
 pub mod kafka;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod vectors;

@@ -21,6 +21,8 @@ pub(crate) use assembler::{Added, Assembler, Expired, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::SpillFolder;
 pub(crate) use file::SourceTopic;
+#[cfg(all(test, feature = "object-store"))]
+pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
