@@ -5,3 +5,4 @@ mod exists;
 mod objects;
 mod outages;
 mod refusals;
+mod webdav;

@@ -128,7 +128,7 @@ fn a_local_folder_is_a_store_too() {
     let large = content(3, 9 << 20);
     let files: [(&str, &[u8]); 4] = [("run 1/Öl%.x", b"oil"), ("a#12", b"hash"), ("empty", b""), ("large", &large)];
     bench.upload(&files);
-    let url = format!("file://{}/arch%20ive", bench.place.path("").display());
+    let url = format!("file://{}", bench.place.path("arch%20ive").display());
     let args = ["transfer", "--to", &url, "--topic_name", "files", "--config", "lab.config", "--exit-at-end"];
     let again = [&args[..], &["--consumer_group_id", "create_new", "--on_exists", "fail"]].concat();
     assert_eq!(done(&bench.place.run(&args)), 4);

@@ -78,8 +78,8 @@ impl Answer {
 }
 
 /// The text of the cause at the bottom.
-pub(super) fn innermost(error: &object_store::Error) -> String {
-    let mut bottom: &dyn Error = error;
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut bottom = error;
     while let Some(source) = bottom.source() {
         bottom = source;
     }
@@ -131,7 +131,7 @@ fn refused(store: &str, key: &str, said: &str) -> ProcessingError {
     ))
 }
 
-fn not_available(store: &str, said: &str) -> ProcessingError {
+pub(super) fn not_available(store: &str, said: &str) -> ProcessingError {
     ProcessingError::not_available(format_args!("`{store}` is not available: {said}"))
 }
 

@@ -51,6 +51,17 @@ pub(super) enum OrphanError {
     Answer(#[source] quick_xml::DeError),
 }
 
+impl OrphanError {
+    /// The store answers, and does not let us.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => *status < 500 && *status != 429,
+            Self::Answer(_) => true,
+            Self::Sign(_) | Self::Network(_) => false,
+        }
+    }
+}
+
 /// Finds and aborts the uploads of single keys.
 #[derive(Debug)]
 pub(super) struct Orphans {
@@ -72,28 +83,37 @@ impl Orphans {
 
     /// Aborts all uploads of this key. Where the store does not let us, that is said once: what is left over
     /// costs room there, and nothing else.
-    pub(super) async fn abort(&self, key: &Path) {
-        let aborted = async {
-            let ids = self.list(key).await?;
-            for id in &ids {
-                match self.request(Method::DELETE, key, &[("uploadId", id)]).await {
-                    Err(OrphanError::Refused { status: 404, .. }) => {}
-                    aborted => drop(aborted?),
-                }
+    ///
+    /// # Errors
+    /// A store that does not answer.
+    pub(super) async fn abort(&self, key: &Path) -> Result<(), OrphanError> {
+        match self.find_and_abort(key).await {
+            Ok(0) => Ok(()),
+            Ok(count) => {
+                tracing::info!(key = %key, count, "aborted unfinished uploads of this key");
+                Ok(())
             }
-            Ok::<_, OrphanError>(ids.len())
-        };
-        match aborted.await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(key = %key, count, "aborted unfinished uploads of this key"),
-            Err(error) => {
+            Err(error) if error.is_refusal() => {
                 let said = std::mem::replace(&mut *self.said.lock(), true);
                 if !said {
                     tracing::warn!(key = %key, error = %crate::report::chain(&error),
                         "cannot look for unfinished uploads; let a lifecycle rule of the bucket remove them");
                 }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find_and_abort(&self, key: &Path) -> Result<usize, OrphanError> {
+        let ids = self.list(key).await?;
+        for id in &ids {
+            match self.request(Method::DELETE, key, &[("uploadId", id)]).await {
+                Err(OrphanError::Refused { status: 404, .. }) => {}
+                aborted => drop(aborted?),
             }
         }
+        Ok(ids.len())
     }
 
     async fn list(&self, key: &Path) -> Result<Vec<String>, OrphanError> {

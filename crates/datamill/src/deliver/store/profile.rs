@@ -35,20 +35,25 @@ pub enum ProfileError {
 
 /// What the profile says: the one that `AWS_PROFILE` names, or `default` where there is one.
 pub(super) fn load() -> Result<Vec<(Key, String)>, ProfileError> {
-    let home = env::home_dir().unwrap_or_default().join(".aws");
-    let file = |variable: &str, name: &str| env::var_os(variable).map_or_else(|| home.join(name), PathBuf::from);
-    let read = |file: PathBuf| match std::fs::read_to_string(&file) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(ProfileError::Read { file, source }),
-    };
-    let credentials = read(file("AWS_SHARED_CREDENTIALS_FILE", "credentials"))?;
-    let config = read(file("AWS_CONFIG_FILE", "config"))?;
+    let credentials = read("AWS_SHARED_CREDENTIALS_FILE", "credentials")?;
+    let config = read("AWS_CONFIG_FILE", "config")?;
     let asked_for = env::var(PROFILE).ok().filter(|name| !name.is_empty());
     let found = settings(&credentials, &config, asked_for.as_deref().unwrap_or("default"));
     match asked_for {
         Some(name) if !found.iter().any(|(key, _)| *key == Key::AccessKeyId) => Err(ProfileError::NoKeys(name)),
         _ => Ok(found),
+    }
+}
+
+/// The file that a variable names, or the one of this name in the folder `.aws` of the user. One that is not
+/// there says nothing.
+fn read(variable: &str, name: &str) -> Result<String, ProfileError> {
+    let usual = || env::home_dir().map(|home| home.join(".aws").join(name));
+    let Some(file) = env::var_os(variable).map(PathBuf::from).or_else(usual) else { return Ok(String::new()) };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(ProfileError::Read { file, source }),
     }
 }
 

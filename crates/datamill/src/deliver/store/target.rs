@@ -122,7 +122,11 @@ impl Target {
         if parsed.password().is_some() {
             return Err(TargetError::Password);
         }
-        let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|_| TargetError::Url(url.to_owned()))?;
+        let (scheme, prefix) = match parsed.scheme() {
+            // its path is the folder's
+            "file" => (ObjectStoreScheme::Local, Path::default()),
+            _ => ObjectStoreScheme::parse(&parsed).map_err(|_| TargetError::Url(url.to_owned()))?,
+        };
         let shown = url.trim_end_matches('/').to_owned();
         let cannot = |error: object_store::Error| TargetError::Settings {
             store: url.to_owned(),
@@ -177,7 +181,7 @@ impl Target {
                     .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
                 let store = LocalFileSystem::new_with_prefix(&folder).map_err(cannot)?.with_fsync(true);
                 let target = target(Arc::new(store), Names::Local, '-', false, Conditions::Create, true);
-                Self { prefix: Path::default(), folder: Some(folder), ..target }
+                Self { folder: Some(folder), ..target }
             }
             _ => return Err(TargetError::Url(url.to_owned())),
         })

@@ -1,5 +1,7 @@
 //! One file to its object: look, send what is not there, look again.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,14 +35,22 @@ const LOOKS: usize = 5;
 const ABORTING: Duration = Duration::from_secs(5);
 
 /// What a transfer works with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TransferSettings {
     /// The store and a prefix in it, as `s3://bucket/prefix`.
     pub url: String,
     /// What `[s3]` of the configuration says.
-    pub section: Option<std::collections::BTreeMap<String, String>>,
+    pub section: Option<BTreeMap<String, String>>,
     /// What happens where another version is there.
     pub on_exists: OnExists,
+}
+
+/// Without the section, which holds secrets.
+impl fmt::Debug for TransferSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, on_exists, .. } = self;
+        f.debug_struct("TransferSettings").field("url", url).field("on_exists", on_exists).finish_non_exhaustive()
+    }
 }
 
 /// Transfers each whole file to an object store, as `{prefix}/{topic}/{subdir}/{filename}`.
@@ -95,7 +105,8 @@ impl S3TransferStreamProcessor {
             if file.size() > PART
                 && let Some(orphans) = orphans
             {
-                orphans.abort(&key).await;
+                let aborted = orphans.abort(&key).await;
+                aborted.map_err(|error| failure::not_available(&self.target.shown, &failure::innermost(&error)))?;
             }
             let there = self.look(&key).await?;
             crash_point(CrashPoint::TransferLooked);
