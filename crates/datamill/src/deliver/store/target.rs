@@ -294,7 +294,8 @@ fn s3(url: &Url, section: Option<&BTreeMap<String, String>>) -> Result<AmazonS3B
         }
     }
     let mut builder = AmazonS3Builder::new().with_client_options(options()).with_retry(retries());
-    builder = builder.with_checksum_algorithm(Checksum::SHA256).with_url(url.as_str());
+    // The signature covers the checksum, and that the payload: the store need not hash it a second time.
+    builder = builder.with_checksum_algorithm(Checksum::SHA256).with_unsigned_payload(true).with_url(url.as_str());
     for (key, value) in settings {
         let value = if matches!(key, Key::Endpoint | Key::S3Endpoint) { with_scheme(value) } else { value };
         if matches!(key, Key::Endpoint | Key::S3Endpoint) && value.starts_with("http://") {
