@@ -2,6 +2,10 @@
 //! crates that it helps to test.
 
 pub mod kafka;
+<<<<<<< HEAD
 #[cfg(feature = "s3")]
 pub mod s3;
+=======
+pub mod peer;
+>>>>>>> main
 pub mod vectors;
