@@ -2,10 +2,7 @@
 //! crates that it helps to test.
 
 pub mod kafka;
-<<<<<<< HEAD
+pub mod peer;
 #[cfg(feature = "s3")]
 pub mod s3;
-=======
-pub mod peer;
->>>>>>> main
 pub mod vectors;

@@ -2,7 +2,7 @@
 
 use datamill_testkit::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
-use super::bench::{Bench, done};
+use super::bench::{Bench, done, transferred};
 
 /// Everything that a program printed and wrote.
 fn all_texts(bench: &Bench, printed: &str) -> String {
@@ -47,6 +47,20 @@ fn a_bucket_that_is_not_there_is_a_mistake_in_the_set_up() {
     let ended = bench.transfer(&[]);
     assert_eq!(ended.code(), 2, "{}", ended.stderr());
     assert!(ended.stderr().contains("NoSuchBucket") && ended.stderr().contains(&bench.url()), "{}", ended.stderr());
+}
+
+#[test]
+fn a_file_that_the_store_cannot_hold_fails_and_the_others_arrive() {
+    let bench = Bench::new(&S3Server::from_env());
+    // this server keeps objects as files, so that `n` and `n/m` exclude each other; no key is that long
+    let long = ["folder of sixty characters, all of them are ordinary letters"; 20].join("/");
+    bench.upload(&[("n", b"1"), (&format!("{long}/x"), b"2")]);
+    bench.upload(&[("n/m", b"3")]);
+    bench.upload(&[("z", b"4")]);
+    let ended = bench.transfer(&["--max_attempts", "1", "--n_threads", "1"]);
+    assert_eq!((ended.code(), transferred(&ended)), (1, 2), "{}", ended.stderr());
+    assert!(ended.stderr().contains("does not take `files/n/m` beside what is there"), "{}", ended.stderr());
+    assert!(bench.contents().into_keys().eq(["n", "z"]));
 }
 
 #[test]

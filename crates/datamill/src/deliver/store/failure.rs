@@ -32,7 +32,10 @@ const ERROR_AFTER_SUCCESS: &str = "Server returned error response: ";
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Another object is there than was seen before, or the upload is gone: look again.
-    Changed,
+    Changed {
+        /// What the store said.
+        said: String,
+    },
     /// The rest.
     Error(ProcessingError),
 }
@@ -98,7 +101,7 @@ pub(super) fn of(error: &object_store::Error, store: &str, key: &str) -> Failure
         Store::AlreadyExists { .. } | Store::Precondition { .. } | Store::NotModified { .. } => {
             return Failure::Changed;
         }
-        Store::NotFound { .. } if answer.code() == "NoSuchUpload" => return Failure::Changed,
+        Store::NotFound { .. } if answer.code() == "NoSuchUpload" => return Failure::Changed { said },
         Store::NotFound { .. } => {
             ProcessingError::stop(format_args!("`{store}` is not there ({said}): make it, or correct its name"))
         }
@@ -165,7 +168,7 @@ mod tests {
         let error = object_store::Error::Generic { store: "S3", source: source.to_owned().into() };
         match of(&error, "s3://b", "k") {
             Failure::Error(error) => error.kind(),
-            Failure::Changed => panic!("{source}"),
+            Failure::Changed { .. } => panic!("{source}"),
         }
     }
 

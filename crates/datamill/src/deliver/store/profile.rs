@@ -33,14 +33,17 @@ pub enum ProfileError {
     NoKeys(String),
 }
 
-/// What the profile says: the one that `AWS_PROFILE` names, or `default` where there is one.
-pub(super) fn load() -> Result<Vec<(Key, String)>, ProfileError> {
+/// What the profile says: the one that `AWS_PROFILE` names, or `default` where there is one. One that is named
+/// must hold keys if none are `given` elsewhere.
+pub(super) fn load(given: bool) -> Result<Vec<(Key, String)>, ProfileError> {
     let credentials = read("AWS_SHARED_CREDENTIALS_FILE", "credentials")?;
     let config = read("AWS_CONFIG_FILE", "config")?;
     let asked_for = env::var(PROFILE).ok().filter(|name| !name.is_empty());
     let found = settings(&credentials, &config, asked_for.as_deref().unwrap_or("default"));
     match asked_for {
-        Some(name) if !found.iter().any(|(key, _)| *key == Key::AccessKeyId) => Err(ProfileError::NoKeys(name)),
+        Some(name) if !given && !found.iter().any(|(key, _)| *key == Key::AccessKeyId) => {
+            Err(ProfileError::NoKeys(name))
+        }
         _ => Ok(found),
     }
 }

@@ -286,7 +286,7 @@ fn s3(url: &Url, section: Option<&BTreeMap<String, String>>) -> Result<AmazonS3B
             || matches!(key, Key::ContainerCredentialsRelativeUri | Key::ContainerCredentialsFullUri)
     };
     let has_credentials = settings.iter().any(|(key, _)| is_credential(key) || others(key));
-    let from_profile = profile::load()?;
+    let from_profile = profile::load(has_credentials)?;
     for (key, value) in from_profile {
         let here = if is_credential(&key) { has_credentials } else { settings.iter().any(|(known, _)| *known == key) };
         if !here {

@@ -100,6 +100,8 @@ impl S3TransferStreamProcessor {
                 .map_err(|error| ProcessingError::file_failed(format_args!("no key can be made of the name: {error}")))
         };
         let mut filename = file.filename().to_owned();
+        // What the store said where nothing is there and nothing can be put there either.
+        let mut conflict = None;
         for _ in 0..LOOKS {
             let key = key_of(&filename)?;
             if file.size() > PART
@@ -146,12 +148,15 @@ impl S3TransferStreamProcessor {
             let delivery = Delivery { file, key, condition, version };
             match self.send(&delivery).await {
                 Ok(()) => {}
-                Err(Failure::Changed) => continue,
+                Err(Failure::Changed { said }) => {
+                    conflict = (delivery.condition == Condition::Absent).then_some((delivery.key, said));
+                    continue;
+                }
                 Err(Failure::Error(error)) => return Err(error),
             }
             crash_point(CrashPoint::TransferSent);
             if let Some(there) = self.look(&delivery.key).await?
-                && there.is(file) != Some(false)
+                && there.is(file).unwrap_or(!self.target.abilities.metadata)
             {
                 self.note_unconfirmed();
                 tracing::info!(file = file.relative_path(), key = %delivery.key, bytes = file.size(), "transferred");
@@ -159,6 +164,13 @@ impl S3TransferStreamProcessor {
             }
             tracing::warn!(file = file.relative_path(), key = %delivery.key,
                 "another object is there than was sent; looking again");
+        }
+        if let Some((key, said)) = conflict {
+            // As servers do that keep objects as files, when the key is a folder there or a part of it is a file.
+            return Err(ProcessingError::file_failed(format_args!(
+                "`{}` does not take `{key}` beside what is there: {said}",
+                self.target.shown
+            )));
         }
         Err(ProcessingError::not_available(format_args!(
             "others keep writing the object of this file at `{}`",
@@ -173,7 +185,7 @@ impl S3TransferStreamProcessor {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(match failure::of(&error, &self.target.shown, key.as_ref()) {
                 Failure::Error(error) => error,
-                Failure::Changed => ProcessingError::not_available("the object changed while it was looked at"),
+                Failure::Changed { said } => failure::not_available(&self.target.shown, &said),
             }),
         }
     }
