@@ -99,7 +99,7 @@ pub(super) fn of(error: &object_store::Error, store: &str, key: &str) -> Failure
     };
     Failure::Error(match error {
         Store::AlreadyExists { .. } | Store::Precondition { .. } | Store::NotModified { .. } => {
-            return Failure::Changed;
+            return Failure::Changed { said };
         }
         Store::NotFound { .. } if answer.code() == "NoSuchUpload" => return Failure::Changed { said },
         Store::NotFound { .. } => {
