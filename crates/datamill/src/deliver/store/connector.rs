@@ -98,7 +98,7 @@ impl HttpService for Service {
             HttpError::new(HttpErrorKind::Timeout, std::io::Error::from(std::io::ErrorKind::TimedOut))
         })??;
         if parts.status.is_client_error() || parts.status.is_server_error() {
-            body = failure::cleaned(&body).into();
+            body = failure::cleaned(&body);
             parts.headers.remove(CONTENT_LENGTH);
         } else if let Some(sent) = sent {
             match parts.headers.get(SHA256) {
