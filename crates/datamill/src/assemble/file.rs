@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use datamill_wire::Sha512Hasher;
 use memmap2::Mmap;
 
 use super::assembler::WholeFile;
@@ -80,9 +79,13 @@ impl DownloadDataFile {
     /// Checks the whole file's hash, in one pass over the bytes.
     pub(crate) fn verify(topic: &Arc<SourceTopic>, whole: WholeFile) -> Result<Self, NotVerified> {
         let size = whole.size.ok_or(NotVerified::Hole)?;
+        let hash = match &whole.content {
+            Content::Memory(bytes) => datamill_wire::sha512(bytes),
+            Content::Disk(path, hashed) => hashed.finish(path).map_err(NotVerified::Read)?,
+        };
         let (memory, spilled) = match whole.content {
             Content::Memory(bytes) => (Some(Arc::new(bytes)), None),
-            Content::Disk(path) => (None, Some(path)),
+            Content::Disk(path, _) => (None, Some(path)),
         };
         let file = Self {
             topic: Arc::clone(topic),
@@ -94,28 +97,10 @@ impl DownloadDataFile {
             map: OnceLock::new(),
             reservation: whole.reservation,
         };
-        if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
+        if hash == file.info.version.sha512 {
             return Ok(file);
         }
         Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
-    }
-
-    fn hash(&self) -> io::Result<[u8; 64]> {
-        let mut hasher = Sha512Hasher::new();
-        match &self.memory {
-            Some(bytes) => hasher.update(bytes),
-            None => {
-                let mut reader = self.reader()?;
-                let mut block = vec![0; 1 << 20];
-                loop {
-                    match reader.read(&mut block)? {
-                        0 => break,
-                        n => hasher.update(&block[..n]),
-                    }
-                }
-            }
-        }
-        Ok(hasher.finish())
     }
 
     fn wrong_chunks(&self, proofs: &[Proof]) -> io::Result<String> {
