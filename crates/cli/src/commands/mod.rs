@@ -5,6 +5,7 @@ pub mod download;
 pub mod read;
 pub mod rekey;
 pub mod topic;
+pub mod transfer;
 pub mod upload;
 pub mod watch;
 

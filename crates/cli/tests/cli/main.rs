@@ -6,4 +6,5 @@ mod commands;
 mod common;
 mod download;
 mod rekey;
+mod transfer;
 mod watch;

@@ -8,6 +8,10 @@
 mod download;
 mod on_exists;
 mod origins;
+#[cfg(feature = "object-store")]
+mod store;
 
 pub use download::DownloadDirectory;
 pub use on_exists::OnExists;
+#[cfg(feature = "object-store")]
+pub use store::{ProfileError, S3TransferStreamProcessor, TargetError, TransferSettings};
