@@ -1,22 +1,16 @@
-//! The download that is measured, and the floor below it: librdkafka's consumer, one SHA-512 over the
-//! values, each chunk written to its place, and one fsync for each file, on one thread.
+//! The floor of a download: librdkafka's consumer, one SHA-512 over the values, each chunk written to its
+//! place, and one fsync for each file, on one thread.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use datamill::deliver::{DownloadDirectory, OnExists};
-use datamill::prelude::*;
-use datamill::process::UserCode;
-use datamill::program::{Exit, ProcessorArgs, run_program};
-use datamill_wire::Chunk;
+use datamill_wire::{Chunk, Sha512Hasher};
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
-use sha2::{Digest, Sha512};
 
 use crate::child::now_us;
 use crate::floor;
@@ -36,7 +30,7 @@ pub(crate) struct FloorArgs {
 
 pub(crate) fn floor(args: &FloorArgs) -> Result<()> {
     let consumer = floor::reader(&args.kafka, &args.topic)?;
-    let mut hash = Sha512::new();
+    let mut hash = Sha512Hasher::new();
     let mut open: HashMap<String, (File, u32)> = HashMap::new();
     let mut records = 0;
     while records < args.records {
@@ -72,37 +66,7 @@ pub(crate) fn floor(args: &FloorArgs) -> Result<()> {
         }
         records += 1;
     }
-    std::hint::black_box(hash.finalize());
+    std::hint::black_box(hash.finish());
     println!("last {}", now_us());
     Ok(())
-}
-
-/// Options of the download.
-#[derive(Debug, clap::Args)]
-pub(crate) struct DownloadArgs {
-    folder: PathBuf,
-    #[command(flatten)]
-    processor: ProcessorArgs,
-}
-
-/// The processor of `datamill download`, which says when its first file came.
-struct Timed {
-    first: Once,
-    directory: DownloadDirectory,
-}
-
-impl DataFileStreamProcessor for Timed {
-    fn process_downloaded_data_file(&self, file: &DownloadDataFile, lock: &Lock) -> Result<(), ProcessingError> {
-        self.first.call_once(|| println!("first {}", now_us()));
-        self.directory.process_downloaded_data_file(file, lock)
-    }
-}
-
-pub(crate) fn run(args: &DownloadArgs) -> Result<Exit> {
-    let mut processor = args.processor.clone();
-    processor.consumer.output_dir = Some(args.folder.clone());
-    let directory = DownloadDirectory::open(&args.folder, &args.folder, OnExists::default())?;
-    let exit = run_program(&processor, "bench", UserCode::processor(Timed { first: Once::new(), directory }));
-    println!("last {}", now_us());
-    Ok(exit)
 }
