@@ -1,9 +1,11 @@
 //! One file per command: its options, one conversion to checked settings, and the call of the library.
 
 pub mod demo;
+pub mod download;
 pub mod read;
 pub mod rekey;
 pub mod topic;
+pub mod transfer;
 pub mod upload;
 pub mod watch;
 
