@@ -24,7 +24,10 @@ pub(crate) struct PlaceArgs {
 /// Where one measurement happens.
 pub(crate) struct Place {
     pub(crate) args: PlaceArgs,
+    /// Configuration of readers, and of those that produce results.
     pub(crate) config: PathBuf,
+    /// Configuration of the peer's uploads.
+    pub(crate) peer_upload_config: PathBuf,
     folder: tempfile::TempDir,
     prefix: String,
 }
@@ -32,14 +35,20 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn make(args: &PlaceArgs, name: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("bench.config");
-        let text = format!(
-            "[broker]\nbootstrap.servers = {}\n[consumer]\nauto.offset.reset = earliest\nenable.auto.commit = False\n",
-            args.kafka
-        );
-        std::fs::write(&config, text)?;
+        let write = |name: &str, serializer: &str| {
+            let config = folder.path().join(name);
+            let text = format!(
+                "[broker]\nbootstrap.servers = {}\n[consumer]\nauto.offset.reset = earliest\nenable.auto.commit = False\n\
+                key.deserializer = StringDeserializer\nvalue.deserializer = DataFileChunkDeserializer\n\
+                [producer]\nkey.serializer = StringSerializer\nvalue.serializer = {serializer}\n",
+                args.kafka
+            );
+            std::fs::write(&config, text).map(|()| config)
+        };
+        let config = write("bench.config", "StringSerializer")?;
+        let peer_upload_config = write("upload.config", "DataFileChunkSerializer")?;
         let args = PlaceArgs { datamill: std::path::absolute(&args.datamill)?, ..args.clone() };
-        Ok(Self { args, config, folder, prefix: format!("bench-{name}-{}", child::now_us()) })
+        Ok(Self { args, config, peer_upload_config, folder, prefix: format!("bench-{name}-{}", child::now_us()) })
     }
 
     /// A file or folder of this measurement.
