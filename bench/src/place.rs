@@ -1,9 +1,14 @@
 //! A folder, a configuration file and topics of a measurement's own.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaResult;
 
 use crate::child::{self, ourselves};
 
@@ -30,6 +35,21 @@ pub(crate) struct Place {
     pub(crate) peer_upload_config: PathBuf,
     folder: tempfile::TempDir,
     prefix: String,
+    topics: RefCell<Vec<String>>,
+}
+
+impl Drop for Place {
+    /// The topics of one workload take gigabytes. Those that stay behind hurt nobody but the disk.
+    fn drop(&mut self) {
+        let topics = self.topics.take();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let admin: KafkaResult<AdminClient<DefaultClientContext>> =
+            ClientConfig::new().set("bootstrap.servers", &self.args.kafka).create();
+        let deleted = admin.and_then(|admin| pollster::block_on(admin.delete_topics(&topics, &AdminOptions::new())));
+        if let Err(error) = deleted {
+            eprintln!("the topics `{}-…` cannot be deleted: {error}", self.prefix);
+        }
+    }
 }
 
 impl Place {
@@ -48,7 +68,8 @@ impl Place {
         let config = write("bench.config", "StringSerializer")?;
         let peer_upload_config = write("upload.config", "DataFileChunkSerializer")?;
         let args = PlaceArgs { datamill: std::path::absolute(&args.datamill)?, ..args.clone() };
-        Ok(Self { args, config, peer_upload_config, folder, prefix: format!("bench-{name}-{}", child::now_us()) })
+        let prefix = format!("bench-{name}-{}", child::now_us());
+        Ok(Self { args, config, peer_upload_config, folder, prefix, topics: RefCell::default() })
     }
 
     /// A file or folder of this measurement.
@@ -71,6 +92,7 @@ impl Place {
         command.args(["topic", "create", &topic, "--partitions", &partitions, "--config"]).arg(&self.config);
         let done = command.output().with_context(|| format!("cannot run {}", self.args.datamill.display()))?;
         ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.topics.borrow_mut().push(topic.clone());
         Ok(topic)
     }
 
