@@ -24,6 +24,8 @@ pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, Indices};
 pub(crate) use file::SourceTopic;
+#[cfg(all(test, feature = "object-store"))]
+pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
