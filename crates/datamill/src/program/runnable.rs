@@ -129,6 +129,7 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     let settings = args.engine_settings(program, &config)?;
     let log_file = ConsumerArgs::log_file(program, &settings.output_dir);
     let logging = common.start_logging(&config, Some(log_file))?;
+    common.say_without_effect(&args.without_effect());
     let log = common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
     let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
