@@ -185,7 +185,7 @@ impl KafkaCommitter {
 }
 
 /// The failure that says most: a missing right or topic, not what went down with it.
-fn telling(failed: &[(usize, Undelivered)]) -> Error {
+pub(super) fn telling(failed: &[(usize, Undelivered)]) -> Error {
     let telling = failed.iter().find(|(_, why)| failure::kind(why.code) != ErrorKind::Retry).or(failed.first());
     telling.map_or_else(|| Error::new(ErrorKind::Retry, "records were not delivered"), |(_, why)| not_delivered(why))
 }

@@ -33,7 +33,10 @@ use std::sync::Arc;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::contract::{Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic};
+use crate::contract::{
+    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges, StateMark, SubscribeOptions,
+    Topic,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
 
@@ -157,6 +160,18 @@ impl Log for KafkaLog {
 
     fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         let topic = state::topic_name(group, state_topic);
-        state::read(&self.cluster, group, &topic)
+        let map = state::read(&self.cluster, group, &topic, StateMark::default())?.changes;
+        Ok(map.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
+    }
+
+    fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
+        state::read(&self.cluster, group, &state::topic_name(group, state_topic), mark)
+    }
+
+    fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        state::change(&self.cluster, group, &state::topic_name(group, state_topic), changes)
     }
 }

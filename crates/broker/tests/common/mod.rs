@@ -9,6 +9,7 @@ pub mod commits;
 pub mod groups;
 pub mod kill;
 pub mod records;
+pub mod state;
 pub mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -68,6 +69,10 @@ macro_rules! every_check {
                 a_stale_assignment_number_is_refused,
                 a_text_that_is_too_long_is_refused,
                 a_commit_to_a_topic_that_does_not_exist_leaves_nothing;
+            state:
+                changes_from_outside_come_with_the_commits_and_disturb_no_member,
+                a_look_at_the_state_gives_what_changed_since_the_last_one,
+                a_group_that_never_was_can_be_given_a_state;
             amounts:
                 many_small_records_pass_in_order,
                 large_records_are_read_in_bounded_memory;
