@@ -12,6 +12,9 @@ use datamill::wire::{Chunk, sha512};
 use datamill_testkit::kafka::Kafka;
 use datamill_testkit::peer;
 
+/// How long anything may take.
+const WAIT: Duration = Duration::from_secs(120);
+
 /// Relative paths and contents.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
@@ -47,7 +50,7 @@ impl Bench {
         format!(
             "[DEFAULT]\nnode_id = lab\n\n[broker]\nBootstrap.Servers: {}\n\n# results and chunks\n[producer]\nbatch.size = 200000\n\
              retries = 3.0\nlinger.ms = 10\nkey.serializer = StringSerializer\nvalue.serializer = {serializer}\n\n\
-             [consumer]\ngroup.id = create_new\nauto.offset.reset = earliest\nenable.auto.commit = False\n\
+             [consumer]\ngroup.id = create_new\nauto.offset.reset = earliest\nenable.auto.commit = False\nsession.timeout.ms = 6000\n\
              key.deserializer = StringDeserializer\nvalue.deserializer = DataFileChunkDeserializer\n",
             self.servers
         )
@@ -83,6 +86,9 @@ impl Bench {
         let name = self.name(name);
         let settings = BTreeMap::new();
         self.log.create_topic(&NewTopic { name: name.clone(), partitions, replication: 1, settings }).unwrap();
+        // A broker that is busy may not know yet what it has made.
+        let is_there = || (0..partitions).all(|partition| self.log.offsets(&name, partition).is_ok());
+        wait_until(|| format!("no topic `{name}`"), is_there);
         name
     }
 
@@ -125,8 +131,7 @@ impl Bench {
     }
 
     fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("OPENMSISTREAM_CONFIG_FILE_DIR", self.path("configs"));
-        command.current_dir(self.folder.path()).stdin(Stdio::null())
+        command.current_dir(self.folder.path()).env_remove("OPENMSISTREAM_CONFIG_FILE_DIR").stdin(Stdio::null())
     }
 
     /// All records of a topic that are visible now, partition after partition.
@@ -142,7 +147,7 @@ impl Bench {
             if got.len() >= count {
                 return got;
             }
-            let waits = start.elapsed() < Duration::from_secs(60);
+            let waits = start.elapsed() < WAIT;
             assert!(waits, "{} of {count} records in `{topic}`: {}", got.len(), said());
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -271,11 +276,11 @@ pub fn files_in(folder: &Path) -> Files {
     files
 }
 
-/// Waits until it holds, at most a minute.
+/// Waits until it holds.
 pub fn wait_until(what: impl Fn() -> String, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited too long: {}", what());
+        assert!(start.elapsed() < WAIT, "waited too long: {}", what());
         std::thread::sleep(Duration::from_millis(100));
     }
 }

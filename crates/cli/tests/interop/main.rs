@@ -10,3 +10,4 @@ mod matrix;
 mod options;
 mod registry;
 mod reports;
+mod take_over;

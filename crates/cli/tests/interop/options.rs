@@ -45,7 +45,7 @@ impl Lines {
         let files: Files =
             [("a.dat", 10), ("run/b.dat", 5000)].map(|(path, len)| (path.to_owned(), noise(1, len))).into();
         bench.write_all("in", &files);
-        bench.write("configs/lab.config", std::fs::read(bench.path("read.config")).unwrap());
+        bench.write("lab.config", std::fs::read(bench.path("read.config")).unwrap());
         let topics = ["files", "results", "beats", "lines"].map(|name| (name, bench.topic(name, 1)));
         let group = ("group", bench.name("group"));
         Self { names: topics.into_iter().chain([group]).collect(), bench }
@@ -65,7 +65,8 @@ impl Lines {
         let arguments = self.arguments(line);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut theirs = peer::command("accepts.py", &[&[class], &arguments[..]].concat());
-        theirs.current_dir(self.bench.path("")).env("OPENMSISTREAM_CONFIG_FILE_DIR", self.bench.path("configs"));
+        // The peer cannot be imported where OPENMSISTREAM_CONFIG_FILE_DIR is set.
+        theirs.current_dir(self.bench.path("")).env_remove("OPENMSISTREAM_CONFIG_FILE_DIR");
         let output = theirs.output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         let ours = [before, &arguments, after].concat();

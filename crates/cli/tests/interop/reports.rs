@@ -148,7 +148,8 @@ fn reports_go_to_the_broker_of_their_section_within_their_limits_and_hold_no_sec
     assert!(!lines.is_empty());
     for got in &lines {
         let value: Value = serde_json::from_str(&got.value).unwrap();
-        assert!(value["messages"].as_array().unwrap().len() <= 3, "{got:?}");
+        let is_line = |line: &&Value| !line.as_str().unwrap().ends_with("earlier lines were left out");
+        assert!(value["messages"].as_array().unwrap().iter().filter(is_line).count() <= 3, "{got:?}");
     }
     let file = std::fs::read_to_string(bench.path("Describe_output/LOGS/Describe.log")).unwrap();
     assert!(!file.is_empty());

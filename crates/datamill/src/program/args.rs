@@ -208,6 +208,10 @@ pub struct ConsumerArgs {
     /// is new starts where `auto.offset.reset` says; where a position was lost, the program stops]
     #[arg(long = "start_from", value_name = "WHERE")]
     pub start_from: Option<StartFrom>,
+    /// Take the group over from a program of OpenMSIStream that is stopped, with this output folder: the files
+    /// that it had not finished are read again. Where the group has been taken over before, nothing is done
+    #[arg(long = "take_over", value_name = "FOLDER")]
+    pub take_over: Option<PathBuf>,
     /// Threads that run your function
     #[arg(
         long = "n_consumer_threads", visible_alias = "n_threads", value_name = "N", default_value_t = 2,

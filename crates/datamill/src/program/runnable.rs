@@ -138,6 +138,19 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     console::steer(&control)?;
     tracing::info!(log = log.name(), topic = %settings.topic, result_topic = settings.result_topic,
         group = %settings.group, output_dir = %settings.output_dir.display(), "started");
+    if let Some(folder) = &args.consumer().take_over {
+        match engine::take_over(&log, &settings, folder, &control) {
+            Ok(Some(taken)) => tracing::info!(group = %settings.group, "{taken}"),
+            Ok(None) => tracing::info!(group = %settings.group, "there is nothing to take over"),
+            Err(error) => {
+                say_error(&error);
+                return Ok(exit::of_engine_error(&error));
+            }
+        }
+        if control.stopping().is_some() {
+            return Ok(Exit::Done);
+        }
+    }
     Ok(match engine::run(&log, &settings, code, &control, &counters) {
         Ok(summary) => {
             say(&summary);
