@@ -86,9 +86,6 @@ impl Bench {
         let name = self.name(name);
         let settings = BTreeMap::new();
         self.log.create_topic(&NewTopic { name: name.clone(), partitions, replication: 1, settings }).unwrap();
-        // A broker that is busy may not know yet what it has made.
-        let is_there = || (0..partitions).all(|partition| self.log.offsets(&name, partition).is_ok());
-        wait_until(|| format!("no topic `{name}`"), is_there);
         name
     }
 
@@ -209,6 +206,8 @@ pub fn pieces(path: &str, content: &[u8], chunk_size: usize, partitions: i32) ->
 pub fn read(log: &dyn Log, topic: &str) -> Vec<Got> {
     let mut all = Vec::new();
     for partition in 0..log.topic(topic).unwrap().partitions {
+        // A broker that is busy may not know yet what it has made.
+        wait_until(|| format!("no topic `{topic}`"), || log.offsets(topic, partition).is_ok());
         let offsets = log.offsets(topic, partition).unwrap();
         let mut next = offsets.first;
         let mut reader = log.reader(topic, &[(partition, offsets.first)]).unwrap();

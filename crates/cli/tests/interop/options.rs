@@ -17,7 +17,7 @@ const REPRODUCER: [&str; 6] = [
     "--config=lab --topic_name {files} --producer_topic_name={results} --mode=disk --output_dir=out/2",
     "--config lab.config --topic_name {results} --consumer_topic_name {files} --output_dir out/3 --update_seconds -1",
     "--conf read.config --consumer_topic {files} --prod {results} --n_cons 1 --out out/4",
-    "--config x --config read.config --consumer_topic_name {files} --producer_topic_name {results} \
+    "--config upload.config --config read.config --consumer_topic_name {files} --producer_topic_name {results} \
      --consumer_group_id create_new --output_dir out/5 --mode memory",
 ];
 
