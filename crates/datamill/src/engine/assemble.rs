@@ -90,14 +90,9 @@ impl<'a> Intake<'a> {
 
     /// Takes one record in.
     pub(super) fn record(&mut self, record: &Record<'_>) {
-<<<<<<< HEAD
-=======
-        let value = record.value.unwrap_or_default();
-        self.counters.read(1, value.len() as u64);
         if self.assembler.was_read_before(record.partition, record.offset) {
-            self.tally.bytes_read_again(value.len() as u64);
+            self.tally.bytes_read_again(record.value.unwrap_or_default().len() as u64);
         }
->>>>>>> main
         let chunk = match record.value.map(Chunk::decode) {
             Some(Ok(chunk)) => {
                 // as OpenMSIStream counts: the content of files
