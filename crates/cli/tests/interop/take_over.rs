@@ -45,6 +45,10 @@ fn stop_halfway(partitions: i32, kill: bool) {
         committed().committed.get(&(topic.clone(), partition)).is_some_and(|at| at.offset >= end(partition))
     };
     wait_until(|| format!("{:?}", committed()), || (0..partitions).all(is_behind));
+    // What it has sent leaves its table when the broker has said so.
+    let table = bench.path(&format!("their_output/LOGS/consuming_from_{topic}_in_progress_by_{group}.csv"));
+    let listed = || std::fs::read_to_string(&table).unwrap_or_default();
+    wait_until(listed, || !["whole", "after"].iter().any(|sent| listed().contains(sent)));
     if kill {
         running.kill9();
     } else {
