@@ -202,6 +202,10 @@ pub struct ConsumerArgs {
     /// program and topic]
     #[arg(long = "consumer_group_id", value_name = "GROUP", value_parser = name)]
     pub consumer_group_id: Option<String>,
+    /// The group where neither the option nor the configuration names one and the program has a better
+    /// name than one made from program and topic.
+    #[arg(skip)]
+    pub default_group: Option<String>,
     /// Where to start in partitions whose committed position is missing or cannot be used: `committed` (the
     /// committed offset, without what is noted beside it), `earliest`, `latest`, or an offset for each
     /// partition. Where the committed position can be used, reading goes on there [default: a group that
@@ -305,7 +309,7 @@ impl ConsumerArgs {
             None => match config.group_id() {
                 Some(GroupId::CreateNew) => identity::fresh_group(program, clock::now_ms()),
                 Some(GroupId::Named(name)) => name.clone(),
-                None => identity::default_group(program, &topic),
+                None => self.default_group.clone().unwrap_or_else(|| identity::default_group(program, &topic)),
             },
         };
         Ok(EngineSettings {
