@@ -127,7 +127,7 @@ impl Place {
         command.current_dir(self.folder.path());
         command.args(["extract", "--consumer_topic_name", source, "--producer_topic_name", results, "--config"]);
         command.arg(&self.config).args(["--consumer_group_id", results, "--output_dir"]).arg(self.path(results));
-        command.args(["--logger_stream_level", "error"]);
+        command.args(["--logger_stream_level", "error", "--logger_file_level", "info"]);
         Ok(command)
     }
 }
