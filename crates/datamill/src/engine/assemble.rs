@@ -39,9 +39,8 @@ pub(super) struct Intake<'a> {
     pub(super) partitions: i32,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
-    /// Records that hold no chunk and whose dead letters are not committed; `None` if there are no
-    /// dead letters.
-    pub(super) unusable: Option<Vec<Unusable>>,
+    /// Records that hold no chunk and whose dead letters are not committed.
+    pub(super) unusable: Vec<Unusable>,
     disk_failed: Option<Instant>,
     /// Files that became whole since the pool was given the last ones.
     whole: Vec<WholeFile>,
@@ -75,7 +74,7 @@ impl<'a> Intake<'a> {
             dropping: false,
             partitions,
             spread: false,
-            unusable: settings.dead_letter_topic.is_some().then(Vec::new),
+            unusable: Vec::new(),
             disk_failed: None,
             whole: Vec::new(),
         }
@@ -90,14 +89,17 @@ impl<'a> Intake<'a> {
 
     /// Takes one record in.
     pub(super) fn record(&mut self, record: &Record<'_>) {
-        let value = record.value.unwrap_or_default();
-        self.counters.read(1, value.len() as u64);
         if self.assembler.was_read_before(record.partition, record.offset) {
-            self.tally.bytes_read_again(value.len() as u64);
+            self.tally.bytes_read_again(record.value.unwrap_or_default().len() as u64);
         }
         let chunk = match record.value.map(Chunk::decode) {
-            Some(Ok(chunk)) => chunk,
+            Some(Ok(chunk)) => {
+                // as OpenMSIStream counts: the content of files
+                self.counters.read(1, chunk.data.len() as u64);
+                chunk
+            }
             refused => {
+                self.counters.read(1, record.value.unwrap_or_default().len() as u64);
                 if self.assembler.skip_to(record.partition, record.offset + 1) {
                     self.tally.undecodable();
                     let error = match refused {
@@ -106,9 +108,8 @@ impl<'a> Intake<'a> {
                     };
                     tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
                         error = %error, "a message is not a chunk of a file; left out");
-                    if let Some(unusable) = &mut self.unusable {
-                        unusable.push(Unusable::of(record, error, |bytes| Reservation::whole(&self.budget, bytes)));
-                    }
+                    let reserve = |bytes| Reservation::whole(&self.budget, bytes);
+                    self.unusable.push(Unusable::of(record, error, reserve));
                 }
                 return;
             }

@@ -21,14 +21,18 @@ mod reread;
 mod retry;
 mod start;
 mod summary;
+mod take_over;
 mod work;
 
 pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
+use folder::LOGS;
+pub(crate) use folder::{OWN, is_reserved};
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
+pub use take_over::{TakenOver, take_over};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
-use super::dead_letter::DeadLetterTopic;
+use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::start::Start;
@@ -36,6 +36,17 @@ const FILLING_EVERY: Duration = Duration::from_secs(4);
 /// Begins a text that only names the key of the group's state that holds the progress: more files
 /// were open than fit beside an offset.
 const OVERFLOW: &str = "DS:";
+
+/// The key of the group's state for the progress of a partition that does not fit beside its offset.
+pub(super) fn overflow_key(topic: &str, partition: i32) -> String {
+    format!("progress/{topic}/{partition}")
+}
+
+/// What stands beside the offset in its place.
+pub(super) fn overflow_text(key: &str) -> String {
+    format!("{OVERFLOW}{key}")
+}
+
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 5;
 /// Functions that were given up and still run before the program gives up; it is twice the threads if that
@@ -112,6 +123,7 @@ impl Engine<'_> {
             topic: Arc::clone(&self.topic),
             result_topic: settings.result_topic.clone(),
             dead_letters: self.dead_letters.clone(),
+            kept: KeptRecords::new(&settings.output_dir),
             group: settings.group.clone(),
             program: settings.program.clone(),
             output_dir: settings.output_dir.clone(),
@@ -375,6 +387,13 @@ impl<'a> Reader<'a> {
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
+        let plain = |a: &&Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
+        let plain = all.iter().filter(plain).map(|a| a.partition);
+        if plain.clone().next().is_some() {
+            tracing::warn!(topic = %topic, group, partitions = names(plain),
+                "positions that another program committed are taken as they are: files that it had read only in part are \
+                left out; --take_over at the first start, with the output folder of OpenMSIStream's program, does them");
+        }
         for assigned in all {
             let text = match &assigned.committed {
                 None => None,
@@ -419,9 +438,7 @@ impl<'a> Reader<'a> {
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
         self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
         self.notes.retain(|info| !gone.contains(&info.id));
-        if let Some(unusable) = &mut self.intake.unusable {
-            unusable.retain(|record| !numbers.contains(&record.partition));
-        }
+        self.intake.unusable.retain(|record| !numbers.contains(&record.partition));
         self.intake.spread |= torn;
         self.torn |= torn;
     }
