@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use datamill_broker::{FirstStart, Log};
 
-use crate::assemble::{Budget, Mode, SourceTopic, SpillFolder};
+use crate::assemble::{Budget, HashAhead, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::UserCode;
 use crate::report::Counters;
@@ -124,7 +124,6 @@ pub fn run(
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
-    let spill = spill.hashing_ahead().map_err(EngineError::Thread)?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
         output_dir: settings.output_dir.clone(),
@@ -160,6 +159,7 @@ pub fn run(
         tally: &tally,
         budget,
         spill,
+        hash_ahead: HashAhead::start().map_err(EngineError::Thread)?,
         pool: &pool,
         sessions: Default::default(),
         tried: Default::default(),

@@ -21,7 +21,7 @@ use super::start::Start;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
-use crate::assemble::{Assembler, Budget, FileInfo, InstanceId, SpillFolder};
+use crate::assemble::{Assembler, Budget, FileInfo, HashAhead, InstanceId, SpillFolder};
 use crate::ledger::Ledger;
 use crate::progress::decode;
 use crate::report::Counters;
@@ -66,6 +66,7 @@ pub(super) struct Engine<'a> {
     pub(super) tally: &'a Tally,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: SpillFolder,
+    pub(super) hash_ahead: HashAhead,
     pub(super) pool: &'a Pool,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
@@ -257,8 +258,9 @@ impl<'a> Reader<'a> {
         rereads: Rereads,
     ) -> Self {
         // a worker may still have a file of the session before: no number occurs twice
-        let assembler =
-            Assembler::new(engine.filter(), Arc::clone(&engine.budget)).numbered_from(engine.sessions.get() << 40);
+        let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget))
+            .numbered_from(engine.sessions.get() << 40)
+            .hashing_ahead(&engine.hash_ahead);
         let intake = Intake::new(
             assembler,
             Arc::clone(&engine.topic),
