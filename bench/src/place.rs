@@ -1,9 +1,14 @@
 //! A folder, a configuration file and topics of a measurement's own.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaResult;
 
 use crate::child::{self, ourselves};
 
@@ -24,22 +29,47 @@ pub(crate) struct PlaceArgs {
 /// Where one measurement happens.
 pub(crate) struct Place {
     pub(crate) args: PlaceArgs,
+    /// Configuration of readers, and of those that produce results.
     pub(crate) config: PathBuf,
+    /// Configuration of the peer's uploads.
+    pub(crate) peer_upload_config: PathBuf,
     folder: tempfile::TempDir,
     prefix: String,
+    topics: RefCell<Vec<String>>,
+}
+
+impl Drop for Place {
+    /// The topics of one workload take gigabytes. Those that stay behind hurt nobody but the disk.
+    fn drop(&mut self) {
+        let topics = self.topics.take();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let admin: KafkaResult<AdminClient<DefaultClientContext>> =
+            ClientConfig::new().set("bootstrap.servers", &self.args.kafka).create();
+        let deleted = admin.and_then(|admin| pollster::block_on(admin.delete_topics(&topics, &AdminOptions::new())));
+        if let Err(error) = deleted {
+            eprintln!("the topics `{}-…` cannot be deleted: {error}", self.prefix);
+        }
+    }
 }
 
 impl Place {
     pub(crate) fn make(args: &PlaceArgs, name: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("bench.config");
-        let text = format!(
-            "[broker]\nbootstrap.servers = {}\n[consumer]\nauto.offset.reset = earliest\nenable.auto.commit = False\n",
-            args.kafka
-        );
-        std::fs::write(&config, text)?;
+        let write = |name: &str, serializer: &str| {
+            let config = folder.path().join(name);
+            let text = format!(
+                "[broker]\nbootstrap.servers = {}\n[consumer]\nauto.offset.reset = earliest\nenable.auto.commit = False\n\
+                key.deserializer = StringDeserializer\nvalue.deserializer = DataFileChunkDeserializer\n\
+                [producer]\nkey.serializer = StringSerializer\nvalue.serializer = {serializer}\n",
+                args.kafka
+            );
+            std::fs::write(&config, text).map(|()| config)
+        };
+        let config = write("bench.config", "StringSerializer")?;
+        let peer_upload_config = write("upload.config", "DataFileChunkSerializer")?;
         let args = PlaceArgs { datamill: std::path::absolute(&args.datamill)?, ..args.clone() };
-        Ok(Self { args, config, folder, prefix: format!("bench-{name}-{}", child::now_us()) })
+        let prefix = format!("bench-{name}-{}", child::now_us());
+        Ok(Self { args, config, peer_upload_config, folder, prefix, topics: RefCell::default() })
     }
 
     /// A file or folder of this measurement.
@@ -62,6 +92,7 @@ impl Place {
         command.args(["topic", "create", &topic, "--partitions", &partitions, "--config"]).arg(&self.config);
         let done = command.output().with_context(|| format!("cannot run {}", self.args.datamill.display()))?;
         ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.topics.borrow_mut().push(topic.clone());
         Ok(topic)
     }
 
@@ -96,7 +127,7 @@ impl Place {
         command.current_dir(self.folder.path());
         command.args(["extract", "--consumer_topic_name", source, "--producer_topic_name", results, "--config"]);
         command.arg(&self.config).args(["--consumer_group_id", results, "--output_dir"]).arg(self.path(results));
-        command.args(["--logger_stream_level", "error"]);
+        command.args(["--logger_stream_level", "error", "--logger_file_level", "info"]);
         Ok(command)
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Row {
 impl Row {
     /// Seconds that count: until the last result could be read, or the whole process.
     pub(crate) fn seconds(&self) -> f64 {
-        self.visible.unwrap_or(self.taken.seconds)
+        self.visible.filter(|_| !self.taken.did_not_finish).unwrap_or(self.taken.seconds)
     }
 
     /// Seconds without the start: from the first record on.

@@ -278,7 +278,11 @@ impl<'a> Bench<'a> {
     fn peer_upload(&self, python: &Path) -> Result<Row> {
         let topic = self.place.topic("peer-upload")?;
         let mut command = self.python(python, "upload.py");
-        command.arg(&self.place.config).arg(&topic).arg(self.place.path("files")).arg(CHUNK_SIZE.to_string());
+        command
+            .arg(&self.place.peer_upload_config)
+            .arg(&topic)
+            .arg(self.place.path("files"))
+            .arg(CHUNK_SIZE.to_string());
         let limit = Duration::from_secs(self.args.peer_limit);
         Ok(self.row("upload", "peer", child::measure(&mut command, limit, || false)?))
     }

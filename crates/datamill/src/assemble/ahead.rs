@@ -1,10 +1,10 @@
-//! The hash of a file that fills up on disk is taken while its chunks still come, so that little of a
-//! large file is left to hash when it is whole.
+//! The hash of a file that fills up is taken while its chunks still come, so that little of a large file is
+//! left to hash when it is whole.
 //!
 //! ```text
 //!  Buffer ──Job (bounded; left out where the thread is behind)──▶ thread ──▶ Hashed ◀── verify: the rest
 //! ```
-//! Every byte is hashed once, as it is read back from the disk.
+//! Every byte is hashed once: in memory a copy of a chunk that has just come, on disk what is read back.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 
 /// Bytes that are read at a time.
 const BLOCK: usize = 1 << 20;
-/// A file is hashed on once it has grown by this.
+/// A file on disk is hashed on once it has grown by this.
 const STEP: u64 = 4 << 20;
-/// Files whose turn has not come.
-const JOBS: usize = 64;
+/// Jobs whose turn has not come.
+const JOBS: usize = 8;
+/// Sizes of chunks that are copied for the thread: smaller ones are not worth it, larger ones take memory.
+const COPIED: std::ops::RangeInclusive<usize> = 32 << 10..=512 << 10;
 
-/// SHA-512 of the first bytes of a file on disk, shared by whoever hashes on.
+/// SHA-512 of the first bytes of a file, shared by whoever hashes on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hashed(Arc<Mutex<Prefix>>);
 
@@ -32,61 +34,106 @@ struct Prefix {
     bytes: u64,
 }
 
-impl Hashed {
-    /// Hashes on up to `end`, which all bytes before MUST have reached.
-    fn advance(&self, path: &Path, end: u64) -> io::Result<()> {
-        let mut prefix = self.0.lock();
-        let Some(left) = end.checked_sub(prefix.bytes).filter(|left| *left > 0) else { return Ok(()) };
+impl Prefix {
+    fn add(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Hashes a file on up to `end`, which all bytes before MUST have reached.
+    fn read_on(&mut self, path: &Path, end: u64, block: &mut Vec<u8>) -> io::Result<()> {
+        let Some(left) = end.checked_sub(self.bytes).filter(|left| *left > 0) else { return Ok(()) };
         let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(prefix.bytes))?;
+        file.seek(SeekFrom::Start(self.bytes))?;
         let mut file = file.take(left);
-        let mut block = vec![0; BLOCK];
+        block.resize(BLOCK, 0);
         loop {
-            match file.read(&mut block)? {
+            match file.read(block)? {
                 0 => return Ok(()),
-                n => {
-                    prefix.hasher.update(&block[..n]);
-                    prefix.bytes += n as u64;
-                }
+                n => self.add(&block[..n]),
             }
         }
     }
+}
 
-    /// Hashes the rest of the file: the SHA-512 of all of it.
-    pub(crate) fn finish(&self, path: &Path) -> io::Result<[u8; 64]> {
-        self.advance(path, u64::MAX)?;
-        Ok(self.0.lock().hasher.clone().finish())
+impl Hashed {
+    /// Hashes the rest of a file that is in memory: the SHA-512 of all of it.
+    pub(crate) fn finish(&self, content: &[u8]) -> [u8; 64] {
+        let mut prefix = self.0.lock();
+        let done = usize::try_from(prefix.bytes).unwrap_or(usize::MAX);
+        prefix.add(content.get(done..).unwrap_or_default());
+        prefix.hasher.clone().finish()
+    }
+
+    /// Hashes the rest of a file on disk: the SHA-512 of all of it.
+    pub(crate) fn finish_file(&self, path: &Path) -> io::Result<[u8; 64]> {
+        let mut prefix = self.0.lock();
+        prefix.read_on(path, u64::MAX, &mut Vec::new())?;
+        Ok(prefix.hasher.clone().finish())
     }
 }
 
 struct Job {
-    path: PathBuf,
     hashed: Hashed,
-    end: u64,
+    from: From,
+}
+
+/// What is hashed next.
+enum From {
+    /// A file, up to this end.
+    File(PathBuf, u64),
+    /// The bytes that come at this place.
+    Memory(u64, Vec<u8>),
 }
 
 /// A thread that hashes files which still fill up. It ends when nobody holds this any more.
 #[derive(Debug, Clone)]
-pub(crate) struct HashAhead(Sender<Job>);
+pub(crate) struct HashAhead {
+    jobs: Sender<Job>,
+    /// Memory of chunks that are hashed.
+    used: Receiver<Vec<u8>>,
+}
 
 impl HashAhead {
     pub(crate) fn start() -> io::Result<Self> {
         let (jobs, queue) = bounded(JOBS);
-        std::thread::Builder::new().name("datamill-hash".to_owned()).spawn(move || run(&queue))?;
-        Ok(Self(jobs))
+        let (used_queue, used) = bounded(JOBS);
+        let run = move || run(&queue, &used_queue);
+        std::thread::Builder::new().name("datamill-hash".to_owned()).spawn(run)?;
+        Ok(Self { jobs, used })
+    }
+
+    /// Answers whether the thread has room for it.
+    fn take(&self, hashed: &Hashed, from: From) -> bool {
+        self.jobs.try_send(Job { hashed: hashed.clone(), from }).is_ok()
     }
 }
 
-fn run(jobs: &Receiver<Job>) {
-    for job in jobs {
-        // the file may have been given up meanwhile; a disk that fails is noticed by who needs the file
-        if let Err(error) = job.hashed.advance(&job.path, job.end) {
-            tracing::debug!(file = %job.path.display(), error = %error, "not hashed ahead");
+fn run(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
+    let mut block = Vec::new();
+    for Job { hashed, from } in jobs {
+        // a file that is being verified is finished there
+        let mut prefix = hashed.0.try_lock();
+        match (from, &mut prefix) {
+            (From::File(path, end), Some(prefix)) => {
+                // it may have been given up meanwhile; a disk that fails is noticed by who needs the file
+                if let Err(error) = prefix.read_on(&path, end, &mut block) {
+                    tracing::debug!(file = %path.display(), error = %error, "not hashed ahead");
+                }
+            }
+            (From::File(..), None) => {}
+            (From::Memory(at, bytes), prefix) => {
+                if let Some(prefix) = prefix.as_mut().filter(|prefix| prefix.bytes == at) {
+                    prefix.add(&bytes);
+                }
+                // where nobody waits for it, it is given back
+                let _ = used.try_send(bytes);
+            }
         }
     }
 }
 
-/// How far a file that fills up on disk is without a hole, and how far it was told to be hashed.
+/// How far a file that fills up is without a hole, and how far it was told to be hashed.
 #[derive(Debug)]
 pub(super) struct Growing {
     ahead: Option<HashAhead>,
@@ -100,19 +147,33 @@ impl Growing {
         Self { ahead: ahead.cloned(), hashed: Hashed::default(), end: 0, asked: 0 }
     }
 
-    /// Bytes were written to the file. What comes behind a hole is left to [`Hashed::finish`].
+    /// Bytes came into memory, without a hole before them.
+    pub(super) fn kept(&mut self, offset: u64, bytes: &[u8]) {
+        let Some(ahead) = self.ahead.as_ref().filter(|_| offset == self.asked && COPIED.contains(&bytes.len())) else {
+            return;
+        };
+        if ahead.jobs.is_full() {
+            return;
+        }
+        let mut copy = ahead.used.try_recv().unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        if ahead.take(&self.hashed, From::Memory(offset, copy)) {
+            self.asked += bytes.len() as u64;
+        }
+    }
+
+    /// Bytes were written to the file. What comes behind a hole is left for the end.
     pub(super) fn written(&mut self, path: &Path, offset: u64, bytes: usize) {
         if offset != self.end {
             return;
         }
         self.end += bytes as u64;
         if let Some(ahead) = &self.ahead
-            && self.end - self.asked >= STEP
+            && self.end.saturating_sub(self.asked) >= STEP
+            && ahead.take(&self.hashed, From::File(path.to_owned(), self.end))
         {
-            let job = Job { path: path.to_owned(), hashed: self.hashed.clone(), end: self.end };
-            if ahead.0.try_send(job).is_ok() {
-                self.asked = self.end;
-            }
+            self.asked = self.end;
         }
     }
 
@@ -128,24 +189,35 @@ mod tests {
 
     use super::*;
 
+    fn wait_until(hashed: &Hashed, bytes: u64) {
+        while hashed.0.lock().bytes < bytes {
+            std::thread::yield_now();
+        }
+    }
+
     proptest! {
         #[test]
         fn a_hash_taken_in_steps_is_that_of_the_whole_file(
             content in proptest::collection::vec(any::<u8>(), 0..300),
-            ends in proptest::collection::vec(0u64..300, 0..6),
+            ends in proptest::collection::vec(0usize..300, 0..6),
         ) {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), &content).unwrap();
-            let hashed = Hashed::default();
+            let (on_disk, in_memory) = (Hashed::default(), Hashed::default());
             for end in ends {
-                hashed.advance(file.path(), end.min(content.len() as u64)).unwrap();
+                let end = end.min(content.len());
+                on_disk.0.lock().read_on(file.path(), end as u64, &mut Vec::new()).unwrap();
+                let mut prefix = in_memory.0.lock();
+                let from = prefix.bytes as usize;
+                prefix.add(content.get(from..end).unwrap_or_default());
             }
-            prop_assert_eq!(hashed.finish(file.path()).unwrap(), sha512(&content));
+            prop_assert_eq!(on_disk.finish_file(file.path()).unwrap(), sha512(&content));
+            prop_assert_eq!(in_memory.finish(&content), sha512(&content));
         }
     }
 
     #[test]
-    fn a_file_is_hashed_while_it_grows_and_a_hole_is_left_for_the_end() {
+    fn a_file_on_disk_is_hashed_while_it_grows_and_a_hole_is_left_for_the_end() {
         let ahead = HashAhead::start().unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         let step = STEP as usize;
@@ -157,26 +229,65 @@ mod tests {
         growing.written(file.path(), STEP, step / 2);
         assert_eq!((growing.end, growing.asked), (STEP + STEP / 2, STEP));
         let hashed = growing.into_hashed();
-        while hashed.0.lock().bytes < STEP {
-            std::thread::yield_now();
-        }
+        wait_until(&hashed, STEP);
         assert_eq!(hashed.0.lock().bytes, STEP);
-        assert_eq!(hashed.finish(file.path()).unwrap(), sha512(&content));
+        assert_eq!(hashed.finish_file(file.path()).unwrap(), sha512(&content));
+    }
+
+    #[test]
+    fn chunks_in_memory_are_hashed_as_they_come_until_one_was_left_out() {
+        let ahead = HashAhead::start().unwrap();
+        let content: Vec<u8> = (0..256_000).map(|i| (i / 300) as u8).collect();
+        let mut growing = Growing::new(Some(&ahead));
+        growing.kept(0, &content[..64_000]);
+        growing.kept(64_000, &content[64_000..128_000]);
+        growing.kept(128_000, &content[128_000..128_010]);
+        growing.kept(128_010, &content[128_010..]);
+        assert_eq!(growing.asked, 128_000);
+        let hashed = growing.into_hashed();
+        wait_until(&hashed, 128_000);
+        assert_eq!(hashed.finish(&content), sha512(&content));
+    }
+
+    #[test]
+    fn a_file_that_goes_on_on_disk_is_hashed_on_there() {
+        let ahead = HashAhead::start().unwrap();
+        let content: Vec<u8> = (0..STEP + 64_000).map(|i| (i / 300) as u8).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &content).unwrap();
+        let mut growing = Growing::new(Some(&ahead));
+        growing.kept(0, &content[..64_000]);
+        wait_until(&growing.hashed, 64_000);
+        growing.written(file.path(), 0, content.len());
+        wait_until(&growing.hashed, content.len() as u64);
+        assert_eq!(growing.into_hashed().finish_file(file.path()).unwrap(), sha512(&content));
+    }
+
+    #[test]
+    fn chunks_that_are_hashed_after_the_file_was_verified_change_nothing() {
+        let ahead = HashAhead::start().unwrap();
+        let hashed = Hashed::default();
+        assert_eq!(hashed.finish(b"whole"), sha512(b"whole"));
+        for at in [0, 3] {
+            ahead.jobs.send(Job { hashed: hashed.clone(), from: From::Memory(at, b"le".to_vec()) }).unwrap();
+        }
+        let next = Hashed::default();
+        ahead.jobs.send(Job { hashed: next.clone(), from: From::Memory(0, b"x".to_vec()) }).unwrap();
+        wait_until(&next, 1);
+        assert_eq!(hashed.finish(b"whole"), sha512(b"whole"));
     }
 
     #[test]
     fn a_file_that_is_gone_stops_neither_the_thread_nor_the_next_file() {
         let ahead = HashAhead::start().unwrap();
         let gone = Hashed::default();
-        ahead.0.send(Job { path: "/nowhere/at/all".into(), hashed: gone.clone(), end: 9 }).unwrap();
+        ahead.jobs.send(Job { hashed: gone.clone(), from: From::File("/nowhere/at/all".into(), 9) }).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"there").unwrap();
         let there = Hashed::default();
-        ahead.0.send(Job { path: file.path().to_owned(), hashed: there.clone(), end: 5 }).unwrap();
-        while there.0.lock().bytes < 5 {
-            std::thread::yield_now();
-        }
+        ahead.jobs.send(Job { hashed: there.clone(), from: From::File(file.path().to_owned(), 5) }).unwrap();
+        wait_until(&there, 5);
         assert_eq!(gone.0.lock().bytes, 0);
-        assert!(gone.finish(Path::new("/nowhere/at/all")).is_err());
+        assert!(gone.finish_file(Path::new("/nowhere/at/all")).is_err());
     }
 }

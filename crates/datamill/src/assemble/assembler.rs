@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use datamill_wire::Chunk;
 
+use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
 use super::extents::Indices;
@@ -103,6 +104,7 @@ pub(crate) struct Assembler {
     next_id: u64,
     filter: Filter,
     budget: Arc<Budget>,
+    ahead: Option<HashAhead>,
     lost: Vec<(i32, i64)>,
     spread: bool,
 }
@@ -119,6 +121,7 @@ impl Assembler {
             next_id: 0,
             filter,
             budget,
+            ahead: None,
             lost: Vec::new(),
             spread: false,
         }
@@ -127,6 +130,12 @@ impl Assembler {
     /// Numbers its instances from `first` on.
     pub(crate) fn numbered_from(mut self, first: u64) -> Self {
         self.next_id = first;
+        self
+    }
+
+    /// Lets a thread hash its files while they fill up.
+    pub(crate) fn hashing_ahead(mut self, ahead: &HashAhead) -> Self {
+        self.ahead = Some(ahead.clone());
         self
     }
 
@@ -210,7 +219,8 @@ impl Assembler {
                 }
                 let shadow = pass == Pass::Restored(OpenKind::Shadow);
                 let late = !repetition && self.ended_repetitions.contains(&slot);
-                let instance = Instance::new(version, slot, shadow, repetition, &self.budget, time_ms);
+                let instance =
+                    Instance::new(version, slot, shadow, repetition, &self.budget, self.ahead.as_ref(), time_ms);
                 self.open(slot, Instance { late, ..instance })
             }
         };

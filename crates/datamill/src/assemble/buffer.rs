@@ -13,10 +13,7 @@ use super::budget::{Budget, Reservation};
 
 /// The folder that spilled files are in. It belongs to one program at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct SpillFolder {
-    path: PathBuf,
-    ahead: Option<HashAhead>,
-}
+pub(crate) struct SpillFolder(PathBuf);
 
 impl SpillFolder {
     /// Makes the folder and empties it: what is in it was left by a program that was killed.
@@ -25,12 +22,7 @@ impl SpillFolder {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { path: folder, ahead: None })
-    }
-
-    /// With a thread that hashes files which fill up in the folder.
-    pub(crate) fn hashing_ahead(self) -> io::Result<Self> {
-        Ok(Self { ahead: Some(HashAhead::start()?), ..self })
+        Ok(Self(folder))
     }
 
     pub(crate) fn create(&self) -> io::Result<TempPath> {
@@ -38,11 +30,11 @@ impl SpillFolder {
         // what the user's umask leaves of this: the file may become one that others read
         #[cfg(unix)]
         file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Ok(file.tempfile_in(&self.path)?.into_temp_path())
+        Ok(file.tempfile_in(&self.0)?.into_temp_path())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.0
     }
 }
 
@@ -51,44 +43,39 @@ impl SpillFolder {
 pub(crate) struct Buffer {
     prefix: Vec<u8>,
     beyond: BTreeMap<u64, Box<[u8]>>,
-    file: Option<Spilled>,
-    reservation: Reservation,
-}
-
-/// A file of the spill folder, open only while bytes are written: there may be very many at a time.
-#[derive(Debug)]
-struct Spilled {
-    path: TempPath,
+    /// Open only while bytes are written: very many files may be spilled at a time.
+    file: Option<TempPath>,
     growing: Growing,
-}
-
-impl Spilled {
-    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        write_at(&self.path, offset, data)?;
-        self.growing.written(&self.path, offset, data.len());
-        Ok(())
-    }
+    reservation: Reservation,
 }
 
 /// The bytes of a whole file.
 #[derive(Debug)]
 pub(crate) enum Content {
-    Memory(Vec<u8>),
+    Memory(Vec<u8>, Hashed),
     Disk(TempPath, Hashed),
 }
 
 impl Buffer {
-    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self { prefix: Vec::new(), beyond: BTreeMap::new(), file: None, reservation: Reservation::filling(budget) }
+    /// A buffer whose bytes are hashed as they come, where there is a thread for it.
+    pub(crate) fn new(budget: &Arc<Budget>, ahead: Option<&HashAhead>) -> Self {
+        Self {
+            prefix: Vec::new(),
+            beyond: BTreeMap::new(),
+            file: None,
+            growing: Growing::new(ahead),
+            reservation: Reservation::filling(budget),
+        }
     }
 
     /// Takes bytes in. They are kept in any case: after an error they are in memory, and
     /// [`Buffer::settle`] writes them later.
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if let Some(file) = &mut self.file {
+        if let Some(file) = &self.file {
             if self.beyond.is_empty() {
-                match file.write(offset, data) {
+                match write_at(file, offset, data) {
                     Ok(()) => {
+                        self.growing.written(file, offset, data.len());
                         self.reservation.grow_on_disk(data.len());
                         return Ok(());
                     }
@@ -107,7 +94,9 @@ impl Buffer {
         }
         self.reservation.grow(data.len());
         self.prefix.extend_from_slice(data);
+        self.growing.kept(offset, data);
         while let Some(piece) = self.beyond.remove(&(self.prefix.len() as u64)) {
+            self.growing.kept(self.prefix.len() as u64, &piece);
             self.prefix.extend_from_slice(&piece);
         }
         Ok(())
@@ -133,7 +122,7 @@ impl Buffer {
     /// Moves what is in memory to a file of the folder, where further bytes go as well.
     pub(crate) fn spill(&mut self, folder: &SpillFolder) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(Spilled { path: folder.create()?, growing: Growing::new(folder.ahead.as_ref()) });
+            self.file = Some(folder.create()?);
         }
         self.settle()
     }
@@ -145,16 +134,18 @@ impl Buffer {
 
     /// Writes to the file what is in memory, where there is a file.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
+        let Some(file) = &self.file else {
             return Ok(());
         };
         if !self.prefix.is_empty() {
-            file.write(0, &self.prefix)?;
+            write_at(file, 0, &self.prefix)?;
+            self.growing.written(file, 0, self.prefix.len());
             self.reservation.grow_on_disk(self.prefix.len());
             self.prefix = Vec::new();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
-            file.write(*offset, piece)?;
+            write_at(file, *offset, piece)?;
+            self.growing.written(file, *offset, piece.len());
             self.reservation.grow_on_disk(piece.len());
             self.beyond.pop_first();
         }
@@ -165,8 +156,8 @@ impl Buffer {
     /// The whole file. The bytes MUST be without a hole and settled.
     pub(crate) fn finish(self) -> (Content, Reservation) {
         let content = match self.file {
-            Some(file) => Content::Disk(file.path, file.growing.into_hashed()),
-            None => Content::Memory(self.prefix),
+            Some(file) => Content::Disk(file, self.growing.into_hashed()),
+            None => Content::Memory(self.prefix, self.growing.into_hashed()),
         };
         (content, self.reservation.into_whole())
     }
@@ -203,7 +194,7 @@ mod tests {
             }
             let turn = order.index(placed.len());
             placed.rotate_left(turn);
-            let mut buffer = Buffer::new(&budget);
+            let mut buffer = Buffer::new(&budget, None);
             for (i, (offset, piece)) in placed.iter().enumerate() {
                 if spill_at == Some(i) {
                     buffer.spill(&spill).unwrap();
@@ -215,7 +206,7 @@ mod tests {
             }
             let (content, reservation) = buffer.finish();
             let bytes = match content {
-                Content::Memory(bytes) => {
+                Content::Memory(bytes, _) => {
                     prop_assert_eq!(budget.whole(), bytes.len());
                     bytes
                 }

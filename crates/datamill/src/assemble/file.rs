@@ -80,11 +80,11 @@ impl DownloadDataFile {
     pub(crate) fn verify(topic: &Arc<SourceTopic>, whole: WholeFile) -> Result<Self, NotVerified> {
         let size = whole.size.ok_or(NotVerified::Hole)?;
         let hash = match &whole.content {
-            Content::Memory(bytes) => datamill_wire::sha512(bytes),
-            Content::Disk(path, hashed) => hashed.finish(path).map_err(NotVerified::Read)?,
+            Content::Memory(bytes, hashed) => hashed.finish(bytes),
+            Content::Disk(path, hashed) => hashed.finish_file(path).map_err(NotVerified::Read)?,
         };
         let (memory, spilled) = match whole.content {
-            Content::Memory(bytes) => (Some(Arc::new(bytes)), None),
+            Content::Memory(bytes, _) => (Some(Arc::new(bytes)), None),
             Content::Disk(path, _) => (None, Some(path)),
         };
         let file = Self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datamill_wire::Chunk;
 
+use super::ahead::HashAhead;
 use super::budget::Budget;
 use super::buffer::Buffer;
 use super::extents::{Extents, Indices};
@@ -134,14 +135,17 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
+    /// `ahead` hashes it while it fills up, where it has more than one chunk.
     pub(crate) fn new(
         version: Version,
         slot: u64,
         shadow: bool,
         repetition: bool,
         budget: &Arc<Budget>,
+        ahead: Option<&HashAhead>,
         time_ms: i64,
     ) -> Self {
+        let ahead = ahead.filter(|_| version.total > 1);
         Self {
             version,
             spans: Vec::with_capacity(1),
@@ -153,7 +157,7 @@ impl Instance {
             filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
-            buffer: (!shadow).then(|| Buffer::new(budget)),
+            buffer: (!shadow).then(|| Buffer::new(budget, ahead)),
             dropped: false,
             proofs: Vec::new(),
             first_ms: time_ms,

@@ -18,7 +18,7 @@ mod extents;
 mod file;
 mod instance;
 
-pub(crate) use ahead::Hashed;
+pub(crate) use ahead::{HashAhead, Hashed};
 pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};

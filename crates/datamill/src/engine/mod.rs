@@ -22,6 +22,7 @@ mod retry;
 mod skew;
 mod start;
 mod summary;
+mod take_over;
 mod work;
 
 pub use crate::control::{Control, StopKind};
@@ -32,6 +33,7 @@ pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
+pub use take_over::{TakenOver, take_over};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use std::time::Duration;
 
 use datamill_broker::{FirstStart, Log, Membership};
 
-use crate::assemble::{Budget, Mode, SourceTopic, SpillFolder};
+use crate::assemble::{Budget, HashAhead, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::UserCode;
 use crate::report::Counters;
@@ -125,7 +127,6 @@ pub fn run(
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
-    let spill = spill.hashing_ahead().map_err(EngineError::Thread)?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
         output_dir: settings.output_dir.clone(),
@@ -161,6 +162,7 @@ pub fn run(
         tally: &tally,
         budget,
         spill,
+        hash_ahead: HashAhead::start().map_err(EngineError::Thread)?,
         pool: &pool,
         sessions: Default::default(),
         tried: Default::default(),

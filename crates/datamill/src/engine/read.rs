@@ -22,7 +22,7 @@ use super::start::Start;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
-use crate::assemble::{Assembler, Budget, FileInfo, InstanceId, SpillFolder};
+use crate::assemble::{Assembler, Budget, FileInfo, HashAhead, InstanceId, SpillFolder};
 use crate::ledger::Ledger;
 use crate::progress::decode;
 use crate::report::Counters;
@@ -37,6 +37,17 @@ const FILLING_EVERY: Duration = Duration::from_secs(4);
 /// Begins a text that only names the key of the group's state that holds the progress: more files
 /// were open than fit beside an offset.
 const OVERFLOW: &str = "DS:";
+
+/// The key of the group's state for the progress of a partition that does not fit beside its offset.
+pub(super) fn overflow_key(topic: &str, partition: i32) -> String {
+    format!("progress/{topic}/{partition}")
+}
+
+/// What stands beside the offset in its place.
+pub(super) fn overflow_text(key: &str) -> String {
+    format!("{OVERFLOW}{key}")
+}
+
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 5;
 /// Functions that were given up and still run before the program gives up; it is twice the threads if that
@@ -56,6 +67,7 @@ pub(super) struct Engine<'a> {
     pub(super) tally: &'a Tally,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: SpillFolder,
+    pub(super) hash_ahead: HashAhead,
     pub(super) pool: &'a Pool,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
@@ -249,8 +261,9 @@ impl<'a> Reader<'a> {
         rereads: Rereads,
     ) -> Self {
         // a worker may still have a file of the session before: no number occurs twice
-        let assembler =
-            Assembler::new(engine.filter(), Arc::clone(&engine.budget)).numbered_from(engine.sessions.get() << 40);
+        let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget))
+            .numbered_from(engine.sessions.get() << 40)
+            .hashing_ahead(&engine.hash_ahead);
         let intake = Intake::new(
             assembler,
             Arc::clone(&engine.topic),
@@ -381,6 +394,13 @@ impl<'a> Reader<'a> {
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
+        let plain = |a: &&Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
+        let plain = all.iter().filter(plain).map(|a| a.partition);
+        if plain.clone().next().is_some() {
+            tracing::warn!(topic = %topic, group, partitions = names(plain),
+                "positions that another program committed are taken as they are: files that it had read only in part are \
+                left out; --take_over at the first start, with the output folder of OpenMSIStream's program, does them");
+        }
         for assigned in all {
             let text = match &assigned.committed {
                 None => None,

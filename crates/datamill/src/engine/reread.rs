@@ -162,7 +162,7 @@ impl RereadSettings<'_> {
         let mut reservation = Reservation::whole(&self.budget, 0);
         let mut content = if size <= self.in_memory {
             reservation.grow(size);
-            Content::Memory(vec![0; size])
+            Content::Memory(vec![0; size], Hashed::default())
         } else {
             reservation.grow_on_disk(size);
             Content::Disk(self.spill.create().map_err(Failed::passing)?, Hashed::default())
@@ -199,7 +199,7 @@ impl RereadSettings<'_> {
                         return;
                     };
                     let put = match &mut content {
-                        Content::Memory(bytes) => {
+                        Content::Memory(bytes, _) => {
                             let at = chunk.offset as usize;
                             bytes[at..at + chunk.data.len()].copy_from_slice(chunk.data);
                             Ok(())

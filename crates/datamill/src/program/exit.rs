@@ -107,7 +107,11 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::Progress { .. }
         | EngineError::LostGround { .. }
         | EngineError::LostPosition { .. }
-        | EngineError::NoSuchStart { .. } => Exit::SetUp,
+        | EngineError::NoSuchStart { .. }
+        | EngineError::GroupInUse { .. }
+        | EngineError::MixedPositions { .. }
+        | EngineError::NoTable { .. }
+        | EngineError::Table { .. } => Exit::SetUp,
         EngineError::Hanging { .. } => Exit::Hanging,
         EngineError::Log(error) => match error.kind() {
             ErrorKind::Fenced => Exit::Replaced,

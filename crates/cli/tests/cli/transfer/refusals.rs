@@ -50,6 +50,23 @@ fn a_bucket_that_is_not_there_is_a_mistake_in_the_set_up() {
 }
 
 #[test]
+fn a_server_without_tls_is_not_taken_for_one_that_is_away() {
+    let server = S3Server::from_env();
+    let bench = Bench::new(&server);
+    bench.upload(&[("a", b"1")]);
+    // https is assumed where no scheme is written
+    bench.configure("tls.config", server.url().trim_start_matches("http://"), ACCESS_KEY, SECRET_KEY);
+    let ended = bench.transfer(&["--config", "tls.config"]);
+    assert_eq!(ended.code(), 3, "{}", ended.stderr());
+    assert!(
+        ended.stderr().contains("no safe connection") && ended.stderr().contains("write http://"),
+        "{}",
+        ended.stderr()
+    );
+    assert_eq!(done(&bench.transfer(&[])), 1, "it was not passed over");
+}
+
+#[test]
 fn a_file_that_the_store_cannot_hold_fails_and_the_others_arrive() {
     let bench = Bench::new(&S3Server::from_env());
     // this server keeps objects as files, so that `n` and `n/m` exclude each other; no key is that long

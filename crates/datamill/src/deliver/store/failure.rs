@@ -63,7 +63,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(error: &object_store::Error) -> Self {
+    fn of(error: &(dyn Error + 'static)) -> Self {
         let mut whole = innermost(error);
         if let Some(body) = whole.strip_prefix(ERROR_AFTER_SUCCESS) {
             whole = String::from_utf8_lossy(&cleaned(body.as_bytes())).into_owned();
@@ -75,13 +75,26 @@ impl Answer {
         Self { status: status.get(..3).and_then(|digits| digits.parse().ok()), text: text.trim().to_owned() }
     }
 
+    /// For people.
+    fn said(&self) -> String {
+        match self.status {
+            Some(status) if self.text.is_empty() => format!("status {status}"),
+            _ => self.text.clone(),
+        }
+    }
+
     fn code(&self) -> &str {
         self.text.split(':').next().unwrap_or_default()
     }
 }
 
+/// What a store or the way to it says, without what surrounds it.
+pub(super) fn said(error: &(dyn Error + 'static)) -> String {
+    Answer::of(error).said()
+}
+
 /// The text of the cause at the bottom.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut bottom = error;
     while let Some(source) = bottom.source() {
         bottom = source;
@@ -93,10 +106,7 @@ pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
 pub(super) fn of(error: &object_store::Error, store: &str, key: &str) -> Failure {
     use object_store::Error as Store;
     let answer = Answer::of(error);
-    let said = match answer.status {
-        Some(status) if answer.text.is_empty() => format!("status {status}"),
-        _ => answer.text.clone(),
-    };
+    let said = answer.said();
     Failure::Error(match error {
         Store::AlreadyExists { .. } | Store::Precondition { .. } | Store::NotModified { .. } => {
             return Failure::Changed { said };
@@ -138,6 +148,9 @@ pub(super) fn not_available(store: &str, said: &str) -> ProcessingError {
     ProcessingError::not_available(format_args!("`{store}` is not available: {said}"))
 }
 
+/// Parts of what TLS says where trying again is of no use.
+const NOT_TRUSTED: [&str; 2] = ["invalid peer certificate", "InvalidContentType"];
+
 /// A connection that failed, or a folder on this machine.
 fn without_answer(error: &object_store::Error, store: &str, key: &str, said: &str) -> ProcessingError {
     use std::io::ErrorKind as Io;
@@ -155,6 +168,12 @@ fn without_answer(error: &object_store::Error, store: &str, key: &str, said: &st
             }
         }
         cause = error.source();
+    }
+    if NOT_TRUSTED.iter().any(|part| said.contains(part)) {
+        return ProcessingError::stop(format_args!(
+            "no safe connection to `{store}` can be made ({said}): the server needs a certificate that this machine \
+            trusts; if it has none at all, write http:// in `endpoint_url`"
+        ));
     }
     not_available(store, said)
 }

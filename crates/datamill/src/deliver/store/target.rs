@@ -221,7 +221,7 @@ impl Target {
             Err(OrphanError::Sign(error)) => cannot(format!(
                 "there are no credentials ({}): put `access_key_id` and `secret_key_id` into section `[s3]` of the \
                 configuration, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-                failure::innermost(&error)
+                failure::said(&error)
             )),
             Err(OrphanError::Refused { said, .. }) if FOR_GOOD.iter().any(|code| said.starts_with(code)) => {
                 cannot(said)

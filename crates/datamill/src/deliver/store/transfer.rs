@@ -108,7 +108,7 @@ impl S3TransferStreamProcessor {
                 && let Some(orphans) = orphans
             {
                 let aborted = orphans.abort(&key).await;
-                aborted.map_err(|error| failure::not_available(&self.target.shown, &failure::innermost(&error)))?;
+                aborted.map_err(|error| failure::not_available(&self.target.shown, &failure::said(&error)))?;
             }
             let there = self.look(&key).await?;
             crash_point(CrashPoint::TransferLooked);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::{ErrorKind, Position, StateChange};
 
-use super::{Move, OVERFLOW, Reader};
+use super::{Move, Reader, overflow_key, overflow_text};
 use crate::assemble::{FileInfo, InstanceId};
 use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Task};
@@ -200,7 +200,7 @@ impl Reader<'_> {
             if !self.marked.contains(&m.partition) {
                 state.push(start::mark(&self.engine.topic, m.partition));
             }
-            let key = format!("progress/{}/{}", self.engine.topic, m.partition);
+            let key = overflow_key(&self.engine.topic, m.partition);
             let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
             let mut text = m.text.clone();
             if overflows(&text) {
@@ -208,7 +208,7 @@ impl Reader<'_> {
                     tracing::warn!(topic = %self.engine.topic, partition = m.partition,
                         "very many unfinished files; their progress is kept in the group's state");
                 }
-                text = format!("{OVERFLOW}{key}");
+                text = overflow_text(&key);
                 state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
             } else if before {
                 state.push(StateChange { key, value: None });
