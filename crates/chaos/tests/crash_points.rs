@@ -36,10 +36,12 @@ enum Case {
     Retry,
     /// The position alone, with an open file.
     Position,
+    /// Late chunks that complete a file which had ended as incomplete; its result comes with the next commit.
+    Late,
 }
 
 impl Case {
-    const ALL: [Self; 3] = [Self::Outcomes, Self::Retry, Self::Position];
+    const ALL: [Self; 4] = [Self::Outcomes, Self::Retry, Self::Position, Self::Late];
 
     /// Whether a commit of this kind on this log passes the point.
     fn passes(self, point: CrashPoint, place: &Place) -> bool {
@@ -85,6 +87,7 @@ fn crash(place: &Place, case: Case, point: CrashPoint) {
     let file = |i: usize| chunks(i as i32 % 2, &format!("f/{i}.dat"), &content(i as u64, 1000 + i), 300);
     let bad = chunks(0, "bad/b.dat", &content(77, 900), 300);
     let open = chunks(1, "open.dat", &content(78, 900), 300);
+    let late = chunks(0, "late.dat", &content(79, 900), 300);
     let junk = Sent { partition: 0, key: "junk".into(), value: b"junk".to_vec(), marked: true };
     if case != Case::Position {
         bench.send(&(0..5).flat_map(file).collect::<Vec<_>>());
@@ -92,8 +95,15 @@ fn crash(place: &Place, case: Case, point: CrashPoint) {
         bench.send(&[junk]);
     }
     bench.send(&open[..2]);
-    if case == Case::Retry {
+    if case == Case::Late {
+        bench.send_at(&late[..2], Some(datamill::report::clock::now_ms() - 26 * 3_600_000));
+        bench.send(&chunks(0, "f/5.dat", &content(5, 1005), 300));
+    }
+    if matches!(case, Case::Retry | Case::Late) {
         finished(start(&bench, place, true, None), &what);
+    }
+    if case == Case::Late {
+        bench.send(&late[2..]);
     }
 
     let died = start(&bench, place, case == Case::Outcomes, Some(point));

@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
-use commands::{demo, read, rekey, topic, upload, watch};
+use commands::{demo, read, rekey, retry, topic, upload, watch};
 
 /// Puts data files on a topic, and shows what is in topics
 ///
@@ -40,6 +40,7 @@ enum Command {
     Read(read::ReadArgs),
     Topic(topic::TopicArgs),
     Rekey(rekey::RekeyArgs),
+    Retry(retry::RetryArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Read(args) => read::run(&args),
         Command::Topic(args) => topic::run(&args),
         Command::Rekey(args) => rekey::run(&args),
+        Command::Retry(args) => retry::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match ended {

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod read;
 pub mod rekey;
+pub mod retry;
 pub mod topic;
 pub mod upload;
 pub mod watch;

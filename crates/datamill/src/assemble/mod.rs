@@ -20,7 +20,7 @@ mod instance;
 pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
-pub(crate) use extents::{Extents, Indices};
+pub(crate) use extents::{Extents, IndexRun, Indices, together};
 pub(crate) use file::SourceTopic;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;

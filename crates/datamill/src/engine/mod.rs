@@ -15,7 +15,9 @@ mod commit;
 mod dead_letter;
 mod entry;
 mod error;
+mod failed;
 mod folder;
+mod late;
 mod read;
 mod reread;
 mod retry;
@@ -25,6 +27,7 @@ mod work;
 
 pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
+pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
