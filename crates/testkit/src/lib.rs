@@ -3,4 +3,6 @@
 
 pub mod kafka;
 pub mod peer;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod vectors;

@@ -5,6 +5,7 @@ pub mod read;
 pub mod rekey;
 pub mod retry;
 pub mod topic;
+pub mod transfer;
 pub mod upload;
 pub mod watch;
 

@@ -6,4 +6,5 @@ mod commands;
 mod common;
 mod rekey;
 mod retry;
+mod transfer;
 mod watch;

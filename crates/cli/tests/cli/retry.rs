@@ -151,8 +151,14 @@ fn failures_are_forgotten_only_when_that_is_confirmed() {
     let bench = Bench::new();
     let forget = |answer: &str| {
         let args = ["retry", "--topic-name", "t", "--consumer-group-id", "g", "--forget", "--path", "sub"];
-        let mut child =
-            bench.place.command(&args).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = bench
+            .place
+            .command(&args)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())

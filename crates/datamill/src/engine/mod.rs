@@ -123,6 +123,7 @@ pub fn run(
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let spill = spill.hashing_ahead().map_err(EngineError::Thread)?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
         output_dir: settings.output_dir.clone(),
