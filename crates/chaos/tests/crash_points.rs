@@ -36,10 +36,17 @@ enum Case {
     Retry,
     /// The position alone, with an open file.
     Position,
+    /// Late chunks that complete a file which had ended as incomplete; its result comes with the next commit.
+    Late,
 }
 
 impl Case {
-    const ALL: [Self; 3] = [Self::Outcomes, Self::Retry, Self::Position];
+    const ALL: [Self; 4] = [Self::Outcomes, Self::Retry, Self::Position, Self::Late];
+
+    /// Whether files and a record are there that have outcomes at once.
+    fn has_outcomes(self) -> bool {
+        matches!(self, Self::Outcomes | Self::Retry)
+    }
 
     /// Whether a commit of this kind on this log passes the point.
     fn passes(self, point: CrashPoint, place: &Place) -> bool {
@@ -86,15 +93,23 @@ fn crash(place: &Place, case: Case, point: CrashPoint) {
     let file = |i: usize| chunks(i as i32 % 2, &format!("f/{i}.dat"), &content(i as u64, 1000 + i), 300);
     let bad = chunks(0, "bad/b.dat", &content(77, 900), 300);
     let open = chunks(1, "open.dat", &content(78, 900), 300);
+    let late = chunks(0, "late.dat", &content(79, 900), 300);
     let junk = Sent { partition: 0, key: "junk".into(), value: b"junk".to_vec(), marked: true };
-    if case != Case::Position {
+    if case.has_outcomes() {
         bench.send(&(0..5).flat_map(file).collect::<Vec<_>>());
         bench.send(&bad);
         bench.send(&[junk]);
     }
     bench.send(&open[..2]);
-    if case == Case::Retry {
+    if case == Case::Late {
+        bench.send_at(&late[..2], Some(datamill::report::clock::now_ms() - 26 * 3_600_000));
+        bench.send(&chunks(0, "f/5.dat", &content(5, 1005), 300));
+    }
+    if matches!(case, Case::Retry | Case::Late) {
         finished(start(&bench, place, true, None), &what);
+    }
+    if case == Case::Late {
+        bench.send(&late[2..]);
     }
 
     let died = start(&bench, place, case == Case::Outcomes, Some(point));
@@ -107,11 +122,14 @@ fn crash(place: &Place, case: Case, point: CrashPoint) {
     finished(start(&bench, place, case == Case::Outcomes, None), &what);
 
     let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::from([("open.dat".into(), content(78, 900))]);
-    if case != Case::Position {
+    if case.has_outcomes() {
         expected.extend((0..5).map(|i| (format!("f/{i}.dat"), content(i as u64, 1000 + i))));
     }
     if case == Case::Retry {
         expected.insert("bad/b.dat".into(), content(77, 900));
+    }
+    if case == Case::Late {
+        expected.extend([("f/5.dat".into(), content(5, 1005)), ("late.dat".into(), content(79, 900))]);
     }
     let mut results: Vec<_> = bench.read_results();
     results.sort_by(|a, b| a.path().cmp(b.path()));
@@ -120,9 +138,14 @@ fn crash(place: &Place, case: Case, point: CrashPoint) {
     assert_eq!(names(&got), names(&wanted), "{what}: results");
     assert_eq!(got, wanted, "{what}");
     let retried = results.iter().filter(|r| r.headers.contains_key(headers::RETRY_OF)).count();
-    assert_eq!(retried, usize::from(case == Case::Retry), "{what}: results of retries");
+    assert_eq!(retried, usize::from(matches!(case, Case::Retry | Case::Late)), "{what}: results of retries");
     let letters = read_all(bench.log.as_ref(), &dead);
-    assert_eq!(letters.len(), if case == Case::Position { 0 } else { 2 }, "{what}: dead letters {letters:?}");
+    let expected_letters = match case {
+        Case::Outcomes | Case::Retry => 2,
+        Case::Position => 0,
+        Case::Late => 1,
+    };
+    assert_eq!(letters.len(), expected_letters, "{what}: dead letters {letters:?}");
     let state = bench.log.group_state(&bench.group, None).unwrap();
     let failed = state.keys().filter(|key| key.starts_with("failed/")).count();
     assert_eq!(failed, usize::from(case == Case::Outcomes), "{what}: {:?}", state.keys());

@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
-use commands::{demo, download, read, rekey, topic, transfer, upload, watch};
+use commands::{demo, download, read, rekey, retry, topic, transfer, upload, watch};
 
 /// Puts data files on a topic, and shows what is in topics
 ///
@@ -44,6 +44,7 @@ enum Command {
     Transfer(transfer::TransferArgs),
     S3Transfer(transfer::S3TransferArgs),
     Rekey(rekey::RekeyArgs),
+    Retry(retry::RetryArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Transfer(args) => transfer::run(&args),
         Command::S3Transfer(args) => transfer::run_s3(&args),
         Command::Rekey(args) => rekey::run(&args),
+        Command::Retry(args) => retry::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match ended {

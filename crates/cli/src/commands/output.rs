@@ -1,4 +1,4 @@
-//! What `read` and `topic` share: the log to look at, and stdout that may be closed at any time.
+//! What `read`, `topic` and `retry` share: the log to look at, tables, and stdout that may be closed at any time.
 
 use std::io;
 use std::path::Path;
@@ -20,15 +20,19 @@ pub struct LogArgs {
 }
 
 impl LogArgs {
+    /// The configuration.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
     /// Opens the log; a file that does not exist is made.
     pub fn open(&self) -> anyhow::Result<Arc<dyn Log>> {
-        let config = Config::load(self.config.as_deref())?;
-        open(&config)
+        open(&self.config()?)
     }
 
     /// Opens the log to look at what is in it.
     pub fn open_existing(&self) -> anyhow::Result<Arc<dyn Log>> {
-        let config = Config::load(self.config.as_deref())?;
+        let config = self.config()?;
         let servers = config.properties().broker.get("bootstrap.servers").map_or("", String::as_str);
         let file = servers.strip_prefix("sqlite:").map(Path::new);
         if let Some(file) = file.filter(|file| !file.as_os_str().is_empty() && !file.exists()) {
@@ -62,5 +66,32 @@ pub fn is_wanted(written: io::Result<()>) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Columns as wide as their longest cell.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["ünï".to_owned(), "c".to_owned()]];
+        assert_eq!(table(&rows), "a    bb\nünï  c\n");
     }
 }

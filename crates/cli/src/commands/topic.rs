@@ -10,7 +10,7 @@ use datamill::program::Exit;
 use datamill::report::logging::say;
 use serde_json::{Value, json};
 
-use super::output::{LogArgs, is_wanted};
+use super::output::{LogArgs, is_wanted, table};
 
 /// Create, list and describe topics
 #[derive(Debug, Args)]
@@ -191,22 +191,6 @@ fn partitions(count: i32) -> String {
     if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
 }
 
-/// Columns as wide as their longest cell.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 fn positive(text: &str) -> Result<i32, &'static str> {
     text.parse().ok().filter(|number| *number > 0).ok_or("write a whole number, 1 or more")
 }
@@ -221,12 +205,6 @@ fn setting(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["ünï".to_owned(), "c".to_owned()]];
-        assert_eq!(table(&rows), "a    bb\nünï  c\n");
-    }
 
     #[test]
     fn settings_have_a_key_and_a_value() {

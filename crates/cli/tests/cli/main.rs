@@ -6,5 +6,6 @@ mod commands;
 mod common;
 mod download;
 mod rekey;
+mod retry;
 mod transfer;
 mod watch;

@@ -199,7 +199,9 @@ impl Assembler {
         let slot = self.hasher.hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
         let mut found = None;
         let mut repetition = false;
-        for id in self.versions.get(&slot).map_or(&[][..], Vec::as_slice) {
+        let open = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);
+        let open_before = open.len();
+        for id in open {
             let Some(instance) = self.instances.get(id).filter(|i| i.version.is_of(chunk, &filename)) else {
                 continue;
             };
@@ -208,6 +210,9 @@ impl Assembler {
                 found = Some(*id);
                 break;
             }
+        }
+        if open_before > usize::from(found.is_some()) {
+            self.pass_by(slot, found, partition, offset);
         }
         let id = match (found, pass) {
             (Some(id), _) => id,
@@ -242,6 +247,16 @@ impl Assembler {
             state.firsts.insert(offset, id);
         }
         (if whole { Added::Whole(id) } else { Added::Taken }, written)
+    }
+
+    /// A chunk goes to one of the instances of its version, or to none: the others have to know.
+    fn pass_by(&mut self, slot: u64, taken_by: Option<InstanceId>, partition: i32, offset: i64) {
+        let ids = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);
+        for id in ids.iter().filter(|id| Some(**id) != taken_by) {
+            if let Some(instance) = self.instances.get_mut(id) {
+                instance.pass_by(partition, offset);
+            }
+        }
     }
 
     fn open(&mut self, slot: u64, instance: Instance) -> InstanceId {
@@ -344,22 +359,45 @@ impl Assembler {
     /// A file stays while it is needed to tell the chunks of one that began after it, and while records
     /// are read again, which may be its own.
     pub(crate) fn expire(&mut self, limit_ms: Option<i64>, repetition_ms: i64) -> Vec<Expired> {
-        let is_stale = |instance: &Instance| {
+        let is_stale = |_: InstanceId, instance: &Instance| {
             let limit_ms = match instance {
                 Instance { superseded: true, .. } => Some(i64::MIN),
                 Instance { repetition: true, .. } => Some(repetition_ms),
                 _ => limit_ms,
             };
-            instance.state == State::Filling
-                && instance.spans.iter().all(|span| {
-                    self.partitions.get(&span.partition).is_some_and(|state| {
-                        state.next >= state.restored.frontier
-                            && limit_ms.is_some_and(|ms| state.newest_ms.saturating_sub(instance.last_ms) > ms)
-                    })
+            instance.spans.iter().all(|span| {
+                self.partitions.get(&span.partition).is_some_and(|state| {
+                    limit_ms.is_some_and(|ms| state.newest_ms.saturating_sub(instance.last_ms) > ms)
                 })
+            })
         };
-        let stale = self.instances.iter().filter(|(_, instance)| is_stale(instance));
-        let mut stale: Vec<InstanceId> = stale.map(|(id, _)| *id).collect();
+        let stale = self.can_end(is_stale);
+        self.end(stale)
+    }
+
+    /// Ends files that fill up, as [`Assembler::expire`] does: their chunks belong to an upload that has ended. What
+    /// is left of an upload that begins with such chunks is a note.
+    pub(crate) fn end_late(&mut self, late: &HashSet<InstanceId>) -> Vec<Expired> {
+        let ended = self.can_end(|id, _| late.contains(&id));
+        let ended = self.end(ended);
+        for expired in &ended {
+            self.ended_repetitions.extend(self.instances.get(&expired.info.id).map(|instance| instance.slot));
+        }
+        ended
+    }
+
+    /// The files that fill up and are `wanted`, but for those of which records are read again.
+    fn can_end(&self, wanted: impl Fn(InstanceId, &Instance) -> bool) -> Vec<InstanceId> {
+        let is_read = |instance: &Instance| {
+            instance.spans.iter().all(|span| {
+                self.partitions.get(&span.partition).is_some_and(|state| state.next >= state.restored.frontier)
+            })
+        };
+        let filling = self.instances.iter().filter(|(_, instance)| instance.state == State::Filling);
+        filling.filter(|(id, instance)| is_read(instance) && wanted(**id, instance)).map(|(id, _)| *id).collect()
+    }
+
+    fn end(&mut self, mut stale: Vec<InstanceId>) -> Vec<Expired> {
         stale.sort_unstable();
         let mut ended: HashSet<InstanceId> = HashSet::new();
         for id in stale.into_iter().rev() {
@@ -534,15 +572,11 @@ impl Assembler {
     }
 
     /// The files that fill up, repetitions left out, in the order of their first records.
-    pub(crate) fn filling(&self) -> Vec<&Instance> {
-        let mut ids: Vec<_> = self
-            .instances
-            .iter()
-            .filter(|(_, i)| i.state == State::Filling && !i.repetition)
-            .map(|(id, _)| *id)
-            .collect();
-        ids.sort_unstable();
-        ids.iter().filter_map(|id| self.instances.get(id)).collect()
+    pub(crate) fn filling(&self) -> Vec<(InstanceId, &Instance)> {
+        let filling = self.instances.iter().filter(|(_, i)| i.state == State::Filling && !i.repetition);
+        let mut filling: Vec<_> = filling.map(|(id, instance)| (*id, instance)).collect();
+        filling.sort_unstable_by_key(|(id, _)| *id);
+        filling
     }
 
     /// The next offset of each partition that is owned.

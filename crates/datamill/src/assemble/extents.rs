@@ -34,6 +34,40 @@ impl Indices {
     pub(crate) fn missing(&self, total: u32, limit: usize) -> Vec<u32> {
         (self.through + 1..=total).filter(|i| !self.beyond.contains(i)).take(limit).collect()
     }
+
+    /// What arrived, as runs.
+    pub(crate) fn runs(&self) -> Vec<IndexRun> {
+        let mut runs: Vec<IndexRun> = Vec::new();
+        if self.through > 0 {
+            runs.push((1, self.through));
+        }
+        for &index in &self.beyond {
+            match runs.last_mut() {
+                Some(last) if last.1 + 1 == index => last.1 = index,
+                _ => runs.push((index, index)),
+            }
+        }
+        runs
+    }
+}
+
+/// The first and the last one of indices that follow each other. A list of runs is in order, and no two of them
+/// touch.
+pub(crate) type IndexRun = (u32, u32);
+
+/// The indices of both lists; `None` if they share one.
+pub(crate) fn together(a: &[IndexRun], b: &[IndexRun]) -> Option<Vec<IndexRun>> {
+    let mut all = [a, b].concat();
+    all.sort_unstable();
+    let mut runs: Vec<IndexRun> = Vec::with_capacity(all.len());
+    for (first, last) in all {
+        match runs.last_mut() {
+            Some(before) if first <= before.1 => return None,
+            Some(before) if first == before.1 + 1 => before.1 = last,
+            _ => runs.push((first, last)),
+        }
+    }
+    Some(runs)
 }
 
 /// The byte ranges that arrived: everything below `prefix`, and some ranges beyond.
@@ -94,6 +128,25 @@ mod tests {
                 prop_assert_eq!(ours.len() as usize, model.len());
                 let missing: Vec<u32> = (1..=40).filter(|i| !model.contains(i)).take(5).collect();
                 prop_assert_eq!(ours.missing(40, 5), missing);
+            }
+            let runs = ours.runs();
+            let listed: Vec<u32> = runs.iter().flat_map(|&(first, last)| first..=last).collect();
+            prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
+            prop_assert!(runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+        }
+
+        #[test]
+        fn runs_that_share_no_index_come_together(whose in proptest::collection::vec(0..4, 0..30)) {
+            let of = |wanted: &[i32]| {
+                let mut indices = Indices::default();
+                for (index, _) in (1..).zip(&whose).filter(|(_, who)| wanted.contains(who)) {
+                    indices.insert(index);
+                }
+                indices.runs()
+            };
+            prop_assert_eq!(together(&of(&[0, 1]), &of(&[2])), Some(of(&[0, 1, 2])));
+            if whose.contains(&1) {
+                prop_assert_eq!(together(&of(&[0, 1]), &of(&[1, 2])), None);
             }
         }
 

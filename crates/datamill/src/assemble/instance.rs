@@ -25,6 +25,13 @@ pub struct Span {
     pub last: i64,
 }
 
+impl Span {
+    /// Whether it goes over this offset.
+    pub(crate) fn holds(&self, partition: i32, offset: i64) -> bool {
+        self.partition == partition && (self.first..=self.last).contains(&offset)
+    }
+}
+
 /// What identifies a version of a file, and what its chunks say about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
@@ -70,6 +77,8 @@ pub(crate) struct FileInfo {
     pub(crate) id: InstanceId,
     pub(crate) version: Version,
     pub(crate) spans: Vec<Span>,
+    /// Offsets within the spans that hold chunks of other uploads of the version, up to [`MAX_OTHERS`] runs.
+    pub(crate) others: Vec<Span>,
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
     /// Bytes of the chunks' data.
@@ -91,6 +100,9 @@ pub(crate) struct Proof {
     pub(crate) sha512: [u8; 64],
 }
 
+/// Runs of offsets of other uploads that are kept for one file.
+const MAX_OTHERS: usize = 1000;
+
 /// Proofs that are kept for one file; a wrong chunk beyond is not named, and without all of them a dropped file
 /// takes the first chunks that fit.
 const MAX_PROOFS: usize = 65_536;
@@ -111,6 +123,8 @@ pub(crate) enum State {
 pub(crate) struct Instance {
     pub(crate) version: Version,
     pub(crate) spans: Vec<Span>,
+    /// See [`FileInfo::others`].
+    pub(crate) others: Vec<Span>,
     pub(crate) state: State,
     /// Hash of the version, under which the assembler finds its instances.
     pub(crate) slot: u64,
@@ -149,6 +163,7 @@ impl Instance {
         Self {
             version,
             spans: Vec::with_capacity(1),
+            others: Vec::new(),
             state: if shadow { State::Shadow } else { State::Filling },
             slot,
             repetition,
@@ -171,6 +186,7 @@ impl Instance {
             id,
             version: self.version.clone(),
             spans: self.spans.clone(),
+            others: self.others.clone(),
             first_ms: self.first_ms,
             last_ms: self.last_ms,
             bytes: self.bytes,
@@ -193,6 +209,19 @@ impl Instance {
     /// Whether it has chunks in the partition.
     pub(crate) fn is_in(&self, partition: i32) -> bool {
         self.spans.iter().any(|span| span.partition == partition)
+    }
+
+    /// A chunk of its version is another instance's, or nobody's.
+    pub(crate) fn pass_by(&mut self, partition: i32, offset: i64) {
+        if self.state != State::Filling || !self.is_in(partition) {
+            return;
+        }
+        let room = self.others.len() < MAX_OTHERS;
+        match self.others.iter_mut().rev().find(|run| run.partition == partition) {
+            Some(run) if run.last + 1 == offset => run.last = offset,
+            _ if room => self.others.push(Span { partition, first: offset, last: offset }),
+            _ => {}
+        }
     }
 
     /// Whether it was not full yet when a later instance of its version began.

@@ -22,7 +22,7 @@ pub(crate) use ahead::{HashAhead, Hashed};
 pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
-pub(crate) use extents::{Extents, Indices};
+pub(crate) use extents::{Extents, IndexRun, Indices, together};
 pub(crate) use file::SourceTopic;
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use file::testing;

@@ -118,6 +118,7 @@ fn commit(
     let mut records = Vec::with_capacity(batch.outcomes.len());
     let mut state = std::mem::take(&mut batch.state);
     for (index, (outcome, origin)) in batch.outcomes.iter().zip(&origins).enumerate() {
+        state.extend(outcome.answers.iter().flat_map(|entry| entry.answers()));
         match &outcome.result {
             Ok(message) => {
                 if let Some(entry) = &outcome.answers {
@@ -256,6 +257,12 @@ fn after(
     let now = clock::now_ms();
     let mut done = Vec::with_capacity(outcomes.len());
     for outcome in outcomes {
+        if outcome.is_incomplete() && outcome.answers.is_some() {
+            tracing::info!(file = %outcome.info.version.path, topic = %settings.topic,
+                offsets = %spans_text(&outcome.info.spans), "chunks of an incomplete file came late and were added to it");
+            done.push(outcome.info);
+            continue;
+        }
         let info = outcome.info;
         // a version that came later may be there already
         let superseded = outcome.answers.is_some() && settings.output_dir.join(&*info.version.path).exists();
@@ -309,7 +316,7 @@ pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms
 }
 
 /// `partition:first-last` for each partition, separated by commas.
-fn spans_text(spans: &[Span]) -> String {
+pub(super) fn spans_text(spans: &[Span]) -> String {
     let texts: Vec<String> = spans.iter().map(|s| format!("{}:{}-{}", s.partition, s.first, s.last)).collect();
     texts.join(",")
 }

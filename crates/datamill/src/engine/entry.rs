@@ -3,7 +3,16 @@
 //! ```text
 //! key    failed/{topic}/{partition}:{first offset}/{path}
 //! value  JSON: path, sha512, n_chunks, spans [[partition, first, last]], status, reason, attempts
+//!        others [[partition, first, last]]  offsets in the spans with chunks of other uploads of the version, where
+//!                                           there are any; at most 1000 runs
+//!        chunks [[first, last]]             of an incomplete file, the chunks that are there; left out above 1000 runs
+//!
+//! key    retry/{topic}/{number}/{partition}:{first offset}/{path}
+//! value  none: somebody asked for another try of the file with the entry of this name
 //! ```
+//!
+//! A request has a number of its own, so the commit that answers it takes away what was asked before the try began
+//! and nothing that was asked since.
 
 use std::sync::Arc;
 
@@ -12,7 +21,7 @@ use datamill_wire::hex;
 use serde::{Deserialize, Serialize};
 
 use super::work::{Failure, Outcome};
-use crate::assemble::{FileInfo, InstanceId, Span, Version};
+use crate::assemble::{FileInfo, IndexRun, InstanceId, Span, Version};
 use crate::ledger::FailureStatus;
 
 /// See the module.
@@ -20,7 +29,12 @@ use crate::ledger::FailureStatus;
 pub(super) struct Entry {
     pub(super) key: String,
     value: Value,
+    /// Keys of the requests that its next outcome answers.
+    pub(super) requests: Vec<String>,
 }
+
+/// Runs of chunks that an entry keeps.
+const MAX_CHUNK_RUNS: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Value {
@@ -28,9 +42,21 @@ struct Value {
     sha512: String,
     n_chunks: u32,
     spans: Vec<(i32, i64, i64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<(i32, i64, i64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    chunks: Vec<IndexRun>,
     status: String,
     reason: String,
     attempts: u32,
+}
+
+fn triples(spans: &[Span]) -> Vec<(i32, i64, i64)> {
+    spans.iter().map(|span| (span.partition, span.first, span.last)).collect()
+}
+
+fn of_triples(triples: &[(i32, i64, i64)]) -> Vec<Span> {
+    triples.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect()
 }
 
 impl Entry {
@@ -52,13 +78,17 @@ impl Entry {
     /// The entry once the outcome is durable: that of a file that failed, or failed again.
     pub(super) fn after(topic: &str, outcome: &Outcome, failure: &Failure) -> Self {
         let version = &outcome.info.version;
+        let chunks = &outcome.chunks;
         Self {
             key: Self::key_for(topic, outcome),
+            requests: Vec::new(),
             value: Value {
                 path: version.path.to_string(),
                 sha512: hex(&version.sha512),
                 n_chunks: version.total,
-                spans: outcome.info.spans.iter().map(|s| (s.partition, s.first, s.last)).collect(),
+                spans: triples(&outcome.info.spans),
+                others: triples(&outcome.info.others),
+                chunks: if chunks.len() > MAX_CHUNK_RUNS { Vec::new() } else { chunks.clone() },
                 status: failure.status.as_str().to_owned(),
                 reason: failure.reason.clone(),
                 attempts: outcome.answers.as_ref().map_or(0, |entry| entry.value.attempts) + outcome.attempts,
@@ -69,9 +99,15 @@ impl Entry {
     /// `None` for what was written by something else.
     pub(super) fn parse(key: &str, value: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(value).ok()?;
-        (!value.spans.is_empty() && hash(&value.sha512).is_some()).then(|| Self { key: key.to_owned(), value })
+        let in_order = |runs: &[IndexRun]| {
+            runs.is_sorted_by(|a, b| a.1 < b.0)
+                && runs.iter().all(|run| 1 <= run.0 && run.0 <= run.1 && run.1 <= value.n_chunks)
+        };
+        let is_entry = !value.spans.is_empty() && hash(&value.sha512).is_some() && in_order(&value.chunks);
+        is_entry.then(|| Self { key: key.to_owned(), value, requests: Vec::new() })
     }
 
+    /// The change that writes the entry.
     pub(super) fn change(&self) -> Result<StateChange, serde_json::Error> {
         Ok(StateChange { key: self.key.clone(), value: Some(serde_json::to_vec(&self.value)?) })
     }
@@ -81,6 +117,11 @@ impl Entry {
         StateChange { key: self.key.clone(), value: None }
     }
 
+    /// The requests are answered.
+    pub(super) fn answers(&self) -> impl Iterator<Item = StateChange> {
+        self.requests.iter().map(|key| StateChange { key: key.clone(), value: None })
+    }
+
     /// The partition whose owner retries the file.
     pub(super) fn partition(&self) -> i32 {
         self.value.spans.first().map_or(-1, |span| span.0)
@@ -88,16 +129,59 @@ impl Entry {
 
     /// Whether a retry can come to anything.
     pub(super) fn can_be_retried(&self) -> bool {
-        let hopeless = [FailureStatus::Expired, FailureStatus::Incomplete];
-        !hopeless.iter().any(|status| self.value.status == status.as_str())
+        match self.status() {
+            status if status == FailureStatus::Expired.as_str() => false,
+            status if status == FailureStatus::Incomplete.as_str() => self.has_all_chunks(),
+            _ => true,
+        }
+    }
+
+    /// Whether further chunks can complete it.
+    pub(super) fn lacks_chunks(&self) -> bool {
+        self.status() == FailureStatus::Incomplete.as_str() && !self.value.chunks.is_empty() && !self.has_all_chunks()
+    }
+
+    fn has_all_chunks(&self) -> bool {
+        self.value.chunks == [(1, self.value.n_chunks)]
+    }
+
+    /// The chunks that are there, of a file that is incomplete.
+    pub(super) fn chunks(&self) -> &[IndexRun] {
+        &self.value.chunks
     }
 
     pub(super) fn path(&self) -> &str {
         &self.value.path
     }
 
+    pub(super) fn sha512(&self) -> &str {
+        &self.value.sha512
+    }
+
+    pub(super) fn n_chunks(&self) -> u32 {
+        self.value.n_chunks
+    }
+
+    pub(super) fn status(&self) -> &str {
+        &self.value.status
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        &self.value.reason
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.value.attempts
+    }
+
+    /// Where its chunks are, in the order in which they came; a partition may occur several times.
     pub(super) fn spans(&self) -> Vec<Span> {
-        self.value.spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect()
+        of_triples(&self.value.spans)
+    }
+
+    /// Where, within the spans, chunks of other uploads of the version are.
+    pub(super) fn others(&self) -> Vec<Span> {
+        of_triples(&self.value.others)
     }
 
     /// Whether this version of a file is the one that failed.
@@ -121,6 +205,7 @@ impl Entry {
                 mtime: None,
             },
             spans: self.spans(),
+            others: self.others(),
             first_ms: 0,
             last_ms: 0,
             bytes: 0,
@@ -139,6 +224,42 @@ pub(super) fn hash(text: &str) -> Option<[u8; 64]> {
         *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+/// The request for another try of the file of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request<'a> {
+    topic: &'a str,
+    /// What the key of the entry ends with.
+    place: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// What the keys of a topic's requests begin with.
+    pub(super) fn prefix(topic: &str) -> String {
+        format!("retry/{topic}/")
+    }
+
+    /// The key of a request for the entry of this key, with a number that no other request has.
+    pub(super) fn key(topic: &str, number: &str, entry: &str) -> Option<String> {
+        Some(format!("{}{number}/{}", Self::prefix(topic), entry.strip_prefix(&Entry::prefix(topic))?))
+    }
+
+    /// `None` for other keys.
+    pub(super) fn parse(topic: &'a str, key: &'a str) -> Option<Self> {
+        let (_, place) = key.strip_prefix(&Self::prefix(topic))?.split_once('/')?;
+        Some(Self { topic, place })
+    }
+
+    /// The key of the entry.
+    pub(super) fn entry(&self) -> String {
+        format!("{}{}", Entry::prefix(self.topic), self.place)
+    }
+
+    /// The partition of the entry.
+    pub(super) fn partition(&self) -> Option<i32> {
+        self.place.split_once(':')?.0.parse().ok()
+    }
 }
 
 /// An entry that is to be retried, by the owner of its partition.
@@ -164,10 +285,25 @@ mod tests {
         let entry = Entry::parse("k", good.as_bytes()).unwrap();
         assert_eq!((entry.partition(), entry.info(InstanceId(1)).version.sha512), (1, [15; 64]));
         assert_eq!(entry.change().unwrap().value.as_deref(), Some(good.as_bytes()));
+        let with_chunks = |chunks: &str| good.replace(r#""status""#, &format!(r#""chunks":{chunks},"status""#));
+        assert_eq!(Entry::parse("k", with_chunks("[[1,1]]").as_bytes()).unwrap().chunks(), [(1, 1)]);
+        for bad in ["[[0,1]]", "[[1,3]]", "[[2,1]]", "[[2,2],[1,1]]", "[[1,1],[1,2]]"] {
+            assert_eq!(Entry::parse("k", with_chunks(bad).as_bytes()), None, "{bad}");
+        }
         for bad in
             [value("0f", "[[1,2,3]]"), value(&"µ".repeat(64), "[[1,2,3]]"), value(&"0f".repeat(64), "[]"), "{".into()]
         {
             assert_eq!(Entry::parse("k", bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_names_its_entry() {
+        let entry = "failed/t/12:34567/a/b: c.dat";
+        let key = Request::key("t", "17-4", entry).unwrap();
+        let request = Request::parse("t", &key).unwrap();
+        assert_eq!((request.entry().as_str(), request.partition()), (entry, Some(12)));
+        assert_eq!(Request::key("other", "1", entry), None);
+        assert_eq!(Request::parse("other", &key), None);
     }
 }

@@ -15,7 +15,9 @@ mod commit;
 mod dead_letter;
 mod entry;
 mod error;
+mod failed;
 mod folder;
+mod late;
 mod read;
 mod reread;
 mod retry;
@@ -27,6 +29,7 @@ mod work;
 
 pub use crate::control::{Control, StopKind};
 pub use error::EngineError;
+pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
 pub(crate) use folder::{OWN, is_reserved};
 pub use retry::RetryFailed;

@@ -15,6 +15,7 @@ use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
+use super::late::LateChunks;
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
@@ -138,6 +139,7 @@ impl Engine<'_> {
             log: self.log.as_ref(),
             topic: &settings.topic,
             group: &settings.group,
+            unasked: settings.retry_failed != RetryFailed::No,
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
             filling_limit: settings.memory_limit / 4,
@@ -235,6 +237,7 @@ struct Reader<'a> {
     incomplete_after_ms: Option<i64>,
     /// Files that expired and are not committed: each commit takes all of them.
     expired: Vec<Outcome>,
+    late: LateChunks,
     /// Repetitions that expired and are not committed.
     notes: Vec<Arc<FileInfo>>,
     assigned_once: bool,
@@ -299,6 +302,7 @@ impl<'a> Reader<'a> {
             last_expire: now,
             incomplete_after_ms: None,
             expired: Vec::new(),
+            late: LateChunks::default(),
             notes: Vec::new(),
             assigned_once: false,
             held: false,
@@ -411,7 +415,7 @@ impl<'a> Reader<'a> {
             read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
             self.intake.assign(assigned, restored);
             self.owned.insert(assigned.partition, assigned.assignment);
-            if engine.settings.retry_failed != RetryFailed::No && self.stop_since.is_none() {
+            if self.stop_since.is_none() {
                 self.retries.assign(assigned.partition, assigned.assignment);
             }
             if let Some(committed) = text {
@@ -438,16 +442,22 @@ impl<'a> Reader<'a> {
         }
         let partitions_text = names(numbers.iter().copied());
         tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
+        self.late.revoke(&numbers);
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
         let gone: HashSet<InstanceId> = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
-        self.engine.pool.cancel(|id| gone.contains(&id));
+        self.drop_files(&gone);
         self.intake.rereads.forget(&gone);
-        self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
         self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
         self.notes.retain(|info| !gone.contains(&info.id));
         self.intake.unusable.retain(|record| !numbers.contains(&record.partition));
         self.intake.spread |= torn;
         self.torn |= torn;
+    }
+
+    /// Nobody waits for the outcomes of these files any more.
+    fn drop_files(&mut self, gone: &HashSet<InstanceId>) {
+        self.engine.pool.cancel(|id| gone.contains(&id));
+        self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
     }
 
     fn owns_all(&self) -> bool {
@@ -493,10 +503,17 @@ impl<'a> Reader<'a> {
     /// Hands files that failed earlier to the pool.
     fn retry(&mut self) {
         let crowded = self.is_crowded();
-        match self.retries.step(&self.owned, &self.engine.tried.borrow(), crowded) {
-            Some(Retried::Whole(whole)) => self.engine.pool.submit(*whole),
-            Some(Retried::Outcome(outcome)) => self.ready.push(*outcome),
-            None => {}
+        let retried = self.retries.step(&self.owned, &self.engine.tried.borrow(), crowded);
+        for retried in retried {
+            match retried {
+                Retried::Whole(whole) => self.engine.pool.submit(*whole),
+                Retried::Outcome(outcome) => self.ready.push(*outcome),
+                Retried::Incomplete(entries) => self.late.know(entries),
+                Retried::Forgotten(keys, files) => {
+                    keys.iter().for_each(|key| self.late.forget(key));
+                    self.drop_files(&files.into_iter().collect());
+                }
+            }
         }
     }
 
@@ -604,7 +621,7 @@ impl<'a> Reader<'a> {
         if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
             self.last_filling = Instant::now();
             let filling = self.intake.assembler.filling().into_iter();
-            let rows = filling.map(|f| commit::file_row(&f.version, &f.spans, f.first_ms, f.last_ms)).collect();
+            let rows = filling.map(|(_, f)| commit::file_row(&f.version, &f.spans, f.first_ms, f.last_ms)).collect();
             // a queue that is full gets the rows of the next time
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(Task::Filling(rows))
             {
@@ -665,7 +682,7 @@ impl<'a> Reader<'a> {
 
     fn incomplete(&self) -> Vec<Incomplete> {
         let filling = self.intake.assembler.filling();
-        let incomplete = filling.into_iter().map(|file| Incomplete {
+        let incomplete = filling.into_iter().map(|(_, file)| Incomplete {
             path: file.version.path.to_string(),
             got: file.indices.len(),
             total: file.version.total,

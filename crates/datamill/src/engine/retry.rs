@@ -1,29 +1,33 @@
-//! Files that failed in an earlier run get another try: only the offsets of their chunks are read.
+//! Files that failed get another try: only the offsets of their chunks are read.
 //!
 //! ```text
-//!              ┌──Load: a partition is owned──▶ retry thread: reads the group's state
-//!   read.rs ───┤                                     │
-//!              └──Read: one entry at a time───▶ reads its offsets, assembles ──▶ Whole or Gone ──▶ read.rs
+//!              ┌──Look: partitions are owned, and every 2 s──▶ retry thread: reads the group's state,
+//!   read.rs ───┤                                                 or what changed in it
+//!              └──Read: one entry at a time──────────────────▶ reads its offsets, assembles ──▶ Whole or Gone ──▶ read.rs
 //! ```
 //!
 //! From there the file goes through the pool and the commit like any other. The commit that answers an
 //! entry carries a position of the entry's partition, so that only its owner can make it; and the state
 //! is read after the partition was assigned, so that what an earlier owner did is seen.
+//!
+//! Each entry of a partition is tried once after the partition was assigned, and again whenever somebody
+//! asks for it (`datamill retry`). A request that comes while its file is tried is kept until that try has
+//! its outcome, and the entry is read anew then.
+
+mod thread;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use datamill_broker::{ErrorKind, Event, Log};
-use datamill_wire::Chunk;
 
 use super::entry::{Due, Entry};
 use super::work::Outcome;
-use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceId, SpillFolder, Version, WholeFile};
-use crate::progress::Progress;
-use crate::report::Counters;
+use crate::assemble::{Budget, InstanceId, WholeFile};
+pub(super) use thread::RetrySettings;
+use thread::{Ask, Found, Look, Seen};
 
 /// What is done with the files that failed in earlier runs of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -33,40 +37,23 @@ pub enum RetryFailed {
     Now,
     /// Each is tried once, and the program ends without reading anything else.
     Only,
-    /// They are left alone.
+    /// They are left alone, but for those of which somebody asks for another try.
     No,
 }
 
-/// How often the group's state is asked for while the log does not answer, and the wait between.
-const LOADS: u32 = 12;
-const LOAD_WAIT: Duration = Duration::from_secs(1);
-/// How long the reading of one file waits for records at a time.
-const POLL: Duration = Duration::from_millis(100);
+/// How often it is looked for requests.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Begins the numbers of files that are retried: no other instance has such a number.
 const FIRST_ID: u64 = 1 << 63;
-
-/// What the retry thread is asked.
-enum Ask {
-    /// The entries of these partitions, with their assignment numbers.
-    Load(BTreeMap<i32, u64>),
-    /// The file of an entry.
-    Read(Due, InstanceId),
-}
-
-/// What it answers.
-enum Found {
-    Entries(Vec<Due>),
-    Whole(Due, Box<WholeFile>),
-    /// Chunks are gone from the log.
-    Gone(Due, InstanceId),
-    /// It could not be told; said already.
-    Nothing,
-}
 
 /// What the reading thread has to do about a retry.
 pub(super) enum Retried {
     Whole(Box<WholeFile>),
     Outcome(Box<Outcome>),
+    /// Files that lack chunks, of partitions that were assigned.
+    Incomplete(Vec<Due>),
+    /// Somebody removed the entries of these keys. Answers the files that were under way.
+    Forgotten(Vec<String>, Vec<InstanceId>),
 }
 
 /// The reading thread's side: what is to be retried, and what is under way.
@@ -75,11 +62,19 @@ pub(super) struct Retries {
     found: Receiver<Found>,
     stop: Arc<AtomicBool>,
     budget: Arc<Budget>,
-    to_load: BTreeMap<i32, u64>,
+    /// Partitions whose entries were not looked at since they were assigned.
+    assigned: BTreeMap<i32, u64>,
+    last_look: Instant,
+    /// All of the state has to be read: for requests whose files were under way.
+    look_again: bool,
     pending: VecDeque<Due>,
     asked: bool,
     /// Files between the log and their commit.
     running: HashMap<InstanceId, Arc<Entry>>,
+    /// Keys of entries of which somebody asked for another try while one was under way.
+    asked_meanwhile: HashSet<String>,
+    /// Keys of entries whose files had an outcome since the last question: an answer to it may not know.
+    changed: HashSet<String>,
     next_id: u64,
 }
 
@@ -94,30 +89,27 @@ impl Retries {
             found,
             stop: Arc::clone(&stop),
             budget: Arc::clone(budget),
-            to_load: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+            last_look: Instant::now(),
+            look_again: false,
             pending: VecDeque::new(),
             asked: false,
             running: HashMap::new(),
+            asked_meanwhile: HashSet::new(),
+            changed: HashSet::new(),
             next_id: FIRST_ID | session << 40,
         };
-        let thread = move |settings: &RetrySettings<'_>| {
-            while let Ok(ask) = asked.recv() {
-                if finds.send(settings.answer(ask, &stop)).is_err() {
-                    return;
-                }
-            }
-        };
-        (retries, thread)
+        (retries, move |settings: &RetrySettings<'_>| settings.run(&asked, &finds, &stop))
     }
 
     /// The partition is owned: its entries are to be retried.
     pub(super) fn assign(&mut self, partition: i32, assignment: u64) {
-        self.to_load.insert(partition, assignment);
+        self.assigned.insert(partition, assignment);
     }
 
     /// These partitions are owned no longer. Answers the files that were under way.
     pub(super) fn revoke(&mut self, partitions: &[i32]) -> Vec<InstanceId> {
-        self.to_load.retain(|partition, _| !partitions.contains(partition));
+        self.assigned.retain(|partition, _| !partitions.contains(partition));
         self.pending.retain(|due| !partitions.contains(&due.entry.partition()));
         let gone = self.running.extract_if(|_, entry| partitions.contains(&entry.partition()));
         gone.map(|(id, _)| id).collect()
@@ -126,13 +118,14 @@ impl Retries {
     /// No further file is tried.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Relaxed);
-        self.to_load.clear();
+        self.assigned.clear();
+        self.look_again = false;
         self.pending.clear();
     }
 
     /// Whether no file waits for its retry. Those that the pool has are the pool's.
     pub(super) fn is_idle(&self) -> bool {
-        !self.asked && self.to_load.is_empty() && self.pending.is_empty()
+        !self.asked && !self.look_again && self.assigned.is_empty() && self.pending.is_empty()
     }
 
     /// The entry that a file's outcome answers.
@@ -142,27 +135,43 @@ impl Retries {
 
     /// The files have their outcome, durably.
     pub(super) fn finish(&mut self, finished: &HashSet<InstanceId>) {
-        self.running.retain(|id, _| !finished.contains(id));
+        for (_, entry) in self.running.extract_if(|id, _| finished.contains(id)) {
+            self.look_again |= self.asked_meanwhile.remove(&entry.key);
+            self.changed.insert(entry.key.clone());
+        }
+    }
+
+    /// One more file to be retried; it takes the place of one with the same entry that waits.
+    pub(super) fn push(&mut self, due: Due) {
+        if self.stop.load(Relaxed) {
+            return;
+        }
+        match self.pending.iter_mut().find(|waiting| waiting.entry.key == due.entry.key) {
+            Some(waiting) => *waiting = due,
+            None => self.pending.push_back(due),
+        }
     }
 
     /// One step: takes what was found, and asks for the next unless too much waits already.
-    pub(super) fn step(
-        &mut self,
-        owned: &BTreeMap<i32, u64>,
-        tried: &HashSet<String>,
-        crowded: bool,
-    ) -> Option<Retried> {
-        let retried = self.found.try_recv().ok().and_then(|found| {
-            self.asked = false;
-            self.take(found, owned, tried)
-        });
-        if !self.asked && !self.to_load.is_empty() {
-            let partitions = std::mem::take(&mut self.to_load);
-            self.ask(Ask::Load(partitions));
-        } else if !self.asked
-            && !crowded
-            && let Some(due) = self.pending.pop_front()
-        {
+    pub(super) fn step(&mut self, owned: &BTreeMap<i32, u64>, tried: &HashSet<String>, crowded: bool) -> Vec<Retried> {
+        let retried = self.found.try_recv().map_or_else(
+            |_| Vec::new(),
+            |found| {
+                self.asked = false;
+                self.take(found, owned, tried)
+            },
+        );
+        if self.asked || self.stop.load(Relaxed) {
+            return retried;
+        }
+        let whole = self.look_again || !self.assigned.is_empty();
+        if whole || (self.last_look.elapsed() >= LOOK_EVERY && !owned.is_empty()) {
+            self.last_look = Instant::now();
+            self.look_again = false;
+            self.changed.clear();
+            let assigned = std::mem::take(&mut self.assigned).into_keys().collect();
+            self.ask(Ask::Look(Look { assigned, owned: owned.clone(), whole }));
+        } else if !crowded && let Some(due) = self.pending.pop_front() {
             self.next_id += 1;
             self.ask(Ask::Read(due, InstanceId(self.next_id)));
         }
@@ -174,158 +183,62 @@ impl Retries {
         self.asked = self.asks.try_send(ask).is_ok();
     }
 
-    fn take(&mut self, found: Found, owned: &BTreeMap<i32, u64>, tried: &HashSet<String>) -> Option<Retried> {
+    fn take(&mut self, found: Found, owned: &BTreeMap<i32, u64>, tried: &HashSet<String>) -> Vec<Retried> {
         let is_owner = |due: &Due| owned.get(&due.entry.partition()) == Some(&due.assignment);
         if self.stop.load(Relaxed) {
-            return None;
+            return Vec::new();
         }
         match found {
-            Found::Entries(entries) => {
-                let entries = entries.into_iter().filter(|due| is_owner(due) && !tried.contains(&due.entry.key));
-                self.pending.extend(entries);
-                if !self.pending.is_empty() {
-                    tracing::info!(files = self.pending.len(), "files that failed earlier are tried again");
+            Found::Seen(Seen { due, incomplete, removed }) => {
+                let forgotten = self.forget(&removed);
+                let (mut waiting, mut requested) = (0, 0);
+                for due in due.into_iter().filter(is_owner) {
+                    let (key, is_request) = (&due.entry.key, !due.entry.requests.is_empty());
+                    let is_running = self.running.values().any(|entry| entry.key == *key);
+                    if is_running || self.changed.contains(key) {
+                        // what was read of it is not what holds after its outcome
+                        if is_request && is_running {
+                            self.asked_meanwhile.insert(key.clone());
+                        }
+                        self.look_again |= is_request && !is_running;
+                    } else if is_request || !tried.contains(key) {
+                        waiting += 1;
+                        requested += usize::from(is_request);
+                        self.push(due);
+                    }
                 }
-                None
+                if waiting > 0 {
+                    tracing::info!(files = waiting, requested, "files that failed earlier are tried again");
+                }
+                let incomplete = incomplete.into_iter().filter(is_owner).collect();
+                vec![Retried::Forgotten(removed, forgotten), Retried::Incomplete(incomplete)]
             }
-            Found::Whole(due, whole) => is_owner(&due).then(|| {
+            Found::Whole(due, whole) if is_owner(&due) => {
                 self.running.insert(whole.info.id, due.entry);
-                Retried::Whole(whole)
-            }),
-            Found::Gone(due, id) => is_owner(&due).then(|| {
+                vec![Retried::Whole(whole)]
+            }
+            Found::Gone(due, id) if is_owner(&due) => {
                 self.running.insert(id, Arc::clone(&due.entry));
-                Retried::Outcome(Box::new(Outcome::expired(due.entry, id, &self.budget)))
-            }),
-            Found::Nothing => None,
+                vec![Retried::Outcome(Box::new(Outcome::expired(due.entry, id, &self.budget)))]
+            }
+            Found::Whole(..) | Found::Gone(..) | Found::Nothing => Vec::new(),
         }
+    }
+
+    /// These entries are gone. The program's own commits remove entries as well: of those nothing is left here.
+    fn forget(&mut self, removed: &[String]) -> Vec<InstanceId> {
+        if removed.is_empty() {
+            return Vec::new();
+        }
+        let removed: HashSet<&String> = removed.iter().collect();
+        self.pending.retain(|due| !removed.contains(&due.entry.key));
+        let gone = self.running.extract_if(|_, entry| removed.contains(&entry.key));
+        gone.map(|(id, _)| id).collect()
     }
 }
 
 impl Drop for Retries {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-    }
-}
-
-/// What the retry thread works with.
-pub(super) struct RetrySettings<'a> {
-    pub(super) log: &'a dyn Log,
-    pub(super) topic: &'a str,
-    pub(super) group: &'a str,
-    pub(super) budget: Arc<Budget>,
-    pub(super) spill: &'a SpillFolder,
-    /// Bytes of filling files above which this one goes to disk.
-    pub(super) filling_limit: usize,
-    pub(super) counters: &'a Counters,
-}
-
-impl RetrySettings<'_> {
-    fn answer(&self, ask: Ask, stop: &AtomicBool) -> Found {
-        match ask {
-            Ask::Load(partitions) => self.load(&partitions, stop),
-            Ask::Read(due, id) => {
-                let path = due.entry.path().to_owned();
-                self.read(due, id, stop).unwrap_or_else(|error| {
-                    tracing::error!(topic = self.topic, file = %path, error = %crate::report::chain(error.as_ref()),
-                        "a file that failed cannot be read again; it is tried at the next start");
-                    Found::Nothing
-                })
-            }
-        }
-    }
-
-    fn load(&self, partitions: &BTreeMap<i32, u64>, stop: &AtomicBool) -> Found {
-        for attempt in 1.. {
-            let error = match self.log.group_state(self.group, None) {
-                Ok(state) => return Found::Entries(self.entries(&state, partitions)),
-                Err(error) => error,
-            };
-            if stop.load(Relaxed) {
-                break;
-            }
-            if error.kind() != ErrorKind::Retry || attempt == LOADS {
-                tracing::error!(group = self.group, error = %crate::report::chain(&error),
-                    "the failed files of the group cannot be looked up; they are tried at the next start");
-                break;
-            }
-            std::thread::sleep(LOAD_WAIT);
-        }
-        Found::Nothing
-    }
-
-    fn entries(&self, state: &BTreeMap<String, Vec<u8>>, partitions: &BTreeMap<i32, u64>) -> Vec<Due> {
-        let prefix = Entry::prefix(self.topic);
-        let ours = state.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        let entries = ours.filter_map(|(key, value)| {
-            let entry = Entry::parse(key, value);
-            if entry.is_none() {
-                tracing::warn!(group = self.group, key, "an entry of the group's state is not understood; left alone");
-            }
-            entry.filter(Entry::can_be_retried)
-        });
-        let due = entries.filter_map(|entry| {
-            let assignment = *partitions.get(&entry.partition())?;
-            Some(Due { entry: Arc::new(entry), assignment })
-        });
-        due.collect()
-    }
-
-    fn read(&self, due: Due, id: InstanceId, stop: &AtomicBool) -> Result<Found, Box<dyn std::error::Error>> {
-        let spans = due.entry.spans();
-        for span in &spans {
-            if self.log.offsets(self.topic, span.partition)?.first > span.first {
-                return Ok(Found::Gone(due, id));
-            }
-        }
-        let mut assembler = Assembler::new(Box::new(|_| true), Arc::clone(&self.budget));
-        for span in &spans {
-            assembler.assign(span.partition, Progress::starting_at(span.first), span.first);
-        }
-        let starts: Vec<(i32, i64)> = spans.iter().map(|span| (span.partition, span.first)).collect();
-        let mut ahead: BTreeMap<i32, i64> = spans.iter().map(|span| (span.partition, span.last)).collect();
-        let mut reader = self.log.reader(self.topic, &starts)?;
-        let mut whole = None;
-        while whole.is_none() && !ahead.is_empty() {
-            if stop.load(Relaxed) {
-                return Ok(Found::Nothing);
-            }
-            let mut written = Ok(());
-            reader.poll(POLL, &mut |event| match event {
-                Event::Record(record) => {
-                    let Some(&last) = ahead.get(&record.partition) else { return };
-                    if record.offset >= last {
-                        ahead.remove(&record.partition);
-                    }
-                    let value = record.value.unwrap_or_default();
-                    self.counters.read(1, value.len() as u64);
-                    let chunk = Chunk::decode(value).ok().filter(|chunk| due.entry.is_of(&Version::of(chunk)));
-                    let Some(chunk) = chunk.filter(|_| record.offset <= last && whole.is_none()) else { return };
-                    let time_ms = record.timestamp_ms.unwrap_or(0);
-                    let (added, result) = assembler.add(record.partition, record.offset, time_ms, &chunk);
-                    if let Added::Whole(id) = added {
-                        whole = Some(id);
-                    }
-                    if result.is_err() {
-                        written = result;
-                    }
-                }
-                Event::End { partition, offset, .. } => {
-                    if ahead.get(&partition).is_some_and(|last| offset > *last) {
-                        ahead.remove(&partition);
-                    }
-                }
-                Event::Assigned(_) | Event::Revoked { .. } => {}
-            })?;
-            written?;
-            if self.budget.filling() > self.filling_limit {
-                assembler.spill_down_to(self.filling_limit / 2, self.spill)?;
-            }
-        }
-        let Some(file) = whole.and_then(|id| assembler.take_whole(id)) else {
-            return Ok(Found::Gone(due, id));
-        };
-        // the same upload as before, under a number of its own
-        let info = FileInfo { id, spans, ..FileInfo::clone(&file.info) };
-        Ok(Found::Whole(due, Box::new(WholeFile { info: Arc::new(info), failed_before: true, ..file })))
     }
 }

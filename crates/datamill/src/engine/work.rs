@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use super::dead_letter::Room;
 use super::entry::Entry;
 use crate::assemble::{
-    Budget, DownloadDataFile, Expired, FileInfo, InstanceId, Mode, Reservation, SourceTopic, WholeFile,
+    Budget, DownloadDataFile, Expired, FileInfo, IndexRun, InstanceId, Mode, Reservation, SourceTopic, WholeFile,
 };
 use crate::ledger::FailureStatus;
 use crate::process::{ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode};
@@ -86,6 +86,8 @@ pub(super) struct Outcome {
     pub(super) attempts: u32,
     /// The failure of an earlier run that it answers.
     pub(super) answers: Option<Arc<Entry>>,
+    /// The chunks that are there, of a file that is incomplete.
+    pub(super) chunks: Vec<IndexRun>,
     /// Of its dead letter, where it has one.
     pub(super) room: Room,
     /// The verified file where it is on disk, to be published with the outcome.
@@ -112,7 +114,28 @@ impl Outcome {
             expired.indices.len(),
             missing.join(", ")
         );
-        Self::without_content(expired.info, FailureStatus::Incomplete, reason, budget)
+        let chunks = expired.indices.runs();
+        Self { chunks, ..Self::without_content(expired.info, FailureStatus::Incomplete, reason, budget) }
+    }
+
+    /// That of chunks that came after their file had ended as incomplete: the entry has them, too, from now on.
+    pub(super) fn late(ended: &FileInfo, chunks: Vec<IndexRun>, entry: Arc<Entry>, budget: &Arc<Budget>) -> Self {
+        let there: u32 = chunks.iter().map(|run| run.1 - run.0 + 1).sum();
+        let total = ended.version.total;
+        let reason = format!("its chunks stopped coming; with those that came late {there} of {total} are there");
+        let info = FileInfo {
+            spans: [entry.spans(), ended.spans.clone()].concat(),
+            others: [entry.others(), ended.others.clone()].concat(),
+            ..ended.clone()
+        };
+        let answers = Some(entry);
+        Self { answers, chunks, ..Self::without_content(Arc::new(info), FailureStatus::Incomplete, reason, budget) }
+    }
+
+    /// Whether it says that chunks of an incomplete file are there or missing. One with an answer is that of late
+    /// chunks.
+    pub(super) fn is_incomplete(&self) -> bool {
+        matches!(&self.result, Err(failure) if failure.status == FailureStatus::Incomplete)
     }
 
     /// That of a file whose content was dropped for want of disk, and whose chunks were then removed.
@@ -128,6 +151,7 @@ impl Outcome {
             result: Err(Failure::new(status, reason)),
             attempts: 0,
             answers: None,
+            chunks: Vec::new(),
             room: Room::default(),
             file: None,
             reservation: Reservation::whole(budget, 0),
@@ -483,7 +507,7 @@ impl Shared {
             Err(failure) => failure.reason.len(),
         };
         let reservation = Reservation::whole(&self.budget, bytes);
-        Outcome { info, result, attempts, answers: None, room: Room::default(), file, reservation }
+        Outcome { info, result, attempts, answers: None, chunks: Vec::new(), room: Room::default(), file, reservation }
     }
 
     /// Runs the function where its time is watched, if it is limited.

@@ -45,7 +45,7 @@ pub enum FailureStatus {
 
 impl FailureStatus {
     /// The word in the tables.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::MismatchedHash => "mismatched_hash",
             Self::Failed => "failed",

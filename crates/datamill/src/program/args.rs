@@ -239,7 +239,7 @@ pub struct ConsumerArgs {
     #[arg(long = "incomplete_after", value_name = "HOURS", default_value_t = 24.0, value_parser = hours)]
     pub incomplete_after: f64,
     /// Files that failed in earlier runs of the group: `now` tries each once more, `only` does that and
-    /// nothing else, `no` leaves them alone
+    /// nothing else, `no` leaves them alone, but for those of which `datamill retry` asks for another try
     #[arg(long = "retry_failed", value_enum, value_name = "WHEN", default_value_t = RetryFailed::Now)]
     pub retry_failed: RetryFailed,
     /// Only files whose relative path matches this regular expression from its start (as Python's

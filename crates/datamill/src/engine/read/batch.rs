@@ -13,10 +13,10 @@ use crate::assemble::{FileInfo, InstanceId};
 use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Task};
 use crate::engine::dead_letter::Unusable;
-use crate::engine::entry::Entry;
+use crate::engine::entry::{Due, Entry};
+use crate::engine::retry::RetryFailed;
 use crate::engine::start;
 use crate::engine::work::Outcome;
-use crate::ledger::FailureStatus;
 use crate::progress::encode;
 
 /// Results are committed together about this often.
@@ -42,6 +42,7 @@ impl Reader<'_> {
                 let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
                 self.intake.assembler.finish(&finished);
                 self.retries.finish(&finished);
+                self.retry_completed(&finished);
                 self.committed_once = true;
                 for m in std::mem::take(&mut self.moving) {
                     self.marked.insert(m.partition);
@@ -84,9 +85,7 @@ impl Reader<'_> {
     fn take_back(&mut self, batch: Batch) {
         let mut kept: Vec<_> = batch.outcomes.into_iter().filter(|o| self.awaits(o.info.id)).collect();
         kept.append(&mut self.ready);
-        let is_expired =
-            |o: &Outcome| o.answers.is_none() && matches!(&o.result, Err(f) if f.status == FailureStatus::Incomplete);
-        (self.expired, self.ready) = kept.into_iter().partition(is_expired);
+        (self.expired, self.ready) = kept.into_iter().partition(Outcome::is_incomplete);
         self.notes = batch.notes.into_iter().filter(|info| self.awaits(info.id)).collect();
         let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
         let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
@@ -126,7 +125,7 @@ impl Reader<'_> {
             return;
         }
         self.last_commit = now;
-        let failed = outcomes.iter().filter(|outcome| outcome.result.is_err());
+        let failed = outcomes.iter().filter(|outcome| outcome.result.is_err() && !outcome.is_incomplete());
         let failed = failed.map(|outcome| Entry::key_for(&self.engine.topic, outcome));
         self.engine.tried.borrow_mut().extend(failed);
         // a frontier that moves takes the dead letters of all records below it along
@@ -136,19 +135,48 @@ impl Reader<'_> {
         self.committing = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
     }
 
-    /// Ends the files whose chunks stopped coming.
+    /// Ends the files whose chunks stopped coming, and uploads that complete one of those.
     fn expire(&mut self, now: Instant, ending: bool) {
         if now - self.last_expire < EXPIRE_EVERY && !ending {
             return;
         }
         self.last_expire = now;
+        let nothing_comes = ending && self.stop_since.is_none();
+        for outcome in self.late.look(&mut self.intake.assembler, nothing_comes, &self.engine.budget) {
+            self.ended_incomplete(outcome);
+        }
         let limit_ms = self.incomplete_after_ms;
         let repetition_ms = limit_ms.map_or(REPETITION_MS, |ms| ms.min(REPETITION_MS));
         for expired in self.intake.assembler.expire(limit_ms, repetition_ms) {
             if expired.is_note {
                 self.notes.push(expired.info);
             } else {
-                self.expired.push(Outcome::incomplete(expired, &self.engine.budget));
+                let outcome = self.late.outcome(expired, &self.engine.budget);
+                self.ended_incomplete(outcome);
+            }
+        }
+    }
+
+    fn ended_incomplete(&mut self, outcome: Outcome) {
+        if let Err(failure) = &outcome.result {
+            let entry = Arc::new(Entry::after(&self.engine.topic, &outcome, failure));
+            if let Some(&assignment) = self.owned.get(&entry.partition()) {
+                self.late.expect(outcome.info.id, Due { entry, assignment });
+            }
+        }
+        self.expired.push(outcome);
+    }
+
+    /// Files that have all their chunks since this commit are tried again.
+    fn retry_completed(&mut self, finished: &HashSet<InstanceId>) {
+        for due in self.late.finish(finished) {
+            let file = due.entry.path();
+            if self.engine.settings.retry_failed == RetryFailed::No {
+                tracing::info!(file, topic = %self.engine.topic,
+                    "late chunks have completed a file; it is left alone until somebody asks for another try");
+            } else {
+                tracing::info!(file, topic = %self.engine.topic, "late chunks have completed a file; it is tried again");
+                self.retries.push(due);
             }
         }
     }

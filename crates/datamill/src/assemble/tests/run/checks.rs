@@ -140,7 +140,7 @@ impl Run<'_> {
             .collect();
         let filling = self.assembler.filling();
         let ours: BTreeSet<(i32, i64, usize)> =
-            filling.iter().map(|i| (i.spans[0].partition, i.spans[0].first, i.indices.len() as usize)).collect();
+            filling.iter().map(|(_, i)| (i.spans[0].partition, i.spans[0].first, i.indices.len() as usize)).collect();
         ensure(ours == expected && ours.len() == filling.len(), || {
             format!("incomplete are {expected:?}, listed are {ours:?}")
         })?;

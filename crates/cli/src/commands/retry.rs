@@ -1,0 +1,197 @@
+//! `datamill retry`: the failed files of a group, and another try of them.
+
+use std::io::{self, BufRead, Write};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use datamill::broker::Log;
+use datamill::engine::{FailedFile, failed_files, forget_failures, request_retry};
+use datamill::ledger::FailureStatus;
+use datamill::program::Exit;
+use datamill::report::logging::say;
+use datamill::settings::{GroupId, Pattern};
+use serde_json::json;
+
+use super::output::{LogArgs, is_wanted, table};
+
+/// Ask for another try of failed files, or show them
+///
+/// Files that failed are kept in the state of their consumer group. Without --list or --forget, this asks
+/// for another try of those that are chosen, all if nothing is chosen. Programs of the group that run take
+/// it up within seconds, on whatever host; where none runs, the next one that starts does, also with
+/// `--retry_failed no`. A file with missing chunks cannot be tried: upload it again.
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    /// Topic that the files came from
+    #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC")]
+    topic_name: String,
+    /// Consumer group of the programs [default: group.id of the configuration]
+    #[arg(long = "consumer_group_id", value_name = "GROUP")]
+    consumer_group_id: Option<String>,
+    /// Only files whose relative path matches this regular expression from its start (as Python's
+    /// `re.match`)
+    #[arg(long, value_name = "REGEX")]
+    path: Option<String>,
+    /// Only files that failed in this way
+    #[arg(long, value_name = "STATUS", value_parser = STATUSES)]
+    status: Option<String>,
+    /// Only files whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Show the files instead
+    #[arg(long, conflicts_with = "forget")]
+    list: bool,
+    /// With --list: one JSON object for each file
+    #[arg(long, requires = "list")]
+    json: bool,
+    /// Forget the failures instead: the files will never be tried again. Asks before it does so
+    #[arg(long)]
+    forget: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+const STATUSES: [&str; 6] = [
+    FailureStatus::MismatchedHash.as_str(),
+    FailureStatus::Failed.as_str(),
+    FailureStatus::ComputingResultMessageFailed.as_str(),
+    FailureStatus::ProducingMessageFailed.as_str(),
+    FailureStatus::Incomplete.as_str(),
+    FailureStatus::Expired.as_str(),
+];
+
+/// Characters of a reason in the table.
+const REASON: usize = 80;
+
+pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
+    let pattern = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;
+    let group = match (&args.consumer_group_id, args.log.config()?.group_id()) {
+        (Some(group), _) | (None, Some(GroupId::Named(group))) => group.clone(),
+        _ => bail!("no consumer group is named: give it with --consumer_group_id"),
+    };
+    let log = args.log.open_existing()?;
+    let (topic, group) = (log.topic(&args.topic_name)?.name, group.as_str());
+    let all = failed_files(log.as_ref(), &topic, group)?;
+    let is_chosen = |file: &FailedFile| {
+        pattern.as_ref().is_none_or(|pattern| pattern.matches(&file.path))
+            && args.status.as_ref().is_none_or(|status| file.status == *status)
+            && args.reason.as_ref().is_none_or(|reason| file.reason.contains(reason.as_str()))
+    };
+    let count = all.len();
+    let chosen: Vec<FailedFile> = all.into_iter().filter(is_chosen).collect();
+    if chosen.is_empty() {
+        return nothing(log.as_ref(), &topic, group, count);
+    }
+    if args.list {
+        list(&chosen, args.json)
+    } else if args.forget {
+        forget(log.as_ref(), group, &chosen)
+    } else {
+        request(log.as_ref(), &topic, group, chosen)
+    }
+}
+
+/// There is nothing to do: none failed, none was chosen, or the group does not exist.
+fn nothing(log: &dyn Log, topic: &str, group: &str, count: usize) -> anyhow::Result<Exit> {
+    if count > 0 {
+        say(format_args!("none of the {} of group `{group}` on topic `{topic}` is chosen", files(count)));
+        return Ok(Exit::Done);
+    }
+    let known = log.group(group, &[topic])?;
+    if known.committed.is_empty() && known.members.is_empty() {
+        bail!("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name");
+    }
+    say(format_args!("group `{group}` has no failed files on topic `{topic}`"));
+    Ok(Exit::Done)
+}
+
+fn list(chosen: &[FailedFile], as_json: bool) -> anyhow::Result<Exit> {
+    let text = if as_json {
+        chosen.iter().map(|file| format!("{}\n", json_of(file))).collect()
+    } else {
+        let mut rows = vec![["path", "status", "attempts", "again", "offsets", "reason"].map(str::to_owned).to_vec()];
+        rows.extend(chosen.iter().map(|file| {
+            let again = match (file.can_be_retried, file.requested) {
+                (false, _) => "no",
+                (true, false) => "yes",
+                (true, true) => "requested",
+            };
+            let reason: String = file.reason.lines().next().unwrap_or_default().chars().take(REASON).collect();
+            let more = if reason.len() < file.reason.len() { "…" } else { "" };
+            vec![
+                file.path.clone(),
+                file.status.clone(),
+                file.attempts.to_string(),
+                again.to_owned(),
+                file.offsets.clone(),
+                format!("{reason}{more}"),
+            ]
+        }));
+        table(&rows)
+    };
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    is_wanted(written).context("the files cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+fn json_of(file: &FailedFile) -> serde_json::Value {
+    json!({
+        "path": file.path,
+        "sha512": file.sha512,
+        "n_chunks": file.n_chunks,
+        "status": file.status,
+        "reason": file.reason,
+        "attempts": file.attempts,
+        "offsets": file.offsets,
+        "can_be_retried": file.can_be_retried,
+        "requested": file.requested,
+    })
+}
+
+fn request(log: &dyn Log, topic: &str, group: &str, chosen: Vec<FailedFile>) -> anyhow::Result<Exit> {
+    let (chosen, left_out): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|file| file.can_be_retried);
+    if !left_out.is_empty() {
+        say(format_args!(
+            "{} cannot be tried again, as chunks are missing: upload them again, or remove them from the list with \
+             --forget",
+            files(left_out.len())
+        ));
+    }
+    if chosen.is_empty() {
+        return Ok(Exit::SomeFailed);
+    }
+    request_retry(log, topic, group, &chosen)?;
+    let asked = format!("another try of {} is asked for", files(chosen.len()));
+    match log.group(group, &[topic])?.members.len() {
+        0 => say(format_args!(
+            "{asked}; no program of group `{group}` runs: the next one that starts takes them up, also with \
+             `--retry_failed no`"
+        )),
+        1 => say(format_args!("{asked}; the program of group `{group}` that runs takes them up within seconds")),
+        n => say(format_args!("{asked}; the {n} programs of group `{group}` that run take them up within seconds")),
+    }
+    Ok(if left_out.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+fn forget(log: &dyn Log, group: &str, chosen: &[FailedFile]) -> anyhow::Result<Exit> {
+    say(format_args!(
+        "{} of group `{group}` will be forgotten: they have no result, will never be tried again, and nothing but the \
+         registry files, dead letters and logs will tell of them. Type `yes` to go on",
+        files(chosen.len())
+    ));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
+    if answer.trim() != "yes" {
+        say("nothing was forgotten");
+        return Ok(Exit::SetUp);
+    }
+    forget_failures(log, group, chosen)?;
+    let verb = if chosen.len() == 1 { "is" } else { "are" };
+    say(format_args!("{} {verb} forgotten", files(chosen.len())));
+    Ok(Exit::Done)
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 failed file".to_owned() } else { format!("{count} failed files") }
+}
