@@ -227,7 +227,7 @@ impl<'a> Scan<'a> {
 
     fn taken(self, table: &table::Table) -> TakenOver {
         let filling = self.assembler.filling().into_iter();
-        let mut incomplete: Vec<String> = filling.map(|file| file.version.path.to_string()).collect();
+        let mut incomplete: Vec<String> = filling.map(|(_, file)| file.version.path.to_string()).collect();
         let mut whole: Vec<String> = self.whole.into_keys().collect();
         incomplete.sort();
         whole.sort();
@@ -269,6 +269,7 @@ fn commit(
         topics: vec![settings.topic.clone()],
         first_start: datamill_broker::FirstStart::Earliest,
         queue_bytes: settings.memory_limit / 8,
+        membership: settings.membership,
         state_topic: None,
     })?;
     subscription.hold()?;

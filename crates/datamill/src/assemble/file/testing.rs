@@ -29,6 +29,7 @@ pub(crate) fn downloaded(
         id: InstanceId(1),
         version,
         spans,
+        others: Vec::new(),
         first_ms: 1_700_000_000_000,
         last_ms: 1_700_000_000_000,
         bytes: content.len() as u64,
