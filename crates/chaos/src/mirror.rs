@@ -124,6 +124,7 @@ mod tests {
             datamill: nothing(),
             chaos: nothing(),
             job: Job::Download,
+            worker_options: Vec::new(),
         }
     }
 
