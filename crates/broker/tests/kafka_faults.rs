@@ -18,7 +18,12 @@ fn commit_with(api: Api, error: Answer, next: bool) -> (CommitOutcome, Option<Co
     let mock: Mock = MockCluster::new(1).expect("a mock cluster");
     mock.create_topic("in", 1, 1).expect("a topic");
     mock.create_topic("out", 1, 1).expect("a topic");
-    let can = Capabilities { makes_topics: false, refuses_a_second_owner: false, exact_largest_record: false };
+    let can = Capabilities {
+        makes_topics: false,
+        refuses_a_second_owner: false,
+        exact_largest_record: false,
+        always_atomic: false,
+    };
     let backend = Backend::new(mock.bootstrap_servers(), can, None);
     let log = backend.open();
     let mut member = join(log.as_ref(), &backend);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use datamill::broker::{
-    Commit, CommitOutcome, ErrorKind, Event, Log, NewRecord, NewTopic, Position, Record, Session, SubscribeOptions,
+    Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Event, Log, NewRecord, NewTopic, Position, Record, Session,
+    SubscribeOptions,
 };
 use datamill::wire::{Chunk, headers, hex, sha512};
 use serde_json::Value;
@@ -169,6 +170,7 @@ pub fn forget_progress(log: &dyn Log, partitions: i32) -> Result<()> {
         first_start: Default::default(),
         queue_bytes: 1 << 20,
         state_topic: None,
+        delivery: DeliveryGuarantee::ExactlyOnce,
     })?;
     let mut positions = BTreeMap::new();
     let until = Instant::now() + Duration::from_secs(120);

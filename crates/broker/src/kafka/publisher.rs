@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::cluster::{self, Cluster};
+use super::config::Settings;
 use super::context::{Deliveries, Undelivered};
 use super::failure;
 use crate::contract::{Delivery, NewRecord, Publisher};
@@ -26,6 +28,7 @@ const MOMENT: Duration = Duration::from_micros(500);
 /// See the module.
 pub(super) struct KafkaPublisher {
     cluster: Arc<Cluster>,
+    config: Config,
     producer: BaseProducer<Deliveries>,
     /// Largest batch that the producer makes, bytes.
     batch: usize,
@@ -34,8 +37,16 @@ pub(super) struct KafkaPublisher {
 
 impl KafkaPublisher {
     pub(super) fn open(cluster: &Arc<Cluster>) -> Result<Self> {
-        let batch = cluster.settings.batch_size();
-        Ok(Self { cluster: cluster.clone(), producer: producer(cluster, batch)?, batch, in_flight: 0 })
+        Self::with(cluster, Settings::publisher, cluster.settings.batch_size())
+    }
+
+    /// As [`KafkaPublisher::open`], for the records of commits.
+    pub(super) fn for_commits(cluster: &Arc<Cluster>, batch: usize) -> Result<Self> {
+        Self::with(cluster, Settings::acknowledged, batch)
+    }
+
+    fn with(cluster: &Arc<Cluster>, config: Config, batch: usize) -> Result<Self> {
+        Ok(Self { cluster: cluster.clone(), config, producer: producer(cluster, config, batch)?, batch, in_flight: 0 })
     }
 
     /// A batch is refused as a whole, so none may grow beyond what the topic takes: a record that is too
@@ -47,16 +58,17 @@ impl KafkaPublisher {
         if self.in_flight > 0 {
             return Err(queue_full("the records sent before have to be acknowledged first"));
         }
-        self.producer = producer(&self.cluster, limit)?;
+        self.producer = producer(&self.cluster, self.config, limit)?;
         self.batch = limit;
         Ok(())
     }
 }
 
-fn producer(cluster: &Cluster, batch: usize) -> Result<BaseProducer<Deliveries>> {
-    cluster
-        .settings
-        .publisher(batch)
+/// The configuration of a producer whose batches have at most so many bytes.
+type Config = fn(&Settings, usize) -> ClientConfig;
+
+fn producer(cluster: &Cluster, config: Config, batch: usize) -> Result<BaseProducer<Deliveries>> {
+    config(&cluster.settings, batch)
         .create_with_context(Deliveries::new(&cluster.watch))
         .map_err(|error| cluster::client_refused(error, "a producer"))
 }

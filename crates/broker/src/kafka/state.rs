@@ -45,6 +45,19 @@ pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
     format!("datamill.{legal}.{hash:016x}.state")
 }
 
+/// A right that lacks is one on this topic, and named with all that belong to it.
+pub(super) fn denied(error: Error, group: &str, topic: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Denied => {
+            let text = format!(
+                "cannot use topic `{topic}`, which keeps the failed files of group `{group}`: the account needs the rights Read, Write and Create on this topic"
+            );
+            Error::with_source(ErrorKind::DeniedExactlyOnce, text, error)
+        }
+        _ => error,
+    }
+}
+
 /// Makes the topic unless it is there.
 pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
     match cluster.target(name) {

@@ -264,8 +264,8 @@ impl Transactions {
                     "another process has taken the place of member `{instance}` of group `{group}`: give each process an instance name of its own"
                 ),
             ),
-            ErrorKind::Denied => (
-                ErrorKind::Denied,
+            kind @ (ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) => (
+                kind,
                 format!(
                     "cannot commit for group `{group}`: the account needs the right Write on transactional id `datamill-{group}-{instance}`"
                 ),

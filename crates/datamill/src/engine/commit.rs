@@ -30,6 +30,7 @@ use datamill_wire::{headers, hex};
 use super::Tally;
 use super::dead_letter::{DeadLetterTopic, Letter, Unusable};
 use super::entry::Entry;
+use super::state::GroupState;
 use super::work::{Failure, Outcome};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
@@ -75,6 +76,7 @@ pub(super) struct CommitSettings {
 pub(super) fn run(
     settings: &CommitSettings,
     mut committer: Box<dyn Committer>,
+    state: &GroupState<'_>,
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
@@ -84,7 +86,7 @@ pub(super) fn run(
     loop {
         match tasks.recv_timeout(Duration::from_millis(500)) {
             Ok(Task::Commit(batch)) => {
-                let answer = commit(settings, committer.as_mut(), ledger, counters, tally, batch);
+                let answer = commit(settings, committer.as_mut(), state, ledger, counters, tally, batch);
                 if answers.send(answer).is_err() {
                     return;
                 }
@@ -100,6 +102,7 @@ pub(super) fn run(
 fn commit(
     settings: &CommitSettings,
     committer: &mut dyn Committer,
+    group_state: &GroupState<'_>,
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
@@ -147,7 +150,7 @@ fn commit(
     }
     let commit = Commit { records: &records, positions: &batch.positions, state: &state };
     crash_point(CrashPoint::Made);
-    match committer.commit(&commit) {
+    match group_state.commit(committer, &commit) {
         CommitOutcome::Done(_) => {
             crash_point(CrashPoint::Answered);
             drop(records);

@@ -17,6 +17,7 @@ use super::commit::{self, Answer, CommitSettings, Task};
 use super::dead_letter::DeadLetterTopic;
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::start::Start;
+use super::state::GroupState;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
@@ -49,6 +50,7 @@ pub(super) struct Engine<'a> {
     pub(super) settings: &'a EngineSettings,
     pub(super) topic: Arc<str>,
     pub(super) dead_letters: Option<DeadLetterTopic>,
+    pub(super) state: &'a GroupState<'a>,
     pub(super) control: &'a Control,
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
@@ -106,6 +108,7 @@ impl Engine<'_> {
             first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
             queue_bytes: settings.memory_limit / 8,
             state_topic: None,
+            delivery: settings.delivery,
         })?;
         let commit_settings = CommitSettings {
             topic: Arc::clone(&self.topic),
@@ -122,17 +125,27 @@ impl Engine<'_> {
             log: self.log.as_ref(),
             topic: &settings.topic,
             group: &settings.group,
+            state: self.state,
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
             filling_limit: settings.memory_limit / 4,
             counters: self.counters,
         };
         std::thread::scope(|scope| {
-            let (counters, tally) = (self.counters, self.tally);
+            let (counters, tally, state) = (self.counters, self.tally, self.state);
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
                 .spawn_scoped(scope, move || {
-                    commit::run(&commit_settings, committer, ledger, counters, tally, &task_queue, &answer_queue);
+                    commit::run(
+                        &commit_settings,
+                        committer,
+                        state,
+                        ledger,
+                        counters,
+                        tally,
+                        &task_queue,
+                        &answer_queue,
+                    );
                 })
                 .map_err(EngineError::Thread)?;
             std::thread::Builder::new()
@@ -351,7 +364,7 @@ impl<'a> Reader<'a> {
         let engine = self.engine;
         let group = &engine.settings.group;
         let new = all.iter().any(|assigned| assigned.committed.is_none());
-        let state = if new { Some(engine.log.group_state(group, None)?) } else { None };
+        let state = if new { Some(engine.state.load()?) } else { None };
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
@@ -362,6 +375,7 @@ impl<'a> Reader<'a> {
             };
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
             let restored = start.progress(assigned, committed)?;
+            engine.state.settle(topic, assigned.partition, &restored)?;
             read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
             self.intake.assign(assigned, restored);
             self.owned.insert(assigned.partition, assigned.assignment);
@@ -379,8 +393,7 @@ impl<'a> Reader<'a> {
     /// name without a text there is refused by the decoder.
     fn whole_text(&self, text: &str) -> Result<String, EngineError> {
         let Some(key) = text.strip_prefix(OVERFLOW) else { return Ok(text.to_owned()) };
-        let mut state = self.engine.log.group_state(&self.engine.settings.group, None)?;
-        let whole = state.remove(key).and_then(|text| String::from_utf8(text).ok());
+        let whole = self.engine.state.load()?.remove(key).and_then(|text| String::from_utf8(text).ok());
         Ok(whole.unwrap_or_else(|| text.to_owned()))
     }
 

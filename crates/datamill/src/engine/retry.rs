@@ -20,6 +20,7 @@ use datamill_broker::{ErrorKind, Event, Log};
 use datamill_wire::Chunk;
 
 use super::entry::{Due, Entry};
+use super::state::GroupState;
 use super::work::Outcome;
 use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceId, SpillFolder, Version, WholeFile};
 use crate::progress::Progress;
@@ -212,6 +213,7 @@ pub(super) struct RetrySettings<'a> {
     pub(super) log: &'a dyn Log,
     pub(super) topic: &'a str,
     pub(super) group: &'a str,
+    pub(super) state: &'a GroupState<'a>,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: &'a SpillFolder,
     /// Bytes of filling files above which this one goes to disk.
@@ -236,7 +238,7 @@ impl RetrySettings<'_> {
 
     fn load(&self, partitions: &BTreeMap<i32, u64>, stop: &AtomicBool) -> Found {
         for attempt in 1.. {
-            let error = match self.log.group_state(self.group, None) {
+            let error = match self.state.load() {
                 Ok(state) => return Found::Entries(self.entries(&state, partitions)),
                 Err(error) => error,
             };

@@ -107,7 +107,8 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::Progress { .. }
         | EngineError::LostGround { .. }
         | EngineError::LostPosition { .. }
-        | EngineError::NoSuchStart { .. } => Exit::SetUp,
+        | EngineError::NoSuchStart { .. }
+        | EngineError::Rights(_) => Exit::SetUp,
         EngineError::Hanging { .. } => Exit::Hanging,
         EngineError::Log(error) => match error.kind() {
             ErrorKind::Fenced => Exit::Replaced,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::{ErrorKind, Position, StateChange};
 
+use datamill_wire::{hex, sha512};
+
 use super::{Move, OVERFLOW, Reader};
 use crate::assemble::{FileInfo, InstanceId};
 use crate::engine::EngineError;
@@ -71,7 +73,7 @@ impl Reader<'_> {
                 self.last_commit = Instant::now() - COMMIT_EVERY;
             }
             Answer::Unknown(error) => {
-                if error.kind() == ErrorKind::Fenced {
+                if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) {
                     return Err(error.into());
                 }
                 return Ok(ControlFlow::Break(error));
@@ -205,17 +207,24 @@ impl Reader<'_> {
             if !self.marked.contains(&m.partition) {
                 state.push(start::mark(&self.engine.topic, m.partition));
             }
-            let key = format!("progress/{}/{}", self.engine.topic, m.partition);
-            let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
+            // each text has a key of its own: what is committed names a text that is there until the next is
+            let key = |text: &str| {
+                let digest = hex(&sha512(text.as_bytes())[..8]);
+                format!("progress/{}/{}/{digest}", self.engine.topic, m.partition)
+            };
+            let before = self.committed.get(&m.partition).map(|(_, text)| text).filter(|text| overflows(text));
+            let before = before.map(|text| key(text));
             let mut text = m.text.clone();
             if overflows(&text) {
-                if !before {
+                if before.is_none() {
                     tracing::warn!(topic = %self.engine.topic, partition = m.partition,
                         "very many unfinished files; their progress is kept in the group's state");
                 }
+                let key = key(&text);
                 text = format!("{OVERFLOW}{key}");
                 state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
-            } else if before {
+            }
+            if let Some(key) = before.filter(|key| text.strip_prefix(OVERFLOW) != Some(key)) {
                 state.push(StateChange { key, value: None });
             }
             let topic = Arc::clone(&self.engine.topic);
