@@ -197,6 +197,19 @@ pub struct StateChange {
     pub value: Option<Vec<u8>>,
 }
 
+/// What changed in a group's state map.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateChanges {
+    /// The newest value of each key that changed; `None` for one that was removed. Each key once.
+    pub changes: Vec<StateChange>,
+    /// Where the next look goes on.
+    pub mark: StateMark,
+}
+
+/// A moment in the life of a group's state map, as the backend counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateMark(pub i64);
+
 /// What is to happen in one atomic step.
 #[derive(Debug, Default)]
 pub struct Commit<'a> {
@@ -337,6 +350,18 @@ pub trait Log: Send + Sync {
     /// The state map of a group; empty where none was ever committed. `state_topic` as in
     /// [`SubscribeOptions`].
     fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>>;
+
+    /// What changed in the state map of a group since the mark that an earlier look gave; since the default
+    /// mark, the whole map. MUST hold every change that was durable before the call, in commits and by
+    /// [`Log::change_group_state`], and MUST NOT read more than what changed: it is asked every few seconds.
+    /// A change may come once more than it happened. A mark that is older than a day may miss that a key was
+    /// removed.
+    fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges>;
+
+    /// Changes the state map of a group from outside of a session, in one atomic step that is durable when this
+    /// returns. MUST NOT disturb the members of the group, and MUST come before or after each of their commits
+    /// as a whole; nothing is fenced. After an error all or nothing of it happened, and it may be done again.
+    fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()>;
 }
 
 /// Sends records and tells what became of each.

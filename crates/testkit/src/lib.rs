@@ -2,4 +2,5 @@
 //! crates that it helps to test.
 
 pub mod kafka;
+pub mod peer;
 pub mod vectors;

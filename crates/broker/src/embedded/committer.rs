@@ -79,19 +79,7 @@ impl EmbeddedCommitter {
             upsert.execute(params![membership.group, number, position.offset, position.text])?;
         }
         crash_point(CrashPoint::EmbeddedPositions);
-        for change in commit.state {
-            match &change.value {
-                Some(value) => tx
-                    .prepare_cached(
-                        "INSERT INTO state (consumer_group, key, value) VALUES (?1, ?2, ?3)
-                         ON CONFLICT DO UPDATE SET value = excluded.value",
-                    )?
-                    .execute(params![membership.group, change.key, value])?,
-                None => tx
-                    .prepare_cached("DELETE FROM state WHERE consumer_group = ?1 AND key = ?2")?
-                    .execute(params![membership.group, change.key])?,
-            };
-        }
+        groups::change_state(tx, membership.group, commit.state)?;
         crash_point(CrashPoint::EmbeddedState);
         Ok(placed)
     }

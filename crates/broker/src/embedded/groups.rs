@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::file::LogFile;
 use super::lock;
-use crate::contract::{Committed, Group};
+use crate::contract::{Committed, Group, StateChange, StateChanges, StateMark};
 use crate::error::Result;
 
 /// Who owns a group, or owned it last.
@@ -121,4 +121,48 @@ pub(super) fn state(connection: &Connection, group: &str) -> rusqlite::Result<BT
          WHERE consumer_group.name = ?1",
     )?;
     statement.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// Changes the state of a group, as a part of a transaction.
+pub(super) fn change_state(tx: &Transaction<'_>, group: i64, changes: &[StateChange]) -> rusqlite::Result<()> {
+    for change in changes {
+        match &change.value {
+            Some(value) => tx
+                .prepare_cached(
+                    "INSERT INTO state (consumer_group, key, value) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET value = excluded.value",
+                )?
+                .execute(params![group, change.key, value])?,
+            None => tx
+                .prepare_cached("DELETE FROM state WHERE consumer_group = ?1 AND key = ?2")?
+                .execute(params![group, change.key])?,
+        };
+        // a new number, above all that there ever were
+        tx.prepare_cached("INSERT OR REPLACE INTO state_change (consumer_group, key) VALUES (?1, ?2)")?
+            .execute(params![group, change.key])?;
+    }
+    Ok(())
+}
+
+/// What changed in the state of a group behind a mark, in one look at the file.
+pub(super) fn state_since(connection: &Connection, group: &str, mark: StateMark) -> rusqlite::Result<StateChanges> {
+    let mut statement = connection.prepare_cached(
+        // by the number alone: the plus keeps SQLite from going through all keys of the group
+        "SELECT state_change.number, state_change.key, state.value
+         FROM state_change LEFT JOIN state ON state.consumer_group = state_change.consumer_group
+                                          AND state.key = state_change.key
+         WHERE state_change.number > ?2
+           AND +state_change.consumer_group = (SELECT number FROM consumer_group WHERE name = ?1)
+         ORDER BY state_change.number",
+    )?;
+    let mut rows = statement.query(params![group, mark.0])?;
+    let mut since = StateChanges { changes: Vec::new(), mark };
+    while let Some(row) = rows.next()? {
+        since.mark = StateMark(row.get(0)?);
+        since.changes.push(StateChange { key: row.get(1)?, value: row.get(2)? });
+    }
+    if mark == StateMark::default() {
+        since.changes.retain(|change| change.value.is_some());
+    }
+    Ok(since)
 }

@@ -33,7 +33,10 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use self::file::LogFile;
-use crate::contract::{Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic};
+use crate::contract::{
+    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges, StateMark, SubscribeOptions,
+    Topic,
+};
 use crate::error::Result;
 
 /// A log in one file.
@@ -102,5 +105,17 @@ impl Log for EmbeddedLog {
 
     fn group_state(&self, group: &str, _state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         groups::state(&self.connection.lock(), group).map_err(|error| self.file.failed("read", error))
+    }
+
+    fn group_state_since(&self, group: &str, _state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
+        groups::state_since(&self.connection.lock(), group, mark).map_err(|error| self.file.failed("read", error))
+    }
+
+    fn change_group_state(&self, group: &str, _state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
+        let mut connection = self.connection.lock();
+        let number = groups::number_for_use(&self.file, &mut connection, group)?;
+        self.file.in_one_step(&mut connection, "change the state of a group in", |tx| {
+            groups::change_state(tx, number, changes)
+        })
     }
 }

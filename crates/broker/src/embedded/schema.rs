@@ -9,6 +9,7 @@
 //! consumer_group  number, name, epoch (raised whenever ownership changes), instance and process id of the last owner
 //! position   one row for each group and partition: next offset wanted, text
 //! state      one row for each group and key
+//! state_change  one row for each group and key that was ever changed: the number of its newest change, over all groups
 //! ```
 //! A partition is one range of `record`, in order of its offsets. At most 2^22 partitions, of 2^40
 //! records each, over the life of a file.
@@ -22,8 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// "DMLG": says to everybody that the file is datamill's.
 const APPLICATION_ID: i32 = 0x444d_4c47;
-/// Version of the tables.
-const VERSION: i32 = 1;
+/// Version of the tables. Version 1 had no `state_change`.
+const VERSION: i32 = 2;
 /// Bytes of a page. Large enough that a chunk of 512 KiB is not scattered over a hundred pages, small
 /// enough that a commit of one small record does not write much more than the record.
 const PAGE_BYTES: i32 = 16 << 10;
@@ -101,6 +102,16 @@ CREATE TABLE state (
 ) STRICT;
 ";
 
+const TABLES_OF_VERSION_2: &str = "
+CREATE TABLE state_change (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    consumer_group INTEGER NOT NULL REFERENCES consumer_group (number),
+    key TEXT NOT NULL,
+    UNIQUE (consumer_group, key)
+) STRICT;
+INSERT INTO state_change (consumer_group, key) SELECT consumer_group, key FROM state;
+";
+
 /// Opens the file, makes its tables if it is empty, and gives its id.
 pub(super) fn open(path: &std::path::Path, name: &str) -> Result<(Connection, String)> {
     let failed = |error: rusqlite::Error| refusal(name, error);
@@ -120,8 +131,13 @@ pub(super) fn open(path: &std::path::Path, name: &str) -> Result<(Connection, St
     let version: i32 = tx.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     match version {
         VERSION => {}
+        1 => {
+            tx.execute_batch(TABLES_OF_VERSION_2).map_err(failed)?;
+            tx.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+        }
         0 => {
             tx.execute_batch(TABLES).map_err(failed)?;
+            tx.execute_batch(TABLES_OF_VERSION_2).map_err(failed)?;
             let id = uuid::Uuid::new_v4().to_string();
             tx.execute("INSERT INTO log (id) VALUES (?1)", [id]).map_err(failed)?;
             tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;

@@ -122,13 +122,28 @@ fn a_database_of_another_program_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_file_of_the_first_version_is_taken_over_with_its_state() {
+    let place = Place::new();
+    let log = place.open();
+    let change = |value: &[u8]| [StateChange { key: "k".to_owned(), value: Some(value.to_vec()) }];
+    log.change_group_state("g", None, &change(b"old")).unwrap();
+    drop(log);
+    place.sql("DROP TABLE state_change; PRAGMA user_version = 1");
+    let log = place.open();
+    let since = log.group_state_since("g", None, StateMark::default()).unwrap();
+    assert_eq!(since.changes, change(b"old"));
+    log.change_group_state("g", None, &change(b"new")).unwrap();
+    assert_eq!(log.group_state_since("g", None, since.mark).unwrap().changes, change(b"new"));
+}
+
+#[test]
 fn a_file_of_a_later_version_is_refused() {
     let place = Place::new();
     drop(place.open());
     place.sql("PRAGMA user_version = 7");
     let (kind, told) = place.refusal();
     assert_eq!(kind, ErrorKind::Corrupt);
-    assert!(told.contains("tables of version 7, known here is 1"), "{told}");
+    assert!(told.contains("tables of version 7, known here is 2"), "{told}");
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn telling(failed: &[(usize, Undelivered)]) -> Option<&Undelivered> {
 }
 
 /// That failure as an error.
-fn said(failed: &[(usize, Undelivered)]) -> Error {
+pub(super) fn said(failed: &[(usize, Undelivered)]) -> Error {
     telling(failed).map_or_else(|| Error::new(ErrorKind::Retry, "records were not delivered"), not_delivered)
 }
 

@@ -37,7 +37,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contract::{
-    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, SubscribeOptions, Topic,
+    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges,
+    StateMark, SubscribeOptions, Topic,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
@@ -169,6 +170,21 @@ impl Log for KafkaLog {
 
     fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         let topic = state::topic_name(group, state_topic);
-        state::read(&self.cluster, group, &topic).map_err(|error| state::denied(error, group, &topic))
+        let map = state::read(&self.cluster, group, &topic, StateMark::default());
+        let map = map.map_err(|error| state::denied(error, group, &topic))?.changes;
+        Ok(map.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
+    }
+
+    fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
+        let topic = state::topic_name(group, state_topic);
+        state::read(&self.cluster, group, &topic, mark).map_err(|error| state::denied(error, group, &topic))
+    }
+
+    fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let topic = state::topic_name(group, state_topic);
+        state::change(&self.cluster, group, &topic, changes).map_err(|error| state::denied(error, group, &topic))
     }
 }

@@ -5,7 +5,8 @@
 //!   key    group name, TAB, key of the map     (several groups may share a topic)
 //!   value  value of the map; none removes the key
 //! ```
-//! Records are written within the transaction of a commit and read up to the end, once all before it is decided.
+//! Records are written within a transaction, that of a commit or one of a change from outside, and read up to the
+//! end, once all before it is decided.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +15,13 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::admin;
-use super::cluster::{ANSWER, Cluster};
+use super::cluster::{ANSWER, Cluster, legal_name};
 use super::reader::KafkaReader;
-use crate::contract::{Event, NewRecord, NewTopic, Offsets, Reader, StateChange};
+use super::transaction::{Ending, Transactions};
+use crate::contract::{
+    DeliveryGuarantee, Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateChanges, StateMark,
+    SubscribeOptions,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The only partition that is used.
@@ -106,22 +111,27 @@ pub(super) fn record<'a>(topic: &'a str, key: &'a [u8], change: &'a StateChange)
     }
 }
 
-/// Reads the whole map.
-pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut map = BTreeMap::new();
-    let partitions = cluster.partitions(topic);
-    if partitions.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTopic) {
-        return Ok(map);
+/// Reads what changed from an offset on; from 0, what is there.
+pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str, mark: StateMark) -> Result<StateChanges> {
+    let mut changed = BTreeMap::new();
+    match cluster.target(topic) {
+        Err(error) if error.kind() == ErrorKind::UnknownTopic => return Ok(StateChanges::default()),
+        target => target.map(|_| ())?,
     }
-    partitions?;
     // A commit of an earlier owner may be decided and not yet visible: it is waited for.
-    let Offsets { first, end, .. } = cluster.offsets(topic, PARTITION)?;
-    if first >= end {
-        return Ok(map);
+    let found = cluster.offsets(topic, PARTITION);
+    if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTopic) {
+        cluster.forget(topic);
+    }
+    let Offsets { first, end, .. } = found?;
+    // A mark beyond the end is one of a topic that was deleted since.
+    let start = if mark.0 > end { first } else { mark.0.max(first) };
+    if start >= end {
+        return Ok(StateChanges { changes: Vec::new(), mark: StateMark(end) });
     }
     let prefix = key(group, "");
-    let mut reader = KafkaReader::open(cluster, topic, &[(PARTITION, first)])?;
-    let mut reached = first;
+    let mut reader = KafkaReader::open(cluster, topic, &[(PARTITION, start)])?;
+    let mut reached = start;
     let mut heard = Instant::now();
     while reached < end {
         let count = reader.poll(Duration::from_millis(200), &mut |event| match event {
@@ -130,11 +140,7 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
                 let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else {
                     return;
                 };
-                let key = String::from_utf8_lossy(key).into_owned();
-                match record.value {
-                    Some(value) => map.insert(key, value.to_vec()),
-                    None => map.remove(&key),
-                };
+                changed.insert(String::from_utf8_lossy(key).into_owned(), record.value.map(<[u8]>::to_vec));
             }
             Event::End { offset, .. } => reached = offset,
             Event::Assigned(_) | Event::Revoked { .. } => {}
@@ -147,7 +153,50 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str) -> Result<B
             return Err(Error::new(ErrorKind::Retry, text));
         }
     }
-    Ok(map)
+    let whole = mark == StateMark::default();
+    let changes = changed.into_iter().map(|(key, value)| StateChange { key, value });
+    let changes = changes.filter(|change| !whole || change.value.is_some()).collect();
+    Ok(StateChanges { changes, mark: StateMark(reached) })
+}
+
+/// How often a change from outside is tried: another one at the same moment takes its transactional id.
+const TRIES: u32 = 3;
+
+/// Changes the map from outside of a session, in a transaction of its own. All changes from outside share one
+/// transactional id: what one that died left open is aborted by the next.
+pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: &[StateChange]) -> Result<()> {
+    legal_name(topic)?;
+    ensure(cluster, topic)?;
+    let batch = cluster.settings.batch_size();
+    let batch = cluster.target(topic)?.batch.map_or(batch, |limit| limit.min(batch));
+    let options = SubscribeOptions {
+        group: group.to_owned(),
+        instance: "state-change".to_owned(),
+        topics: vec![topic.to_owned()],
+        first_start: FirstStart::default(),
+        queue_bytes: 0,
+        state_topic: None,
+        delivery: DeliveryGuarantee::ExactlyOnce,
+    };
+    let keys: Vec<Vec<u8>> = changes.iter().map(|change| key(group, &change.key)).collect();
+    let records: Vec<NewRecord<'_>> =
+        changes.iter().zip(&keys).map(|(change, key)| record(topic, key, change)).collect();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut transactions = Transactions::open(cluster, &options, batch)?;
+        let error = match transactions.run(records.iter(), None) {
+            Ok(_) => return Ok(()),
+            Err(Ending::Over(error) | Ending::Passing(error)) => error,
+            Err(Ending::Undelivered(failed)) => super::committer::said(&failed),
+        };
+        if tries == TRIES || !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Fenced) {
+            let text = format!("cannot change the state of group `{group}`");
+            return Err(Error::with_source(error.kind(), text, error));
+        }
+        // The next one aborts what this one left open.
+        std::thread::sleep(Duration::from_millis(200 * u64::from(tries)));
+    }
 }
 
 #[cfg(test)]

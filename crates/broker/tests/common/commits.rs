@@ -4,7 +4,7 @@ use datamill_broker::{Commit, CommitOutcome, Committed, ErrorKind, MAX_PROGRESS_
 
 use super::{Backend, Member, noise, of_values, publish, read_all, read_once_there, texts, values};
 
-fn change(key: &str, value: Option<&[u8]>) -> StateChange {
+pub(super) fn change(key: &str, value: Option<&[u8]>) -> StateChange {
     StateChange { key: key.to_owned(), value: value.map(<[u8]>::to_vec) }
 }
 

@@ -10,6 +10,7 @@ pub mod commits;
 pub mod groups;
 pub mod kill;
 pub mod records;
+pub mod state;
 pub mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -77,6 +78,10 @@ macro_rules! every_check {
                 positions_of_a_member_that_is_no_longer_one_are_refused,
                 a_number_of_an_earlier_assignment_sends_nothing,
                 a_change_of_the_state_is_refused_where_commits_are_not_atomic;
+            state:
+                changes_from_outside_come_with_the_commits_and_disturb_no_member,
+                a_look_at_the_state_gives_what_changed_since_the_last_one,
+                a_group_that_never_was_can_be_given_a_state;
             amounts:
                 many_small_records_pass_in_order,
                 large_records_are_read_in_bounded_memory;

@@ -136,6 +136,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         processing_timeout: None,
         output_dir: output_dir.to_owned(),
         memory_limit: 256 << 20,
+        spill_limit: None,
         retry_failed: datamill::engine::RetryFailed::Now,
         incomplete_after: Duration::ZERO,
         exit_at_end: true,

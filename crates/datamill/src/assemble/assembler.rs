@@ -56,6 +56,15 @@ pub(crate) struct WholeFile {
     pub(crate) failed_before: bool,
 }
 
+/// A file that has all its chunks and whose content was dropped.
+#[derive(Debug)]
+pub(crate) struct DroppedFile {
+    pub(crate) info: Arc<FileInfo>,
+    /// `None` if the chunks leave a hole.
+    pub(crate) size: Option<u64>,
+    pub(crate) proofs: Vec<Proof>,
+}
+
 /// A file whose chunks stopped coming.
 #[derive(Debug)]
 pub(crate) struct Expired {
@@ -271,6 +280,18 @@ impl Assembler {
         Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs, failed_before: false })
     }
 
+    /// Hands out a whole file whose content was dropped, or is dropped now because one of its path was before
+    /// it.
+    pub(crate) fn take_dropped(&mut self, id: InstanceId, drop_now: bool) -> Option<DroppedFile> {
+        let instance = self.instances.get_mut(&id)?;
+        if !instance.dropped && !drop_now {
+            return None;
+        }
+        instance.buffer = None;
+        let info = Arc::new(instance.info(id));
+        Some(DroppedFile { info, size: instance.extents.whole(), proofs: std::mem::take(&mut instance.proofs) })
+    }
+
     /// A chunk says that uploads of its path with the hash `old` were given up. Those that fill up end at
     /// the next [`Assembler::expire`]. Following from the records alone, it is the same after a restart:
     /// an upload that is open began below the chunk that says so, which is read again.
@@ -359,6 +380,33 @@ impl Assembler {
         Ok(spilled)
     }
 
+    /// Drops the content of the largest files that fill up, unless `on_disk` bytes of disk are enough for what
+    /// does not fit into `in_memory` bytes. Answers how many. Their chunks are taken in as before; once all are
+    /// there, [`Assembler::take_dropped`] hands the file out.
+    pub(crate) fn drop_down_to(&mut self, in_memory: usize, on_disk: usize) -> usize {
+        let filling = self.instances.iter().filter(|(_, i)| i.state == State::Filling);
+        let buffers = filling.filter_map(|(id, i)| Some((*id, i.buffer.as_ref()?)));
+        let mut sizes: Vec<_> = buffers.map(|(id, b)| (b.in_memory() + b.on_disk(), b.on_disk(), id)).collect();
+        let mut taken: usize = sizes.iter().map(|(_, on_disk, _)| on_disk).sum();
+        let too_much = |taken: usize, budget: &Budget| taken + budget.filling().saturating_sub(in_memory);
+        if too_much(taken, &self.budget) <= on_disk {
+            return 0;
+        }
+        sizes.sort_unstable();
+        let mut dropped = 0;
+        while too_much(taken, &self.budget) > on_disk / 4 * 3
+            && let Some((1.., bytes, id)) = sizes.pop()
+        {
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.buffer = None;
+                instance.dropped = true;
+                taken -= bytes;
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
     /// Writes what could not be written to spill files before. Answers the files that are whole and
     /// were not handed out for that reason.
     pub(crate) fn settle(&mut self) -> io::Result<Vec<InstanceId>> {
@@ -436,6 +484,11 @@ impl Assembler {
         for id in go {
             self.remove(id);
         }
+    }
+
+    /// Path of a file.
+    pub(crate) fn path(&self, id: InstanceId) -> Option<&str> {
+        self.instances.get(&id).map(|instance| &*instance.version.path)
     }
 
     /// Whether the file has no outcome yet and its partitions are still owned.

@@ -24,7 +24,7 @@ impl SpillFolder {
         Ok(Self(folder))
     }
 
-    fn create(&self) -> io::Result<TempPath> {
+    pub(crate) fn create(&self) -> io::Result<TempPath> {
         Ok(NamedTempFile::new_in(&self.0)?.into_temp_path())
     }
 
@@ -61,7 +61,10 @@ impl Buffer {
         if let Some(file) = &self.file {
             if self.beyond.is_empty() {
                 match write_at(file, offset, data) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => {
+                        self.reservation.grow_on_disk(data.len());
+                        return Ok(());
+                    }
                     Err(error) => {
                         self.keep_beyond(offset, data);
                         return Err(error);
@@ -95,6 +98,11 @@ impl Buffer {
         self.reservation.bytes()
     }
 
+    /// Bytes in the file.
+    pub(crate) fn on_disk(&self) -> usize {
+        self.reservation.on_disk()
+    }
+
     /// Moves what is in memory to a file of the folder, where further bytes go as well.
     pub(crate) fn spill(&mut self, folder: &SpillFolder) -> io::Result<()> {
         if self.file.is_none() {
@@ -115,10 +123,12 @@ impl Buffer {
         };
         if !self.prefix.is_empty() {
             write_at(file, 0, &self.prefix)?;
+            self.reservation.grow_on_disk(self.prefix.len());
             self.prefix = Vec::new();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
             write_at(file, *offset, piece)?;
+            self.reservation.grow_on_disk(piece.len());
             self.beyond.pop_first();
         }
         self.reservation.release();
@@ -135,7 +145,8 @@ impl Buffer {
     }
 }
 
-fn write_at(path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
+/// Writes at this place of a file, which is open only meanwhile.
+pub(crate) fn write_at(path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(data)
@@ -170,6 +181,8 @@ mod tests {
                 if spill_at == Some(i) {
                     buffer.spill(&spill).unwrap();
                     prop_assert_eq!(budget.filling(), 0);
+                    let before: usize = placed[..i].iter().map(|(_, piece)| piece.len()).sum();
+                    prop_assert_eq!(budget.filling_on_disk(), before);
                 }
                 buffer.write(*offset, piece).unwrap();
             }
@@ -184,6 +197,7 @@ mod tests {
             prop_assert_eq!(bytes, pieces.concat());
             drop(reservation);
             prop_assert_eq!(budget.filling() + budget.whole(), 0);
+            prop_assert_eq!(budget.filling_on_disk() + budget.whole_on_disk(), 0);
         }
     }
 

@@ -77,16 +77,21 @@ pub(crate) struct FileInfo {
     pub(crate) superseded: bool,
 }
 
-/// Where a chunk is in the file and what it must hash to: asked for when the file's hash is wrong.
+/// Where a chunk is in the file and what it must hash to: asked for when the file's hash is wrong. And where
+/// it is in the topic: asked for when the file's content was dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Proof {
+    pub(crate) partition: i32,
+    /// Offset of its record.
+    pub(crate) record: i64,
     pub(crate) index: u32,
     pub(crate) offset: u64,
     pub(crate) len: usize,
     pub(crate) sha512: [u8; 64],
 }
 
-/// Proofs that are kept for one file; a wrong chunk beyond is not named.
+/// Proofs that are kept for one file; a wrong chunk beyond is not named, and without all of them a dropped file
+/// takes the first chunks that fit.
 const MAX_PROOFS: usize = 65_536;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +123,10 @@ pub(crate) struct Instance {
     pub(crate) filled: Option<InstanceId>,
     pub(crate) indices: Indices,
     pub(crate) extents: Extents,
-    /// `None` once handed out, and for shadows.
+    /// `None` once handed out or dropped, and for shadows.
     pub(crate) buffer: Option<Buffer>,
+    /// Its content was dropped: it is read again once all chunks were seen.
+    pub(crate) dropped: bool,
     pub(crate) proofs: Vec<Proof>,
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
@@ -147,6 +154,7 @@ impl Instance {
             indices: Indices::default(),
             extents: Extents::default(),
             buffer: (!shadow).then(|| Buffer::new(budget)),
+            dropped: false,
             proofs: Vec::new(),
             first_ms: time_ms,
             last_ms: time_ms,
@@ -198,17 +206,22 @@ impl Instance {
         self.extents.insert(chunk.offset, chunk.data.len() as u64);
         self.last_ms = self.last_ms.max(time_ms);
         self.bytes += chunk.data.len() as u64;
-        let Some(buffer) = &mut self.buffer else {
+        if self.buffer.is_none() && !self.dropped {
             return Ok(());
-        };
+        }
         if self.proofs.len() < MAX_PROOFS {
             self.proofs.push(Proof {
+                partition,
+                record: offset,
                 index: chunk.index,
                 offset: chunk.offset,
                 len: chunk.data.len(),
                 sha512: *chunk.chunk_hash,
             });
         }
-        buffer.write(chunk.offset, chunk.data)
+        match &mut self.buffer {
+            Some(buffer) => buffer.write(chunk.offset, chunk.data),
+            None => Ok(()),
+        }
     }
 }

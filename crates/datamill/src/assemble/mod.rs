@@ -4,8 +4,8 @@
 //!  chunk ──▶ Assembler ──▶ Instance (indices, extents, buffer) ──▶ WholeFile ──verify──▶ DownloadDataFile
 //!               │                        │
 //!               ▼                        ▼ above the memory limit
-//!       Progress per partition      spill folder
-//! ```
+//!       Progress per partition      spill folder ──above --spill_limit──▶ dropped: read again once all
+//! ```                                                                   chunks were seen
 //!
 //! The assembler is a pure state machine over records in log order: it knows no clock and no network,
 //! and touches the disk only through the spill folder.
@@ -17,9 +17,10 @@ mod extents;
 mod file;
 mod instance;
 
-pub(crate) use assembler::{Added, Assembler, Expired, Filter, WholeFile};
+pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
-pub(crate) use buffer::SpillFolder;
+pub(crate) use buffer::{Content, SpillFolder, write_at};
+pub(crate) use extents::{Extents, Indices};
 pub(crate) use file::SourceTopic;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use datamill_broker::{Assigned, Record};
 use datamill_wire::{Chunk, headers};
 
-use super::Tally;
 use super::dead_letter::Unusable;
 use super::entry;
+use super::reread::Rereads;
 use super::work::Pool;
+use super::{EngineSettings, Tally};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
 use crate::progress::Progress;
 use crate::report::{Counters, clock};
@@ -29,6 +30,12 @@ pub(super) struct Intake<'a> {
     pub(super) spill: &'a SpillFolder,
     /// Bytes of files in memory, filling and whole, above which the largest that fill up go to disk.
     files_limit: usize,
+    /// Bytes on disk of files, filling and whole, above which the content of the largest that fill up is
+    /// dropped.
+    spill_limit: Option<usize>,
+    /// Files whose content was dropped.
+    pub(super) rereads: Rereads,
+    dropping: bool,
     pub(super) partitions: i32,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
@@ -48,9 +55,9 @@ impl<'a> Intake<'a> {
         pool: &'a Pool,
         budget: Arc<Budget>,
         spill: &'a SpillFolder,
-        memory_limit: usize,
+        rereads: Rereads,
+        settings: &EngineSettings,
         partitions: i32,
-        dead_letters: bool,
     ) -> Self {
         Self {
             assembler,
@@ -60,10 +67,13 @@ impl<'a> Intake<'a> {
             pool,
             budget,
             spill,
-            files_limit: memory_limit / 16 * 5,
+            files_limit: settings.memory_limit / 16 * 5,
+            spill_limit: settings.spill_limit,
+            rereads,
+            dropping: false,
             partitions,
             spread: false,
-            unusable: dead_letters.then(Vec::new),
+            unusable: settings.dead_letter_topic.is_some().then(Vec::new),
             disk_failed: None,
         }
     }
@@ -117,12 +127,38 @@ impl<'a> Intake<'a> {
             Added::Filtered => self.tally.filtered(),
             Added::Taken => {}
         }
-        if self.budget.filling() > self.filling_limit() && self.disk_failed.is_none() {
-            match self.assembler.spill_down_to(self.filling_limit() / 4 * 3, self.spill) {
-                Ok(files) => tracing::debug!(files, "files that fill up go to disk"),
-                Err(error) => self.disk_error(&error),
+        let is_full =
+            self.budget.filling() > self.filling_limit() || self.budget.filling_on_disk() > self.filling_disk_limit();
+        if is_full
+            && self.disk_failed.is_none()
+            && let Err(error) = self.make_room()
+        {
+            self.disk_error(&error);
+        }
+    }
+
+    /// Moves files that fill up to the disk, and drops the content of the largest where they may take no more
+    /// of it.
+    fn make_room(&mut self) -> io::Result<()> {
+        let in_memory = self.filling_limit() / 4 * 3;
+        let dropped = self.assembler.drop_down_to(in_memory, self.filling_disk_limit());
+        if dropped > 0 {
+            tracing::debug!(files = dropped, "files that fill up are dropped");
+            if !std::mem::replace(&mut self.dropping, true) {
+                tracing::warn!(
+                    "files that fill up need more disk than --spill_limit: the largest are read again from the topic \
+                    once all their chunks are there, nothing is lost"
+                );
             }
         }
+        let files = self.assembler.spill_down_to(in_memory, self.spill)?;
+        tracing::debug!(files, "files that fill up go to disk");
+        Ok(())
+    }
+
+    /// Bytes of disk that files that fill up may take: what whole ones leave, and at least half.
+    fn filling_disk_limit(&self) -> usize {
+        self.spill_limit.map_or(usize::MAX, |limit| limit - self.budget.whole_on_disk().min(limit / 2))
     }
 
     /// Bytes that files that fill up may take: what whole ones leave, and at least two fifths.
@@ -131,23 +167,29 @@ impl<'a> Intake<'a> {
     }
 
     fn submit(&mut self, id: InstanceId) {
-        // a file that is not handed out here waits for the disk; `settle` hands it out
-        if let Some(whole) = self.assembler.take_whole(id) {
+        let Some(path) = self.assembler.path(id) else { return };
+        // files of one path reach user code in the order in which they became whole
+        let is_behind = self.rereads.has(path);
+        if let Some(dropped) = self.assembler.take_dropped(id, is_behind) {
+            self.rereads.add(dropped);
+        } else if let Some(whole) = self.assembler.take_whole(id) {
             self.pool.submit(whole);
         }
+        // one that is not handed out here waits for the disk; `settle` hands it out
     }
 
     fn disk_error(&mut self, error: &io::Error) {
         if self.disk_failed.is_none() {
             tracing::error!(folder = %self.spill.path().display(), error = %error,
-                "cannot write to the output folder; reading is held until it works again, nothing is lost");
+                "cannot write to the output folder; reading is held until it works again, nothing is lost. If the disk is \
+                full, make room on it; --spill_limit bounds what the program takes for unfinished files");
         }
         self.disk_failed = Some(Instant::now());
     }
 
-    /// Whether reading must wait for the disk.
-    pub(super) fn waits_for_disk(&self) -> bool {
-        self.disk_failed.is_some()
+    /// Whether reading must wait for the disk, or for files that are read again.
+    pub(super) fn waits(&self) -> bool {
+        self.disk_failed.is_some() || self.rereads.is_behind()
     }
 
     /// Tries again to write what could not be written.
@@ -156,7 +198,7 @@ impl<'a> Intake<'a> {
             return;
         }
         let settled = self.assembler.settle().and_then(|whole| {
-            self.assembler.spill_down_to(self.filling_limit() / 4 * 3, self.spill)?;
+            self.make_room()?;
             Ok(whole)
         });
         match settled {

@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod folder;
 mod read;
+mod reread;
 mod retry;
 mod start;
 mod state;
@@ -80,6 +81,10 @@ pub struct EngineSettings {
     pub output_dir: PathBuf,
     /// Bytes of memory for file content and queues.
     pub memory_limit: usize,
+    /// Bytes on disk that files may take which fill up, or did so and wait for user code; `None` is as many
+    /// as there are. Beyond it, the content of the largest is dropped, and read again once all chunks were
+    /// seen.
+    pub spill_limit: Option<usize>,
     /// A file whose newest chunk is older than this, by the time of the records, ends as incomplete. At
     /// most half of the topic's retention counts; 0 is never.
     pub incomplete_after: Duration,

@@ -15,6 +15,7 @@ use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
 use super::dead_letter::DeadLetterTopic;
+use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::start::Start;
 use super::state::GroupState;
@@ -131,6 +132,15 @@ impl Engine<'_> {
             filling_limit: settings.memory_limit / 4,
             counters: self.counters,
         };
+        let (rereads, reread_thread) = Rereads::new();
+        let reread_settings = RereadSettings {
+            log: self.log.as_ref(),
+            topic: &settings.topic,
+            budget: Arc::clone(&self.budget),
+            spill: &self.spill,
+            in_memory: settings.memory_limit / 16,
+            counters: self.counters,
+        };
         std::thread::scope(|scope| {
             let (counters, tally, state) = (self.counters, self.tally, self.state);
             std::thread::Builder::new()
@@ -152,7 +162,11 @@ impl Engine<'_> {
                 .name("datamill-retry".to_owned())
                 .spawn_scoped(scope, move || retry_thread(&retry_settings))
                 .map_err(EngineError::Thread)?;
-            let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries);
+            std::thread::Builder::new()
+                .name("datamill-reread".to_owned())
+                .spawn_scoped(scope, move || reread_thread(&reread_settings))
+                .map_err(EngineError::Thread)?;
+            let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries, rereads);
             reader.incomplete_after_ms = self.incomplete_after_ms(topic.retention_ms);
             let ended = reader.run(subscription);
             *committed = reader.committed_once;
@@ -241,6 +255,7 @@ impl<'a> Reader<'a> {
         tasks: Sender<Task>,
         answers: Receiver<Answer>,
         retries: Retries,
+        rereads: Rereads,
     ) -> Self {
         // a worker may still have a file of the session before: no number occurs twice
         let assembler =
@@ -253,9 +268,9 @@ impl<'a> Reader<'a> {
             engine.pool,
             Arc::clone(&engine.budget),
             &engine.spill,
-            engine.settings.memory_limit,
+            rereads,
+            engine.settings,
             partitions,
-            engine.dead_letters.is_some(),
         );
         let now = Instant::now();
         Self {
@@ -311,6 +326,7 @@ impl<'a> Reader<'a> {
             self.intake.report_lost();
             self.intake.settle();
             self.retry();
+            self.reread();
             self.collect()?;
             match self.answered()? {
                 ControlFlow::Continue(()) => {}
@@ -408,6 +424,7 @@ impl<'a> Reader<'a> {
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
         let gone: HashSet<InstanceId> = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
         self.engine.pool.cancel(|id| gone.contains(&id));
+        self.intake.rereads.forget(&gone);
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
         self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
         self.notes.retain(|info| !gone.contains(&info.id));
@@ -452,7 +469,10 @@ impl<'a> Reader<'a> {
     fn is_crowded(&self) -> bool {
         let limit = self.engine.settings.memory_limit / 4;
         let share = if self.held { 2 } else { 1 };
-        self.engine.budget.whole() > limit / share || self.engine.pool.waiting() > MAX_WAITING / (share * share)
+        let disk_limit = self.engine.settings.spill_limit.map_or(usize::MAX, |limit| limit / 2);
+        self.engine.budget.whole() > limit / share
+            || self.engine.budget.whole_on_disk() > disk_limit / share
+            || self.engine.pool.waiting() > MAX_WAITING / (share * share)
     }
 
     /// Hands files that failed earlier to the pool.
@@ -462,6 +482,18 @@ impl<'a> Reader<'a> {
             Some(Retried::Whole(whole)) => self.engine.pool.submit(*whole),
             Some(Retried::Outcome(outcome)) => self.ready.push(*outcome),
             None => {}
+        }
+    }
+
+    /// Hands files whose content was dropped to the pool, once they were read again.
+    fn reread(&mut self) {
+        let has_room = !self.is_crowded() && self.engine.budget.whole_on_disk() == 0;
+        match self.intake.rereads.step(has_room) {
+            Some(Reread::Whole(whole)) if self.awaits(whole.info.id) => self.engine.pool.submit(*whole),
+            Some(Reread::Gone(info)) if self.awaits(info.id) => {
+                self.ready.push(Outcome::gone(info, &self.engine.budget));
+            }
+            _ => {}
         }
     }
 
@@ -510,7 +542,7 @@ impl<'a> Reader<'a> {
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.
     fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
         let stays_held = self.stop_since.is_some() || self.only_retries() || self.torn;
-        let hold = self.is_crowded() || self.intake.waits_for_disk() || stays_held;
+        let hold = self.is_crowded() || self.intake.waits() || stays_held;
         if hold != self.held {
             self.held = hold;
             if hold {
@@ -558,6 +590,7 @@ impl<'a> Reader<'a> {
                 "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
             );
             self.retries.stop();
+            self.intake.rereads.stop();
             self.engine.pool.cancel(|_| true);
             self.engine.pool.stop();
         }
@@ -575,14 +608,15 @@ impl<'a> Reader<'a> {
 
     /// Whether everything that was in the topic at the start has been read and has its outcome.
     fn at_end(&self) -> bool {
-        if !self.assigned_once || !self.engine.pool.is_idle() || !self.retries.is_idle() {
+        let reads_again = !self.retries.is_idle() || !self.intake.rereads.is_idle();
+        if !self.assigned_once || !self.engine.pool.is_idle() || reads_again {
             return false;
         }
         if self.only_retries() {
             return true;
         }
         let Some(ends) = &self.ends else { return false };
-        !self.intake.waits_for_disk()
+        !self.intake.waits()
             && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
     }
 

@@ -115,6 +115,13 @@ impl Outcome {
         Self::without_content(expired.info, FailureStatus::Incomplete, reason, budget)
     }
 
+    /// That of a file whose content was dropped for want of disk, and whose chunks were then removed.
+    pub(super) fn gone(info: Arc<FileInfo>, budget: &Arc<Budget>) -> Self {
+        let reason = "its chunks were removed from the topic before they could be read again; they had been dropped \
+            because files that fill up took more disk than --spill_limit";
+        Self::without_content(info, FailureStatus::Expired, reason.to_owned(), budget)
+    }
+
     fn without_content(info: Arc<FileInfo>, status: FailureStatus, reason: String, budget: &Arc<Budget>) -> Self {
         Self {
             info,

@@ -219,6 +219,11 @@ pub struct ConsumerArgs {
     /// Memory for the content of files; beyond it, files go to disk or reading waits
     #[arg(long = "memory_limit", value_name = "SIZE", default_value = "256M")]
     pub memory_limit: ByteSize,
+    /// Disk that files may take in the output folder while they fill up and until your function gets them.
+    /// Beyond it, the content of the largest is dropped, and read again from the topic once all its chunks
+    /// are there [default: what the disk has]
+    #[arg(long = "spill_limit", value_name = "SIZE")]
+    pub spill_limit: Option<ByteSize>,
     /// Name of this process's place in its group, the same after a restart [default: made from the
     /// host and the output folder]
     #[arg(long, value_name = "NAME", value_parser = name)]
@@ -279,6 +284,7 @@ impl ConsumerArgs {
             processing_timeout: Some(Duration::from_secs_f64(self.processing_timeout)).filter(|time| !time.is_zero()),
             output_dir,
             memory_limit: self.memory_limit.0,
+            spill_limit: self.spill_limit.map(|size| size.0),
             incomplete_after: Duration::from_secs_f64(self.incomplete_after * 3600.0),
             retry_failed: self.retry_failed,
             exit_at_end: self.exit_at_end,

@@ -242,6 +242,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         processing_timeout: None,
         output_dir: output.to_owned(),
         memory_limit: 64 << 20,
+        spill_limit: None,
         retry_failed: datamill::engine::RetryFailed::Now,
         incomplete_after: Duration::from_secs(24 * 3600),
         exit_at_end: true,

@@ -248,4 +248,12 @@ impl Log for MemoryLog {
     fn group_state(&self, _: &str, _: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         Err(error(ErrorKind::Fatal))
     }
+
+    fn group_state_since(&self, _: &str, _: Option<&str>, _: StateMark) -> Result<StateChanges> {
+        Err(error(ErrorKind::Fatal))
+    }
+
+    fn change_group_state(&self, _: &str, _: Option<&str>, _: &[StateChange]) -> Result<()> {
+        Err(error(ErrorKind::Fatal))
+    }
 }

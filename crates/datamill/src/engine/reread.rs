@@ -1,0 +1,280 @@
+//! Files whose content was dropped while they filled up, because they would have taken more disk than
+//! `--spill_limit`: once all chunks were seen, their offsets are read again.
+//!
+//! ```text
+//!   assemble.rs ──DroppedFile──▶ queue ──one at a time──▶ thread: reads the offsets ──▶ Whole or Gone ──▶ read.rs
+//! ```
+//!
+//! The next file begins when there is room for it, so the files in the queue need none. A file whose path has
+//! one in the queue stands behind it: files of one path keep their order.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use datamill_broker::{Event, Log, Record};
+use datamill_wire::Chunk;
+
+use crate::assemble::{
+    Budget, Content, DroppedFile, Extents, FileInfo, Indices, InstanceId, Reservation, SpillFolder, WholeFile, write_at,
+};
+use crate::report::Counters;
+
+/// How long the reading waits for records at a time.
+const POLL: Duration = Duration::from_millis(100);
+/// The wait before a file is tried again that could not be read or written.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Files in the queue above which no further records are read.
+const MAX_QUEUED: usize = 1000;
+
+/// What became of a file.
+pub(super) enum Reread {
+    Whole(Box<WholeFile>),
+    /// Chunks are gone from the log.
+    Gone(Arc<FileInfo>),
+}
+
+/// The reading thread's side.
+pub(super) struct Rereads {
+    asks: Sender<DroppedFile>,
+    found: Receiver<Option<Reread>>,
+    stop: Arc<AtomicBool>,
+    queue: VecDeque<DroppedFile>,
+    /// The file that the thread reads.
+    reading: Option<Arc<FileInfo>>,
+}
+
+impl Rereads {
+    pub(super) fn new() -> (Self, impl FnOnce(&RereadSettings<'_>) + Send + use<>) {
+        let (asks, asked) = crossbeam_channel::bounded::<DroppedFile>(1);
+        let (finds, found) = crossbeam_channel::bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let rereads = Self { asks, found, stop: Arc::clone(&stop), queue: VecDeque::new(), reading: None };
+        let thread = move |settings: &RereadSettings<'_>| {
+            while let Ok(file) = asked.recv() {
+                if finds.send(settings.read_until_done(file, &stop)).is_err() {
+                    return;
+                }
+            }
+        };
+        (rereads, thread)
+    }
+
+    /// A file is to be read again.
+    pub(super) fn add(&mut self, file: DroppedFile) {
+        self.queue.push_back(file);
+    }
+
+    /// Whether a file of this path is to be read again.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let queued = self.queue.iter().map(|file| &file.info);
+        queued.chain(&self.reading).any(|info| *info.version.path == *path)
+    }
+
+    /// These files are not this process's any more.
+    pub(super) fn forget(&mut self, gone: &HashSet<InstanceId>) {
+        self.queue.retain(|file| !gone.contains(&file.info.id));
+    }
+
+    /// No further file is read.
+    pub(super) fn stop(&mut self) {
+        self.stop.store(true, Relaxed);
+        self.queue.clear();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.reading.is_none()
+    }
+
+    /// Whether so many files are to be read again that further records must wait.
+    pub(super) fn is_behind(&self) -> bool {
+        self.queue.len() > MAX_QUEUED
+    }
+
+    /// One step: takes what was read, and begins the next file if there is room.
+    pub(super) fn step(&mut self, has_room: bool) -> Option<Reread> {
+        let found = self.found.try_recv().ok().and_then(|found| {
+            self.reading = None;
+            found
+        });
+        if self.reading.is_none()
+            && has_room
+            && found.is_none()
+            && let Some(file) = self.queue.pop_front()
+        {
+            let info = Arc::clone(&file.info);
+            // one file at a time: there is room
+            self.reading = self.asks.try_send(file).is_ok().then_some(info);
+        }
+        found
+    }
+}
+
+impl Drop for Rereads {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+/// What the thread works with.
+pub(super) struct RereadSettings<'a> {
+    pub(super) log: &'a dyn Log,
+    pub(super) topic: &'a str,
+    pub(super) budget: Arc<Budget>,
+    pub(super) spill: &'a SpillFolder,
+    /// Bytes up to which a file is kept in memory.
+    pub(super) in_memory: usize,
+    pub(super) counters: &'a Counters,
+}
+
+impl RereadSettings<'_> {
+    /// `None` when the program stops before.
+    fn read_until_done(&self, file: DroppedFile, stop: &AtomicBool) -> Option<Reread> {
+        let mut said = false;
+        while !stop.load(Relaxed) {
+            match self.read(&file, stop) {
+                Ok(None) => return None,
+                Ok(Some((content, reservation))) => {
+                    let DroppedFile { info, size, proofs } = file;
+                    let whole = WholeFile { info, size, content, reservation, proofs, failed_before: false };
+                    return Some(Reread::Whole(Box::new(whole)));
+                }
+                Err(Failed::Gone) => return Some(Reread::Gone(file.info)),
+                Err(Failed::Passing(error)) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(topic = self.topic, file = %file.info.version.path,
+                            error = %crate::report::chain(error.as_ref()),
+                            "a file cannot be read again; trying until it can, nothing is lost");
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        None
+    }
+
+    fn read(&self, file: &DroppedFile, stop: &AtomicBool) -> Result<Option<(Content, Reservation)>, Failed> {
+        // a hole is noticed later, whatever the content
+        let size = usize::try_from(file.size.unwrap_or(0)).map_err(Failed::passing)?;
+        let mut reservation = Reservation::whole(&self.budget, 0);
+        let mut content = if size <= self.in_memory {
+            reservation.grow(size);
+            Content::Memory(vec![0; size])
+        } else {
+            reservation.grow_on_disk(size);
+            Content::Disk(self.spill.create().map_err(Failed::passing)?)
+        };
+        if file.size.is_none() {
+            return Ok(Some((content, reservation)));
+        }
+        let spans = &file.info.spans;
+        for span in spans {
+            if self.log.offsets(self.topic, span.partition).map_err(Failed::passing)?.first > span.first {
+                return Err(Failed::Gone);
+            }
+        }
+        let starts: Vec<(i32, i64)> = spans.iter().map(|span| (span.partition, span.first)).collect();
+        let mut ahead: BTreeMap<i32, i64> = spans.iter().map(|span| (span.partition, span.last)).collect();
+        let mut reader = self.log.reader(self.topic, &starts).map_err(Failed::passing)?;
+        let mut chosen = Chosen::of(file);
+        while !chosen.is_whole() {
+            if ahead.is_empty() {
+                return Err(Failed::Gone);
+            }
+            if stop.load(Relaxed) {
+                return Ok(None);
+            }
+            let mut written = Ok(());
+            let polled = reader.poll(POLL, &mut |event| match event {
+                Event::Record(record) => {
+                    if ahead.get(&record.partition).is_some_and(|last| record.offset >= *last) {
+                        ahead.remove(&record.partition);
+                    }
+                    let value = record.value.unwrap_or_default();
+                    self.counters.read(1, value.len() as u64);
+                    let Some(chunk) = Chunk::decode(value).ok().filter(|chunk| chosen.takes(&record, chunk)) else {
+                        return;
+                    };
+                    let put = match &mut content {
+                        Content::Memory(bytes) => {
+                            let at = chunk.offset as usize;
+                            bytes[at..at + chunk.data.len()].copy_from_slice(chunk.data);
+                            Ok(())
+                        }
+                        Content::Disk(path) => write_at(path, chunk.offset, chunk.data),
+                    };
+                    if put.is_err() {
+                        written = put;
+                    }
+                }
+                Event::End { partition, offset, .. } => {
+                    if ahead.get(&partition).is_some_and(|last| offset > *last) {
+                        ahead.remove(&partition);
+                    }
+                }
+                Event::Assigned(_) | Event::Revoked { .. } => {}
+            });
+            polled.map_err(Failed::passing)?;
+            written.map_err(Failed::passing)?;
+        }
+        Ok(Some((content, reservation)))
+    }
+}
+
+/// Why a file was not read.
+enum Failed {
+    Gone,
+    Passing(Box<dyn std::error::Error>),
+}
+
+impl Failed {
+    fn passing(error: impl std::error::Error + 'static) -> Self {
+        Self::Passing(error.into())
+    }
+}
+
+/// Tells the chunks of a file from those of other uploads of its version: by their records where all are
+/// known, otherwise the first ones that fit.
+struct Chosen<'a> {
+    file: &'a DroppedFile,
+    records: Option<HashMap<(i32, i64), u32>>,
+    indices: Indices,
+    extents: Extents,
+}
+
+impl<'a> Chosen<'a> {
+    fn of(file: &'a DroppedFile) -> Self {
+        let is_known = file.proofs.len() == file.info.version.total as usize;
+        let records = file.proofs.iter().map(|proof| ((proof.partition, proof.record), proof.index));
+        Self {
+            file,
+            records: is_known.then(|| records.collect()),
+            indices: Indices::default(),
+            extents: Extents::default(),
+        }
+    }
+
+    fn takes(&mut self, record: &Record<'_>, chunk: &Chunk<'_>) -> bool {
+        let version = &self.file.info.version;
+        let is_chosen = self
+            .records
+            .as_ref()
+            .is_none_or(|records| records.get(&(record.partition, record.offset)) == Some(&chunk.index));
+        let fits = is_chosen
+            && version.is_of(chunk, &chunk.rebuilt_filename())
+            && !self.indices.contains(chunk.index)
+            && self.extents.fits(chunk.offset, chunk.data.len() as u64)
+            && chunk.offset + chunk.data.len() as u64 <= self.file.size.unwrap_or(0);
+        if fits {
+            self.indices.insert(chunk.index);
+            self.extents.insert(chunk.offset, chunk.data.len() as u64);
+        }
+        fits
+    }
+
+    fn is_whole(&self) -> bool {
+        self.indices.len() == self.file.info.version.total
+    }
+}
