@@ -3,4 +3,5 @@
 
 pub mod kafka;
 pub mod peer;
+pub mod secured;
 pub mod vectors;

@@ -57,7 +57,7 @@ pub(super) fn denied(error: Error, group: &str, topic: &str) -> Error {
             let text = format!(
                 "cannot use topic `{topic}`, which keeps the failed files of group `{group}`: the account needs the rights Read, Write and Create on this topic"
             );
-            Error::with_source(ErrorKind::DeniedExactlyOnce, text, error)
+            Error::new(ErrorKind::DeniedExactlyOnce, text)
         }
         _ => error,
     }

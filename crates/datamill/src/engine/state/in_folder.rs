@@ -27,7 +27,7 @@ const MAY_BE_DEAD: usize = 1_000;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct FolderState {
+pub(in crate::engine) struct FolderState {
     path: PathBuf,
     header: Line,
     file: File,
