@@ -171,8 +171,11 @@ impl AtLeastOnceCommitter {
             return (taken, Err(CommitOutcome::RecordRefused { index, error }));
         }
         self.cluster.forget(records[index].topic);
-        // It may have lost its numbers, for which only another one helps.
         self.publisher = None;
+        let error = match error.kind() {
+            ErrorKind::Fatal => Error::with_source(ErrorKind::Retry, "another producer comes next", error),
+            _ => error,
+        };
         (taken, Err(CommitOutcome::Again(error)))
     }
 

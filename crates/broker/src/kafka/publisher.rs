@@ -64,6 +64,22 @@ impl KafkaPublisher {
     }
 }
 
+/// The error that has made a producer useless, if there is one. A broker that does not let an account send
+/// anything says so before any record is sent.
+fn fatal(producer: &BaseProducer<Deliveries>, topic: &str) -> Option<Error> {
+    let (code, reason) = producer.client().fatal_error()?;
+    let (kind, text) = match failure::kind(code) {
+        ErrorKind::Denied => (
+            ErrorKind::Denied,
+            format!(
+                "cannot send a record to topic `{topic}`: the account needs the right Write on the topic (and with brokers older than 2.8 IdempotentWrite on the cluster)"
+            ),
+        ),
+        _ => (ErrorKind::Fatal, format!("cannot send a record to topic `{topic}`: the producer is of no use any more")),
+    };
+    Some(Error::with_source(kind, text, failure::Reason(reason)))
+}
+
 /// The configuration of a producer whose batches have at most so many bytes.
 type Config = fn(&Settings, usize) -> ClientConfig;
 
@@ -142,7 +158,7 @@ impl Publisher for KafkaPublisher {
                     record.topic
                 ),
             )),
-            Err(code) => Err(not_sent(code, record.topic)),
+            Err(code) => Err(fatal(&self.producer, record.topic).unwrap_or_else(|| not_sent(code, record.topic))),
         }
     }
 
@@ -155,7 +171,9 @@ impl Publisher for KafkaPublisher {
             let count = done.len();
             self.in_flight -= count;
             for (token, outcome) in done {
-                sink(Delivery { token, outcome: outcome.map_err(|why| not_delivered(&why)) });
+                let failed =
+                    |why: Undelivered| fatal(&self.producer, &why.topic).unwrap_or_else(|| not_delivered(&why));
+                sink(Delivery { token, outcome: outcome.map_err(failed) });
             }
             if count > 0 || self.in_flight == 0 || left.is_zero() {
                 return Ok(count);
