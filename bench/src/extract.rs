@@ -1,11 +1,7 @@
 //! The reproducer that is measured. Its peer's twin is in `peer/reproduce.py`.
 
-use std::sync::Once;
-
 use datamill::prelude::*;
 use datamill::program::{Exit, ReproducerArgs, Runnable, run_program};
-
-use crate::child::now_us;
 
 /// Options of the reproducer.
 #[derive(Debug, clap::Args)]
@@ -14,13 +10,10 @@ pub(crate) struct ExtractArgs {
     reproducer: ReproducerArgs,
 }
 
-struct Extract {
-    first: Once,
-}
+struct Extract;
 
 impl MetadataJsonReproducer for Extract {
     fn get_metadata_dict_for_file(&self, file: &DownloadDataFile, _: &Lock) -> Result<Metadata, ProcessingError> {
-        self.first.call_once(|| println!("first {}", now_us()));
         let bytes = file.bytes()?;
         let mut metadata = Metadata::new();
         metadata.insert("size", bytes.len());
@@ -30,5 +23,5 @@ impl MetadataJsonReproducer for Extract {
 }
 
 pub(crate) fn run(args: &ExtractArgs) -> Exit {
-    run_program(&args.reproducer, "bench", Extract { first: Once::new() }.into_user_code())
+    run_program(&args.reproducer, "bench", Extract.into_user_code())
 }

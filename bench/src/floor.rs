@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use datamill_wire::{Sha512Hasher, sha512};
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use sha2::{Digest, Sha512};
 
 use crate::child::now_us;
 
@@ -65,13 +66,18 @@ pub(crate) fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
 
 /// Number of partitions of a topic.
 pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
+    partitions_of(consumer.client(), topic)
+}
+
+/// Number of partitions of a topic, as any client sees it.
+pub(crate) fn partitions_of<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<i32> {
+    let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(10))?;
     Ok(i32::try_from(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))?)
 }
 
 pub(crate) fn read(args: &ReadArgs) -> Result<()> {
     let consumer = reader(&args.kafka, &args.topic)?;
-    let mut hash = Sha512::new();
+    let mut hash = Sha512Hasher::new();
     let mut records = 0;
     while records < args.records {
         let Some(message) = consumer.poll(Duration::from_secs(30)) else {
@@ -86,7 +92,7 @@ pub(crate) fn read(args: &ReadArgs) -> Result<()> {
         hash.update(message?.payload().unwrap_or_default());
         records += 1;
     }
-    std::hint::black_box(hash.finalize());
+    std::hint::black_box(hash.finish());
     println!("last {}", now_us());
     Ok(())
 }
@@ -103,7 +109,7 @@ pub(crate) fn send(args: &SendArgs) -> Result<()> {
             continue;
         }
         let content = std::fs::read(entry.path())?;
-        std::hint::black_box(Sha512::digest(&content));
+        std::hint::black_box(sha512(&content));
         let key = entry.path().as_os_str().as_encoded_bytes();
         for chunk in content.chunks(args.chunk_size) {
             let mut record = BaseRecord::to(&args.topic).key(key).payload(chunk);

@@ -10,34 +10,34 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde::{Deserialize, Serialize};
 
-use crate::floor::reader;
+use crate::floor::{partitions_of, reader};
 use crate::place::{Place, PlaceArgs};
 
-/// How often it is measured.
-#[derive(Debug, clap::Args)]
-pub(crate) struct LatencyArgs {
-    #[command(flatten)]
-    place: PlaceArgs,
-    /// Number of files
-    #[arg(long, default_value_t = 300)]
-    files: usize,
-    /// Milliseconds between two files
-    #[arg(long = "pause_ms", default_value_t = 50)]
-    pause_ms: u64,
+/// Between two files.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What was found, in milliseconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) files: usize,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) most: f64,
 }
 
-pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
-    let place = Place::make(&args.place, "latency")?;
+pub(crate) fn run(args: &PlaceArgs, files: usize) -> Result<Latency> {
+    let place = Place::make(args, "latency")?;
     let (source, results) = (place.topic("source")?, place.topic("results")?);
     let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", &args.place.kafka).set("linger.ms", "0").create()?;
-    let partitions = producer.client().fetch_metadata(Some(&source), Duration::from_secs(10))?;
-    let partitions = i32::try_from(partitions.topics().first().map_or(1, |topic| topic.partitions().len()))?;
-    let reader = reader(&args.place.kafka, &results)?;
+        ClientConfig::new().set("bootstrap.servers", &args.kafka).set("linger.ms", "0").create()?;
+    let partitions = partitions_of(producer.client(), &source)?;
+    let reader = reader(&args.kafka, &results)?;
     let mut program = place.extract(&source, &results)?.stdout(std::process::Stdio::null()).spawn()?;
-    let times = (0..=args.files).map(|number| {
-        std::thread::sleep(Duration::from_millis(args.pause_ms));
+    let times = (0..=files).map(|number| {
+        std::thread::sleep(PAUSE);
         once(&producer, &reader, &source, partitions, number)
     });
     let times: Result<Vec<Duration>> = times.collect();
@@ -47,15 +47,7 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
     let mut times = times?.split_off(1);
     times.sort_unstable();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
-    println!(
-        "latency of {} files, ms: p50 {:.1}, p90 {:.1}, p99 {:.1}, most {:.1}",
-        times.len(),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(1.0)
-    );
-    Ok(())
+    Ok(Latency { files, p50: at(0.5), p90: at(0.9), p99: at(0.99), most: at(1.0) })
 }
 
 fn once(

@@ -4,7 +4,7 @@
 //!  workload.rs ──files──▶ upload (datamill, floor) ──topic──▶ reproduce (datamill, floor, peer)
 //!                              │                                   │
 //!                           child.rs: seconds, CPU seconds, memory │ visible.rs: when the last result
-//!                              └───────────────▶ report.rs ◀───────┘             can be read
+//!                              └──────────▶ report.rs, plot.rs ◀───┘             can be read
 //! ```
 //! Everything that is measured is a process of its own. The floor of reading is librdkafka's consumer
 //! and one SHA-512 over the values, on one thread; that of sending one SHA-512 over each file and
@@ -15,7 +15,9 @@ mod extract;
 mod floor;
 mod latency;
 mod place;
+mod plot;
 mod report;
+mod restart;
 mod run;
 mod visible;
 mod workload;
@@ -29,8 +31,8 @@ use clap::Parser;
 enum Command {
     /// Measures, and prints a table of times and ratios
     Run(run::RunArgs),
-    /// How long it takes from a file's upload until its result can be read, on an idle system
-    Latency(latency::LatencyArgs),
+    /// Prints and draws the figures of earlier runs together
+    Show(run::ShowArgs),
     /// The floor of reading
     FloorRead(floor::ReadArgs),
     /// The floor of sending
@@ -42,7 +44,7 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Latency(args) => latency::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Show(args) => run::show(&args).map(|()| ExitCode::SUCCESS),
         Command::FloorRead(args) => floor::read(&args).map(|()| ExitCode::SUCCESS),
         Command::FloorSend(args) => floor::send(&args).map(|()| ExitCode::SUCCESS),
         Command::Extract(args) => Ok(extract::run(&args).into()),

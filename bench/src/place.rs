@@ -65,6 +65,23 @@ impl Place {
         Ok(topic)
     }
 
+    /// The upload of the folder `files`.
+    pub(crate) fn upload(&self, topic: &str) -> Command {
+        let mut command = self.datamill();
+        command.args(["upload", "--topic_name", topic, "--config"]).arg(&self.config).arg(self.path("files"));
+        command.args(["--logger_stream_level", "error"]);
+        command
+    }
+
+    /// The same upload by a program that remembers what it sent, and keeps its registry.
+    pub(crate) fn watch(&self, topic: &str) -> Command {
+        let mut command = self.datamill();
+        command.args(["watch", "--topic_name", topic, "--config"]).arg(&self.config).arg(self.path("files"));
+        command.args(["--upload_existing", "--exit-at-end", "--watchdog_lag_time", "0"]);
+        command.args(["--logger_stream_level", "error"]);
+        command
+    }
+
     /// The reproducer that is measured, as a group named after its topic of results.
     pub(crate) fn extract(&self, source: &str, results: &str) -> Result<Command> {
         let mut command = ourselves()?;

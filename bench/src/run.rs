@@ -8,23 +8,43 @@ use anyhow::{Result, bail};
 
 use crate::child::{self, Taken, ourselves};
 use crate::place::{Place, PlaceArgs};
-use crate::report::{Report, Row};
+use crate::report::{Machine, Report, Row};
 use crate::visible::{Found, Visible};
 use crate::workload::Workload;
+use crate::{latency, plot, restart};
 
 /// Bytes of file content in a message: OpenMSIStream's default.
 const CHUNK_SIZE: usize = 524_288;
 /// Time for what has no limit of its own.
 const LONG: Duration = Duration::from_secs(1200);
 
+/// A part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Uploads and reproducers with each of the workloads
+    Workloads,
+    /// 2,000, 20,000 and 200,000 small files, datamill alone
+    Growth,
+    /// From a file's last chunk to its result, on an idle system
+    Latency,
+    /// What is read again after a kill, in a topic of 5 GiB
+    Restart,
+}
+
 /// What is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Workloads
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "small,large16,mixed")]
+    /// Parts of the run
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "workloads,growth,latency,restart")]
+    parts: Vec<Part>,
+    /// Workloads of the part of that name
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "small,large16,large64,huge,mixed")]
     workloads: Vec<Workload>,
+    /// Files that the latency is measured with
+    #[arg(long = "latency_files", default_value_t = 300)]
+    latency_files: usize,
     /// How often each is measured; the medians are reported
     #[arg(long, default_value_t = 3)]
     repeat: usize,
@@ -37,21 +57,72 @@ pub(crate) struct RunArgs {
     /// Writes all figures as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Draws the figures into this folder
+    #[arg(long)]
+    plots: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let mut report = Report::default();
-    for workload in &args.workloads {
-        for row in Bench::prepare(args, *workload)?.measure()? {
-            eprintln!("{row}");
-            report.rows.push(row);
+    let mut report = Report { machine: Machine::look(), ..Report::default() };
+    for part in &args.parts {
+        match part {
+            Part::Workloads => {
+                for workload in &args.workloads {
+                    report.rows.extend(Bench::prepare(args, *workload)?.measure()?);
+                }
+            }
+            Part::Growth => {
+                for workload in [Workload::Small2k, Workload::Small, Workload::Small200k] {
+                    report.rows.extend(Bench::prepare(args, workload)?.measure_growth()?);
+                }
+            }
+            Part::Latency => report.latency = Some(latency::run(&args.place, args.latency_files)?),
+            Part::Restart => report.restart = Some(restart::run(&args.place, Workload::Large160)?),
         }
     }
     print!("{report}");
     if let Some(path) = &args.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
+    if let Some(folder) = &args.plots {
+        plot::write(&report, folder)?;
+    }
     Ok(())
+}
+
+/// When the partitions were assigned, microseconds since the epoch: the program's log file says it. What comes
+/// before is start and join; the first record comes after.
+fn assigned_us(logs: &Path) -> Result<u64> {
+    for entry in std::fs::read_dir(logs)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let text = std::fs::read_to_string(&path)?;
+            let line = text.lines().find(|line| line.contains("partitions assigned")).unwrap_or_default();
+            let time: jiff::Timestamp = line.split(' ').next().unwrap_or_default().parse()?;
+            return Ok(u64::try_from(time.as_microsecond())?);
+        }
+    }
+    bail!("there is no log file in `{}`", logs.display())
+}
+
+/// Figures of earlier runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// Files that `run --json` wrote
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Draws the figures into this folder
+    #[arg(long)]
+    plots: Option<PathBuf>,
+}
+
+pub(crate) fn show(args: &ShowArgs) -> Result<()> {
+    let mut all = Report::default();
+    for file in &args.files {
+        all = all.join(serde_json::from_slice(&std::fs::read(file)?)?);
+    }
+    print!("{all}");
+    args.plots.as_ref().map_or(Ok(()), |folder| plot::write(&all, folder))
 }
 
 /// One workload, with a folder and topics of its own.
@@ -86,14 +157,32 @@ impl<'a> Bench<'a> {
             rows.push(self.peer_upload(python)?);
             rows.push(self.peer_reproduce(python, &source)?);
         }
+        rows.iter().for_each(|row| eprintln!("{row}"));
         Ok(rows)
     }
 
-    fn row(&self, job: &'static str, who: &'static str, taken: Taken) -> Row {
+    /// Datamill alone: uploads, once without and once with a memory of what was sent, and reproduces.
+    fn measure_growth(&self) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for turn in 0..self.args.repeat {
+            let source = self.place.topic(&format!("growth-{turn}"))?;
+            let uploaded = child::measure(&mut self.place.upload(&source), LONG, || false)?;
+            rows.push(self.row("upload", "datamill", uploaded));
+            let watched = self.place.topic(&format!("watched-{turn}"))?;
+            let taken = child::measure(&mut self.place.watch(&watched), LONG, || false)?;
+            rows.push(self.row("watch", "datamill", taken));
+            std::fs::remove_dir_all(self.place.path("files").join("LOGS"))?;
+            rows.push(self.reproduce(&source, turn)?);
+        }
+        rows.iter().for_each(|row| eprintln!("{row}"));
+        Ok(rows)
+    }
+
+    fn row(&self, job: &str, who: &str, taken: Taken) -> Row {
         Row {
             workload: self.workload.name(),
-            job,
-            who,
+            job: job.to_owned(),
+            who: who.to_owned(),
             files: self.files,
             bytes: self.bytes,
             work: None,
@@ -103,13 +192,7 @@ impl<'a> Bench<'a> {
     }
 
     fn upload(&self, topic: &str) -> Result<Taken> {
-        let mut command = self.place.datamill();
-        command
-            .args(["upload", "--topic_name", topic, "--config"])
-            .arg(&self.place.config)
-            .arg(self.place.path("files"));
-        command.args(["--logger_stream_level", "error"]);
-        child::measure(&mut command, LONG, || false)
+        child::measure(&mut self.place.upload(topic), LONG, || false)
     }
 
     fn floor_send(&self, topic: &str) -> Result<Taken> {
@@ -132,11 +215,15 @@ impl<'a> Bench<'a> {
         let mut command = self.place.extract(source, &results)?;
         command.arg("--exit-at-end");
         let taken = child::measure(&mut command, LONG, || false)?;
-        self.judge("datamill", taken, visible)
+        let mut row = self.judge("datamill", taken, visible)?;
+        let assigned_us = assigned_us(&self.place.path(&results).join("LOGS"))?;
+        let done_us = row.taken.began_us + (row.seconds() * 1e6) as u64;
+        row.work = Some(done_us.saturating_sub(assigned_us) as f64 / 1e6);
+        Ok(row)
     }
 
     /// The row of a reproducer, once all its results can be read.
-    fn judge(&self, who: &'static str, taken: Taken, visible: Visible) -> Result<Row> {
+    fn judge(&self, who: &str, taken: Taken, visible: Visible) -> Result<Row> {
         let Found { last_us, results, keys } = visible.finish()?;
         if !taken.did_not_finish && (results != self.files || keys != self.files) {
             bail!("{who}: {results} results with {keys} keys for {} files", self.files);
@@ -144,7 +231,6 @@ impl<'a> Bench<'a> {
         let since = |began: u64| last_us.saturating_sub(began) as f64 / 1e6;
         let mut row = self.row("reproduce", who, taken);
         row.visible = Some(since(row.taken.began_us));
-        row.work = row.taken.printed.get("first").map(|first| since(*first));
         Ok(row)
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 
 use crate::child::now_us;
 use crate::floor::{client, partitions, reader};
@@ -87,14 +88,21 @@ impl Visible {
 /// Answers when the end moved for the last time.
 fn look(consumer: &BaseConsumer, topic: &str, partitions: i32, end: &AtomicU64, stop: &AtomicBool) -> Result<u64> {
     let mut last_us = 0;
+    let mut answered = Instant::now();
     while !stop.load(Relaxed) {
-        let mut sum = 0;
-        for partition in 0..partitions {
-            sum += consumer.fetch_watermarks(topic, partition, Duration::from_secs(10))?.1;
-        }
-        let sum = u64::try_from(sum)?;
-        if sum > end.swap(sum, Relaxed) {
-            last_us = now_us();
+        let ends: KafkaResult<Vec<i64>> = (0..partitions)
+            .map(|partition| Ok(consumer.fetch_watermarks(topic, partition, Duration::from_secs(10))?.1))
+            .collect();
+        match ends {
+            Ok(ends) => {
+                answered = Instant::now();
+                let sum = u64::try_from(ends.iter().sum::<i64>())?;
+                if sum > end.swap(sum, Relaxed) {
+                    last_us = now_us();
+                }
+            }
+            // a partition of a topic that was made a moment ago may have no leader
+            Err(error) => ensure!(answered.elapsed() < LIMIT, "the end of the results cannot be read: {error}"),
         }
         std::thread::sleep(PAUSE);
     }

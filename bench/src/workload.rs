@@ -23,6 +23,8 @@ pub(crate) enum Workload {
     Small2k,
     /// 200,000 files of 4 KiB
     Small200k,
+    /// 160 files of 32 MiB: 5 GiB
+    Large160,
 }
 
 impl Workload {
@@ -42,6 +44,7 @@ impl Workload {
             Self::Small200k => small(200_000),
             Self::Large16 => large(16),
             Self::Large64 => large(64),
+            Self::Large160 => large(160),
             Self::Huge => vec![("huge.raw".to_owned(), 2 << 30)],
             Self::Mixed => {
                 // sizes grow by a constant factor, so that each order of magnitude has as many files

@@ -1,10 +1,10 @@
-//! Points between the steps of a commit at which a test can end the process.
+//! Points between the steps of a commit, and of a delivery, at which a test can end the process.
 //!
 //! Without the feature `crash_points`, which only test programs switch on, nothing is left of them.
 
 macro_rules! points {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Between which steps of a commit.
+        /// Between which steps.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum CrashPoint {
             $($(#[$doc])* $name,)*
@@ -48,6 +48,16 @@ points! {
     Published,
     /// All files have their public names and their rows, and the reading thread was not told.
     Registered,
+    /// Transfer: it is known what is at the store, and nothing was sent.
+    TransferLooked,
+    /// Transfer: a multipart upload has begun.
+    TransferBegun,
+    /// Transfer: a part of it has arrived.
+    TransferPart,
+    /// Transfer: all parts have arrived, and the upload is not complete.
+    TransferParts,
+    /// Transfer: the object is there, and nobody was told.
+    TransferSent,
 }
 
 /// Names the point at which the process ends, as `Debug` prints it.

@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
-use commands::{demo, read, rekey, topic, upload, watch};
+use commands::{demo, read, rekey, topic, transfer, upload, watch};
 
 /// Puts data files on a topic, and shows what is in topics
 ///
@@ -39,6 +39,8 @@ enum Command {
     Watch(watch::WatchArgs),
     Read(read::ReadArgs),
     Topic(topic::TopicArgs),
+    Transfer(transfer::TransferArgs),
+    S3Transfer(transfer::S3TransferArgs),
     Rekey(rekey::RekeyArgs),
     Demo(demo::DemoArgs),
 }
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Topic(args) => topic::run(&args),
+        Command::Transfer(args) => transfer::run(&args),
+        Command::S3Transfer(args) => transfer::run_s3(&args),
         Command::Rekey(args) => rekey::run(&args),
         Command::Demo(args) => demo::run(&args),
     };

@@ -108,9 +108,15 @@ fn a_restart_says_how_much_it_reads_again(place: &Place) {
     let bench = Bench::new(place, 1);
     let open = chunks(0, "open", &content(1, 300), 100);
     bench.send(&open[..1]);
-    bench.send(&chunks(0, "whole", &content(2, 300), 100));
-    assert_eq!(bench.run(&bench.settings(), ByName::default()).unwrap().restart_span, 0);
+    let whole = chunks(0, "whole", &content(2, 300), 100);
+    bench.send(&whole);
+    let first = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((first.restart_span, first.bytes_read_again), (0, 0));
     let second = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((second.restart_span, second.read_again), (4, 3));
-    assert!(second.to_string().contains("4 messages had been read before, 3 of them of finished files"), "{second}");
+    let bytes: usize = open[..1].iter().chain(&whole).map(|sent| sent.value.len()).sum();
+    assert_eq!(second.bytes_read_again, bytes as u64);
+    let text = second.to_string();
+    assert!(text.contains("4 messages ("), "{text}");
+    assert!(text.contains(" kB) had been read before, 3 of them of finished files"), "{text}");
 }

@@ -3,5 +3,7 @@
 
 pub mod kafka;
 pub mod peer;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod secured;
 pub mod vectors;

@@ -4,6 +4,7 @@ pub mod demo;
 pub mod read;
 pub mod rekey;
 pub mod topic;
+pub mod transfer;
 pub mod upload;
 pub mod watch;
 

@@ -91,6 +91,12 @@ pub fn bytes(value: &Value) -> Vec<u8> {
 
 pub struct Ended(Output);
 
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self(output)
+    }
+}
+
 impl Ended {
     pub fn code(&self) -> i32 {
         self.0.status.code().unwrap()

@@ -5,4 +5,5 @@
 mod commands;
 mod common;
 mod rekey;
+mod transfer;
 mod watch;

@@ -248,6 +248,11 @@ impl Assembler {
         })
     }
 
+    /// Whether a record was read before the partition was assigned.
+    pub(crate) fn was_read_before(&self, partition: i32, offset: i64) -> bool {
+        self.partitions.get(&partition).is_some_and(|state| offset < state.restored.frontier)
+    }
+
     /// A record that holds no chunk, or the end of what is there: the partition moves behind it.
     /// Answers whether it was read for the first time.
     pub(crate) fn skip_to(&mut self, partition: i32, next: i64) -> bool {

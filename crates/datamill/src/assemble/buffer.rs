@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use tempfile::{NamedTempFile, TempPath};
 
+use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
 
 /// The folder that spilled files are in. It belongs to one program at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct SpillFolder(PathBuf);
+pub(crate) struct SpillFolder {
+    path: PathBuf,
+    ahead: Option<HashAhead>,
+}
 
 impl SpillFolder {
     /// Makes the folder and empties it: what is in it was left by a program that was killed.
@@ -21,15 +25,20 @@ impl SpillFolder {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(&folder)?;
-        Ok(Self(folder))
+        Ok(Self { path: folder, ahead: None })
+    }
+
+    /// With a thread that hashes files which fill up in the folder.
+    pub(crate) fn hashing_ahead(self) -> io::Result<Self> {
+        Ok(Self { ahead: Some(HashAhead::start()?), ..self })
     }
 
     pub(crate) fn create(&self) -> io::Result<TempPath> {
-        Ok(NamedTempFile::new_in(&self.0)?.into_temp_path())
+        Ok(NamedTempFile::new_in(&self.path)?.into_temp_path())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
@@ -38,16 +47,30 @@ impl SpillFolder {
 pub(crate) struct Buffer {
     prefix: Vec<u8>,
     beyond: BTreeMap<u64, Box<[u8]>>,
-    /// Open only while bytes are written: very many files may be spilled at a time.
-    file: Option<TempPath>,
+    file: Option<Spilled>,
     reservation: Reservation,
+}
+
+/// A file of the spill folder, open only while bytes are written: there may be very many at a time.
+#[derive(Debug)]
+struct Spilled {
+    path: TempPath,
+    growing: Growing,
+}
+
+impl Spilled {
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        write_at(&self.path, offset, data)?;
+        self.growing.written(&self.path, offset, data.len());
+        Ok(())
+    }
 }
 
 /// The bytes of a whole file.
 #[derive(Debug)]
 pub(crate) enum Content {
     Memory(Vec<u8>),
-    Disk(TempPath),
+    Disk(TempPath, Hashed),
 }
 
 impl Buffer {
@@ -58,9 +81,9 @@ impl Buffer {
     /// Takes bytes in. They are kept in any case: after an error they are in memory, and
     /// [`Buffer::settle`] writes them later.
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if let Some(file) = &self.file {
+        if let Some(file) = &mut self.file {
             if self.beyond.is_empty() {
-                match write_at(file, offset, data) {
+                match file.write(offset, data) {
                     Ok(()) => {
                         self.reservation.grow_on_disk(data.len());
                         return Ok(());
@@ -106,7 +129,7 @@ impl Buffer {
     /// Moves what is in memory to a file of the folder, where further bytes go as well.
     pub(crate) fn spill(&mut self, folder: &SpillFolder) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(folder.create()?);
+            self.file = Some(Spilled { path: folder.create()?, growing: Growing::new(folder.ahead.as_ref()) });
         }
         self.settle()
     }
@@ -118,16 +141,16 @@ impl Buffer {
 
     /// Writes to the file what is in memory, where there is a file.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
-        let Some(file) = &self.file else {
+        let Some(file) = &mut self.file else {
             return Ok(());
         };
         if !self.prefix.is_empty() {
-            write_at(file, 0, &self.prefix)?;
+            file.write(0, &self.prefix)?;
             self.reservation.grow_on_disk(self.prefix.len());
             self.prefix = Vec::new();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
-            write_at(file, *offset, piece)?;
+            file.write(*offset, piece)?;
             self.reservation.grow_on_disk(piece.len());
             self.beyond.pop_first();
         }
@@ -138,7 +161,7 @@ impl Buffer {
     /// The whole file. The bytes MUST be without a hole and settled.
     pub(crate) fn finish(self) -> (Content, Reservation) {
         let content = match self.file {
-            Some(file) => Content::Disk(file),
+            Some(file) => Content::Disk(file.path, file.growing.into_hashed()),
             None => Content::Memory(self.prefix),
         };
         (content, self.reservation.into_whole())
@@ -192,7 +215,7 @@ mod tests {
                     prop_assert_eq!(budget.whole(), bytes.len());
                     bytes
                 }
-                Content::Disk(path) => std::fs::read(&path).unwrap(),
+                Content::Disk(path, _) => std::fs::read(&path).unwrap(),
             };
             prop_assert_eq!(bytes, pieces.concat());
             drop(reservation);

@@ -16,7 +16,11 @@ impl Indices {
     }
 
     pub(crate) fn insert(&mut self, index: u32) {
-        self.beyond.insert(index);
+        if index == self.through + 1 {
+            self.through = index;
+        } else {
+            self.beyond.insert(index);
+        }
         while self.beyond.remove(&(self.through + 1)) {
             self.through += 1;
         }

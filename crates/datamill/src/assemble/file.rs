@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use datamill_wire::Sha512Hasher;
 use memmap2::Mmap;
 
 use super::assembler::WholeFile;
@@ -43,10 +42,10 @@ pub struct DownloadDataFile {
     topic: Arc<SourceTopic>,
     info: Arc<FileInfo>,
     size: u64,
-    memory: Option<Vec<u8>>,
+    memory: Option<Arc<Vec<u8>>>,
     spilled: Option<tempfile::TempPath>,
     placed: Option<Placed>,
-    map: OnceLock<Mmap>,
+    map: OnceLock<Arc<Mmap>>,
     // given back last: the bytes above count until they are gone
     reservation: Reservation,
 }
@@ -80,9 +79,13 @@ impl DownloadDataFile {
     /// Checks the whole file's hash, in one pass over the bytes.
     pub(crate) fn verify(topic: &Arc<SourceTopic>, whole: WholeFile) -> Result<Self, NotVerified> {
         let size = whole.size.ok_or(NotVerified::Hole)?;
+        let hash = match &whole.content {
+            Content::Memory(bytes) => datamill_wire::sha512(bytes),
+            Content::Disk(path, hashed) => hashed.finish(path).map_err(NotVerified::Read)?,
+        };
         let (memory, spilled) = match whole.content {
-            Content::Memory(bytes) => (Some(bytes), None),
-            Content::Disk(path) => (None, Some(path)),
+            Content::Memory(bytes) => (Some(Arc::new(bytes)), None),
+            Content::Disk(path, _) => (None, Some(path)),
         };
         let file = Self {
             topic: Arc::clone(topic),
@@ -94,28 +97,10 @@ impl DownloadDataFile {
             map: OnceLock::new(),
             reservation: whole.reservation,
         };
-        if file.hash().map_err(NotVerified::Read)? == file.info.version.sha512 {
+        if hash == file.info.version.sha512 {
             return Ok(file);
         }
         Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
-    }
-
-    fn hash(&self) -> io::Result<[u8; 64]> {
-        let mut hasher = Sha512Hasher::new();
-        match &self.memory {
-            Some(bytes) => hasher.update(bytes),
-            None => {
-                let mut reader = self.reader()?;
-                let mut block = vec![0; 1 << 20];
-                loop {
-                    match reader.read(&mut block)? {
-                        0 => break,
-                        n => hasher.update(&block[..n]),
-                    }
-                }
-            }
-        }
-        Ok(hasher.finish())
     }
 
     fn wrong_chunks(&self, proofs: &[Proof]) -> io::Result<String> {
@@ -167,7 +152,7 @@ impl DownloadDataFile {
             }
             (None, memory) => {
                 let mut file = File::create(&placed.file)?;
-                file.write_all(memory.as_deref().unwrap_or_default())?;
+                file.write_all(memory.as_ref().map_or(&[], |bytes| bytes.as_slice()))?;
             }
         }
         if let Some(time) = self.modified() {
@@ -269,16 +254,33 @@ impl DownloadDataFile {
         if self.size == 0 {
             return Ok(&[]);
         }
+        Ok(self.map()?)
+    }
+
+    fn map(&self) -> io::Result<&Arc<Mmap>> {
         if let Some(map) = self.map.get() {
             return Ok(map);
         }
         let file = self.open()?;
         // SAFETY: the mapped file lies in a folder that the program made for this one file, under an
-        // output folder that it holds a lock on. The program neither writes to it nor truncates it as
-        // long as `self` lives; `publish` and `place` need `&mut self`, and renaming keeps the inode.
+        // output folder that it holds a lock on. The program neither writes to it nor truncates it, before
+        // and after `self` is dropped; renaming and removing it keep the inode.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }?;
-        Ok(self.map.get_or_init(|| map))
+        Ok(self.map.get_or_init(|| Arc::new(map)))
+    }
+
+    /// The content for whoever needs to own it: neither copied nor read before it is used.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    #[cfg(feature = "object-store")]
+    pub(crate) fn shared(&self) -> io::Result<SharedContent> {
+        Ok(match &self.memory {
+            Some(bytes) => SharedContent::Memory(Arc::clone(bytes)),
+            None if self.size == 0 => SharedContent::Memory(Arc::default()),
+            None => SharedContent::Map(Arc::clone(self.map()?)),
+        })
     }
 
     /// A reader over the content, which can seek.
@@ -287,7 +289,7 @@ impl DownloadDataFile {
     /// A file that is not in memory is opened, which can fail.
     pub fn reader(&self) -> io::Result<DownloadReader<'_>> {
         Ok(match &self.memory {
-            Some(bytes) => DownloadReader(Source::Memory(Cursor::new(bytes))),
+            Some(bytes) => DownloadReader(Source::Memory(Cursor::new(bytes.as_slice()))),
             None => DownloadReader(Source::Disk(self.open()?)),
         })
     }
@@ -307,13 +309,30 @@ impl DownloadDataFile {
     }
 }
 
+/// See [`DownloadDataFile::shared`].
+#[cfg(feature = "object-store")]
+pub(crate) enum SharedContent {
+    Memory(Arc<Vec<u8>>),
+    Map(Arc<Mmap>),
+}
+
+#[cfg(feature = "object-store")]
+impl AsRef<[u8]> for SharedContent {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Map(map) => map,
+        }
+    }
+}
+
 /// Reads the content of a [`DownloadDataFile`].
 #[derive(Debug)]
 pub struct DownloadReader<'a>(Source<'a>);
 
 #[derive(Debug)]
 enum Source<'a> {
-    Memory(Cursor<&'a Vec<u8>>),
+    Memory(Cursor<&'a [u8]>),
     Disk(File),
 }
 
@@ -335,5 +354,7 @@ impl Seek for DownloadReader<'_> {
     }
 }
 
+#[cfg(all(test, feature = "object-store"))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 //! The assembler is a pure state machine over records in log order: it knows no clock and no network,
 //! and touches the disk only through the spill folder.
 
+mod ahead;
 mod assembler;
 mod budget;
 mod buffer;
@@ -17,11 +18,14 @@ mod extents;
 mod file;
 mod instance;
 
+pub(crate) use ahead::Hashed;
 pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, Indices};
 pub(crate) use file::SourceTopic;
+#[cfg(all(test, feature = "object-store"))]
+pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};

@@ -7,5 +7,9 @@
 
 #[allow(dead_code, reason = "the targets use it")]
 mod on_exists;
+#[cfg(feature = "object-store")]
+mod store;
 
 pub use on_exists::OnExists;
+#[cfg(feature = "object-store")]
+pub use store::{ProfileError, S3TransferStreamProcessor, TargetError, TransferSettings};

@@ -12,7 +12,7 @@ use super::entry;
 use super::reread::Rereads;
 use super::work::Pool;
 use super::{EngineSettings, Tally};
-use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder};
+use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder, WholeFile};
 use crate::progress::Progress;
 use crate::report::{Counters, clock};
 
@@ -43,6 +43,8 @@ pub(super) struct Intake<'a> {
     /// dead letters.
     pub(super) unusable: Option<Vec<Unusable>>,
     disk_failed: Option<Instant>,
+    /// Files that became whole since the pool was given the last ones.
+    whole: Vec<WholeFile>,
 }
 
 impl<'a> Intake<'a> {
@@ -75,6 +77,7 @@ impl<'a> Intake<'a> {
             spread: false,
             unusable: settings.dead_letter_topic.is_some().then(Vec::new),
             disk_failed: None,
+            whole: Vec::new(),
         }
     }
 
@@ -89,6 +92,9 @@ impl<'a> Intake<'a> {
     pub(super) fn record(&mut self, record: &Record<'_>) {
         let value = record.value.unwrap_or_default();
         self.counters.read(1, value.len() as u64);
+        if self.assembler.was_read_before(record.partition, record.offset) {
+            self.tally.bytes_read_again(value.len() as u64);
+        }
         let chunk = match record.value.map(Chunk::decode) {
             Some(Ok(chunk)) => chunk,
             refused => {
@@ -166,6 +172,14 @@ impl<'a> Intake<'a> {
         self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 5 * 2)
     }
 
+    /// Hands the files that became whole to the pool, together: waking a worker costs as much as a small
+    /// file. MUST come before the pool is asked whether it is idle, and before partitions go.
+    pub(super) fn hand_out(&mut self) {
+        if !self.whole.is_empty() {
+            self.pool.submit_all(self.whole.drain(..));
+        }
+    }
+
     fn submit(&mut self, id: InstanceId) {
         let Some(path) = self.assembler.path(id) else { return };
         // files of one path reach user code in the order in which they became whole
@@ -173,7 +187,7 @@ impl<'a> Intake<'a> {
         if let Some(dropped) = self.assembler.take_dropped(id, is_behind) {
             self.rereads.add(dropped);
         } else if let Some(whole) = self.assembler.take_whole(id) {
-            self.pool.submit(whole);
+            self.whole.push(whole);
         }
         // one that is not handed out here waits for the disk; `settle` hands it out
     }

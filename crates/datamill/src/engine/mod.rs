@@ -126,6 +126,7 @@ pub fn run(
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
     let state = state::GroupState::open(log.as_ref(), settings, folder.own())?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let spill = spill.hashing_ahead().map_err(EngineError::Thread)?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
         output_dir: settings.output_dir.clone(),

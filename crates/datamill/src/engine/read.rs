@@ -325,6 +325,7 @@ impl<'a> Reader<'a> {
             }
             self.intake.report_lost();
             self.intake.settle();
+            self.intake.hand_out();
             self.retry();
             self.reread();
             self.collect()?;
@@ -355,6 +356,9 @@ impl<'a> Reader<'a> {
     }
 
     fn event(&mut self, event: Event<'_>) {
+        if matches!(event, Event::Assigned(_) | Event::Revoked { .. }) {
+            self.intake.hand_out();
+        }
         match event {
             Event::Record(record) => self.intake.record(&record),
             Event::End { partition, offset, .. } => {

@@ -18,7 +18,8 @@ use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
 
 use crate::assemble::{
-    Budget, Content, DroppedFile, Extents, FileInfo, Indices, InstanceId, Reservation, SpillFolder, WholeFile, write_at,
+    Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceId, Reservation, SpillFolder, WholeFile,
+    write_at,
 };
 use crate::report::Counters;
 
@@ -164,7 +165,7 @@ impl RereadSettings<'_> {
             Content::Memory(vec![0; size])
         } else {
             reservation.grow_on_disk(size);
-            Content::Disk(self.spill.create().map_err(Failed::passing)?)
+            Content::Disk(self.spill.create().map_err(Failed::passing)?, Hashed::default())
         };
         if file.size.is_none() {
             return Ok(Some((content, reservation)));
@@ -203,7 +204,7 @@ impl RereadSettings<'_> {
                             bytes[at..at + chunk.data.len()].copy_from_slice(chunk.data);
                             Ok(())
                         }
-                        Content::Disk(path) => write_at(path, chunk.offset, chunk.data),
+                        Content::Disk(path, _) => write_at(path, chunk.offset, chunk.data),
                     };
                     if put.is_err() {
                         written = put;

@@ -21,6 +21,7 @@ pub(crate) struct Tally {
     filtered: AtomicU64,
     restart_span: AtomicU64,
     read_again: AtomicU64,
+    bytes_read_again: AtomicU64,
     lost: AtomicU64,
     dead_letters_of_files: AtomicU64,
     dead_letters_of_records: AtomicU64,
@@ -70,6 +71,7 @@ impl Tally {
             filtered: AtomicU64::default(),
             restart_span: AtomicU64::default(),
             read_again: AtomicU64::default(),
+            bytes_read_again: AtomicU64::default(),
             lost: AtomicU64::default(),
             dead_letters_of_files: AtomicU64::default(),
             dead_letters_of_records: AtomicU64::default(),
@@ -108,6 +110,11 @@ impl Tally {
         self.restart_span.fetch_add(read_again, Relaxed);
     }
 
+    /// A message of so many bytes that had been read before was read again.
+    pub(super) fn bytes_read_again(&self, bytes: u64) {
+        self.bytes_read_again.fetch_add(bytes, Relaxed);
+    }
+
     pub(super) fn finish(&mut self, incomplete: Vec<Incomplete>) {
         self.incomplete = incomplete;
     }
@@ -134,6 +141,7 @@ impl Tally {
             filtered_messages: self.filtered.into_inner(),
             restart_span: self.restart_span.into_inner(),
             read_again: self.read_again.into_inner(),
+            bytes_read_again: self.bytes_read_again.into_inner(),
             lost: self.lost.into_inner(),
             dead_letters_of_files: self.dead_letters_of_files.into_inner(),
             dead_letters_of_records: self.dead_letters_of_records.into_inner(),
@@ -168,6 +176,8 @@ pub struct Summary {
     pub restart_span: u64,
     /// Messages of finished files that were read again after a restart.
     pub read_again: u64,
+    /// Bytes of all messages that had been read before and were read again.
+    pub bytes_read_again: u64,
     /// Unfinished files whose first messages were gone from the topic.
     pub lost: u64,
     /// Dead letters of files that failed.
@@ -218,8 +228,10 @@ impl fmt::Display for Summary {
         if self.restart_span > 0 {
             write!(
                 f,
-                "\n{} messages had been read before, {} of them of finished files",
-                self.restart_span, self.read_again
+                "\n{} messages ({}) had been read before, {} of them of finished files",
+                self.restart_span,
+                text::bytes(self.bytes_read_again),
+                self.read_again
             )?;
         }
         if self.retried > 0 {

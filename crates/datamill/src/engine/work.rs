@@ -237,19 +237,31 @@ impl Pool {
     /// Hands a whole file to the pool. After a stop it is dropped: nobody would take it up, and it is
     /// read again at the next start.
     pub(super) fn submit(&self, file: WholeFile) {
+        self.submit_all(std::iter::once(file));
+    }
+
+    /// Hands several over at once, which wakes the workers once.
+    pub(super) fn submit_all(&self, files: impl Iterator<Item = WholeFile>) {
         let mut queue = self.shared.queue.lock();
         if queue.stopping {
             return;
         }
-        queue.waiting += 1;
-        let path = Arc::clone(&file.info.version.path);
-        match queue.behind.get_mut(&path) {
-            Some(behind) => behind.push_back(file),
-            None => {
-                queue.behind.insert(path, VecDeque::new());
-                queue.ready.push_back(file);
-                self.shared.wake.notify_one();
+        let ready = queue.ready.len();
+        for file in files {
+            queue.waiting += 1;
+            let path = Arc::clone(&file.info.version.path);
+            match queue.behind.get_mut(&path) {
+                Some(behind) => behind.push_back(file),
+                None => {
+                    queue.behind.insert(path, VecDeque::new());
+                    queue.ready.push_back(file);
+                }
             }
+        }
+        match queue.ready.len() - ready {
+            0 => {}
+            1 => drop(self.shared.wake.notify_one()),
+            _ => drop(self.shared.wake.notify_all()),
         }
     }
 

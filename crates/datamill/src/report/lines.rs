@@ -80,10 +80,19 @@ impl Lines {
 /// Fields of a span, kept in its extensions.
 struct SpanFields(Fields);
 
+/// How much an event matters to people: what the library of the object stores says of single requests is for
+/// who looks for a fault.
+fn level_of(metadata: &Metadata<'_>) -> Level {
+    match *metadata.level() {
+        Level::INFO if metadata.target().starts_with("object_store") => Level::DEBUG,
+        level => level,
+    }
+}
+
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         // Spans give their fields to events of any level.
-        metadata.is_span() || *metadata.level() <= self.most
+        metadata.is_span() || level_of(metadata) <= self.most
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -118,7 +127,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             }
         }
         let text = fields.text();
-        let line = Line { time_ms: clock::now_ms(), level: *metadata.level(), target: metadata.target(), text: &text };
+        let line = Line { time_ms: clock::now_ms(), level: level_of(metadata), target: metadata.target(), text: &text };
         for output in &self.outputs {
             if line.level <= output.level() {
                 output.write(&line);

@@ -210,7 +210,7 @@ impl Run<'_> {
             let bytes = match (whole.size, whole.content) {
                 (None, _) => None,
                 (Some(_), Content::Memory(bytes)) => Some(bytes),
-                (Some(_), Content::Disk(path)) => Some(std::fs::read(&path).map_err(|e| e.to_string())?),
+                (Some(_), Content::Disk(path, _)) => Some(std::fs::read(&path).map_err(|e| e.to_string())?),
             };
             ensure(whole.size == bytes.as_ref().map(|b| b.len() as u64), || "a size is wrong".into())?;
             ensure(whole.proofs.len() == of.total as usize, || "proofs are missing".into())?;

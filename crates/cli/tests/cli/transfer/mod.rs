@@ -1,0 +1,8 @@
+//! `datamill transfer` and `datamill s3-transfer` to real S3 servers.
+
+mod bench;
+mod exists;
+mod objects;
+mod outages;
+mod refusals;
+mod webdav;

@@ -1,0 +1,84 @@
+//! Stores that refuse: the program stops with a sentence, gives no secret away, and has not advanced.
+
+use datamill_testkit::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+
+use super::bench::{Bench, done, transferred};
+
+/// Everything that a program printed and wrote.
+fn all_texts(bench: &Bench, printed: &str) -> String {
+    let mut texts = printed.to_owned();
+    let mut folders = vec![bench.place.path("transfer_output")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => texts.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap())),
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn wrong_credentials_stop_the_program_and_are_printed_nowhere() {
+    for server in [S3Server::from_env(), S3Server::proxy_from_env()] {
+        let bench = Bench::new(&server);
+        bench.upload(&[("a", b"1"), ("large", &vec![7; 9 << 20])]);
+        for (key, secret) in [("AKIAMARKERONE", "MARKERTWOsecret"), (ACCESS_KEY, "MARKERTHREEsecret")] {
+            bench.configure("wrong.config", server.url(), key, secret);
+            let levels = ["--logger_stream_level", "debug", "--logger_file_level", "debug"];
+            let ended = bench.transfer(&[&["--config", "wrong.config"][..], &levels].concat());
+            assert!(matches!(ended.code(), 2 | 3), "{}: {}", ended.code(), ended.stderr());
+            assert!(ended.stderr().contains("error: "), "{}", ended.stderr());
+            let texts = all_texts(&bench, &(ended.stderr() + &ended.stdout()));
+            assert!(!texts.contains("MARKER") && !texts.contains("Authorization"), "{texts}");
+        }
+        assert!(bench.bucket.keys().is_empty());
+        let ended = bench.transfer(&["--logger_stream_level", "debug"]);
+        assert_eq!(done(&ended), 2, "nothing was passed over");
+        assert!(!ended.stderr().contains(SECRET_KEY), "{}", ended.stderr());
+    }
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_a_mistake_in_the_set_up() {
+    let bench = Bench::without_bucket(&S3Server::from_env());
+    bench.upload(&[("a", b"1")]);
+    let ended = bench.transfer(&[]);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr());
+    assert!(ended.stderr().contains("NoSuchBucket") && ended.stderr().contains(&bench.url()), "{}", ended.stderr());
+}
+
+#[test]
+fn a_file_that_the_store_cannot_hold_fails_and_the_others_arrive() {
+    let bench = Bench::new(&S3Server::from_env());
+    // this server keeps objects as files, so that `n` and `n/m` exclude each other; no key is that long
+    let long = ["folder of sixty characters, all of them are ordinary letters"; 20].join("/");
+    bench.upload(&[("n", b"1"), (&format!("{long}/x"), b"2")]);
+    bench.upload(&[("n/m", b"3")]);
+    bench.upload(&[("z", b"4")]);
+    let ended = bench.transfer(&["--max_attempts", "1", "--n_threads", "1"]);
+    assert_eq!((ended.code(), transferred(&ended)), (1, 2), "{}", ended.stderr());
+    assert!(ended.stderr().contains("does not take `files/n/m` beside what is there"), "{}", ended.stderr());
+    assert!(bench.contents().into_keys().eq(["n", "z"]));
+}
+
+#[test]
+fn what_cannot_be_right_is_said_before_anything_is_read() {
+    let bench = Bench::without_bucket(&S3Server::from_env());
+    bench.place.write("typo.config", b"[s3]\nacces_key_id = x\n");
+    let http = "http://127.0.0.1:1/dav";
+    for (args, said) in [
+        (&["--to", "bucket"][..], "`bucket` is no URL of an object store: write s3://BUCKET"),
+        (&["--to", "https://me:pw@host/x"], "the URL holds a password"),
+        (&["--to", "s3://b", "--config", "typo.config"], "has the key `acces_key_id`, which is not known"),
+        (&["--to", http, "--on_exists", "skip"], "keeps nothing beside the content"),
+        (&["--to", "memory:///"], "is no URL of an object store"),
+    ] {
+        let ended = bench.place.run(&[&["transfer", "--topic_name", "t"], args].concat());
+        assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
+        assert!(ended.stderr().contains(said), "{args:?}: {}", ended.stderr());
+    }
+    let ended = bench.place.run(&["s3-transfer", "s3://b", "--topic_name", "t"]);
+    assert!(ended.code() == 2 && ended.stderr().contains("write the name of a bucket alone"), "{}", ended.stderr());
+}

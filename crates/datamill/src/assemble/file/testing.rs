@@ -1,0 +1,47 @@
+//! Whole files without a topic, for the tests of what is done with them.
+
+use std::sync::{Arc, OnceLock};
+
+use datamill_wire::sha512;
+
+use super::super::budget::{Budget, Reservation};
+use super::super::instance::{FileInfo, InstanceId, Span, Version};
+use super::{DownloadDataFile, SourceTopic};
+
+/// A file in memory; the spans are partition, first and last offset.
+pub(crate) fn downloaded(
+    path: &str,
+    content: &[u8],
+    mtime: Option<f64>,
+    spans: &[(i32, i64, i64)],
+) -> DownloadDataFile {
+    let (subdir, filename) = path.rsplit_once('/').unwrap_or(("", path));
+    let version = Version {
+        path: path.into(),
+        subdir: subdir.into(),
+        filename: filename.into(),
+        sha512: sha512(content),
+        total: 1,
+        mtime,
+    };
+    let spans = spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();
+    let info = FileInfo {
+        id: InstanceId(1),
+        version,
+        spans,
+        first_ms: 1_700_000_000_000,
+        last_ms: 1_700_000_000_000,
+        bytes: content.len() as u64,
+        superseded: false,
+    };
+    DownloadDataFile {
+        topic: Arc::new(SourceTopic { name: "files".into(), id: "files of this log".into() }),
+        info: Arc::new(info),
+        size: content.len() as u64,
+        memory: Some(Arc::new(content.to_vec())),
+        spilled: None,
+        placed: None,
+        map: OnceLock::new(),
+        reservation: Reservation::whole(&Arc::new(Budget::default()), content.len()),
+    }
+}

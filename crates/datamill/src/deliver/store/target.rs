@@ -1,0 +1,330 @@
+//! The store that a URL names, with what it can do and the credentials that it is entered with.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use super::connector::Connector;
+use super::failure;
+use super::key::Names;
+use super::orphans::{OrphanError, Orphans};
+use super::profile;
+use crate::assemble::DownloadDataFile;
+use crate::process::ProcessingError;
+
+/// Key of OpenMSIStream's configuration files for the secret.
+const SECRET_KEY_ID: &str = "secret_key_id";
+
+/// Why there is no such target.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// It is no URL.
+    #[error(
+        "`{0}` is no URL of an object store: write s3://BUCKET, az://CONTAINER, gs://BUCKET, https://HOST/FOLDER or \
+        file:///FOLDER, each with a prefix behind it if you like"
+    )]
+    Url(String),
+    /// It holds a password.
+    #[error(
+        "the URL holds a password, which other users of this machine could see: give it in DATAMILL_HTTP_USER and DATAMILL_HTTP_PASSWORD"
+    )]
+    Password,
+    /// The section of the configuration has a key that means nothing.
+    #[error(
+        "section `[s3]` of the configuration has the key `{0}`, which is not known; the usual ones are \
+        `access_key_id`, `secret_key_id`, `endpoint_url` and `region`"
+    )]
+    Key(String),
+    /// The shared AWS profile cannot be used.
+    #[error(transparent)]
+    Profile(#[from] profile::ProfileError),
+    /// The folder cannot be made.
+    #[error("cannot make the folder `{}`", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings do not make a store.
+    #[error("`{store}` cannot be used: {reason}")]
+    Settings {
+        /// The URL.
+        store: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store keeps no metadata, so versions cannot be told apart there.
+    #[error(
+        "`{0}` keeps nothing beside the content that would tell one version from another: only `--on_exists replace` \
+        and `newer` (which replaces there as well) can be used"
+    )]
+    OnExists(String),
+    /// Threads cannot be started.
+    #[error("cannot start threads")]
+    Threads(#[from] std::io::Error),
+}
+
+/// What a kind of store can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abilities {
+    /// It keeps what [`super::origin`] writes.
+    pub(super) metadata: bool,
+    /// Objects are written only where nothing is, or only over what was seen.
+    pub(super) conditions: Conditions,
+    /// Large files go in parts.
+    pub(super) multipart: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Conditions {
+    None,
+    /// Only where nothing is; not for files in parts.
+    Create,
+    /// Both, but not for files in parts.
+    Put,
+    All,
+}
+
+/// A store and where in it.
+pub(super) struct Target {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) prefix: Path,
+    pub(super) names: Names,
+    /// Between the words in the names of metadata.
+    pub(super) separator: char,
+    pub(super) abilities: Abilities,
+    pub(super) connector: Connector,
+    pub(super) orphans: Option<Orphans>,
+    /// Where it is a local one.
+    folder: Option<PathBuf>,
+    /// The URL, for people.
+    pub(super) shown: String,
+}
+
+impl Target {
+    /// The store that `url` names; `section` is `[s3]` of the configuration.
+    pub(super) fn open(url: &str, section: Option<&BTreeMap<String, String>>) -> Result<Self, TargetError> {
+        let parsed = Url::parse(url).map_err(|_| TargetError::Url(url.to_owned()))?;
+        if parsed.password().is_some() {
+            return Err(TargetError::Password);
+        }
+        let (scheme, prefix) = match parsed.scheme() {
+            // its path is the folder's
+            "file" => (ObjectStoreScheme::Local, Path::default()),
+            _ => ObjectStoreScheme::parse(&parsed).map_err(|_| TargetError::Url(url.to_owned()))?,
+        };
+        let shown = url.trim_end_matches('/').to_owned();
+        let cannot = |error: object_store::Error| TargetError::Settings {
+            store: url.to_owned(),
+            reason: crate::report::chain(&error),
+        };
+        let connector = Connector::default();
+        let target = |store: Arc<dyn ObjectStore>, names, separator, metadata, conditions, multipart| Self {
+            store,
+            prefix: prefix.clone(),
+            names,
+            separator,
+            abilities: Abilities { metadata, conditions, multipart },
+            connector: connector.clone(),
+            orphans: None,
+            folder: None,
+            shown: shown.clone(),
+        };
+        Ok(match scheme {
+            ObjectStoreScheme::AmazonS3 => {
+                let builder = s3(&parsed, section)?;
+                let disabled = builder.get_config_value(&AmazonS3ConfigKey::ConditionalPut);
+                let conditions = match disabled.as_deref() {
+                    Some("disabled") => Conditions::None,
+                    _ => Conditions::All,
+                };
+                let options = options().with_allow_http(true);
+                let store = Arc::new(builder.with_http_connector(connector.clone()).build().map_err(cannot)?);
+                let client = connector.client(&options).map_err(cannot)?;
+                let orphans = Some(Orphans::new(Arc::clone(&store), client));
+                Self { orphans, ..target(store, Names::Any, '-', true, conditions, true) }
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retries());
+                let builder = builder.with_http_connector(connector.clone()).with_client_options(options());
+                target(Arc::new(builder.build().map_err(cannot)?), Names::Any, '_', true, Conditions::Put, true)
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                let builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retries());
+                let builder = builder.with_http_connector(connector.clone()).with_client_options(options());
+                target(Arc::new(builder.build().map_err(cannot)?), Names::Any, '-', true, Conditions::Put, true)
+            }
+            ObjectStoreScheme::Http => {
+                let host = &parsed[..url::Position::BeforePath];
+                let options = with_login(options().with_allow_http(parsed.scheme() == "http"), &cannot)?;
+                let builder = HttpBuilder::new().with_url(host).with_client_options(options).with_retry(retries());
+                let store = builder.with_http_connector(connector.clone()).build().map_err(cannot)?;
+                target(Arc::new(store), Names::Any, '-', false, Conditions::None, false)
+            }
+            ObjectStoreScheme::Local => {
+                let folder = parsed.to_file_path().map_err(|()| TargetError::Url(url.to_owned()))?;
+                std::fs::create_dir_all(&folder)
+                    .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
+                let store = LocalFileSystem::new_with_prefix(&folder).map_err(cannot)?.with_fsync(true);
+                let target = target(Arc::new(store), Names::Local, '-', false, Conditions::Create, true);
+                Self { folder: Some(folder), ..target }
+            }
+            _ => return Err(TargetError::Url(url.to_owned())),
+        })
+    }
+}
+
+impl Target {
+    /// Whether the same version can be told from another one.
+    pub(super) fn tells_versions(&self) -> bool {
+        self.abilities.metadata || self.folder.is_some()
+    }
+
+    /// Whether an object of the file's size, without metadata, holds the file's content. Only a local folder is
+    /// read for that.
+    pub(super) fn has_content(&self, key: &Path, file: &DownloadDataFile) -> Result<bool, ProcessingError> {
+        let Some(folder) = &self.folder else { return Ok(false) };
+        let unreadable = |error: std::io::Error| {
+            ProcessingError::not_available(format_args!("cannot read `{key}` in `{}`: {error}", self.shown))
+        };
+        let mut there = std::fs::File::open(folder.join(key.as_ref())).map_err(unreadable)?;
+        let mut hasher = datamill_wire::Sha512Hasher::new();
+        let mut block = vec![0; 1 << 20];
+        loop {
+            match there.read(&mut block).map_err(unreadable)? {
+                0 => return Ok(hasher.finish() == *file.sha512()),
+                read => hasher.update(&block[..read]),
+            }
+        }
+    }
+
+    /// Looks whether the store is there and lets us in, as far as it can be asked without writing. A store
+    /// that does not answer is none of this function's errors.
+    pub(super) async fn check(&self) -> Result<(), TargetError> {
+        let Some(orphans) = &self.orphans else { return Ok(()) };
+        let cannot = |reason: String| Err(TargetError::Settings { store: self.shown.clone(), reason });
+        match orphans.ask().await {
+            Err(OrphanError::Sign(error)) => cannot(format!(
+                "there are no credentials ({}): put `access_key_id` and `secret_key_id` into section `[s3]` of the \
+                configuration, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                failure::innermost(&error)
+            )),
+            Err(OrphanError::Refused { said, .. }) if FOR_GOOD.iter().any(|code| said.starts_with(code)) => {
+                cannot(said)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Answers to a question that only the set-up can be the reason of. That we may not list is none.
+const FOR_GOOD: [&str; 6] = [
+    "NoSuchBucket",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidBucketName",
+    "ExpiredToken",
+    "AuthorizationHeaderMalformed",
+];
+
+/// Requests have their own time limit, by size: see [`super::connector`].
+fn options() -> ClientOptions {
+    let agent = http::HeaderValue::from_static(concat!("datamill/", env!("CARGO_PKG_VERSION")));
+    ClientOptions::new().with_timeout_disabled().with_connect_timeout(Duration::from_secs(5)).with_user_agent(agent)
+}
+
+/// A hiccup is bridged here; whatever lasts longer is the engine's, which holds and says so.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(3),
+            base: 2.0,
+        },
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(20),
+    }
+}
+
+/// What is given in `[s3]` counts before the environment, and that before the shared profile. Credentials
+/// belong together: they come from one of the three.
+fn s3(url: &Url, section: Option<&BTreeMap<String, String>>) -> Result<AmazonS3Builder, TargetError> {
+    use AmazonS3ConfigKey as Key;
+    let is_credential = |key: &Key| matches!(key, Key::AccessKeyId | Key::SecretAccessKey | Key::Token);
+    let mut given = Vec::new();
+    for (name, value) in section.into_iter().flatten() {
+        let known = if name == SECRET_KEY_ID { "secret_access_key" } else { name };
+        let key: Key = known.to_lowercase().parse().map_err(|_| TargetError::Key(name.clone()))?;
+        given.push((key, value.clone()));
+    }
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_str()?.to_lowercase();
+        let key: Key = name.starts_with("aws_").then(|| name.parse().ok()).flatten()?;
+        Some((key, value.to_str()?.to_owned()))
+    });
+    let mut settings: Vec<(Key, String)> = environment.collect();
+    if given.iter().any(|(key, _)| is_credential(key)) {
+        settings.retain(|(key, _)| !is_credential(key));
+    }
+    settings.extend(given);
+    let others = |key: &Key| {
+        matches!(key, Key::WebIdentityTokenFile | Key::SkipSignature)
+            || matches!(key, Key::ContainerCredentialsRelativeUri | Key::ContainerCredentialsFullUri)
+    };
+    let has_credentials = settings.iter().any(|(key, _)| is_credential(key) || others(key));
+    let from_profile = profile::load(has_credentials)?;
+    for (key, value) in from_profile {
+        let here = if is_credential(&key) { has_credentials } else { settings.iter().any(|(known, _)| *known == key) };
+        if !here {
+            settings.push((key, value));
+        }
+    }
+    let mut builder = AmazonS3Builder::new().with_client_options(options()).with_retry(retries());
+    // The signature covers the checksum, and that the payload: the store need not hash it a second time.
+    builder = builder.with_checksum_algorithm(Checksum::SHA256).with_unsigned_payload(true).with_url(url.as_str());
+    for (key, value) in settings {
+        let value = if matches!(key, Key::Endpoint | Key::S3Endpoint) { with_scheme(value) } else { value };
+        if matches!(key, Key::Endpoint | Key::S3Endpoint) && value.starts_with("http://") {
+            builder = builder.with_allow_http(true);
+        }
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder)
+}
+
+/// OpenMSIStream's configuration files name hosts alone.
+fn with_scheme(endpoint: String) -> String {
+    if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") }
+}
+
+/// The name and password for a WebDAV server.
+fn with_login(
+    options: ClientOptions,
+    cannot: &impl Fn(object_store::Error) -> TargetError,
+) -> Result<ClientOptions, TargetError> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (Some(user), Some(password)) = (variable("DATAMILL_HTTP_USER"), variable("DATAMILL_HTTP_PASSWORD")) else {
+        return Ok(options);
+    };
+    use base64::Engine;
+    let login = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    let mut value = http::HeaderValue::from_str(&format!("Basic {login}")).map_err(|_| {
+        cannot(object_store::Error::Generic { store: "HTTP", source: "the login cannot be sent".into() })
+    })?;
+    value.set_sensitive(true);
+    Ok(options.with_default_headers(http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)])))
+}

@@ -1,0 +1,312 @@
+//! One file to its object: look, send what is not there, look again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamill_broker::{CrashPoint, crash_point};
+use object_store::path::Path;
+use object_store::{GetOptions, PutMode, PutMultipartOptions, PutOptions, PutPayload, UpdateVersion};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use super::super::OnExists;
+use super::super::on_exists::{Decision, Stand, version_name};
+use super::connector::Condition;
+use super::failure::{self, Failure};
+use super::key::key;
+use super::origin::{There, attributes};
+use super::target::{Conditions, Target, TargetError};
+use crate::assemble::DownloadDataFile;
+use crate::process::{DataFileStreamProcessor, Lock, ProcessingError};
+
+/// Files up to this size go by one request; larger ones in parts of this size.
+const PART: u64 = 8 << 20;
+/// Parts of one file that are on their way at once.
+const PARTS_AT_ONCE: usize = 4;
+/// Amazon takes 10,000 parts.
+const MOST_PARTS: u64 = 9_000;
+/// Threads for the network, whatever the number of files at once.
+const NETWORK_THREADS: usize = 2;
+/// How often a file is tried while others write its object.
+const LOOKS: usize = 5;
+/// How long the end of an upload that failed may take.
+const ABORTING: Duration = Duration::from_secs(5);
+
+/// What a transfer works with.
+#[derive(Clone)]
+pub struct TransferSettings {
+    /// The store and a prefix in it, as `s3://bucket/prefix`.
+    pub url: String,
+    /// What `[s3]` of the configuration says.
+    pub section: Option<BTreeMap<String, String>>,
+    /// What happens where another version is there.
+    pub on_exists: OnExists,
+}
+
+/// Without the section, which holds secrets.
+impl fmt::Debug for TransferSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, on_exists, .. } = self;
+        f.debug_struct("TransferSettings").field("url", url).field("on_exists", on_exists).finish_non_exhaustive()
+    }
+}
+
+/// Transfers each whole file to an object store, as `{prefix}/{topic}/{subdir}/{filename}`.
+pub struct S3TransferStreamProcessor {
+    target: Target,
+    on_exists: OnExists,
+    runtime: Runtime,
+    said_unconfirmed: std::sync::Once,
+}
+
+/// A file on its way.
+struct Delivery<'a> {
+    file: &'a DownloadDataFile,
+    key: Path,
+    condition: Condition,
+    /// What is replaced.
+    version: Option<String>,
+}
+
+impl S3TransferStreamProcessor {
+    /// Prepares the way to the store. A store that can be asked without writing and that refuses is an
+    /// error; one that does not answer is none, files wait for it.
+    ///
+    /// # Errors
+    /// A URL, settings or credentials that cannot be right.
+    pub fn new(settings: &TransferSettings) -> Result<Self, TargetError> {
+        // One that is there already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let target = Target::open(&settings.url, settings.section.as_ref())?;
+        let replaces = matches!(settings.on_exists, OnExists::Newer | OnExists::Replace);
+        if !target.tells_versions() && !replaces {
+            return Err(TargetError::OnExists(target.shown));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(NETWORK_THREADS)
+            .thread_name("datamill-network")
+            .enable_all()
+            .build()?;
+        runtime.block_on(target.check())?;
+        Ok(Self { target, on_exists: settings.on_exists, runtime, said_unconfirmed: std::sync::Once::new() })
+    }
+
+    async fn deliver(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
+        let Target { prefix, names, orphans, .. } = &self.target;
+        let key_of = |filename: &str| {
+            key(prefix, *names, file.topic(), file.subdirectory(), filename)
+                .map_err(|error| ProcessingError::file_failed(format_args!("no key can be made of the name: {error}")))
+        };
+        let mut filename = file.filename().to_owned();
+        // What the store said where nothing is there and nothing can be put there either.
+        let mut conflict = None;
+        for _ in 0..LOOKS {
+            let key = key_of(&filename)?;
+            if file.size() > PART
+                && let Some(orphans) = orphans
+            {
+                let aborted = orphans.abort(&key).await;
+                aborted.map_err(|error| failure::not_available(&self.target.shown, &failure::innermost(&error)))?;
+            }
+            let there = self.look(&key).await?;
+            crash_point(CrashPoint::TransferLooked);
+            let (condition, version) = match there {
+                None => (Condition::Absent, None),
+                Some(there) if self.is_there(&there, file)? => {
+                    tracing::debug!(file = file.relative_path(), key = %key, "this version is there already");
+                    return Ok(());
+                }
+                Some(there) => match self.decide(file, &there) {
+                    Decision::Replace => match there.meta.e_tag {
+                        Some(tag) => (Condition::Same(tag), there.meta.version),
+                        None => (Condition::Always, None),
+                    },
+                    Decision::Leave => {
+                        tracing::info!(file = file.relative_path(), key = %key, "left what is there, as --on_exists says");
+                        return Ok(());
+                    }
+                    Decision::KeepBoth => {
+                        let version = version_name(file.filename(), file.sha512());
+                        if version == filename {
+                            // what is there under this name is half a file: this version's hash is in the name
+                            (Condition::Always, None)
+                        } else {
+                            filename = version;
+                            continue;
+                        }
+                    }
+                    Decision::Fail => {
+                        return Err(ProcessingError::file_failed(format_args!(
+                            "`{}` has another version of `{key}`, and --on_exists says fail",
+                            self.target.shown
+                        )));
+                    }
+                },
+            };
+            let delivery = Delivery { file, key, condition, version };
+            match self.send(&delivery).await {
+                Ok(()) => {}
+                Err(Failure::Changed { said }) => {
+                    conflict = (delivery.condition == Condition::Absent).then_some((delivery.key, said));
+                    continue;
+                }
+                Err(Failure::Error(error)) => return Err(error),
+            }
+            crash_point(CrashPoint::TransferSent);
+            if let Some(there) = self.look(&delivery.key).await?
+                && there.is(file).unwrap_or(!self.target.abilities.metadata)
+            {
+                self.note_unconfirmed();
+                tracing::info!(file = file.relative_path(), key = %delivery.key, bytes = file.size(), "transferred");
+                return Ok(());
+            }
+            tracing::warn!(file = file.relative_path(), key = %delivery.key,
+                "another object is there than was sent; looking again");
+        }
+        if let Some((key, said)) = conflict {
+            // As servers do that keep objects as files, when the key is a folder there or a part of it is a file.
+            return Err(ProcessingError::file_failed(format_args!(
+                "`{}` does not take `{key}` beside what is there: {said}",
+                self.target.shown
+            )));
+        }
+        Err(ProcessingError::not_available(format_args!(
+            "others keep writing the object of this file at `{}`",
+            self.target.shown
+        )))
+    }
+
+    async fn look(&self, key: &Path) -> Result<Option<There>, ProcessingError> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.target.store.get_opts(key, options).await {
+            Ok(found) => Ok(Some(There::new(found.meta, &found.attributes, self.target.separator))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(match failure::of(&error, &self.target.shown, key.as_ref()) {
+                Failure::Error(error) => error,
+                Failure::Changed { said } => failure::not_available(&self.target.shown, &said),
+            }),
+        }
+    }
+
+    /// Whether this version is there, whole.
+    fn is_there(&self, there: &There, file: &DownloadDataFile) -> Result<bool, ProcessingError> {
+        Ok(match there.is(file) {
+            Some(is) => is,
+            None => self.target.has_content(&there.meta.location, file)?,
+        })
+    }
+
+    fn decide(&self, file: &DownloadDataFile, there: &There) -> Decision {
+        if self.on_exists == OnExists::Newer && !self.target.abilities.metadata {
+            // Files of one path come in the order of the log.
+            return Decision::Replace;
+        }
+        self.on_exists.decide(Stand::of(file).against(&there.stand))
+    }
+
+    async fn send(&self, delivery: &Delivery<'_>) -> Result<(), Failure> {
+        let unreadable = |error| {
+            Failure::Error(ProcessingError::not_available(format_args!("the rebuilt file cannot be read: {error}")))
+        };
+        let content = Bytes::from_owner(delivery.file.shared().map_err(unreadable)?);
+        let sent = if delivery.file.size() <= PART || !self.target.abilities.multipart {
+            self.put(delivery, content).await
+        } else {
+            self.put_in_parts(delivery, content).await
+        };
+        sent.map_err(|error| failure::of(&error, &self.target.shown, delivery.key.as_ref()))
+    }
+
+    async fn put(&self, delivery: &Delivery<'_>, content: Bytes) -> object_store::Result<()> {
+        let conditions = self.target.abilities.conditions;
+        let mode = match &delivery.condition {
+            Condition::Absent if conditions != Conditions::None => PutMode::Create,
+            Condition::Same(tag) if matches!(conditions, Conditions::Put | Conditions::All) => {
+                PutMode::Update(UpdateVersion { e_tag: Some(tag.clone()), version: delivery.version.clone() })
+            }
+            _ => PutMode::Overwrite,
+        };
+        let options = PutOptions { mode, attributes: self.attributes(delivery.file), ..PutOptions::default() };
+        // in slices, so that a large body is not one frame
+        let payload: PutPayload = slices(&content, PART).collect();
+        self.target.store.put_opts(&delivery.key, payload, options).await.map(drop)
+    }
+
+    async fn put_in_parts(&self, delivery: &Delivery<'_>, content: Bytes) -> object_store::Result<()> {
+        let mut options =
+            PutMultipartOptions { attributes: self.attributes(delivery.file), ..PutMultipartOptions::default() };
+        let condition = match self.target.abilities.conditions {
+            Conditions::All => delivery.condition.clone(),
+            _ => Condition::Always,
+        };
+        options.extensions.insert(condition);
+        let mut upload = self.target.store.put_multipart_opts(&delivery.key, options).await?;
+        crash_point(CrashPoint::TransferBegun);
+        let mut parts = JoinSet::new();
+        let sent = async {
+            for part in slices(&content, part_size(content.len() as u64)) {
+                if parts.len() == PARTS_AT_ONCE {
+                    finished(parts.join_next().await)?;
+                    crash_point(CrashPoint::TransferPart);
+                }
+                parts.spawn(upload.put_part(part.into()));
+            }
+            while let Some(part) = parts.join_next().await {
+                finished(Some(part))?;
+            }
+            crash_point(CrashPoint::TransferParts);
+            upload.complete().await.map(drop)
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            parts.shutdown().await;
+            // Where this fails as well, the next attempt finds the upload and aborts it.
+            let _ = tokio::time::timeout(ABORTING, upload.abort()).await;
+        }
+        sent
+    }
+
+    fn attributes(&self, file: &DownloadDataFile) -> object_store::Attributes {
+        if self.target.abilities.metadata {
+            attributes(file, self.target.separator)
+        } else {
+            object_store::Attributes::new()
+        }
+    }
+
+    fn note_unconfirmed(&self) {
+        if self.target.connector.take_unconfirmed() {
+            self.said_unconfirmed.call_once(|| {
+                tracing::warn!(store = %self.target.shown,
+                    "the store does not confirm SHA-256 checksums; what arrived is checked by its size");
+            });
+        }
+    }
+}
+
+impl DataFileStreamProcessor for S3TransferStreamProcessor {
+    fn process_downloaded_data_file(&self, file: &DownloadDataFile, _: &Lock) -> Result<(), ProcessingError> {
+        self.runtime.block_on(self.deliver(file))
+    }
+}
+
+/// The content in pieces of this size.
+fn slices(content: &Bytes, size: u64) -> impl Iterator<Item = Bytes> + '_ {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    (0..content.len()).step_by(size).map(move |start| content.slice(start..content.len().min(start + size)))
+}
+
+/// Whole mebibytes, so that no file has too many parts.
+fn part_size(size: u64) -> u64 {
+    size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+fn finished(part: Option<Result<object_store::Result<()>, tokio::task::JoinError>>) -> object_store::Result<()> {
+    match part {
+        None => Ok(()),
+        Some(Ok(sent)) => sent,
+        Some(Err(error)) => Err(object_store::Error::JoinError { source: error }),
+    }
+}
