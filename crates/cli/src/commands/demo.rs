@@ -127,6 +127,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         group: GROUP.to_owned(),
         instance: "demo".to_owned(),
         program: "datamill demo".to_owned(),
+        delivery: engine::DeliveryGuarantee::ExactlyOnce,
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,
         download_regex: None,
