@@ -11,6 +11,7 @@
 //! librdkafka's producer at the same size of messages.
 
 mod child;
+mod download;
 mod extract;
 mod floor;
 mod latency;
@@ -37,6 +38,8 @@ enum Command {
     FloorRead(floor::ReadArgs),
     /// The floor of sending
     FloorSend(floor::SendArgs),
+    /// The floor of a download
+    FloorDownload(download::FloorArgs),
     /// The reproducer that is measured: size and number of lines of each file
     Extract(Box<extract::ExtractArgs>),
 }
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Show(args) => run::show(&args).map(|()| ExitCode::SUCCESS),
         Command::FloorRead(args) => floor::read(&args).map(|()| ExitCode::SUCCESS),
         Command::FloorSend(args) => floor::send(&args).map(|()| ExitCode::SUCCESS),
+        Command::FloorDownload(args) => download::floor(&args).map(|()| ExitCode::SUCCESS),
         Command::Extract(args) => Ok(extract::run(&args).into()),
     }
 }

@@ -82,6 +82,14 @@ impl Place {
         command
     }
 
+    /// A download into this folder.
+    pub(crate) fn download(&self, source: &str, folder: &str) -> Command {
+        let mut command = self.datamill();
+        command.args(["download", folder, "--topic_name", source, "--config"]).arg(&self.config);
+        command.args(["--exit-at-end", "--logger_stream_level", "error", "--logger_file_level", "info"]);
+        command
+    }
+
     /// The reproducer that is measured, as a group named after its topic of results.
     pub(crate) fn extract(&self, source: &str, results: &str) -> Result<Command> {
         let mut command = ourselves()?;

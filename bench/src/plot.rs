@@ -19,7 +19,7 @@ const STYLE: &str = "<style>text{font:13px sans-serif;fill:#222}.floor{fill:#9aa
 pub(crate) fn write(report: &Report, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let middles = report.middles();
-    for job in ["upload", "reproduce"] {
+    for job in ["upload", "reproduce", "download"] {
         let groups: Vec<(&str, Vec<(&str, &Middle)>)> = middles
             .iter()
             .filter(|((workload, of), _)| of == job && !is_growth_only(workload))

@@ -23,6 +23,8 @@ const LONG: Duration = Duration::from_secs(1200);
 pub(crate) enum Part {
     /// Uploads and reproducers with each of the workloads
     Workloads,
+    /// Downloads of each of the workloads into a folder
+    Downloads,
     /// 2,000, 20,000 and 200,000 small files, datamill alone
     Growth,
     /// From a file's last chunk to its result, on an idle system
@@ -37,9 +39,9 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     place: PlaceArgs,
     /// Parts of the run
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "workloads,growth,latency,restart")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "workloads,downloads,growth,latency,restart")]
     parts: Vec<Part>,
-    /// Workloads of the part of that name
+    /// Workloads of the first two parts
     #[arg(long, value_enum, value_delimiter = ',', default_value = "small,large16,large64,huge,mixed")]
     workloads: Vec<Workload>,
     /// Files that the latency is measured with
@@ -69,6 +71,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             Part::Workloads => {
                 for workload in &args.workloads {
                     report.rows.extend(Bench::prepare(args, *workload)?.measure()?);
+                }
+            }
+            Part::Downloads => {
+                for workload in &args.workloads {
+                    report.rows.extend(Bench::prepare(args, *workload)?.measure_downloads()?);
                 }
             }
             Part::Growth => {
@@ -156,6 +163,40 @@ impl<'a> Bench<'a> {
         if let Some(python) = &self.args.peer {
             rows.push(self.peer_upload(python)?);
             rows.push(self.peer_reproduce(python, &source)?);
+        }
+        rows.iter().for_each(|row| eprintln!("{row}"));
+        Ok(rows)
+    }
+
+    /// From a topic into a folder, until all files are there and durable.
+    fn measure_downloads(&self) -> Result<Vec<Row>> {
+        let source = self.place.topic("source")?;
+        self.upload(&source)?;
+        let records = self.workload.messages(CHUNK_SIZE).to_string();
+        let mut rows = Vec::new();
+        for turn in 0..self.args.repeat {
+            let folders = [format!("floor-{turn}"), format!("mirror-{turn}")];
+            let mut floor = ourselves()?;
+            floor.args([
+                "floor-download",
+                "--kafka",
+                &self.args.place.kafka,
+                "--topic",
+                &source,
+                "--records",
+                &records,
+            ]);
+            floor.arg(self.place.path(&folders[0]));
+            rows.push(self.row("download", "floor", child::measure(&mut floor, LONG, || false)?));
+            let mut download = self.place.download(&source, &folders[1]);
+            let mut row = self.row("download", "datamill", child::measure(&mut download, LONG, || false)?);
+            let assigned_us = assigned_us(&self.place.path(&folders[1]).join("LOGS"))?;
+            let done_us = row.taken.began_us + (row.taken.seconds * 1e6) as u64;
+            row.work = Some(done_us.saturating_sub(assigned_us) as f64 / 1e6);
+            rows.push(row);
+            for folder in &folders {
+                std::fs::remove_dir_all(self.place.path(folder))?;
+            }
         }
         rows.iter().for_each(|row| eprintln!("{row}"));
         Ok(rows)

@@ -41,10 +41,12 @@ pub struct Verdict {
     pub lost: usize,
     pub doubled: usize,
     pub wrong: usize,
+    /// Rows of the registry files, where they are compared.
+    pub registered: Option<usize>,
     /// What else must not happen: a program that crashed or hung.
     pub faults: Vec<String>,
     /// The first few of what is wrong.
-    examples: Vec<String>,
+    pub examples: Vec<String>,
 }
 
 impl Verdict {
@@ -52,7 +54,7 @@ impl Verdict {
         self.lost == 0 && self.doubled == 0 && self.wrong == 0 && self.faults.is_empty() && self.uploads > 0
     }
 
-    fn example(&mut self, text: String) {
+    pub fn example(&mut self, text: String) {
         if self.examples.len() < 20 {
             self.examples.push(text);
         }
@@ -63,6 +65,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "uploads of files   {} ({} versions)", self.uploads, self.versions)?;
         writeln!(f, "outcomes           {} results, {} failures", self.results, self.failures)?;
+        if let Some(rows) = self.registered {
+            writeln!(f, "files in the folder {}, rows in the registry files {rows}", self.results)?;
+        }
         writeln!(f, "lost               {}", self.lost)?;
         writeln!(f, "doubled            {}", self.doubled)?;
         writeln!(f, "wrong              {}", self.wrong)?;

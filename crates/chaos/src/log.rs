@@ -87,6 +87,30 @@ pub fn uploads(log: &dyn Log) -> Result<(Uploads, u64)> {
     Ok((whole.collect(), records))
 }
 
+/// The version of each path that is the newest one: of those that are whole, the one whose last upload
+/// begins last. The k-th upload of a version has the k-th occurrence of each chunk.
+pub fn newest(log: &dyn Log) -> Result<BTreeMap<String, String>> {
+    let mut chunks: HashMap<([u8; 64], String), Vec<Vec<(i32, i64)>>> = HashMap::new();
+    read(log, TOPIC, |record| {
+        let chunk = Chunk::decode(record.value.unwrap_or_default()).context("a record that no uploader sends")?;
+        let offsets = chunks.entry((*chunk.file_hash, chunk.rebuilt_path())).or_default();
+        offsets.resize(chunk.total as usize, Vec::new());
+        offsets[chunk.index as usize - 1].push((record.partition, record.offset));
+        Ok(())
+    })?;
+    let mut newest: BTreeMap<String, ((i32, i64), String)> = BTreeMap::new();
+    for ((hash, path), offsets) in chunks {
+        let times = offsets.iter().map(Vec::len).min().unwrap_or(0);
+        let begins = offsets.iter().filter_map(|of_chunk| of_chunk.get(times.checked_sub(1)?)).min();
+        let Some(&begins) = begins else { continue };
+        let later = newest.get(&path).is_none_or(|(other, _)| *other < begins);
+        if later {
+            newest.insert(path, (begins, hex(&hash)));
+        }
+    }
+    Ok(newest.into_iter().map(|(path, (_, hash))| (path, hash)).collect())
+}
+
 /// The results that readers see.
 pub fn results(log: &dyn Log) -> Result<Vec<Seen>> {
     let mut results = Vec::new();

@@ -8,6 +8,9 @@
 //!                                           └─▶ log.rs ─▶ check.rs ◀─┘ ─▶ report.rs, exit code
 //! ```
 //!
+//! With `--job download` the workers are `datamill download` in one folder, and `mirror.rs` takes the place
+//! of the count of results.
+//!
 //! What is expected is counted in the topic itself, so that an uploader may be killed as well. The plan
 //! and the files follow from the seed; how the processes meet does not.
 
@@ -15,6 +18,7 @@ mod check;
 mod files;
 mod log;
 mod members;
+mod mirror;
 mod options;
 mod plan;
 mod random;

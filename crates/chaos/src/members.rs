@@ -13,6 +13,7 @@ use datamill::report::clock::now_ms;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::log::{GROUP, RESULTS, TOPIC};
+use crate::options::Job;
 use crate::report::{Kill, Report};
 
 /// How long a worker that was asked to end may take: its own limit is 30 s.
@@ -30,9 +31,15 @@ pub struct Place {
     pub datamill: PathBuf,
     /// This program.
     pub chaos: PathBuf,
+    pub job: Job,
 }
 
 impl Place {
+    /// The folder that downloading workers share.
+    pub fn mirror(&self) -> PathBuf {
+        self.folder.join("mirror")
+    }
+
     /// A file for what a program prints; it goes on where it ended.
     pub fn log(&self, name: &str) -> Result<File> {
         let path = self.log_path(name);
@@ -116,15 +123,16 @@ impl Member {
 
     /// The command of a worker with this output folder and place.
     pub fn command(&self, place: &Place) -> Command {
-        let mut command = Command::new(&place.chaos);
-        let mode = match self.name.len() + usize::from(self.name.as_bytes()[self.name.len() - 1]) {
-            n if n % 3 == 0 => "memory",
-            n if n % 3 == 1 => "disk",
-            _ => "both",
+        let mut command = match place.job {
+            Job::Reproduce => self.reproducer(place),
+            Job::Download => {
+                let mut command = Command::new(&place.datamill);
+                command.arg("download").arg(place.mirror()).args(["--topic_name", TOPIC]);
+                command
+            }
         };
-        command.arg("worker").arg("--config").arg(&place.config);
-        command.args(["--consumer_topic_name", TOPIC, "--producer_topic_name", RESULTS]);
-        command.args(["--consumer_group_id", GROUP, "--instance", &self.instance, "--mode", mode]);
+        command.arg("--config").arg(&place.config);
+        command.args(["--consumer_group_id", GROUP, "--instance", &self.instance]);
         command.args([
             "--logger_stream_level",
             "debug",
@@ -136,6 +144,18 @@ impl Member {
             "1",
         ]);
         command.arg("--output_dir").arg(place.folder.join(&self.name)).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn reproducer(&self, place: &Place) -> Command {
+        let mut command = Command::new(&place.chaos);
+        let mode = match self.name.len() + usize::from(self.name.as_bytes()[self.name.len() - 1]) {
+            n if n % 3 == 0 => "memory",
+            n if n % 3 == 1 => "disk",
+            _ => "both",
+        };
+        command.args(["worker", "--mode", mode]);
+        command.args(["--consumer_topic_name", TOPIC, "--producer_topic_name", RESULTS]);
         command
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(name = "datamill-chaos", about = "Kills and disturbs real programs on a real log and counts the results.")]
@@ -18,9 +18,21 @@ impl Command {
     }
 }
 
+/// What the workers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Job {
+    /// A result for each file; the function fails for some
+    Reproduce,
+    /// All workers keep one folder like the topic, as `datamill download` does
+    Download,
+}
+
 /// Options of a run. Counts are spread over the time at random.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
+    /// What the workers do, and so what is counted
+    #[arg(long, value_enum, default_value_t = Job::Reproduce)]
+    pub job: Job,
     /// The plan and the files follow from this number
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

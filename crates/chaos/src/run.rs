@@ -14,7 +14,8 @@ use datamill_testkit::kafka::Kafka;
 use crate::check::{Uploads, Verdict, check};
 use crate::log;
 use crate::members::{Member, Place, last_line};
-use crate::options::Options;
+use crate::mirror;
+use crate::options::{Job, Options};
 use crate::plan::{Action, plan};
 use crate::report::Report;
 use crate::upload::{self, Sent};
@@ -77,12 +78,13 @@ fn prepare(folder: std::path::PathBuf, kafka: Option<&Kafka>, options: &Options)
     fs::write(&config, text)?;
     let chaos = std::env::current_exe()?;
     let datamill = chaos.with_file_name("datamill");
+    let job = options.job;
     ensure!(
         datamill.exists(),
         "there is no program `{}`: build it with `cargo build --release -p datamill-cli`",
         datamill.display()
     );
-    Ok(Place { folder, config, datamill, chaos })
+    Ok(Place { folder, config, datamill, chaos, job })
 }
 
 struct Run<'a> {
@@ -273,10 +275,18 @@ impl Run<'_> {
         self.retire_all()?;
         self.last_start()?;
         let results = log::results(self.log)?;
-        let mut verdict = check(&uploads, &results, &log::failures(self.log)?);
+        let mut verdict = self.count(&uploads)?;
         verdict.faults.append(&mut self.report.faults);
         self.report.measure(&results, until_ms);
         Ok(verdict)
+    }
+
+    fn count(&self, uploads: &Uploads) -> Result<Verdict> {
+        let failures = log::failures(self.log)?;
+        Ok(match self.options.job {
+            Job::Reproduce => check(uploads, &log::results(self.log)?, &failures),
+            Job::Download => mirror::check(uploads, &log::newest(self.log)?, &failures, self.place)?,
+        })
     }
 
     fn tick_for(&mut self, time: Duration) -> Result<()> {
@@ -291,7 +301,7 @@ impl Run<'_> {
         let (mut least, mut moved) = (usize::MAX, Instant::now());
         let patience = STALLED + 2 * Duration::from_millis(self.options.session_ms);
         while moved.elapsed() < patience {
-            let lost = check(uploads, &log::results(self.log)?, &log::failures(self.log)?).lost;
+            let lost = self.count(uploads)?.lost;
             if lost == 0 {
                 return Ok(());
             }

@@ -29,6 +29,13 @@ fn on_the_embedded_log_each_upload_has_one_outcome_whatever_is_killed() {
 }
 
 #[test]
+fn a_folder_holds_each_file_whole_and_once_whatever_is_killed() {
+    let (code, text) = run(&["--job", "download", "--seed", "6", "--seconds", "8", "--embedded", "--kills", "8"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("rows in the registry files"));
+}
+
+#[test]
 fn positions_without_their_progress_are_found_out() {
     let quiet = ["--kills", "0", "--broker-kills", "0", "--pauses", "0", "--leaves", "0", "--terms", "0"];
     let args = ["--seed", "4", "--seconds", "12", "--control", "--joins", "0", "--twins", "0", "--uploader-kills", "0"];

@@ -11,7 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
-use commands::{demo, read, rekey, topic, transfer, upload, watch};
+use commands::{demo, download, read, rekey, topic, transfer, upload, watch};
 
 /// Puts data files on a topic, and shows what is in topics
 ///
@@ -28,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   datamill demo                               the whole path on sample files
   datamill upload data/ --topic_name files    put all files of a folder on a topic
   datamill watch data/ --topic_name files     put new files on it as they are finished
+  datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
 
 Exit codes: 0 done, 1 some files were not sent, 2 the command line or the set-up is wrong, 130 left \
@@ -37,6 +38,7 @@ at once at a second signal.";
 enum Command {
     Upload(upload::UploadArgs),
     Watch(watch::WatchArgs),
+    Download(download::DownloadArgs),
     Read(read::ReadArgs),
     Topic(topic::TopicArgs),
     Transfer(transfer::TransferArgs),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Upload(args) => upload::run(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Download(args) => download::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Topic(args) => topic::run(&args),
         Command::Transfer(args) => transfer::run(&args),

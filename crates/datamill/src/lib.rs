@@ -45,6 +45,11 @@ pub use datamill_wire as wire;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// Compiles the processor in docs/delivering-files.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/delivering-files.md")]
+struct DeliveringFiles;
+
 /// What a user's program needs.
 pub mod prelude {
     pub use std::process::ExitCode;

@@ -67,11 +67,15 @@ fn each_whole_file_is_processed_once_and_nothing_is_produced(place: &Place) {
     assert_eq!(*notes.seen.lock(), once);
     assert!(bench.read_results().is_empty());
     let amounts = counters.snapshot();
-    assert!(amounts.messages_read >= 30 && amounts.messages_produced == 0, "{amounts:?}");
+    let sent: usize = files.values().map(Vec::len).sum();
+    assert!(amounts.bytes_read > sent as u64 && amounts.messages_read >= 30, "{amounts:?}");
+    assert_eq!((amounts.messages_processed, amounts.bytes_processed), (amounts.messages_read, sent as u64));
+    assert_eq!((amounts.messages_produced, amounts.bytes_produced), (0, 0));
     let (summary, _) = run(&bench, &bench.settings(), &notes);
     assert_eq!(summary.succeeded, 0, "a second start has nothing to do");
     let rows = registry(&bench.output(), &format!("processed_from_{}_by_{}.csv", bench.topic, bench.group));
     assert_eq!(rows.len(), 30);
+    assert!(rows.iter().all(|row| row.len() == 5 && files.contains_key(&row[1])), "{rows:?}");
 }
 
 fn a_file_that_fails_is_recorded_and_processed_at_the_next_start(place: &Place) {
@@ -82,6 +86,8 @@ fn a_file_that_fails_is_recorded_and_processed_at_the_next_start(place: &Place) 
     let notes = Notes::default();
     let (summary, _) = run(&bench, &bench.settings(), &notes);
     assert_eq!((summary.succeeded, summary.failed), (1, 2));
+    let waiting = registry(&bench.output(), "consuming_from_");
+    assert!(waiting.len() == 2 && waiting.iter().all(|row| row[2] == "failed"), "{waiting:?}");
     let state = bench.log.group_state(&bench.group, None).unwrap();
     let failed: Vec<_> = state.iter().filter(|(key, _)| key.starts_with("failed/")).collect();
     assert_eq!(failed.len(), 2, "{failed:?}");

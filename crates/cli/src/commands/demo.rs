@@ -229,6 +229,13 @@ fn print_next_steps(folder: &Path, config: &Path, out: &mut impl Write) -> anyho
             "  on Apache Kafka:         the same commands, with its `bootstrap.servers` in the configuration file"
         ),
     )?;
+    let mirror = shown(&folder.join("mirror"));
+    line(
+        out,
+        format_args!(
+            "  keep a folder like it:   {program} download {mirror} --topic_name {FILES_TOPIC} --config {config} --exit-at-end"
+        ),
+    )?;
     line(out, format_args!("\nEverything is in `{}`; delete it when you are done.", shown(folder)))
 }
 

@@ -1,6 +1,7 @@
 //! One file per command: its options, one conversion to checked settings, and the call of the library.
 
 pub mod demo;
+pub mod download;
 pub mod read;
 pub mod rekey;
 pub mod topic;

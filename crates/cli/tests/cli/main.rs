@@ -4,6 +4,7 @@
 
 mod commands;
 mod common;
+mod download;
 mod rekey;
 mod transfer;
 mod watch;

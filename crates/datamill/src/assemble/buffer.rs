@@ -6,7 +6,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 
 use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
@@ -34,7 +34,11 @@ impl SpillFolder {
     }
 
     pub(crate) fn create(&self) -> io::Result<TempPath> {
-        Ok(NamedTempFile::new_in(&self.path)?.into_temp_path())
+        let mut file = tempfile::Builder::new();
+        // what the user's umask leaves of this: the file may become one that others read
+        #[cfg(unix)]
+        file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        Ok(file.tempfile_in(&self.path)?.into_temp_path())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -181,6 +181,18 @@ impl DownloadDataFile {
         Ok(())
     }
 
+    /// Gives content that is on disk a second name on its file system, without copying it. `false` where
+    /// it is in memory only, or where the file system cannot. The one who has the other name MUST NOT map
+    /// the content any more.
+    pub(crate) fn link_to(&self, other: &Path) -> bool {
+        let on_disk = match (&self.placed, &self.spilled) {
+            (Some(placed), _) => placed.file.as_path(),
+            (None, Some(path)) => path,
+            (None, None) => return false,
+        };
+        std::fs::hard_link(on_disk, other).is_ok()
+    }
+
     /// Path of the file relative to the folder that was uploaded, with `/` between its parts.
     pub fn relative_path(&self) -> &str {
         &self.info.version.path

@@ -5,11 +5,13 @@
 //! crash in between makes the engine hand out the same version again, and each target finds it there and
 //! does nothing. What happens to another version that is there already, [`OnExists`] says for all targets.
 
-#[allow(dead_code, reason = "the targets use it")]
+mod download;
 mod on_exists;
+mod origins;
 #[cfg(feature = "object-store")]
 mod store;
 
+pub use download::DownloadDirectory;
 pub use on_exists::OnExists;
 #[cfg(feature = "object-store")]
 pub use store::{ProfileError, S3TransferStreamProcessor, TargetError, TransferSettings};

@@ -39,9 +39,8 @@ pub(super) struct Intake<'a> {
     pub(super) partitions: i32,
     /// A file of this topic may have chunks in all partitions.
     pub(super) spread: bool,
-    /// Records that hold no chunk and whose dead letters are not committed; `None` if there are no
-    /// dead letters.
-    pub(super) unusable: Option<Vec<Unusable>>,
+    /// Records that hold no chunk and whose dead letters are not committed.
+    pub(super) unusable: Vec<Unusable>,
     disk_failed: Option<Instant>,
     /// Files that became whole since the pool was given the last ones.
     whole: Vec<WholeFile>,
@@ -75,7 +74,7 @@ impl<'a> Intake<'a> {
             dropping: false,
             partitions,
             spread: false,
-            unusable: settings.dead_letter_topic.is_some().then(Vec::new),
+            unusable: Vec::new(),
             disk_failed: None,
             whole: Vec::new(),
         }
@@ -106,9 +105,8 @@ impl<'a> Intake<'a> {
                     };
                     tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
                         error = %error, "a message is not a chunk of a file; left out");
-                    if let Some(unusable) = &mut self.unusable {
-                        unusable.push(Unusable::of(record, error, |bytes| Reservation::whole(&self.budget, bytes)));
-                    }
+                    let reserve = |bytes| Reservation::whole(&self.budget, bytes);
+                    self.unusable.push(Unusable::of(record, error, reserve));
                 }
                 return;
             }

@@ -23,12 +23,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use datamill_broker::{
-    Commit, CommitOutcome, Committer, CrashPoint, Error, NewRecord, Position, StateChange, crash_point,
+    Commit, CommitOutcome, Committer, CrashPoint, Error, ErrorKind, NewRecord, Position, StateChange, crash_point,
 };
 use datamill_wire::{headers, hex};
 
 use super::Tally;
-use super::dead_letter::{DeadLetterTopic, Letter, Unusable};
+use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
 use super::state::GroupState;
 use super::work::{Failure, Outcome};
@@ -67,6 +67,8 @@ pub(super) struct CommitSettings {
     pub(super) topic: Arc<str>,
     pub(super) result_topic: Option<String>,
     pub(super) dead_letters: Option<DeadLetterTopic>,
+    /// Where records are kept that hold no chunk, if there is no topic for their dead letters.
+    pub(super) kept: KeptRecords,
     pub(super) group: String,
     pub(super) program: String,
     pub(super) output_dir: PathBuf,
@@ -108,6 +110,11 @@ fn commit(
     tally: &Tally,
     mut batch: Batch,
 ) -> Answer {
+    if settings.dead_letters.is_none()
+        && let Err(error) = settings.kept.keep(settings, &batch.unusable)
+    {
+        return Answer::Again(batch, Some(Error::new(ErrorKind::NoSpace, error.to_string())));
+    }
     let origins: Vec<Origin> = batch.outcomes.iter().map(|o| Origin::of(settings, &o.info)).collect();
     let letters = letters(settings, &batch);
     let mut sources = Vec::with_capacity(batch.outcomes.len());

@@ -8,7 +8,12 @@
 //! ```
 //!
 //! A letter that is larger than the topic takes is cut and says so in the header `datamill.cut`. One
-//! that is refused all the same is cut further, and in the end left out: it never holds the rest.
+//! that is refused all the same is cut further, and in the end left out: it never holds the rest. Where
+//! there is no topic for them, the records become files ([`files`]).
+
+mod files;
+
+pub(super) use files::KeptRecords;
 
 use datamill_broker::{NewRecord, Record, Topic};
 use datamill_wire::headers;
@@ -230,6 +235,7 @@ mod tests {
             topic: "files".into(),
             result_topic: None,
             dead_letters: None,
+            kept: KeptRecords::new("out".as_ref()),
             group: "g".to_owned(),
             program: "p 1".to_owned(),
             output_dir: "out".into(),

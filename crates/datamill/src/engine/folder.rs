@@ -13,7 +13,7 @@ pub(crate) const LOGS: &str = "LOGS";
 
 /// Whether a file of this relative path would lie in a folder that the program keeps for itself. Case
 /// counts for nothing, as on some file systems.
-pub(super) fn is_reserved(path: &str) -> bool {
+pub(crate) fn is_reserved(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
     [OWN, LOGS].iter().any(|own| first.eq_ignore_ascii_case(own))
 }

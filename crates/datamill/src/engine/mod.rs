@@ -27,6 +27,8 @@ mod work;
 pub use crate::control::{Control, StopKind};
 pub use datamill_broker::DeliveryGuarantee;
 pub use error::EngineError;
+use folder::LOGS;
+pub(crate) use folder::{OWN, is_reserved};
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;

@@ -14,7 +14,7 @@ use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
-use super::dead_letter::DeadLetterTopic;
+use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::start::Start;
@@ -115,6 +115,7 @@ impl Engine<'_> {
             topic: Arc::clone(&self.topic),
             result_topic: settings.result_topic.clone(),
             dead_letters: self.dead_letters.clone(),
+            kept: KeptRecords::new(&settings.output_dir),
             group: settings.group.clone(),
             program: settings.program.clone(),
             output_dir: settings.output_dir.clone(),
@@ -432,9 +433,7 @@ impl<'a> Reader<'a> {
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
         self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
         self.notes.retain(|info| !gone.contains(&info.id));
-        if let Some(unusable) = &mut self.intake.unusable {
-            unusable.retain(|record| !numbers.contains(&record.partition));
-        }
+        self.intake.unusable.retain(|record| !numbers.contains(&record.partition));
         self.intake.spread |= torn;
         self.torn |= torn;
     }

@@ -319,7 +319,7 @@ impl Pool {
             let next = number + self.shared.settings.threads;
             workers.push(Worker::start(&self.shared, next)?);
             let reason = format!("the function did not end within {} s and was given up", limit.as_secs_f64());
-            let failure = Failure::new(FailureStatus::ComputingResultMessageFailed, reason);
+            let failure = Failure::new(self.shared.code.failure_status(), reason);
             outcomes.push(self.shared.outcome(call.info, Err(failure), call.attempt, None));
         }
         Ok(outcomes)
@@ -405,7 +405,7 @@ impl Shared {
         };
         if self.settings.mode != Mode::Memory && super::folder::is_reserved(&info.version.path) {
             let reason = "its path is one that the program keeps for itself in the output folder".to_owned();
-            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason));
+            return Some(self.failed(info, self.code.failure_status(), reason));
         }
         if self.settings.mode != Mode::Memory
             && let Err(error) = self.when_available(|| {
@@ -413,7 +413,7 @@ impl Shared {
             })?
         {
             let reason = error.to_string();
-            return Some(self.failed(info, FailureStatus::ComputingResultMessageFailed, reason));
+            return Some(self.failed(info, self.code.failure_status(), reason));
         }
         let (attempts, computed) = self.attempts(&file, &info, max_attempts, worker)?;
         let file = file.path().is_some().then_some(file);
@@ -422,7 +422,7 @@ impl Shared {
             Err(error) if error.kind() == ErrorKind::Stop => {
                 return Some(Report::Stop { path: Arc::clone(&info.version.path), reason: error.to_string() });
             }
-            Err(error) => Err(Failure::new(FailureStatus::ComputingResultMessageFailed, error.to_string())),
+            Err(error) => Err(Failure::new(self.code.failure_status(), error.to_string())),
         };
         Some(Report::Outcome(Box::new(self.outcome(info, result, attempts, file))))
     }

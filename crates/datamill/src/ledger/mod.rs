@@ -23,5 +23,6 @@ mod replace;
 mod row;
 mod trouble;
 
+pub(crate) use names::file_name_part;
 pub use registry::{Ledger, LedgerKind, LedgerOptions};
 pub use row::{FailureStatus, FileRow};

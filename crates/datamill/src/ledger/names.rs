@@ -8,7 +8,7 @@ const MAX_PART: usize = 95;
 
 /// The text as a part of a file name: letters, digits, `.`, `_` and `-` stay, all else becomes `_`. A
 /// text that does not stay as it is gets eight digits of its hash, so that different ones stay different.
-pub(super) fn file_name_part(text: &str) -> String {
+pub(crate) fn file_name_part(text: &str) -> String {
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
     if text.len() <= MAX_PART && text.chars().all(legal) {
         return text.to_owned();

@@ -18,6 +18,7 @@ pub use metadata::{Metadata, MetadataJson};
 use std::sync::Arc;
 
 use crate::assemble::DownloadDataFile;
+use crate::ledger::FailureStatus;
 
 /// Computes a message from each whole file of a topic; the message goes to another topic.
 ///
@@ -83,6 +84,14 @@ impl UserCode {
     /// That of a processor.
     pub fn processor(code: impl DataFileStreamProcessor) -> Self {
         Self::Processor(Arc::new(code))
+    }
+
+    /// What the registry calls a file for which it failed.
+    pub(crate) fn failure_status(&self) -> FailureStatus {
+        match self {
+            Self::Reproducer(_) => FailureStatus::ComputingResultMessageFailed,
+            Self::Processor(_) => FailureStatus::Failed,
+        }
     }
 
     /// Runs it for one file.

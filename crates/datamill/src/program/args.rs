@@ -156,6 +156,10 @@ pub struct ConsumerArgs {
     /// program and topic]
     #[arg(long = "consumer_group_id", value_name = "GROUP", value_parser = name)]
     pub consumer_group_id: Option<String>,
+    /// The group where neither the option nor the configuration names one and the program has a better
+    /// name than one made from program and topic.
+    #[arg(skip)]
+    pub default_group: Option<String>,
     /// What is promised of results: `exactly-once` commits each together with the position of the reading.
     /// `at-least-once` sends it first, so that a crash may leave it twice, keeps the failed files in the
     /// output folder, and needs no more rights than to read the topic as the group (and to write where
@@ -264,7 +268,7 @@ impl ConsumerArgs {
             None => match config.group_id() {
                 Some(GroupId::CreateNew) => identity::fresh_group(program, clock::now_ms()),
                 Some(GroupId::Named(name)) => name.clone(),
-                None => identity::default_group(program, &topic),
+                None => self.default_group.clone().unwrap_or_else(|| identity::default_group(program, &topic)),
             },
         };
         Ok(EngineSettings {

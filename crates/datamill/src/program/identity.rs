@@ -6,7 +6,7 @@ use datamill_wire::{hex, sha512};
 
 /// A name for this process's place in its group: the host and a short hash of the output folder, so
 /// that a restart is the same member and two folders are two members.
-pub(super) fn instance(output_dir: &Path) -> String {
+pub fn instance(output_dir: &Path) -> String {
     let folder = output_dir.canonicalize().unwrap_or_else(|_| output_dir.to_owned());
     let host = gethostname::gethostname();
     let hash = hex(&sha512(folder.as_os_str().as_encoded_bytes())[..4]);

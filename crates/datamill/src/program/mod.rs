@@ -15,7 +15,7 @@ mod size;
 pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerArgs, accept_dashes, update_seconds};
 pub use console::steer;
 pub use exit::{Exit, SetUpError};
-pub use identity::instance_name;
+pub use identity::{instance, instance_name};
 pub use reporting::Reporting;
 pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, run_program};
 pub use size::ByteSize;

@@ -90,21 +90,16 @@ impl Reader<'_> {
             |o: &Outcome| o.answers.is_none() && matches!(&o.result, Err(f) if f.status == FailureStatus::Incomplete);
         (self.expired, self.ready) = kept.into_iter().partition(is_expired);
         self.notes = batch.notes.into_iter().filter(|info| self.awaits(info.id)).collect();
-        if let Some(unusable) = &mut self.intake.unusable {
-            let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
-            let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
-            let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
-            kept.append(unusable);
-            *unusable = kept;
-        }
+        let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
+        let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
+        let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
+        kept.append(&mut self.intake.unusable);
+        self.intake.unusable = kept;
     }
 
     /// Whether there is something that makes a commit due soon.
     pub(super) fn waits_for_commit(&self) -> bool {
-        !self.ready.is_empty()
-            || !self.expired.is_empty()
-            || !self.notes.is_empty()
-            || self.intake.unusable.as_ref().is_some_and(|unusable| !unusable.is_empty())
+        !self.ready.is_empty() || !self.expired.is_empty() || !self.notes.is_empty() || !self.intake.unusable.is_empty()
     }
 
     /// Makes a batch if it is time for one.
@@ -115,7 +110,7 @@ impl Reader<'_> {
         }
         self.expire(now, ending);
         let since = now - self.last_commit;
-        let unusable = self.intake.unusable.iter().flatten().map(Unusable::bytes);
+        let unusable = self.intake.unusable.iter().map(Unusable::bytes);
         let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
         let due = if self.waits_for_commit() {
             since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
@@ -137,7 +132,7 @@ impl Reader<'_> {
         let failed = failed.map(|outcome| Entry::key_for(&self.engine.topic, outcome));
         self.engine.tried.borrow_mut().extend(failed);
         // a frontier that moves takes the dead letters of all records below it along
-        let unusable = self.intake.unusable.as_mut().map(std::mem::take).unwrap_or_default();
+        let unusable = std::mem::take(&mut self.intake.unusable);
         let (positions, state) = self.positions(&moves);
         self.moving = moves;
         self.committing = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
@@ -182,7 +177,7 @@ impl Reader<'_> {
         let answers = outcomes.iter().filter_map(|o| o.answers.as_ref());
         let answered: HashSet<i32> = answers.map(|entry| entry.partition()).collect();
         let touched = ended().flat_map(|info| info.spans.iter().map(|s| s.partition));
-        let unusable = self.intake.unusable.iter().flatten().map(|u| u.partition);
+        let unusable = self.intake.unusable.iter().map(|u| u.partition);
         let touched: HashSet<i32> = touched.chain(unusable).collect();
         let all = all || self.intake.assembler.is_spread();
         let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));

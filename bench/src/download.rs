@@ -1,0 +1,72 @@
+//! The floor of a download: librdkafka's consumer, one SHA-512 over the values, each chunk written to its
+//! place, and one fsync for each file, on one thread.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use datamill_wire::{Chunk, Sha512Hasher};
+use rdkafka::Message;
+use rdkafka::error::KafkaError;
+
+use crate::child::now_us;
+use crate::floor;
+
+/// The floor of a download.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FloorArgs {
+    #[arg(long)]
+    kafka: String,
+    #[arg(long)]
+    topic: String,
+    /// Records in the topic
+    #[arg(long)]
+    records: u64,
+    folder: PathBuf,
+}
+
+pub(crate) fn floor(args: &FloorArgs) -> Result<()> {
+    let consumer = floor::reader(&args.kafka, &args.topic)?;
+    let mut hash = Sha512Hasher::new();
+    let mut open: HashMap<String, (File, u32)> = HashMap::new();
+    let mut records = 0;
+    while records < args.records {
+        let Some(message) = consumer.poll(Duration::from_secs(30)) else {
+            bail!("{records} of {} records came", args.records);
+        };
+        if matches!(message, Err(KafkaError::PartitionEOF(_))) {
+            continue;
+        }
+        if records == 0 {
+            println!("first {}", now_us());
+        }
+        let message = message?;
+        let value = message.payload().unwrap_or_default();
+        hash.update(value);
+        let chunk = Chunk::decode(value)?;
+        let path = chunk.rebuilt_path();
+        if !open.contains_key(&path) {
+            let place = args.folder.join(&path);
+            if let Some(folder) = place.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            open.insert(path.clone(), (File::create(place)?, 0));
+        }
+        if let Some((file, chunks)) = open.get_mut(&path) {
+            file.seek(SeekFrom::Start(chunk.offset))?;
+            file.write_all(chunk.data)?;
+            *chunks += 1;
+            if *chunks == chunk.total {
+                file.sync_all()?;
+                open.remove(&path);
+            }
+        }
+        records += 1;
+    }
+    std::hint::black_box(hash.finish());
+    println!("last {}", now_us());
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! `datamill download`: a folder like the topic, by one process and by several.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamill::broker::{Event, Log, NewTopic, Properties};
+use datamill_testkit::kafka::Kafka;
+
+use crate::common::{Place, wait_until};
+
+/// The files of a folder by path, without the program's own.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            let path = entry.strip_prefix(folder).unwrap().to_owned();
+            if entry.is_file() {
+                files.insert(path, fs::read(&entry).unwrap());
+            } else if !path.starts_with(".datamill") && !path.starts_with("LOGS") {
+                folders.push(entry);
+            }
+        }
+    }
+    files
+}
+
+fn rows(output: &Path) -> usize {
+    let tables = fs::read_dir(output.join("LOGS")).unwrap().map(|entry| entry.unwrap().path());
+    let table = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("processed_from_");
+    let text = tables.filter(table).map(|path| fs::read_to_string(path).unwrap());
+    text.map(|text| text.lines().count() - 1).sum()
+}
+
+#[test]
+fn a_folder_that_was_sent_comes_out_the_same() {
+    let place = Place::new();
+    place.write("data/a.csv", b"text");
+    place.write("data/sub/with space ü.bin", &[0xff; 5000]);
+    place.run(&["upload", "data", "--topic_name", "t", "--chunk_size", "1024"]);
+    let ended = place.run(&["download", "mirror", "--topic_name", "t", "--exit-at-end"]);
+    assert_eq!((ended.code(), ended.stdout().as_str()), (0, ""), "{}", ended.stderr());
+    assert!(ended.stderr().contains("2 files of topic `t` processed"), "{}", ended.stderr());
+    assert_eq!(files(&place.path("mirror")), files(&place.path("data")));
+    let time = |path: &str| fs::metadata(place.path(path)).unwrap().modified().unwrap();
+    let apart = |a: std::time::SystemTime, b| a.duration_since(b).unwrap_or_else(|error| error.duration());
+    assert!(apart(time("mirror/a.csv"), time("data/a.csv")) < Duration::from_millis(1), "the time is kept");
+    let again = place.run(&["download", "mirror", "--topic_name", "t", "--exit-at-end"]);
+    assert!(again.stderr().contains("0 files of topic `t` processed"), "{}", again.stderr());
+    // another folder has a group of its own, and options have OpenMSIStream's names
+    let filtered = place.run(&[
+        "download",
+        "other",
+        "--topic-name",
+        "t",
+        "--download_regex",
+        "sub/",
+        "--mode",
+        "both",
+        "--n_threads",
+        "3",
+        "--exit-at-end",
+    ]);
+    assert_eq!(filtered.code(), 0, "{}", filtered.stderr());
+    assert_eq!(files(&place.path("other")).len(), 1);
+    assert!(!place.path("other/with space ü.bin").exists() && place.path("other/sub/with space ü.bin").exists());
+}
+
+#[test]
+fn the_line_that_the_demo_ends_with_mirrors_its_topic() {
+    let place = Place::new();
+    let demo = place.run(&["demo"]);
+    assert_eq!(demo.code(), 0, "{}", demo.stderr());
+    let printed = demo.stdout();
+    let line = printed.lines().find(|line| line.contains(" download ")).unwrap();
+    let args: Vec<&str> = line.split_whitespace().skip_while(|word| *word != "download").collect();
+    let ended = place.run(&args);
+    assert_eq!(ended.code(), 0, "{line}: {}", ended.stderr());
+    assert_eq!(files(&place.path("datamill-demo/mirror")), files(&place.path("datamill-demo/samples")));
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_named() {
+    let place = Place::new();
+    place.write("file", b"");
+    let ended = place.run(&["download", "file/below", "--topic_name", "t", "--exit-at-end"]);
+    assert_eq!(ended.code(), 2);
+    assert!(ended.stderr().contains("cannot use the folder `file/below`"), "{}", ended.stderr());
+}
+
+/// A topic of Kafka that nobody else uses, with files on it.
+struct Shared {
+    place: Place,
+    log: Arc<dyn Log>,
+    topic: String,
+}
+
+impl Shared {
+    fn new(files: usize) -> Self {
+        let place = Place::new();
+        let servers = Kafka::from_env().address().to_owned();
+        place.write("test.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
+        let broker = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
+        let log = datamill::broker::open(&Properties { broker, ..Properties::default() }).unwrap();
+        let id = format!("{}-{:?}", datamill::report::clock::now_ms(), std::thread::current().id());
+        let topic = format!("download-{}", id.replace(['(', ')'], ""));
+        for (name, partitions) in [(topic.clone(), 4), (format!("{topic}-results"), 1)] {
+            log.create_topic(&NewTopic { name, partitions, replication: 1, settings: BTreeMap::new() }).unwrap();
+        }
+        for number in 0..files {
+            place.write(&format!("data/{}/{number}.dat", number % 7), &vec![number as u8; 3000 + 10 * number]);
+        }
+        Self { place, log, topic }
+    }
+
+    fn upload(&self) {
+        let args = ["upload", "data", "--topic_name", &self.topic, "--config", "test.config", "--chunk_size", "1024"];
+        assert_eq!(self.place.run(&args).code(), 0);
+    }
+
+    fn command(&self, folder: &str, options: &[&str]) -> Command {
+        let args = ["download", folder, "--topic_name", &self.topic, "--config", "test.config"];
+        self.place.command(&[&args[..], options].concat())
+    }
+
+    fn start(&self, folder: &str, options: &[&str], log: &str) -> Running {
+        let log = fs::File::create(self.place.path(log)).unwrap();
+        Running(self.command(folder, options).stderr(log).spawn().unwrap())
+    }
+
+    fn owns_a_partition(&self, log: &str) -> bool {
+        fs::read_to_string(self.place.path(log)).unwrap().contains("partitions assigned")
+    }
+}
+
+/// A program that ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn end(mut self) -> i32 {
+        assert!(Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap().success());
+        self.0.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn processes_of_one_group_share_the_work_in_one_folder() {
+    let shared = Shared::new(80);
+    let processes: Vec<(String, Running)> = (0..2)
+        .map(|i| {
+            let output = format!("own-{i}");
+            let options = ["--consumer_group_id", &shared.topic, "--output_dir", &output];
+            let running = shared.start("mirror", &options, &format!("log-{i}"));
+            (output, running)
+        })
+        .collect();
+    wait_until("both own partitions", || (0..2).all(|i| shared.owns_a_partition(&format!("log-{i}"))));
+    shared.upload();
+    let (mirror, data) = (shared.place.path("mirror"), shared.place.path("data"));
+    wait_until("all files", || files(&mirror).len() == 80);
+    let mut shares = Vec::new();
+    for (output, running) in processes {
+        assert_eq!(running.end(), 0);
+        shares.push(rows(&shared.place.path(&output)));
+    }
+    assert_eq!(files(&mirror), files(&data));
+    assert!(shares.iter().sum::<usize>() == 80 && shares.iter().all(|share| *share > 0), "{shares:?}");
+}
+
+/// The results of a topic.
+fn results(log: &dyn Log, topic: &str) -> usize {
+    let mut reader = log.reader(topic, &[(0, 0)]).unwrap();
+    let (mut count, mut ended) = (0, false);
+    while !ended {
+        reader
+            .poll(Duration::from_secs(5), &mut |event| match event {
+                Event::Record(_) => count += 1,
+                Event::End { .. } => ended = true,
+                _ => {}
+            })
+            .unwrap();
+    }
+    count
+}
+
+#[test]
+fn programs_in_groups_of_their_own_read_one_topic_each_completely() {
+    use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
+    use datamill::program::ProgramArgs;
+
+    struct Size;
+    impl DataFileStreamReproducer for Size {
+        fn get_processing_result_message_for_file(
+            &self,
+            file: &datamill::assemble::DownloadDataFile,
+            _: &Lock,
+        ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+            Ok(Some(ReproducerMessage::new(file.size().to_string())))
+        }
+    }
+    let shared = Shared::new(60);
+    shared.upload();
+    let reproduce = |name: &str| {
+        use clap::{Args, Command, FromArgMatches};
+        let (results, output) = (format!("{}-results", shared.topic), shared.place.path(name));
+        let config = shared.place.path("test.config");
+        let command = datamill::program::ReproducerArgs::augment_args(Command::new("sizes"));
+        let args = [
+            "sizes",
+            "--consumer_topic_name",
+            &shared.topic,
+            "--producer_topic_name",
+            &results,
+            "--config",
+            config.to_str().unwrap(),
+            "--consumer_group_id",
+            &format!("{name}-{}", shared.topic),
+            "--output_dir",
+            output.to_str().unwrap(),
+            "--exit-at-end",
+        ];
+        let args = datamill::program::ReproducerArgs::from_arg_matches(&command.get_matches_from(args)).unwrap();
+        let loaded = datamill::settings::Config::load(config.to_str()).unwrap();
+        let settings = args.engine_settings("sizes", &loaded).unwrap();
+        let (control, counters) = (datamill::engine::Control::default(), datamill::report::Counters::default());
+        datamill::engine::run(&shared.log, &settings, UserCode::reproducer(Size), &control, &counters).unwrap()
+    };
+    let downloads: Vec<Child> =
+        ["one", "two"].map(|folder| shared.command(folder, &["--exit-at-end"]).spawn().unwrap()).into_iter().collect();
+    for name in ["first", "second"] {
+        let summary = reproduce(name);
+        assert_eq!((summary.succeeded, summary.failed), (60, 0), "{name}");
+    }
+    for mut download in downloads {
+        assert_eq!(download.wait().unwrap().code(), Some(0));
+    }
+    let data = files(&shared.place.path("data"));
+    assert_eq!((files(&shared.place.path("one")), files(&shared.place.path("two"))), (data.clone(), data));
+    assert_eq!(results(shared.log.as_ref(), &format!("{}-results", shared.topic)), 120, "60 of each reproducer");
+}
+
+/// Most anonymous memory that a process has until it ends, bytes.
+#[cfg(target_os = "linux")]
+fn anonymous_until_it_ends(child: &mut Child) -> (usize, Option<i32>) {
+    let mut most = 0;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok());
+        most = most.max(kib.unwrap_or(0) * 1024);
+        if let Some(ended) = child.try_wait().unwrap() {
+            return (most, ended.code());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Bytes that cannot be compressed: a broker keeps what it is sent compressed, and hands out as much of that
+/// as fits into the queue.
+#[cfg(target_os = "linux")]
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..count / 8).flat_map(next).collect()
+}
+
+/// A file of five times the memory, and more that wait beside it.
+#[cfg(target_os = "linux")]
+fn a_large_file_passes_through_little_memory(config: &str, topic: &str, place: &Place) {
+    place.write("data/large.raw", &noise(300 << 20));
+    for number in 0..20 {
+        place.write(&format!("data/more/{number}.dat"), &vec![number; 1 << 20]);
+    }
+    let options = ["--topic_name", topic, "--config", config];
+    let uploaded = place.run(&[&["upload", "data"], &options[..]].concat());
+    assert_eq!(uploaded.code(), 0, "{}", uploaded.stderr());
+    let limit = ["--exit-at-end", "--memory_limit", "64M"];
+    let mut program = place.command(&[&["download", "mirror"], &options[..], &limit].concat()).spawn().unwrap();
+    let (most, code) = anonymous_until_it_ends(&mut program);
+    assert_eq!(code, Some(0));
+    println!("anonymous memory: {} MiB at most", most >> 20);
+    assert!(most <= 64 << 20, "{} MiB of anonymous memory", most >> 20);
+    assert!(files(&place.path("mirror")) == files(&place.path("data")), "the folders differ");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_the_embedded_log_a_large_file_stays_within_the_memory_limit() {
+    let place = Place::new();
+    place.write(
+        "test.config",
+        format!("[broker]\nbootstrap.servers = sqlite:{}\n", place.path("log.db").display()).as_bytes(),
+    );
+    a_large_file_passes_through_little_memory("test.config", "t", &place);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_kafka_a_large_file_stays_within_the_memory_limit() {
+    let shared = Shared::new(0);
+    a_large_file_passes_through_little_memory("test.config", &shared.topic, &shared.place);
+}
