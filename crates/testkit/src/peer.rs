@@ -23,11 +23,12 @@ pub fn command(driver: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Runs a driver to its end. Panics with what it said where it fails.
-pub fn run(driver: &str, args: &[&str]) {
+/// Runs a driver to its end and answers what it printed. Panics with what it said where it fails.
+pub fn run(driver: &str, args: &[&str]) -> String {
     let output = command(driver, args).output().expect("the interpreter of the peer can be run");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{driver} {args:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Starts a driver that runs until it is stopped.

@@ -17,7 +17,7 @@ use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, MAX_CHUNK_SIZE, Summary, Uplo
 #[derive(Debug, Args)]
 pub struct SendingArgs {
     /// Topic to send to
-    #[arg(long = "topic_name", value_name = "TOPIC")]
+    #[arg(long = "topic_name", visible_alias = "producer_topic_name", value_name = "TOPIC")]
     pub topic_name: String,
     /// Only files whose path, relative to the folder, matches this regular expression from its start
     /// (as Python's `re.match`). Takes the place of the usual rules, which leave out `*.log`, lock
@@ -36,9 +36,24 @@ pub struct SendingArgs {
     /// Accepted, and without effect: the threads are chosen by the size of a file
     #[arg(long = "n_threads", value_name = "N", hide = true)]
     n_threads: Option<u32>,
+    /// Accepted, and without effect: nothing is read
+    #[arg(long = "consumer_topic_name", value_name = "TOPIC", hide = true)]
+    consumer_topic_name: Option<String>,
+    /// Accepted, and without effect: nothing is read
+    #[arg(long = "consumer_group_id", value_name = "GROUP", hide = true)]
+    consumer_group_id: Option<String>,
 }
 
 impl SendingArgs {
+    /// Options without effect, each with whether it was given.
+    pub fn without_effect(&self) -> [(&'static str, bool); 3] {
+        [
+            ("--n_threads", self.n_threads.is_some()),
+            ("--consumer_topic_name", self.consumer_topic_name.is_some()),
+            ("--consumer_group_id", self.consumer_group_id.is_some()),
+        ]
+    }
+
     /// The checked settings.
     pub fn settings(&self) -> anyhow::Result<UploadSettings> {
         let mut settings = UploadSettings::new(&self.topic_name);
@@ -65,9 +80,15 @@ pub struct Started {
 }
 
 /// Starts logging, the log, heartbeats, console and signals.
-pub fn start(common: &CommonArgs, program: &str, log_file: Option<PathBuf>) -> anyhow::Result<Started> {
+pub fn start(
+    common: &CommonArgs,
+    program: &str,
+    log_file: Option<PathBuf>,
+    without_effect: &[(&str, bool)],
+) -> anyhow::Result<Started> {
     let config = common.load_config()?;
     let logging = common.start_logging(&config, log_file)?;
+    common.say_without_effect(without_effect);
     let log = common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
     let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &counters)?;

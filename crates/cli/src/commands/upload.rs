@@ -29,7 +29,7 @@ pub struct UploadArgs {
 pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
     let settings = args.sending.settings()?;
     check_paths(&args.paths)?;
-    let started = sending::start(&args.common, "datamill_upload", None)?;
+    let started = sending::start(&args.common, "datamill_upload", None, &args.sending.without_effect())?;
     let bar = Bar::new();
     let log = started.log.as_ref();
     let sent = upload_paths(log, &args.paths, &settings, &started.control, &started.counters, &bar);

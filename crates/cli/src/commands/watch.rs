@@ -59,7 +59,8 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
         tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
     };
     let log_file = args.directory.join(LOGS_FOLDER).join("datamill_watch.log");
-    let started = sending::start(&args.common, "datamill_watch", Some(log_file))?;
+    let without_effect = args.sending.without_effect();
+    let started = sending::start(&args.common, "datamill_watch", Some(log_file), &without_effect)?;
     tracing::info!(log = started.log.name(), topic = settings.upload.topic, "watching `{}`", args.directory.display());
     let log = started.log.as_ref();
     let summary = watch(log, &args.directory, &settings, &started.control, &started.counters, &())?;

@@ -300,8 +300,8 @@ mod tests {
         origins.lock("x").unwrap().set(&origin(1, None)).unwrap();
         let name = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
         let mut bytes = std::fs::read(&name).unwrap();
+        bytes[70] ^= 1;
         for torn in [100, RECORD] {
-            bytes[70] ^= 1;
             std::fs::write(&name, &bytes[..torn]).unwrap();
             assert_eq!(found(&origins, "x"), None, "{torn}");
             origins.lock("x").unwrap().set(&origin(2, None)).unwrap();

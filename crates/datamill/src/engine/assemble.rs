@@ -89,14 +89,17 @@ impl<'a> Intake<'a> {
 
     /// Takes one record in.
     pub(super) fn record(&mut self, record: &Record<'_>) {
-        let value = record.value.unwrap_or_default();
-        self.counters.read(1, value.len() as u64);
         if self.assembler.was_read_before(record.partition, record.offset) {
-            self.tally.bytes_read_again(value.len() as u64);
+            self.tally.bytes_read_again(record.value.unwrap_or_default().len() as u64);
         }
         let chunk = match record.value.map(Chunk::decode) {
-            Some(Ok(chunk)) => chunk,
+            Some(Ok(chunk)) => {
+                // as OpenMSIStream counts: the content of files
+                self.counters.read(1, chunk.data.len() as u64);
+                chunk
+            }
             refused => {
+                self.counters.read(1, record.value.unwrap_or_default().len() as u64);
                 if self.assembler.skip_to(record.partition, record.offset + 1) {
                     self.tally.undecodable();
                     let error = match refused {

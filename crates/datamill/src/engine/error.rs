@@ -111,6 +111,50 @@ pub enum EngineError {
         /// Group.
         group: String,
     },
+    /// A group that is to be taken over has members.
+    #[error(
+        "group `{group}` cannot be taken over while it has members: {}. Stop the programs of OpenMSIStream in it; one \
+        that was killed counts for some time (`session.timeout.ms`, 45 s by default)",
+        members.join(", ")
+    )]
+    GroupInUse {
+        /// Group.
+        group: String,
+        /// Its members.
+        members: Vec<String>,
+    },
+    /// A group that is to be taken over has positions of both programs.
+    #[error(
+        "group `{group}` cannot be taken over: in topic `{topic}`, some positions are OpenMSIStream's and some are \
+        datamill's, so that it cannot be told which files have a result. Choose another --consumer_group_id and say \
+        where it starts with --start_from"
+    )]
+    MixedPositions {
+        /// Topic.
+        topic: Arc<str>,
+        /// Group.
+        group: String,
+    },
+    /// The table of a group that is to be taken over is not there.
+    #[error(
+        "there is no file `{name}` in `{}`: name the output folder of the OpenMSIStream program that ran with this \
+        group",
+        folder.display()
+    )]
+    NoTable {
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// The table.
+        name: String,
+    },
+    /// The table of a group that is to be taken over cannot be read.
+    #[error("cannot read the table `{}`: {problem}", file.display())]
+    Table {
+        /// The table.
+        file: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// User code asked the program to stop.
     #[error("stopped, as the function asked for at file `{file}`: {reason}")]
     Stopped {

@@ -22,6 +22,7 @@ mod retry;
 mod start;
 mod state;
 mod summary;
+mod take_over;
 mod work;
 
 pub use crate::control::{Control, StopKind};
@@ -33,6 +34,7 @@ pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
 pub(crate) use summary::Tally;
+pub use take_over::{TakenOver, take_over};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions, Subscription};
+use datamill_wire::{hex, sha512};
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
@@ -37,6 +38,18 @@ const FILLING_EVERY: Duration = Duration::from_secs(4);
 /// Begins a text that only names the key of the group's state that holds the progress: more files
 /// were open than fit beside an offset.
 const OVERFLOW: &str = "DS:";
+
+/// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
+/// has a key of its own: what is committed names a text that is there until the next one is.
+pub(super) fn overflow_key(topic: &str, partition: i32, text: &str) -> String {
+    format!("progress/{topic}/{partition}/{}", hex(&sha512(text.as_bytes())[..8]))
+}
+
+/// What stands beside the offset in its place.
+pub(super) fn overflow_text(key: &str) -> String {
+    format!("{OVERFLOW}{key}")
+}
+
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 5;
 /// Functions that were given up and still run before the program gives up; it is twice the threads if that
@@ -389,6 +402,13 @@ impl<'a> Reader<'a> {
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
+        let plain = |a: &&Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
+        let plain = all.iter().filter(plain).map(|a| a.partition);
+        if plain.clone().next().is_some() {
+            tracing::warn!(topic = %topic, group, partitions = names(plain),
+                "positions that another program committed are taken as they are: files that it had read only in part are \
+                left out; --take_over at the first start, with the output folder of OpenMSIStream's program, does them");
+        }
         for assigned in all {
             let text = match &assigned.committed {
                 None => None,

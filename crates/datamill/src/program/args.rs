@@ -36,10 +36,10 @@ pub struct CommonArgs {
     pub heartbeat_program_id: Option<String>,
     /// Seconds between heartbeats
     #[arg(
-        long = "heartbeat_interval_secs", value_name = "SECONDS", default_value_t = 900,
+        long = "heartbeat_interval_secs", value_name = "SECONDS", default_value = "900",
         value_parser = interval_secs, help_heading = "Heartbeats and log messages"
     )]
-    pub heartbeat_interval_secs: u64,
+    pub heartbeat_interval_secs: Duration,
     /// Send log lines to this topic
     #[arg(long = "log_topic_name", value_name = "TOPIC", value_parser = name, help_heading = "Heartbeats and log messages")]
     pub log_topic_name: Option<String>,
@@ -48,10 +48,44 @@ pub struct CommonArgs {
     pub log_program_id: Option<String>,
     /// Seconds between log messages
     #[arg(
-        long = "log_interval_secs", value_name = "SECONDS", default_value_t = 60,
+        long = "log_interval_secs", value_name = "SECONDS", default_value = "60",
         value_parser = interval_secs, help_heading = "Heartbeats and log messages"
     )]
-    pub log_interval_secs: u64,
+    pub log_interval_secs: Duration,
+    /// Options of OpenMSIStream that mean nothing here.
+    #[command(flatten)]
+    pub encryption: EncryptionArgs,
+}
+
+/// Options about OpenMSIStream's encryption, which is not supported.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EncryptionArgs {
+    /// Accepted, and without effect
+    #[arg(long = "treat_undecryptable_as_plaintext", hide = true)]
+    pub treat_undecryptable_as_plaintext: bool,
+    /// Accepted, and without effect
+    #[arg(long = "max_wait_per_decrypt", value_name = "SECONDS", hide = true)]
+    pub max_wait_per_decrypt: Option<String>,
+    /// Accepted, and without effect
+    #[arg(long = "max_initial_wait_per_decrypt", value_name = "SECONDS", hide = true)]
+    pub max_initial_wait_per_decrypt: Option<String>,
+}
+
+impl CommonArgs {
+    /// Says once which of the given options do nothing: those about encryption, and `others`, each with
+    /// whether it was given.
+    pub fn say_without_effect(&self, others: &[(&str, bool)]) {
+        let encryption = &self.encryption;
+        let all = [
+            ("--treat_undecryptable_as_plaintext", encryption.treat_undecryptable_as_plaintext),
+            ("--max_wait_per_decrypt", encryption.max_wait_per_decrypt.is_some()),
+            ("--max_initial_wait_per_decrypt", encryption.max_initial_wait_per_decrypt.is_some()),
+        ];
+        let given: Vec<&str> = all.iter().chain(others).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if !given.is_empty() {
+            tracing::info!(options = given.join(" "), "options without effect here");
+        }
+    }
 }
 
 /// The options of a kind of programs, and what the engine makes of them.
@@ -61,6 +95,9 @@ pub trait ProgramArgs: clap::Args {
 
     /// The options that all kinds share.
     fn consumer(&self) -> &ConsumerArgs;
+
+    /// Options without effect beside those of all programs, each with whether it was given.
+    fn without_effect(&self) -> Vec<(&'static str, bool)>;
 
     /// Topic of the files, and topic of the results where there are any.
     ///
@@ -109,6 +146,10 @@ impl ProgramArgs for ReproducerArgs {
         &self.consumer
     }
 
+    fn without_effect(&self) -> Vec<(&'static str, bool)> {
+        vec![("--n_producer_threads", self.n_producer_threads.is_some())]
+    }
+
     fn topics(&self) -> Result<(String, Option<String>), SetUpError> {
         let topic = self.consumer_topic_name.as_ref().or(self.topic_name.as_ref());
         let topic = topic.cloned().ok_or(SetUpError::NoTopic("consumer"))?;
@@ -124,6 +165,9 @@ pub struct ProcessorArgs {
     /// Topic that the files come from
     #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC", value_parser = name)]
     pub topic_name: String,
+    /// Accepted, and without effect: nothing is produced
+    #[arg(long = "producer_topic_name", value_name = "TOPIC", hide = true)]
+    pub producer_topic_name: Option<String>,
     /// The shared options.
     #[command(flatten)]
     pub consumer: ConsumerArgs,
@@ -134,6 +178,10 @@ impl ProgramArgs for ProcessorArgs {
 
     fn consumer(&self) -> &ConsumerArgs {
         &self.consumer
+    }
+
+    fn without_effect(&self) -> Vec<(&'static str, bool)> {
+        vec![("--producer_topic_name", self.producer_topic_name.is_some())]
     }
 
     fn topics(&self) -> Result<(String, Option<String>), SetUpError> {
@@ -175,6 +223,10 @@ pub struct ConsumerArgs {
     /// is new starts where `auto.offset.reset` says; where a position was lost, the program stops]
     #[arg(long = "start_from", value_name = "WHERE")]
     pub start_from: Option<StartFrom>,
+    /// Take the group over from a program of OpenMSIStream that is stopped, with this output folder: the files
+    /// that it had not finished are read again. Where the group has been taken over before, nothing is done
+    #[arg(long = "take_over", value_name = "FOLDER")]
+    pub take_over: Option<PathBuf>,
     /// Threads that run your function
     #[arg(
         long = "n_consumer_threads", visible_alias = "n_threads", value_name = "N", default_value_t = 2,
@@ -319,10 +371,11 @@ fn hours(text: &str) -> Result<f64, String> {
     if (0.0..=876_000.0).contains(&hours) { Ok(hours) } else { Err("0 to 876000 hours are allowed".to_owned()) }
 }
 
-/// Lets every option of the command and of its subcommands be written with `-` for `_` and the other
-/// way round.
+/// Lets options of the command and of its subcommands be written as Python's argparse takes them, by a
+/// beginning that is unambiguous and more than once, where the last one counts; and with `-` for `_` and the
+/// other way round.
 pub fn accept_dashes(command: clap::Command) -> clap::Command {
-    let command = command.mut_args(|arg| {
+    let command = command.infer_long_args(true).args_override_self(true).mut_args(|arg| {
         let Some(long) = arg.get_long() else { return arg };
         let other = if long.contains('_') { long.replace('_', "-") } else { long.replace('-', "_") };
         let mut names = vec![other];
@@ -344,8 +397,9 @@ fn name(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("the name is empty") } else { Ok(text.to_owned()) }
 }
 
-fn interval_secs(text: &str) -> Result<u64, &'static str> {
-    text.parse().ok().filter(|seconds| *seconds > 0).ok_or("write a whole number of seconds, 1 or more")
+fn interval_secs(text: &str) -> Result<Duration, &'static str> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| (0.001..=31_536_000.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or("write a number of seconds, 0.001 to 31536000")
 }
 
 /// Seconds between two lines about the state, as `--update_seconds` takes them.
@@ -379,6 +433,16 @@ mod tests {
         for name in ["--exit-at-end", "--exit_at_end"] {
             assert!(parse(&[name]).unwrap().consumer.exit_at_end);
         }
+    }
+
+    #[test]
+    fn options_are_taken_as_argparse_takes_them() {
+        let parsed = parse(&["--output", "a", "--n_cons", "3", "--mode=disk", "--output_dir", "b"]).unwrap().consumer;
+        assert_eq!((parsed.output_dir("p"), parsed.n_consumer_threads, parsed.mode), ("b".into(), 3, Mode::Disk));
+        assert!(parse(&["--logger", "debug"]).is_err(), "more than one option begins so");
+        let parsed = parse(&["--heartbeat_interval_secs", "1.5", "--log_int", "2"]).unwrap().consumer.common;
+        let intervals = (parsed.heartbeat_interval_secs, parsed.log_interval_secs);
+        assert_eq!(intervals, (Duration::from_millis(1500), Duration::from_secs(2)));
     }
 
     #[test]

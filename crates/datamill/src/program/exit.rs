@@ -108,6 +108,10 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::LostGround { .. }
         | EngineError::LostPosition { .. }
         | EngineError::NoSuchStart { .. }
+        | EngineError::GroupInUse { .. }
+        | EngineError::MixedPositions { .. }
+        | EngineError::NoTable { .. }
+        | EngineError::Table { .. }
         | EngineError::Rights(_) => Exit::SetUp,
         EngineError::Hanging { .. } => Exit::Hanging,
         EngineError::Log(error) => match error.kind() {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{CommonArgs, SetUpError};
 use crate::broker::{Log, Publisher};
@@ -84,7 +83,7 @@ impl CommonArgs {
             let options = LogTopicOptions {
                 topic: topic.clone(),
                 program_id: id(&self.log_program_id),
-                interval: Duration::from_secs(self.log_interval_secs),
+                interval: self.log_interval_secs,
             };
             logging.send_to(options, publisher("log", topic, config, log)?)?;
         }
@@ -93,7 +92,7 @@ impl CommonArgs {
             let options = HeartbeatOptions {
                 topic: topic.clone(),
                 program_id: id(&self.heartbeat_program_id),
-                interval: Duration::from_secs(self.heartbeat_interval_secs),
+                interval: self.heartbeat_interval_secs,
                 kind,
             };
             let publisher = publisher("heartbeat", topic, config, log)?;

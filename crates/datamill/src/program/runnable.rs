@@ -130,6 +130,7 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     let settings = args.engine_settings(program, &config)?;
     let log_file = ConsumerArgs::log_file(program, &settings.output_dir);
     let logging = common.start_logging(&config, Some(log_file))?;
+    common.say_without_effect(&args.without_effect());
     let log = common.open_log(&config)?;
     let counters = Arc::new(Counters::default());
     let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
@@ -138,6 +139,19 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     console::steer(&control)?;
     tracing::info!(log = log.name(), topic = %settings.topic, result_topic = settings.result_topic,
         group = %settings.group, output_dir = %settings.output_dir.display(), "started");
+    if let Some(folder) = &args.consumer().take_over {
+        match engine::take_over(&log, &settings, folder, &control) {
+            Ok(Some(taken)) => tracing::info!(group = %settings.group, "{taken}"),
+            Ok(None) => tracing::info!(group = %settings.group, "there is nothing to take over"),
+            Err(error) => {
+                say_error(&error);
+                return Ok(exit::of_engine_error(&error));
+            }
+        }
+        if control.stopping().is_some() {
+            return Ok(Exit::Done);
+        }
+    }
     Ok(match engine::run(&log, &settings, code, &control, &counters) {
         Ok(summary) => {
             say(&summary);

@@ -44,7 +44,7 @@ impl FromStr for LogLevel {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim().to_lowercase().as_str() {
-            "debug" => Ok(Self::Debug),
+            "debug" | "notset" => Ok(Self::Debug),
             "info" => Ok(Self::Info),
             "warning" | "warn" => Ok(Self::Warning),
             "error" | "critical" | "fatal" => Ok(Self::Error),

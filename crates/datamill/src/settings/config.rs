@@ -438,20 +438,44 @@ fn canonical(key: &str) -> &str {
 }
 
 fn setting(key: Key<'_>, value: String, environment: Environment<'_>) -> Setting {
-    let (value, origin) = match value.strip_prefix('$') {
+    let (value, origin) = match variable(&value) {
+        None if value.starts_with('$') => (String::new(), Origin::NotAVariable),
         None => (value, Origin::File),
-        Some(name) => {
-            let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
-            let legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            match legal.then(|| environment(name)) {
-                None => (String::new(), Origin::NotAVariable),
-                Some(Ok(value)) => (value, Origin::Variable(name.to_owned())),
-                Some(Err(_)) => (String::new(), Origin::Unset(name.to_owned())),
-            }
-        }
+        Some((name, rest)) => match environment(name) {
+            Ok(first) => (first + &expand(rest, environment), Origin::Variable(name.to_owned())),
+            Err(_) if rest.is_empty() => (String::new(), Origin::Unset(name.to_owned())),
+            // It may be a secret that happens to begin with `$`: no part of it is named.
+            Err(_) => (String::new(), Origin::NotAVariable),
+        },
     };
     Setting { key: key.name.to_owned(), value, line: key.line, inherited: key.inherited, origin }
+}
+
+/// The name of the environment variable that a text begins with, as `$NAME` or `${NAME}`, and what follows.
+fn variable(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix('$')?;
+    let braced = text.strip_prefix('{').and_then(|text| text.split_once('}'));
+    let (name, rest) = braced.unwrap_or_else(|| {
+        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+        text.split_at(end)
+    });
+    let legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    legal.then_some((name, rest))
+}
+
+/// Fills in the variables in a text; what names no variable that is set stays, as with Python's
+/// `os.path.expandvars`.
+fn expand(mut text: &str, environment: Environment<'_>) -> String {
+    let mut expanded = String::new();
+    while let Some(at) = text.find('$') {
+        expanded.push_str(&text[..at]);
+        let value = variable(&text[at..]).and_then(|(name, rest)| Some((environment(name).ok()?, rest)));
+        let (value, rest) = value.unwrap_or_else(|| ("$".to_owned(), &text[at + 1..]));
+        expanded.push_str(&value);
+        text = rest;
+    }
+    expanded + text
 }
 
 fn reference_error(file: &Path, section: &str, key: Key<'_>, error: &IniError) -> SettingsError {

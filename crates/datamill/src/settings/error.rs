@@ -83,9 +83,9 @@ pub enum SettingsError {
         /// The variable.
         variable: String,
     },
-    /// A value that begins with `$` without a name behind it.
+    /// A value that begins with `$` without the name of a variable that is set behind it.
     #[error(
-        "{place}: a value that begins with `$` must be the name of an environment variable (letters, digits and `_`); put a value that is meant literally into such a variable"
+        "{place}: a value that begins with `$` must begin with the name of an environment variable that is set (letters, digits and `_`); put a value that is meant literally into such a variable"
     )]
     NotAVariable {
         /// Where.

@@ -9,9 +9,13 @@ use super::error::SettingsError;
 /// The environment variable that names the folder of configuration files.
 pub const CONFIG_DIR_VARIABLE: &str = "OPENMSISTREAM_CONFIG_FILE_DIR";
 
-/// The first of these that is a file: the path itself, then `name` and `name.config` in `folder`.
+/// The first of these that is a file: the path itself, `name.config` in the current folder for a name without a
+/// dot, then `name` and `name.config` in `folder`.
 pub(super) fn locate(name: &str, folder: Option<OsString>) -> Result<PathBuf, SettingsError> {
     let mut looked = vec![PathBuf::from(name)];
+    if !name.contains('.') {
+        looked.push(PathBuf::from(format!("{name}.config")));
+    }
     let folder = folder.filter(|folder| !folder.is_empty());
     let folder_is_set = folder.is_some();
     if let Some(folder) = folder.map(PathBuf::from) {

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::{ErrorKind, Position, StateChange};
 
-use datamill_wire::{hex, sha512};
-
-use super::{Move, OVERFLOW, Reader};
+use super::{Move, Reader, overflow_key, overflow_text};
 use crate::assemble::{FileInfo, InstanceId};
 use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Task};
@@ -202,11 +200,7 @@ impl Reader<'_> {
             if !self.marked.contains(&m.partition) {
                 state.push(start::mark(&self.engine.topic, m.partition));
             }
-            // each text has a key of its own: what is committed names a text that is there until the next is
-            let key = |text: &str| {
-                let digest = hex(&sha512(text.as_bytes())[..8]);
-                format!("progress/{}/{}/{digest}", self.engine.topic, m.partition)
-            };
+            let key = |text: &str| overflow_key(&self.engine.topic, m.partition, text);
             let before = self.committed.get(&m.partition).map(|(_, text)| text).filter(|text| overflows(text));
             let before = before.map(|text| key(text));
             let mut text = m.text.clone();
@@ -216,10 +210,10 @@ impl Reader<'_> {
                         "very many unfinished files; their progress is kept in the group's state");
                 }
                 let key = key(&text);
-                text = format!("{OVERFLOW}{key}");
+                text = overflow_text(&key);
                 state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
             }
-            if let Some(key) = before.filter(|key| text.strip_prefix(OVERFLOW) != Some(key)) {
+            if let Some(key) = before.filter(|key| text != overflow_text(key)) {
                 state.push(StateChange { key, value: None });
             }
             let topic = Arc::clone(&self.engine.topic);

@@ -126,6 +126,25 @@ fn an_unset_variable_is_named_with_its_place() {
 }
 
 #[test]
+fn variables_are_filled_in_as_python_does() {
+    for (value, expected) in [
+        ("$EMPTY", ""),
+        ("${SERVERS},c:1", "broker-1:9093,broker-2:9093,c:1"),
+        ("$EMPTY/ca.pem", "/ca.pem"),
+        ("$EMPTY$NOT_SET${NOT_SET}$", "$NOT_SET${NOT_SET}$"),
+        ("$EMPTY/$PASSWORD/${EMPTY}x$1", "/hunter2 %x $y/x$1"),
+        ("a$SERVERS", "a$SERVERS"),
+    ] {
+        let config = load(&format!("[broker]\nclient.rack = {value}\n")).unwrap();
+        assert_eq!(get(&config.properties().broker, "client.rack"), Some(expected), "{value}");
+    }
+    for value in ["$", "$/x", "${}", "${EMPTY", "$NOT_SET/$EMPTY", "$1"] {
+        let error = error(&format!("[broker]\nclient.rack = {value}\n"));
+        assert!(error.contains("lab.config` line 2") && error.contains("that is set"), "{value}: {error}");
+    }
+}
+
+#[test]
 fn variables_of_sections_that_a_program_does_not_use_may_be_unset() {
     let config = load("[s3]\nsecret_key_id = $NOT_SET\nregion = eu\n[heartbeat]\nclient.id = $NOT_SET\n").unwrap();
     assert!(matches!(config.section("s3"), Err(SettingsError::UnsetVariable { .. })));

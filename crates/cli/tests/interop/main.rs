@@ -1,0 +1,13 @@
+//! datamill and OpenMSIStream, the released package, on one Apache Kafka: each reads what the other writes,
+//! with the same configuration files and command lines.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+mod faults;
+mod matrix;
+mod options;
+mod registry;
+mod reports;
+mod take_over;

@@ -1,0 +1,327 @@
+//! Takes over a group of OpenMSIStream, whose consumers commit chunks that they only hold in memory: files that
+//! they had not finished lie below the committed positions.
+//!
+//! ```text
+//! in-progress table ──paths──┐
+//! log, first record .. committed offset ──▶ assembler ──▶ progress of each partition ──▶ one commit
+//! ```
+//!
+//! What is left open is what has no result yet: uploads that were incomplete at the committed positions, and
+//! the last whole upload of each file in the table. The commit leaves the positions as a program of datamill
+//! that was stopped at this moment would have left them, so that the start that follows is a restart like any
+//! other.
+
+mod table;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill_broker::{
+    Assigned, Commit, CommitOutcome, Committed, Event, Log, MAX_PROGRESS_TEXT, Position, Session, StateChange,
+    SubscribeOptions,
+};
+use datamill_wire::Chunk;
+
+use super::folder::OutputFolder;
+use super::state::GroupState;
+use super::{Control, EngineError, EngineSettings, read, start};
+use crate::assemble::{Added, Assembler, Budget, InstanceId, Version};
+use crate::progress::{Progress, encode};
+
+/// How long a wait for records or for partitions lasts.
+const POLL: Duration = Duration::from_millis(100);
+/// How long the group may take to give this process all partitions.
+const ASSIGNED_WITHIN: Duration = Duration::from_secs(60);
+/// Time between two lines about the state.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What was found below the positions of the group.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The table of files in progress.
+    pub table: PathBuf,
+    /// Files in the table.
+    pub listed: usize,
+    /// Whole files of the table: they get their result.
+    pub whole: Vec<String>,
+    /// Files that have only some of their chunks below the positions: they get their result once all are there.
+    pub incomplete: Vec<String>,
+    /// Files of the table that have no chunk in the topic, below the positions.
+    pub gone: Vec<String>,
+    /// Messages that were read for it.
+    pub messages: u64,
+}
+
+impl fmt::Display for TakenOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, listed, whole, incomplete, gone, messages } = self;
+        write!(
+            f,
+            "{messages} messages below the positions of the group were looked through; `{}` names {listed} files ",
+            table.display()
+        )?;
+        write!(f, "without a result. Left to do: {} whole files", whole.len())?;
+        write!(f, ", {} files that have only a part of their chunks there", incomplete.len())?;
+        match gone.as_slice() {
+            [] => Ok(()),
+            gone => write!(f, "; no longer in the topic, upload them again: {}", gone.join(", ")),
+        }
+    }
+}
+
+/// Reads what OpenMSIStream's program with this output folder had not finished, and commits positions for the
+/// group of `settings` that leave it to do. `None` where the group's positions are datamill's already, where it
+/// has none, or where the program was told to stop meanwhile.
+///
+/// # Errors
+/// Members in the group, no table in the folder, positions of both programs, and what the log says.
+pub fn take_over(
+    log: &Arc<dyn Log>,
+    settings: &EngineSettings,
+    folder: &Path,
+    control: &Control,
+) -> Result<Option<TakenOver>, EngineError> {
+    let (topic, group) = (settings.topic.as_str(), settings.group.as_str());
+    log.topic_for_use(topic)?;
+    let positions = plain_positions(log.as_ref(), topic, group)?;
+    if positions.is_empty() {
+        return Ok(None);
+    }
+    let table = table::Table::read(folder, topic, group)?;
+    tracing::info!(topic, group, table = %table.file.display(), files = table.len(), "taking the group over");
+    let mut scan = Scan::new(settings, &table);
+    let first = |partition: i32| Ok::<_, EngineError>((partition, log.offsets(topic, partition)?.first));
+    let firsts: BTreeMap<i32, i64> = positions.keys().map(|partition| first(*partition)).collect::<Result<_, _>>()?;
+    // Where the records below a position are gone with the position, the start itself says so.
+    let spans = positions.into_iter().filter_map(|(p, end)| Some((p, *firsts.get(&p)?, end)));
+    let spans: Vec<(i32, i64, i64)> = spans.filter(|(_, first, end)| first <= end).collect();
+    if !scan.read(log.as_ref(), topic, &spans, control)? {
+        return Ok(None);
+    }
+    let moves = scan.finish(&spans);
+    let output = OutputFolder::take(&settings.output_dir)?;
+    let group_state = GroupState::open(log.as_ref(), settings, output.own())?;
+    commit(log.as_ref(), settings, &group_state, &moves, control)?;
+    Ok(Some(scan.taken(&table)))
+}
+
+/// The committed offsets that have no text of datamill beside them; none where all have.
+fn plain_positions(log: &dyn Log, topic: &str, group: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
+    let found = log.group(group, &[topic])?;
+    let (plain, ours): (Vec<_>, Vec<_>) = found.committed.into_iter().partition(|(_, c)| c.text.is_empty());
+    if plain.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    if !ours.is_empty() {
+        return Err(EngineError::MixedPositions { topic: topic.into(), group: group.to_owned() });
+    }
+    if !found.members.is_empty() {
+        return Err(EngineError::GroupInUse { group: group.to_owned(), members: found.members });
+    }
+    Ok(plain.into_iter().map(|((_, partition), Committed { offset, .. })| (partition, offset)).collect())
+}
+
+/// The records below the positions, as an engine sees them.
+struct Scan<'a> {
+    assembler: Assembler,
+    budget: Arc<Budget>,
+    memory_limit: usize,
+    table: &'a table::Table,
+    /// The last whole upload of each file of the table.
+    whole: HashMap<String, InstanceId>,
+    /// Rows of the table that have chunks here.
+    found: HashSet<usize>,
+    messages: u64,
+}
+
+impl<'a> Scan<'a> {
+    fn new(settings: &EngineSettings, table: &'a table::Table) -> Self {
+        let budget = Arc::new(Budget::default());
+        let pattern = settings.download_regex.clone();
+        let filter = Box::new(move |path: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)));
+        Self {
+            assembler: Assembler::new(filter, Arc::clone(&budget)),
+            budget,
+            memory_limit: settings.memory_limit / 4,
+            table,
+            whole: HashMap::new(),
+            found: HashSet::new(),
+            messages: 0,
+        }
+    }
+
+    /// Reads the spans: partition, first offset and end of each. Answers whether it came to the end.
+    fn read(
+        &mut self,
+        log: &dyn Log,
+        topic: &str,
+        spans: &[(i32, i64, i64)],
+        control: &Control,
+    ) -> Result<bool, EngineError> {
+        for (partition, first, _) in spans {
+            self.assembler.assign(*partition, Progress::starting_at(*first), *first);
+        }
+        let mut ahead: BTreeMap<i32, i64> =
+            spans.iter().filter(|(_, first, end)| first < end).map(|(p, _, end)| (*p, *end)).collect();
+        let starts: Vec<(i32, i64)> = spans.iter().map(|(p, first, _)| (*p, *first)).collect();
+        let mut reader = log.reader(topic, &starts)?;
+        let mut told = Instant::now();
+        while !ahead.is_empty() {
+            if control.stopping().is_some() {
+                return Ok(false);
+            }
+            reader.poll(POLL, &mut |event| match event {
+                Event::Record(record) => {
+                    let Some(&end) = ahead.get(&record.partition) else { return };
+                    if record.offset < end {
+                        self.messages += 1;
+                        self.record(record.partition, record.offset, record.value.unwrap_or_default());
+                    }
+                    if record.offset + 1 >= end {
+                        ahead.remove(&record.partition);
+                    }
+                }
+                Event::End { partition, offset, .. } => {
+                    if ahead.get(&partition).is_some_and(|end| offset >= *end) {
+                        ahead.remove(&partition);
+                    }
+                }
+                Event::Assigned(_) | Event::Revoked { .. } => {}
+            })?;
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                tracing::info!(messages = self.messages, "looking through what the group has read");
+            }
+        }
+        Ok(true)
+    }
+
+    fn record(&mut self, partition: i32, offset: i64, value: &[u8]) {
+        let Ok(chunk) = Chunk::decode(value) else { return };
+        let version = Version::of(&chunk);
+        let row = self.table.row_of(&version.path).or_else(|| self.table.row_of(&sent_as(&chunk)));
+        self.found.extend(row);
+        // Nothing is written to a disk, so nothing can fail to be written.
+        let (added, _) = self.assembler.add(partition, offset, 0, &chunk);
+        if let Added::Whole(id) = added {
+            // Only that it is whole matters: its content goes.
+            drop(self.assembler.take_dropped(id, true));
+            let done = if row.is_some() { self.whole.insert(version.path.to_string(), id) } else { Some(id) };
+            self.assembler.finish(&done.into_iter().collect());
+        }
+        if self.budget.filling() > self.memory_limit {
+            self.assembler.drop_down_to(self.memory_limit / 2, 0);
+        }
+    }
+
+    /// Position and text of each partition.
+    fn finish(&mut self, spans: &[(i32, i64, i64)]) -> Vec<(i32, i64, String)> {
+        for (partition, _, end) in spans {
+            self.assembler.skip_to(*partition, *end);
+        }
+        let moved = |(partition, _, _): &(i32, i64, i64)| {
+            let (offset, text) = encode(&self.assembler.progress(*partition, &HashSet::new())?);
+            Some((*partition, offset, text))
+        };
+        spans.iter().filter_map(moved).collect()
+    }
+
+    fn taken(self, table: &table::Table) -> TakenOver {
+        let filling = self.assembler.filling().into_iter();
+        let mut incomplete: Vec<String> = filling.map(|file| file.version.path.to_string()).collect();
+        let mut whole: Vec<String> = self.whole.into_keys().collect();
+        incomplete.sort();
+        whole.sort();
+        TakenOver {
+            table: table.file.clone(),
+            listed: table.len(),
+            gone: table
+                .paths()
+                .enumerate()
+                .filter(|(row, _)| !self.found.contains(row))
+                .map(|(_, p)| p.to_owned())
+                .collect(),
+            whole,
+            incomplete,
+            messages: self.messages,
+        }
+    }
+}
+
+/// The path of the file that was sent, which the table may hold in place of the rebuilt one.
+fn sent_as(chunk: &Chunk<'_>) -> String {
+    if datamill_wire::name::is_root(chunk.subdir) {
+        chunk.filename.to_owned()
+    } else {
+        format!("{}/{}", chunk.subdir, chunk.filename)
+    }
+}
+
+/// Commits the positions as a member of the group, which must still be at those that were looked at.
+fn commit(
+    log: &dyn Log,
+    settings: &EngineSettings,
+    group_state: &GroupState<'_>,
+    moves: &[(i32, i64, String)],
+    control: &Control,
+) -> Result<(), EngineError> {
+    let Session { mut subscription, mut committer } = log.subscribe(&SubscribeOptions {
+        group: settings.group.clone(),
+        instance: settings.instance.clone(),
+        topics: vec![settings.topic.clone()],
+        first_start: datamill_broker::FirstStart::Earliest,
+        queue_bytes: settings.memory_limit / 8,
+        state_topic: None,
+        delivery: settings.delivery,
+    })?;
+    subscription.hold()?;
+    let topic: Arc<str> = settings.topic.as_str().into();
+    let in_use = |members| EngineError::GroupInUse { group: settings.group.clone(), members };
+    let mut owned: BTreeMap<i32, Assigned> = BTreeMap::new();
+    let begun = Instant::now();
+    loop {
+        subscription.poll(POLL, &mut |event| match event {
+            Event::Assigned(assigned) => owned.extend(assigned.into_iter().map(|a| (a.partition, a))),
+            Event::Revoked { partitions, .. } => owned.retain(|p, _| !partitions.iter().any(|(_, gone)| gone == p)),
+            Event::Record(_) | Event::End { .. } => {}
+        })?;
+        if control.stopping().is_some() {
+            return Ok(subscription.close(true)?);
+        }
+        if !moves.iter().all(|(partition, ..)| owned.contains_key(partition)) {
+            if begun.elapsed() > ASSIGNED_WITHIN {
+                return Err(in_use(log.group(&settings.group, &[&topic])?.members));
+            }
+            continue;
+        }
+        let mut state = Vec::new();
+        let positions: Vec<Position> = moves
+            .iter()
+            .filter_map(|(partition, offset, text)| {
+                state.push(start::mark(&topic, *partition));
+                let text = if text.len() > MAX_PROGRESS_TEXT {
+                    let key = read::overflow_key(&topic, *partition, text);
+                    state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
+                    read::overflow_text(&key)
+                } else {
+                    text.clone()
+                };
+                let assignment = owned.get(partition)?.assignment;
+                Some(Position { topic: Arc::clone(&topic), partition: *partition, assignment, offset: *offset, text })
+            })
+            .collect();
+        let commit = Commit { records: &[], positions: &positions, state: &state };
+        match group_state.commit(committer.as_mut(), &commit) {
+            CommitOutcome::Done(_) => return Ok(subscription.close(true)?),
+            CommitOutcome::NotOwner(_) => owned.clear(),
+            CommitOutcome::Again(error) if begun.elapsed() < ASSIGNED_WITHIN => {
+                tracing::debug!(error = %crate::report::chain(&error), "the positions are not committed yet");
+            }
+            CommitOutcome::Again(error) | CommitOutcome::Unknown(error) => return Err(EngineError::Session(error)),
+            CommitOutcome::RecordRefused { error, .. } => return Err(error.into()),
+        }
+    }
+}
