@@ -11,8 +11,8 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{
-    Commit, CommitOutcome, ErrorKind, Event, FirstStart, Log, NewRecord, NewTopic, Position, Properties,
-    SubscribeOptions, open,
+    Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Event, FirstStart, Log, NewRecord, NewTopic, Position,
+    Properties, SubscribeOptions, open,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -82,6 +82,7 @@ fn options(topic: &str) -> SubscribeOptions {
         first_start: FirstStart::Earliest,
         queue_bytes: 16 << 20,
         state_topic: None,
+        delivery: DeliveryGuarantee::ExactlyOnce,
     }
 }
 

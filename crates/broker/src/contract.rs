@@ -230,12 +230,14 @@ pub struct Commit<'a> {
 /// | `NotOwner` | nothing | drop the partitions named; they are someone else's |
 /// | `RecordRefused` | nothing | commit again without that record |
 /// | `Unknown` | all or nothing, not known which | end the session; a new one starts from what is committed |
+///
+/// With [`DeliveryGuarantee::AtLeastOnce`], "nothing" is said of the positions: records may be there.
 #[derive(Debug)]
 pub enum CommitOutcome {
     /// Everything is durable and visible; the places of the records, in their order.
     Done(Vec<Placed>),
     /// Nothing happened for a reason that passes. The kind tells whether it passes by itself (`Retry`)
-    /// or a person must do something first (`NoSpace`, `UnknownTopic`, `Denied`); `Fatal` is a commit
+    /// or a person must do something first (`NoSpace`, `UnknownTopic`, `Denied`, `DeniedExactlyOnce`); `Fatal` is a commit
     /// that breaks the contract (a text that is too long) and never passes.
     Again(Error),
     /// Nothing happened: the assignment numbers of these partitions are stale.
@@ -293,6 +295,21 @@ pub struct SubscribeOptions {
     pub queue_bytes: usize,
     /// Topic that holds the group's state on Kafka; `None` is the backend's own choice of name.
     pub state_topic: Option<String>,
+    /// What its commits promise.
+    pub delivery: DeliveryGuarantee,
+}
+
+/// What the commits of a member promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeliveryGuarantee {
+    /// Records, positions and changes of the group's state in one atomic step.
+    #[default]
+    ExactlyOnce,
+    /// No position moves before all records are acknowledged. A commit that ends before its positions moved may
+    /// leave records behind, and done again it leaves them twice. Positions are fenced as ever. The member needs
+    /// no more rights than to read as the group and to write the records, and the group has no state: a backend
+    /// whose commits are not atomic without transactions refuses a commit that changes it.
+    AtLeastOnce,
 }
 
 /// What can be seen of a group without joining it.
@@ -422,6 +439,6 @@ pub trait Committer: Send {
     /// readers see whole or not at all. MUST refuse as a whole when one assignment number is stale,
     /// and MUST check that in one critical section with the revocation, so that no position of a
     /// partition moves once its revocation was answered. See [`CommitOutcome`] for what each answer
-    /// means.
+    /// means, and [`DeliveryGuarantee::AtLeastOnce`] for what a member may ask for instead.
     fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome;
 }

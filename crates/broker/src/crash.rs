@@ -20,13 +20,15 @@ macro_rules! points {
 points! {
     /// A batch is made, and the log knows nothing of it.
     Made,
+    /// At least once: what is added to the state is in the output folder, and nothing else happened.
+    StateSet,
     /// Kafka: the transaction has begun.
     KafkaBegun,
-    /// Kafka: the records are delivered, not committed.
+    /// Kafka: the records are delivered, not committed; at least once: acknowledged, and no position moved.
     KafkaSent,
     /// Kafka: the positions are sent, not committed.
     KafkaPositions,
-    /// Kafka: the transaction is committed, and nobody was told.
+    /// Kafka: the transaction is committed, and nobody was told; at least once: the positions moved.
     KafkaCommitted,
     /// Embedded: the transaction has begun.
     EmbeddedBegun,
@@ -38,6 +40,8 @@ points! {
     EmbeddedState,
     /// Embedded: the transaction is committed, and nobody was told.
     EmbeddedCommitted,
+    /// At least once: what was removed from the state is gone from the output folder.
+    StateSettled,
     /// The engine has the answer, and has done nothing with it.
     Answered,
     /// The first file has its public name, and is in no registry file.

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Fenced,
     /// The account lacks a right.
     Denied,
+    /// The account lacks a right that [`crate::DeliveryGuarantee::AtLeastOnce`] does not need.
+    DeniedExactlyOnce,
     /// This one record can never be taken (too large, malformed).
     RecordRefused,
     /// A setting is wrong; nothing was started.

@@ -17,7 +17,12 @@ use datamill_broker::{
 use datamill_testkit::kafka::Kafka;
 
 fn backend_at(kafka: &Kafka) -> Backend {
-    let can = Capabilities { makes_topics: false, refuses_a_second_owner: false, exact_largest_record: false };
+    let can = Capabilities {
+        makes_topics: false,
+        refuses_a_second_owner: false,
+        exact_largest_record: false,
+        always_atomic: false,
+    };
     Backend::new(kafka.address().to_owned(), can, None)
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use datamill::broker::{
-    Commit, CommitOutcome, ErrorKind, Event, Log, NewRecord, NewTopic, Position, Record, Session, SubscribeOptions,
+    Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Event, Log, NewRecord, NewTopic, Position, Record, Session,
+    SubscribeOptions,
 };
 use datamill::wire::{Chunk, headers, hex, sha512};
 use serde_json::Value;
@@ -86,10 +87,13 @@ pub fn uploads(log: &dyn Log) -> Result<(Uploads, u64)> {
     Ok((whole.collect(), records))
 }
 
+/// Partition and offset of each occurrence of a chunk.
+type Places = Vec<(i32, i64)>;
+
 /// The version of each path that is the newest one: of those that are whole, the one whose last upload
 /// begins last. The k-th upload of a version has the k-th occurrence of each chunk.
 pub fn newest(log: &dyn Log) -> Result<BTreeMap<String, String>> {
-    let mut chunks: HashMap<([u8; 64], String), Vec<Vec<(i32, i64)>>> = HashMap::new();
+    let mut chunks: HashMap<([u8; 64], String), Vec<Places>> = HashMap::new();
     read(log, TOPIC, |record| {
         let chunk = Chunk::decode(record.value.unwrap_or_default()).context("a record that no uploader sends")?;
         let offsets = chunks.entry((*chunk.file_hash, chunk.rebuilt_path())).or_default();
@@ -194,6 +198,7 @@ pub fn forget_progress(log: &dyn Log, partitions: i32) -> Result<()> {
         first_start: Default::default(),
         queue_bytes: 1 << 20,
         state_topic: None,
+        delivery: DeliveryGuarantee::ExactlyOnce,
     })?;
     let mut positions = BTreeMap::new();
     let until = Instant::now() + Duration::from_secs(120);

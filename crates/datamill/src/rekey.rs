@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{
-    Assigned, Commit, CommitOutcome, ErrorKind, Event, FirstStart, Log, NewRecord, Position, Record, Session,
-    SubscribeOptions, Subscription,
+    Assigned, Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Event, FirstStart, Log, NewRecord, Position, Record,
+    Session, SubscribeOptions, Subscription,
 };
 use datamill_wire::{Chunk, headers, partition_for};
 
@@ -221,6 +221,7 @@ impl Copy<'_> {
             first_start: FirstStart::Earliest,
             queue_bytes: QUEUE_BYTES,
             state_topic: None,
+            delivery: DeliveryGuarantee::ExactlyOnce,
         })?;
         loop {
             let mut assigned_once = !self.owned.is_empty();

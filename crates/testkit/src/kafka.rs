@@ -77,6 +77,6 @@ impl Drop for Kafka {
     }
 }
 
-fn script() -> PathBuf {
+pub(crate) fn script() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../dev/kafka")
 }

@@ -5,4 +5,5 @@ pub mod kafka;
 pub mod peer;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod secured;
 pub mod vectors;

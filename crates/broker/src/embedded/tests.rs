@@ -11,7 +11,8 @@ use super::committer::EmbeddedCommitter;
 use super::subscription::Membership;
 use super::*;
 use crate::contract::{
-    Assigned, Commit, CommitOutcome, Committer, Event, FirstStart, NewRecord, Placed, Position, StateChange,
+    Assigned, Commit, CommitOutcome, Committer, DeliveryGuarantee, Event, FirstStart, NewRecord, Placed, Position,
+    StateChange,
 };
 use crate::error::ErrorKind;
 
@@ -68,6 +69,7 @@ fn options(group: &str, topic: &str) -> SubscribeOptions {
         first_start: FirstStart::Earliest,
         queue_bytes: 1 << 20,
         state_topic: None,
+        delivery: DeliveryGuarantee::ExactlyOnce,
     }
 }
 

@@ -81,7 +81,11 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
     loop {
         // The administrating client is one that may create topics by asking for them.
         let metadata = admin.inner().fetch_metadata(Some(name), ANSWER).map_err(|error| {
-            cluster.failed(error, format!("cannot look up topic `{name}`"), "the right Describe on the topic")
+            cluster.failed(
+                error,
+                format!("cannot look up topic `{name}`"),
+                "the right Describe on the topic, which Read and Write include",
+            )
         })?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
         let being_made = topic.and_then(|topic| topic.error()).map(Code::from) == Some(Code::LeaderNotAvailable);

@@ -102,7 +102,11 @@ impl Cluster {
     }
 
     fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
-        self.failed(error, format!("cannot look up topic `{topic}`"), "the right Describe on the topic")
+        self.failed(
+            error,
+            format!("cannot look up topic `{topic}`"),
+            "the right Describe on the topic, which Read and Write include",
+        )
     }
 
     /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
@@ -210,7 +214,7 @@ impl Cluster {
         failure::patiently(|| {
             client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
                 let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
-                self.failed(error, what, "the right Describe on the topic")
+                self.failed(error, what, "the right Describe on the topic, which Read and Write include")
             })
         })
     }
@@ -271,9 +275,11 @@ pub(super) fn partitions_of(topic: Option<&MetadataTopic>, name: &str) -> Result
         None if topic.partitions().is_empty() => Err(failure::unknown_topic(name)),
         None => Ok(topic.partitions().len() as i32),
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(failure::unknown_topic(name)),
-        Some(code) => {
-            Err(failure::failed_code(code, format!("cannot look up topic `{name}`"), "the right Describe on the topic"))
-        }
+        Some(code) => Err(failure::failed_code(
+            code,
+            format!("cannot look up topic `{name}`"),
+            "the right Describe on the topic, which Read and Write include",
+        )),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
@@ -69,17 +69,7 @@ impl KafkaCommitter {
     /// Makes sure that all topics are there before a transaction begins: librdkafka would wait longer for
     /// a missing one than a transaction may take.
     fn prepare(&mut self, commit: &Commit<'_>) -> Result<()> {
-        for position in commit.positions {
-            if position.text.len() > MAX_PROGRESS_TEXT || !position.text.is_ascii() {
-                let text = format!(
-                    "the text beside partition {} of topic `{}` has {} bytes: {MAX_PROGRESS_TEXT} characters of ASCII are allowed",
-                    position.partition,
-                    position.topic,
-                    position.text.len()
-                );
-                return Err(Error::new(ErrorKind::Fatal, text));
-            }
-        }
+        commit.positions.iter().try_for_each(check_text)?;
         let mut smallest = self.batch;
         let mut seen = BTreeSet::new();
         for record in commit.records {
@@ -89,9 +79,10 @@ impl KafkaCommitter {
             }
         }
         if !commit.state.is_empty() {
-            state::ensure(&self.cluster, &self.state_topic)?;
+            let (group, topic) = (&self.options.group, &self.state_topic);
+            state::ensure(&self.cluster, topic).map_err(|error| state::denied(error, group, topic))?;
             if !std::mem::replace(&mut self.state_checked, true) {
-                state::check(&self.cluster, &self.state_topic)?;
+                state::check(&self.cluster, topic)?;
             }
         }
         self.shrink(smallest)
@@ -151,7 +142,12 @@ impl KafkaCommitter {
         let refused: Vec<&(usize, Undelivered)> =
             failed.iter().filter(|(_, why)| failure::kind(why.code) == ErrorKind::RecordRefused).collect();
         let Some(largest) = refused.iter().max_by_key(|(_, why)| why.bytes) else {
-            return Ok(CommitOutcome::Again(telling(&failed)));
+            let topic = telling(&failed).map(|why| why.topic.as_str());
+            let error = said(&failed);
+            return Ok(CommitOutcome::Again(match topic == Some(&self.state_topic) {
+                true => state::denied(error, &self.options.group, &self.state_topic),
+                false => error,
+            }));
         };
         let for_size = matches!(largest.1.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
         let mut suspects: Vec<usize> = match for_size {
@@ -167,7 +163,7 @@ impl KafkaCommitter {
             if self.transactions.probe(suspects.iter().map(|&token| records[token]))? {
                 // Each passes alone: together they were too much.
                 let smaller = (self.batch / 2).max(1);
-                let error = self.shrink(smaller).err().unwrap_or_else(|| telling(&failed));
+                let error = self.shrink(smaller).err().unwrap_or_else(|| said(&failed));
                 return Ok(CommitOutcome::Again(Error::with_source(
                     ErrorKind::Retry,
                     "the broker refused a batch of records, smaller ones come next",
@@ -185,16 +181,38 @@ impl KafkaCommitter {
 }
 
 /// The failure that says most: a missing right or topic, not what went down with it.
-pub(super) fn telling(failed: &[(usize, Undelivered)]) -> Error {
+fn telling(failed: &[(usize, Undelivered)]) -> Option<&Undelivered> {
     let telling = failed.iter().find(|(_, why)| failure::kind(why.code) != ErrorKind::Retry).or(failed.first());
-    telling.map_or_else(|| Error::new(ErrorKind::Retry, "records were not delivered"), |(_, why)| not_delivered(why))
+    telling.map(|(_, why)| why)
 }
 
-fn positions(positions: &[Position]) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(positions.len());
+/// That failure as an error.
+pub(super) fn said(failed: &[(usize, Undelivered)]) -> Error {
+    telling(failed).map_or_else(|| Error::new(ErrorKind::Retry, "records were not delivered"), not_delivered)
+}
+
+/// Fails on a text that no broker keeps beside a position.
+pub(super) fn check_text(position: &Position) -> Result<()> {
+    if position.text.len() <= MAX_PROGRESS_TEXT && position.text.is_ascii() {
+        return Ok(());
+    }
+    let text = format!(
+        "the text beside partition {} of topic `{}` has {} bytes: {MAX_PROGRESS_TEXT} characters of ASCII are allowed",
+        position.partition,
+        position.topic,
+        position.text.len()
+    );
+    Err(Error::new(ErrorKind::Fatal, text))
+}
+
+/// The positions as librdkafka takes them.
+pub(super) fn positions<'a>(positions: impl IntoIterator<Item = &'a Position>) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
     for position in positions {
         let mut element = list.add_partition(&position.topic, position.partition);
-        element.set_offset(Offset::Offset(position.offset))?;
+        element
+            .set_offset(Offset::Offset(position.offset))
+            .map_err(|error| Error::with_source(ErrorKind::Fatal, "a position is not an offset", error))?;
         element.set_metadata(&position.text);
     }
     Ok(list)
@@ -202,7 +220,7 @@ fn positions(positions: &[Position]) -> KafkaResult<TopicPartitionList> {
 
 /// The proof of membership that a commit carries. Without a valid generation and member id the coordinator
 /// would take it unchecked, and rdkafka hides both in the proof: they are read before and after.
-fn proof(consumer: &BaseConsumer<Member>) -> std::result::Result<ConsumerGroupMetadata, &'static str> {
+pub(super) fn proof(consumer: &BaseConsumer<Member>) -> std::result::Result<ConsumerGroupMetadata, &'static str> {
     let before = native::membership(consumer);
     let metadata = consumer.group_metadata();
     let after = native::membership(consumer);
@@ -228,10 +246,7 @@ impl Committer for KafkaCommitter {
         }
         let list = match positions(commit.positions) {
             Ok(list) => list,
-            Err(error) => {
-                let text = "a position is not an offset";
-                return CommitOutcome::Again(Error::with_source(ErrorKind::Fatal, text, error));
-            }
+            Err(error) => return CommitOutcome::Again(error),
         };
         let fence = self.fence.clone();
         let (_flight, group) = match fence.enter(commit.positions, || proof(&self.consumer)) {
@@ -268,7 +283,7 @@ mod tests {
     fn a_missing_right_says_more_than_what_went_down_with_it() {
         let undelivered = |code| Undelivered { code, topic: "t".into(), partition: 0, bytes: 4 };
         let failed = [(0, undelivered(Code::PurgeQueue)), (1, undelivered(Code::TopicAuthorizationFailed))];
-        let error = telling(&failed);
+        let error = said(&failed);
         assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(error.to_string().contains("Write on the topic"), "{error:?}");
     }

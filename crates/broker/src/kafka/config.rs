@@ -219,6 +219,14 @@ impl Settings {
         self.producing("5", "262144", batch)
     }
 
+    /// The sender of a member that commits without transactions: a record is delivered or given up in the time
+    /// that a transaction may take.
+    pub(super) fn acknowledged(&self, batch: usize) -> ClientConfig {
+        let mut config = self.producing("0", "1048576", batch);
+        config.set("message.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
+        config
+    }
+
     /// The sender of a member's transactions. No batch grows beyond `batch` bytes.
     pub(super) fn committer(&self, options: &SubscribeOptions, batch: usize) -> ClientConfig {
         // The engine bounds a commit by bytes; nothing waits for company in a batch.
@@ -351,6 +359,7 @@ mod tests {
             first_start: Default::default(),
             queue_bytes: 8 << 20,
             state_topic: None,
+            delivery: crate::contract::DeliveryGuarantee::ExactlyOnce,
         }
     }
 

@@ -30,10 +30,10 @@ pub(super) fn kind(code: Code) -> ErrorKind {
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
-        | Code::TransactionalIdAuthorizationFailed
         | Code::DelegationTokenAuthorizationFailed
         | Code::Authentication
         | Code::SaslAuthenticationFailed => ErrorKind::Denied,
+        Code::TransactionalIdAuthorizationFailed => ErrorKind::DeniedExactlyOnce,
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord | Code::InvalidTimestamp => {
             ErrorKind::RecordRefused
         }
@@ -96,7 +96,7 @@ fn told(
         ErrorKind::Denied if is_login(code) => {
             format!("{what}: the broker refuses the login, check `sasl.username`, `sasl.password` and `sasl.mechanism`")
         }
-        ErrorKind::Denied => format!("{what}: the account needs {right}"),
+        ErrorKind::Denied | ErrorKind::DeniedExactlyOnce => format!("{what}: the account needs {right}"),
         ErrorKind::Fenced => {
             format!("{what}: another process uses this name and has taken the place")
         }

@@ -236,7 +236,7 @@ fn offsets_at<C: ConsumerContext>(
     at: Offset,
 ) -> Result<Vec<i64>> {
     let what = || "cannot look up the ends of the partitions".to_owned();
-    let right = "the right Describe on the topic";
+    let right = "the right Describe on the topic, which Read and Write include";
     let mut times = asked.clone();
     // The times -2 and -1 stand for the ends, and librdkafka's logical offsets are the same numbers.
     times.set_all_offsets(at).map_err(|error| failure::failed(error, what(), right))?;

@@ -6,12 +6,15 @@
 //!                              ├─▶ publisher    idempotent producer
 //!                              ├─▶ reader       partitions assigned by hand
 //!                              └─▶ subscription ─▶ member (rebalance) ─┬─▶ fence
-//!                                  committer ─▶ transaction ────────────┘
+//!                                  committer ─▶ transaction ────────────┤
+//!                                  at_least_once ─▶ publisher ──────────┘
 //! ```
 //! Everything blocks, on plain threads. Readers see committed records only. A commit is one transaction
-//! that holds the results, the positions with their texts, and the changes of the group's state.
+//! that holds the results, the positions with their texts, and the changes of the group's state; where
+//! that is not asked for, results are acknowledged first and positions follow.
 
 mod admin;
+mod at_least_once;
 mod cluster;
 mod committer;
 mod config;
@@ -34,12 +37,13 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contract::{
-    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges, StateMark, SubscribeOptions,
-    Topic,
+    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges,
+    StateMark, SubscribeOptions, Topic,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
 
+use at_least_once::AtLeastOnceCommitter;
 use cluster::{ANSWER, Cluster};
 use committer::KafkaCommitter;
 use config::Settings;
@@ -118,9 +122,15 @@ impl Log for KafkaLog {
         let fence = Arc::new(Fence::default());
         let subscription = KafkaSubscription::open(&self.cluster, options, &fence)?;
         // Takes the transactional id before the member joins.
-        let committer = KafkaCommitter::open(&self.cluster, options, subscription.consumer(), &fence)?;
+        let consumer = subscription.consumer();
+        let committer: Box<dyn Committer> = match options.delivery {
+            DeliveryGuarantee::ExactlyOnce => Box::new(KafkaCommitter::open(&self.cluster, options, consumer, &fence)?),
+            DeliveryGuarantee::AtLeastOnce => {
+                Box::new(AtLeastOnceCommitter::new(&self.cluster, options, consumer, &fence))
+            }
+        };
         subscription.join()?;
-        Ok(Session { subscription: Box::new(subscription), committer: Box::new(committer) })
+        Ok(Session { subscription: Box::new(subscription), committer })
     }
 
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
@@ -160,18 +170,21 @@ impl Log for KafkaLog {
 
     fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         let topic = state::topic_name(group, state_topic);
-        let map = state::read(&self.cluster, group, &topic, StateMark::default())?.changes;
+        let map = state::read(&self.cluster, group, &topic, StateMark::default());
+        let map = map.map_err(|error| state::denied(error, group, &topic))?.changes;
         Ok(map.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
     }
 
     fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
-        state::read(&self.cluster, group, &state::topic_name(group, state_topic), mark)
+        let topic = state::topic_name(group, state_topic);
+        state::read(&self.cluster, group, &topic, mark).map_err(|error| state::denied(error, group, &topic))
     }
 
     fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        state::change(&self.cluster, group, &state::topic_name(group, state_topic), changes)
+        let topic = state::topic_name(group, state_topic);
+        state::change(&self.cluster, group, &topic, changes).map_err(|error| state::denied(error, group, &topic))
     }
 }

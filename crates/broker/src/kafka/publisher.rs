@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::cluster::{self, Cluster};
+use super::config::Settings;
 use super::context::{Deliveries, Undelivered};
 use super::failure;
 use crate::contract::{Delivery, NewRecord, Publisher};
@@ -26,6 +28,7 @@ const MOMENT: Duration = Duration::from_micros(500);
 /// See the module.
 pub(super) struct KafkaPublisher {
     cluster: Arc<Cluster>,
+    config: Config,
     producer: BaseProducer<Deliveries>,
     /// Largest batch that the producer makes, bytes.
     batch: usize,
@@ -34,8 +37,16 @@ pub(super) struct KafkaPublisher {
 
 impl KafkaPublisher {
     pub(super) fn open(cluster: &Arc<Cluster>) -> Result<Self> {
-        let batch = cluster.settings.batch_size();
-        Ok(Self { cluster: cluster.clone(), producer: producer(cluster, batch)?, batch, in_flight: 0 })
+        Self::with(cluster, Settings::publisher, cluster.settings.batch_size())
+    }
+
+    /// As [`KafkaPublisher::open`], for the records of commits.
+    pub(super) fn for_commits(cluster: &Arc<Cluster>, batch: usize) -> Result<Self> {
+        Self::with(cluster, Settings::acknowledged, batch)
+    }
+
+    fn with(cluster: &Arc<Cluster>, config: Config, batch: usize) -> Result<Self> {
+        Ok(Self { cluster: cluster.clone(), config, producer: producer(cluster, config, batch)?, batch, in_flight: 0 })
     }
 
     /// A batch is refused as a whole, so none may grow beyond what the topic takes: a record that is too
@@ -47,16 +58,33 @@ impl KafkaPublisher {
         if self.in_flight > 0 {
             return Err(queue_full("the records sent before have to be acknowledged first"));
         }
-        self.producer = producer(&self.cluster, limit)?;
+        self.producer = producer(&self.cluster, self.config, limit)?;
         self.batch = limit;
         Ok(())
     }
 }
 
-fn producer(cluster: &Cluster, batch: usize) -> Result<BaseProducer<Deliveries>> {
-    cluster
-        .settings
-        .publisher(batch)
+/// The error that has made a producer useless, if there is one. A broker that does not let an account send
+/// anything says so before any record is sent.
+fn fatal(producer: &BaseProducer<Deliveries>, topic: &str) -> Option<Error> {
+    let (code, reason) = producer.client().fatal_error()?;
+    let (kind, text) = match failure::kind(code) {
+        ErrorKind::Denied => (
+            ErrorKind::Denied,
+            format!(
+                "cannot send a record to topic `{topic}`: the account needs the right Write on the topic (and with brokers older than 2.8 IdempotentWrite on the cluster)"
+            ),
+        ),
+        _ => (ErrorKind::Fatal, format!("cannot send a record to topic `{topic}`: the producer is of no use any more")),
+    };
+    Some(Error::with_source(kind, text, failure::Reason(reason)))
+}
+
+/// The configuration of a producer whose batches have at most so many bytes.
+type Config = fn(&Settings, usize) -> ClientConfig;
+
+fn producer(cluster: &Cluster, config: Config, batch: usize) -> Result<BaseProducer<Deliveries>> {
+    config(&cluster.settings, batch)
         .create_with_context(Deliveries::new(&cluster.watch))
         .map_err(|error| cluster::client_refused(error, "a producer"))
 }
@@ -130,7 +158,7 @@ impl Publisher for KafkaPublisher {
                     record.topic
                 ),
             )),
-            Err(code) => Err(not_sent(code, record.topic)),
+            Err(code) => Err(fatal(&self.producer, record.topic).unwrap_or_else(|| not_sent(code, record.topic))),
         }
     }
 
@@ -143,7 +171,9 @@ impl Publisher for KafkaPublisher {
             let count = done.len();
             self.in_flight -= count;
             for (token, outcome) in done {
-                sink(Delivery { token, outcome: outcome.map_err(|why| not_delivered(&why)) });
+                let failed =
+                    |why: Undelivered| fatal(&self.producer, &why.topic).unwrap_or_else(|| not_delivered(&why));
+                sink(Delivery { token, outcome: outcome.map_err(failed) });
             }
             if count > 0 || self.in_flight == 0 || left.is_zero() {
                 return Ok(count);

@@ -143,6 +143,7 @@ pub(super) fn is_final(code: Code) -> bool {
         && matches!(
             failure::kind(code),
             ErrorKind::Denied
+                | ErrorKind::DeniedExactlyOnce
                 | ErrorKind::Fenced
                 | ErrorKind::Fatal
                 | ErrorKind::OffsetOutOfRange

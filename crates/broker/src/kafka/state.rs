@@ -19,7 +19,8 @@ use super::cluster::{ANSWER, Cluster, legal_name};
 use super::reader::KafkaReader;
 use super::transaction::{Ending, Transactions};
 use crate::contract::{
-    Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateChanges, StateMark, SubscribeOptions,
+    DeliveryGuarantee, Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateChanges, StateMark,
+    SubscribeOptions,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -47,6 +48,19 @@ pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     format!("datamill.{legal}.{hash:016x}.state")
+}
+
+/// A right that lacks is one on this topic, and named with all that belong to it.
+pub(super) fn denied(error: Error, group: &str, topic: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Denied => {
+            let text = format!(
+                "cannot use topic `{topic}`, which keeps the failed files of group `{group}`: the account needs the rights Read, Write and Create on this topic"
+            );
+            Error::new(ErrorKind::DeniedExactlyOnce, text)
+        }
+        _ => error,
+    }
 }
 
 /// Makes the topic unless it is there.
@@ -163,6 +177,7 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
         first_start: FirstStart::default(),
         queue_bytes: 0,
         state_topic: None,
+        delivery: DeliveryGuarantee::ExactlyOnce,
     };
     let keys: Vec<Vec<u8>> = changes.iter().map(|change| key(group, &change.key)).collect();
     let records: Vec<NewRecord<'_>> =
@@ -174,7 +189,7 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
         let error = match transactions.run(records.iter(), None) {
             Ok(_) => return Ok(()),
             Err(Ending::Over(error) | Ending::Passing(error)) => error,
-            Err(Ending::Undelivered(failed)) => super::committer::telling(&failed),
+            Err(Ending::Undelivered(failed)) => super::committer::said(&failed),
         };
         if tries == TRIES || !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Fenced) {
             let text = format!("cannot change the state of group `{group}`");

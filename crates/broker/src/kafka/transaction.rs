@@ -242,8 +242,14 @@ impl Transactions {
             _ => (false, false),
         };
         debug!(step, %error, fatal, abort, group, "a transaction failed");
-        let right = "the right Read on the group and Write on its transactional id and the result topics";
-        let error = failure::failed(error, format!("cannot commit for group `{group}`"), right);
+        let right = match failure::code(&error) {
+            Some(Code::GroupAuthorizationFailed) => "the right Read on the group".to_owned(),
+            Some(Code::TopicAuthorizationFailed) => {
+                "the rights Read on the topic of the files and Write on that of the results".to_owned()
+            }
+            _ => format!("the rights Describe and Write on transactional id `datamill-{group}-{}`", self.instance),
+        };
+        let error = failure::failed(error, format!("cannot commit for group `{group}`"), &right);
         // A member whose place was taken can abort, but never commit again.
         if abort && !fatal && error.kind() != ErrorKind::Fenced {
             return Ending::Passing(error);
@@ -264,8 +270,8 @@ impl Transactions {
                     "another process has taken the place of member `{instance}` of group `{group}`: give each process an instance name of its own"
                 ),
             ),
-            ErrorKind::Denied => (
-                ErrorKind::Denied,
+            kind @ (ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) => (
+                kind,
                 format!(
                     "cannot commit for group `{group}`: the account needs the right Write on transactional id `datamill-{group}-{instance}`"
                 ),

@@ -94,7 +94,12 @@ impl Second {
 pub fn second_process() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("`{name}` is set"));
-    let unused = Capabilities { makes_topics: false, refuses_a_second_owner: false, exact_largest_record: false };
+    let unused = Capabilities {
+        makes_topics: false,
+        refuses_a_second_owner: false,
+        exact_largest_record: false,
+        always_atomic: false,
+    };
     let backend = Backend::new(of(ADDRESS), unused, None);
     let names = of(NAMES);
     let names: Vec<_> = names.lines().collect();

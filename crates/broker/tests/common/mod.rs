@@ -5,6 +5,7 @@
 //! that no backend leaves one out. Whatever a log hands out is copied into [`Seen`] first.
 
 pub mod amounts;
+pub mod at_least_once;
 pub mod commits;
 pub mod groups;
 pub mod kill;
@@ -17,8 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{
-    Assigned, Commit, CommitOutcome, Committer, Delivery, ErrorKind, Event, FirstStart, Log, NewRecord, NewTopic,
-    Placed, Position, Properties, Publisher, Reader, Record, Result, Session, SubscribeOptions, Subscription, open,
+    Assigned, Commit, CommitOutcome, Committer, Delivery, DeliveryGuarantee, ErrorKind, Event, FirstStart, Log,
+    NewRecord, NewTopic, Placed, Position, Properties, Publisher, Reader, Record, Result, Session, SubscribeOptions,
+    Subscription, open,
 };
 
 /// Makes one test of every check, run against the backend that the expression gives.
@@ -70,6 +72,13 @@ macro_rules! every_check {
                 a_stale_assignment_number_is_refused,
                 a_text_that_is_too_long_is_refused,
                 a_commit_to_a_topic_that_does_not_exist_leaves_nothing;
+            at_least_once:
+                acknowledged_records_positions_and_texts_are_there_in_a_later_session,
+                a_record_that_is_refused_moves_no_position_and_is_named,
+                a_commit_without_its_topic_moves_no_position_and_sends_nothing_twice,
+                positions_of_a_member_that_is_no_longer_one_are_refused,
+                a_number_of_an_earlier_assignment_sends_nothing,
+                a_change_of_the_state_is_refused_where_commits_are_not_atomic;
             state:
                 changes_from_outside_come_with_the_commits_and_disturb_no_member,
                 a_look_at_the_state_gives_what_changed_since_the_last_one,
@@ -101,6 +110,8 @@ pub struct Capabilities {
     /// A record is refused from exactly one byte above [`datamill_broker::Topic::largest_record`];
     /// otherwise some larger size is refused (the measure of the limit includes more than the record).
     pub exact_largest_record: bool,
+    /// Every commit is one atomic step, whatever the member asks for.
+    pub always_atomic: bool,
 }
 
 /// A log under test.
@@ -153,6 +164,7 @@ impl Backend {
             first_start: FirstStart::Earliest,
             queue_bytes: 8 << 20,
             state_topic: None,
+            delivery: DeliveryGuarantee::ExactlyOnce,
         }
     }
 }

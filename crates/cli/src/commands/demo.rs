@@ -128,6 +128,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         instance: "demo".to_owned(),
         membership: Default::default(),
         program: "datamill demo".to_owned(),
+        delivery: engine::DeliveryGuarantee::ExactlyOnce,
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,
         download_regex: None,

@@ -101,7 +101,7 @@ fn list(args: &ListArgs) -> anyhow::Result<String> {
         return Ok(lines_of(&topics.iter().map(json_of).collect()));
     }
     if topics.is_empty() {
-        say("there are no topics: `datamill topic create NAME` makes one");
+        say("there are no topics that can be seen here: `datamill topic create NAME` makes one");
         return Ok(String::new());
     }
     let mut rows = vec![["topic", "partitions", "kept", "largest record"].map(str::to_owned).to_vec()];

@@ -30,6 +30,7 @@ use datamill_wire::{headers, hex};
 use super::Tally;
 use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
+use super::state::GroupState;
 use super::work::{Failure, Outcome};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
@@ -74,9 +75,11 @@ pub(super) struct CommitSettings {
 }
 
 /// Runs the commit thread until the reader drops its end.
+#[expect(clippy::too_many_arguments, reason = "the thread's ends, from the parts of one session")]
 pub(super) fn run(
     settings: &CommitSettings,
     mut committer: Box<dyn Committer>,
+    state: &GroupState<'_>,
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
@@ -86,7 +89,7 @@ pub(super) fn run(
     loop {
         match tasks.recv_timeout(Duration::from_millis(500)) {
             Ok(Task::Commit(batch)) => {
-                let answer = commit(settings, committer.as_mut(), ledger, counters, tally, batch);
+                let answer = commit(settings, committer.as_mut(), state, ledger, counters, tally, batch);
                 if answers.send(answer).is_err() {
                     return;
                 }
@@ -102,6 +105,7 @@ pub(super) fn run(
 fn commit(
     settings: &CommitSettings,
     committer: &mut dyn Committer,
+    group_state: &GroupState<'_>,
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
@@ -155,7 +159,7 @@ fn commit(
     }
     let commit = Commit { records: &records, positions: &batch.positions, state: &state };
     crash_point(CrashPoint::Made);
-    match committer.commit(&commit) {
+    match group_state.commit(committer, &commit) {
         CommitOutcome::Done(_) => {
             crash_point(CrashPoint::Answered);
             drop(records);

@@ -70,6 +70,13 @@ impl Entry {
         format!("{}{partition}:{first}/{}", Self::prefix(topic), info.version.path)
     }
 
+    /// Partition and offset of the first chunk, as the key of an entry of this topic tells them.
+    pub(super) fn first_chunk(topic: &str, key: &str) -> Option<(i32, i64)> {
+        let (place, _) = key.strip_prefix(&Self::prefix(topic))?.split_once('/')?;
+        let (partition, first) = place.split_once(':')?;
+        Some((partition.parse().ok()?, first.parse().ok()?))
+    }
+
     /// The key of the entry that an outcome makes or answers.
     pub(super) fn key_for(topic: &str, outcome: &Outcome) -> String {
         outcome.answers.as_ref().map_or_else(|| Self::key_of(topic, &outcome.info), |entry| entry.key.clone())

@@ -27,7 +27,13 @@ pub enum EngineError {
     Thread(#[source] io::Error),
     /// The log refused something for good.
     #[error(transparent)]
-    Log(#[from] datamill_broker::Error),
+    Log(datamill_broker::Error),
+    /// The account lacks a right that exactly-once delivery needs.
+    #[error(
+        "{0}; or start the program with --delivery at-least-once, which needs no more than to read the topic as the \
+        group, and to write what is sent"
+    )]
+    Rights(datamill_broker::Error),
     /// What is committed for the group cannot be understood.
     #[error(
         "the progress committed for group `{group}` in topic `{topic}`, partition {partition}, cannot be used; \
@@ -172,6 +178,15 @@ pub enum EngineError {
     /// The session with the log ended for an unclear reason too often.
     #[error("the session with the log could not be kept")]
     Session(#[source] datamill_broker::Error),
+}
+
+impl From<datamill_broker::Error> for EngineError {
+    fn from(error: datamill_broker::Error) -> Self {
+        match error.kind() {
+            datamill_broker::ErrorKind::DeniedExactlyOnce => Self::Rights(error),
+            _ => Self::Log(error),
+        }
+    }
 }
 
 impl EngineError {

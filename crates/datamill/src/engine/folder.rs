@@ -38,6 +38,11 @@ impl OutputFolder {
         }
     }
 
+    /// Folder of the program's own things.
+    pub(super) fn own(&self) -> &Path {
+        &self.own
+    }
+
     /// Folder of files that fill up.
     pub(super) fn filling(&self) -> PathBuf {
         self.own.join("filling")

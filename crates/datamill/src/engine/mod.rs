@@ -23,11 +23,13 @@ mod reread;
 mod retry;
 mod skew;
 mod start;
+mod state;
 mod summary;
 mod take_over;
 mod work;
 
 pub use crate::control::{Control, StopKind};
+pub use datamill_broker::DeliveryGuarantee;
 pub use error::EngineError;
 pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
@@ -67,6 +69,9 @@ pub struct EngineSettings {
     pub membership: Membership,
     /// Name and version of the program, for the results' headers.
     pub program: String,
+    /// What is promised of results, and where failed files are kept: with
+    /// [`AtLeastOnce`](DeliveryGuarantee::AtLeastOnce) in the output folder.
+    pub delivery: DeliveryGuarantee,
     /// Where a group starts that has committed nothing.
     pub first_start: FirstStart,
     /// Where a person says to start in partitions whose committed position is missing or of no use.
@@ -129,6 +134,7 @@ pub fn run(
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir)?;
+    let state = state::GroupState::open(log.as_ref(), settings, folder.own())?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
@@ -160,6 +166,7 @@ pub fn run(
         settings,
         topic,
         dead_letters,
+        state: &state,
         control,
         counters,
         tally: &tally,

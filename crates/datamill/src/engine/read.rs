@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions, Subscription};
+use datamill_wire::{hex, sha512};
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
@@ -20,6 +21,7 @@ use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
 use super::start::Start;
+use super::state::GroupState;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
@@ -39,9 +41,10 @@ const FILLING_EVERY: Duration = Duration::from_secs(4);
 /// were open than fit beside an offset.
 const OVERFLOW: &str = "DS:";
 
-/// The key of the group's state for the progress of a partition that does not fit beside its offset.
-pub(super) fn overflow_key(topic: &str, partition: i32) -> String {
-    format!("progress/{topic}/{partition}")
+/// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
+/// has a key of its own: what is committed names a text that is there until the next one is.
+pub(super) fn overflow_key(topic: &str, partition: i32, text: &str) -> String {
+    format!("progress/{topic}/{partition}/{}", hex(&sha512(text.as_bytes())[..8]))
 }
 
 /// What stands beside the offset in its place.
@@ -63,6 +66,7 @@ pub(super) struct Engine<'a> {
     pub(super) settings: &'a EngineSettings,
     pub(super) topic: Arc<str>,
     pub(super) dead_letters: Option<DeadLetterTopic>,
+    pub(super) state: &'a GroupState<'a>,
     pub(super) control: &'a Control,
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
@@ -122,6 +126,7 @@ impl Engine<'_> {
             first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
             queue_bytes: settings.memory_limit / 8,
             state_topic: None,
+            delivery: settings.delivery,
         })?;
         let commit_settings = CommitSettings {
             topic: Arc::clone(&self.topic),
@@ -140,6 +145,7 @@ impl Engine<'_> {
             topic: &settings.topic,
             group: &settings.group,
             unasked: settings.retry_failed != RetryFailed::No,
+            state: self.state,
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
             filling_limit: settings.memory_limit / 4,
@@ -155,11 +161,20 @@ impl Engine<'_> {
             counters: self.counters,
         };
         std::thread::scope(|scope| {
-            let (counters, tally) = (self.counters, self.tally);
+            let (counters, tally, state) = (self.counters, self.tally, self.state);
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
                 .spawn_scoped(scope, move || {
-                    commit::run(&commit_settings, committer, ledger, counters, tally, &task_queue, &answer_queue);
+                    commit::run(
+                        &commit_settings,
+                        committer,
+                        state,
+                        ledger,
+                        counters,
+                        tally,
+                        &task_queue,
+                        &answer_queue,
+                    );
                 })
                 .map_err(EngineError::Thread)?;
             std::thread::Builder::new()
@@ -394,7 +409,7 @@ impl<'a> Reader<'a> {
         let engine = self.engine;
         let group = &engine.settings.group;
         let new = all.iter().any(|assigned| assigned.committed.is_none());
-        let state = if new { Some(engine.log.group_state(group, None)?) } else { None };
+        let state = if new { Some(engine.state.load()?) } else { None };
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
@@ -412,6 +427,7 @@ impl<'a> Reader<'a> {
             };
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
             let restored = start.progress(assigned, committed)?;
+            engine.state.settle(topic, assigned.partition, &restored)?;
             read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
             self.intake.assign(assigned, restored);
             self.owned.insert(assigned.partition, assigned.assignment);
@@ -429,8 +445,7 @@ impl<'a> Reader<'a> {
     /// name without a text there is refused by the decoder.
     fn whole_text(&self, text: &str) -> Result<String, EngineError> {
         let Some(key) = text.strip_prefix(OVERFLOW) else { return Ok(text.to_owned()) };
-        let mut state = self.engine.log.group_state(&self.engine.settings.group, None)?;
-        let whole = state.remove(key).and_then(|text| String::from_utf8(text).ok());
+        let whole = self.engine.state.load()?.remove(key).and_then(|text| String::from_utf8(text).ok());
         Ok(whole.unwrap_or_else(|| text.to_owned()))
     }
 

@@ -54,9 +54,16 @@ impl StartFrom {
     }
 }
 
-/// The key that says that the group has committed a position of the partition.
+/// Begins the keys that say that the group has committed a position of a partition.
+const MARK: &str = "started/";
+
 fn key(topic: &str, partition: i32) -> String {
-    format!("started/{topic}/{partition}")
+    format!("{MARK}{topic}/{partition}")
+}
+
+/// Whether a key of the group's state is such a mark.
+pub(super) fn is_mark(key: &str) -> bool {
+    key.starts_with(MARK)
 }
 
 /// Goes with the first position of a partition that a session commits.

@@ -25,6 +25,8 @@ use datamill_broker::{
 };
 use datamill_wire::Chunk;
 
+use super::folder::OutputFolder;
+use super::state::GroupState;
 use super::{Control, EngineError, EngineSettings, read, start};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Version};
 use crate::progress::{Progress, encode};
@@ -100,7 +102,9 @@ pub fn take_over(
         return Ok(None);
     }
     let moves = scan.finish(&spans);
-    commit(log.as_ref(), settings, &moves, control)?;
+    let output = OutputFolder::take(&settings.output_dir)?;
+    let group_state = GroupState::open(log.as_ref(), settings, output.own())?;
+    commit(log.as_ref(), settings, &group_state, &moves, control)?;
     Ok(Some(scan.taken(&table)))
 }
 
@@ -260,6 +264,7 @@ fn sent_as(chunk: &Chunk<'_>) -> String {
 fn commit(
     log: &dyn Log,
     settings: &EngineSettings,
+    group_state: &GroupState<'_>,
     moves: &[(i32, i64, String)],
     control: &Control,
 ) -> Result<(), EngineError> {
@@ -271,6 +276,7 @@ fn commit(
         queue_bytes: settings.memory_limit / 8,
         membership: settings.membership,
         state_topic: None,
+        delivery: settings.delivery,
     })?;
     subscription.hold()?;
     let topic: Arc<str> = settings.topic.as_str().into();
@@ -298,7 +304,7 @@ fn commit(
             .filter_map(|(partition, offset, text)| {
                 state.push(start::mark(&topic, *partition));
                 let text = if text.len() > MAX_PROGRESS_TEXT {
-                    let key = read::overflow_key(&topic, *partition);
+                    let key = read::overflow_key(&topic, *partition, text);
                     state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
                     read::overflow_text(&key)
                 } else {
@@ -308,7 +314,8 @@ fn commit(
                 Some(Position { topic: Arc::clone(&topic), partition: *partition, assignment, offset: *offset, text })
             })
             .collect();
-        match committer.commit(&Commit { records: &[], positions: &positions, state: &state }) {
+        let commit = Commit { records: &[], positions: &positions, state: &state };
+        match group_state.commit(committer.as_mut(), &commit) {
             CommitOutcome::Done(_) => return Ok(subscription.close(true)?),
             CommitOutcome::NotOwner(_) => owned.clear(),
             CommitOutcome::Again(error) if begun.elapsed() < ASSIGNED_WITHIN => {

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::{ByteSize, SetUpError, identity};
 use crate::assemble::Mode;
 use crate::broker::Membership;
-use crate::engine::{EngineSettings, RetryFailed, StartFrom};
+use crate::engine::{DeliveryGuarantee, EngineSettings, RetryFailed, StartFrom};
 use crate::report::{LogLevel, clock};
 use crate::settings::{Config, GroupId, Pattern};
 
@@ -207,6 +209,15 @@ pub struct ConsumerArgs {
     /// name than one made from program and topic.
     #[arg(skip)]
     pub default_group: Option<String>,
+    /// What is promised of results: `exactly-once` commits each together with the position of the reading.
+    /// `at-least-once` sends it first, so that a crash may leave it twice, keeps the failed files in the
+    /// output folder, and needs no more rights than to read the topic as the group (and to write where
+    /// something is sent)
+    #[arg(
+        long, value_name = "GUARANTEE", default_value = "exactly-once",
+        value_parser = PossibleValuesParser::new(["exactly-once", "at-least-once"]).map(|name| delivery(&name))
+    )]
+    pub delivery: DeliveryGuarantee,
     /// Where to start in partitions whose committed position is missing or cannot be used: `committed` (the
     /// committed offset, without what is noted beside it), `earliest`, `latest`, or an offset for each
     /// partition. Where the committed position can be used, reading goes on there [default: a group that
@@ -327,6 +338,7 @@ impl ConsumerArgs {
             dead_letter_topic,
             group,
             program: format!("{program} datamill/{}", env!("CARGO_PKG_VERSION")),
+            delivery: self.delivery,
             first_start: config.first_start().unwrap_or_default(),
             start_from: self.start_from,
             mode: self.mode,
@@ -381,6 +393,10 @@ pub fn accept_dashes(command: clap::Command) -> clap::Command {
         arg.aliases(names)
     });
     command.mut_subcommands(accept_dashes)
+}
+
+fn delivery(name: &str) -> DeliveryGuarantee {
+    if name == "at-least-once" { DeliveryGuarantee::AtLeastOnce } else { DeliveryGuarantee::ExactlyOnce }
 }
 
 /// A name that is not empty: of a topic, a group, a program.

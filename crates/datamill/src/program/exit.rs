@@ -12,7 +12,7 @@ pub enum Exit {
     Done,
     /// 1: the program did its work, but some files failed, are incomplete or were not sent.
     SomeFailed,
-    /// 2: the command line, the configuration, the log or a folder is not as it must be.
+    /// 2: the command line, the configuration, the log or a folder is not as it must be, or a right is missing.
     SetUp,
     /// 3: the program had to stop while it worked; nothing is lost, start it again.
     Stopped,
@@ -111,7 +111,8 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::GroupInUse { .. }
         | EngineError::MixedPositions { .. }
         | EngineError::NoTable { .. }
-        | EngineError::Table { .. } => Exit::SetUp,
+        | EngineError::Table { .. }
+        | EngineError::Rights(_) => Exit::SetUp,
         EngineError::Hanging { .. } => Exit::Hanging,
         EngineError::Log(error) => match error.kind() {
             ErrorKind::Fenced => Exit::Replaced,

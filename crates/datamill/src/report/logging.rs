@@ -35,7 +35,10 @@ pub struct LogOptions {
 
 /// The log file cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the log file `{}`: choose another one with `--logger_file_path`", .path.display())]
+#[error(
+    "cannot write the log file `{}`: make sure that its folder can be written to, or choose another file with `--logger_file_path`",
+    .path.display()
+)]
 pub struct LogFileError {
     /// The file.
     pub path: PathBuf,

@@ -162,6 +162,7 @@ impl Bench {
                 first_start: datamill::broker::FirstStart::Earliest,
                 queue_bytes: 1 << 20,
                 state_topic: None,
+                delivery: datamill::broker::DeliveryGuarantee::ExactlyOnce,
             })
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -194,6 +195,29 @@ impl Bench {
         session.subscription.close(true).unwrap();
     }
 
+    /// The file of the group's state in the output folder.
+    pub fn state_file(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.output().join(".datamill")).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = files.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+        let file = files.next().unwrap();
+        assert_eq!(files.next(), None, "one log, one group, one file");
+        file
+    }
+
+    /// What the output folder holds of the group's state.
+    pub fn folder_state(&self) -> BTreeMap<String, String> {
+        let mut state = BTreeMap::new();
+        for line in std::fs::read_to_string(self.state_file()).unwrap().lines().skip(1) {
+            let line: serde_json::Value = serde_json::from_str(&line[9..]).unwrap();
+            let key = line["key"].as_str().unwrap().to_owned();
+            match line.get("value") {
+                Some(value) => drop(state.insert(key, value.as_str().unwrap().to_owned())),
+                None => drop(state.remove(&key)),
+            }
+        }
+        state
+    }
+
     /// Everything that is visible on the result topic.
     pub fn read_results(&self) -> Vec<Got> {
         read_all(self.log.as_ref(), &self.results)
@@ -210,6 +234,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         instance: "one".to_owned(),
         membership: Default::default(),
         program: "test".to_owned(),
+        delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,
         download_regex: None,

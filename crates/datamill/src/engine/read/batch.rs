@@ -72,7 +72,7 @@ impl Reader<'_> {
                 self.last_commit = Instant::now() - COMMIT_EVERY;
             }
             Answer::Unknown(error) => {
-                if error.kind() == ErrorKind::Fenced {
+                if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) {
                     return Err(error.into());
                 }
                 return Ok(ControlFlow::Break(error));
@@ -228,17 +228,20 @@ impl Reader<'_> {
             if !self.marked.contains(&m.partition) {
                 state.push(start::mark(&self.engine.topic, m.partition));
             }
-            let key = overflow_key(&self.engine.topic, m.partition);
-            let before = self.committed.get(&m.partition).is_some_and(|(_, text)| overflows(text));
+            let key = |text: &str| overflow_key(&self.engine.topic, m.partition, text);
+            let before = self.committed.get(&m.partition).map(|(_, text)| text).filter(|text| overflows(text));
+            let before = before.map(|text| key(text));
             let mut text = m.text.clone();
             if overflows(&text) {
-                if !before {
+                if before.is_none() {
                     tracing::warn!(topic = %self.engine.topic, partition = m.partition,
                         "very many unfinished files; their progress is kept in the group's state");
                 }
+                let key = key(&text);
                 text = overflow_text(&key);
                 state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
-            } else if before {
+            }
+            if let Some(key) = before.filter(|key| text != overflow_text(key)) {
                 state.push(StateChange { key, value: None });
             }
             let topic = Arc::clone(&self.engine.topic);

@@ -11,6 +11,7 @@ use datamill_wire::Chunk;
 
 use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceId, Span, SpillFolder, Version, WholeFile};
 use crate::engine::entry::{Due, Entry, Request};
+use crate::engine::state::GroupState;
 use crate::progress::Progress;
 use crate::report::Counters;
 
@@ -64,6 +65,7 @@ pub(in crate::engine) struct RetrySettings<'a> {
     pub(in crate::engine) log: &'a dyn Log,
     pub(in crate::engine) topic: &'a str,
     pub(in crate::engine) group: &'a str,
+    pub(in crate::engine) state: &'a GroupState<'a>,
     /// Whether files are tried that nobody asks for.
     pub(in crate::engine) unasked: bool,
     pub(in crate::engine) budget: Arc<Budget>,
@@ -124,7 +126,7 @@ impl RetrySettings<'_> {
     }
 
     fn since(&self, mark: StateMark) -> datamill_broker::Result<StateChanges> {
-        self.log.group_state_since(self.group, None, mark)
+        self.state.since(mark)
     }
 
     fn is_request(&self, change: &StateChange, look: &Look) -> bool {

@@ -1,0 +1,195 @@
+//! The state of a group: the failed files, the marks of partitions that had a position, and progress that fits
+//! beside no offset. It lies in the log, where it changes within the commit; or, where the member commits without
+//! transactions, in the output folder, in steps that lose nothing wherever they are cut off:
+//!
+//! ```text
+//!   set what the positions will need ─▶ results acknowledged ─▶ positions ─▶ marks set, keys removed
+//! ```
+//! So the folder may hold a failure whose position never moved, and a failure that was answered. The first is
+//! told by the committed progress, and forgotten; the second is tried once more.
+
+mod in_folder;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use datamill_broker::{
+    Commit, CommitOutcome, Committer, CrashPoint, DeliveryGuarantee, Error, ErrorKind, Log, StateChange, StateChanges,
+    StateMark, crash_point,
+};
+use parking_lot::Mutex;
+
+use super::entry::Entry;
+use super::{EngineError, EngineSettings, start};
+use crate::progress::{OpenKind, Progress};
+use in_folder::FolderState;
+
+/// See the module.
+pub(super) enum GroupState<'a> {
+    /// In the log, and of all members.
+    InLog { log: &'a dyn Log, group: &'a str },
+    /// In the output folder, and of this place in the group alone.
+    InFolder { file: Mutex<FolderState>, group: &'a str },
+}
+
+impl<'a> GroupState<'a> {
+    /// The state of the group of these settings; `folder` is the program's own folder in the output folder.
+    pub(super) fn open(log: &'a dyn Log, settings: &'a EngineSettings, folder: &Path) -> Result<Self, EngineError> {
+        let group = settings.group.as_str();
+        match settings.delivery {
+            DeliveryGuarantee::ExactlyOnce => Ok(Self::InLog { log, group }),
+            DeliveryGuarantee::AtLeastOnce => {
+                let file = FolderState::open(folder, &log.id()?, group)
+                    .map_err(|error| EngineError::output(&settings.output_dir, error))?;
+                Ok(Self::InFolder { file: Mutex::new(file), group })
+            }
+        }
+    }
+
+    /// The whole map.
+    pub(super) fn load(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        match self {
+            Self::InLog { log, group } => log.group_state(group, None),
+            Self::InFolder { file, .. } => Ok(file.lock().map().clone()),
+        }
+    }
+
+    /// What changed since the mark of an earlier look; since the default mark, the whole map. In the folder only
+    /// this process makes changes, so there is nothing that it has to be told.
+    pub(super) fn since(&self, mark: StateMark) -> Result<StateChanges, Error> {
+        match self {
+            Self::InLog { log, group } => log.group_state_since(group, None, mark),
+            Self::InFolder { file, .. } => {
+                let entries = file.lock().map().clone().into_iter().filter(|_| mark == StateMark::default());
+                let changes = entries.map(|(key, value)| StateChange { key, value: Some(value) }).collect();
+                Ok(StateChanges { changes, mark: StateMark(1) })
+            }
+        }
+    }
+
+    /// Commits through the member's committer, the changes of the state included.
+    pub(super) fn commit(&self, committer: &mut dyn Committer, commit: &Commit<'_>) -> CommitOutcome {
+        let file = match self {
+            Self::InLog { .. } => return committer.commit(commit),
+            Self::InFolder { file, .. } => file,
+        };
+        let goes_ahead = |change: &&StateChange| change.value.is_some() && !start::is_mark(&change.key);
+        if let Err(error) = file.lock().change(commit.state.iter().filter(goes_ahead)) {
+            return CommitOutcome::Again(self.unwritable(error));
+        }
+        crash_point(CrashPoint::StateSet);
+        let outcome = committer.commit(&Commit { state: &[], ..*commit });
+        if matches!(outcome, CommitOutcome::Done(_)) {
+            let follows = commit.state.iter().filter(|change| !goes_ahead(change));
+            if let Err(error) = file.lock().change(follows) {
+                tracing::warn!(error = %crate::report::chain(&self.unwritable(error)),
+                    "what was answered may be tried once more after a restart");
+            }
+            crash_point(CrashPoint::StateSettled);
+        }
+        outcome
+    }
+
+    /// Forgets failures of a partition whose position never moved: by its committed progress, their files have
+    /// no outcome yet.
+    pub(super) fn settle(&self, topic: &str, partition: i32, progress: &Progress) -> Result<(), Error> {
+        let Self::InFolder { file, .. } = self else { return Ok(()) };
+        let mut file = file.lock();
+        let is_open = |first: i64| first >= progress.frontier || progress.open.get(&first) == Some(&OpenKind::Open);
+        let undone =
+            |key: &&String| Entry::first_chunk(topic, key).is_some_and(|(p, first)| p == partition && is_open(first));
+        let undone: Vec<StateChange> =
+            file.map().keys().filter(undone).map(|key| StateChange { key: key.clone(), value: None }).collect();
+        file.change(&undone).map_err(|error| self.unwritable(error))
+    }
+
+    fn unwritable(&self, error: std::io::Error) -> Error {
+        let group = match self {
+            Self::InLog { group, .. } | Self::InFolder { group, .. } => group,
+        };
+        let kind = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            _ => ErrorKind::Fatal,
+        };
+        let text = format!("cannot write the failed files of group `{group}` to the output folder");
+        Error::with_source(kind, text, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers as it is told, and looks at the folder's state while it commits.
+    struct Scripted<'a> {
+        state: &'a GroupState<'a>,
+        answer: Option<CommitOutcome>,
+        seen: Vec<String>,
+    }
+
+    impl Committer for Scripted<'_> {
+        fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome {
+            assert!(commit.state.is_empty(), "the log has no part in it");
+            self.seen = self.state.load().unwrap().into_keys().collect();
+            self.answer.take().unwrap()
+        }
+    }
+
+    fn change(key: &str, value: Option<&str>) -> StateChange {
+        StateChange { key: key.to_owned(), value: value.map(|value| value.as_bytes().to_vec()) }
+    }
+
+    #[test]
+    fn what_positions_need_goes_ahead_of_them_and_the_rest_follows_only_once_they_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = FolderState::open(folder.path(), "log", "g").unwrap();
+        file.change(&[change("failed/t/0:1/old", Some("1"))]).unwrap();
+        let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
+        let changes =
+            [change("started/t/0", Some("")), change("failed/t/0:1/old", None), change("failed/t/0:5/new", Some("2"))];
+        let commit = Commit { state: &changes, ..Commit::default() };
+        let again = CommitOutcome::Again(Error::new(ErrorKind::Retry, "later"));
+        let mut committer = Scripted { state: &state, answer: Some(again), seen: Vec::new() };
+        for done in [false, true] {
+            let outcome = state.commit(&mut committer, &commit);
+            assert_eq!(matches!(outcome, CommitOutcome::Done(_)), done);
+            assert_eq!(committer.seen, ["failed/t/0:1/old", "failed/t/0:5/new"]);
+            let after: Vec<String> = state.load().unwrap().into_keys().collect();
+            match done {
+                false => assert_eq!(after, committer.seen),
+                true => assert_eq!(after, ["failed/t/0:5/new", "started/t/0"]),
+            }
+            committer.answer = Some(CommitOutcome::Done(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_failure_counts_only_where_the_committed_progress_has_passed_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = FolderState::open(folder.path(), "log", "g").unwrap();
+        let keys = ["t/0:3/a", "t/0:5/open", "t/0:7/shadow", "t/0:9/beyond", "t/1:9/elsewhere", "t/2/0:9/other"];
+        let keys = keys.map(|key| format!("failed/{key}"));
+        file.change(&keys.each_ref().map(|key| change(key, Some("x")))).unwrap();
+        let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
+        let open = BTreeMap::from([(5, OpenKind::Open), (7, OpenKind::Shadow)]);
+        state.settle("t", 0, &Progress { frontier: 9, open }).unwrap();
+        let left: Vec<String> = state.load().unwrap().into_keys().collect();
+        let still = [0, 2, 4, 5].map(|i| keys[i].clone());
+        assert_eq!(left, still);
+    }
+
+    #[test]
+    fn no_position_moves_where_the_folder_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = FolderState::open(folder.path(), "log", "g").unwrap();
+        file.lose_the_file();
+        let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
+        let changes = [change("failed/t/0:5/new", Some("2"))];
+        let mut committer = Scripted { state: &state, answer: None, seen: Vec::new() };
+        let outcome = state.commit(&mut committer, &Commit { state: &changes, ..Commit::default() });
+        match outcome {
+            CommitOutcome::Again(error) => assert!(error.to_string().contains("output folder"), "{error:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

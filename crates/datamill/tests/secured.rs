@@ -1,0 +1,348 @@
+//! Accounts on a real Apache Kafka with an authorizer: the rights that docs/operating.md gives are enough for each
+//! program, and a right that lacks is named in one sentence.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
+use datamill::broker::{Error, ErrorKind, Log, NewTopic, Properties};
+use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary};
+use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
+use datamill::rekey::{RekeySettings, rekey};
+use datamill::report::{Counters, chain};
+use datamill_testkit::secured::SecuredKafka;
+use parking_lot::Mutex;
+
+const DOCUMENTATION: &str = include_str!("../../../docs/operating.md");
+
+/// What was said; no secret may be in it.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// One account with topics, a group and a folder of its own.
+struct Account<'a> {
+    kafka: &'a SecuredKafka,
+    user: &'static str,
+    /// The account's own login.
+    log: Arc<dyn Log>,
+    /// Topics seen by somebody who may do everything.
+    bench: Bench,
+}
+
+fn open(properties: &[(&'static str, String)]) -> Result<Arc<dyn Log>, Error> {
+    let broker: BTreeMap<String, String> = properties.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+    datamill::broker::open(&Properties { broker, ..Properties::default() })
+}
+
+impl<'a> Account<'a> {
+    fn new(kafka: &'a SecuredKafka, user: &'static str) -> Self {
+        let admin = open(&[("bootstrap.servers", kafka.open_address())]).unwrap();
+        let name = |what: &str| format!("{what}-{user}");
+        for (what, partitions) in [("files", 2), ("results", 1), ("dead", 1)] {
+            let topic = NewTopic { name: name(what), partitions, replication: 1, settings: BTreeMap::new() };
+            admin.create_topic(&topic).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench { folder, log: admin, topic: name("files"), results: name("results"), group: name("xrd") };
+        let log = open(&kafka.login(user)).unwrap();
+        Self { kafka, user, log, bench }
+    }
+
+    /// Gives the rights that the documentation lists under this heading.
+    fn follow(&self, heading: &str) {
+        let (_, after) = DOCUMENTATION.split_once(&format!("```sh\n# {heading}\n")).unwrap();
+        let (block, _) = after.split_once("```").unwrap();
+        std::thread::scope(|scope| {
+            for line in block.lines() {
+                let rights = self.named(line.strip_prefix("$ACLS ").unwrap());
+                scope.spawn(move || self.kafka.allow(self.user, &rights.split(' ').collect::<Vec<_>>()));
+            }
+        });
+    }
+
+    /// The names of the documentation, as those of this account.
+    fn named(&self, text: &str) -> String {
+        let mut text = text.replace("xrd", &self.bench.group);
+        for what in ["files", "results", "dead"] {
+            text = text.replace(what, &format!("{what}-{}", self.user));
+        }
+        text
+    }
+
+    fn allow(&self, rights: &str) {
+        self.kafka.allow(self.user, &self.named(rights).split(' ').collect::<Vec<_>>());
+    }
+
+    fn take_away(&self, rights: &str) {
+        self.kafka.take_away(self.user, &self.named(rights).split(' ').collect::<Vec<_>>());
+    }
+
+    fn settings(&self, delivery: DeliveryGuarantee, results: bool) -> EngineSettings {
+        let dead_letter_topic = results.then(|| format!("dead-{}", self.user));
+        let all = EngineSettings { delivery, dead_letter_topic, ..self.bench.settings() };
+        if results { all } else { EngineSettings { result_topic: None, ..all } }
+    }
+
+    fn run_controlled(&self, settings: &EngineSettings, control: &Control) -> Result<Summary, EngineError> {
+        let code = match settings.result_topic {
+            Some(_) => UserCode::reproducer(ByName::default()),
+            None => UserCode::processor(ByName::default()),
+        };
+        let ended = datamill::engine::run(&self.log, settings, code, control, &Counters::default());
+        if let Err(error) = &ended {
+            say(chain(error));
+        }
+        ended
+    }
+
+    fn run(&self, settings: &EngineSettings) -> Result<Summary, EngineError> {
+        self.run_controlled(settings, &Control::default())
+    }
+
+    /// The run ends because of a missing right, which is named.
+    fn lacks(&self, settings: &EngineSettings, names: &[&str]) -> String {
+        let error = self.run(settings).unwrap_err();
+        let text = chain(&error);
+        let denied = match &error {
+            EngineError::Rights(_) => true,
+            EngineError::Log(error) => error.kind() == ErrorKind::Denied,
+            _ => false,
+        };
+        assert!(denied, "{}: {text}", self.user);
+        for name in names {
+            assert!(text.contains(&self.named(name)), "{}: `{name}` is not in: {text}", self.user);
+        }
+        text
+    }
+
+    fn send(&self, names: &[&str]) {
+        for (i, name) in names.iter().enumerate() {
+            self.bench.send(&chunks(i as i32 % 2, name, &content(i as u64, 500), 200));
+        }
+    }
+
+    fn paths_of_results(&self) -> Vec<String> {
+        let mut paths: Vec<_> = self.bench.read_results().iter().map(|got| got.path().to_owned()).collect();
+        paths.sort();
+        paths
+    }
+}
+
+impl DataFileStreamProcessor for ByName {
+    fn process_downloaded_data_file(
+        &self,
+        file: &datamill::assemble::DownloadDataFile,
+        lock: &datamill::process::Lock,
+    ) -> Result<(), datamill::process::ProcessingError> {
+        self.get_processing_result_message_for_file(file, lock).map(|_| ())
+    }
+}
+
+fn say(text: String) {
+    println!("said: {text}");
+    SAID.lock().push(text);
+}
+
+const ONCE: DeliveryGuarantee = DeliveryGuarantee::ExactlyOnce;
+const AT_LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
+
+#[test]
+fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
+    let kafka = &SecuredKafka::start();
+    let scenarios: [fn(&SecuredKafka); 9] = [
+        logins_that_fail_say_what_to_check,
+        a_reproducer_needs_what_the_documentation_says,
+        a_processor_needs_what_the_documentation_says,
+        an_account_that_may_only_read_is_told_of_at_least_once,
+        a_reproducer_at_least_once_needs_what_the_documentation_says,
+        each_right_that_lacks_is_named_one_after_the_other,
+        the_topic_of_the_state_is_named_where_it_may_not_be_used,
+        rights_that_are_taken_away_end_the_program_and_nothing_is_lost,
+        the_other_programs_need_what_the_documentation_says,
+    ];
+    std::thread::scope(|scope| {
+        let running: Vec<_> = scenarios.iter().map(|scenario| scope.spawn(move || scenario(kafka))).collect();
+        for one in running {
+            one.join().unwrap();
+        }
+    });
+    let said = SAID.lock();
+    assert!(said.len() >= 10, "{said:?}");
+    for text in &*said {
+        assert!(!text.contains("secret") && !text.contains("wrong-"), "{text}");
+        assert!(!text.contains('\n') && text.len() < 700, "{text}");
+    }
+}
+
+fn logins_that_fail_say_what_to_check(kafka: &SecuredKafka) {
+    let with = |changes: &[(&'static str, String)]| {
+        let login = kafka.login("user1").into_iter().filter(|(key, _)| changes.iter().all(|(other, _)| key != other));
+        open(&login.chain(changes.iter().cloned()).collect::<Vec<_>>())
+    };
+    let refused = |changes: &[(&'static str, String)], kind, names: &[&str]| {
+        let error = with(changes).map(|_| ()).unwrap_err();
+        let text = chain(&error);
+        say(text.clone());
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(names.iter().all(|name| text.contains(name)), "{text}");
+    };
+    refused(&[("sasl.password", "wrong-password".to_owned())], ErrorKind::Denied, &["login", "`sasl.password`"]);
+    refused(&[("sasl.username", "nobody".to_owned())], ErrorKind::Denied, &["login", "`sasl.username`"]);
+    let encrypted = [("bootstrap.servers", kafka.encrypted_address()), ("security.protocol", "SASL_SSL".to_owned())];
+    refused(&encrypted, ErrorKind::Settings, &["`ssl.ca.location`"]);
+    let trusted = [&encrypted[..], &[("ssl.ca.location", kafka.ca())]].concat();
+    with(&trusted).unwrap();
+    let wrong = [&trusted[..], &[("sasl.password", "wrong-password".to_owned())]].concat();
+    refused(&wrong, ErrorKind::Denied, &["login", "`sasl.password`"]);
+    let plain = [("bootstrap.servers", kafka.encrypted_address())];
+    refused(&plain, ErrorKind::Retry, &["`security.protocol`"]);
+}
+
+fn a_reproducer_needs_what_the_documentation_says(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user1");
+    account.follow("reproducer, exactly-once");
+    account.send(&["a", "b", "c", "error"]);
+    for run in 0..2 {
+        let summary = account.run(&account.settings(ONCE, true)).unwrap();
+        assert_eq!((summary.succeeded, summary.failed, summary.failed_again), [(3, 1, 0), (0, 0, 1)][run]);
+    }
+    assert_eq!(account.paths_of_results(), ["a", "b", "c"]);
+}
+
+fn a_processor_needs_what_the_documentation_says(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user2");
+    account.follow("processor, exactly-once");
+    account.send(&["a", "b", "error"]);
+    for run in 0..2 {
+        let summary = account.run(&account.settings(ONCE, false)).unwrap();
+        assert_eq!((summary.succeeded, summary.failed, summary.failed_again), [(2, 1, 0), (0, 0, 1)][run]);
+    }
+}
+
+fn an_account_that_may_only_read_is_told_of_at_least_once(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user3");
+    account.follow("processor, at-least-once");
+    account.send(&["a", "b", "error"]);
+    let text = account.lacks(&account.settings(ONCE, false), &["transactional id `datamill-xrd-one`", "Write"]);
+    assert!(text.contains("--delivery at-least-once"), "{text}");
+    for run in 0..2 {
+        let summary = account.run(&account.settings(AT_LEAST, false)).unwrap();
+        assert_eq!((summary.succeeded, summary.failed, summary.failed_again), [(2, 1, 0), (0, 0, 1)][run]);
+    }
+    let topics: BTreeSet<String> = account.bench.log.topics().unwrap().into_iter().map(|topic| topic.name).collect();
+    assert!(!topics.iter().any(|name| name.contains("state")), "{topics:?}");
+}
+
+fn a_reproducer_at_least_once_needs_what_the_documentation_says(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user4");
+    account.follow("reproducer, at-least-once");
+    account.send(&["a", "b", "c", "error"]);
+    for run in 0..2 {
+        let summary = account.run(&account.settings(AT_LEAST, true)).unwrap();
+        assert_eq!((summary.succeeded, summary.failed, summary.failed_again), [(3, 1, 0), (0, 0, 1)][run]);
+    }
+    assert_eq!(account.paths_of_results(), ["a", "b", "c"]);
+}
+
+fn each_right_that_lacks_is_named_one_after_the_other(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user5");
+    account.send(&["a", "b"]);
+    let settings = EngineSettings { dead_letter_topic: None, ..account.settings(AT_LEAST, true) };
+    account.lacks(&settings, &["topic `files`", "Describe"]);
+    account.allow("--operation Describe --topic files");
+    account.lacks(&settings, &["topic `results`", "Describe"]);
+    account.allow("--operation Describe --topic results");
+    account.lacks(&settings, &["group `xrd`", "Read on the group"]);
+    account.allow("--operation Read --group xrd");
+    account.lacks(&settings, &["topic `files`", "Read on the topic"]);
+    account.allow("--operation Read --topic files");
+    account.lacks(&settings, &["topic `results`", "Write on the topic"]);
+    assert!(account.bench.log.group(&account.bench.group, &[&account.bench.topic]).unwrap().committed.is_empty());
+    account.allow("--operation Write --topic results");
+    assert_eq!(account.run(&settings).unwrap().succeeded, 2);
+    assert_eq!(account.paths_of_results(), ["a", "b"]);
+}
+
+fn the_topic_of_the_state_is_named_where_it_may_not_be_used(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user6");
+    account.follow("processor, at-least-once");
+    account.allow("--operation Write --transactional-id datamill-xrd- --resource-pattern-type prefixed");
+    account.send(&["a", "error"]);
+    let settings = account.settings(ONCE, false);
+    let text = account.lacks(&settings, &["topic `datamill.xrd.state`", "Read, Write and Create"]);
+    assert!(text.contains("--delivery at-least-once"), "{text}");
+    account.allow("--operation Read --operation Create --topic datamill.xrd.state");
+    let text = account.lacks(&settings, &["topic `datamill.xrd.state`", "Read, Write and Create"]);
+    assert!(text.contains("--delivery at-least-once"), "{text}");
+    account.allow("--operation Write --topic datamill.xrd.state");
+    assert_eq!(account.run(&settings).unwrap().succeeded, 1);
+}
+
+fn rights_that_are_taken_away_end_the_program_and_nothing_is_lost(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user7");
+    let mut expected = Vec::new();
+    for (delivery, heading) in [(ONCE, "reproducer, exactly-once"), (AT_LEAST, "reproducer, at-least-once")] {
+        account.follow(heading);
+        let group = "--operation Read --group xrd";
+        let write = "--operation Write --topic results";
+        let id =
+            "--operation Write --operation Describe --transactional-id datamill-xrd- --resource-pattern-type prefixed";
+        for (i, right) in [write, group, id].iter().enumerate().filter(|(i, _)| delivery == ONCE || *i < 2) {
+            let names = ["before", "after"].map(|when| format!("{when}-{delivery:?}-{i}"));
+            account.send(&[names[0].as_str()]);
+            expected.extend(names.clone());
+            let settings = EngineSettings { exit_at_end: false, ..account.settings(delivery, true) };
+            let control = Control::default();
+            std::thread::scope(|scope| {
+                let _stop = StopAtEnd(&control);
+                let run = scope.spawn(|| account.run_controlled(&settings, &control));
+                wait_for("the first result", || account.paths_of_results().contains(&names[0]));
+                account.take_away(right);
+                account.send(&[names[1].as_str()]);
+                let error = run.join().unwrap().unwrap_err();
+                let kind = match &error {
+                    EngineError::Log(error) | EngineError::Rights(error) => error.kind(),
+                    other => panic!("{right}: {other}"),
+                };
+                assert!(matches!(kind, ErrorKind::Denied | ErrorKind::DeniedExactlyOnce), "{right}: {error}");
+            });
+            account.allow(right);
+            account.run(&account.settings(delivery, true)).unwrap();
+        }
+    }
+    expected.sort();
+    let mut got = account.paths_of_results();
+    got.dedup();
+    assert_eq!(got, expected);
+}
+
+fn the_other_programs_need_what_the_documentation_says(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user8");
+    account.follow("upload");
+    let upload = Bench {
+        log: Arc::clone(&account.log),
+        folder: tempfile::tempdir().unwrap(),
+        topic: account.bench.topic.clone(),
+        results: String::new(),
+        group: String::new(),
+    };
+    upload.send(&chunks(0, "a", b"abc", 2));
+    account.follow("rekey");
+    let settings = RekeySettings {
+        source: account.bench.topic.clone(),
+        destination: account.bench.results.clone(),
+        group: account.named("datamill-rekey-files-results"),
+        instance: "one".to_owned(),
+        exit_at_end: true,
+    };
+    let copied = rekey(&account.log, &settings, &Control::default(), &Counters::default()).unwrap();
+    assert_eq!(copied.copied, 2);
+    account.follow("read");
+    assert_eq!(common::read_all(account.log.as_ref(), &account.bench.results).len(), 2);
+    account.kafka.allow(account.user, &["--operation", "Create", "--operation", "Describe", "--topic", "made-user8"]);
+    let topic = NewTopic { name: "made-user8".to_owned(), partitions: 1, replication: 1, settings: BTreeMap::new() };
+    account.log.create_topic(&topic).unwrap();
+}

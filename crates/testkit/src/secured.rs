@@ -1,0 +1,95 @@
+//! A real Apache Kafka with accounts and rights, one of a test's own.
+
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::kafka::script;
+
+/// A broker on which accounts may do nothing until they are given a right. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct SecuredKafka {
+    port: u16,
+    folder: TempDir,
+}
+
+impl SecuredKafka {
+    /// Starts one on free ports in a temporary folder, with `dev/kafka`.
+    pub fn start() -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("datamill-secured-").tempdir().expect("a temporary folder can be made");
+        let mut kafka = Self { port: 0, folder };
+        let address = kafka.run("start", &["secured"]);
+        let port = address.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        kafka.port = port.unwrap_or_else(|| panic!("dev/kafka prints an address, not `{address}`"));
+        kafka
+    }
+
+    /// The listener that asks for no login and refuses nothing.
+    pub fn open_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The listener for accounts.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 2)
+    }
+
+    /// The listener for accounts that encrypts; [`SecuredKafka::ca`] has signed its certificate.
+    pub fn encrypted_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 3)
+    }
+
+    /// The certificate of the authority, a PEM file.
+    pub fn ca(&self) -> String {
+        self.folder.path().join("ca.pem").display().to_string()
+    }
+
+    /// The properties with which account `user1`, `user2`, … logs in.
+    pub fn login(&self, user: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("bootstrap.servers", self.address()),
+            ("security.protocol", "SASL_PLAINTEXT".to_owned()),
+            ("sasl.mechanism", "PLAIN".to_owned()),
+            ("sasl.username", user.to_owned()),
+            ("sasl.password", password(user)),
+        ]
+    }
+
+    /// Gives rights, in the words of `kafka-acls.sh`.
+    pub fn allow(&self, user: &str, rights: &[&str]) {
+        self.acl("--add", user, rights);
+    }
+
+    /// Takes rights away.
+    pub fn take_away(&self, user: &str, rights: &[&str]) {
+        self.acl("--remove", user, &[rights, &["--force"]].concat());
+    }
+
+    fn acl(&self, what: &str, user: &str, rights: &[&str]) {
+        let principal = format!("User:{user}");
+        self.run("acl", &[&[what, "--allow-principal", &principal], rights].concat());
+    }
+
+    fn run(&self, command: &str, args: &[&str]) -> String {
+        let Output { status, stdout, stderr } = Command::new(script())
+            .arg(command)
+            .arg(self.folder.path())
+            .args(args)
+            .output()
+            .expect("dev/kafka can be run");
+        assert!(status.success(), "dev/kafka {command} {args:?}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8_lossy(&stdout).into_owned()
+    }
+}
+
+/// The password of an account.
+pub fn password(user: &str) -> String {
+    format!("{user}-secret")
+}
+
+impl Drop for SecuredKafka {
+    fn drop(&mut self) {
+        let _ = Command::new(script()).arg("kill9").arg(self.folder.path()).output();
+    }
+}
