@@ -63,14 +63,16 @@ fn cell(sender: Sender, partitions: i32, chunk_size: usize, append: &str, big: u
     let ours = bench.topic("ours", 1);
     let (their_files, said) = (bench.path("their_files"), bench.path("download.said"));
     let (config, folder) = (bench.text("read.config"), bench.text("their_files"));
-    let args = ["DataFileDownloadDirectory", &folder, "--config", &config, "--topic_name", &topic];
-    let download = peer::start("run.py", &args, &said);
+    let args = [folder.as_str(), "--config", &config, "--topic_name", &topic];
+    let download = peer::start("run.py", &[&["DataFileDownloadDirectory"], &args[..]].concat(), &said);
     let reproducer = bench.peer_reproduces(&topic, &theirs, &bench.name("theirs"), "their_output", &[]);
 
-    bench.reproduces(&topic, &ours, &bench.name("ours"), "our_output", &["--mode", "both"]).with_code(0);
+    bench.reproduces(&topic, &ours, &bench.name("ours"), "our_output", &[]).with_code(0);
     let our_results = results(bench.read(&ours));
     assert_eq!(our_results.len(), expected.len(), "{cell}");
-    assert_same(&files_in(&bench.path("our_output")), &expected, &cell);
+    let folder = bench.text("our_files");
+    bench.datamill(&[&["download", &folder, "--exit-at-end"], &args[1..]].concat()).with_code(0);
+    assert_same(&files_in(&bench.path("our_files")), &expected, &cell);
 
     let said = || format!("{cell}: {}", reproducer.said());
     if append.is_empty() {

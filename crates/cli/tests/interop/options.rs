@@ -2,7 +2,7 @@
 
 use datamill_testkit::peer;
 
-use crate::common::{Bench, Files, noise};
+use crate::common::{Bench, Files, files_in, noise};
 
 /// Everything that a program of the peer has beside its own options.
 const SHARED: &str = "--logger_stream_level DEBUG --logger_file_level 30 --logger_file_path here.log --update_seconds 5 \
@@ -32,6 +32,12 @@ const DIRECTORY: [&str; 3] = [
     "--config upload --topic_name {files} --upload_regex ^.*\\.dat$ --upload_existing --chunk_size 2048 --queue_max_size 20 \
      --watchdog_lag_time 1 --use_polling_observer --n_threads 3 {shared} in/2",
     "in/3 --upload_existing --config upload.config --topic_name x --producer_topic_name {files} --consumer_topic_name y --consumer_group_id z",
+];
+
+const DOWNLOAD: [&str; 3] = [
+    "out/1 --config read.config --topic_name {files}",
+    "--config read --consumer_topic_name {files} --consumer_group_id {group} --n_threads 3 --download_regex ^run/ {shared} out/2",
+    "out/3 --config read.config --topic_name {files} --producer_topic_name x --update_seconds 10",
 ];
 
 struct Lines {
@@ -110,4 +116,16 @@ fn command_lines_of_watched_folders_work_here() {
     }
     // The first one does not say that what is there already is wanted; the others cut it into 3 chunks and 1.
     assert_eq!(lines.bench.read(&lines.names[0].1).len(), 3 + 1);
+}
+
+#[test]
+fn command_lines_of_downloads_work_here() {
+    let lines = Lines::new();
+    let args = ["upload", "in", "--config", "upload.config", "--topic_name", &lines.names[0].1];
+    lines.bench.datamill(&args).with_code(0);
+    for (line, files) in DOWNLOAD.into_iter().zip([2, 1, 2]) {
+        lines.check("DataFileDownloadDirectory", &["download"], line, &["--exit-at-end"]);
+        let folder = line.split_whitespace().find(|word| word.starts_with("out/")).unwrap();
+        assert_eq!(files_in(&lines.bench.path(folder)).len(), files, "{line}");
+    }
 }
