@@ -74,6 +74,8 @@ impl Bench {
             output_dir: self.place.path("output"),
             memory_limit: 64 << 20,
             spill_limit: None,
+            membership: Default::default(),
+            delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
             retry_failed,
             incomplete_after: Duration::ZERO,
             exit_at_end,
