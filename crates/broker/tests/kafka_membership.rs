@@ -32,7 +32,12 @@ struct Group {
 impl Group {
     fn new(kind: Kind, consumer: &[(&str, &str)]) -> Self {
         let kafka = Kafka::from_env();
-        let can = Capabilities { makes_topics: false, refuses_a_second_owner: false, exact_largest_record: false };
+        let can = Capabilities {
+            makes_topics: false,
+            refuses_a_second_owner: false,
+            exact_largest_record: false,
+            always_atomic: false,
+        };
         let backend = Backend::new(kafka.address().to_owned(), can, None);
         let mut properties = Properties::default();
         properties.broker.insert("bootstrap.servers".to_owned(), kafka.address().to_owned());
