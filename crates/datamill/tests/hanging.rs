@@ -126,6 +126,8 @@ fn who_waits_for_a_lock_that_is_never_given_back_is_given_up_too(place: &Place) 
         bench.send(&chunks(0, &format!("good {i}"), b"abc", 10));
     }
     let mut settings = bench.settings();
+    // the one that hangs has the lock before any other is begun
+    settings.threads = 1;
     settings.processing_timeout = Some(Duration::from_millis(50));
     let (code, let_go) = Hangs::until_the_end_of_the_test();
     let ended = bench.run(&settings, Hangs { with_lock: true, ..code });
