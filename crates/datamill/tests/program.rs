@@ -214,7 +214,7 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
     write("away.config", "[broker]\nbootstrap.servers = 127.0.0.1:1\nsasl.password = very-secret\n");
     let topics = ["--consumer_topic_name", "t", "--producer_topic_name", "r"];
     for (args, part) in [
-        (&["--consumer_topic_nam", "t"][..], "'--consumer_topic_nam'"),
+        (&["--consumer_topik_name", "t"][..], "'--consumer_topik_name'"),
         (&["--consumer_topic_name", "t"], "required arguments"),
         (&["--topic_name", "t"], "results cannot go to topic `t`"),
         (&["--config", "none.config"], "there is no configuration file `none.config`"),
@@ -238,7 +238,7 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         let mut command = Command::new(example());
         command.current_dir(place.path()).stdin(Stdio::null()).env_remove("OPENMSISTREAM_CONFIG_FILE_DIR");
         command.arg("--exit-at-end").args(args);
-        let names_topics = args.iter().any(|arg| arg.contains("topic_nam"));
+        let names_topics = args.iter().any(|arg| arg.contains("topik_name"));
         if !names_topics {
             command.args(topics);
         }
