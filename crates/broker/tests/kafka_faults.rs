@@ -42,9 +42,8 @@ fn commit_as(
     mock.request_errors(api, &[error]);
     let first = commit(&mut member);
     let second = next.then(|| commit(&mut member));
-    if let Err(closing) = member.subscription.close(false) {
-        // a member whose place was taken may hear of it here as well
-        assert_eq!(closing.kind(), ErrorKind::Fenced, "{closing:?}");
+    if let Err(error) = member.subscription.close(false) {
+        assert_eq!(error.kind(), ErrorKind::Fenced, "closing works, but for a member whose place was taken: {error:?}");
     }
     let records = read_all(log.as_ref(), "out", 0).len() - before;
     (first, second, records)

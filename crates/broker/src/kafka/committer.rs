@@ -110,8 +110,14 @@ impl KafkaCommitter {
         if let Ending::Over(error) = ending {
             return self.end(error);
         }
+        // A broker may be unable to abort what a missing right has spoilt: the right says more.
+        let denied = match &ending {
+            Ending::Undelivered(failed) => Some(self.said(failed)),
+            _ => None,
+        };
+        let denied = denied.filter(|error| matches!(error.kind(), ErrorKind::Denied | ErrorKind::DeniedExactlyOnce));
         let settled = match self.transactions.abort() {
-            Err(ending) => Err(ending),
+            Err(ending) => Err(denied.map_or(ending, Ending::Over)),
             Ok(()) => match ending {
                 Ending::Undelivered(failed) => self.blame(records, named, failed),
                 Ending::Passing(error) | Ending::Over(error) => Ok(CommitOutcome::Again(error)),
@@ -124,6 +130,15 @@ impl KafkaCommitter {
                 self.end(Error::new(ErrorKind::Retry, text))
             }
         })
+    }
+
+    /// The failure that says most; a right that lacks on the topic of the state is named with all that belong to it.
+    fn said(&self, failed: &[(usize, Undelivered)]) -> Error {
+        let (group, topic) = (&self.options.group, &self.state_topic);
+        match telling(failed) {
+            Some(why) if why.topic == *topic => state::denied(said(failed), group, topic),
+            _ => said(failed),
+        }
     }
 
     /// Which record is to blame when some were not delivered. Brokers refuse a batch as a whole, so among
@@ -142,12 +157,7 @@ impl KafkaCommitter {
         let refused: Vec<&(usize, Undelivered)> =
             failed.iter().filter(|(_, why)| failure::kind(why.code) == ErrorKind::RecordRefused).collect();
         let Some(largest) = refused.iter().max_by_key(|(_, why)| why.bytes) else {
-            let topic = telling(&failed).map(|why| why.topic.as_str());
-            let error = said(&failed);
-            return Ok(CommitOutcome::Again(match topic == Some(&self.state_topic) {
-                true => state::denied(error, &self.options.group, &self.state_topic),
-                false => error,
-            }));
+            return Ok(CommitOutcome::Again(self.said(&failed)));
         };
         let for_size = matches!(largest.1.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
         let mut suspects: Vec<usize> = match for_size {

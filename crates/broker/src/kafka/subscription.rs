@@ -158,7 +158,11 @@ impl KafkaSubscription {
                 error(kind, format!("cannot read as group `{group}`: the account needs the right Read on the group"))
             }
             (ErrorKind::Denied, Code::TopicAuthorizationFailed) => {
-                error(kind, format!("cannot read as group `{group}`: the account needs the right Read on its topics"))
+                let topics = self.topics.join("`, `");
+                error(
+                    kind,
+                    format!("cannot read as group `{group}`: the account needs the right Read on the topic `{topics}`"),
+                )
             }
             _ => error(if fatal { ErrorKind::Fatal } else { kind }, format!("cannot go on reading as group `{group}`")),
         }
