@@ -69,9 +69,8 @@ fn a_server_without_tls_is_not_taken_for_one_that_is_away() {
 #[test]
 fn a_file_that_the_store_cannot_hold_fails_and_the_others_arrive() {
     let bench = Bench::new(&S3Server::from_env());
-    // this server keeps objects as files, so that `n` and `n/m` exclude each other; no key is that long
-    let long = ["folder of sixty characters, all of them are ordinary letters"; 20].join("/");
-    bench.upload(&[("n", b"1"), (&format!("{long}/x"), b"2")]);
+    // this server keeps objects as files, so that `n` and `n/m` exclude each other
+    bench.upload(&[("n", b"1")]);
     bench.upload(&[("n/m", b"3")]);
     bench.upload(&[("z", b"4")]);
     let ended = bench.transfer(&["--max_attempts", "1", "--n_threads", "1"]);
