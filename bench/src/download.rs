@@ -5,14 +5,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Result, bail};
-use datamill_wire::{Chunk, Sha512Hasher};
-use rdkafka::Message;
-use rdkafka::error::KafkaError;
+use anyhow::Result;
+use datamill_wire::Chunk;
 
-use crate::child::now_us;
 use crate::floor;
 
 /// The floor of a download.
@@ -29,23 +25,8 @@ pub(crate) struct FloorArgs {
 }
 
 pub(crate) fn floor(args: &FloorArgs) -> Result<()> {
-    let consumer = floor::reader(&args.kafka, &args.topic)?;
-    let mut hash = Sha512Hasher::new();
     let mut open: HashMap<String, (File, u32)> = HashMap::new();
-    let mut records = 0;
-    while records < args.records {
-        let Some(message) = consumer.poll(Duration::from_secs(30)) else {
-            bail!("{records} of {} records came", args.records);
-        };
-        if matches!(message, Err(KafkaError::PartitionEOF(_))) {
-            continue;
-        }
-        if records == 0 {
-            println!("first {}", now_us());
-        }
-        let message = message?;
-        let value = message.payload().unwrap_or_default();
-        hash.update(value);
+    floor::drain(&args.kafka, &args.topic, args.records, |value| {
         let chunk = Chunk::decode(value)?;
         let path = chunk.rebuilt_path();
         if !open.contains_key(&path) {
@@ -64,9 +45,6 @@ pub(crate) fn floor(args: &FloorArgs) -> Result<()> {
                 open.remove(&path);
             }
         }
-        records += 1;
-    }
-    std::hint::black_box(hash.finish());
-    println!("last {}", now_us());
-    Ok(())
+        Ok(())
+    })
 }

@@ -76,21 +76,29 @@ pub(crate) fn partitions_of<C: ClientContext>(client: &Client<C>, topic: &str) -
 }
 
 pub(crate) fn read(args: &ReadArgs) -> Result<()> {
-    let consumer = reader(&args.kafka, &args.topic)?;
+    drain(&args.kafka, &args.topic, args.records, |_| Ok(()))
+}
+
+/// Reads so many records of a topic, hashes their values, and does with each value what is to be done.
+pub(crate) fn drain(kafka: &str, topic: &str, records: u64, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let consumer = reader(kafka, topic)?;
     let mut hash = Sha512Hasher::new();
-    let mut records = 0;
-    while records < args.records {
+    let mut read = 0;
+    while read < records {
         let Some(message) = consumer.poll(Duration::from_secs(30)) else {
-            bail!("{records} of {} records came", args.records);
+            bail!("{read} of {records} records came");
         };
         if matches!(message, Err(KafkaError::PartitionEOF(_))) {
             continue;
         }
-        if records == 0 {
+        if read == 0 {
             println!("first {}", now_us());
         }
-        hash.update(message?.payload().unwrap_or_default());
-        records += 1;
+        let message = message?;
+        let value = message.payload().unwrap_or_default();
+        hash.update(value);
+        act(value)?;
+        read += 1;
     }
     std::hint::black_box(hash.finish());
     println!("last {}", now_us());

@@ -2,6 +2,7 @@
 //! committed when.
 
 mod batch;
+mod ownership;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,8 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use datamill_broker::{Assigned, ErrorKind, Event, Log, Session, SubscribeOptions, Subscription};
+use datamill_broker::{ErrorKind, Event, Log, Session, SubscribeOptions, Subscription};
 use datamill_wire::{hex, sha512};
+
+use ownership::names;
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Task};
@@ -20,14 +23,12 @@ use super::late::LateChunks;
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
-use super::start::Start;
 use super::state::GroupState;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
 use crate::assemble::{Assembler, Budget, FileInfo, HashAhead, InstanceId, SpillFolder};
 use crate::ledger::Ledger;
-use crate::progress::decode;
 use crate::report::Counters;
 
 /// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
@@ -208,12 +209,6 @@ impl Engine<'_> {
         let pattern = self.settings.download_regex.clone();
         Box::new(move |path| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)))
     }
-}
-
-/// Partitions as one text, `none` for none.
-fn names(partitions: impl Iterator<Item = i32>) -> String {
-    let names: Vec<String> = partitions.map(|p| p.to_string()).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(",") }
 }
 
 /// The progress of a partition that is to be committed.
@@ -404,101 +399,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Answers how many records are read again: those between W and H.
-    fn assign(&mut self, all: &[Assigned]) -> Result<u64, EngineError> {
-        let engine = self.engine;
-        let group = &engine.settings.group;
-        let new = all.iter().any(|assigned| assigned.committed.is_none());
-        let state = if new { Some(engine.state.load()?) } else { None };
-        let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
-        let start = Start { log, topic, group, asked, state };
-        let mut read_again = 0;
-        let plain = |a: &&Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
-        let plain = all.iter().filter(plain).map(|a| a.partition);
-        if plain.clone().next().is_some() {
-            tracing::warn!(topic = %topic, group, partitions = names(plain),
-                "positions that another program committed are taken as they are: files that it had read only in part are \
-                left out; --take_over at the first start, with the output folder of OpenMSIStream's program, does them");
-        }
-        for assigned in all {
-            let text = match &assigned.committed {
-                None => None,
-                Some(committed) => Some((committed.offset, self.whole_text(&committed.text)?)),
-            };
-            let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
-            let restored = start.progress(assigned, committed)?;
-            engine.state.settle(topic, assigned.partition, &restored)?;
-            read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
-            self.intake.assign(assigned, restored);
-            self.owned.insert(assigned.partition, assigned.assignment);
-            if self.stop_since.is_none() {
-                self.retries.assign(assigned.partition, assigned.assignment);
-            }
-            if let Some(committed) = text {
-                self.committed.insert(assigned.partition, committed);
-            }
-        }
-        Ok(read_again)
-    }
-
-    /// The progress text itself, where the committed one only names its place in the group's state. A
-    /// name without a text there is refused by the decoder.
-    fn whole_text(&self, text: &str) -> Result<String, EngineError> {
-        let Some(key) = text.strip_prefix(OVERFLOW) else { return Ok(text.to_owned()) };
-        let whole = self.engine.state.load()?.remove(key).and_then(|text| String::from_utf8(text).ok());
-        Ok(whole.unwrap_or_else(|| text.to_owned()))
-    }
-
-    fn revoke(&mut self, partitions: &[(Arc<str>, i32)], lost: bool) {
-        let numbers: Vec<i32> = partitions.iter().map(|(_, partition)| *partition).collect();
-        for partition in &numbers {
-            self.owned.remove(partition);
-            self.committed.remove(partition);
-        }
-        let partitions_text = names(numbers.iter().copied());
-        tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
-        self.late.revoke(&numbers);
-        let (gone, torn) = self.intake.assembler.revoke(&numbers);
-        let gone: HashSet<InstanceId> = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
-        self.drop_files(&gone);
-        self.intake.rereads.forget(&gone);
-        self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
-        self.notes.retain(|info| !gone.contains(&info.id));
-        self.intake.unusable.retain(|record| !numbers.contains(&record.partition));
-        self.intake.spread |= torn;
-        self.torn |= torn;
-    }
-
     /// Nobody waits for the outcomes of these files any more.
     fn drop_files(&mut self, gone: &HashSet<InstanceId>) {
         self.engine.pool.cancel(|id| gone.contains(&id));
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
-    }
-
-    fn owns_all(&self) -> bool {
-        self.owned.len() as i32 >= self.intake.partitions
-    }
-
-    /// Of a topic that spreads files over partitions, all must be this process's. Until they are, nothing
-    /// is read or committed; then a new session begins.
-    fn watch_ownership(&mut self) -> Result<(), EngineError> {
-        if !self.intake.spread || !self.assigned_once || self.owns_all() {
-            return Ok(());
-        }
-        self.torn = true;
-        if self.ends.is_some() {
-            let (topic, group) = (Arc::clone(&self.engine.topic), self.engine.settings.group.clone());
-            return Err(EngineError::Spread { topic, group });
-        }
-        let every = self.engine.settings.update_seconds.clamp(10, 300);
-        if self.last_warning.is_none_or(|at| at.elapsed() >= Duration::from_secs(every)) {
-            self.last_warning = Some(Instant::now());
-            tracing::warn!(topic = %self.engine.topic, group = %self.engine.settings.group,
-                owned = self.owned.len(), partitions = self.intake.partitions,
-                "the topic spreads the chunks of one file over its partitions, and other members of the group own some \
-                of them: holding, nothing is lost. Stop the other members, or copy the topic with `datamill rekey`");
-        }
-        Ok(())
     }
 
     fn only_retries(&self) -> bool {
