@@ -22,6 +22,9 @@ enum Kind {
     ConsumerProtocol,
 }
 
+/// How many moments of joining are tried, some milliseconds apart.
+const JOINING: u64 = 25;
+
 struct Group {
     backend: Backend,
     log: Arc<dyn Log>,
@@ -162,6 +165,34 @@ fn a_second_process_of_one_name_takes_the_place_of_the_first() {
             has_it.then_some(())
         });
         drop(second);
+    }
+}
+
+/// A program may be stopped while it joins: librdkafka then gives its answer to the assignment and the
+/// revocation that follows in one breath.
+#[test]
+fn a_member_may_end_at_any_moment_of_its_first_rebalance() {
+    let groups = [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol].map(|kind| Group::new(kind, &[]));
+    let (done, ended) = std::sync::mpsc::channel();
+    for step in 0..JOINING {
+        let ways = groups.iter().flat_map(|group| [(group, false), (group, step % 5 == 0)]);
+        for (way, (group, leave)) in ways.enumerate() {
+            let name = format!("{}-{step}-{way}", group.name);
+            let options = SubscribeOptions { group: name, ..group.options("one") };
+            let mut subscription = group.log.subscribe(&options).expect("the member begins").subscription;
+            let done = done.clone();
+            std::thread::spawn(move || {
+                // one poll hands out all that came: the close meets what comes after it
+                std::thread::sleep(Duration::from_millis(3 * step));
+                subscription.poll(Duration::ZERO, &mut |_| ()).expect("it polls");
+                std::thread::sleep(Duration::from_millis(step));
+                drop(done.send(subscription.close(leave)));
+            });
+        }
+        for _ in 0..2 * groups.len() {
+            let closed = ended.recv_timeout(PATIENCE);
+            assert!(matches!(closed, Ok(Ok(()))), "after {step} steps: {closed:?}");
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -30,6 +31,9 @@ const COMMITTED: Duration = Duration::from_secs(60);
 /// some. A revocation may be answered then even if the commit's thread never comes back.
 const LANDED: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 15_000);
 
+/// How long a revocation waits for the end of a member that closes, see [`Member::is_over`].
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// What a rebalance leaves for `poll` to hand out.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -48,6 +52,9 @@ pub(super) struct Member {
     first_start: FirstStart,
     changes: Mutex<VecDeque<Change>>,
     failed: Mutex<Option<Error>>,
+    closing: AtomicBool,
+    /// An assignment came while the member closed.
+    refused: AtomicBool,
 }
 
 impl Member {
@@ -67,6 +74,8 @@ impl Member {
             first_start,
             changes: Mutex::new(VecDeque::new()),
             failed: Mutex::new(None),
+            closing: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -80,11 +89,37 @@ impl Member {
         self.failed.lock().take()
     }
 
+    /// From here on assignments are refused.
+    pub(super) fn begin_to_close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a member that closes has ended, so that librdkafka wants no answer to a revocation.
+    ///
+    /// The answer to an assignment ends such a member as well. A revocation that was in the queue behind it
+    /// must not be answered then: a call that reaches librdkafka while it ends is thrown away and waits for
+    /// ever (librdkafka's issue 4884).
+    fn is_over(&self, consumer: &BaseConsumer<Self>) -> bool {
+        if !self.refused.load(Ordering::Relaxed) {
+            return false;
+        }
+        let until = Instant::now() + SETTLED;
+        while !consumer.closed() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        consumer.closed()
+    }
+
     fn topic(&self, name: &str) -> Arc<str> {
         self.topics.iter().find(|topic| &***topic == name).cloned().unwrap_or_else(|| name.into())
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
+        if self.closing.load(Ordering::Relaxed) {
+            self.refused.store(true, Ordering::Relaxed);
+            let none = TopicPartitionList::new();
+            return consumer.incremental_assign(&none).map_err(|error| self.rebalance_failed(error));
+        }
         let assigned = self.starts(consumer, list)?;
         let mut starts = TopicPartitionList::new();
         for one in &assigned {
@@ -155,6 +190,9 @@ impl Member {
         }
         let landed = self.fence.revoke(&partitions, lost, LANDED);
         self.changes.lock().push_back(Change::Revoked { partitions, lost });
+        if self.is_over(consumer) {
+            return Ok(());
+        }
         consumer.incremental_unassign(list).map_err(|error| self.rebalance_failed(error))?;
         match landed {
             true => Ok(()),

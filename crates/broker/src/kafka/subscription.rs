@@ -247,6 +247,7 @@ impl KafkaSubscription {
             }
             let _ = self.consumer.poll(Duration::from_millis(100));
         }
+        self.consumer.context().begin_to_close();
         let closing = self.consumer.close_queue();
         while closing.is_ok() && !self.consumer.closed() {
             let _ = self.consumer.poll(Duration::from_millis(20));
