@@ -229,8 +229,9 @@ impl Settings {
 
     /// The sender of a member's transactions. No batch grows beyond `batch` bytes.
     pub(super) fn committer(&self, options: &SubscribeOptions, batch: usize) -> ClientConfig {
-        // The engine bounds a commit by bytes; nothing waits for company in a batch.
-        let mut config = self.producing("0", "1048576", batch);
+        // The records of a commit come within milliseconds. Without company, the first one goes alone, and
+        // librdkafka polls without a pause for its answer, since one batch of a partition is under way at a time.
+        let mut config = self.producing("2", "1048576", batch);
         config.set("transactional.id", format!("datamill-{}-{}", options.group, options.instance));
         config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
         config

@@ -6,18 +6,19 @@
 //! as it sees every instance that was filling when one without an outcome began: those are listed too,
 //! as shadows. A record below H is taken by an instance that has begun in its partition, or by none.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 
 use datamill_wire::Chunk;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
 use super::extents::Indices;
-use super::instance::{FileInfo, Instance, InstanceId, Proof, State, Version};
+use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
 
 /// Decides by the rebuilt relative path whether a file is wanted.
@@ -94,13 +95,14 @@ pub(crate) struct Expired {
 /// All files between their first chunk and their outcome, over all partitions that are owned.
 pub(crate) struct Assembler {
     partitions: BTreeMap<i32, Partition>,
-    instances: HashMap<InstanceId, Instance>,
+    // boxed: the table grows and moves what it holds
+    instances: FxHashMap<InstanceId, Box<Instance>>,
     /// Instances by hash of their version, in the order of their first records.
-    versions: HashMap<u64, Vec<InstanceId>>,
+    versions: FxHashMap<u64, Vec<InstanceId>>,
     hasher: RandomState,
-    shadows: HashSet<InstanceId>,
+    shadows: InstanceIds,
     /// Hashes of the versions of repetitions that were ended.
-    ended_repetitions: HashSet<u64>,
+    ended_repetitions: FxHashSet<u64>,
     next_id: u64,
     filter: Filter,
     budget: Arc<Budget>,
@@ -113,11 +115,11 @@ impl Assembler {
     pub(crate) fn new(filter: Filter, budget: Arc<Budget>) -> Self {
         Self {
             partitions: BTreeMap::new(),
-            instances: HashMap::new(),
-            versions: HashMap::new(),
+            instances: FxHashMap::default(),
+            versions: FxHashMap::default(),
             hasher: RandomState::new(),
-            shadows: HashSet::new(),
-            ended_repetitions: HashSet::new(),
+            shadows: InstanceIds::default(),
+            ended_repetitions: FxHashSet::default(),
             next_id: 0,
             filter,
             budget,
@@ -265,7 +267,7 @@ impl Assembler {
         if instance.state == State::Shadow {
             self.shadows.insert(id);
         }
-        self.instances.insert(id, instance);
+        self.instances.insert(id, Box::new(instance));
         self.versions.entry(slot).or_default().push(id);
         id
     }
@@ -377,7 +379,7 @@ impl Assembler {
 
     /// Ends files that fill up, as [`Assembler::expire`] does: their chunks belong to an upload that has ended. What
     /// is left of an upload that begins with such chunks is a note.
-    pub(crate) fn end_late(&mut self, late: &HashSet<InstanceId>) -> Vec<Expired> {
+    pub(crate) fn end_late(&mut self, late: &InstanceIds) -> Vec<Expired> {
         let ended = self.can_end(|id, _| late.contains(&id));
         let ended = self.end(ended);
         for expired in &ended {
@@ -399,7 +401,7 @@ impl Assembler {
 
     fn end(&mut self, mut stale: Vec<InstanceId>) -> Vec<Expired> {
         stale.sort_unstable();
-        let mut ended: HashSet<InstanceId> = HashSet::new();
+        let mut ended = InstanceIds::default();
         for id in stale.into_iter().rev() {
             ended.insert(id);
             if self.listed(id, &ended).is_some() {
@@ -489,7 +491,7 @@ impl Assembler {
     }
 
     /// The progress of a partition once the files in `finished` have their outcome.
-    pub(crate) fn progress(&self, partition: i32, finished: &HashSet<InstanceId>) -> Option<Progress> {
+    pub(crate) fn progress(&self, partition: i32, finished: &InstanceIds) -> Option<Progress> {
         let state = self.partitions.get(&partition)?;
         let mut open: BTreeMap<i64, OpenKind> =
             state.restored.open.range(state.next..).map(|(o, k)| (*o, *k)).collect();
@@ -503,7 +505,7 @@ impl Assembler {
 
     /// How an instance is listed once the files in `finished` have their outcome: open while it has
     /// none, as a shadow while it was filling when something began that is listed.
-    fn listed(&self, id: InstanceId, finished: &HashSet<InstanceId>) -> Option<OpenKind> {
+    fn listed(&self, id: InstanceId, finished: &InstanceIds) -> Option<OpenKind> {
         let instance = self.instances.get(&id)?;
         if let Some(kind) = self.listed_by_itself(id, instance, finished) {
             return Some(kind);
@@ -524,12 +526,7 @@ impl Assembler {
     }
 
     /// A restored shadow stays until it is full: what began behind it may still turn up.
-    fn listed_by_itself(
-        &self,
-        id: InstanceId,
-        instance: &Instance,
-        finished: &HashSet<InstanceId>,
-    ) -> Option<OpenKind> {
+    fn listed_by_itself(&self, id: InstanceId, instance: &Instance, finished: &InstanceIds) -> Option<OpenKind> {
         if instance.state == State::Shadow {
             let again = || self.partitions.values().any(|state| state.next < state.restored.frontier);
             return (!instance.is_full() && again()).then_some(OpenKind::Shadow);
@@ -538,7 +535,7 @@ impl Assembler {
     }
 
     /// The files in `finished` have their outcome, durably.
-    pub(crate) fn finish(&mut self, finished: &HashSet<InstanceId>) {
+    pub(crate) fn finish(&mut self, finished: &InstanceIds) {
         let affected: Vec<InstanceId> =
             finished.iter().chain(&self.shadows).copied().filter(|id| self.instances.contains_key(id)).collect();
         let (keep, go): (Vec<_>, Vec<_>) = affected.into_iter().partition(|id| self.listed(*id, finished).is_some());
@@ -574,7 +571,7 @@ impl Assembler {
     /// The files that fill up, repetitions left out, in the order of their first records.
     pub(crate) fn filling(&self) -> Vec<(InstanceId, &Instance)> {
         let filling = self.instances.iter().filter(|(_, i)| i.state == State::Filling && !i.repetition);
-        let mut filling: Vec<_> = filling.map(|(id, instance)| (*id, instance)).collect();
+        let mut filling: Vec<_> = filling.map(|(id, instance)| (*id, &**instance)).collect();
         filling.sort_unstable_by_key(|(id, _)| *id);
         filling
     }
@@ -596,7 +593,7 @@ impl Assembler {
 
     /// Offsets between W and H over all partitions: what a restart reads again.
     pub(crate) fn span(&self) -> u64 {
-        let none = HashSet::new();
+        let none = InstanceIds::default();
         let progress = self.partitions.keys().filter_map(|partition| self.progress(*partition, &none));
         progress.map(|progress| progress.frontier.abs_diff(progress.position())).sum()
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use datamill_wire::Chunk;
+use rustc_hash::FxHashSet;
 
 use super::ahead::HashAhead;
 use super::budget::Budget;
@@ -13,6 +14,9 @@ use super::extents::{Extents, Indices};
 /// Number of an instance, unique while the program runs, rising in the order of their first records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub(crate) u64);
+
+/// A set of instances.
+pub(crate) type InstanceIds = FxHashSet<InstanceId>;
 
 /// The offsets that the chunks of an instance have in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

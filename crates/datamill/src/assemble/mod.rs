@@ -27,7 +27,7 @@ pub(crate) use file::SourceTopic;
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
-pub(crate) use instance::FileInfo;
+pub(crate) use instance::{FileInfo, InstanceIds};
 pub use instance::{InstanceId, Span, Version};
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! | `Unknown` | forgotten | a new one starts from what is committed |
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +117,7 @@ fn commit(
     {
         return Answer::Again(batch, Some(Error::new(ErrorKind::NoSpace, error.to_string())));
     }
-    let origins: Vec<Origin> = batch.outcomes.iter().map(|o| Origin::of(settings, &o.info)).collect();
+    let origins: Vec<Origin<'_>> = batch.outcomes.iter().map(|o| Origin::of(settings, &o.info)).collect();
     let letters = letters(settings, &batch);
     let mut sources = Vec::with_capacity(batch.outcomes.len());
     let mut records = Vec::with_capacity(batch.outcomes.len());
@@ -173,7 +174,8 @@ fn commit(
                 };
                 tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans), "{why}");
             }
-            let mut done = after(settings, ledger, counters, tally, batch.outcomes);
+            let rows = origins.into_iter().map(|origin| origin.row);
+            let mut done = after(settings, ledger, counters, tally, batch.outcomes.into_iter().zip(rows));
             done.append(&mut batch.notes);
             crash_point(CrashPoint::Registered);
             Answer::Done(done)
@@ -256,14 +258,14 @@ fn after(
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
-    outcomes: Vec<Outcome>,
+    outcomes: impl ExactSizeIterator<Item = (Outcome, FileRow)>,
 ) -> Vec<Arc<FileInfo>> {
     let now = clock::now_ms();
     let mut done = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
+    for (outcome, row) in outcomes {
         if outcome.is_incomplete() && outcome.answers.is_some() {
             tracing::info!(file = %outcome.info.version.path, topic = %settings.topic,
-                offsets = %spans_text(&outcome.info.spans), "chunks of an incomplete file came late and were added to it");
+                offsets = %row.offsets, "chunks of an incomplete file came late and were added to it");
             done.push(outcome.info);
             continue;
         }
@@ -277,7 +279,6 @@ fn after(
                 "the file cannot get its place in the output folder; its outcome is committed");
         }
         crash_point(CrashPoint::Published);
-        let row = file_row(&info.version, &info.spans, info.first_ms, info.last_ms);
         counters.processed(u64::from(info.version.total), info.bytes);
         match outcome.result {
             Ok(message) => {
@@ -297,7 +298,7 @@ fn after(
                     None => tally.failed(),
                     Some(_) => tally.failed_again(),
                 }
-                tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans),
+                tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %row.offsets,
                     attempts = outcome.attempts, error = %failure.reason, "the file could not be processed");
                 ledger.failed(&row, failure.status, &failure.reason, now);
             }
@@ -321,39 +322,40 @@ pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms
 
 /// `partition:first-last` for each partition, separated by commas.
 pub(super) fn spans_text(spans: &[Span]) -> String {
-    let texts: Vec<String> = spans.iter().map(|s| format!("{}:{}-{}", s.partition, s.first, s.last)).collect();
-    texts.join(",")
+    let mut text = String::new();
+    for span in spans {
+        let comma = if text.is_empty() { "" } else { "," };
+        // writing to a string does not fail
+        let _ = write!(text, "{comma}{}:{}-{}", span.partition, span.first, span.last);
+    }
+    text
 }
 
-/// The texts of a result's key and headers: where it came from.
-pub(super) struct Origin {
+/// Where a result came from: the texts of its key and headers.
+pub(super) struct Origin<'a> {
     pub(super) key: String,
-    pub(super) topic: String,
-    path: String,
-    pub(super) sha512: String,
-    pub(super) offsets: String,
-    program: String,
+    pub(super) topic: &'a str,
+    program: &'a str,
+    pub(super) row: FileRow,
 }
 
-impl Origin {
-    pub(super) fn of(settings: &CommitSettings, info: &FileInfo) -> Self {
+impl<'a> Origin<'a> {
+    pub(super) fn of(settings: &'a CommitSettings, info: &FileInfo) -> Self {
         let version = &info.version;
         Self {
             key: datamill_wire::result_key(&version.subdir, &version.filename),
-            topic: settings.topic.to_string(),
-            path: version.path.to_string(),
-            sha512: hex(&version.sha512),
-            offsets: spans_text(&info.spans),
-            program: settings.program.clone(),
+            topic: &settings.topic,
+            program: &settings.program,
+            row: file_row(version, &info.spans, info.first_ms, info.last_ms),
         }
     }
 
-    pub(super) fn headers(&self) -> [(&str, &[u8]); 5] {
+    pub(super) fn headers(&self) -> [(&'static str, &[u8]); 5] {
         [
             (headers::SOURCE_TOPIC, self.topic.as_bytes()),
-            (headers::SOURCE_PATH, self.path.as_bytes()),
-            (headers::SOURCE_SHA512, self.sha512.as_bytes()),
-            (headers::SOURCE_OFFSETS, self.offsets.as_bytes()),
+            (headers::SOURCE_PATH, self.row.rel_filepath.as_bytes()),
+            (headers::SOURCE_SHA512, self.row.sha512.as_bytes()),
+            (headers::SOURCE_OFFSETS, self.row.offsets.as_bytes()),
             (headers::PROGRAM, self.program.as_bytes()),
         ]
     }

@@ -127,14 +127,14 @@ impl Letter {
             "path": &*version.path,
             "subdir": &*version.subdir,
             "filename": &*version.filename,
-            "sha512": origin.sha512,
+            "sha512": origin.row.sha512,
             "size": info.bytes,
             "n_chunks": version.total,
             "status": failure.status.as_str(),
             "reason": reason,
             "attempts": outcome.attempts,
             "topic": origin.topic,
-            "offsets": origin.offsets,
+            "offsets": origin.row.offsets,
             "group": settings.group,
         });
         let (partition, offset) = info.spans.first().map_or((-1, -1), |span| (span.partition, span.first));

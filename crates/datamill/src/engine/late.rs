@@ -10,12 +10,12 @@
 //!   upload 8-10, filling            ┘ ────────────▶  offsets of both   ───────▶  result, entry removed
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::entry::{Due, Entry};
 use super::work::Outcome;
-use crate::assemble::{Assembler, Budget, Expired, FileInfo, IndexRun, InstanceId, Span, together};
+use crate::assemble::{Assembler, Budget, Expired, FileInfo, IndexRun, InstanceId, InstanceIds, Span, together};
 
 /// The incomplete files of the partitions that are owned.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl LateChunks {
             return Vec::new();
         }
         let mut seen = HashMap::new();
-        let mut late = HashSet::new();
+        let mut late = InstanceIds::default();
         for (id, instance) in assembler.filling() {
             let Some(entries) = self.lacking.get(&*instance.version.path) else { continue };
             let (runs, count) = (instance.indices.runs(), instance.indices.len());
@@ -119,7 +119,7 @@ impl LateChunks {
     }
 
     /// These uploads have their outcome, durably. Answers the entries that have all their chunks.
-    pub(super) fn finish(&mut self, finished: &HashSet<InstanceId>) -> Vec<Due> {
+    pub(super) fn finish(&mut self, finished: &InstanceIds) -> Vec<Due> {
         let mut whole = Vec::new();
         for (_, due) in self.coming.extract_if(|id, _| finished.contains(id)) {
             self.ours.insert(due.entry.key.clone(), due.entry.partition());

@@ -27,7 +27,7 @@ use super::state::GroupState;
 use super::summary::Incomplete;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
-use crate::assemble::{Assembler, Budget, FileInfo, HashAhead, InstanceId, SpillFolder};
+use crate::assemble::{Assembler, Budget, FileInfo, HashAhead, InstanceId, InstanceIds, SpillFolder};
 use crate::ledger::Ledger;
 use crate::report::Counters;
 
@@ -400,7 +400,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nobody waits for the outcomes of these files any more.
-    fn drop_files(&mut self, gone: &HashSet<InstanceId>) {
+    fn drop_files(&mut self, gone: &InstanceIds) {
         self.engine.pool.cancel(|id| gone.contains(&id));
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
     }

@@ -8,7 +8,7 @@
 //! The next file begins when there is room for it, so the files in the queue need none. A file whose path has
 //! one in the queue stands behind it: files of one path keep their order.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
 
 use crate::assemble::{
-    Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceId, Reservation, SpillFolder, WholeFile,
+    Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Reservation, SpillFolder, WholeFile,
     write_at,
 };
 use crate::report::Counters;
@@ -75,7 +75,7 @@ impl Rereads {
     }
 
     /// These files are not this process's any more.
-    pub(super) fn forget(&mut self, gone: &HashSet<InstanceId>) {
+    pub(super) fn forget(&mut self, gone: &InstanceIds) {
         self.queue.retain(|file| !gone.contains(&file.info.id));
     }
 

@@ -25,7 +25,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::entry::{Due, Entry};
 use super::work::Outcome;
-use crate::assemble::{Budget, InstanceId, WholeFile};
+use crate::assemble::{Budget, InstanceId, InstanceIds, WholeFile};
 pub(super) use thread::RetrySettings;
 use thread::{Ask, Found, Look, Seen};
 
@@ -134,7 +134,7 @@ impl Retries {
     }
 
     /// The files have their outcome, durably.
-    pub(super) fn finish(&mut self, finished: &HashSet<InstanceId>) {
+    pub(super) fn finish(&mut self, finished: &InstanceIds) {
         for (_, entry) in self.running.extract_if(|id, _| finished.contains(id)) {
             self.look_again |= self.asked_meanwhile.remove(&entry.key);
             self.changed.insert(entry.key.clone());

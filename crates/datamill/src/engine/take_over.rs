@@ -28,7 +28,7 @@ use datamill_wire::Chunk;
 use super::folder::OutputFolder;
 use super::state::GroupState;
 use super::{Control, EngineError, EngineSettings, read, start};
-use crate::assemble::{Added, Assembler, Budget, InstanceId, Version};
+use crate::assemble::{Added, Assembler, Budget, InstanceId, InstanceIds, Version};
 use crate::progress::{Progress, encode};
 
 /// How long a wait for records or for partitions lasts.
@@ -223,7 +223,7 @@ impl<'a> Scan<'a> {
             self.assembler.skip_to(*partition, *end);
         }
         let moved = |(partition, _, _): &(i32, i64, i64)| {
-            let (offset, text) = encode(&self.assembler.progress(*partition, &HashSet::new())?);
+            let (offset, text) = encode(&self.assembler.progress(*partition, &InstanceIds::default())?);
             Some((*partition, offset, text))
         };
         spans.iter().filter_map(moved).collect()

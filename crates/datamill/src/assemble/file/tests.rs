@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use crate::assemble::InstanceIds;
 
 use datamill_wire::{Chunk, sha512};
 
@@ -78,7 +78,7 @@ impl Folder {
             }
             if let Added::Whole(id) = added {
                 whole = assembler.take_whole(id);
-                assembler.finish(&HashSet::from([id]));
+                assembler.finish(&InstanceIds::from_iter([id]));
             }
         }
         let topic = SourceTopic { name: "scans".into(), id: "7".into() };

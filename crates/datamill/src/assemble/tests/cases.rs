@@ -1,11 +1,11 @@
 //! Single cases, each with the sentence that it shows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datamill_wire::Chunk;
 
-use super::super::{Added, Assembler, Budget, InstanceId, SpillFolder};
+use super::super::{Added, Assembler, Budget, InstanceId, InstanceIds, SpillFolder};
 use crate::progress::{OpenKind, Progress};
 
 fn assembler(partitions: i32) -> Assembler {
@@ -48,7 +48,7 @@ fn whole(added: Added) -> InstanceId {
 fn a_hundred_uploads_of_one_version_at_the_same_time_are_committed_at_once() {
     let mut assembler = assembler(1);
     let uploads = 100;
-    let mut finished = HashSet::new();
+    let mut finished = InstanceIds::default();
     for offset in 0..3 * uploads {
         let added = add(&mut assembler, 0, offset, (offset / uploads) as u32 + 1, 3);
         if offset >= 2 * uploads {
@@ -71,7 +71,7 @@ fn a_record_read_again_is_not_taken_by_a_repetition_that_began_in_another_partit
     add(&mut assembler, 0, 0, 1, 2);
     let first = whole(add(&mut assembler, 1, 1, 2, 2));
     add(&mut assembler, 0, 1, 1, 2);
-    let finished = HashSet::from([first]);
+    let finished = InstanceIds::from_iter([first]);
     let restored: Vec<Progress> = (0..2).map(|p| assembler.progress(p, &finished).unwrap()).collect();
     assert_eq!(restored[0].open, BTreeMap::from([(1, OpenKind::Open)]));
     assert_eq!(restored[1], Progress::starting_at(2));
@@ -107,7 +107,7 @@ fn a_finished_file_that_is_listed_for_its_repetition_is_not_named_as_lost() {
     assert_eq!(assembler.take_lost(), [(0, 5)]);
     assembler.skip_to(0, 20);
     assert_eq!(assembler.take_lost(), [(0, 9)]);
-    assert_eq!(assembler.progress(0, &HashSet::new()), Some(Progress::starting_at(20)));
+    assert_eq!(assembler.progress(0, &InstanceIds::default()), Some(Progress::starting_at(20)));
 }
 
 #[test]
@@ -175,12 +175,12 @@ fn chunks_that_come_after_a_repetition_ended_are_a_note_too() {
     for (offset, index) in [(0, 1), (1, 2), (2, 1), (3, 2), (4, 3)] {
         add_at(offset, index, 0);
     }
-    assembler.finish(&HashSet::from([InstanceId(0)]));
+    assembler.finish(&InstanceIds::from_iter([InstanceId(0)]));
     assembler.skip_to(0, 5);
     assembler.add(0, 5, 100, &Chunk { filename: "b.dat", ..chunk(1, 1) }).1.unwrap();
     let ended = assembler.expire(Some(1000), 10);
     assert_eq!(ended.iter().map(|e| e.is_note).collect::<Vec<_>>(), [true]);
-    assembler.finish(&HashSet::from([ended[0].info.id]));
+    assembler.finish(&InstanceIds::from_iter([ended[0].info.id]));
     assembler.add(0, 6, 100, &chunk(3, 3)).1.unwrap();
     assembler.add(0, 7, 2000, &Chunk { filename: "c.dat", ..chunk(1, 1) }).1.unwrap();
     let late = assembler.expire(Some(1000), 10);

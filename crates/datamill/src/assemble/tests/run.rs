@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datamill_wire::Chunk;
 
 use super::super::buffer::Content;
-use super::super::{Added, Assembler, Budget, FileInfo, InstanceId, Reservation, SpillFolder};
+use super::super::{Added, Assembler, Budget, FileInfo, InstanceIds, Reservation, SpillFolder};
 use super::model::{Ends, Model};
 use super::scenario::{Scenario, Step, What};
 use crate::progress::{OpenKind, Progress, decode, encode};
@@ -269,7 +269,7 @@ impl Run<'_> {
             self.ended.append(&mut ended);
         }
         let infos = || picked.iter().map(|r| &r.info).chain(&ended);
-        let finished: HashSet<InstanceId> = infos().map(|info| info.id).collect();
+        let finished: InstanceIds = infos().map(|info| info.id).collect();
         let touched: HashSet<i32> = infos().flat_map(|info| info.spans.iter().map(|s| s.partition)).collect();
         let all = all || self.assembler.is_spread();
         let mut outcomes = self.outcomes.clone();
@@ -321,7 +321,7 @@ impl Run<'_> {
     }
 
     /// The commit happens.
-    fn store(&mut self, pending: &Pending) -> Result<HashSet<InstanceId>, String> {
+    fn store(&mut self, pending: &Pending) -> Result<InstanceIds, String> {
         for (partition, position, text) in &pending.positions {
             let frontier = decode(*position, text).map_err(|e| e.to_string())?.frontier;
             self.committed[*partition] = Committed { position: *position, text: text.clone(), frontier };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use datamill_broker::{ErrorKind, Position, StateChange};
 
 use super::{Move, Reader, overflow_key, overflow_text};
-use crate::assemble::{FileInfo, InstanceId};
+use crate::assemble::{FileInfo, InstanceIds};
 use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Task};
 use crate::engine::dead_letter::Unusable;
@@ -23,6 +23,8 @@ use crate::progress::encode;
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// Positions that moved without a result are committed this often.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(10);
+/// So many files make a commit due at once: what follows the last one of a topic is the time of one commit.
+const COMMIT_FILES: usize = 2048;
 /// Bytes of results in one commit, unless one result alone is larger.
 const COMMIT_BYTES: usize = 32 << 20;
 /// Waits after a commit that did not happen; the last one repeats.
@@ -39,7 +41,7 @@ impl Reader<'_> {
         self.committing = false;
         match answer {
             Answer::Done(files) => {
-                let finished: HashSet<InstanceId> = files.iter().map(|info| info.id).collect();
+                let finished: InstanceIds = files.iter().map(|info| info.id).collect();
                 self.intake.assembler.finish(&finished);
                 self.retries.finish(&finished);
                 self.retry_completed(&finished);
@@ -110,7 +112,7 @@ impl Reader<'_> {
         let unusable = self.intake.unusable.iter().map(Unusable::bytes);
         let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
         let due = if self.waits_for_commit() {
-            since >= COMMIT_EVERY || bytes >= COMMIT_BYTES || ending
+            since >= COMMIT_EVERY || self.ready.len() >= COMMIT_FILES || bytes >= COMMIT_BYTES || ending
         } else {
             since >= IDLE_COMMIT_EVERY || ending
         };
@@ -168,7 +170,7 @@ impl Reader<'_> {
     }
 
     /// Files that have all their chunks since this commit are tried again.
-    fn retry_completed(&mut self, finished: &HashSet<InstanceId>) {
+    fn retry_completed(&mut self, finished: &InstanceIds) {
         for due in self.late.finish(finished) {
             let file = due.entry.path();
             if self.engine.settings.retry_failed == RetryFailed::No {
@@ -199,7 +201,7 @@ impl Reader<'_> {
     /// position along in any case: only the partition's owner may commit it.
     pub(super) fn moves(&self, outcomes: &[Outcome], notes: &[Arc<FileInfo>], all: bool) -> Vec<Move> {
         let ended = || outcomes.iter().map(|o| &o.info).chain(notes);
-        let finished: HashSet<InstanceId> = ended().map(|info| info.id).collect();
+        let finished: InstanceIds = ended().map(|info| info.id).collect();
         let answers = outcomes.iter().filter_map(|o| o.answers.as_ref());
         let answered: HashSet<i32> = answers.map(|entry| entry.partition()).collect();
         let touched = ended().flat_map(|info| info.spans.iter().map(|s| s.partition));

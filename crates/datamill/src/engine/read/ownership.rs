@@ -1,14 +1,13 @@
 //! Which partitions are this process's: what begins when one is assigned, what ends when one is revoked, and
 //! what holds while a topic that spreads files over partitions is owned in part.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::Assigned;
 
 use super::{OVERFLOW, Reader};
-use crate::assemble::InstanceId;
+use crate::assemble::InstanceIds;
 use crate::engine::EngineError;
 use crate::engine::start::Start;
 use crate::progress::decode;
@@ -75,7 +74,7 @@ impl Reader<'_> {
         tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
         self.late.revoke(&numbers);
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
-        let gone: HashSet<InstanceId> = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
+        let gone: InstanceIds = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
         self.drop_files(&gone);
         self.intake.rereads.forget(&gone);
         self.expired.retain(|outcome| !gone.contains(&outcome.info.id));

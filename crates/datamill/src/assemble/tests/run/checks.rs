@@ -1,9 +1,10 @@
 //! What is compared with the model on the way and at the end.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::model::Upload;
 use super::{Checked, Ready, Run, ensure};
+use crate::assemble::InstanceIds;
 use crate::progress::{OpenKind, Progress};
 
 impl Run<'_> {
@@ -104,7 +105,7 @@ impl Run<'_> {
             })?;
         }
         let shadows = self.model.shadows(&self.outcomes);
-        let none = HashSet::new();
+        let none = InstanceIds::default();
         for partition in 0..self.owned.len() {
             let firsts = |u: usize| self.model.uploads[u].spans.get(&(partition as i32)).map(|(first, _)| *first);
             let progress = self.assembler.progress(partition as i32, &none).ok_or("a partition is missing")?;
