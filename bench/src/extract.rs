@@ -1,4 +1,4 @@
-//! The reproducer that is measured. Its peer's twin is in `peer/reproduce.py`.
+//! The reproducer that is measured. Its peer's twin is `extract` in `crates/testkit/peer/reproduce.py`.
 
 use datamill::prelude::*;
 use datamill::program::{Exit, ReproducerArgs, Runnable, run_program};

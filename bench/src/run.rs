@@ -277,7 +277,7 @@ impl<'a> Bench<'a> {
 
     fn peer_upload(&self, python: &Path) -> Result<Row> {
         let topic = self.place.topic("peer-upload")?;
-        let mut command = self.python(python, "upload.py");
+        let mut command = self.python(python, "bench/peer/upload.py");
         command
             .arg(&self.place.peer_upload_config)
             .arg(&topic)
@@ -290,8 +290,12 @@ impl<'a> Bench<'a> {
     fn peer_reproduce(&self, python: &Path, source: &str) -> Result<Row> {
         let results = self.place.topic("peer-results")?;
         let visible = Visible::watch(&self.args.place.kafka, &results)?;
-        let mut command = self.python(python, "reproduce.py");
-        command.arg(&self.place.config).args([source, &results, &results]).arg(self.place.path("peer-output"));
+        let mut command = self.python(python, "crates/testkit/peer/reproduce.py");
+        command
+            .arg("extract")
+            .arg(&self.place.config)
+            .args([source, &results, &results])
+            .arg(self.place.path("peer-output"));
         let limit = Duration::from_secs(self.args.peer_limit);
         let taken = child::measure(&mut command, limit, || visible.records() >= self.files)?;
         self.judge("peer", taken, visible)
@@ -299,7 +303,7 @@ impl<'a> Bench<'a> {
 
     fn python(&self, python: &Path, script: &str) -> Command {
         let mut command = Command::new(python);
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peer").join(script));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(script));
         command.stderr(Stdio::null());
         command
     }

@@ -285,10 +285,13 @@ impl Copy<'_> {
         place.next = record.offset + 1;
         self.batch.since.get_or_insert_with(Instant::now);
         let value = record.value.unwrap_or_default();
-        self.counters.read(1, value.len() as u64);
         let chunk = match Chunk::decode(value) {
-            Ok(chunk) => chunk,
+            Ok(chunk) => {
+                self.counters.read(1, chunk.data.len() as u64);
+                chunk
+            }
             Err(error) => {
+                self.counters.read(1, 0);
                 tracing::error!(topic = %self.settings.source, partition = record.partition, offset = record.offset,
                     error = %crate::report::chain(&error), "a message is not a chunk of a file; left out");
                 self.batch.left_out.push(record.partition);

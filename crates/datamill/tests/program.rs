@@ -234,6 +234,8 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         (&["--n_threads", "0"], "--n_consumer_threads"),
         (&["--mode", "ram"], "'ram'"),
         (&["--memory_limit", "lots"], "`256M`"),
+        (&["--memory_limit", "5"], "5 bytes are too few to work with: 8M is the least"),
+        (&["--memory_limit", "8191K"], "8387584 bytes are too few"),
     ] {
         let mut command = Command::new(example());
         command.current_dir(place.path()).stdin(Stdio::null()).env_remove("OPENMSISTREAM_CONFIG_FILE_DIR");

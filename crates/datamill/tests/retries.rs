@@ -22,6 +22,7 @@ on_both_logs! {
     a_request_that_comes_during_a_try_is_answered_by_another_one,
     a_file_that_was_asked_for_twice_or_has_its_result_gets_no_second_one,
     a_failure_that_was_forgotten_is_not_tried_again,
+    what_a_retry_reads_counts_as_file_content,
     late_chunks_complete_an_incomplete_file_in_the_same_run,
     late_chunks_complete_an_incomplete_file_after_a_restart_and_in_pieces,
     late_chunks_of_a_spread_topic_complete_their_file,
@@ -95,6 +96,20 @@ fn while_running(bench: &Bench, settings: &EngineSettings, code: &Told, check: i
 
 fn retry_results(bench: &Bench) -> (Vec<Got>, Vec<Got>) {
     bench.read_results().into_iter().partition(|got| got.headers.contains_key(headers::RETRY_OF))
+}
+
+fn what_a_retry_reads_counts_as_file_content(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a", &content(1, 500), 100));
+    let told = Told::to_fail();
+    for _ in 0..2 {
+        let counters = datamill::report::Counters::default();
+        let code = datamill::process::UserCode::reproducer(told.clone());
+        datamill::engine::run(&bench.log, &bench.settings(), code, &Control::default(), &counters).unwrap();
+        let counts = counters.snapshot();
+        assert_eq!((counts.messages_read, counts.bytes_read, counts.bytes_processed), (5, 500, 500));
+        told.fails.store(false, SeqCst);
+    }
 }
 
 fn a_request_is_taken_up_while_the_program_runs(place: &Place) {

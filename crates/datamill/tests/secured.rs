@@ -291,10 +291,28 @@ fn the_topic_of_the_state_is_named_where_it_may_not_be_used(kafka: &SecuredKafka
     account.allow("--operation Write --transactional-id datamill-xrd- --resource-pattern-type prefixed");
     account.send(&["a", "error"]);
     let settings = account.settings(ONCE, false);
-    let text = account.lacks(&settings, &["topic `datamill.xrd.state`", "Read, Write and Create"]);
+    let state = ["topic `datamill.xrd.state`", "Read, Write and Create"];
+    let text = account.lacks(&settings, &state);
     assert!(text.contains("--delivery at-least-once"), "{text}");
     account.allow("--operation Read --operation Write --operation Create --topic datamill.xrd.state");
     assert_eq!(account.has_enough(&settings).succeeded, 1);
+    // the topic is seen and may not be written to: in a commit of a failure alone, and in one with a result
+    account.take_away("--operation Write --topic datamill.xrd.state");
+    account.send(&["again/error"]);
+    account.lacks(&settings, &state);
+    account.follow("reproducer, at-least-once");
+    let reproducer = account.settings(ONCE, true);
+    account.lacks(&reproducer, &state);
+    account.send(&["b"]);
+    account.lacks(&reproducer, &state);
+    account.allow("--operation Write --topic datamill.xrd.state");
+    account.take_away("--operation Write --topic results");
+    account.allow("--operation Describe --topic results");
+    account.lacks(&reproducer, &["topic `results`", "Write on the topic"]);
+    account.allow("--operation Write --topic results");
+    let summary = account.has_enough(&reproducer);
+    assert_eq!((summary.succeeded, summary.failed + summary.failed_again), (1, 2));
+    assert_eq!(account.paths_of_results(), ["b"]);
 }
 
 fn rights_that_are_taken_away_end_the_program_and_nothing_is_lost(kafka: &SecuredKafka) {

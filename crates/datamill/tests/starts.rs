@@ -4,8 +4,11 @@
 
 mod common;
 
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
+use std::time::Duration;
+
+use common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes};
 use datamill::engine::{EngineError, EngineSettings, StartFrom};
+use datamill::report::clock;
 use datamill::settings::Pattern;
 
 on_both_logs! {
@@ -14,6 +17,8 @@ on_both_logs! {
     a_start_can_be_chosen_where_nothing_is_committed_and_is_chosen_once,
     a_text_of_another_program_is_left_only_when_asked,
     offsets_of_another_program_are_taken_over,
+    a_file_that_began_before_the_group_ends_as_a_note_and_one_that_began_after_as_a_failure,
+    a_spread_file_that_began_before_a_start_at_the_end_ends_as_a_note,
     a_changed_filter_holds_for_what_was_not_read_before,
     a_restart_says_how_much_it_reads_again,
 }
@@ -87,6 +92,61 @@ fn offsets_of_another_program_are_taken_over(place: &Place) {
     bench.set_position(4, "");
     bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!(names(&bench), ["c"]);
+}
+
+fn hours_ago(hours: i64) -> Option<i64> {
+    Some(clock::now_ms() - hours * 3_600_000)
+}
+
+fn statuses(bench: &Bench) -> Vec<(String, String)> {
+    registry(&bench.output(), "failed_from_").into_iter().map(|row| (row[1].clone(), row[3].clone())).collect()
+}
+
+fn a_file_that_began_before_the_group_ends_as_a_note_and_one_that_began_after_as_a_failure(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let mut settings = EngineSettings { dead_letter_topic: Some(bench.dead_letter_topic(&[])), ..bench.settings() };
+    let (before, after) = (chunks(0, "before", &content(1, 1000), 100), chunks(0, "after", &content(2, 1000), 100));
+    bench.send_at(&before[..6], hours_ago(27));
+    bench.set_position(6, "");
+    bench.send_at(&before[6..], hours_ago(26));
+    bench.send_at(&after[..7], hours_ago(26));
+    bench.send(&chunks(0, "now", b"abc", 100));
+    settings.incomplete_after = Duration::from_secs(100 * 3600);
+    let first = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((first.succeeded, first.tails, first.incomplete.len()), (1, 0, 2));
+
+    // where the group began is known after a restart, too
+    settings.incomplete_after = Duration::from_secs(24 * 3600);
+    let second = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((second.tails, second.failed, second.dead_letters_of_files, second.incomplete.len()), (1, 1, 1, 0));
+    assert!(second.to_string().contains("left out, as they began before the group did: 1;"), "{second}");
+    let expected = [("after", "incomplete"), ("before", "begun_before_start")];
+    let mut found = statuses(&bench);
+    found.sort();
+    assert_eq!(found, expected.map(|(path, status)| (path.to_owned(), status.to_owned())));
+    let in_progress = registry(&bench.output(), "consuming_from_");
+    assert_eq!(in_progress.len(), 1, "{in_progress:?}");
+    assert_eq!(datamill::engine::failed_files(bench.log.as_ref(), &bench.topic, &bench.group).unwrap().len(), 1);
+    let third = bench.run(&settings, ByName::default()).unwrap();
+    assert_eq!((third.tails, third.failed, third.restart_span), (0, 0, 0));
+}
+
+fn a_spread_file_that_began_before_a_start_at_the_end_ends_as_a_note(place: &Place) {
+    let bench = Bench::new(place, 2);
+    let spread = |name: &str, seed| {
+        let mut all = chunks(0, name, &content(seed, 1000), 100);
+        all.iter_mut().enumerate().for_each(|(i, sent)| (sent.partition, sent.marked) = (i as i32 % 2, false));
+        all
+    };
+    let (before, after) = (spread("before", 1), spread("after", 2));
+    bench.send_at(&before[..5], hours_ago(30));
+    bench.run(&from(&bench, StartFrom::Latest), ByName::default()).unwrap();
+    bench.send_at(&before[5..], hours_ago(29));
+    bench.send_at(&after[..9], hours_ago(29));
+    bench.send(&spread("now", 3));
+    let summary = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((summary.succeeded, summary.tails, summary.failed), (1, 1, 1), "{:?}", statuses(&bench));
+    assert!(statuses(&bench).contains(&("before".to_owned(), "begun_before_start".to_owned())));
 }
 
 fn a_changed_filter_holds_for_what_was_not_read_before(place: &Place) {

@@ -1,8 +1,9 @@
 """Runs OpenMSIStream's reproducer of metadata until `q` comes on its console.
 
-reproduce.py CONFIG SOURCE_TOPIC RESULT_TOPIC GROUP OUTPUT_FOLDER [NAME=VALUE...]    further arguments of its class
+reproduce.py METADATA CONFIG SOURCE_TOPIC RESULT_TOPIC GROUP OUTPUT_FOLDER [NAME=VALUE...]    further arguments of its class
 
-The metadata is what crates/cli/tests/interop/metadata.rs computes too. A file whose content begins with `fail` fails.
+METADATA is `describe`, what crates/cli/tests/interop/describe.rs computes too (a file whose content begins with `fail`
+fails), or `extract`, as bench/src/extract.rs.
 """
 
 import hashlib
@@ -12,7 +13,13 @@ from pathlib import Path
 from openmsistream import MetadataJSONReproducer
 
 
-class Describe(MetadataJSONReproducer):
+class Reproducer(MetadataJSONReproducer):
+    @classmethod
+    def run_from_command_line(cls, args=None):
+        raise NotImplementedError
+
+
+class Describe(Reproducer):
     def _get_metadata_dict_for_file(self, datafile):
         content = bytes(datafile.bytestring)
         if content.startswith(b"fail"):
@@ -28,9 +35,11 @@ class Describe(MetadataJSONReproducer):
             "empty": len(content) == 0,
         }
 
-    @classmethod
-    def run_from_command_line(cls, args=None):
-        raise NotImplementedError
+
+class Extract(Reproducer):
+    def _get_metadata_dict_for_file(self, datafile):
+        content = datafile.bytestring
+        return {"size": len(content), "lines": content.count(b"\n")}
 
 
 def argument(text):
@@ -38,8 +47,8 @@ def argument(text):
     return name, float(value) if name.endswith("_secs") else value
 
 
-config, source, results, group, output, *others = sys.argv[1:]
-reproducer = Describe(
+metadata, config, source, results, group, output, *others = sys.argv[1:]
+reproducer = {"describe": Describe, "extract": Extract}[metadata](
     Path(config),
     source,
     results,

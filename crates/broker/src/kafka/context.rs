@@ -131,11 +131,20 @@ pub(super) struct Deliveries {
     notes: Notes,
     done: Mutex<Vec<Done>>,
     failed: AtomicBool,
+    /// The topic that the last transaction was not allowed to write to.
+    barred: Mutex<Option<String>>,
 }
 
 impl Deliveries {
     pub(super) fn new(watch: &Arc<Watch>) -> Self {
-        Self { notes: Notes::new(watch), done: Mutex::new(Vec::new()), failed: AtomicBool::new(false) }
+        let (done, failed) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        Self { notes: Notes::new(watch), done, failed, barred: Mutex::new(None) }
+    }
+
+    /// The topic that librdkafka named last as one that cannot become part of a transaction: the error that
+    /// it gives later does not.
+    pub(super) fn take_barred(&self) -> Option<String> {
+        self.barred.lock().take()
     }
 
     /// Whether a record since the last call of [`Deliveries::take`] was not delivered.
@@ -153,6 +162,11 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: Level, facility: &str, text: &str) {
+        if facility == "ADDPARTS"
+            && let Some(topic) = barred_topic(text)
+        {
+            *self.barred.lock() = Some(topic.to_owned());
+        }
         log(level, facility, text);
     }
 
@@ -187,7 +201,15 @@ fn log(level: Level, facility: &str, text: &str) {
     // What passes by itself, or is said by the call that it fails.
     let told_elsewhere = matches!(
         facility,
-        "FAIL" | "ERROR" | "BROKERFAIL" | "REQTMOUT" | "CONFWARN" | "GETSUBSCRIPTIONS" | "GETPID" | "TXNERR"
+        "FAIL"
+            | "ERROR"
+            | "BROKERFAIL"
+            | "REQTMOUT"
+            | "CONFWARN"
+            | "GETSUBSCRIPTIONS"
+            | "GETPID"
+            | "TXNERR"
+            | "ADDPARTS"
     );
     match level {
         Level::Emerg | Level::Alert | Level::Critical | Level::Error if !told_elsewhere => {
@@ -196,6 +218,14 @@ fn log(level: Level, facility: &str, text: &str) {
         Level::Warning if !told_elsewhere => warn!(target: "librdkafka", "{facility}: {text}"),
         _ => debug!(target: "librdkafka", "{facility}: {text}"),
     }
+}
+
+/// The topic in librdkafka's "… Failed to add partition "TOPIC" [0] to transaction: Broker: Topic authorization failed".
+fn barred_topic(text: &str) -> Option<&str> {
+    let (place, why) = text.split_once(" to transaction: ")?;
+    let (_, topic) = place.split_once('"')?;
+    let (topic, _) = topic.rsplit_once('"')?;
+    why.contains("authorization").then_some(topic)
 }
 
 /// The offset in librdkafka's "… reached end of partition at offset N (HighwaterMark …)".
@@ -214,6 +244,13 @@ mod tests {
         let reason = "Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 45)";
         assert_eq!(end_offset(reason), Some(42));
         assert_eq!(end_offset("something else"), None);
+    }
+
+    #[test]
+    fn a_topic_that_may_not_be_written_to_is_read_from_librdkafkas_words() {
+        let said = |why| format!("1: Failed to add partition \"a.b\" [0] to transaction: Broker: {why}");
+        assert_eq!(barred_topic(&said("Topic authorization failed")), Some("a.b"));
+        assert_eq!(barred_topic(&said("Not attempted")), None);
     }
 
     #[test]

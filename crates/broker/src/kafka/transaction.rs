@@ -137,6 +137,7 @@ impl Transactions {
         records: impl Iterator<Item = &'a NewRecord<'a>>,
     ) -> std::result::Result<Vec<Placed>, Ending> {
         self.began = Instant::now();
+        self.producer.context().take_barred();
         self.step("begin", || self.producer.begin_transaction())?;
         crash_point(CrashPoint::KafkaBegun);
         let mut count = 0;
@@ -153,11 +154,31 @@ impl Transactions {
                 Err(why) => failed.push((token, why)),
             }
         }
+        self.bar(&mut failed);
         if failed.is_empty() {
             let missing = || Ending::Over(Error::new(ErrorKind::Fatal, "a record was neither delivered nor refused"));
             return placed.into_iter().collect::<Option<Vec<Placed>>>().ok_or_else(missing);
         }
         Err(self.fatal().map_or(Ending::Undelivered(failed), Ending::Over))
+    }
+
+    /// A transaction that may not write to a topic takes all records down, and none of them says why: so those
+    /// of that topic are made to.
+    fn bar(&self, failed: &mut [(usize, Undelivered)]) {
+        if !failed.iter().all(|(_, why)| failure::kind(why.code) == ErrorKind::Retry) || !self.is_barred() {
+            return;
+        }
+        let topic = self.producer.context().take_barred();
+        for (_, why) in failed.iter_mut().filter(|(_, why)| topic.as_ref().is_none_or(|topic| why.topic == *topic)) {
+            why.code = Code::TopicAuthorizationFailed;
+        }
+    }
+
+    /// Whether the transaction under way can only be aborted, for a missing right on a topic. librdkafka has no
+    /// question for that; but it refuses to begin another transaction, with the reason.
+    fn is_barred(&self) -> bool {
+        let refused = self.producer.begin_transaction();
+        refused.is_err_and(|error| failure::code(&error) == Some(Code::TopicAuthorizationFailed))
     }
 
     /// Hands a record to the producer, unless the transaction has failed already.

@@ -100,7 +100,7 @@ impl Bench {
     /// The peer's reproducer, with more arguments of its class.
     pub fn peer_reproduces(&self, from: &str, to: &str, group: &str, output: &str, more: &[&str]) -> peer::Running {
         let (config, output_dir) = (self.text("read.config"), self.text(output));
-        let mut args = vec![config.as_str(), from, to, group, &output_dir];
+        let mut args = vec!["describe", config.as_str(), from, to, group, &output_dir];
         args.extend(more);
         peer::start("reproduce.py", &args, &self.path(&format!("{output}.said")))
     }
@@ -112,7 +112,12 @@ impl Bench {
 
     /// Our reproducer with these arguments.
     pub fn describe(&self, args: &[&str]) -> Ended {
-        self.run(Command::new(describe()).args(args))
+        self.run(Command::new(built("describe")).args(args))
+    }
+
+    /// Our processor with these arguments.
+    pub fn inspect(&self, args: &[&str]) -> Ended {
+        self.run(Command::new(built("inspect")).args(args))
     }
 
     /// Our reproducer over all that is in a topic now.
@@ -229,10 +234,10 @@ pub fn read(log: &dyn Log, topic: &str) -> Vec<Got> {
     all
 }
 
-/// The built reproducer of the tests, which cargo builds beside them.
-fn describe() -> PathBuf {
+/// A built program of the tests, which cargo builds beside them.
+fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("examples").join("describe");
+    let built = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(built.exists(), "`{}` is not built: run `cargo build --release --workspace --examples`", built.display());
     built
 }

@@ -81,6 +81,38 @@ fn tables_of_a_reproducer_are_those_of_the_peer() {
 }
 
 #[test]
+fn tables_of_a_processor_are_those_of_the_peer() {
+    let bench = Bench::new();
+    let topic = bench.topic("files", 1);
+    bench.write_all("in", &files());
+    bench.peer_uploads(&topic, "in", 1024, "", &files());
+    let (their_group, our_group) = (bench.name("theirs"), bench.name("ours"));
+    let table = |name: &str, output: &str, group: &str| {
+        let name = name.replace("TOPIC", &topic);
+        format!("{output}/LOGS/{name}_by_{group}.csv")
+    };
+    let (processed, in_progress) = ("processed_from_TOPIC", "consuming_from_TOPIC_in_progress");
+    let (config, output) = (bench.text("read.config"), bench.text("their_output"));
+    let running = peer::start("process.py", &[&config, &topic, &their_group, &output], &bench.path("process.said"));
+    // Its tables may not be written before it ends.
+    let place = (topic.clone(), 0);
+    let end = bench.log.offsets(&topic, 0).unwrap().end;
+    let committed = || bench.log.group(&their_group, &[&topic]).unwrap().committed.get(&place).map(|at| at.offset);
+    wait_until(|| running.said(), || committed() >= Some(end));
+    wait_until(|| running.said(), || running.said().matches("was not able to be processed").count() == 2);
+    running.quit();
+    let args = ["--config", "read.config", "--consumer_topic_name", &topic, "--consumer_group_id", &our_group];
+    let more = ["--output_dir", "our_output", "--exit-at-end", "--max_attempts", "1"];
+    bench.inspect(&[&args[..], &more].concat()).with_code(1);
+    for (name, columns) in
+        [(processed, &["filename", "n_chunks"][..]), (in_progress, &["filename", "status", "n_chunks"])]
+    {
+        let (theirs, ours) = (table(name, "their_output", &their_group), table(name, "our_output", &our_group));
+        columns.iter().for_each(|column| assert_alike(&bench, &theirs, &ours, column));
+    }
+}
+
+#[test]
 fn tables_of_a_watched_folder_are_those_of_the_peer() {
     let bench = Bench::new();
     let (theirs, ours) = (bench.topic("theirs", 2), bench.topic("ours", 2));

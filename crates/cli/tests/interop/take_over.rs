@@ -96,6 +96,39 @@ fn a_peer_that_was_killed_halfway_is_taken_over_on_four_partitions() {
     stop_halfway(4, true);
 }
 
+/// The positions of the peer are taken as they are, in the middle of files: their ends are named and are no failures.
+#[test]
+fn without_the_option_the_ends_of_files_that_the_peer_had_begun_are_a_note() {
+    let bench = Bench::new();
+    let topic = bench.topic("files", 2);
+    let (theirs, ours) = (bench.topic("theirs", 1), bench.topic("ours", 1));
+    let group = bench.name("group");
+    let begun = pieces("begun.dat", &noise(1, 9000), 1000, 2);
+    bench.send(&topic, &begun[..5]);
+    bench.send(&topic, &pieces("whole.dat", &noise(2, 4000), 1000, 2));
+    let running = bench.peer_reproduces(&topic, &theirs, &group, "their_output", &[]);
+    bench.wait_for_records(&theirs, 1, || running.said());
+    running.quit();
+    let committed = bench.log.group(&group, &[&topic]).unwrap().committed;
+    assert!(committed.len() == 2 && committed.values().all(|at| at.text.is_empty()), "{committed:?}");
+
+    bench.send(&topic, &begun[5..]);
+    bench.send(&topic, &pieces("after.dat", &noise(3, 4000), 1000, 2)[..3]);
+    bench.reproduces(&topic, &ours, &group, "our_output", &[]).with_code(1);
+    // Some time of the records later, both are given up.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    bench.send(&topic, &pieces("last.dat", &noise(4, 4000), 1000, 2));
+    let said = bench.reproduces(&topic, &ours, &group, "our_output", &["--incomplete_after", "0.001"]).with_code(1);
+    assert!(said.contains("left out, as they began before the group did: 1;"), "{said}");
+    assert_eq!(names(&bench.read(&ours)), ["_last.dat"]);
+    let failures = bench.path(&format!("our_output/LOGS/failed_from_{topic}_by_{group}.csv"));
+    let failures = std::fs::read_to_string(failures).unwrap();
+    let row = |path: &str| failures.lines().find(|row| row.contains(path)).unwrap_or_else(|| panic!("{failures}"));
+    assert!(row("begun.dat").contains("begun_before_start") && row("after.dat").contains("incomplete"), "{failures}");
+    let said = bench.reproduces(&topic, &ours, &group, "our_output", &[]).with_code(0);
+    assert!(!said.contains("began before"), "{said}");
+}
+
 #[test]
 fn a_folder_without_the_table_of_the_group_is_refused() {
     let bench = Bench::new();

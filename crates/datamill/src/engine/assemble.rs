@@ -19,6 +19,14 @@ use crate::report::{Counters, clock};
 /// How often writing to a full disk is tried again.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
+/// Decodes a message that is read on the side, and counts it as OpenMSIStream does: the bytes are those of file
+/// content, and a message without any has none.
+pub(super) fn count_read<'a>(counters: &Counters, value: &'a [u8]) -> Option<Chunk<'a>> {
+    let chunk = Chunk::decode(value).ok();
+    counters.read(1, chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64));
+    chunk
+}
+
 /// Takes records in, for one session.
 pub(super) struct Intake<'a> {
     pub(super) assembler: Assembler,
@@ -94,12 +102,11 @@ impl<'a> Intake<'a> {
         }
         let chunk = match record.value.map(Chunk::decode) {
             Some(Ok(chunk)) => {
-                // as OpenMSIStream counts: the content of files
                 self.counters.read(1, chunk.data.len() as u64);
                 chunk
             }
             refused => {
-                self.counters.read(1, record.value.unwrap_or_default().len() as u64);
+                self.counters.read(1, 0);
                 if self.assembler.skip_to(record.partition, record.offset + 1) {
                     self.tally.undecodable();
                     let error = match refused {

@@ -37,11 +37,17 @@ use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
 use crate::report::{Counters, clock};
 
+/// An upload that ends without an outcome.
+pub(super) struct Note {
+    pub(super) info: Arc<FileInfo>,
+    /// It began before the group did; this says so. `None` for what is left of a repetition.
+    pub(super) tail: Option<String>,
+}
+
 /// What is to be committed in one step.
 pub(super) struct Batch {
     pub(super) outcomes: Vec<Outcome>,
-    /// Uploads that end without an outcome: what is left of repetitions.
-    pub(super) notes: Vec<Arc<FileInfo>>,
+    pub(super) notes: Vec<Note>,
     /// Records that get a dead letter.
     pub(super) unusable: Vec<Unusable>,
     pub(super) positions: Vec<Position>,
@@ -165,18 +171,10 @@ fn commit(
             crash_point(CrashPoint::Answered);
             drop(records);
             tell_letters(settings, tally, &batch, &letters);
-            for info in &batch.notes {
-                let why = match info.superseded {
-                    true => {
-                        "an upload of this file was given up because the file had changed; a newer version follows it"
-                    }
-                    false => "a repeated upload of this file is incomplete; its chunks are not waited for any longer",
-                };
-                tracing::info!(file = %info.version.path, topic = %settings.topic, offsets = %spans_text(&info.spans), "{why}");
-            }
+            tell_notes(settings, ledger, tally, &batch.notes);
             let rows = origins.into_iter().map(|origin| origin.row);
             let mut done = after(settings, ledger, counters, tally, batch.outcomes.into_iter().zip(rows));
-            done.append(&mut batch.notes);
+            done.extend(batch.notes.into_iter().map(|note| note.info));
             crash_point(CrashPoint::Registered);
             Answer::Done(done)
         }
@@ -249,6 +247,25 @@ fn tell_letters(settings: &CommitSettings, tally: &Tally, batch: &Batch, letters
         } else {
             tracing::error!(topic = %settings.topic, partition = record.partition, offset = record.offset, "{left_out}");
         }
+    }
+}
+
+/// Says which uploads ended without an outcome.
+fn tell_notes(settings: &CommitSettings, ledger: &mut Ledger, tally: &Tally, notes: &[Note]) {
+    for Note { info, tail } in notes {
+        let (file, topic, offsets) = (&info.version.path, &settings.topic, spans_text(&info.spans));
+        if let Some(why) = tail {
+            tally.tail();
+            let row = file_row(&info.version, &info.spans, info.first_ms, info.last_ms);
+            ledger.noted(&row, FailureStatus::BegunBefore, why, clock::now_ms());
+            tracing::warn!(%file, %topic, offsets, "only the end of a file was read: {why}");
+            continue;
+        }
+        let why = match info.superseded {
+            true => "an upload of this file was given up because the file had changed; a newer version follows it",
+            false => "a repeated upload of this file is incomplete; its chunks are not waited for any longer",
+        };
+        tracing::info!(%file, %topic, offsets, "{why}");
     }
 }
 

@@ -25,6 +25,7 @@ mod skew;
 mod start;
 mod state;
 mod summary;
+mod tails;
 mod take_over;
 mod work;
 

@@ -17,7 +17,7 @@ use datamill_wire::{hex, sha512};
 use ownership::names;
 
 use super::assemble::Intake;
-use super::commit::{self, Answer, CommitSettings, Task};
+use super::commit::{self, Answer, CommitSettings, Note, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::late::LateChunks;
 use super::reread::{Reread, RereadSettings, Rereads};
@@ -25,9 +25,10 @@ use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
 use super::state::GroupState;
 use super::summary::Incomplete;
+use super::tails::Tails;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
-use crate::assemble::{Assembler, Budget, FileInfo, HashAhead, InstanceId, InstanceIds, SpillFolder};
+use crate::assemble::{Assembler, Budget, HashAhead, InstanceId, InstanceIds, SpillFolder};
 use crate::ledger::Ledger;
 use crate::report::Counters;
 
@@ -248,8 +249,9 @@ struct Reader<'a> {
     /// Files that expired and are not committed: each commit takes all of them.
     expired: Vec<Outcome>,
     late: LateChunks,
-    /// Repetitions that expired and are not committed.
-    notes: Vec<Arc<FileInfo>>,
+    tails: Tails,
+    /// Uploads that ended without an outcome and are not committed.
+    notes: Vec<Note>,
     assigned_once: bool,
     held: bool,
     skew: Skew,
@@ -313,6 +315,7 @@ impl<'a> Reader<'a> {
             incomplete_after_ms: None,
             expired: Vec::new(),
             late: LateChunks::default(),
+            tails: Tails::default(),
             notes: Vec::new(),
             assigned_once: false,
             held: false,
@@ -428,6 +431,7 @@ impl<'a> Reader<'a> {
                 Retried::Whole(whole) => self.engine.pool.submit(*whole),
                 Retried::Outcome(outcome) => self.ready.push(*outcome),
                 Retried::Incomplete(entries) => self.late.know(entries),
+                Retried::Begun(all) => all.into_iter().for_each(|(p, begun)| self.tails.know(p, begun)),
                 Retried::Forgotten(keys, files) => {
                     keys.iter().for_each(|key| self.late.forget(key));
                     self.drop_files(&files.into_iter().collect());

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
 
+use super::assemble::count_read;
 use crate::assemble::{
     Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Reservation, SpillFolder, WholeFile,
     write_at,
@@ -193,11 +194,8 @@ impl RereadSettings<'_> {
                     if ahead.get(&record.partition).is_some_and(|last| record.offset >= *last) {
                         ahead.remove(&record.partition);
                     }
-                    let value = record.value.unwrap_or_default();
-                    self.counters.read(1, value.len() as u64);
-                    let Some(chunk) = Chunk::decode(value).ok().filter(|chunk| chosen.takes(&record, chunk)) else {
-                        return;
-                    };
+                    let chunk = count_read(self.counters, record.value.unwrap_or_default());
+                    let Some(chunk) = chunk.filter(|chunk| chosen.takes(&record, chunk)) else { return };
                     let put = match &mut content {
                         Content::Memory(bytes, _) => {
                             let at = chunk.offset as usize;

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::entry::{Due, Entry};
+use super::tails::Begun;
 use super::work::Outcome;
 use crate::assemble::{Budget, InstanceId, InstanceIds, WholeFile};
 pub(super) use thread::RetrySettings;
@@ -52,6 +53,8 @@ pub(super) enum Retried {
     Outcome(Box<Outcome>),
     /// Files that lack chunks, of partitions that were assigned.
     Incomplete(Vec<Due>),
+    /// Where the group began to read partitions that were assigned.
+    Begun(Vec<(i32, Begun)>),
     /// Somebody removed the entries of these keys. Answers the files that were under way.
     Forgotten(Vec<String>, Vec<InstanceId>),
 }
@@ -65,6 +68,8 @@ pub(super) struct Retries {
     /// Partitions whose entries were not looked at since they were assigned.
     assigned: BTreeMap<i32, u64>,
     last_look: Instant,
+    /// What the group's state says of the partitions that are owned is not known yet.
+    is_blind: bool,
     /// All of the state has to be read: for requests whose files were under way.
     look_again: bool,
     pending: VecDeque<Due>,
@@ -91,6 +96,7 @@ impl Retries {
             budget: Arc::clone(budget),
             assigned: BTreeMap::new(),
             last_look: Instant::now(),
+            is_blind: false,
             look_again: false,
             pending: VecDeque::new(),
             asked: false,
@@ -105,6 +111,7 @@ impl Retries {
     /// The partition is owned: its entries are to be retried.
     pub(super) fn assign(&mut self, partition: i32, assignment: u64) {
         self.assigned.insert(partition, assignment);
+        self.is_blind = true;
     }
 
     /// These partitions are owned no longer. Answers the files that were under way.
@@ -126,6 +133,11 @@ impl Retries {
     /// Whether no file waits for its retry. Those that the pool has are the pool's.
     pub(super) fn is_idle(&self) -> bool {
         !self.asked && !self.look_again && self.assigned.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether the entries of a partition that is owned were not looked at. It stays so at a stop.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// The entry that a file's outcome answers.
@@ -189,7 +201,8 @@ impl Retries {
             return Vec::new();
         }
         match found {
-            Found::Seen(Seen { due, incomplete, removed }) => {
+            Found::Seen(Seen { due, incomplete, begun, removed }) => {
+                self.is_blind = !self.assigned.is_empty();
                 let forgotten = self.forget(&removed);
                 let (mut waiting, mut requested) = (0, 0);
                 for due in due.into_iter().filter(is_owner) {
@@ -211,7 +224,8 @@ impl Retries {
                     tracing::info!(files = waiting, requested, "files that failed earlier are tried again");
                 }
                 let incomplete = incomplete.into_iter().filter(is_owner).collect();
-                vec![Retried::Forgotten(removed, forgotten), Retried::Incomplete(incomplete)]
+                let begun = begun.into_iter().filter(|(partition, _)| owned.contains_key(partition)).collect();
+                vec![Retried::Forgotten(removed, forgotten), Retried::Incomplete(incomplete), Retried::Begun(begun)]
             }
             Found::Whole(due, whole) if is_owner(&due) => {
                 self.running.insert(whole.info.id, due.entry);

@@ -23,6 +23,7 @@ pub(crate) struct Tally {
     read_again: AtomicU64,
     bytes_read_again: AtomicU64,
     lost: AtomicU64,
+    tail: AtomicU64,
     dead_letters_of_files: AtomicU64,
     dead_letters_of_records: AtomicU64,
     incomplete: Vec<Incomplete>,
@@ -73,6 +74,7 @@ impl Tally {
             read_again: AtomicU64::default(),
             bytes_read_again: AtomicU64::default(),
             lost: AtomicU64::default(),
+            tail: AtomicU64::default(),
             dead_letters_of_files: AtomicU64::default(),
             dead_letters_of_records: AtomicU64::default(),
             incomplete: Vec::new(),
@@ -94,6 +96,8 @@ impl Tally {
         read_again,
         /// An unfinished file lost its first record.
         lost,
+        /// Only the end of a file was read, which began before the group did.
+        tail,
         /// The dead letter of a file is committed.
         dead_letters_of_files,
         /// The dead letter of a record is committed.
@@ -143,6 +147,7 @@ impl Tally {
             read_again: self.read_again.into_inner(),
             bytes_read_again: self.bytes_read_again.into_inner(),
             lost: self.lost.into_inner(),
+            tails: self.tail.into_inner(),
             dead_letters_of_files: self.dead_letters_of_files.into_inner(),
             dead_letters_of_records: self.dead_letters_of_records.into_inner(),
             incomplete: self.incomplete,
@@ -180,6 +185,8 @@ pub struct Summary {
     pub bytes_read_again: u64,
     /// Unfinished files whose first messages were gone from the topic.
     pub lost: u64,
+    /// Files of which only the end was read, because they began before the group did: no failures.
+    pub tails: u64,
     /// Dead letters of files that failed.
     pub dead_letters_of_files: u64,
     /// Dead letters of messages that hold no chunk of a file.
@@ -258,6 +265,14 @@ impl fmt::Display for Summary {
         }
         if self.lost > 0 {
             write!(f, "\n{} unfinished files lost messages to the topic's retention; upload them again", self.lost)?;
+        }
+        if self.tails > 0 {
+            write!(
+                f,
+                "\nleft out, as they began before the group did: {}; `failed_from_…` in `{}` names them",
+                self.tails,
+                self.output_dir.join("LOGS").display()
+            )?;
         }
         if !self.incomplete.is_empty() {
             write!(f, "\n{} files are incomplete, their other chunks have not come yet:", self.incomplete.len())?;

@@ -30,6 +30,7 @@ use super::state::GroupState;
 use super::{Control, EngineError, EngineSettings, read, start};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, InstanceIds, Version};
 use crate::progress::{Progress, encode};
+use crate::report::text::counted;
 
 /// How long a wait for records or for partitions lasts.
 const POLL: Duration = Duration::from_millis(100);
@@ -60,11 +61,13 @@ impl fmt::Display for TakenOver {
         let Self { table, listed, whole, incomplete, gone, messages } = self;
         write!(
             f,
-            "{messages} messages below the positions of the group were looked through; `{}` names {listed} files ",
-            table.display()
+            "{messages} messages below the positions of the group were looked through; `{}` names {} ",
+            table.display(),
+            counted(*listed as u64, "file")
         )?;
-        write!(f, "without a result. Left to do: {} whole files", whole.len())?;
-        write!(f, ", {} files that have only a part of their chunks there", incomplete.len())?;
+        write!(f, "without a result. Left to do: {}", counted(whole.len() as u64, "whole file"))?;
+        let (have, their) = if incomplete.len() == 1 { ("has", "its") } else { ("have", "their") };
+        write!(f, ", {} that {have} only a part of {their} chunks there", counted(incomplete.len() as u64, "file"))?;
         match gone.as_slice() {
             [] => Ok(()),
             gone => write!(f, "; no longer in the topic, upload them again: {}", gone.join(", ")),

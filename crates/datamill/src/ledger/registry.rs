@@ -114,6 +114,13 @@ impl Ledger {
         self.in_progress.changed();
     }
 
+    /// A file has no outcome, at `when_ms` (milliseconds since the epoch), and that is no failure: the table of
+    /// failures names it, that of files in progress does not.
+    pub fn noted(&mut self, file: &FileRow, status: FailureStatus, reason: &str, when_ms: i64) {
+        let time = clock::local_time_text(when_ms);
+        self.failures.append(&[&time, &file.rel_filepath, &file.sha512, status.as_str(), reason, &file.offsets]);
+    }
+
     /// A file that failed has its result after all, or is given up.
     pub fn cleared(&mut self, rel_filepath: &str) {
         if self.failed.remove(rel_filepath).is_some() {

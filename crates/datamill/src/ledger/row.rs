@@ -39,6 +39,8 @@ pub enum FailureStatus {
     ProducingMessageFailed,
     /// Its chunks stopped coming before all were there.
     Incomplete,
+    /// It began before the group did, so that only its last chunks were read: a note, no failure.
+    BegunBefore,
     /// A file that failed cannot be tried again: its chunks are gone from the log.
     Expired,
 }
@@ -52,6 +54,7 @@ impl FailureStatus {
             Self::ComputingResultMessageFailed => "computing_result_message_failed",
             Self::ProducingMessageFailed => "producing_message_failed",
             Self::Incomplete => "incomplete",
+            Self::BegunBefore => "begun_before_start",
             Self::Expired => "expired",
         }
     }

@@ -273,8 +273,8 @@ pub struct ConsumerArgs {
     /// for more
     #[arg(long = "exit-at-end")]
     pub exit_at_end: bool,
-    /// Memory for the content of files; beyond it, files go to disk or reading waits
-    #[arg(long = "memory_limit", value_name = "SIZE", default_value = "256M")]
+    /// Memory for the content of files, 8M or more; beyond it, files go to disk or reading waits
+    #[arg(long = "memory_limit", value_name = "SIZE", default_value = "256M", value_parser = memory_limit)]
     pub memory_limit: ByteSize,
     /// Disk that files may take in the output folder while they fill up and until your function gets them.
     /// Beyond it, the content of the largest is dropped, and read again from the topic once all its chunks
@@ -410,6 +410,17 @@ fn membership(text: &str) -> Result<Membership, &'static str> {
         "dynamic" => Ok(Membership::Dynamic),
         _ => Err("write `static` or `dynamic`"),
     }
+}
+
+/// The backend's queue has an eighth of the limit and cannot be smaller than 1 MiB.
+const SMALLEST_MEMORY_LIMIT: ByteSize = ByteSize(8 << 20);
+
+fn memory_limit(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|error: super::size::NotASize| error.to_string())?;
+    if size.0 >= SMALLEST_MEMORY_LIMIT.0 {
+        return Ok(size);
+    }
+    Err(format!("{} bytes are too few to work with: 8M is the least, and a number without a unit is bytes", size.0))
 }
 
 fn interval_secs(text: &str) -> Result<Duration, &'static str> {

@@ -33,7 +33,7 @@ pub struct Counts {
 }
 
 impl Counters {
-    /// Messages with this many bytes were read.
+    /// Messages were read, with this many bytes of file content: those that hold no chunk have none.
     pub fn read(&self, messages: u64, bytes: u64) {
         self.messages_read.fetch_add(messages, Ordering::Relaxed);
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);

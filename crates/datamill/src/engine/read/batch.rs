@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use datamill_broker::{ErrorKind, Position, StateChange};
 
 use super::{Move, Reader, overflow_key, overflow_text};
-use crate::assemble::{FileInfo, InstanceIds};
+use crate::assemble::InstanceIds;
 use crate::engine::EngineError;
-use crate::engine::commit::{Answer, Batch, Task};
+use crate::engine::commit::{Answer, Batch, Note, Task};
 use crate::engine::dead_letter::Unusable;
 use crate::engine::entry::{Due, Entry};
 use crate::engine::retry::RetryFailed;
@@ -49,6 +49,7 @@ impl Reader<'_> {
                 for m in std::mem::take(&mut self.moving) {
                     self.marked.insert(m.partition);
                     if self.owned.get(&m.partition) == Some(&m.assignment) {
+                        self.tails.committed(m.partition);
                         self.committed.insert(m.partition, (m.offset, m.text));
                     }
                 }
@@ -88,7 +89,7 @@ impl Reader<'_> {
         let mut kept: Vec<_> = batch.outcomes.into_iter().filter(|o| self.awaits(o.info.id)).collect();
         kept.append(&mut self.ready);
         (self.expired, self.ready) = kept.into_iter().partition(Outcome::is_incomplete);
-        self.notes = batch.notes.into_iter().filter(|info| self.awaits(info.id)).collect();
+        self.notes = batch.notes.into_iter().filter(|note| self.awaits(note.info.id)).collect();
         let owned = |m: &Move| self.owned.get(&m.partition) == Some(&m.assignment);
         let still: HashSet<i32> = self.moving.iter().filter(|m| owned(m)).map(|m| m.partition).collect();
         let mut kept: Vec<_> = batch.unusable.into_iter().filter(|u| still.contains(&u.partition)).collect();
@@ -137,9 +138,10 @@ impl Reader<'_> {
         self.committing = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
     }
 
-    /// Ends the files whose chunks stopped coming, and uploads that complete one of those.
+    /// Ends the files whose chunks stopped coming, and uploads that complete one of those. What they are is not
+    /// known before the group's state was looked at.
     fn expire(&mut self, now: Instant, ending: bool) {
-        if now - self.last_expire < EXPIRE_EVERY && !ending {
+        if self.retries.is_blind() || now - self.last_expire < EXPIRE_EVERY && !ending {
             return;
         }
         self.last_expire = now;
@@ -151,10 +153,13 @@ impl Reader<'_> {
         let repetition_ms = limit_ms.map_or(REPETITION_MS, |ms| ms.min(REPETITION_MS));
         for expired in self.intake.assembler.expire(limit_ms, repetition_ms) {
             if expired.is_note {
-                self.notes.push(expired.info);
-            } else {
-                let outcome = self.late.outcome(expired, &self.engine.budget);
-                self.ended_incomplete(outcome);
+                self.notes.push(Note { info: expired.info, tail: None });
+                continue;
+            }
+            let outcome = self.late.outcome(expired, &self.engine.budget);
+            match self.tails.reason(&outcome, limit_ms.unwrap_or(i64::MAX), self.intake.spread) {
+                Some(reason) => self.notes.push(Note { info: outcome.info, tail: Some(reason) }),
+                None => self.ended_incomplete(outcome),
             }
         }
     }
@@ -199,8 +204,8 @@ impl Reader<'_> {
     /// from what is committed: of all partitions, or of those that the outcomes touch. Files that are
     /// spread over partitions make it all of them. An outcome that answers an earlier failure takes a
     /// position along in any case: only the partition's owner may commit it.
-    pub(super) fn moves(&self, outcomes: &[Outcome], notes: &[Arc<FileInfo>], all: bool) -> Vec<Move> {
-        let ended = || outcomes.iter().map(|o| &o.info).chain(notes);
+    pub(super) fn moves(&self, outcomes: &[Outcome], notes: &[Note], all: bool) -> Vec<Move> {
+        let ended = || outcomes.iter().map(|o| &o.info).chain(notes.iter().map(|note| &note.info));
         let finished: InstanceIds = ended().map(|info| info.id).collect();
         let answers = outcomes.iter().filter_map(|o| o.answers.as_ref());
         let answered: HashSet<i32> = answers.map(|entry| entry.partition()).collect();
@@ -230,6 +235,7 @@ impl Reader<'_> {
             if !self.marked.contains(&m.partition) {
                 state.push(start::mark(&self.engine.topic, m.partition));
             }
+            state.extend(self.tails.change(&self.engine.topic, m.partition));
             let key = |text: &str| overflow_key(&self.engine.topic, m.partition, text);
             let before = self.committed.get(&m.partition).map(|(_, text)| text).filter(|text| overflows(text));
             let before = before.map(|text| key(text));

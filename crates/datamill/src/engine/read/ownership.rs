@@ -10,7 +10,9 @@ use super::{OVERFLOW, Reader};
 use crate::assemble::InstanceIds;
 use crate::engine::EngineError;
 use crate::engine::start::Start;
+use crate::engine::tails::Begun;
 use crate::progress::decode;
+use crate::report::clock;
 
 /// Partitions as one text, `none` for none.
 pub(super) fn names(partitions: impl Iterator<Item = i32>) -> String {
@@ -28,8 +30,8 @@ impl Reader<'_> {
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
-        let plain = |a: &&Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
-        let plain = all.iter().filter(plain).map(|a| a.partition);
+        let is_plain = |a: &Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
+        let plain = all.iter().filter(|a| is_plain(a)).map(|a| a.partition);
         if plain.clone().next().is_some() {
             tracing::warn!(topic = %topic, group, partitions = names(plain),
                 "positions that another program committed are taken as they are: files that it had read only in part are \
@@ -41,7 +43,12 @@ impl Reader<'_> {
                 Some(committed) => Some((committed.offset, self.whole_text(&committed.text)?)),
             };
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
+            let known = committed.as_ref().and_then(|c| c.as_ref().ok()).filter(|_| !is_plain(assigned)).cloned();
             let restored = start.progress(assigned, committed)?;
+            if known.as_ref() != Some(&restored) && restored.frontier > 0 {
+                let begun = Begun { offset: restored.frontier, time_ms: clock::now_ms() };
+                self.tails.begin(assigned.partition, begun);
+            }
             engine.state.settle(topic, assigned.partition, &restored)?;
             read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
             self.intake.assign(assigned, restored);
@@ -73,12 +80,13 @@ impl Reader<'_> {
         let partitions_text = names(numbers.iter().copied());
         tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
         self.late.revoke(&numbers);
+        self.tails.revoke(&numbers);
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
         let gone: InstanceIds = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
         self.drop_files(&gone);
         self.intake.rereads.forget(&gone);
         self.expired.retain(|outcome| !gone.contains(&outcome.info.id));
-        self.notes.retain(|info| !gone.contains(&info.id));
+        self.notes.retain(|note| !gone.contains(&note.info.id));
         self.intake.unusable.retain(|record| !numbers.contains(&record.partition));
         self.intake.spread |= torn;
         self.torn |= torn;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{ErrorKind, Event, Log, StateChange, StateChanges, StateMark};
-use datamill_wire::Chunk;
 
 use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceId, Span, SpillFolder, Version, WholeFile};
+use crate::engine::assemble::count_read;
 use crate::engine::entry::{Due, Entry, Request};
 use crate::engine::state::GroupState;
+use crate::engine::tails::Begun;
 use crate::progress::Progress;
 use crate::report::Counters;
 
@@ -56,6 +57,8 @@ pub(super) struct Seen {
     pub(super) due: Vec<Due>,
     /// Those that lack chunks, of partitions that were assigned.
     pub(super) incomplete: Vec<Due>,
+    /// Where the group began to read partitions that were assigned.
+    pub(super) begun: Vec<(i32, Begun)>,
     /// Keys of those that were removed since the last look.
     pub(super) removed: Vec<String>,
 }
@@ -165,7 +168,8 @@ impl RetrySettings<'_> {
             }
         }
         let prefix = Entry::prefix(self.topic);
-        let mut seen = Seen::default();
+        let begun = look.assigned.iter().filter_map(|p| Some((*p, Begun::parse(self.topic, *p, &state)?)));
+        let mut seen = Seen { begun: begun.collect(), ..Seen::default() };
         let mut given_up = 0;
         for change in state.iter().filter(|change| change.key.starts_with(&prefix)) {
             let Some(mut entry) = Entry::parse(&change.key, change.value.as_deref().unwrap_or_default()) else {
@@ -271,9 +275,8 @@ impl RetrySettings<'_> {
                     if record.offset >= last {
                         ahead.remove(&record.partition);
                     }
-                    let value = record.value.unwrap_or_default();
-                    self.counters.read(1, value.len() as u64);
-                    let chunk = Chunk::decode(value).ok().filter(|chunk| entry.is_of(&Version::of(chunk)));
+                    let chunk = count_read(self.counters, record.value.unwrap_or_default());
+                    let chunk = chunk.filter(|chunk| entry.is_of(&Version::of(chunk)));
                     let Some(chunk) = chunk.filter(|_| record.offset <= last && whole.is_none()) else { return };
                     if others.iter().any(|run| run.holds(record.partition, record.offset)) {
                         return;

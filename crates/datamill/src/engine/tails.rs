@@ -1,0 +1,129 @@
+//! Files of which only the end is read, because they began before the group did: their first chunks lie below
+//! the offset where it started. They end as a note and not as a failure, which nobody could answer.
+//!
+//! ```text
+//! key    begun/{topic}/{partition}
+//! value  offset SPACE milliseconds     where and when the group started without progress, in decimal digits
+//! ```
+//! The key goes with the first position that is committed there, and is read with the failed files whenever the
+//! partition is assigned.
+
+use std::collections::{BTreeMap, HashSet};
+
+use datamill_broker::StateChange;
+
+use super::work::Outcome;
+use crate::assemble::IndexRun;
+
+/// Where and when the reading of a partition began, that had records below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) offset: i64,
+    pub(super) time_ms: i64,
+}
+
+fn key(topic: &str, partition: i32) -> String {
+    format!("begun/{topic}/{partition}")
+}
+
+impl Begun {
+    /// `None` for what was written by something else.
+    pub(super) fn parse(topic: &str, partition: i32, state: &[StateChange]) -> Option<Self> {
+        let key = key(topic, partition);
+        let value = state.iter().find(|change| change.key == key)?.value.as_deref()?;
+        let (offset, time_ms) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        Some(Self { offset: offset.parse().ok()?, time_ms: time_ms.parse().ok()? })
+    }
+
+    fn change(&self, topic: &str, partition: i32) -> StateChange {
+        let value = format!("{} {}", self.offset, self.time_ms);
+        StateChange { key: key(topic, partition), value: Some(value.into_bytes()) }
+    }
+}
+
+/// The starts of the partitions that are owned.
+#[derive(Default)]
+pub(super) struct Tails {
+    begun: BTreeMap<i32, Begun>,
+    /// Partitions whose start is not committed.
+    new: HashSet<i32>,
+}
+
+impl Tails {
+    /// The group starts here without progress.
+    pub(super) fn begin(&mut self, partition: i32, begun: Begun) {
+        self.begun.insert(partition, begun);
+        self.new.insert(partition);
+    }
+
+    /// What the group's state says of a partition.
+    pub(super) fn know(&mut self, partition: i32, begun: Begun) {
+        self.begun.entry(partition).or_insert(begun);
+    }
+
+    pub(super) fn revoke(&mut self, partitions: &[i32]) {
+        self.begun.retain(|partition, _| !partitions.contains(partition));
+        self.new.retain(|partition| !partitions.contains(partition));
+    }
+
+    /// What a commit of a position takes along.
+    pub(super) fn change(&self, topic: &str, partition: i32) -> Option<StateChange> {
+        let begun = self.begun.get(&partition).filter(|_| self.new.contains(&partition))?;
+        Some(begun.change(topic, partition))
+    }
+
+    /// A position of the partition is committed.
+    pub(super) fn committed(&mut self, partition: i32) {
+        self.new.remove(&partition);
+    }
+
+    /// Says so of a file whose chunks stopped coming and of which the end alone is there, with the first of them
+    /// `within_ms` of the start: nobody is longer about sending a file. Chunks of a file that is spread over
+    /// partitions may lie below the start of any.
+    pub(super) fn reason(&self, outcome: &Outcome, within_ms: i64, spread: bool) -> Option<String> {
+        let (info, total) = (&outcome.info, outcome.info.version.total);
+        if outcome.answers.is_some() || !is_end(&outcome.chunks, total) {
+            return None;
+        }
+        let mut begun = self.begun.iter().filter(|(partition, begun)| {
+            let is_near = info.first_ms <= begun.time_ms.saturating_add(within_ms);
+            is_near && (spread || info.spans.iter().any(|span| span.partition == **partition))
+        });
+        let (partition, Begun { offset, .. }) = begun.next()?;
+        let there: u32 = outcome.chunks.iter().map(|run| run.1 - run.0 + 1).sum();
+        Some(format!(
+            "it began before the group did: {there} of {total} chunks are there, the first ones lie below the start of \
+            the reading, offset {offset} of partition {partition}. Where it has no result, upload it again. A first start \
+            with --take_over, or with an earlier --start_from, does such files"
+        ))
+    }
+}
+
+/// Whether the first chunk is missing and the last one is there.
+fn is_end(chunks: &[IndexRun], total: u32) -> bool {
+    chunks.first().is_some_and(|run| run.0 > 1) && chunks.last().is_some_and(|run| run.1 == total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_read_as_it_was_written() {
+        let begun = Begun { offset: 17, time_ms: 1_700_000_000_000 };
+        let mut tails = Tails::default();
+        tails.begin(3, begun);
+        let state = [tails.change("t", 3).unwrap()];
+        assert_eq!(Begun::parse("t", 3, &state), Some(begun));
+        assert_eq!(Begun::parse("t", 2, &state), None);
+        assert_eq!(tails.change("t", 2), None);
+        tails.committed(3);
+        assert_eq!(tails.change("t", 3), None, "it is committed once");
+    }
+
+    #[test]
+    fn the_end_of_a_file_has_its_last_chunk_and_not_its_first() {
+        assert!(is_end(&[(3, 5)], 5) && is_end(&[(2, 2), (4, 5)], 5));
+        assert!(!is_end(&[(1, 1), (3, 5)], 5) && !is_end(&[(2, 4)], 5) && !is_end(&[], 5));
+    }
+}
