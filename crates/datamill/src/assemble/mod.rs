@@ -33,9 +33,9 @@ pub(crate) use file::map_part;
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
-pub(crate) use follow::{Followers, Following};
 #[cfg(feature = "object-store")]
 pub(crate) use follow::{Begun, Follower};
+pub(crate) use follow::{Followers, Following};
 pub(crate) use instance::FileInfo;
 pub use instance::{InstanceId, Span, Version};
 
