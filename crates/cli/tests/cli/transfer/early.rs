@@ -52,7 +52,7 @@ fn send(bench: &Bench, path: &str, content: &[u8], hash: &[u8; 64], which: std::
         };
         publisher.send(&record, number).unwrap();
         while publisher.in_flight() > 0 {
-            publisher.poll(Duration::from_secs(5), &mut |delivery| drop(delivery.outcome.unwrap())).unwrap();
+            publisher.poll(Duration::from_secs(5), &mut |delivery| assert!(delivery.outcome.is_ok())).unwrap();
         }
     }
 }

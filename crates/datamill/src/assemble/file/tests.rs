@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::time::Duration;
 
 use datamill_wire::{Chunk, sha512};
 
