@@ -14,7 +14,6 @@ use std::process::{Command, Output};
 use common::{Bench, Place, chunks, content};
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
 use datamill::engine::{Control, EngineSettings};
-use datamill::process::UserCode;
 use datamill::report::Counters;
 use datamill::report::logging::{self, LogOptions};
 use datamill_broker::{CRASH_AT, CrashPoint};
@@ -131,6 +130,6 @@ fn the_second_process() {
         section: Some(BTreeMap::from(section)),
         on_exists: OnExists::Newer,
     });
-    let code = UserCode::processor(code.unwrap());
+    let code = code.unwrap().into_user_code();
     datamill::engine::run(&log, &settings, code, &Control::default(), &Counters::default()).unwrap();
 }

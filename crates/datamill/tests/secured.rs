@@ -13,8 +13,10 @@ use common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
 use datamill::broker::{Error, ErrorKind, Log, NewTopic, Properties};
 use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary};
 use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
+use datamill::program::{Exit, of_upload};
 use datamill::rekey::{RekeySettings, rekey};
 use datamill::report::{Counters, chain};
+use datamill::upload::{UploadSettings, upload_paths};
 use datamill_testkit::secured::SecuredKafka;
 use parking_lot::Mutex;
 
@@ -171,7 +173,7 @@ const AT_LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
 #[test]
 fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
     let kafka = &SecuredKafka::start();
-    let scenarios: [fn(&SecuredKafka); 9] = [
+    let scenarios: [fn(&SecuredKafka); 10] = [
         logins_that_fail_say_what_to_check,
         a_reproducer_needs_what_the_documentation_says,
         a_processor_needs_what_the_documentation_says,
@@ -181,6 +183,7 @@ fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
         the_topic_of_the_state_is_named_where_it_may_not_be_used,
         rights_that_are_taken_away_end_the_program_and_nothing_is_lost,
         the_other_programs_need_what_the_documentation_says,
+        an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs,
     ];
     std::thread::scope(|scope| {
         let running: Vec<_> = scenarios.iter().map(|scenario| scope.spawn(move || scenario(kafka))).collect();
@@ -379,4 +382,31 @@ fn the_other_programs_need_what_the_documentation_says(kafka: &SecuredKafka) {
     account.kafka.allow(account.user, &["--operation", "Create", "--operation", "Describe", "--topic", "made-user8"]);
     let topic = NewTopic { name: "made-user8".to_owned(), partitions: 1, replication: 1, settings: BTreeMap::new() };
     account.log.create_topic(&topic).unwrap();
+}
+
+fn an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user9");
+    std::fs::write(account.bench.folder.path().join("a.csv"), "10,20\n").unwrap();
+    let paths = [account.bench.folder.path().join("a.csv")];
+    let settings = UploadSettings::new(&account.bench.topic);
+    // the topic may be seen, so that only the first record tells
+    account.allow("--operation Describe --topic files");
+    let upload =
+        || upload_paths(account.log.as_ref(), &paths, &settings, &Control::default(), &Counters::default(), &());
+    let begins =
+        || (0..ASKED_AGAIN).find_map(|_| upload().map_err(|_| std::thread::sleep(Duration::from_millis(500))).ok());
+    let refused = begins().unwrap();
+    let text = refused.broken_off.clone().unwrap();
+    say(text.clone());
+    assert_eq!(of_upload(&refused), Exit::SetUp, "{text}");
+    assert!(text.contains(&account.named("topic `files`")) && text.contains("Write on the topic"), "{text}");
+    account.follow("upload");
+    let sent = (0..ASKED_AGAIN).find_map(|_| {
+        let summary = begins().unwrap();
+        if summary.broken_off.is_some() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        summary.broken_off.is_none().then_some(summary)
+    });
+    assert_eq!(of_upload(&sent.unwrap()), Exit::Done);
 }

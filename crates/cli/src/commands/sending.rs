@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use datamill::broker::Log;
 use datamill::engine::Control;
-use datamill::program::{CommonArgs, Exit, Reporting, steer};
+use datamill::program::{CommonArgs, Exit, Reporting, of_upload, steer};
 use datamill::report::Counters;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
@@ -100,5 +100,5 @@ pub fn start(
 /// Prints the summary.
 pub fn end(summary: &Summary) -> Exit {
     say(summary);
-    if summary.is_complete() { Exit::Done } else { Exit::SomeFailed }
+    of_upload(summary)
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
-use datamill::process::UserCode;
 use datamill::program::{Exit, ProcessorArgs, run_program};
 use datamill::settings::Config;
 
@@ -73,7 +72,7 @@ fn transfer(url: &str, args: &SharedArgs, program: &str) -> anyhow::Result<Exit>
         let group = format!("{program}_{}_{}", words(url), processor.topic_name);
         processor.consumer.consumer_group_id = Some(group);
     }
-    Ok(run_program(&processor, program, UserCode::processor(code)))
+    Ok(run_program(&processor, program, code.into_user_code()))
 }
 
 /// The letters and digits of a URL, with `-` for what is between them.

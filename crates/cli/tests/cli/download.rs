@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use datamill::broker::{Event, Log, NewTopic, Properties};
 use datamill_testkit::kafka::Kafka;
+use datamill_testkit::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 use crate::common::{Place, wait_until};
 
@@ -238,16 +239,76 @@ fn programs_in_groups_of_their_own_read_one_topic_each_completely() {
     };
     let downloads: Vec<Child> =
         ["one", "two"].map(|folder| shared.command(folder, &["--exit-at-end"]).spawn().unwrap()).into_iter().collect();
+    let bucket = S3Server::from_env().bucket(&shared.topic.to_lowercase());
+    let section = format!(
+        "\n[s3]\naccess_key_id = {ACCESS_KEY}\nsecret_key_id = {SECRET_KEY}\nendpoint_url = {}\nregion = us-east-1\n",
+        S3Server::from_env().url()
+    );
+    let config = fs::read_to_string(shared.place.path("test.config")).unwrap();
+    shared.place.write("s3.config", (config + &section).as_bytes());
+    // one to a bucket, and one to a folder
+    let transfers: Vec<Child> =
+        [format!("s3://{}", bucket.name()), format!("file://{}", shared.place.path("three").display())]
+            .into_iter()
+            .enumerate()
+            .map(|(i, url)| {
+                let options = ["--topic_name", &shared.topic, "--config", "s3.config", "--exit-at-end"];
+                let output = format!("transfer-{i}");
+                let args = [&["transfer", "--to", &url, "--output_dir", &output], &options[..]].concat();
+                shared.place.command(&args).spawn().unwrap()
+            })
+            .collect();
     for name in ["first", "second"] {
         let summary = reproduce(name);
         assert_eq!((summary.succeeded, summary.failed), (60, 0), "{name}");
     }
-    for mut download in downloads {
-        assert_eq!(download.wait().unwrap().code(), Some(0));
+    for mut program in downloads.into_iter().chain(transfers) {
+        assert_eq!(program.wait().unwrap().code(), Some(0));
     }
     let data = files(&shared.place.path("data"));
-    assert_eq!((files(&shared.place.path("one")), files(&shared.place.path("two"))), (data.clone(), data));
+    assert_eq!((files(&shared.place.path("one")), files(&shared.place.path("two"))), (data.clone(), data.clone()));
+    assert_eq!(files(&shared.place.path("three").join(&shared.topic)), data);
+    let key = |key: String| PathBuf::from(key.strip_prefix(&format!("{}/", shared.topic)).unwrap());
+    let objects = bucket.objects().into_iter().map(|(name, object)| (key(name), object.content));
+    assert_eq!(objects.collect::<BTreeMap<_, _>>(), data);
     assert_eq!(results(shared.log.as_ref(), &format!("{}-results", shared.topic)), 120, "60 of each reproducer");
+}
+
+/// A folder and a transfer with at-least-once delivery come to the same, and keep nothing in the log beside positions.
+fn arrives_at_least_once(place: &Place, topic: &str, config: &str) {
+    let url = format!("file://{}", place.path("store").display());
+    for round in 0..2 {
+        place.write(&format!("data/{round}.csv"), format!("{round}").as_bytes());
+        let options = ["--topic_name", topic, "--config", config];
+        assert_eq!(place.run(&[&["upload", "data"], &options[..]].concat()).code(), 0);
+        // what was sent before is sent again, and found in its place
+        let at_least = ["--exit-at-end", "--delivery", "at-least-once", "--output_dir"];
+        let download = place.run(&[&["download", "mirror"], &options[..], &at_least, &["out-download"]].concat());
+        let transfer = place.run(&[&["transfer", "--to", &url], &options[..], &at_least, &["out-transfer"]].concat());
+        for ended in [download, transfer] {
+            assert_eq!(ended.code(), 0, "{}", ended.stderr());
+            let processed = format!(" of topic `{topic}` processed");
+            assert!(ended.stderr().contains(&processed), "{}", ended.stderr());
+        }
+        let data = files(&place.path("data"));
+        assert_eq!((files(&place.path("mirror")), files(&place.path("store").join(topic))), (data.clone(), data));
+    }
+    let options = ["--topic_name", topic, "--config", config, "--exit-at-end", "--delivery", "at-least-once"];
+    let again = place.run(&[&["download", "mirror"], &options[..], &["--output_dir", "out-download"]].concat());
+    assert!(again.stderr().contains("0 files of topic"), "it goes on where it was: {}", again.stderr());
+}
+
+#[test]
+fn a_download_and_a_transfer_deliver_at_least_once_from_the_embedded_log() {
+    let place = Place::new();
+    place.write("test.config", b"[broker]\nbootstrap.servers = sqlite:log.db\n");
+    arrives_at_least_once(&place, "files", "test.config");
+}
+
+#[test]
+fn a_download_and_a_transfer_deliver_at_least_once_from_kafka() {
+    let shared = Shared::new(0);
+    arrives_at_least_once(&shared.place, &shared.topic, "test.config");
 }
 
 /// Most anonymous memory that a process has until it ends, bytes.

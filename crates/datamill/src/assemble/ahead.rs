@@ -15,6 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill_wire::Sha512Hasher;
 use parking_lot::Mutex;
 
+use super::follow::Follower;
+
 /// Bytes that are read at a time.
 const BLOCK: usize = 1 << 20;
 /// A file on disk is hashed on once it has grown by this.
@@ -138,13 +140,15 @@ fn run(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
 pub(super) struct Growing {
     ahead: Option<HashAhead>,
     hashed: Hashed,
+    /// Of what is on disk.
     end: u64,
     asked: u64,
+    follower: Option<Box<dyn Follower>>,
 }
 
 impl Growing {
     pub(super) fn new(ahead: Option<&HashAhead>) -> Self {
-        Self { ahead: ahead.cloned(), hashed: Hashed::default(), end: 0, asked: 0 }
+        Self { ahead: ahead.cloned(), hashed: Hashed::default(), end: 0, asked: 0, follower: None }
     }
 
     /// Bytes came into memory, without a hole before them.
@@ -169,12 +173,25 @@ impl Growing {
             return;
         }
         self.end += bytes as u64;
+        if let Some(follower) = &self.follower {
+            follower.grown(self.end);
+        }
         if let Some(ahead) = &self.ahead
             && self.end.saturating_sub(self.asked) >= STEP
             && ahead.take(&self.hashed, From::File(path.to_owned(), self.end))
         {
             self.asked = self.end;
         }
+    }
+
+    /// Tells the follower from here on how far the file on disk is.
+    pub(super) fn follow(&mut self, follower: Box<dyn Follower>) {
+        follower.grown(self.end);
+        self.follower = Some(follower);
+    }
+
+    pub(super) fn take_follower(&mut self) -> Option<Box<dyn Follower>> {
+        self.follower.take()
     }
 
     pub(super) fn into_hashed(self) -> Hashed {

@@ -18,6 +18,7 @@ use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
 use super::extents::Indices;
+use super::follow::{Follower, Following};
 use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
 
@@ -68,6 +69,8 @@ pub(crate) struct WholeFile {
     pub(crate) content: Content,
     pub(crate) reservation: Reservation,
     pub(crate) proofs: Vec<Proof>,
+    /// Who has taken its beginning already.
+    pub(crate) follower: Option<Box<dyn Follower>>,
     /// It failed in an earlier run, with all its attempts.
     pub(crate) failed_before: bool,
 }
@@ -107,6 +110,7 @@ pub(crate) struct Assembler {
     filter: Filter,
     budget: Arc<Budget>,
     ahead: Option<HashAhead>,
+    following: Option<Following>,
     lost: Vec<(i32, i64)>,
     spread: bool,
 }
@@ -124,6 +128,7 @@ impl Assembler {
             filter,
             budget,
             ahead: None,
+            following: None,
             lost: Vec::new(),
             spread: false,
         }
@@ -139,6 +144,11 @@ impl Assembler {
     pub(crate) fn hashing_ahead(mut self, ahead: &HashAhead) -> Self {
         self.ahead = Some(ahead.clone());
         self
+    }
+
+    /// Lets its files be followed while they fill up on disk.
+    pub(crate) fn followed(self, following: Option<Following>) -> Self {
+        Self { following, ..self }
     }
 
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
@@ -321,10 +331,13 @@ impl Assembler {
         if instance.buffer.as_ref().is_none_or(super::buffer::Buffer::is_unsettled) {
             return None;
         }
-        let (content, reservation) = instance.buffer.take()?.finish();
+        let mut buffer = instance.buffer.take()?;
+        let follower = buffer.take_follower();
+        let (content, reservation) = buffer.finish();
         let info = Arc::new(instance.info(id));
         let proofs = std::mem::take(&mut instance.proofs);
-        Some(WholeFile { info, size: instance.extents.whole(), content, reservation, proofs, failed_before: false })
+        let size = instance.extents.whole();
+        Some(WholeFile { info, size, content, reservation, proofs, follower, failed_before: false })
     }
 
     /// Hands out a whole file whose content was dropped, or is dropped now because one of its path was before
@@ -442,8 +455,8 @@ impl Assembler {
         while self.budget.filling() > limit
             && let Some((_, id)) = sizes.pop()
         {
-            if let Some(buffer) = self.instances.get_mut(&id).and_then(|i| i.buffer.as_mut()) {
-                buffer.spill(folder)?;
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.spill(id, folder, self.following.as_ref())?;
                 spilled += 1;
             }
         }

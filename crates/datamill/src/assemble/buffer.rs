@@ -1,7 +1,7 @@
 //! The bytes of an instance while it fills up: in memory, or in a file once it was spilled.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tempfile::TempPath;
 
 use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
+use super::follow::Follower;
 
 /// The folder that spilled files are in. It belongs to one program at a time.
 #[derive(Debug, Clone)]
@@ -125,6 +126,26 @@ impl Buffer {
             self.file = Some(folder.create()?);
         }
         self.settle()
+    }
+
+    /// Opens what is on disk.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(self.file.as_ref().ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// Whether nothing is on disk yet.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Tells the follower from here on how far the file on disk is.
+    pub(crate) fn follow(&mut self, follower: Box<dyn Follower>) {
+        self.growing.follow(follower);
+    }
+
+    /// Whoever follows the file.
+    pub(crate) fn take_follower(&mut self) -> Option<Box<dyn Follower>> {
+        self.growing.take_follower()
     }
 
     /// Whether bytes are in memory that should be in the file.

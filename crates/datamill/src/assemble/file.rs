@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 
 use super::assembler::WholeFile;
 use super::budget::Reservation;
 use super::buffer::Content;
+use super::follow::Follower;
 use super::instance::{FileInfo, Proof, Span};
 
 /// Where user code finds the content of a file.
@@ -46,6 +47,8 @@ pub struct DownloadDataFile {
     spilled: Option<tempfile::TempPath>,
     placed: Option<Placed>,
     map: OnceLock<Arc<Mmap>>,
+    /// Who has taken its beginning already; dropped with the content.
+    _follower: Option<Box<dyn Follower>>,
     // given back last: the bytes above count until they are gone
     reservation: Reservation,
 }
@@ -95,6 +98,7 @@ impl DownloadDataFile {
             spilled,
             placed: None,
             map: OnceLock::new(),
+            _follower: whole.follower,
             reservation: whole.reservation,
         };
         if hash == file.info.version.sha512 {
@@ -208,6 +212,12 @@ impl DownloadDataFile {
         &self.info.version.subdir
     }
 
+    /// Number of the upload, see [`InstanceId`].
+    #[cfg(feature = "object-store")]
+    pub(crate) fn id(&self) -> super::instance::InstanceId {
+        self.info.id
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -220,13 +230,7 @@ impl DownloadDataFile {
 
     /// When the file was last changed where it was uploaded, if its uploader said so.
     pub fn modified(&self) -> Option<SystemTime> {
-        let seconds = self.info.version.mtime?;
-        let since = Duration::try_from_secs_f64(seconds.abs()).ok()?;
-        if seconds < 0.0 {
-            SystemTime::UNIX_EPOCH.checked_sub(since)
-        } else {
-            SystemTime::UNIX_EPOCH.checked_add(since)
-        }
+        self.info.version.modified()
     }
 
     /// Number of chunk messages that the file came in.
@@ -319,6 +323,18 @@ impl DownloadDataFile {
             (None, None) => Err(io::Error::other("the file has been published and is not open any more")),
         }
     }
+}
+
+/// Maps a part of a file that still fills up, whose bytes are there.
+#[cfg(feature = "object-store")]
+pub(crate) fn map_part(file: &File, offset: u64, len: usize) -> io::Result<Mmap> {
+    let mut part = memmap2::MmapOptions::new();
+    // SAFETY: the mapped file lies in a folder that the program made for files that fill up, under an output folder
+    // that it holds a lock on. The program appends to it, never writes a byte twice and never truncates it; renaming
+    // and removing it keep the inode.
+    #[allow(unsafe_code)]
+    let map = unsafe { part.offset(offset).len(len).map(file) }?;
+    Ok(map)
 }
 
 /// See [`DownloadDataFile::shared`].

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use datamill_wire::Chunk;
 use rustc_hash::FxHashSet;
 
 use super::ahead::HashAhead;
 use super::budget::Budget;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, SpillFolder};
 use super::extents::{Extents, Indices};
+use super::follow::{Begun, Following};
 
 /// Number of an instance, unique while the program runs, rising in the order of their first records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +64,17 @@ impl Version {
             sha512: *chunk.file_hash,
             total: chunk.total,
             mtime: chunk.known_mtime(),
+        }
+    }
+
+    /// When the file was last changed where it was uploaded, if its uploader said so.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        let seconds = self.mtime?;
+        let since = Duration::try_from_secs_f64(seconds.abs()).ok()?;
+        if seconds < 0.0 {
+            SystemTime::UNIX_EPOCH.checked_sub(since)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(since)
         }
     }
 
@@ -260,5 +273,33 @@ impl Instance {
             Some(buffer) => buffer.write(chunk.offset, chunk.data),
             None => Ok(()),
         }
+    }
+
+    /// Moves its content to a file of the folder. From the first time on somebody may follow what is there: a
+    /// repetition is left out, since its version is on its way already.
+    pub(crate) fn spill(
+        &mut self,
+        id: InstanceId,
+        folder: &SpillFolder,
+        following: Option<&Following>,
+    ) -> io::Result<()> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let is_first = buffer.is_in_memory();
+        buffer.spill(folder)?;
+        if let (true, false, Some(following), [span]) = (is_first, self.repetition, following, self.spans.as_slice()) {
+            let largest = self.proofs.iter().map(|proof| proof.len).max().unwrap_or_default();
+            let begun = Begun {
+                id,
+                topic: &following.topic,
+                version: &self.version,
+                span: *span,
+                first_ms: self.first_ms,
+                bytes: largest as u64 * u64::from(self.version.total),
+            };
+            if let Some(follower) = following.followers.begin(&begun, &|| buffer.open()) {
+                buffer.follow(follower);
+            }
+        }
+        Ok(())
     }
 }

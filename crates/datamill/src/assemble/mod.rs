@@ -5,7 +5,10 @@
 //!               │                        │
 //!               ▼                        ▼ above the memory limit
 //!       Progress per partition      spill folder ──above --spill_limit──▶ dropped: read again once all
-//! ```                                                                   chunks were seen
+//!                                        │                              chunks were seen
+//!                                        ▼
+//!                                  Follower, which takes what is there before the file is whole
+//! ```
 //!
 //! The assembler is a pure state machine over records in log order: it knows no clock and no network,
 //! and touches the disk only through the spill folder.
@@ -16,6 +19,7 @@ mod budget;
 mod buffer;
 mod extents;
 mod file;
+mod follow;
 mod instance;
 
 pub(crate) use ahead::{HashAhead, Hashed};
@@ -24,9 +28,14 @@ pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, IndexRun, Indices, together};
 pub(crate) use file::SourceTopic;
+#[cfg(feature = "object-store")]
+pub(crate) use file::map_part;
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
+#[cfg(feature = "object-store")]
+pub(crate) use follow::{Begun, Follower};
+pub(crate) use follow::{Followers, Following};
 pub(crate) use instance::{FileInfo, InstanceIds};
 pub use instance::{InstanceId, Span, Version};
 

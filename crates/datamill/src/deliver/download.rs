@@ -3,7 +3,8 @@
 //! ```text
 //!  memory, or spilled file ──write or link──▶ .datamill/aside/{process}/n ──fsync──┐
 //!                                                                                 rename ──▶ DIR/a/b.csv
-//!  .datamill/origins/xx ◀──lock: which version is there? ─────────────────────────┘  then fsync of DIR/a
+//!  .datamill/origins/xx ◀──lock: which version is there? ─────────────────────────┘  then fsync of DIR/a, then
+//!                                                                                  the record of where it came from
 //! ```
 //!
 //! Whether a version is written is decided under a lock that all processes of the folder share, from what
@@ -152,6 +153,9 @@ impl DownloadDirectory {
             };
             let origin = Origin::of(file, &comes, content.metadata());
             self.rename(content, target)?;
+            // before the record: one that outlived a power cut without its file would make that of the version
+            // before a stranger
+            self.settle(target)?;
             if let Err(error) = locked.set(&origin) {
                 tracing::warn!(file = target, error = %error,
                     "where the file came from cannot be recorded; its modification time will tell");
@@ -160,7 +164,7 @@ impl DownloadDirectory {
             if target != path {
                 tracing::warn!(kept_as = target, "another version is there already; both are kept");
             }
-            return self.settle(target);
+            return Ok(());
         }
     }
 

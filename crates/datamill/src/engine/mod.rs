@@ -47,7 +47,7 @@ use std::time::Duration;
 
 use datamill_broker::{FirstStart, Log, Membership};
 
-use crate::assemble::{Budget, HashAhead, Mode, SourceTopic, SpillFolder};
+use crate::assemble::{Budget, Following, HashAhead, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::UserCode;
 use crate::report::Counters;
@@ -152,8 +152,10 @@ pub fn run(
     let topic: Arc<str> = settings.topic.as_str().into();
     let budget = Arc::new(Budget::default());
     let id = format!("{}/{}", log.id()?, source.id.as_deref().unwrap_or(&topic)).into();
+    let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id });
+    let following = code.followers().map(|followers| Following { topic: Arc::clone(&source), followers });
     let work_settings = work::WorkSettings {
-        topic: Arc::new(SourceTopic { name: Arc::clone(&topic), id }),
+        topic: source,
         threads: settings.threads.max(1),
         mode: settings.mode,
         max_attempts: settings.max_attempts.max(1),
@@ -174,6 +176,7 @@ pub fn run(
         budget,
         spill,
         hash_ahead: HashAhead::start().map_err(EngineError::Thread)?,
+        following,
         pool: &pool,
         sessions: Default::default(),
         tried: Default::default(),

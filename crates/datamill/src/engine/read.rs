@@ -28,7 +28,7 @@ use super::summary::Incomplete;
 use super::tails::Tails;
 use super::work::{Outcome, Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
-use crate::assemble::{Assembler, Budget, HashAhead, InstanceId, InstanceIds, SpillFolder};
+use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceId, InstanceIds, SpillFolder};
 use crate::ledger::Ledger;
 use crate::report::Counters;
 
@@ -75,6 +75,7 @@ pub(super) struct Engine<'a> {
     pub(super) budget: Arc<Budget>,
     pub(super) spill: SpillFolder,
     pub(super) hash_ahead: HashAhead,
+    pub(super) following: Option<Following>,
     pub(super) pool: &'a Pool,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
@@ -278,7 +279,8 @@ impl<'a> Reader<'a> {
         // a worker may still have a file of the session before: no number occurs twice
         let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget))
             .numbered_from(engine.sessions.get() << 40)
-            .hashing_ahead(&engine.hash_ahead);
+            .hashing_ahead(&engine.hash_ahead)
+            .followed(engine.following.clone());
         let intake = Intake::new(
             assembler,
             Arc::clone(&engine.topic),

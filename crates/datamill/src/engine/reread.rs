@@ -140,7 +140,8 @@ impl RereadSettings<'_> {
                 Ok(None) => return None,
                 Ok(Some((content, reservation))) => {
                     let DroppedFile { info, size, proofs } = file;
-                    let whole = WholeFile { info, size, content, reservation, proofs, failed_before: false };
+                    let whole =
+                        WholeFile { info, size, content, reservation, proofs, follower: None, failed_before: false };
                     return Some(Reread::Whole(Box::new(whole)));
                 }
                 Err(Failed::Gone) => return Some(Reread::Gone(file.info)),

@@ -17,7 +17,7 @@ pub use metadata::{Metadata, MetadataJson};
 
 use std::sync::Arc;
 
-use crate::assemble::DownloadDataFile;
+use crate::assemble::{DownloadDataFile, Followers};
 use crate::ledger::FailureStatus;
 
 /// Computes a message from each whole file of a topic; the message goes to another topic.
@@ -68,7 +68,14 @@ pub trait DataFileStreamProcessor: Send + Sync + 'static {
 
 /// Code of a user as the engine runs it.
 #[derive(Clone)]
-pub enum UserCode {
+pub struct UserCode {
+    kind: Kind,
+    /// Who takes large files before they are whole.
+    followers: Option<Arc<dyn Followers>>,
+}
+
+#[derive(Clone)]
+enum Kind {
     /// Each file has a message.
     Reproducer(Arc<dyn DataFileStreamReproducer>),
     /// No file has one.
@@ -78,19 +85,29 @@ pub enum UserCode {
 impl UserCode {
     /// That of a reproducer.
     pub fn reproducer(code: impl DataFileStreamReproducer) -> Self {
-        Self::Reproducer(Arc::new(code))
+        Self { kind: Kind::Reproducer(Arc::new(code)), followers: None }
     }
 
     /// That of a processor.
     pub fn processor(code: impl DataFileStreamProcessor) -> Self {
-        Self::Processor(Arc::new(code))
+        Self { kind: Kind::Processor(Arc::new(code)), followers: None }
+    }
+
+    /// Lets these take large files while their chunks still come. The code gets each file in any case.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn followed_by(self, followers: Arc<dyn Followers>) -> Self {
+        Self { followers: Some(followers), ..self }
+    }
+
+    pub(crate) fn followers(&self) -> Option<Arc<dyn Followers>> {
+        self.followers.clone()
     }
 
     /// What the registry calls a file for which it failed.
     pub(crate) fn failure_status(&self) -> FailureStatus {
-        match self {
-            Self::Reproducer(_) => FailureStatus::ComputingResultMessageFailed,
-            Self::Processor(_) => FailureStatus::Failed,
+        match self.kind {
+            Kind::Reproducer(_) => FailureStatus::ComputingResultMessageFailed,
+            Kind::Processor(_) => FailureStatus::Failed,
         }
     }
 
@@ -100,12 +117,12 @@ impl UserCode {
         file: &DownloadDataFile,
         lock: &Lock,
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        match self {
-            Self::Reproducer(code) => match code.get_processing_result_message_for_file(file, lock)? {
+        match &self.kind {
+            Kind::Reproducer(code) => match code.get_processing_result_message_for_file(file, lock)? {
                 Some(message) => Ok(Some(message)),
                 None => Err(ProcessingError::file_failed("the function returned no message")),
             },
-            Self::Processor(code) => code.process_downloaded_data_file(file, lock).map(|()| None),
+            Kind::Processor(code) => code.process_downloaded_data_file(file, lock).map(|()| None),
         }
     }
 }

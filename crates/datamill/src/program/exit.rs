@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::broker::ErrorKind;
 use crate::engine::EngineError;
+use crate::upload::Summary;
 
 /// The exit codes of all programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,25 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+/// The exit code for an upload.
+pub fn of_upload(summary: &Summary) -> Exit {
+    match (summary.refusal, &summary.broken_off) {
+        (Some(kind), _) => of_kind(kind),
+        (None, Some(_)) => Exit::Stopped,
+        (None, None) if summary.is_complete() => Exit::Done,
+        (None, None) => Exit::SomeFailed,
+    }
+}
+
+/// That for a log that refused to go on.
+fn of_kind(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Fenced => Exit::Replaced,
+        ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,
+        _ => Exit::Stopped,
     }
 }
 
@@ -114,11 +134,7 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::Table { .. }
         | EngineError::Rights(_) => Exit::SetUp,
         EngineError::Hanging { .. } => Exit::Hanging,
-        EngineError::Log(error) => match error.kind() {
-            ErrorKind::Fenced => Exit::Replaced,
-            ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,
-            _ => Exit::Stopped,
-        },
+        EngineError::Log(error) => of_kind(error.kind()),
         _ => Exit::Stopped,
     }
 }

@@ -14,7 +14,7 @@ mod size;
 
 pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerArgs, accept_dashes, update_seconds};
 pub use console::steer;
-pub use exit::{Exit, SetUpError};
+pub use exit::{Exit, SetUpError, of_upload};
 pub use identity::{instance, instance_name};
 pub use reporting::Reporting;
 pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, run_program};

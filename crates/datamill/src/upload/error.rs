@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use datamill_broker::ErrorKind;
+
 use super::record::RecordError;
 use super::send::NotDelivered;
 
@@ -65,4 +67,14 @@ pub enum UploadError {
     /// The log refused a chunk for a reason that concerns every file.
     #[error(transparent)]
     NotDelivered(#[from] NotDelivered),
+}
+
+impl UploadError {
+    /// What kind of refusal of the log it is, where it is one.
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Log(error) | Self::NotDelivered(NotDelivered { error, .. }) => Some(error.kind()),
+            _ => None,
+        }
+    }
 }

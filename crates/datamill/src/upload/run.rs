@@ -457,6 +457,7 @@ impl<'a> Run<'a> {
         if let Err(error) = ended {
             error!(topic = self.summary.topic, error = chain(&error), "the upload is broken off");
             self.summary.broken_off = Some(chain(&error));
+            self.summary.refusal = error.refusal();
         }
         let in_hand = self.in_hand.into_values().map(|in_hand| in_hand.job);
         for job in in_hand.chain(self.later.into_iter().map(|(_, job)| job)) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use datamill_broker::ErrorKind;
+
 use super::filter::Reason;
 use crate::report::text;
 
@@ -55,6 +57,8 @@ pub struct Summary {
     pub failed: Named,
     /// Why the work was broken off before its end.
     pub broken_off: Option<String>,
+    /// What kind of refusal of the log that was, where it was one.
+    pub refusal: Option<ErrorKind>,
     /// How long it took.
     pub elapsed: Duration,
 }

@@ -14,12 +14,15 @@ use crate::common::wait_until;
 /// A transfer that runs on its own; what it says is in a file.
 fn start(bench: &Bench, name: &str, more: &[&str]) -> Child {
     let args = bench.args();
-    let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
-    let said = File::create(bench.place.path(name)).unwrap();
-    bench.place.command(&args).stdout(Stdio::null()).stderr(said).spawn().unwrap()
+    start_with(bench, name, &args.iter().map(String::as_str).chain(more.iter().copied()).collect::<Vec<_>>())
 }
 
-fn said(bench: &Bench, name: &str) -> String {
+pub fn start_with(bench: &Bench, name: &str, args: &[&str]) -> Child {
+    let said = File::create(bench.place.path(name)).unwrap();
+    bench.place.command(args).stdout(Stdio::null()).stderr(said).spawn().unwrap()
+}
+
+pub fn said(bench: &Bench, name: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(bench.place.path(name)).unwrap()).into_owned()
 }
 

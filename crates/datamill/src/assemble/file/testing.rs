@@ -43,6 +43,7 @@ pub(crate) fn downloaded(
         spilled: None,
         placed: None,
         map: OnceLock::new(),
+        _follower: None,
         reservation: Reservation::whole(&Arc::new(Budget::default()), content.len()),
     }
 }

@@ -1,8 +1,8 @@
-use crate::assemble::InstanceIds;
+use std::time::Duration;
 
 use datamill_wire::{Chunk, sha512};
 
-use super::super::{Added, Assembler, Budget, SpillFolder};
+use super::super::{Added, Assembler, Budget, InstanceIds, SpillFolder};
 use super::*;
 use crate::progress::Progress;
 

@@ -11,15 +11,20 @@
 //!                        look again: size and SHA-512 are those of the file: done
 //! ```
 //!
+//! A large file that fills up on disk is on its way before it is whole (`early.rs`): its parts are not seen until
+//! all of the above was done.
+//!
 //! Bytes on the way are checked by SHA-256 where the store takes it. The content is neither copied nor read
 //! back. All of it runs on a small runtime of the processor's own, since the engine's threads know nothing
 //! of it; what a failure means for the engine is decided in `failure.rs`.
 
 mod connector;
+mod early;
 mod failure;
 mod key;
 mod origin;
 mod orphans;
+mod parts;
 mod profile;
 mod target;
 mod transfer;

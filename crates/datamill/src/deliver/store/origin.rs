@@ -6,7 +6,8 @@
 //! datamill-time      time of the first chunk's record, milliseconds since the epoch
 //! datamill-topic     name of the topic, percent-encoded
 //! datamill-topic-id  what identifies the topic, percent-encoded
-//! datamill-offsets   "partition:first-last" joined by ";", the lowest partition first
+//! datamill-offsets   "partition:first-last" joined by ";", the lowest partition first; "partition:first-" where the
+//!                    upload began before the last chunk was there
 //! datamill-path      relative path, percent-encoded
 //! ```
 //! ASCII, at most [`MOST_BYTES`] with the names; what would be more is left out from the end of this list,
@@ -19,7 +20,7 @@ use object_store::{Attribute, Attributes, ObjectMeta};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::super::on_exists::{Place, Stand};
-use crate::assemble::{DownloadDataFile, Span};
+use crate::assemble::{Begun, DownloadDataFile};
 
 /// Amazon takes 2 KiB.
 const MOST_BYTES: usize = 2000;
@@ -27,15 +28,56 @@ const MOST_BYTES: usize = 2000;
 const UNRESERVED: &percent_encoding::AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
+/// What an object says of itself.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    sha512: &'a [u8; 64],
+    modified: Option<SystemTime>,
+    first_ms: i64,
+    topic: &'a str,
+    topic_id: &'a str,
+    path: &'a str,
+    /// Partition, first and last offset, by partition.
+    offsets: Vec<(i32, i64, Option<i64>)>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(file: &'a DownloadDataFile) -> Self {
+        let mut offsets: Vec<_> = file.spans().iter().map(|s| (s.partition, s.first, Some(s.last))).collect();
+        offsets.sort_unstable();
+        Self {
+            sha512: file.sha512(),
+            modified: file.modified(),
+            first_ms: file.first_record_ms(),
+            topic: file.topic(),
+            topic_id: file.topic_id(),
+            path: file.relative_path(),
+            offsets,
+        }
+    }
+
+    /// Those of a file whose chunks still come.
+    pub(super) fn of_begun(file: &Begun<'a>) -> Self {
+        Self {
+            sha512: &file.version.sha512,
+            modified: file.version.modified(),
+            first_ms: file.first_ms,
+            topic: &file.topic.name,
+            topic_id: &file.topic.id,
+            path: &file.version.path,
+            offsets: vec![(file.span.partition, file.span.first, None)],
+        }
+    }
+}
+
 /// The attributes that a file's object gets.
-pub(super) fn attributes(file: &DownloadDataFile, separator: char) -> Attributes {
-    let modified = file.modified().map(seconds);
+pub(super) fn attributes(file: &Facts<'_>, separator: char) -> Attributes {
     let values = [
-        ("sha512", Some(hex(file.sha512()))),
-        ("modified", modified),
-        ("time", Some(file.first_record_ms().to_string())),
-        ("topic", Some(encode(file.topic()))),
-        ("topic-id", Some(encode(file.topic_id()))),
+        ("sha512", Some(hex(file.sha512))),
+        ("modified", file.modified.map(seconds)),
+        ("time", Some(file.first_ms.to_string())),
+        ("topic", Some(encode(file.topic))),
+        ("topic-id", Some(encode(file.topic_id))),
     ];
     let mut room = MOST_BYTES;
     let mut attributes = Attributes::new();
@@ -53,12 +95,10 @@ pub(super) fn attributes(file: &DownloadDataFile, separator: char) -> Attributes
             insert(name, value);
         }
     }
-    let mut spans = file.spans().to_vec();
-    spans.sort_unstable_by_key(|span| span.partition);
-    if !insert("offsets", offsets(&spans)) {
-        insert("offsets", offsets(&spans[..spans.len().min(1)]));
+    if !insert("offsets", offsets(&file.offsets)) {
+        insert("offsets", offsets(&file.offsets[..file.offsets.len().min(1)]));
     }
-    insert("path", encode(file.relative_path()));
+    insert("path", encode(file.path));
     attributes
 }
 
@@ -70,10 +110,12 @@ fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-fn offsets(spans: &[Span]) -> String {
-    let texts: Vec<String> =
-        spans.iter().map(|span| format!("{}:{}-{}", span.partition, span.first, span.last)).collect();
-    texts.join(";")
+fn offsets(spans: &[(i32, i64, Option<i64>)]) -> String {
+    let text = |(partition, first, last): &(i32, i64, Option<i64>)| {
+        let last = last.map(|last| last.to_string()).unwrap_or_default();
+        format!("{partition}:{first}-{last}")
+    };
+    spans.iter().map(text).collect::<Vec<_>>().join(";")
 }
 
 fn seconds(time: SystemTime) -> String {
@@ -147,7 +189,7 @@ mod tests {
     fn what_goes_along_is_read_again() {
         let file = downloaded("rün 1/a b.csv", b"content", Some(MTIME), &[(3, 7, 9), (1, 20, 25)]);
         for separator in ['-', '_'] {
-            let attributes = attributes(&file, separator);
+            let attributes = attributes(&Facts::of(&file), separator);
             let there = There::new(meta(7), &attributes, separator);
             assert_eq!(there.is(&file), Some(true));
             assert_eq!(there.stand, Stand::of(&file));
@@ -162,18 +204,18 @@ mod tests {
     fn another_version_and_an_object_of_somebody_else_are_told_apart() {
         let file = downloaded("a", b"content", None, &[(0, 0, 0)]);
         let other = downloaded("a", b"Content", None, &[(0, 1, 1)]);
-        let there = There::new(meta(7), &attributes(&other, '-'), '-');
+        let there = There::new(meta(7), &attributes(&Facts::of(&other), '-'), '-');
         assert_eq!(there.is(&file), Some(false));
         let foreign = There::new(meta(7), &Attributes::new(), '-');
         assert_eq!((foreign.is(&file), foreign.stand.place), (None, None));
-        assert_eq!(There::new(meta(8), &attributes(&file, '-'), '-').is(&file), Some(false), "not whole");
+        assert_eq!(There::new(meta(8), &attributes(&Facts::of(&file), '-'), '-').is(&file), Some(false), "not whole");
     }
 
     #[test]
     fn long_names_and_many_partitions_are_left_out_before_the_version() {
         let spans: Vec<(i32, i64, i64)> = (0..400).map(|partition| (partition, 1_000_000, 1_000_001)).collect();
         let file = downloaded(&"ä".repeat(900), b"x", Some(MTIME), &spans);
-        let attributes = attributes(&file, '-');
+        let attributes = attributes(&Facts::of(&file), '-');
         let bytes: usize = attributes
             .iter()
             .map(|(name, value)| match name {

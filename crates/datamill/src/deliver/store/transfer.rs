@@ -2,37 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use datamill_broker::{CrashPoint, crash_point};
 use object_store::path::Path;
-use object_store::{GetOptions, PutMode, PutMultipartOptions, PutOptions, PutPayload, UpdateVersion};
+use object_store::{GetOptions, PutMode, PutOptions, PutPayload, UpdateVersion};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 use super::super::OnExists;
 use super::super::on_exists::{Decision, Stand, version_name};
 use super::connector::Condition;
+use super::early::{Claim, EarlyUploads};
 use super::failure::{self, Failure};
 use super::key::key;
-use super::origin::{There, attributes};
+use super::origin::{Facts, There, attributes};
+use super::parts::{PART, Upload, slices};
 use super::target::{Conditions, Target, TargetError};
 use crate::assemble::DownloadDataFile;
-use crate::process::{DataFileStreamProcessor, Lock, ProcessingError};
+use crate::process::{DataFileStreamProcessor, Lock, ProcessingError, UserCode};
 
-/// Files up to this size go by one request; larger ones in parts of this size.
-const PART: u64 = 8 << 20;
-/// Parts of one file that are on their way at once.
-const PARTS_AT_ONCE: usize = 4;
-/// Amazon takes 10,000 parts.
-const MOST_PARTS: u64 = 9_000;
 /// Threads for the network, whatever the number of files at once.
 const NETWORK_THREADS: usize = 2;
 /// How often a file is tried while others write its object.
 const LOOKS: usize = 5;
-/// How long the end of an upload that failed may take.
-const ABORTING: Duration = Duration::from_secs(5);
 
 /// What a transfer works with.
 #[derive(Clone)]
@@ -55,8 +48,9 @@ impl fmt::Debug for TransferSettings {
 
 /// Transfers each whole file to an object store, as `{prefix}/{topic}/{subdir}/{filename}`.
 pub struct S3TransferStreamProcessor {
-    target: Target,
+    target: Arc<Target>,
     on_exists: OnExists,
+    early: EarlyUploads,
     runtime: Runtime,
     said_unconfirmed: std::sync::Once,
 }
@@ -90,11 +84,20 @@ impl S3TransferStreamProcessor {
             .enable_all()
             .build()?;
         runtime.block_on(target.check())?;
-        Ok(Self { target, on_exists: settings.on_exists, runtime, said_unconfirmed: std::sync::Once::new() })
+        let target = Arc::new(target);
+        let early = EarlyUploads::new(Arc::clone(&target), runtime.handle().clone());
+        let said_unconfirmed = std::sync::Once::new();
+        Ok(Self { target, on_exists: settings.on_exists, early, runtime, said_unconfirmed })
+    }
+
+    /// The engine's view of it. Unlike [`UserCode::processor`], large files are on their way before they are whole.
+    pub fn into_user_code(self) -> UserCode {
+        let early = Arc::new(self.early.clone());
+        UserCode::processor(self).followed_by(early)
     }
 
     async fn deliver(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
-        let Target { prefix, names, orphans, .. } = &self.target;
+        let Target { prefix, names, orphans, .. } = &*self.target;
         let key_of = |filename: &str| {
             key(prefix, *names, file.topic(), file.subdirectory(), filename)
                 .map_err(|error| ProcessingError::file_failed(format_args!("no key can be made of the name: {error}")))
@@ -102,9 +105,15 @@ impl S3TransferStreamProcessor {
         let mut filename = file.filename().to_owned();
         // What the store said where nothing is there and nothing can be put there either.
         let mut conflict = None;
+        let mut claimed: Option<Claim<'_>> = None;
         for _ in 0..LOOKS {
             let key = key_of(&filename)?;
+            let claim = match claimed.take().filter(|claim| claim.key == key) {
+                Some(claim) => claimed.insert(claim),
+                None => claimed.insert(self.early.claim(&key, file).await),
+            };
             if file.size() > PART
+                && claim.begun.is_none()
                 && let Some(orphans) = orphans
             {
                 let aborted = orphans.abort(&key).await;
@@ -146,7 +155,7 @@ impl S3TransferStreamProcessor {
                 },
             };
             let delivery = Delivery { file, key, condition, version };
-            match self.send(&delivery).await {
+            match self.send(&delivery, claim).await {
                 Ok(()) => {}
                 Err(Failure::Changed { said }) => {
                     conflict = (delivery.condition == Condition::Absent).then_some((delivery.key, said));
@@ -206,7 +215,7 @@ impl S3TransferStreamProcessor {
         self.on_exists.decide(Stand::of(file).against(&there.stand))
     }
 
-    async fn send(&self, delivery: &Delivery<'_>) -> Result<(), Failure> {
+    async fn send(&self, delivery: &Delivery<'_>, claim: &mut Claim<'_>) -> Result<(), Failure> {
         let unreadable = |error| {
             Failure::Error(ProcessingError::not_available(format_args!("the rebuilt file cannot be read: {error}")))
         };
@@ -214,7 +223,7 @@ impl S3TransferStreamProcessor {
         let sent = if delivery.file.size() <= PART || !self.target.abilities.multipart {
             self.put(delivery, content).await
         } else {
-            self.put_in_parts(delivery, content).await
+            self.put_in_parts(delivery, content, claim).await
         };
         sent.map_err(|error| failure::of(&error, &self.target.shown, delivery.key.as_ref()))
     }
@@ -234,43 +243,26 @@ impl S3TransferStreamProcessor {
         self.target.store.put_opts(&delivery.key, payload, options).await.map(drop)
     }
 
-    async fn put_in_parts(&self, delivery: &Delivery<'_>, content: Bytes) -> object_store::Result<()> {
-        let mut options =
-            PutMultipartOptions { attributes: self.attributes(delivery.file), ..PutMultipartOptions::default() };
-        let condition = match self.target.abilities.conditions {
-            Conditions::All => delivery.condition.clone(),
-            _ => Condition::Always,
-        };
-        options.extensions.insert(condition);
-        let mut upload = self.target.store.put_multipart_opts(&delivery.key, options).await?;
-        crash_point(CrashPoint::TransferBegun);
-        let mut parts = JoinSet::new();
-        let sent = async {
-            for part in slices(&content, part_size(content.len() as u64)) {
-                if parts.len() == PARTS_AT_ONCE {
-                    finished(parts.join_next().await)?;
-                    crash_point(CrashPoint::TransferPart);
-                }
-                parts.spawn(upload.put_part(part.into()));
-            }
-            while let Some(part) = parts.join_next().await {
-                finished(Some(part))?;
-            }
-            crash_point(CrashPoint::TransferParts);
-            upload.complete().await.map(drop)
-        };
-        let sent = sent.await;
-        if sent.is_err() {
-            parts.shutdown().await;
-            // Where this fails as well, the next attempt finds the upload and aborts it.
-            let _ = tokio::time::timeout(ABORTING, upload.abort()).await;
+    async fn put_in_parts(
+        &self,
+        delivery: &Delivery<'_>,
+        content: Bytes,
+        claim: &mut Claim<'_>,
+    ) -> object_store::Result<()> {
+        let Delivery { file, key, condition, .. } = delivery;
+        if *condition != Condition::Absent {
+            claim.give_up().await;
         }
-        sent
+        let upload = match claim.begun.take() {
+            Some(begun) => begun,
+            None => Upload::begin(&self.target, key, self.attributes(file), condition, file.size()).await?,
+        };
+        upload.finish(&content).await
     }
 
     fn attributes(&self, file: &DownloadDataFile) -> object_store::Attributes {
         if self.target.abilities.metadata {
-            attributes(file, self.target.separator)
+            attributes(&Facts::of(file), self.target.separator)
         } else {
             object_store::Attributes::new()
         }
@@ -292,21 +284,8 @@ impl DataFileStreamProcessor for S3TransferStreamProcessor {
     }
 }
 
-/// The content in pieces of this size.
-fn slices(content: &Bytes, size: u64) -> impl Iterator<Item = Bytes> + '_ {
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    (0..content.len()).step_by(size).map(move |start| content.slice(start..content.len().min(start + size)))
-}
-
-/// Whole mebibytes, so that no file has too many parts.
-fn part_size(size: u64) -> u64 {
-    size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20).max(PART)
-}
-
-fn finished(part: Option<Result<object_store::Result<()>, tokio::task::JoinError>>) -> object_store::Result<()> {
-    match part {
-        None => Ok(()),
-        Some(Ok(sent)) => sent,
-        Some(Err(error)) => Err(object_store::Error::JoinError { source: error }),
+impl Drop for S3TransferStreamProcessor {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.early.end());
     }
 }

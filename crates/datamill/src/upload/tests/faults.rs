@@ -62,6 +62,7 @@ fn what_concerns_every_file_breaks_the_upload_off() {
         log.judge(move |number, _| if number >= 3 { verdict } else { Verdict::Store });
         let summary = upload(&log, dir.path());
         assert!(summary.broken_off.is_some() && !summary.is_complete(), "{summary}");
+        assert_eq!(crate::program::of_upload(&summary), crate::program::Exit::SetUp);
         assert_eq!(log.times("a"), 1);
     }
 }

@@ -1,0 +1,156 @@
+//! Uploads that begin while the chunks of a file still come.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::Duration;
+
+use datamill::broker::{NewRecord, Properties};
+use datamill::wire::{Chunk, headers, hex, partition_for, sha512};
+use datamill_testkit::s3::S3Server;
+
+use super::bench::{Bench, TOPIC, content, done};
+use super::outages::{said, start_with};
+use crate::common::wait_until;
+
+const CHUNK: usize = 1 << 20;
+/// The chunks that come first, of 60.
+const FIRST: std::ops::Range<usize> = 0..50;
+const REST: std::ops::Range<usize> = 50..60;
+/// So little that the file fills up on disk.
+const MEMORY: [&str; 2] = ["--memory_limit", "64M"];
+
+/// Puts some chunks of a file on the topic, which is there.
+fn send(bench: &Bench, path: &str, content: &[u8], hash: &[u8; 64], which: std::ops::Range<usize>) {
+    let servers = format!("sqlite:{}", bench.place.path("log.db").display());
+    let broker = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
+    let log = datamill::broker::open(&Properties { broker, ..Properties::default() }).unwrap();
+    let mut publisher = log.publisher().unwrap();
+    let partitions = log.topic(TOPIC).unwrap().partitions;
+    for (number, data) in content.chunks(CHUNK).enumerate().filter(|(number, _)| which.contains(number)) {
+        let chunk = Chunk {
+            filename: path,
+            file_hash: hash,
+            chunk_hash: &sha512(data),
+            offset: (number * CHUNK) as u64,
+            index: number as u32 + 1,
+            total: content.len().div_ceil(CHUNK) as u32,
+            subdir: "",
+            filename_append: "",
+            data,
+            mtime: Some(1_700_000_000.0),
+        };
+        let mut value = Vec::new();
+        chunk.encode(&mut value);
+        let key = chunk.key();
+        let record = NewRecord {
+            topic: TOPIC,
+            partition: Some(partition_for(path, partitions)),
+            key: Some(key.as_bytes()),
+            value: Some(&value),
+            headers: vec![(headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes())],
+            timestamp_ms: None,
+        };
+        publisher.send(&record, number).unwrap();
+        while publisher.in_flight() > 0 {
+            publisher.poll(Duration::from_secs(5), &mut |delivery| assert!(delivery.outcome.is_ok())).unwrap();
+        }
+    }
+}
+
+fn interrupt(child: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
+}
+
+/// A file of which the first chunks have come, and a program that has begun to upload it.
+struct Begun {
+    bench: Bench,
+    content: Vec<u8>,
+    program: Child,
+}
+
+impl Begun {
+    fn new(server: &S3Server, hash: Option<[u8; 64]>) -> Self {
+        let bench = Bench::new(server);
+        bench.upload(&[("a", b"1")]);
+        let content = content(1, 60 * CHUNK);
+        send(&bench, "large.raw", &content, &hash.unwrap_or_else(|| sha512(&content)), FIRST);
+        let args = bench.args();
+        let waits_for_more = args.iter().map(String::as_str).filter(|arg| *arg != "--exit-at-end");
+        let program = start_with(&bench, "said", &waits_for_more.chain(MEMORY).collect::<Vec<_>>());
+        wait_until("the upload begins", || !bench.bucket.unfinished_uploads().is_empty());
+        assert!(!bench.bucket.keys().contains(&"files/large.raw".to_owned()), "nothing is seen of it");
+        Self { bench, content, program }
+    }
+
+    fn send_rest(&self) {
+        send(&self.bench, "large.raw", &self.content, &sha512(&self.content), REST);
+    }
+
+    /// Stops the program once this is so; it ends with this code.
+    fn ends_once(mut self, code: i32, what: &str, is_so: impl Fn(&Bench) -> bool) -> (Bench, Vec<u8>) {
+        wait_until(what, || is_so(&self.bench));
+        interrupt(&self.program);
+        assert_eq!(self.program.wait().unwrap().code(), Some(code), "{}", said(&self.bench, "said"));
+        assert!(self.bench.bucket.unfinished_uploads().is_empty(), "nothing is left over");
+        (self.bench, self.content)
+    }
+}
+
+fn is_there(bench: &Bench) -> bool {
+    bench.bucket.keys().contains(&"files/large.raw".to_owned())
+}
+
+#[test]
+fn a_large_file_is_on_its_way_before_it_is_whole_and_is_seen_once_it_is_verified() {
+    let begun = Begun::new(&S3Server::from_env(), None);
+    begun.send_rest();
+    let (bench, content) = begun.ends_once(0, "it is there", is_there);
+    let object = bench.bucket.object("files/large.raw").unwrap();
+    assert!(object.content == content);
+    assert_eq!(object.metadata["datamill-sha512"], hex(&sha512(&content)));
+    assert!(object.metadata["datamill-offsets"].ends_with('-'), "{:?}", object.metadata);
+    assert_eq!(done(&bench.transfer_again("newer")), 0, "it is recognised");
+}
+
+#[test]
+fn a_program_that_is_stopped_before_a_file_is_whole_leaves_nothing_over_and_goes_on_at_the_next_start() {
+    let begun = Begun::new(&S3Server::from_env(), None);
+    let (bench, content) = begun.ends_once(1, "the other one is there", |bench| !bench.bucket.keys().is_empty());
+    assert!(!is_there(&bench));
+    send(&bench, "large.raw", &content, &sha512(&content), REST);
+    assert_eq!(done(&bench.transfer(&MEMORY)), 1);
+    assert!(bench.contents()["large.raw"] == content);
+}
+
+#[test]
+fn a_file_whose_hash_is_wrong_is_never_seen() {
+    let hash = sha512(b"another content");
+    let begun = Begun::new(&S3Server::from_env(), Some(hash));
+    send(&begun.bench, "large.raw", &begun.content, &hash, REST);
+    let (bench, _) = begun.ends_once(1, "it has failed", |bench| said(bench, "said").contains("SHA-512"));
+    assert!(!is_there(&bench));
+}
+
+#[test]
+fn a_version_that_is_whole_first_takes_the_key_from_one_that_still_fills_up() {
+    let begun = Begun::new(&S3Server::from_env(), None);
+    let second = content(2, 9 * CHUNK);
+    send(&begun.bench, "large.raw", &second, &sha512(&second), 0..9);
+    wait_until("the second version is there", || is_there(&begun.bench));
+    begun.send_rest();
+    let left = |bench: &Bench| said(bench, "said").contains("left what is there");
+    let (bench, _) = begun.ends_once(0, "the older version is done", left);
+    assert!(bench.contents()["large.raw"] == second);
+}
+
+#[test]
+fn a_store_that_dies_while_a_file_is_not_whole_is_waited_for() {
+    let server = S3Server::start_own();
+    let begun = Begun::new(&server, None);
+    server.kill9();
+    begun.send_rest();
+    wait_until("the program holds", || said(&begun.bench, "said").contains("not available; holding"));
+    server.restart();
+    let (bench, content) = begun.ends_once(0, "it is there", is_there);
+    assert!(bench.contents()["large.raw"] == content);
+}
