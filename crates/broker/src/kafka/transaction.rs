@@ -165,7 +165,8 @@ impl Transactions {
     /// A transaction that may not write to a topic takes all records down, and none of them says why: so those
     /// of that topic are made to.
     fn bar(&self, failed: &mut [(usize, Undelivered)]) {
-        if !failed.iter().all(|(_, why)| failure::kind(why.code) == ErrorKind::Retry) || !self.is_barred() {
+        let says_why = failed.iter().any(|(_, why)| failure::kind(why.code) != ErrorKind::Retry);
+        if failed.is_empty() || says_why || !self.is_barred() {
             return;
         }
         let topic = self.producer.context().take_barred();
