@@ -173,7 +173,7 @@ fn a_second_process_of_one_name_takes_the_place_of_the_first() {
 #[test]
 fn a_member_may_end_at_any_moment_of_its_first_rebalance() {
     let groups = [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol].map(|kind| Group::new(kind, &[]));
-    let (done, ended) = std::sync::mpsc::channel();
+    let (done, ended) = std::sync::mpsc::sync_channel(64);
     for step in 0..JOINING {
         let ways = groups.iter().flat_map(|group| [(group, false), (group, step % 5 == 0)]);
         for (way, (group, leave)) in ways.enumerate() {
