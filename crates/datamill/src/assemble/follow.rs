@@ -17,6 +17,7 @@ use super::instance::{InstanceId, Span, Version};
 
 /// What is known of a file that fills up.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone follow files"))]
 pub(crate) struct Begun<'a> {
     pub(crate) id: InstanceId,
     pub(crate) topic: &'a Arc<SourceTopic>,

@@ -116,7 +116,7 @@ impl EarlyUploads {
     /// Waits until what was given up is aborted, as far as the store answers.
     pub(super) async fn end(&self) {
         let mut ending = std::mem::take(&mut *self.0.ending.lock());
-        let _ = tokio::time::timeout(ABORTING, async { while ending.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(2 * ABORTING, async { while ending.join_next().await.is_some() {} }).await;
     }
 }
 
@@ -133,7 +133,7 @@ impl Claim<'_> {
     /// Gives up what has begun early.
     pub(super) async fn give_up(&mut self) {
         if let Some(begun) = self.begun.take() {
-            begun.abort().await;
+            begun.give_up().await;
         }
     }
 }
@@ -142,7 +142,7 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.shared.keys.lock().remove(&self.key);
         if let Some(begun) = self.begun.take() {
-            self.shared.end(begun.abort());
+            self.shared.end(begun.give_up());
         }
     }
 }
@@ -214,7 +214,7 @@ impl Drop for Following {
         drop(keys);
         self.shared.end(async {
             if let Some(begun) = early.stop().await {
-                begun.abort().await;
+                begun.give_up().await;
             }
         });
     }

@@ -101,7 +101,15 @@ impl Upload {
         sent
     }
 
-    /// Gives it up. Where this fails as well, the next upload of the key finds it and aborts it.
+    /// Gives up one that all is well with. What is on the way arrives first, if it does so soon: a store may keep a
+    /// part that comes in beside the abortion.
+    pub(super) async fn give_up(mut self) {
+        let arrives = async { while self.on_the_way.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(ABORTING, arrives).await;
+        self.abort().await;
+    }
+
+    /// Gives up one that has failed. Where this fails as well, the next upload of the key finds it and aborts it.
     pub(super) async fn abort(mut self) {
         self.on_the_way.shutdown().await;
         let _ = tokio::time::timeout(ABORTING, self.upload.abort()).await;
