@@ -23,11 +23,6 @@
 //!     Sizes.run_from_command_line()
 //! }
 //! ```
-//!
-//! # Features
-//! - `mimalloc`, on unless left out: the allocator of the program, which makes small files a sixth less work. A
-//!   program that has an allocator of its own leaves it out.
-//! - `object-store`: transfers to S3 and its likes.
 
 pub mod assemble;
 pub mod control;
@@ -41,10 +36,6 @@ pub mod rekey;
 pub mod report;
 pub mod settings;
 pub mod upload;
-
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use datamill_broker as broker;
 pub use datamill_wire as wire;
