@@ -18,7 +18,7 @@ use datamill_broker::{
     Assigned, Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Event, FirstStart, Log, NewRecord, Position, Record,
     Session, SubscribeOptions, Subscription,
 };
-use datamill_wire::{Chunk, headers, partition_for};
+use datamill_wire::{headers, partition_for};
 
 use crate::control::{Control, StopKind};
 use crate::report::{Counters, text};
@@ -285,13 +285,9 @@ impl Copy<'_> {
         place.next = record.offset + 1;
         self.batch.since.get_or_insert_with(Instant::now);
         let value = record.value.unwrap_or_default();
-        let chunk = match Chunk::decode(value) {
-            Ok(chunk) => {
-                self.counters.read(1, chunk.data.len() as u64);
-                chunk
-            }
+        let chunk = match self.counters.message(value) {
+            Ok(chunk) => chunk,
             Err(error) => {
-                self.counters.read(1, 0);
                 tracing::error!(topic = %self.settings.source, partition = record.partition, offset = record.offset,
                     error = %crate::report::chain(&error), "a message is not a chunk of a file; left out");
                 self.batch.left_out.push(record.partition);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{Assigned, Record};
-use datamill_wire::{Chunk, headers};
+use datamill_wire::headers;
 
 use super::dead_letter::Unusable;
 use super::entry;
@@ -18,14 +18,6 @@ use crate::report::{Counters, clock};
 
 /// How often writing to a full disk is tried again.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
-
-/// Decodes a message that is read on the side, and counts it as OpenMSIStream does: the bytes are those of file
-/// content, and a message without any has none.
-pub(super) fn count_read<'a>(counters: &Counters, value: &'a [u8]) -> Option<Chunk<'a>> {
-    let chunk = Chunk::decode(value).ok();
-    counters.read(1, chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64));
-    chunk
-}
 
 /// Takes records in, for one session.
 pub(super) struct Intake<'a> {
@@ -100,18 +92,14 @@ impl<'a> Intake<'a> {
         if self.assembler.was_read_before(record.partition, record.offset) {
             self.tally.bytes_read_again(record.value.unwrap_or_default().len() as u64);
         }
-        let chunk = match record.value.map(Chunk::decode) {
-            Some(Ok(chunk)) => {
-                self.counters.read(1, chunk.data.len() as u64);
-                chunk
-            }
-            refused => {
-                self.counters.read(1, 0);
+        let chunk = match self.counters.message(record.value.unwrap_or_default()) {
+            Ok(chunk) => chunk,
+            Err(error) => {
                 if self.assembler.skip_to(record.partition, record.offset + 1) {
                     self.tally.undecodable();
-                    let error = match refused {
-                        Some(Err(error)) => crate::report::chain(&error),
-                        _ => "the message has no value".to_owned(),
+                    let error = match record.value {
+                        Some(_) => crate::report::chain(&error),
+                        None => "the message has no value".to_owned(),
                     };
                     tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
                         error = %error, "a message is not a chunk of a file; left out");

@@ -20,7 +20,7 @@ use datamill_wire::headers;
 use serde_json::json;
 
 use super::commit::{CommitSettings, Origin};
-use super::work::{Failure, Outcome, shortened};
+use super::outcome::{Failure, Outcome, shortened};
 use crate::assemble::Reservation;
 
 /// Largest record of a topic that does not tell: what Kafka's brokers take unless set otherwise.

@@ -20,7 +20,7 @@ use datamill_broker::StateChange;
 use datamill_wire::hex;
 use serde::{Deserialize, Serialize};
 
-use super::work::{Failure, Outcome};
+use super::outcome::{Failure, Outcome};
 use crate::assemble::{FileInfo, IndexRun, InstanceId, Span, Version};
 use crate::ledger::FailureStatus;
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::entry::{Due, Entry};
-use super::work::Outcome;
+use super::outcome::Outcome;
 use crate::assemble::{Assembler, Budget, Expired, FileInfo, IndexRun, InstanceId, InstanceIds, Span, together};
 
 /// The incomplete files of the partitions that are owned.

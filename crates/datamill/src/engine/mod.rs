@@ -18,6 +18,7 @@ mod error;
 mod failed;
 mod folder;
 mod late;
+mod outcome;
 mod read;
 mod reread;
 mod retry;

@@ -2,6 +2,7 @@
 //! committed when.
 
 mod batch;
+mod ending;
 mod ownership;
 
 use std::cell::{Cell, RefCell};
@@ -20,13 +21,14 @@ use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Note, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::late::LateChunks;
+use super::outcome::Outcome;
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
 use super::state::GroupState;
 use super::summary::Incomplete;
 use super::tails::Tails;
-use super::work::{Outcome, Pool, Report};
+use super::work::{Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceId, InstanceIds, SpillFolder};
 use crate::ledger::Ledger;
@@ -54,8 +56,6 @@ pub(super) fn overflow_text(key: &str) -> String {
     format!("{OVERFLOW}{key}")
 }
 
-/// Missing chunks of an incomplete file that are named.
-const MISSING_NAMED: usize = 5;
 /// Functions that were given up and still run before the program gives up; it is twice the threads if that
 /// is more.
 const MAX_GIVEN_UP: usize = 4;
@@ -553,66 +553,5 @@ impl<'a> Reader<'a> {
                 tracing::debug!("the registry is behind");
             }
         }
-    }
-
-    /// The stop that was asked for; begins it at the first call.
-    fn stopping(&mut self) -> Option<StopKind> {
-        let kind = self.engine.control.stopping()?;
-        if self.stop_since.is_none() {
-            self.stop_since = Some(Instant::now());
-            tracing::info!(
-                "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
-            );
-            self.retries.stop();
-            self.intake.rereads.stop();
-            self.engine.pool.cancel(|_| true);
-            self.engine.pool.stop();
-        }
-        Some(kind)
-    }
-
-    fn stop_timed_out(&self) -> bool {
-        let late = self.stop_since.is_some_and(|at| at.elapsed() > self.engine.settings.shutdown_timeout);
-        if late {
-            let what = if self.engine.pool.is_idle() { "the last commit does not end" } else { "user code still runs" };
-            tracing::warn!("{what}; stopping without it, its files are read again at the next start");
-        }
-        late
-    }
-
-    /// Whether everything that was in the topic at the start has been read and has its outcome.
-    fn at_end(&self) -> bool {
-        let reads_again = !self.retries.is_idle() || !self.intake.rereads.is_idle();
-        if !self.assigned_once || !self.engine.pool.is_idle() || reads_again {
-            return false;
-        }
-        if self.only_retries() {
-            return true;
-        }
-        let Some(ends) = &self.ends else { return false };
-        !self.intake.waits()
-            && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
-    }
-
-    /// Whether nothing waits for a commit any more.
-    fn is_idle(&self) -> bool {
-        if self.torn {
-            return !self.committing && self.engine.pool.is_idle();
-        }
-        if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
-            return false;
-        }
-        self.moves(&[], &[], true).is_empty()
-    }
-
-    fn incomplete(&self) -> Vec<Incomplete> {
-        let filling = self.intake.assembler.filling();
-        let incomplete = filling.into_iter().map(|(_, file)| Incomplete {
-            path: file.version.path.to_string(),
-            got: file.indices.len(),
-            total: file.version.total,
-            missing: file.indices.missing(file.version.total, MISSING_NAMED),
-        });
-        incomplete.collect()
     }
 }

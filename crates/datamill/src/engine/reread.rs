@@ -17,7 +17,6 @@ use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
 
-use super::assemble::count_read;
 use crate::assemble::{
     Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Reservation, SpillFolder, WholeFile,
     write_at,
@@ -195,7 +194,7 @@ impl RereadSettings<'_> {
                     if ahead.get(&record.partition).is_some_and(|last| record.offset >= *last) {
                         ahead.remove(&record.partition);
                     }
-                    let chunk = count_read(self.counters, record.value.unwrap_or_default());
+                    let chunk = self.counters.message(record.value.unwrap_or_default()).ok();
                     let Some(chunk) = chunk.filter(|chunk| chosen.takes(&record, chunk)) else { return };
                     let put = match &mut content {
                         Content::Memory(bytes, _) => {

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::entry::{Due, Entry};
+use super::outcome::Outcome;
 use super::tails::Begun;
-use super::work::Outcome;
 use crate::assemble::{Budget, InstanceId, InstanceIds, WholeFile};
 pub(super) use thread::RetrySettings;
 use thread::{Ask, Found, Look, Seen};

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use datamill_broker::StateChange;
 
-use super::work::Outcome;
+use super::outcome::Outcome;
 use crate::assemble::IndexRun;
 
 /// Where and when the reading of a partition began, that had records below.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datamill_wire::{Chunk, ChunkError};
+
 /// Counts since the start of the program, to be shared between threads.
 ///
 /// The counts are statistics: they are not ordered against each other or against anything else.
@@ -33,7 +35,15 @@ pub struct Counts {
 }
 
 impl Counters {
-    /// Messages were read, with this many bytes of file content: those that hold no chunk have none.
+    /// Decodes a message that was read, and counts it as OpenMSIStream does: the bytes are those of file content, and a
+    /// message that holds no chunk has none.
+    pub(crate) fn message<'a>(&self, value: &'a [u8]) -> Result<Chunk<'a>, ChunkError> {
+        let chunk = Chunk::decode(value);
+        self.read(1, chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64));
+        chunk
+    }
+
+    /// Messages were read, with this many bytes of file content.
     pub fn read(&self, messages: u64, bytes: u64) {
         self.messages_read.fetch_add(messages, Ordering::Relaxed);
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);

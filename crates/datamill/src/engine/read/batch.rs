@@ -14,9 +14,9 @@ use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Note, Task};
 use crate::engine::dead_letter::Unusable;
 use crate::engine::entry::{Due, Entry};
+use crate::engine::outcome::Outcome;
 use crate::engine::retry::RetryFailed;
 use crate::engine::start;
-use crate::engine::work::Outcome;
 use crate::progress::encode;
 
 /// Results are committed together about this often.

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{ErrorKind, Event, Log, StateChange, StateChanges, StateMark};
 
 use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceId, Span, SpillFolder, Version, WholeFile};
-use crate::engine::assemble::count_read;
 use crate::engine::entry::{Due, Entry, Request};
 use crate::engine::state::GroupState;
 use crate::engine::tails::Begun;
@@ -275,7 +274,7 @@ impl RetrySettings<'_> {
                     if record.offset >= last {
                         ahead.remove(&record.partition);
                     }
-                    let chunk = count_read(self.counters, record.value.unwrap_or_default());
+                    let chunk = self.counters.message(record.value.unwrap_or_default()).ok();
                     let chunk = chunk.filter(|chunk| entry.is_of(&Version::of(chunk)));
                     let Some(chunk) = chunk.filter(|_| record.offset <= last && whole.is_none()) else { return };
                     if others.iter().any(|run| run.holds(record.partition, record.offset)) {

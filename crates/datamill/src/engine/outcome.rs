@@ -1,0 +1,141 @@
+//! What became of a file: a result or why there is none, until it is committed.
+
+use std::sync::Arc;
+
+use super::dead_letter::Room;
+use super::entry::Entry;
+use crate::assemble::{Budget, DownloadDataFile, Expired, FileInfo, IndexRun, InstanceId, Reservation};
+use crate::ledger::FailureStatus;
+use crate::process::ReproducerMessage;
+
+/// Missing chunks of an incomplete file that are named.
+const MISSING_NAMED: usize = 20;
+/// Bytes of a reason that are kept: it goes into the group's state, the registry and the log.
+const MAX_REASON: usize = 64 << 10;
+
+/// Why a file has no result.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) status: FailureStatus,
+    pub(super) reason: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: FailureStatus, reason: String) -> Self {
+        Self { status, reason: shortened(reason, MAX_REASON) }
+    }
+}
+
+/// The text, cut to about `most` bytes; what was cut says so.
+pub(super) fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let all = text.len();
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(&format!(" … (cut, {all} bytes in all)"));
+    }
+    text
+}
+
+/// What became of one file.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) info: Arc<FileInfo>,
+    /// What is produced for it, where anything is.
+    pub(super) result: Result<Option<ReproducerMessage>, Failure>,
+    /// How often the function ran for it.
+    pub(super) attempts: u32,
+    /// The failure of an earlier run that it answers.
+    pub(super) answers: Option<Arc<Entry>>,
+    /// The chunks that are there, of a file that is incomplete.
+    pub(super) chunks: Vec<IndexRun>,
+    /// Of its dead letter, where it has one.
+    pub(super) room: Room,
+    /// The verified file where it is on disk, to be published with the outcome.
+    pub(super) file: Option<DownloadDataFile>,
+    reservation: Reservation,
+}
+
+impl Outcome {
+    /// That of a file that a worker had.
+    pub(super) fn new(
+        info: Arc<FileInfo>,
+        result: Result<Option<ReproducerMessage>, Failure>,
+        attempts: u32,
+        file: Option<DownloadDataFile>,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let bytes = match &result {
+            Ok(message) => message.as_ref().map_or(0, ReproducerMessage::bytes),
+            Err(failure) => failure.reason.len(),
+        };
+        let reservation = Reservation::whole(budget, bytes);
+        Self { info, result, attempts, answers: None, chunks: Vec::new(), room: Room::default(), file, reservation }
+    }
+
+    /// That of a failed file whose chunks are gone.
+    pub(super) fn expired(entry: Arc<Entry>, id: InstanceId, budget: &Arc<Budget>) -> Self {
+        let reason = "it cannot be tried again: its chunks are gone from the topic".to_owned();
+        let info = Arc::new(entry.info(id));
+        Self { answers: Some(entry), ..Self::without_content(info, FailureStatus::Expired, reason, budget) }
+    }
+
+    /// That of a file whose chunks stopped coming.
+    pub(super) fn incomplete(expired: Expired, budget: &Arc<Budget>) -> Self {
+        let total = expired.info.version.total;
+        let missing = expired.indices.missing(total, MISSING_NAMED);
+        let more = if total - expired.indices.len() > missing.len() as u32 { ", …" } else { "" };
+        let missing: Vec<String> = missing.iter().map(u32::to_string).collect();
+        let reason = format!(
+            "its chunks stopped coming: {} of {total} are there, missing are {}{more}",
+            expired.indices.len(),
+            missing.join(", ")
+        );
+        let chunks = expired.indices.runs();
+        Self { chunks, ..Self::without_content(expired.info, FailureStatus::Incomplete, reason, budget) }
+    }
+
+    /// That of chunks that came after their file had ended as incomplete: the entry has them, too, from now on.
+    pub(super) fn late(ended: &FileInfo, chunks: Vec<IndexRun>, entry: Arc<Entry>, budget: &Arc<Budget>) -> Self {
+        let there: u32 = chunks.iter().map(|run| run.1 - run.0 + 1).sum();
+        let total = ended.version.total;
+        let reason = format!("its chunks stopped coming; with those that came late {there} of {total} are there");
+        let info = FileInfo {
+            spans: [entry.spans(), ended.spans.clone()].concat(),
+            others: [entry.others(), ended.others.clone()].concat(),
+            ..ended.clone()
+        };
+        let answers = Some(entry);
+        Self { answers, chunks, ..Self::without_content(Arc::new(info), FailureStatus::Incomplete, reason, budget) }
+    }
+
+    /// Whether it says that chunks of an incomplete file are there or missing. One with an answer is that of late
+    /// chunks.
+    pub(super) fn is_incomplete(&self) -> bool {
+        matches!(&self.result, Err(failure) if failure.status == FailureStatus::Incomplete)
+    }
+
+    /// That of a file whose content was dropped for want of disk, and whose chunks were then removed.
+    pub(super) fn gone(info: Arc<FileInfo>, budget: &Arc<Budget>) -> Self {
+        let reason = "its chunks were removed from the topic before they could be read again; they had been dropped \
+            because files that fill up took more disk than --spill_limit";
+        Self::without_content(info, FailureStatus::Expired, reason.to_owned(), budget)
+    }
+
+    fn without_content(info: Arc<FileInfo>, status: FailureStatus, reason: String, budget: &Arc<Budget>) -> Self {
+        Self {
+            info,
+            result: Err(Failure::new(status, reason)),
+            attempts: 0,
+            answers: None,
+            chunks: Vec::new(),
+            room: Room::default(),
+            file: None,
+            reservation: Reservation::whole(budget, 0),
+        }
+    }
+
+    /// Bytes of the result.
+    pub(super) fn bytes(&self) -> usize {
+        self.reservation.bytes()
+    }
+}

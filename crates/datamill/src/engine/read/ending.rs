@@ -1,0 +1,72 @@
+//! When a session is at its end: a stop that was asked for, or everything read that is to be read.
+
+use std::time::Instant;
+
+use super::Reader;
+use crate::engine::StopKind;
+use crate::engine::summary::Incomplete;
+
+/// Missing chunks of an incomplete file that are named.
+const MISSING_NAMED: usize = 5;
+impl Reader<'_> {
+    /// The stop that was asked for; begins it at the first call.
+    pub(super) fn stopping(&mut self) -> Option<StopKind> {
+        let kind = self.engine.control.stopping()?;
+        if self.stop_since.is_none() {
+            self.stop_since = Some(Instant::now());
+            tracing::info!(
+                "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
+            );
+            self.retries.stop();
+            self.intake.rereads.stop();
+            self.engine.pool.cancel(|_| true);
+            self.engine.pool.stop();
+        }
+        Some(kind)
+    }
+
+    pub(super) fn stop_timed_out(&self) -> bool {
+        let late = self.stop_since.is_some_and(|at| at.elapsed() > self.engine.settings.shutdown_timeout);
+        if late {
+            let what = if self.engine.pool.is_idle() { "the last commit does not end" } else { "user code still runs" };
+            tracing::warn!("{what}; stopping without it, its files are read again at the next start");
+        }
+        late
+    }
+
+    /// Whether everything that was in the topic at the start has been read and has its outcome.
+    pub(super) fn at_end(&self) -> bool {
+        let reads_again = !self.retries.is_idle() || !self.intake.rereads.is_idle();
+        if !self.assigned_once || !self.engine.pool.is_idle() || reads_again {
+            return false;
+        }
+        if self.only_retries() {
+            return true;
+        }
+        let Some(ends) = &self.ends else { return false };
+        !self.intake.waits()
+            && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
+    }
+
+    /// Whether nothing waits for a commit any more.
+    pub(super) fn is_idle(&self) -> bool {
+        if self.torn {
+            return !self.committing && self.engine.pool.is_idle();
+        }
+        if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
+            return false;
+        }
+        self.moves(&[], &[], true).is_empty()
+    }
+
+    pub(super) fn incomplete(&self) -> Vec<Incomplete> {
+        let filling = self.intake.assembler.filling();
+        let incomplete = filling.into_iter().map(|(_, file)| Incomplete {
+            path: file.version.path.to_string(),
+            got: file.indices.len(),
+            total: file.version.total,
+            missing: file.indices.missing(file.version.total, MISSING_NAMED),
+        });
+        incomplete.collect()
+    }
+}
