@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -11,6 +12,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaResult;
 
 use crate::child::{self, ourselves};
+
+/// In this time a broker is through with a new topic.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// The broker and the programs that are measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -93,6 +97,8 @@ impl Place {
         let done = command.output().with_context(|| format!("cannot run {}", self.args.datamill.display()))?;
         ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         self.topics.borrow_mut().push(topic.clone());
+        // what the broker still has to do for the new topic is not measured
+        std::thread::sleep(SETTLED);
         Ok(topic)
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) who: String,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// Seconds from the assignment of the partitions until the last result could be read.
+    /// Seconds from the first record until the last result could be read.
     pub(crate) work: Option<f64>,
     /// Seconds from the start of the process until the last result could be read.
     pub(crate) visible: Option<f64>,

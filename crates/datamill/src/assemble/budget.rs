@@ -68,6 +68,16 @@ impl Reservation {
         self.account().memory.fetch_add(bytes, Relaxed);
     }
 
+    /// So many bytes are in memory from here on.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        let memory = &self.account().memory;
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => memory.fetch_add(more, Relaxed),
+            None => memory.fetch_sub(self.bytes - bytes, Relaxed),
+        };
+        self.bytes = bytes;
+    }
+
     pub(crate) fn grow_on_disk(&mut self, bytes: usize) {
         self.on_disk += bytes;
         self.account().disk.fetch_add(bytes, Relaxed);

@@ -11,6 +11,7 @@ use tempfile::TempPath;
 use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
 use super::follow::Follower;
+use super::memory::Memory;
 
 /// The folder that spilled files are in. It belongs to one program at a time.
 #[derive(Debug, Clone)]
@@ -42,8 +43,11 @@ impl SpillFolder {
 /// Bytes that arrived, in any order.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    prefix: Vec<u8>,
+    /// Number of chunks of the file: with the size of the first one, what the file will take.
+    total: u32,
+    prefix: Memory,
     beyond: BTreeMap<u64, Box<[u8]>>,
+    bytes_beyond: usize,
     /// Open only while bytes are written: very many files may be spilled at a time.
     file: Option<TempPath>,
     growing: Growing,
@@ -53,16 +57,18 @@ pub(crate) struct Buffer {
 /// The bytes of a whole file.
 #[derive(Debug)]
 pub(crate) enum Content {
-    Memory(Vec<u8>, Hashed),
+    Memory(Memory, Hashed),
     Disk(TempPath, Hashed),
 }
 
 impl Buffer {
-    /// A buffer whose bytes are hashed as they come, where there is a thread for it.
-    pub(crate) fn new(budget: &Arc<Budget>, ahead: Option<&HashAhead>) -> Self {
+    /// A buffer for a file of so many chunks, whose bytes are hashed as they come where there is a thread for it.
+    pub(crate) fn new(total: u32, budget: &Arc<Budget>, ahead: Option<&HashAhead>) -> Self {
         Self {
-            prefix: Vec::new(),
+            total,
+            prefix: Memory::default(),
             beyond: BTreeMap::new(),
+            bytes_beyond: 0,
             file: None,
             growing: Growing::new(ahead),
             reservation: Reservation::filling(budget),
@@ -93,20 +99,25 @@ impl Buffer {
             self.keep_beyond(offset, data);
             return Ok(());
         }
-        self.reservation.grow(data.len());
+        if offset == 0 {
+            self.prefix = Memory::for_file_of(data.len().saturating_mul(self.total as usize));
+        }
         self.prefix.extend_from_slice(data);
         self.growing.kept(offset, data);
         while let Some(piece) = self.beyond.remove(&(self.prefix.len() as u64)) {
             self.growing.kept(self.prefix.len() as u64, &piece);
             self.prefix.extend_from_slice(&piece);
+            self.bytes_beyond -= piece.len();
         }
+        self.reservation.hold(self.prefix.in_use() + self.bytes_beyond);
         Ok(())
     }
 
     fn keep_beyond(&mut self, offset: u64, data: &[u8]) {
         if !data.is_empty() {
-            self.reservation.grow(data.len());
             self.beyond.insert(offset, data.into());
+            self.bytes_beyond += data.len();
+            self.reservation.hold(self.prefix.in_use() + self.bytes_beyond);
         }
     }
 
@@ -162,12 +173,13 @@ impl Buffer {
             write_at(file, 0, &self.prefix)?;
             self.growing.written(file, 0, self.prefix.len());
             self.reservation.grow_on_disk(self.prefix.len());
-            self.prefix = Vec::new();
+            self.prefix = Memory::default();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
             write_at(file, *offset, piece)?;
             self.growing.written(file, *offset, piece.len());
             self.reservation.grow_on_disk(piece.len());
+            self.bytes_beyond -= piece.len();
             self.beyond.pop_first();
         }
         self.reservation.release();
@@ -215,7 +227,7 @@ mod tests {
             }
             let turn = order.index(placed.len());
             placed.rotate_left(turn);
-            let mut buffer = Buffer::new(&budget, None);
+            let mut buffer = Buffer::new(pieces.len() as u32, &budget, None);
             for (i, (offset, piece)) in placed.iter().enumerate() {
                 if spill_at == Some(i) {
                     buffer.spill(&spill).unwrap();
@@ -229,7 +241,7 @@ mod tests {
             let bytes = match content {
                 Content::Memory(bytes, _) => {
                     prop_assert_eq!(budget.whole(), bytes.len());
-                    bytes
+                    bytes.to_vec()
                 }
                 Content::Disk(path, _) => std::fs::read(&path).unwrap(),
             };

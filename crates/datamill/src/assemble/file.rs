@@ -13,6 +13,7 @@ use super::budget::Reservation;
 use super::buffer::Content;
 use super::follow::Follower;
 use super::instance::{FileInfo, Proof, Span};
+use super::memory::Memory;
 
 /// Where user code finds the content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -43,7 +44,7 @@ pub struct DownloadDataFile {
     topic: Arc<SourceTopic>,
     info: Arc<FileInfo>,
     size: u64,
-    memory: Option<Arc<Vec<u8>>>,
+    memory: Option<Arc<Memory>>,
     spilled: Option<tempfile::TempPath>,
     placed: Option<Placed>,
     map: OnceLock<Arc<Mmap>>,
@@ -156,7 +157,7 @@ impl DownloadDataFile {
             }
             (None, memory) => {
                 let mut file = File::create(&placed.file)?;
-                file.write_all(memory.as_ref().map_or(&[], |bytes| bytes.as_slice()))?;
+                file.write_all(memory.as_ref().map_or(&[][..], |bytes| bytes))?;
             }
         }
         if let Some(time) = self.modified() {
@@ -305,7 +306,7 @@ impl DownloadDataFile {
     /// A file that is not in memory is opened, which can fail.
     pub fn reader(&self) -> io::Result<DownloadReader<'_>> {
         Ok(match &self.memory {
-            Some(bytes) => DownloadReader(Source::Memory(Cursor::new(bytes.as_slice()))),
+            Some(bytes) => DownloadReader(Source::Memory(Cursor::new(bytes))),
             None => DownloadReader(Source::Disk(self.open()?)),
         })
     }
@@ -340,7 +341,7 @@ pub(crate) fn map_part(file: &File, offset: u64, len: usize) -> io::Result<Mmap>
 /// See [`DownloadDataFile::shared`].
 #[cfg(feature = "object-store")]
 pub(crate) enum SharedContent {
-    Memory(Arc<Vec<u8>>),
+    Memory(Arc<Memory>),
     Map(Arc<Mmap>),
 }
 

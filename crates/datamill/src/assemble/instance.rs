@@ -177,6 +177,7 @@ impl Instance {
         time_ms: i64,
     ) -> Self {
         let ahead = ahead.filter(|_| version.total > 1);
+        let buffer = (!shadow).then(|| Buffer::new(version.total, budget, ahead));
         Self {
             version,
             spans: Vec::with_capacity(1),
@@ -189,7 +190,7 @@ impl Instance {
             filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
-            buffer: (!shadow).then(|| Buffer::new(budget, ahead)),
+            buffer,
             dropped: false,
             proofs: Vec::new(),
             first_ms: time_ms,

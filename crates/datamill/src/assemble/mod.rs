@@ -21,6 +21,7 @@ mod extents;
 mod file;
 mod follow;
 mod instance;
+mod memory;
 
 pub(crate) use ahead::{HashAhead, Hashed};
 pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place, WholeFile};
@@ -38,6 +39,7 @@ pub(crate) use follow::{Begun, Follower};
 pub(crate) use follow::{Followers, Following};
 pub(crate) use instance::{FileInfo, InstanceIds};
 pub use instance::{InstanceId, Span, Version};
+pub(crate) use memory::Memory;
 
 #[cfg(test)]
 mod tests;

@@ -254,6 +254,7 @@ struct Reader<'a> {
     /// Uploads that ended without an outcome and are not committed.
     notes: Vec<Note>,
     assigned_once: bool,
+    read_once: bool,
     held: bool,
     skew: Skew,
     failed: Option<EngineError>,
@@ -320,6 +321,7 @@ impl<'a> Reader<'a> {
             tails: Tails::default(),
             notes: Vec::new(),
             assigned_once: false,
+            read_once: false,
             held: false,
             skew: Skew::new(engine.settings.memory_limit / 16),
             failed: None,
@@ -384,7 +386,13 @@ impl<'a> Reader<'a> {
             self.intake.hand_out();
         }
         match event {
-            Event::Record(record) => self.intake.record(&record),
+            Event::Record(record) => {
+                if !std::mem::replace(&mut self.read_once, true) {
+                    let (partition, offset) = (record.partition, record.offset);
+                    tracing::info!(topic = %self.engine.topic, partition, offset, "first record read");
+                }
+                self.intake.record(&record);
+            }
             Event::End { partition, offset, .. } => {
                 self.intake.assembler.skip_to(partition, offset);
                 self.skew.end(partition, offset);

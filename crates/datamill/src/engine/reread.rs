@@ -18,8 +18,8 @@ use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
 
 use crate::assemble::{
-    Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Reservation, SpillFolder, WholeFile,
-    write_at,
+    Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Memory, Reservation, SpillFolder,
+    WholeFile, write_at,
 };
 use crate::report::Counters;
 
@@ -163,7 +163,7 @@ impl RereadSettings<'_> {
         let mut reservation = Reservation::whole(&self.budget, 0);
         let mut content = if size <= self.in_memory {
             reservation.grow(size);
-            Content::Memory(vec![0; size], Hashed::default())
+            Content::Memory(Memory::zeros(size), Hashed::default())
         } else {
             reservation.grow_on_disk(size);
             Content::Disk(self.spill.create().map_err(Failed::passing)?, Hashed::default())

@@ -3,7 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
+
+/// Writes times of the day to the second, with a space before them.
+const LOCAL_TIME: DateTimePrinter = DateTimePrinter::new().separator(b' ').precision(Some(0));
 
 /// Milliseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the clock of the crate")]
@@ -20,7 +24,7 @@ pub fn iso8601_utc(ms: i64) -> String {
 
 /// A time in the zone of this machine: `2026-11-22 10:00:01`.
 pub fn local_time_text(ms: i64) -> String {
-    timestamp(ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    LOCAL_TIME.datetime_to_string(&timestamp(ms).to_zoned(TimeZone::system()).datetime())
 }
 
 /// A time in the zone of this machine with milliseconds and the offset:
@@ -42,7 +46,8 @@ mod tests {
     fn times_are_written_in_the_forms_that_others_read() {
         assert_eq!(iso8601_utc(1_700_000_000_250), "2023-11-14T22:13:20.250000+00:00");
         assert_eq!(iso8601_utc(0), "1970-01-01T00:00:00.000000+00:00");
-        assert_eq!(local_time_text(1_700_000_000_250).len(), "2023-11-14 22:13:20".len());
+        let local = timestamp(1_700_000_000_999).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        assert_eq!(local_time_text(1_700_000_000_999), local);
         assert!(local_timestamp(1_700_000_000_250).contains(":20.250"));
         assert!(!iso8601_utc(i64::MAX).is_empty() && !iso8601_utc(i64::MIN).is_empty());
         assert!(!local_time_text(i64::MIN).is_empty() && !local_timestamp(i64::MAX).is_empty());

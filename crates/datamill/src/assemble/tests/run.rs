@@ -209,7 +209,7 @@ impl Run<'_> {
             let whole = self.assembler.take_whole(id).ok_or("a whole file cannot be taken")?;
             let bytes = match (whole.size, whole.content) {
                 (None, _) => None,
-                (Some(_), Content::Memory(bytes, _)) => Some(bytes),
+                (Some(_), Content::Memory(bytes, _)) => Some(bytes.to_vec()),
                 (Some(_), Content::Disk(path, _)) => Some(std::fs::read(&path).map_err(|e| e.to_string())?),
             };
             ensure(whole.size == bytes.as_ref().map(|b| b.len() as u64), || "a size is wrong".into())?;
