@@ -12,29 +12,46 @@ pub(crate) struct Budget {
 
 #[derive(Debug, Default)]
 struct Account {
-    memory: AtomicUsize,
-    disk: AtomicUsize,
+    memory: Sum,
+    disk: Sum,
+}
+
+#[derive(Debug, Default)]
+struct Sum(AtomicUsize);
+
+impl Sum {
+    /// What was `before` in the sum is `after`.
+    fn move_from(&self, before: usize, after: usize) {
+        match after.checked_sub(before) {
+            Some(more) => self.0.fetch_add(more, Relaxed),
+            None => self.0.fetch_sub(before - after, Relaxed),
+        };
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
 }
 
 impl Budget {
     /// Bytes of files that still fill up.
     pub(crate) fn filling(&self) -> usize {
-        self.filling.memory.load(Relaxed)
+        self.filling.memory.get()
     }
 
     /// Bytes of files that still fill up, on disk.
     pub(crate) fn filling_on_disk(&self) -> usize {
-        self.filling.disk.load(Relaxed)
+        self.filling.disk.get()
     }
 
     /// Bytes of whole files and of results that wait for user code or for the commit.
     pub(crate) fn whole(&self) -> usize {
-        self.whole.memory.load(Relaxed)
+        self.whole.memory.get()
     }
 
     /// Bytes of whole files that filled up on disk and still are there.
     pub(crate) fn whole_on_disk(&self) -> usize {
-        self.whole.disk.load(Relaxed)
+        self.whole.disk.get()
     }
 }
 
@@ -64,34 +81,28 @@ impl Reservation {
     }
 
     pub(crate) fn grow(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        self.account().memory.fetch_add(bytes, Relaxed);
+        self.hold(self.bytes + bytes);
     }
 
     /// So many bytes are in memory from here on.
     pub(crate) fn hold(&mut self, bytes: usize) {
-        let memory = &self.account().memory;
-        match bytes.checked_sub(self.bytes) {
-            Some(more) => memory.fetch_add(more, Relaxed),
-            None => memory.fetch_sub(self.bytes - bytes, Relaxed),
-        };
+        self.account().memory.move_from(self.bytes, bytes);
         self.bytes = bytes;
     }
 
     pub(crate) fn grow_on_disk(&mut self, bytes: usize) {
-        self.on_disk += bytes;
-        self.account().disk.fetch_add(bytes, Relaxed);
+        self.hold_on_disk(self.on_disk + bytes);
+    }
+
+    /// So many bytes are on disk from here on.
+    pub(crate) fn hold_on_disk(&mut self, bytes: usize) {
+        self.account().disk.move_from(self.on_disk, bytes);
+        self.on_disk = bytes;
     }
 
     /// The bytes are in memory no longer. Those on disk stay.
     pub(crate) fn release(&mut self) {
-        self.account().memory.fetch_sub(self.bytes, Relaxed);
-        self.bytes = 0;
-    }
-
-    fn release_on_disk(&mut self) {
-        self.account().disk.fetch_sub(self.on_disk, Relaxed);
-        self.on_disk = 0;
+        self.hold(0);
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -106,7 +117,7 @@ impl Reservation {
     pub(crate) fn into_whole(mut self) -> Self {
         let (bytes, on_disk) = (self.bytes, self.on_disk);
         self.release();
-        self.release_on_disk();
+        self.hold_on_disk(0);
         self.whole = true;
         self.grow(bytes);
         self.grow_on_disk(on_disk);
@@ -117,6 +128,6 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.release();
-        self.release_on_disk();
+        self.hold_on_disk(0);
     }
 }

@@ -10,7 +10,7 @@ use tempfile::TempPath;
 
 use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
-use super::follow::Follower;
+use super::follow::{Follower, Growth};
 use super::memory::Memory;
 
 /// The folder that spilled files are in. It belongs to one program at a time.
@@ -50,6 +50,8 @@ pub(crate) struct Buffer {
     bytes_beyond: usize,
     /// Open only while bytes are written: very many files may be spilled at a time.
     file: Option<TempPath>,
+    /// Bytes that went there.
+    written: usize,
     growing: Growing,
     reservation: Reservation,
 }
@@ -70,6 +72,7 @@ impl Buffer {
             beyond: BTreeMap::new(),
             bytes_beyond: 0,
             file: None,
+            written: 0,
             growing: Growing::new(ahead),
             reservation: Reservation::filling(budget),
         }
@@ -83,7 +86,8 @@ impl Buffer {
                 match write_at(file, offset, data) {
                     Ok(()) => {
                         self.growing.written(file, offset, data.len());
-                        self.reservation.grow_on_disk(data.len());
+                        self.written += data.len();
+                        self.count_disk();
                         return Ok(());
                     }
                     Err(error) => {
@@ -140,8 +144,14 @@ impl Buffer {
     }
 
     /// Opens what is on disk.
-    pub(crate) fn open(&self) -> io::Result<File> {
-        File::open(self.file.as_ref().ok_or(io::ErrorKind::NotFound)?)
+    pub(crate) fn open(&self) -> io::Result<Growth> {
+        let path = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Growth { file: File::options().read(true).write(true).open(path)?, hashed: self.growing.hashed().clone() })
+    }
+
+    fn count_disk(&mut self) {
+        let gone = usize::try_from(self.growing.hashed().gone()).unwrap_or(usize::MAX);
+        self.reservation.hold_on_disk(self.written.saturating_sub(gone));
     }
 
     /// Whether nothing is on disk yet.
@@ -172,16 +182,17 @@ impl Buffer {
         if !self.prefix.is_empty() {
             write_at(file, 0, &self.prefix)?;
             self.growing.written(file, 0, self.prefix.len());
-            self.reservation.grow_on_disk(self.prefix.len());
+            self.written += self.prefix.len();
             self.prefix = Memory::default();
         }
         while let Some((offset, piece)) = self.beyond.first_key_value() {
             write_at(file, *offset, piece)?;
             self.growing.written(file, *offset, piece.len());
-            self.reservation.grow_on_disk(piece.len());
+            self.written += piece.len();
             self.bytes_beyond -= piece.len();
             self.beyond.pop_first();
         }
+        self.count_disk();
         self.reservation.release();
         Ok(())
     }

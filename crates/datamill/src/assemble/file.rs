@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::assembler::WholeFile;
+use super::ahead::Hashed;
+use super::assembler::{DroppedFile, WholeFile};
 use super::budget::Reservation;
 use super::buffer::Content;
 use super::follow::Follower;
@@ -48,10 +50,19 @@ pub struct DownloadDataFile {
     spilled: Option<tempfile::TempPath>,
     placed: Option<Placed>,
     map: OnceLock<Arc<Mmap>>,
-    /// Who has taken its beginning already; dropped with the content.
-    _follower: Option<Box<dyn Follower>>,
+    followed: Option<Followed>,
     // given back last: the bytes above count until they are gone
     reservation: Reservation,
+}
+
+/// A file whose beginning somebody has taken while it filled up.
+#[derive(Debug)]
+struct Followed {
+    /// Dropped with the content.
+    _follower: Box<dyn Follower>,
+    hashed: Hashed,
+    proofs: Vec<Proof>,
+    asked_again: AtomicBool,
 }
 
 /// A file in a folder of its own, until it is published under its public name.
@@ -77,6 +88,9 @@ pub(crate) enum NotVerified {
     Mismatch(String),
     #[error("the rebuilt file cannot be read back")]
     Read(#[source] io::Error),
+    /// The chunks can be checked once all of it is there.
+    #[error("a part of the rebuilt file was taken already")]
+    Again(DroppedFile),
 }
 
 impl DownloadDataFile {
@@ -87,10 +101,20 @@ impl DownloadDataFile {
             Content::Memory(bytes, hashed) => hashed.finish(bytes),
             Content::Disk(path, hashed) => hashed.finish_file(path).map_err(NotVerified::Read)?,
         };
-        let (memory, spilled) = match whole.content {
-            Content::Memory(bytes, _) => (Some(Arc::new(bytes)), None),
-            Content::Disk(path, _) => (None, Some(path)),
+        if hash != whole.info.version.sha512 && whole.follower.is_some() {
+            return Err(NotVerified::Again(DroppedFile { info: whole.info, size: Some(size), proofs: whole.proofs }));
+        }
+        let (memory, spilled, hashed) = match whole.content {
+            Content::Memory(bytes, hashed) => (Some(Arc::new(bytes)), None, hashed),
+            Content::Disk(path, hashed) => (None, Some(path), hashed),
         };
+        let mut proofs = whole.proofs;
+        let followed = whole.follower.map(|follower| Followed {
+            _follower: follower,
+            hashed,
+            proofs: std::mem::take(&mut proofs),
+            asked_again: AtomicBool::new(false),
+        });
         let file = Self {
             topic: Arc::clone(topic),
             info: whole.info,
@@ -99,13 +123,13 @@ impl DownloadDataFile {
             spilled,
             placed: None,
             map: OnceLock::new(),
-            _follower: whole.follower,
+            followed,
             reservation: whole.reservation,
         };
         if hash == file.info.version.sha512 {
             return Ok(file);
         }
-        Err(NotVerified::Mismatch(file.wrong_chunks(&whole.proofs).map_err(NotVerified::Read)?))
+        Err(NotVerified::Mismatch(file.wrong_chunks(&proofs).map_err(NotVerified::Read)?))
     }
 
     fn wrong_chunks(&self, proofs: &[Proof]) -> io::Result<String> {
@@ -287,6 +311,32 @@ impl DownloadDataFile {
         Ok(self.map.get_or_init(|| Arc::new(map)))
     }
 
+    /// Whether the beginning of the content is not there any more, since somebody has taken it. MUST be asked once
+    /// nobody takes more of it.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.followed.as_ref().is_some_and(|followed| followed.hashed.gone() > 0)
+    }
+
+    /// Asks for the whole content: the function that got the file returns, and runs again once it was read again.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn ask_again(&self) {
+        if let Some(followed) = &self.followed {
+            followed.asked_again.store(true, Relaxed);
+        }
+    }
+
+    /// Whether the function that got it has asked for the whole content.
+    pub(crate) fn is_asked_again(&self) -> bool {
+        self.followed.as_ref().is_some_and(|followed| followed.asked_again.load(Relaxed))
+    }
+
+    /// Gives up the content that is there.
+    pub(crate) fn into_dropped(self) -> DroppedFile {
+        let proofs = self.followed.map(|followed| followed.proofs).unwrap_or_default();
+        DroppedFile { info: self.info, size: Some(self.size), proofs }
+    }
+
     /// The content for whoever needs to own it: neither copied nor read before it is used.
     ///
     /// # Errors
@@ -324,18 +374,6 @@ impl DownloadDataFile {
             (None, None) => Err(io::Error::other("the file has been published and is not open any more")),
         }
     }
-}
-
-/// Maps a part of a file that still fills up, whose bytes are there.
-#[cfg(feature = "object-store")]
-pub(crate) fn map_part(file: &File, offset: u64, len: usize) -> io::Result<Mmap> {
-    let mut part = memmap2::MmapOptions::new();
-    // SAFETY: the mapped file lies in a folder that the program made for files that fill up, under an output folder
-    // that it holds a lock on. The program appends to it, never writes a byte twice and never truncates it; renaming
-    // and removing it keep the inode.
-    #[allow(unsafe_code)]
-    let map = unsafe { part.offset(offset).len(len).map(file) }?;
-    Ok(map)
 }
 
 /// See [`DownloadDataFile::shared`].

@@ -28,14 +28,12 @@ pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, IndexRun, Indices, together};
-pub(crate) use file::SourceTopic;
-#[cfg(feature = "object-store")]
-pub(crate) use file::map_part;
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
+pub(crate) use file::{NotVerified, SourceTopic};
 #[cfg(feature = "object-store")]
-pub(crate) use follow::{Begun, Follower};
+pub(crate) use follow::{Begun, Follower, Growth};
 pub(crate) use follow::{Followers, Following};
 pub(crate) use instance::{FileInfo, InstanceIds};
 pub use instance::{InstanceId, Span, Version};

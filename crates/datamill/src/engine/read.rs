@@ -472,6 +472,13 @@ impl<'a> Reader<'a> {
         while let Ok(report) = self.engine.pool.reports.try_recv() {
             match report {
                 Report::Outcome(outcome) => self.take(*outcome),
+                Report::Again(file) => {
+                    if self.awaits(file.info.id) {
+                        tracing::info!(file = %file.info.version.path, topic = %self.engine.topic,
+                            "what was sent of it while its chunks came is of no use; it is read again");
+                        self.intake.rereads.add(file);
+                    }
+                }
                 Report::Stop { path, reason } => {
                     return Err(EngineError::Stopped { file: path.to_string(), reason });
                 }

@@ -20,7 +20,9 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use super::outcome::{Failure, Outcome};
-use crate::assemble::{Budget, DownloadDataFile, FileInfo, InstanceId, Mode, SourceTopic, WholeFile};
+use crate::assemble::{
+    Budget, DownloadDataFile, DroppedFile, FileInfo, InstanceId, Mode, NotVerified, SourceTopic, WholeFile,
+};
 use crate::ledger::FailureStatus;
 use crate::process::{ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode};
 
@@ -51,6 +53,8 @@ pub(super) struct WorkSettings {
 pub(super) enum Report {
     /// A file has its outcome.
     Outcome(Box<Outcome>),
+    /// A part of the content was taken while the file filled up, and all of it is needed: it is to be read again.
+    Again(DroppedFile),
     /// User code asks the program to stop.
     Stop { path: Arc<str>, reason: String },
 }
@@ -305,6 +309,7 @@ impl Shared {
         let max_attempts = if whole.failed_before { 1 } else { self.settings.max_attempts };
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
+            Err(NotVerified::Again(dropped)) => return Some(Report::Again(dropped)),
             Err(error) => {
                 return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)));
             }
@@ -322,6 +327,9 @@ impl Shared {
             return Some(self.failed(info, self.code.failure_status(), reason));
         }
         let (attempts, computed) = self.attempts(&file, &info, max_attempts, worker)?;
+        if file.is_asked_again() {
+            return Some(Report::Again(file.into_dropped()));
+        }
         let file = file.path().is_some().then_some(file);
         let result = match computed {
             Ok(message) => Ok(message),
@@ -351,7 +359,9 @@ impl Shared {
                 return None;
             }
             match computed {
-                Err(error) if error.kind() == ErrorKind::FileFailed && attempts < max_attempts => {
+                Err(error)
+                    if error.kind() == ErrorKind::FileFailed && attempts < max_attempts && !file.is_asked_again() =>
+                {
                     tracing::warn!(attempt = attempts, max_attempts, error = %error,
                         "the function failed; it runs again in {wait:?}");
                 }

@@ -96,6 +96,28 @@ impl Begun {
     }
 }
 
+/// Bytes that files which fill up take on the disk, and would take if all of them were there.
+#[cfg(target_os = "linux")]
+fn on_disk(bench: &Bench) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let files = walkdir::WalkDir::new(bench.place.path("")).into_iter().flatten();
+    let filling = files.filter(|file| file.path().components().any(|part| part.as_os_str() == "filling"));
+    let filling = filling.filter_map(|file| file.metadata().ok().filter(std::fs::Metadata::is_file));
+    filling.fold((0, 0), |(taken, size), file| (taken + 512 * file.blocks(), size + file.size()))
+}
+
+/// Waits until what has arrived at the store has left the disk.
+#[cfg(target_os = "linux")]
+fn wait_until_cut(bench: &Bench) {
+    wait_until("what has arrived leaves the disk", || {
+        let (taken, size) = on_disk(bench);
+        size == (FIRST.len() * CHUNK) as u64 && taken < size / 2
+    });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait_until_cut(_: &Bench) {}
+
 fn is_there(bench: &Bench) -> bool {
     bench.bucket.keys().contains(&"files/large.raw".to_owned())
 }
@@ -103,8 +125,10 @@ fn is_there(bench: &Bench) -> bool {
 #[test]
 fn a_large_file_is_on_its_way_before_it_is_whole_and_is_seen_once_it_is_verified() {
     let begun = Begun::new(&S3Server::from_env(), None);
+    wait_until_cut(&begun.bench);
     begun.send_rest();
     let (bench, content) = begun.ends_once(0, "it is there", is_there);
+    assert!(!said(&bench, "said").contains("read again"), "{}", said(&bench, "said"));
     let object = bench.bucket.object("files/large.raw").unwrap();
     assert!(object.content == content);
     assert_eq!(object.metadata["datamill-sha512"], hex(&sha512(&content)));
@@ -126,8 +150,10 @@ fn a_program_that_is_stopped_before_a_file_is_whole_leaves_nothing_over_and_goes
 fn a_file_whose_hash_is_wrong_is_never_seen() {
     let hash = sha512(b"another content");
     let begun = Begun::new(&S3Server::from_env(), Some(hash));
+    wait_until_cut(&begun.bench);
     send(&begun.bench, "large.raw", &begun.content, &hash, REST);
     let (bench, _) = begun.ends_once(1, "it has failed", |bench| said(bench, "said").contains("SHA-512"));
+    assert!(said(&bench, "said").contains("each chunk agrees with its own hash"), "{}", said(&bench, "said"));
     assert!(!is_there(&bench));
 }
 
@@ -147,10 +173,14 @@ fn a_version_that_is_whole_first_takes_the_key_from_one_that_still_fills_up() {
 fn a_store_that_dies_while_a_file_is_not_whole_is_waited_for() {
     let server = S3Server::start_own();
     let begun = Begun::new(&server, None);
+    wait_until_cut(&begun.bench);
     server.kill9();
     begun.send_rest();
     wait_until("the program holds", || said(&begun.bench, "said").contains("not available; holding"));
     server.restart();
     let (bench, content) = begun.ends_once(0, "it is there", is_there);
+    if cfg!(target_os = "linux") {
+        assert!(said(&bench, "said").contains("it is read again"), "{}", said(&bench, "said"));
+    }
     assert!(bench.contents()["large.raw"] == content);
 }

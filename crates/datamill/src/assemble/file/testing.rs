@@ -6,6 +6,7 @@ use datamill_wire::sha512;
 
 use super::super::budget::{Budget, Reservation};
 use super::super::instance::{FileInfo, InstanceId, Span, Version};
+use super::super::memory::Memory;
 use super::{DownloadDataFile, SourceTopic};
 
 /// A file in memory; the spans are partition, first and last offset.
@@ -39,11 +40,11 @@ pub(crate) fn downloaded(
         topic: Arc::new(SourceTopic { name: "files".into(), id: "files of this log".into() }),
         info: Arc::new(info),
         size: content.len() as u64,
-        memory: Some(Arc::new(content.to_vec())),
+        memory: Some(Arc::new(Memory::Heap(content.to_vec()))),
         spilled: None,
         placed: None,
         map: OnceLock::new(),
-        _follower: None,
+        followed: None,
         reservation: Reservation::whole(&Arc::new(Budget::default()), content.len()),
     }
 }

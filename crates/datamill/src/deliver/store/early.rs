@@ -7,12 +7,12 @@
 //!                                                             file is given up: abort
 //! ```
 //! Nothing is seen of the parts until `transfer.rs` completes the upload, after the SHA-512 of the file was right and
-//! after it has looked at the store itself. Whatever goes wrong before that ends in the upload being aborted and
-//! the file being sent like any other. At most one upload of a key is early, and none beside a delivery.
+//! after it has looked at the store itself. What has arrived leaves the disk, so a file of any size takes little of
+//! it. Whatever goes wrong before the end ends in the upload being aborted and the file being sent like any other,
+//! read again from the topic where a part of it is on disk no longer. At most one upload of a key is early, and none beside a delivery.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use super::key::key;
 use super::origin::{Facts, attributes};
 use super::parts::{ABORTING, PART, Upload};
 use super::target::Target;
-use crate::assemble::{Begun, DownloadDataFile, Follower, Followers, InstanceId, map_part};
+use crate::assemble::{Begun, DownloadDataFile, Follower, Followers, Growth, InstanceId};
 
 /// Files that are expected to be larger begin early.
 const FROM: u64 = 4 * PART;
@@ -156,7 +156,7 @@ impl Shared {
 }
 
 impl Followers for EarlyUploads {
-    fn begin(&self, begun: &Begun<'_>, content: &dyn Fn() -> io::Result<File>) -> Option<Box<dyn Follower>> {
+    fn begin(&self, begun: &Begun<'_>, content: &dyn Fn() -> io::Result<Growth>) -> Option<Box<dyn Follower>> {
         let Shared { target, runtime, keys, .. } = &*self.0;
         if target.orphans.is_none() || begun.bytes <= FROM {
             return None;
@@ -226,7 +226,7 @@ struct Driver {
     key: Path,
     attributes: Attributes,
     bytes: u64,
-    content: File,
+    content: Growth,
 }
 
 impl Driver {
@@ -266,11 +266,15 @@ impl Driver {
             }
             if upload.has_room() && upload.next() + upload.part() <= end {
                 let len = usize::try_from(upload.part()).unwrap_or(usize::MAX);
-                let part = map_part(&self.content, upload.next(), len).map_err(|error| error.to_string())?;
+                let part = self.content.part(upload.next(), len).map_err(|error| error.to_string())?;
                 upload.send(Bytes::from_owner(part)).await.map_err(|error| crate::report::chain(&error))?;
-            } else if grown.changed().await.is_err() {
-                return Ok(());
+            } else {
+                tokio::select! {
+                    changed = grown.changed() => if changed.is_err() { return Ok(()) },
+                    arrived = upload.arrives() => arrived.map_err(|error| crate::report::chain(&error))?,
+                }
             }
+            self.content.taken(upload.arrived());
         }
     }
 }

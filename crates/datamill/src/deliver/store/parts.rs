@@ -1,12 +1,13 @@
 //! One multipart upload: parts go out a few at a time, and nothing of them is seen before it is complete.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use datamill_broker::{CrashPoint, crash_point};
 use object_store::path::Path;
 use object_store::{Attributes, MultipartUpload, PutMultipartOptions};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::connector::Condition;
 use super::target::{Conditions, Target};
@@ -20,15 +21,22 @@ const MOST_PARTS: u64 = 9_000;
 /// How long the end of an upload that failed may take.
 pub(super) const ABORTING: Duration = Duration::from_secs(5);
 
+/// What became of a part.
+type Sent = Result<(u64, object_store::Result<()>), JoinError>;
+
 /// An upload that has begun. It MUST be completed or aborted.
 #[derive(Debug)]
 pub(super) struct Upload {
     upload: Box<dyn MultipartUpload>,
-    on_the_way: JoinSet<object_store::Result<()>>,
+    /// With the numbers of the parts.
+    on_the_way: JoinSet<(u64, object_store::Result<()>)>,
     /// Where the next part begins.
     next: u64,
     part: u64,
     parts: u64,
+    /// All parts before this one have arrived, and these behind it.
+    arrived: u64,
+    arrived_early: BTreeSet<u64>,
 }
 
 impl Upload {
@@ -47,7 +55,15 @@ impl Upload {
         });
         let upload = target.store.put_multipart_opts(key, options).await?;
         crash_point(CrashPoint::TransferBegun);
-        Ok(Self { upload, on_the_way: JoinSet::new(), next: 0, part: part_size(size), parts: 0 })
+        Ok(Self {
+            upload,
+            on_the_way: JoinSet::new(),
+            next: 0,
+            part: part_size(size),
+            parts: 0,
+            arrived: 0,
+            arrived_early: BTreeSet::new(),
+        })
     }
 
     /// Where the next part begins.
@@ -65,19 +81,46 @@ impl Upload {
         self.parts < MOST_PARTS
     }
 
+    /// So many bytes from the beginning have arrived, as far as it was looked at.
+    pub(super) fn arrived(&self) -> u64 {
+        self.arrived * self.part
+    }
+
+    /// Waits for one of the parts on the way; for ever if there is none.
+    pub(super) async fn arrives(&mut self) -> object_store::Result<()> {
+        match self.on_the_way.join_next().await {
+            Some(sent) => self.note(sent),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Notes a part that has arrived.
+    fn note(&mut self, sent: Sent) -> object_store::Result<()> {
+        let (number, sent) = sent.map_err(|source| object_store::Error::JoinError { source })?;
+        sent?;
+        crash_point(CrashPoint::TransferPart);
+        self.arrived_early.insert(number);
+        while self.arrived_early.remove(&self.arrived) {
+            self.arrived += 1;
+        }
+        Ok(())
+    }
+
     /// Takes the next part up once there is room on the way.
     pub(super) async fn send(&mut self, part: Bytes) -> object_store::Result<()> {
         while let Some(sent) = self.on_the_way.try_join_next() {
-            arrived(sent)?;
+            self.note(sent)?;
         }
         while self.on_the_way.len() >= PARTS_AT_ONCE
             && let Some(sent) = self.on_the_way.join_next().await
         {
-            arrived(sent)?;
+            self.note(sent)?;
         }
+        let number = self.parts;
         self.next += part.len() as u64;
         self.parts += 1;
-        self.on_the_way.spawn(self.upload.put_part(part.into()));
+        let sent = self.upload.put_part(part.into());
+        self.on_the_way.spawn(async move { (number, sent.await) });
         Ok(())
     }
 
@@ -89,7 +132,7 @@ impl Upload {
                 self.send(part).await?;
             }
             while let Some(sent) = self.on_the_way.join_next().await {
-                arrived(sent)?;
+                self.note(sent)?;
             }
             crash_point(CrashPoint::TransferParts);
             self.upload.complete().await.map(drop)
@@ -114,12 +157,6 @@ impl Upload {
         self.on_the_way.shutdown().await;
         let _ = tokio::time::timeout(ABORTING, self.upload.abort()).await;
     }
-}
-
-fn arrived(part: Result<object_store::Result<()>, tokio::task::JoinError>) -> object_store::Result<()> {
-    part.map_err(|source| object_store::Error::JoinError { source })??;
-    crash_point(CrashPoint::TransferPart);
-    Ok(())
 }
 
 /// The content in pieces of this size.

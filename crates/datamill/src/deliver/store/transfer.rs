@@ -216,6 +216,13 @@ impl S3TransferStreamProcessor {
     }
 
     async fn send(&self, delivery: &Delivery<'_>, claim: &mut Claim<'_>) -> Result<(), Failure> {
+        if delivery.condition != Condition::Absent {
+            claim.give_up().await;
+        }
+        if claim.begun.is_none() && delivery.file.is_cut() {
+            delivery.file.ask_again();
+            return Err(Failure::Error(ProcessingError::file_failed("all of its content is needed")));
+        }
         let unreadable = |error| {
             Failure::Error(ProcessingError::not_available(format_args!("the rebuilt file cannot be read: {error}")))
         };
@@ -250,9 +257,6 @@ impl S3TransferStreamProcessor {
         claim: &mut Claim<'_>,
     ) -> object_store::Result<()> {
         let Delivery { file, key, condition, .. } = delivery;
-        if *condition != Condition::Absent {
-            claim.give_up().await;
-        }
         let upload = match claim.begun.take() {
             Some(begun) => begun,
             None => Upload::begin(&self.target, key, self.attributes(file), condition, file.size()).await?,
