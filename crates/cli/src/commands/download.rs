@@ -20,7 +20,7 @@ const NAME: &str = "DataFileDownloadDirectory";
 /// are no chunk of a file are kept in the folder LOGS/dead_letters of the output folder.
 #[derive(Debug, Args)]
 #[command(
-    mut_arg("n_consumer_threads", |arg| arg.help("Files that are written at a time")),
+    mut_arg("n_consumer_threads", |arg| arg.help("Files that are written at a time").default_value("8")),
     mut_arg("max_attempts", |arg| arg.help("How often a file is tried before it counts as failed")),
     mut_arg("processing_timeout", |arg| arg.help("Seconds that the writing of a file may take; 0 is as long as it likes")),
     mut_arg("consumer_group_id", |arg| {
