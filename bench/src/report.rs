@@ -24,6 +24,9 @@ pub(crate) struct Row {
     pub(crate) work: Option<f64>,
     /// Seconds from the start of the process until the last result could be read.
     pub(crate) visible: Option<f64>,
+    /// The share of the work that was done when the process was ended.
+    #[serde(default)]
+    pub(crate) share: Option<f64>,
     pub(crate) taken: Taken,
 }
 
@@ -115,6 +118,8 @@ pub(crate) struct Middle {
     pub(crate) peak_mib: f64,
     pub(crate) anonymous_mib: f64,
     pub(crate) did_not_finish: bool,
+    /// See [`Row::share`].
+    pub(crate) share: f64,
 }
 
 impl Middle {
@@ -128,6 +133,7 @@ impl Middle {
             peak_mib: of(&|row| row.taken.peak_mib),
             anonymous_mib: of(&|row| row.taken.anonymous_mib),
             did_not_finish: rows.iter().any(|row| row.taken.did_not_finish),
+            share: of(&|row| row.share.unwrap_or(1.0)),
         }
     }
 }
@@ -177,13 +183,18 @@ impl fmt::Display for Report {
                 let over_floor =
                     by_who.get("floor").map_or(String::new(), |floor| ratio(middle.since_first, floor.since_first));
                 let peer_over = match (who, by_who.get("peer")) {
-                    ("datamill", Some(peer)) => {
-                        let least = if peer.did_not_finish { "> " } else { "" };
-                        format!("{least}{}", ratio(peer.seconds, middle.seconds))
-                    }
+                    ("datamill", Some(peer)) if peer.did_not_finish => format!(
+                        "> {}, {:.0} at its rate",
+                        ratio(peer.seconds, middle.seconds),
+                        peer.seconds / peer.share / middle.seconds
+                    ),
+                    ("datamill", Some(peer)) => ratio(peer.seconds, middle.seconds),
                     _ => String::new(),
                 };
-                let unfinished = if middle.did_not_finish { " (did not finish)" } else { "" };
+                let unfinished = match middle {
+                    Middle { did_not_finish: true, share, .. } => format!(" ({:.1} % done)", 100.0 * share),
+                    _ => String::new(),
+                };
                 let Middle { seconds, since_first, cpu_seconds, peak_mib, anonymous_mib, .. } = middle;
                 writeln!(
                     f,

@@ -238,6 +238,7 @@ impl<'a> Bench<'a> {
             bytes: self.bytes,
             work: None,
             visible: None,
+            share: None,
             taken,
         }
     }
@@ -294,7 +295,13 @@ impl<'a> Bench<'a> {
             .arg(self.place.path("files"))
             .arg(CHUNK_SIZE.to_string());
         let limit = Duration::from_secs(self.args.peer_limit);
-        Ok(self.row("upload", "peer", child::measure(&mut command, limit, || false)?))
+        // it watches the folder and does not end by itself
+        let visible = Visible::watch(&self.args.place.kafka, &topic)?;
+        let messages = self.workload.messages(CHUNK_SIZE);
+        let taken = child::measure(&mut command, limit, || visible.records() >= messages)?;
+        let share = visible.records() as f64 / messages as f64;
+        visible.stop()?;
+        Ok(Row { share: Some(share), ..self.row("upload", "peer", taken) })
     }
 
     fn peer_reproduce(&self, python: &Path, source: &str) -> Result<Row> {
@@ -308,7 +315,8 @@ impl<'a> Bench<'a> {
             .arg(self.place.path("peer-output"));
         let limit = Duration::from_secs(self.args.peer_limit);
         let taken = child::measure(&mut command, limit, || visible.records() >= self.files)?;
-        self.judge("peer", taken, visible)
+        let share = visible.records() as f64 / self.files as f64;
+        Ok(Row { share: Some(share), ..self.judge("peer", taken, visible)? })
     }
 
     fn python(&self, python: &Path, script: &str) -> Command {

@@ -58,13 +58,19 @@ impl Visible {
         self.end.load(Relaxed)
     }
 
-    /// Ends the looking, and counts.
-    pub(crate) fn finish(self) -> Result<Found> {
+    /// Ends the looking: when the end moved for the last time, microseconds since the epoch.
+    pub(crate) fn stop(self) -> Result<u64> {
         std::thread::sleep(PAUSE * 3);
         self.stop.store(true, Relaxed);
-        let last_us = self.thread.join().map_err(|_| anyhow!("the look at the results failed"))??;
-        let consumer = reader(&self.kafka, &self.topic)?;
-        let mut open: HashSet<i32> = (0..partitions(&consumer, &self.topic)?).collect();
+        self.thread.join().map_err(|_| anyhow!("the look at the results failed"))?
+    }
+
+    /// Ends the looking, and counts.
+    pub(crate) fn finish(self) -> Result<Found> {
+        let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+        let last_us = self.stop()?;
+        let consumer = reader(&kafka, &topic)?;
+        let mut open: HashSet<i32> = (0..partitions(&consumer, &topic)?).collect();
         let (mut results, mut keys) = (0, HashSet::new());
         let start = Instant::now();
         while !open.is_empty() {

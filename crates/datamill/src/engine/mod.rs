@@ -154,7 +154,9 @@ pub fn run(
     let budget = Arc::new(Budget::default());
     let id = format!("{}/{}", log.id()?, source.id.as_deref().unwrap_or(&topic)).into();
     let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id });
-    let following = code.followers().map(|followers| Following { topic: Arc::clone(&source), followers });
+    // where the file is kept as well, nobody takes its beginning away
+    let followers = code.followers().filter(|_| settings.mode == Mode::Memory);
+    let following = followers.map(|followers| Following { topic: Arc::clone(&source), followers });
     let work_settings = work::WorkSettings {
         topic: source,
         threads: settings.threads.max(1),

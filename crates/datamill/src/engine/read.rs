@@ -35,7 +35,7 @@ use crate::ledger::Ledger;
 use crate::report::Counters;
 
 /// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
-const MAX_WAITING: usize = 20_000;
+const MAX_WAITING: usize = 2_000;
 /// How long a poll waits while results are expected, and while nothing is.
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const QUIET_POLL: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ impl Engine<'_> {
             membership: settings.membership,
             topics: vec![settings.topic.clone()],
             first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
-            queue_bytes: settings.memory_limit / 8,
+            queue_bytes: settings.memory_limit / 16,
             state_topic: None,
             delivery: settings.delivery,
         })?;

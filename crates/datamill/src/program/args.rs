@@ -412,7 +412,7 @@ fn membership(text: &str) -> Result<Membership, &'static str> {
     }
 }
 
-/// The backend's queue has an eighth of the limit and cannot be smaller than 1 MiB.
+/// What a fetch brings cannot be bounded below 1 MiB, and the backend's queue has a sixteenth of the limit.
 const SMALLEST_MEMORY_LIMIT: ByteSize = ByteSize(8 << 20);
 
 fn memory_limit(text: &str) -> Result<ByteSize, String> {

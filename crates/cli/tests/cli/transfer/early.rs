@@ -147,6 +147,16 @@ fn a_program_that_is_stopped_before_a_file_is_whole_leaves_nothing_over_and_goes
 }
 
 #[test]
+fn a_large_file_that_is_kept_on_disk_as_well_is_whole_there() {
+    let bench = Bench::new(&S3Server::from_env());
+    let content = content(1, 60 * CHUNK);
+    bench.upload(&[("large.raw", &content)]);
+    assert_eq!(done(&bench.transfer(&[&MEMORY[..], &["--mode", "both", "--output_dir", "out"]].concat())), 1);
+    assert!(std::fs::read(bench.place.path("out/large.raw")).unwrap() == content);
+    assert!(bench.contents()["large.raw"] == content);
+}
+
+#[test]
 fn a_file_whose_hash_is_wrong_is_never_seen() {
     let hash = sha512(b"another content");
     let begun = Begun::new(&S3Server::from_env(), Some(hash));
