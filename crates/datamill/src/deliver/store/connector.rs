@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
@@ -30,6 +30,12 @@ const TIME: Duration = Duration::from_secs(60);
 
 /// Slower than this, a connection counts as dead.
 const BYTES_PER_SECOND: u64 = 50_000;
+
+/// In the request that completes a multipart upload, bytes that name a part, at least.
+const BYTES_PER_PART: u64 = 100;
+
+/// What a store may take for each part while it makes an object of them.
+const TIME_PER_PART: Duration = Duration::from_secs(1);
 
 const SHA256: &str = "x-amz-checksum-sha256";
 
@@ -88,7 +94,7 @@ impl HttpService for Service {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         self.add_condition(&mut request)?;
         let sent = (request.method() == Method::PUT).then(|| request.headers().get(SHA256).cloned()).flatten();
-        let limit = TIME + Duration::from_secs(size(request.headers()) / BYTES_PER_SECOND);
+        let limit = limit(&request);
         let answer = async {
             let (parts, body) = self.network.execute(request).await?.into_parts();
             // No object is ever read: all bodies are short.
@@ -124,7 +130,7 @@ impl Service {
             self.shared.conditions.lock().insert(path, condition.clone());
             return Ok(());
         }
-        if !request.uri().query().is_some_and(|query| query.starts_with("uploadId=")) {
+        if !completes(request) {
             return Ok(());
         }
         let condition = self.shared.conditions.lock().get(&path).cloned();
@@ -146,6 +152,35 @@ impl Service {
     }
 }
 
-fn size(headers: &HeaderMap) -> u64 {
-    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+/// Whether it makes an object of the parts of a multipart upload.
+fn completes(request: &HttpRequest) -> bool {
+    request.method() == Method::POST && request.uri().query().is_some_and(|query| query.starts_with("uploadId="))
+}
+
+/// What the request may take. A store that copies the parts together answers when it is done.
+fn limit(request: &HttpRequest) -> Duration {
+    let bytes = request.body().content_length() as u64;
+    TIME + if completes(request) {
+        TIME_PER_PART * u32::try_from(bytes / BYTES_PER_PART).unwrap_or(u32::MAX)
+    } else {
+        Duration::from_secs(bytes / BYTES_PER_SECOND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_grows_with_what_is_sent_and_with_what_is_put_together() {
+        let request = |method: Method, uri: &str, bytes: usize| {
+            http::Request::builder().method(method).uri(uri).body(vec![b'x'; bytes].into()).unwrap()
+        };
+        let seconds = |request: HttpRequest| limit(&request).as_secs();
+        assert_eq!(seconds(request(Method::HEAD, "http://s3/bucket/key", 0)), 60);
+        assert_eq!(seconds(request(Method::PUT, "http://s3/bucket/key?partNumber=1&uploadId=a", 8 << 20)), 60 + 167);
+        assert_eq!(seconds(request(Method::POST, "http://s3/bucket/key?uploads=", 100)), 60);
+        // 20 GiB in 2,560 parts
+        assert_eq!(seconds(request(Method::POST, "http://s3/bucket/key?uploadId=a", 2_560 * 100)), 60 + 2_560);
+    }
 }
