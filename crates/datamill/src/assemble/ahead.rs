@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -76,7 +75,8 @@ impl Hashed {
     }
 
     /// The first `end` bytes are needed no more: those of them that leave the disk now, since they are hashed.
-    pub(super) fn give_up(&self, end: u64) -> Option<Range<u64>> {
+    #[cfg(any(feature = "object-store", test))]
+    pub(super) fn give_up(&self, end: u64) -> Option<std::ops::Range<u64>> {
         let end = end.min(self.0.done.load(Relaxed));
         let before = self.0.gone.fetch_max(end, Relaxed);
         (before < end).then_some(before..end)

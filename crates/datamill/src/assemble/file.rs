@@ -60,6 +60,7 @@ pub struct DownloadDataFile {
 struct Followed {
     /// Dropped with the content.
     _follower: Box<dyn Follower>,
+    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone ask it"))]
     hashed: Hashed,
     proofs: Vec<Proof>,
     asked_again: AtomicBool,
@@ -305,7 +306,8 @@ impl DownloadDataFile {
         let file = self.open()?;
         // SAFETY: the mapped file lies in a folder that the program made for this one file, under an
         // output folder that it holds a lock on. The program neither writes to it nor truncates it, before
-        // and after `self` is dropped; renaming and removing it keep the inode.
+        // and after `self` is dropped; renaming and removing it keep the inode. A follower may take parts out of it
+        // until the function that got the file has stopped it, which that does before it asks for the content.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }?;
         Ok(self.map.get_or_init(|| Arc::new(map)))

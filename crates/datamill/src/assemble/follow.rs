@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "object-store")]
 use memmap2::{Mmap, MmapOptions};
 
 use super::ahead::Hashed;
