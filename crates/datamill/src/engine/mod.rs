@@ -110,6 +110,13 @@ pub struct EngineSettings {
     pub shutdown_timeout: Duration,
 }
 
+impl EngineSettings {
+    /// Bytes of records that the backend may have fetched ahead: its share of the memory.
+    fn queue_bytes(&self) -> usize {
+        self.memory_limit / 16
+    }
+}
+
 /// Runs until it is told to stop, the end is reached (where asked), or it cannot go on.
 ///
 /// # Errors

@@ -127,7 +127,7 @@ impl Engine<'_> {
             membership: settings.membership,
             topics: vec![settings.topic.clone()],
             first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
-            queue_bytes: settings.memory_limit / 16,
+            queue_bytes: settings.queue_bytes(),
             state_topic: None,
             delivery: settings.delivery,
         })?;

@@ -276,7 +276,7 @@ fn commit(
         instance: settings.instance.clone(),
         topics: vec![settings.topic.clone()],
         first_start: datamill_broker::FirstStart::Earliest,
-        queue_bytes: settings.memory_limit / 16,
+        queue_bytes: settings.queue_bytes(),
         membership: settings.membership,
         state_topic: None,
         delivery: settings.delivery,
