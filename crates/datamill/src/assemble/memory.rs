@@ -4,12 +4,14 @@
 //! `MADV_HUGEPAGE`): 32 MiB are then 16 page faults instead of 8,192, nothing is copied while it grows, and what it
 //! took goes back to the system at once.
 
-use std::ops::{Deref, DerefMut, RangeInclusive};
+use std::ops::{Deref, DerefMut};
 
 use memmap2::{MmapMut, MmapOptions};
 
-/// Sizes of files that get a mapping. Larger ones are too large to stay in memory with the usual limits.
-const MAPPED: RangeInclusive<usize> = 4 << 20..=256 << 20;
+/// Size from which on a file gets a mapping.
+const SMALLEST: usize = 4 << 20;
+/// Size of the mapping of a file that is larger than this: it goes to disk long before, with the usual limits.
+const LARGEST: usize = 256 << 20;
 /// Bytes of a huge page.
 const PAGE: usize = 2 << 20;
 
@@ -29,7 +31,7 @@ impl Default for Memory {
 impl Memory {
     /// No bytes yet, of a file that will have about this many. More of them may come.
     pub(crate) fn for_file_of(bytes: usize) -> Self {
-        Self::mapping(bytes).map_or_else(Self::default, |map| Self::Mapping { map, len: 0 })
+        Self::mapping(bytes.min(LARGEST)).map_or_else(Self::default, |map| Self::Mapping { map, len: 0 })
     }
 
     /// So many zeros.
@@ -39,7 +41,7 @@ impl Memory {
 
     /// A mapping takes no memory before it is written to; one that the system refuses is done without.
     fn mapping(bytes: usize) -> Option<MmapMut> {
-        if !MAPPED.contains(&bytes) {
+        if bytes < SMALLEST {
             return None;
         }
         let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().ok()?;
@@ -114,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_larger_than_expected_stays_whole() {
-        let mut memory = Memory::for_file_of(*MAPPED.start());
+        let mut memory = Memory::for_file_of(SMALLEST);
         for piece in pieces() {
             memory.extend_from_slice(&piece);
         }
@@ -123,9 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn small_and_huge_files_are_on_the_heap() {
-        for expected in [0, 1000, *MAPPED.start() - 1, *MAPPED.end() + 1, usize::MAX] {
+    fn small_files_are_on_the_heap_and_huge_ones_get_no_more_than_the_largest_mapping() {
+        for expected in [0, 1000, SMALLEST - 1] {
             assert!(matches!(Memory::for_file_of(expected), Memory::Heap(_)));
+        }
+        for expected in [LARGEST + 1, usize::MAX] {
+            assert!(matches!(Memory::for_file_of(expected), Memory::Mapping { map, .. } if map.len() == LARGEST));
         }
     }
 }

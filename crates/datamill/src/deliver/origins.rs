@@ -2,7 +2,9 @@
 //! processes that share the folder lock in turn.
 //!
 //! ```text
-//! .datamill/origins/{first byte of the path's hash, hex}     records of 128 bytes, in no order
+//! .datamill/origins/{first digits of the path's hash, hex}   records of 128 bytes, in no order
+//!     3f        two digits at first; once it is full, further paths
+//!     3fa       go by three, and so on
 //!
 //!   0  path        16  start of the SHA-512 of the path (in lower case where the file system folds case)
 //!  16  exact        8  start of the SHA-512 of the path as it is
@@ -38,6 +40,10 @@ use crate::assemble::DownloadDataFile;
 
 const RECORD: usize = 128;
 const CHECKED: usize = 120;
+/// Records of one file: it is read as a whole for each path.
+const FULL: usize = 512;
+/// Digits that the names of the first files have.
+const DIGITS: usize = 2;
 /// How long another process may hold a lock before it counts as hanging.
 const LOCK_LIMIT: Duration = Duration::from_secs(20);
 /// Some file systems keep times in steps of two seconds.
@@ -140,8 +146,10 @@ struct Key {
     exact: [u8; 8],
 }
 
-/// The records beside which those of one path lie, locked as long as this lives.
+/// The records beside which that of one path lies, or goes. They are locked as long as this lives, with all that
+/// have the same first digits.
 pub(super) struct Locked {
+    _first: Option<File>,
     file: File,
     bytes: Vec<u8>,
     key: Key,
@@ -168,13 +176,24 @@ impl Origins {
     pub(super) fn lock(&self, path: &str) -> io::Result<Locked> {
         let folded = if self.folds_case { path.to_lowercase() } else { path.to_owned() };
         let key = Key { path: start(&sha512(folded.as_bytes())), exact: start(&sha512(path.as_bytes())) };
-        let name = self.folder.join(hex(&key.path[..1]));
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
-        take(&file, &name)?;
+        let name = hex(&key.path);
+        let mut first = None;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let at = bytes.chunks_exact(RECORD).position(|record| record[..16] == key.path);
-        Ok(Locked { file, bytes, key, at })
+        for digits in DIGITS..name.len() {
+            let name = self.folder.join(&name[..digits]);
+            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
+            if first.is_none() {
+                take(&file, &name)?;
+            }
+            bytes.clear();
+            file.read_to_end(&mut bytes)?;
+            let at = bytes.chunks_exact(RECORD).position(|record| record[..16] == key.path);
+            if at.is_some() || bytes.len() / RECORD < FULL {
+                return Ok(Locked { _first: first, file, bytes, key, at });
+            }
+            first.get_or_insert(file);
+        }
+        Err(io::Error::other(format!("all files of records in `{}` are full", self.folder.display())))
     }
 }
 
@@ -293,6 +312,32 @@ mod tests {
             .map(|entry| entry.unwrap().metadata().unwrap().len())
             .sum();
         assert_eq!(bytes, 2000 * RECORD as u64, "one record for each path");
+    }
+
+    #[test]
+    fn a_full_file_is_left_as_it_is_and_further_paths_go_to_those_of_one_more_digit() {
+        let folder = tempfile::tempdir().unwrap();
+        let origins = Origins::open(folder.path().to_owned(), false).unwrap();
+        let of_one_file = |path: &String| hex(&sha512(path.as_bytes())).starts_with("3f");
+        let paths: Vec<String> =
+            (0..).map(|i| format!("a/{i}.dat")).filter(of_one_file).take(FULL + FULL / 2).collect();
+        for round in 0..2 {
+            for (i, path) in paths.iter().enumerate() {
+                origins.lock(path).unwrap().set(&origin(round + i as i64, None)).unwrap();
+            }
+        }
+        for (i, path) in paths.iter().enumerate() {
+            assert_eq!(found(&origins, path), Some(origin(1 + i as i64, None)), "{path}");
+        }
+        let mut sizes: Vec<(String, u64)> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len() / RECORD as u64))
+            .collect();
+        sizes.sort();
+        assert_eq!(sizes[0], ("3f".to_owned(), FULL as u64));
+        assert!(sizes.len() > 10 && sizes[1..].iter().all(|(name, _)| name.len() == 3), "{sizes:?}");
+        assert_eq!(sizes.iter().map(|(_, records)| records).sum::<u64>(), paths.len() as u64);
     }
 
     #[test]
