@@ -210,6 +210,7 @@ fn log(level: Level, facility: &str, text: &str) {
             | "GETPID"
             | "TXNERR"
             | "ADDPARTS"
+            | "METADATAUPDATE"
     );
     match level {
         Level::Emerg | Level::Alert | Level::Critical | Level::Error if !told_elsewhere => {

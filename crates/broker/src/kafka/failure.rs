@@ -126,8 +126,8 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
     )
 }
 
-/// How long a question is asked again that a broker answers with a passing error, as it does while a
-/// topic is new or a leader moves.
+/// How long a question about a topic that is there is asked again when the answer is a passing error, as it is
+/// while the topic is new, where a client may not know its partitions yet, or while a leader moves.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -136,7 +136,11 @@ pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
-            Err(error) if error.kind() == ErrorKind::Retry && start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Retry | ErrorKind::UnknownTopic) && start.elapsed() < PATIENCE =>
+            {
+                thread::sleep(PAUSE);
+            }
             answer => return answer,
         }
     }

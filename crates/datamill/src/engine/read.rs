@@ -253,7 +253,8 @@ struct Reader<'a> {
     tails: Tails,
     /// Uploads that ended without an outcome and are not committed.
     notes: Vec<Note>,
-    assigned_once: bool,
+    /// The group has said what this process owns, if only nothing.
+    is_member: bool,
     read_once: bool,
     held: bool,
     skew: Skew,
@@ -320,7 +321,7 @@ impl<'a> Reader<'a> {
             late: LateChunks::default(),
             tails: Tails::default(),
             notes: Vec::new(),
-            assigned_once: false,
+            is_member: false,
             read_once: false,
             held: false,
             skew: Skew::new(engine.settings.memory_limit / 16),
@@ -398,7 +399,7 @@ impl<'a> Reader<'a> {
                 self.skew.end(partition, offset);
             }
             Event::Assigned(assigned) => {
-                self.assigned_once = true;
+                self.is_member = true;
                 match self.assign(&assigned) {
                     Ok(read_again) => {
                         self.engine.tally.assigned(read_again);
@@ -408,7 +409,11 @@ impl<'a> Reader<'a> {
                     Err(error) => drop(self.failed.get_or_insert(error)),
                 }
             }
-            Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
+            Event::Revoked { partitions, lost } => {
+                // the group goes on without this process until it has joined again: that is no end
+                self.is_member &= !lost;
+                self.revoke(&partitions, lost);
+            }
         }
     }
 

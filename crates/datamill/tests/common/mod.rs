@@ -54,8 +54,18 @@ impl Bench {
             Place::Embedded => format!("sqlite:{}", folder.path().join("log.db").display()),
             Place::Kafka => datamill_testkit::kafka::Kafka::from_env().address().to_owned(),
         };
+        Self::at(folder, servers, &[], partitions)
+    }
+
+    /// On a broker of the test's own, with properties of the members.
+    pub fn on(kafka: &datamill_testkit::kafka::Kafka, consumer: &[(&str, &str)], partitions: i32) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), kafka.address().to_owned(), consumer, partitions)
+    }
+
+    fn at(folder: tempfile::TempDir, servers: String, consumer: &[(&str, &str)], partitions: i32) -> Self {
         let mut properties = Properties::default();
         properties.broker.insert("bootstrap.servers".to_owned(), servers);
+        properties.consumer = consumer.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let log = datamill::broker::open(&properties).unwrap();
         let id = uuid::Uuid::new_v4().simple().to_string();
         let bench = Self {

@@ -37,7 +37,7 @@ impl Reader<'_> {
     /// Whether everything that was in the topic at the start has been read and has its outcome.
     pub(super) fn at_end(&self) -> bool {
         let reads_again = !self.retries.is_idle() || !self.intake.rereads.is_idle();
-        if !self.assigned_once || !self.engine.pool.is_idle() || reads_again {
+        if !self.is_member || !self.engine.pool.is_idle() || reads_again {
             return false;
         }
         if self.only_retries() {

@@ -99,7 +99,7 @@ impl Reader<'_> {
     /// Of a topic that spreads files over partitions, all must be this process's. Until they are, nothing
     /// is read or committed; then a new session begins.
     pub(super) fn watch_ownership(&mut self) -> Result<(), EngineError> {
-        if !self.intake.spread || !self.assigned_once || self.owns_all() {
+        if !self.intake.spread || !self.is_member || self.owns_all() {
             return Ok(());
         }
         self.torn = true;

@@ -1,13 +1,9 @@
 //! The engine over both logs with at-least-once delivery: results, failures kept in the output folder.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
+use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::{DeliveryGuarantee, EngineError, EngineSettings};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};

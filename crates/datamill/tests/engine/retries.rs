@@ -1,14 +1,10 @@
 //! The engine over both logs: another try when somebody asks for it, and chunks that come late.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use common::{Bench, Got, Place, Sent, StopAtEnd, chunks, content, on_both_logs, read_all, wait_for};
+use crate::common::{Bench, Got, Place, Sent, StopAtEnd, chunks, content, on_both_logs, read_all, wait_for};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::{
     Control, EngineSettings, FailedFile, RetryFailed, Summary, failed_files, forget_failures, request_retry,

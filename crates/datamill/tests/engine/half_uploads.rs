@@ -1,10 +1,6 @@
 //! The engine over both logs: what uploads that were cut off leave behind, and where a restart begins.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
+use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
 use datamill::report::clock;
 use datamill::wire::{headers, hex, sha512};
 
@@ -49,7 +45,7 @@ fn what_a_restarted_uploader_leaves_over_holds_the_position_for_minutes_only(pla
     bench.send(&open[2..]);
     assert_eq!(bench.run(&settings, ByName::default()).unwrap().succeeded, 1);
     assert!(sizes(&bench).values().all(|results| results.len() == 1));
-    assert_eq!(common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 0);
+    assert_eq!(crate::common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 0);
 }
 
 fn an_upload_that_was_given_up_for_a_newer_version_ends_with_it(place: &Place) {

@@ -1,14 +1,10 @@
 //! The engine over both logs: functions that do not end.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes, wait_for};
+use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::EngineError;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};

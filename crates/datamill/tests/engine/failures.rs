@@ -1,14 +1,10 @@
 //! The engine over both logs: failures, dead letters, another try, files that stay incomplete.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes, wait_for};
+use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -100,7 +96,8 @@ fn each_failure_and_each_unusable_record_has_one_dead_letter(place: &Place) {
     let mut settings = bench.settings();
     settings.dead_letter_topic = Some(bench.dead_letter_topic(&[]));
     let open = chunks(0, "late.dat", &content(1, 100), 60);
-    let junk = |value: &[u8]| common::Sent { partition: 0, key: "odd".into(), value: value.to_vec(), marked: true };
+    let junk =
+        |value: &[u8]| crate::common::Sent { partition: 0, key: "odd".into(), value: value.to_vec(), marked: true };
     bench.send(&open[..1]);
     bench.send(&[junk(b"not a chunk"), junk(&content(5, 100_000))]);
     bench.send(&chunks(1, "a/error", &content(2, 1000), 300));
@@ -116,7 +113,7 @@ fn each_failure_and_each_unusable_record_has_one_dead_letter(place: &Place) {
     assert_eq!((summary.succeeded, summary.failed, summary.undecodable), (1, 0, 0));
     assert_eq!((summary.dead_letters_of_files, summary.dead_letters_of_records), (0, 0));
 
-    let letters = common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
+    let letters = crate::common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
     assert_eq!(letters.len(), 4);
     let of_file = letters.iter().find(|letter| letter.key == "a_error_chunk_processing_result").unwrap();
     let value: serde_json::Value = serde_json::from_slice(&of_file.value).unwrap();
@@ -213,7 +210,7 @@ fn a_file_that_fails_again_stays_in_the_state_without_another_dead_letter(place:
     assert_eq!(in_progress.len(), 1, "{in_progress:?}");
     assert!(bench.run(&settings, Fails(&[])).unwrap().is_clean());
     assert!(registry(&bench.output(), "consuming_from_").is_empty());
-    assert_eq!(common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 1);
+    assert_eq!(crate::common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 1);
 }
 
 fn a_failed_file_whose_chunks_are_gone_is_given_up_once(place: &Place) {
@@ -283,7 +280,7 @@ fn a_file_whose_chunks_stop_coming_ends_as_incomplete_and_a_repetition_as_a_note
     bench.send(&recent[7..]);
     let again = bench.run(&settings, ByName::default()).unwrap();
     assert_eq!((again.succeeded, again.failed, again.failed_again, again.incomplete.len()), (1, 0, 0, 1));
-    assert_eq!(common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 1);
+    assert_eq!(crate::common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap()).len(), 1);
 }
 
 #[test]
@@ -291,14 +288,14 @@ fn a_dead_letter_is_cut_to_what_its_topic_on_kafka_takes() {
     let bench = Bench::new(&Place::Kafka, 1);
     let mut settings = bench.settings();
     settings.dead_letter_topic = Some(bench.dead_letter_topic(&[("max.message.bytes", "2500")]));
-    let junk = common::Sent { partition: 0, key: "odd".into(), value: content(5, 100_000), marked: true };
+    let junk = crate::common::Sent { partition: 0, key: "odd".into(), value: content(5, 100_000), marked: true };
     bench.send(&[junk]);
     for name in ["error", "verbose"] {
         bench.send(&chunks(0, name, b"abc", 300));
     }
     let summary = bench.run(&settings, ByName::default()).unwrap();
     assert_eq!((summary.dead_letters_of_files, summary.dead_letters_of_records), (2, 1));
-    let letters = common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
+    let letters = crate::common::read_all(bench.log.as_ref(), settings.dead_letter_topic.as_deref().unwrap());
     assert_eq!(letters.len(), 3);
     for letter in letters {
         assert_eq!(letter.headers.contains_key(headers::CUT), !letter.key.contains("error"), "{}", letter.key);

@@ -1,15 +1,11 @@
 //! The engine over both logs: what happens where memory and disk are small.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, ByName, Place, Sent, StopAtEnd, chunks, content, on_both_logs, sizes, wait_for};
+use crate::common::{Bench, ByName, Place, Sent, StopAtEnd, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::Mode;
 use datamill::engine::{Control, EngineSettings};
 

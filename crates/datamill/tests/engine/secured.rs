@@ -1,15 +1,11 @@
 //! Accounts on a real Apache Kafka with an authorizer: the rights that docs/operating.md gives are enough for each
 //! program, and a right that lacks is named in one sentence.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
+use crate::common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
 use datamill::broker::{Error, ErrorKind, Log, NewTopic, Properties};
 use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary};
 use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
@@ -20,7 +16,7 @@ use datamill::upload::{UploadSettings, upload_paths};
 use datamill_testkit::secured::SecuredKafka;
 use parking_lot::Mutex;
 
-const DOCUMENTATION: &str = include_str!("../../../docs/operating.md");
+const DOCUMENTATION: &str = include_str!("../../../../docs/operating.md");
 
 /// What was said; no secret may be in it.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -378,7 +374,7 @@ fn the_other_programs_need_what_the_documentation_says(kafka: &SecuredKafka) {
     let copied = rekey(&account.log, &settings, &Control::default(), &Counters::default()).unwrap();
     assert_eq!(copied.copied, 2);
     account.follow("read");
-    assert_eq!(common::read_all(account.log.as_ref(), &account.bench.results).len(), 2);
+    assert_eq!(crate::common::read_all(account.log.as_ref(), &account.bench.results).len(), 2);
     account.kafka.allow(account.user, &["--operation", "Create", "--operation", "Describe", "--topic", "made-user8"]);
     let topic = NewTopic { name: "made-user8".to_owned(), partitions: 1, replication: 1, settings: BTreeMap::new() };
     account.log.create_topic(&topic).unwrap();

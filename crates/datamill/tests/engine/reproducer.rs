@@ -1,15 +1,11 @@
 //! The engine over both logs: what becomes of files, failures, versions and restarts.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, ByName, Place, StopAtEnd, chunks, content, on_both_logs, registry, sizes, wait_for};
+use crate::common::{Bench, ByName, Place, StopAtEnd, chunks, content, on_both_logs, registry, sizes, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineError, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -62,7 +58,7 @@ fn every_good_file_has_one_result_and_every_bad_one_is_recorded(place: &Place) {
         value
     };
     bench.send(&damaged);
-    bench.send(&[common::Sent { partition: 2, key: "?".into(), value: b"not a chunk".to_vec(), marked: true }]);
+    bench.send(&[crate::common::Sent { partition: 2, key: "?".into(), value: b"not a chunk".to_vec(), marked: true }]);
 
     let summary = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((summary.succeeded, summary.failed, summary.undecodable), (40, 5, 1));
@@ -418,7 +414,7 @@ fn a_second_program_in_the_same_output_folder_is_refused(place: &Place) {
 fn more_open_files_than_fit_beside_an_offset_survive_a_restart(place: &Place) {
     let bench = Bench::new(place, 1);
     let files: Vec<_> = (0..6000).map(|i| chunks(0, &format!("f/{i}"), &content(i, 8), 4)).collect();
-    let filler = common::Sent { partition: 0, key: String::new(), value: b"filler".to_vec(), marked: true };
+    let filler = crate::common::Sent { partition: 0, key: String::new(), value: b"filler".to_vec(), marked: true };
     let mut firsts: Vec<_> = files.iter().map(|file| file[0].clone()).collect();
     firsts.resize(6100, filler);
     bench.send(&firsts);

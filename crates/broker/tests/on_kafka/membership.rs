@@ -1,14 +1,12 @@
 //! Members of a group on Apache Kafka, by the way in which the group knows them: fencing, names, comings
 //! and goings.
 
-#[allow(dead_code)]
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Backend, Capabilities, Member, PATIENCE, of_values, publish, read_all, texts, values, wait_for};
+use crate::backend_at;
+use crate::common::{Backend, Member, PATIENCE, of_values, publish, read_all, texts, values, wait_for};
 use datamill_broker::{
     Commit, CommitOutcome, ErrorKind, Event, Log, Membership, Properties, Session, SubscribeOptions, open,
 };
@@ -37,13 +35,7 @@ struct Group {
 impl Group {
     fn new(kind: Kind, consumer: &[(&str, &str)]) -> Self {
         let kafka = Kafka::from_env();
-        let can = Capabilities {
-            makes_topics: false,
-            refuses_a_second_owner: false,
-            exact_largest_record: false,
-            always_atomic: false,
-        };
-        let backend = Backend::new(kafka.address().to_owned(), can, None);
+        let backend = backend_at(&kafka);
         let mut properties = Properties::default();
         properties.broker.insert("bootstrap.servers".to_owned(), kafka.address().to_owned());
         properties.consumer = consumer.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

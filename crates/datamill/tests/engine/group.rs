@@ -1,22 +1,19 @@
 //! Several members of one group on Apache Kafka, and uploads of real files.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Bench, Place, StopAtEnd, chunks, content, wait_for};
+use crate::common::{Bench, Place, StopAtEnd, chunks, content, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::report::Counters;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::{headers, hex, sha512};
+use datamill_testkit::kafka::Kafka;
 
 /// Answers with the file's SHA-512, after some time.
 struct Hash {
@@ -43,6 +40,25 @@ impl DataFileStreamReproducer for Hash {
             return Err(ProcessingError::file_failed("bad on purpose"));
         }
         Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
+    }
+}
+
+/// As [`Hash`], once it is let go.
+#[derive(Default)]
+struct Gated {
+    begun: Arc<AtomicBool>,
+    let_go: Arc<AtomicBool>,
+}
+
+impl DataFileStreamReproducer for Gated {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        lock: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        self.begun.store(true, SeqCst);
+        wait_for("being let go", || self.let_go.load(SeqCst));
+        Hash::after(Duration::ZERO).get_processing_result_message_for_file(file, lock)
     }
 }
 
@@ -213,7 +229,7 @@ fn a_function_that_outlasts_the_poll_interval_by_far_costs_no_membership() {
 }
 
 /// Files as another program sends them: each chunk into the next partition, unmarked.
-fn spread(range: std::ops::Range<u64>) -> Vec<common::Sent> {
+fn spread(range: std::ops::Range<u64>) -> Vec<crate::common::Sent> {
     let file = |seed: u64| {
         let mut file = chunks(0, &format!("spread/{seed}.dat"), &content(seed, 1_000), 100);
         for (i, chunk) in file.iter_mut().enumerate() {
@@ -257,4 +273,31 @@ fn members_that_own_a_part_of_a_spread_topic_hold_until_one_owns_all() {
     });
     let results = results(&bench);
     assert!(results.values().all(|results| results.len() == 1), "{results:?}");
+}
+
+/// The group goes on without a member that its broker does not answer in time. One that runs up to the end of the
+/// topic owns nothing then, which is not the end.
+#[test]
+fn a_member_that_lost_its_partitions_joins_again_before_it_is_at_the_end() {
+    let kafka = Kafka::start_own();
+    let bench = Bench::on(&kafka, &[("session.timeout.ms", "1500"), ("heartbeat.interval.ms", "200")], 2);
+    let paths: Vec<String> = (0..40).map(|i| format!("f/{i}")).collect();
+    let sent =
+        paths.iter().enumerate().flat_map(|(i, path)| chunks(i as i32 % 2, path, &content(i as u64, 3_000), 1_000));
+    bench.send(&sent.collect::<Vec<_>>());
+    let code = Gated::default();
+    let (begun, let_go) = (Arc::clone(&code.begun), Arc::clone(&code.let_go));
+    let summary = std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.run(&bench.settings(), code).unwrap());
+        wait_for("a file in hand", || begun.load(SeqCst));
+        kafka.kill9();
+        std::thread::sleep(Duration::from_millis(4_000));
+        let_go.store(true, SeqCst);
+        kafka.restart();
+        run.join().unwrap()
+    });
+    assert_eq!((summary.succeeded, summary.failed, summary.incomplete.len()), (40, 0, 0));
+    let results = results(&bench);
+    assert_eq!(results.keys().cloned().collect::<BTreeSet<_>>(), paths.into_iter().collect());
+    assert!(results.values().all(|values| values.len() == 1), "{results:?}");
 }

@@ -1,10 +1,5 @@
 //! The download directory on both logs: what is in the folder, whatever came before.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::{Bench, Place, Sent, StopAtEnd, chunks, content, on_both_logs, registry, wait_for};
+use crate::common::{Bench, Place, Sent, StopAtEnd, chunks, content, on_both_logs, registry, wait_for};
 use datamill::broker::{NewTopic, Properties};
 use datamill::deliver::{DownloadDirectory, OnExists};
 use datamill::engine::{Control, EngineSettings, Summary};

@@ -2,10 +2,8 @@
 //! librdkafka's own mock cluster, which acknowledges transactions without carrying them out; what
 //! transactions do is tested on a real broker.
 
-#[allow(dead_code)]
-mod common;
-
-use common::{Backend, Capabilities, Member, of_values, read_all, values, wait_for};
+use crate::backend_on;
+use crate::common::{Backend, Member, of_values, read_all, values, wait_for};
 use datamill_broker::{Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Log, SubscribeOptions};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -29,13 +27,7 @@ fn commit_as(
     let mock: Mock = MockCluster::new(1).expect("a mock cluster");
     mock.create_topic("in", 1, 1).expect("a topic");
     mock.create_topic("out", 1, 1).expect("a topic");
-    let can = Capabilities {
-        makes_topics: false,
-        refuses_a_second_owner: false,
-        exact_largest_record: false,
-        always_atomic: false,
-    };
-    let backend = Backend::new(mock.bootstrap_servers(), can, None);
+    let backend = backend_on(mock.bootstrap_servers());
     let log = backend.open();
     let mut member = join(log.as_ref(), &backend, delivery);
     let before = read_all(log.as_ref(), "out", 0).len();

@@ -2,11 +2,6 @@
 //!
 //! Cargo builds the examples of a package before it runs its tests, into a folder beside the tests'.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -14,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, Place, wait_for};
+use crate::common::{Bench, Place, wait_for};
 use datamill::engine::Control;
 use datamill::report::Counters;
 use datamill::upload::{UploadSettings, upload_paths};

@@ -1,12 +1,8 @@
 //! The engine over both logs: where the reading starts, and what it refuses to guess.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes};
+use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes};
 use datamill::engine::{EngineError, EngineSettings, StartFrom};
 use datamill::report::clock;
 use datamill::settings::Pattern;

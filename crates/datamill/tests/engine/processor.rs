@@ -1,13 +1,9 @@
 //! The engine over both logs with processors: code that acts on whole files and produces nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{Bench, Place, chunks, content, on_both_logs, registry};
+use crate::common::{Bench, Place, chunks, content, on_both_logs, registry};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineSettings, Summary};
 use datamill::process::{DataFileStreamProcessor, Lock, ProcessingError, UserCode};
@@ -118,6 +114,6 @@ fn a_failed_file_has_a_dead_letter(place: &Place) {
     bench.send(&chunks(0, "error", b"abc", 2));
     let (summary, _) = run(&bench, &settings, &Notes::default());
     assert_eq!((summary.failed, summary.dead_letters_of_files), (1, 1));
-    let letters = common::read_all(bench.log.as_ref(), &settings.dead_letter_topic.unwrap());
+    let letters = crate::common::read_all(bench.log.as_ref(), &settings.dead_letter_topic.unwrap());
     assert!(String::from_utf8_lossy(&letters[0].value).contains("the store is full"), "{letters:?}");
 }

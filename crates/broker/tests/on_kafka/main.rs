@@ -1,0 +1,32 @@
+//! The log on Apache Kafka passes the conformance suite, and does what only a log there does.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faults;
+mod members;
+mod membership;
+mod outages;
+
+use common::{Backend, Capabilities};
+use datamill_testkit::kafka::Kafka;
+
+fn backend_on(address: String) -> Backend {
+    let can = Capabilities {
+        makes_topics: false,
+        refuses_a_second_owner: false,
+        exact_largest_record: false,
+        always_atomic: false,
+    };
+    Backend::new(address, can, None)
+}
+
+fn backend_at(kafka: &Kafka) -> Backend {
+    backend_on(kafka.address().to_owned())
+}
+
+fn backend() -> Backend {
+    backend_at(&Kafka::from_env())
+}
+
+every_check!(backend());

@@ -1,0 +1,22 @@
+//! The engine, its programs and its deliveries, over the embedded log and over Apache Kafka.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod at_least_once;
+#[cfg(unix)]
+mod download;
+mod failures;
+mod group;
+mod half_uploads;
+mod hanging;
+mod limits;
+mod processor;
+#[cfg(unix)]
+mod program;
+mod reproducer;
+mod retries;
+mod secured;
+mod starts;
