@@ -47,6 +47,7 @@ pub struct DownloadDirectory {
     process: String,
     on_exists: OnExists,
     parts: OnceLock<Parts>,
+    preparing: Mutex<()>,
     durable: Mutex<HashSet<PathBuf>>,
 }
 
@@ -82,11 +83,17 @@ impl DownloadDirectory {
             folder,
             on_exists,
             parts: OnceLock::new(),
+            preparing: Mutex::default(),
             durable: Mutex::default(),
         })
     }
 
     fn parts(&self) -> Result<&Parts, ProcessingError> {
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
+        }
+        // once: what one worker has put there already must not be emptied by the next one
+        let _preparing = self.preparing.lock();
         if let Some(parts) = self.parts.get() {
             return Ok(parts);
         }
@@ -294,5 +301,31 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
         synced => synced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn workers_that_have_the_first_files_at_once_prepare_the_folder_once() {
+        for _ in 0..50 {
+            let place = tempfile::tempdir().unwrap();
+            let open = DownloadDirectory::open(&place.path().join("d"), &place.path().join("o"), OnExists::default());
+            let directory = open.unwrap();
+            let together = Barrier::new(8);
+            let work = &|number: u8| {
+                together.wait();
+                directory.parts().unwrap();
+                let mine = directory.folder.join(OWN).join("aside").join(&directory.process).join(number.to_string());
+                std::fs::write(&mine, [number]).unwrap();
+                std::thread::yield_now();
+                assert_eq!(std::fs::read(&mine).unwrap(), [number]);
+            };
+            std::thread::scope(|scope| (0..8).for_each(|number| drop(scope.spawn(move || work(number)))));
+        }
     }
 }
