@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use datamill_floor::now_us;
 use serde::{Deserialize, Serialize};
 
 /// What a process took.
@@ -28,14 +29,16 @@ pub(crate) struct Taken {
     pub(crate) did_not_finish: bool,
 }
 
-/// Microseconds since the epoch.
-pub(crate) fn now_us() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64
-}
-
 /// This program with other arguments.
 pub(crate) fn ourselves() -> Result<Command> {
     Ok(Command::new(std::env::current_exe()?))
+}
+
+/// The program of the floors, which is beside this one.
+pub(crate) fn floor(name: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("datamill-floor"));
+    command.arg(name);
+    Ok(command)
 }
 
 /// Runs a process to its end, or ends it when `done` says so or after `limit`.

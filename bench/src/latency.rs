@@ -12,8 +12,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::{Deserialize, Serialize};
 
-use crate::floor::{partitions_of, reader};
 use crate::place::{Place, PlaceArgs};
+use datamill_floor::{partitions_of, reader};
 
 /// Between two files.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -6,14 +6,12 @@
 //!                           child.rs: seconds, CPU seconds, memory │ visible.rs: when the last result
 //!                              └──────────▶ report.rs, plot.rs ◀───┘             can be read
 //! ```
-//! Everything that is measured is a process of its own. The floor of reading is librdkafka's consumer
-//! and one SHA-512 over the values, on one thread; that of sending one SHA-512 over each file and
-//! librdkafka's producer at the same size of messages.
+//! Everything that is measured is a process of its own. The floors (`floor/`) have nothing of datamill in
+//! them: that of reading is librdkafka's consumer and one SHA-512 over the values, on one thread; that of
+//! sending one SHA-512 over each file and librdkafka's producer at the same size of messages.
 
 mod child;
-mod download;
 mod extract;
-mod floor;
 mod latency;
 mod place;
 mod plot;
@@ -34,12 +32,6 @@ enum Command {
     Run(run::RunArgs),
     /// Prints and draws the figures of earlier runs together
     Show(run::ShowArgs),
-    /// The floor of reading
-    FloorRead(floor::ReadArgs),
-    /// The floor of sending
-    FloorSend(floor::SendArgs),
-    /// The floor of a download
-    FloorDownload(download::FloorArgs),
     /// The reproducer that is measured: size and number of lines of each file
     Extract(Box<extract::ExtractArgs>),
 }
@@ -48,9 +40,6 @@ fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Show(args) => run::show(&args).map(|()| ExitCode::SUCCESS),
-        Command::FloorRead(args) => floor::read(&args).map(|()| ExitCode::SUCCESS),
-        Command::FloorSend(args) => floor::send(&args).map(|()| ExitCode::SUCCESS),
-        Command::FloorDownload(args) => download::floor(&args).map(|()| ExitCode::SUCCESS),
         Command::Extract(args) => Ok(extract::run(&args).into()),
     }
 }

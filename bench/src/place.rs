@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaResult;
 
-use crate::child::{self, ourselves};
+use crate::child::ourselves;
 
 /// In this time a broker is through with a new topic.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -72,7 +72,7 @@ impl Place {
         let config = write("bench.config", "StringSerializer")?;
         let peer_upload_config = write("upload.config", "DataFileChunkSerializer")?;
         let args = PlaceArgs { datamill: std::path::absolute(&args.datamill)?, ..args.clone() };
-        let prefix = format!("bench-{name}-{}", child::now_us());
+        let prefix = format!("bench-{name}-{}", datamill_floor::now_us());
         Ok(Self { args, config, peer_upload_config, folder, prefix, topics: RefCell::default() })
     }
 

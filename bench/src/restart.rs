@@ -13,10 +13,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::{Deserialize, Serialize};
 
 use crate::child::measure;
-use crate::floor::partitions_of;
 use crate::place::{Place, PlaceArgs};
 use crate::visible::Visible;
 use crate::workload::Workload;
+use datamill_floor::partitions_of;
 
 /// Bytes of file content in a message.
 const CHUNK_SIZE: usize = 524_288;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::child::{self, Taken, ourselves};
+use crate::child::{self, Taken};
 use crate::place::{Place, PlaceArgs};
 use crate::report::{Machine, Report, Row};
 use crate::visible::{Found, Visible};
@@ -186,16 +186,8 @@ impl<'a> Bench<'a> {
         let mut rows = Vec::new();
         for turn in 0..self.args.repeat {
             let folders = [format!("floor-{turn}"), format!("mirror-{turn}")];
-            let mut floor = ourselves()?;
-            floor.args([
-                "floor-download",
-                "--kafka",
-                &self.args.place.kafka,
-                "--topic",
-                &source,
-                "--records",
-                &records,
-            ]);
+            let mut floor = child::floor("download")?;
+            floor.args(["--kafka", &self.args.place.kafka, "--topic", &source, "--records", &records]);
             floor.arg(self.place.path(&folders[0]));
             rows.push(self.row("download", "floor", child::measure(&mut floor, LONG, || false)?));
             let mut download = self.place.download(&source, &folders[1]);
@@ -248,16 +240,16 @@ impl<'a> Bench<'a> {
     }
 
     fn floor_send(&self, topic: &str) -> Result<Taken> {
-        let mut command = ourselves()?;
-        command.args(["floor-send", "--kafka", &self.args.place.kafka, "--topic", topic]);
+        let mut command = child::floor("send")?;
+        command.args(["--kafka", &self.args.place.kafka, "--topic", topic]);
         command.args(["--chunk_size", &CHUNK_SIZE.to_string()]).arg(self.place.path("files"));
         child::measure(&mut command, LONG, || false)
     }
 
     fn floor_read(&self, topic: &str) -> Result<Taken> {
-        let mut command = ourselves()?;
+        let mut command = child::floor("read")?;
         let records = self.workload.messages(CHUNK_SIZE).to_string();
-        command.args(["floor-read", "--kafka", &self.args.place.kafka, "--topic", topic, "--records", &records]);
+        command.args(["--kafka", &self.args.place.kafka, "--topic", topic, "--records", &records]);
         child::measure(&mut command, LONG, || false)
     }
 

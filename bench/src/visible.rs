@@ -10,12 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
+use rdkafka::{Message, Offset, TopicPartitionList};
 
-use crate::child::now_us;
-use crate::floor::{client, partitions, reader};
+use datamill_floor::{client, now_us, partitions, reader};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -91,18 +90,28 @@ impl Visible {
     }
 }
 
+/// Sum of the ends of what is committed, over all partitions, by one request.
+fn committed_ends(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<u64> {
+    let mut latest = TopicPartitionList::new();
+    for partition in 0..partitions {
+        // the time that stands for the end in Kafka's ListOffsets is the number that stands for it here
+        latest.add_partition_offset(topic, partition, Offset::End)?;
+    }
+    let ends = consumer.offsets_for_times(latest, Duration::from_secs(10))?;
+    ends.elements().iter().try_fold(0, |sum, end| {
+        end.error()?;
+        Ok(sum + u64::try_from(end.offset().to_raw().unwrap_or_default()).unwrap_or_default())
+    })
+}
+
 /// Answers when the end moved for the last time.
 fn look(consumer: &BaseConsumer, topic: &str, partitions: i32, end: &AtomicU64, stop: &AtomicBool) -> Result<u64> {
     let mut last_us = 0;
     let mut answered = Instant::now();
     while !stop.load(Relaxed) {
-        let ends: KafkaResult<Vec<i64>> = (0..partitions)
-            .map(|partition| Ok(consumer.fetch_watermarks(topic, partition, Duration::from_secs(10))?.1))
-            .collect();
-        match ends {
-            Ok(ends) => {
+        match committed_ends(consumer, topic, partitions) {
+            Ok(sum) => {
                 answered = Instant::now();
-                let sum = u64::try_from(ends.iter().sum::<i64>())?;
                 if sum > end.swap(sum, Relaxed) {
                     last_us = now_us();
                 }

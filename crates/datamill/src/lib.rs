@@ -37,6 +37,9 @@ pub mod report;
 pub mod settings;
 pub mod upload;
 
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
+mod allocator;
+
 pub use datamill_broker as broker;
 pub use datamill_wire as wire;
 

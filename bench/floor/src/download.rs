@@ -9,11 +9,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use datamill_wire::Chunk;
 
-use crate::floor;
-
 /// The floor of a download.
 #[derive(Debug, clap::Args)]
-pub(crate) struct FloorArgs {
+pub struct FloorArgs {
     #[arg(long)]
     kafka: String,
     #[arg(long)]
@@ -24,9 +22,13 @@ pub(crate) struct FloorArgs {
     folder: PathBuf,
 }
 
-pub(crate) fn floor(args: &FloorArgs) -> Result<()> {
+/// Reads, hashes and writes the files of a topic.
+///
+/// # Errors
+/// The topic cannot be read, or a file not written.
+pub fn floor(args: &FloorArgs) -> Result<()> {
     let mut open: HashMap<String, (File, u32)> = HashMap::new();
-    floor::drain(&args.kafka, &args.topic, args.records, |value| {
+    crate::drain(&args.kafka, &args.topic, args.records, |value| {
         let chunk = Chunk::decode(value)?;
         let path = chunk.rebuilt_path();
         if !open.contains_key(&path) {

@@ -1,7 +1,12 @@
 //! What cannot be gone below: moving the bytes with librdkafka and hashing them once.
+//!
+//! A program without datamill in it, so that librdkafka is as everybody else has it, with the memory
+//! allocator of the C library.
+
+pub mod download;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 use datamill_wire::{Sha512Hasher, sha512};
@@ -12,11 +17,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use crate::child::now_us;
-
 /// The floor of reading.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ReadArgs {
+pub struct ReadArgs {
     #[arg(long)]
     kafka: String,
     #[arg(long)]
@@ -28,7 +31,7 @@ pub(crate) struct ReadArgs {
 
 /// The floor of sending.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SendArgs {
+pub struct SendArgs {
     #[arg(long)]
     kafka: String,
     #[arg(long)]
@@ -39,8 +42,13 @@ pub(crate) struct SendArgs {
     folder: PathBuf,
 }
 
+/// Microseconds since the epoch.
+pub fn now_us() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64
+}
+
 /// A consumer without a group that reads what is committed.
-pub(crate) fn client(kafka: &str) -> Result<BaseConsumer> {
+pub fn client(kafka: &str) -> Result<BaseConsumer> {
     let consumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("group.id", "bench-floor")
@@ -54,7 +62,7 @@ pub(crate) fn client(kafka: &str) -> Result<BaseConsumer> {
 }
 
 /// All partitions of a topic from their first records on.
-pub(crate) fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
+pub fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
     let consumer = client(kafka)?;
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions(&consumer, topic)? {
@@ -65,22 +73,26 @@ pub(crate) fn reader(kafka: &str, topic: &str) -> Result<BaseConsumer> {
 }
 
 /// Number of partitions of a topic.
-pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
+pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
     partitions_of(consumer.client(), topic)
 }
 
 /// Number of partitions of a topic, as any client sees it.
-pub(crate) fn partitions_of<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<i32> {
+pub fn partitions_of<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<i32> {
     let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(10))?;
     Ok(i32::try_from(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))?)
 }
 
-pub(crate) fn read(args: &ReadArgs) -> Result<()> {
+/// Reads and hashes a topic. Prints when the first record came and when the last one was hashed.
+///
+/// # Errors
+/// The topic cannot be read.
+pub fn read(args: &ReadArgs) -> Result<()> {
     drain(&args.kafka, &args.topic, args.records, |_| Ok(()))
 }
 
 /// Reads so many records of a topic, hashes their values, and does with each value what is to be done.
-pub(crate) fn drain(kafka: &str, topic: &str, records: u64, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub fn drain(kafka: &str, topic: &str, records: u64, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let consumer = reader(kafka, topic)?;
     let mut hash = Sha512Hasher::new();
     let mut read = 0;
@@ -105,7 +117,11 @@ pub(crate) fn drain(kafka: &str, topic: &str, records: u64, mut act: impl FnMut(
     Ok(())
 }
 
-pub(crate) fn send(args: &SendArgs) -> Result<()> {
+/// Hashes and sends each file of a folder.
+///
+/// # Errors
+/// A file cannot be read or sent.
+pub fn send(args: &SendArgs) -> Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &args.kafka)
         .set("enable.idempotence", "true")
