@@ -72,6 +72,23 @@ impl S3Server {
         self.run("restart");
     }
 
+    /// Halts the server, so that nothing is answered until [`S3Server::go_on`]. Only for one that this test started.
+    pub fn halt(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets a halted server go on.
+    pub fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let folder = self.folder.as_ref().expect("only a server of the test's own is halted");
+        let pid = std::fs::read_to_string(folder.path().join("pid")).expect("dev/s3 notes the process");
+        let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("the number of a process");
+        rustix::process::kill_process(pid, signal).expect("the server is there");
+    }
+
     /// A bucket of this name, made anew.
     pub fn bucket(&self, name: &str) -> Bucket {
         let bucket = self.bucket_unmade(name);
@@ -209,6 +226,18 @@ impl Bucket {
         let uploads = answer.split("<Upload>").skip(1);
         let key = |upload: &str| Some(upload.split_once("<Key>")?.1.split_once("</Key>")?.0.to_owned());
         uploads.map(|upload| key(upload).expect("an upload has a key")).collect()
+    }
+
+    /// How many parts of such an upload of a key have arrived.
+    pub fn parts_that_arrived(&self, key: &str) -> usize {
+        let (_, answer) = self.request(Method::GET, "", &[("uploads", "")]);
+        let of_key = |upload: &&str| upload.contains(&format!("<Key>{key}</Key>"));
+        let Some(upload) = answer.split("<Upload>").skip(1).find(of_key) else { return 0 };
+        let id = upload.split_once("<UploadId>").and_then(|(_, rest)| rest.split_once("</UploadId>"));
+        let (id, _) = id.expect("an upload has a number");
+        let (status, answer) = self.request(Method::GET, key, &[("uploadId", id)]);
+        assert!((200..300).contains(&status), "parts cannot be listed: {status} {answer}");
+        answer.matches("<PartNumber>").count()
     }
 
     /// A request that `object_store` does not know: its status and its answer.

@@ -10,13 +10,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill_wire::Sha512Hasher;
 use parking_lot::Mutex;
-
-use super::follow::Follower;
 
 /// Bytes that are read at a time.
 const BLOCK: usize = 1 << 20;
@@ -29,16 +26,7 @@ const COPIED: std::ops::RangeInclusive<usize> = 32 << 10..=512 << 10;
 
 /// SHA-512 of the first bytes of a file, shared by whoever hashes on.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Hashed(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    prefix: Mutex<Prefix>,
-    /// So many of the first bytes are hashed, at least.
-    done: AtomicU64,
-    /// So many of the first bytes, all of them hashed, are on disk no longer.
-    gone: AtomicU64,
-}
+pub(crate) struct Hashed(Arc<Mutex<Prefix>>);
 
 #[derive(Debug, Default)]
 struct Prefix {
@@ -69,22 +57,9 @@ impl Prefix {
 }
 
 impl Hashed {
-    /// So many of the file's first bytes are on disk no longer.
-    pub(crate) fn gone(&self) -> u64 {
-        self.0.gone.load(Relaxed)
-    }
-
-    /// The first `end` bytes are needed no more: those of them that leave the disk now, since they are hashed.
-    #[cfg(any(feature = "object-store", test))]
-    pub(super) fn give_up(&self, end: u64) -> Option<std::ops::Range<u64>> {
-        let end = end.min(self.0.done.load(Relaxed));
-        let before = self.0.gone.fetch_max(end, Relaxed);
-        (before < end).then_some(before..end)
-    }
-
     /// Hashes the rest of a file that is in memory: the SHA-512 of all of it.
     pub(crate) fn finish(&self, content: &[u8]) -> [u8; 64] {
-        let mut prefix = self.0.prefix.lock();
+        let mut prefix = self.0.lock();
         let done = usize::try_from(prefix.bytes).unwrap_or(usize::MAX);
         prefix.add(content.get(done..).unwrap_or_default());
         prefix.hasher.clone().finish()
@@ -92,7 +67,7 @@ impl Hashed {
 
     /// Hashes the rest of a file on disk: the SHA-512 of all of it.
     pub(crate) fn finish_file(&self, path: &Path) -> io::Result<[u8; 64]> {
-        let mut prefix = self.0.prefix.lock();
+        let mut prefix = self.0.lock();
         prefix.read_on(path, u64::MAX, &mut Vec::new())?;
         Ok(prefix.hasher.clone().finish())
     }
@@ -138,14 +113,13 @@ fn run(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
     let mut block = Vec::new();
     for Job { hashed, from } in jobs {
         // a file that is being verified is finished there
-        let mut prefix = hashed.0.prefix.try_lock();
+        let mut prefix = hashed.0.try_lock();
         match (from, &mut prefix) {
             (From::File(path, end), Some(prefix)) => {
                 // it may have been given up meanwhile; a disk that fails is noticed by who needs the file
                 if let Err(error) = prefix.read_on(&path, end, &mut block) {
                     tracing::debug!(file = %path.display(), error = %error, "not hashed ahead");
                 }
-                hashed.0.done.store(prefix.bytes, Relaxed);
             }
             (From::File(..), None) => {}
             (From::Memory(at, bytes), prefix) => {
@@ -167,12 +141,11 @@ pub(super) struct Growing {
     /// Of what is on disk.
     end: u64,
     asked: u64,
-    follower: Option<Box<dyn Follower>>,
 }
 
 impl Growing {
     pub(super) fn new(ahead: Option<&HashAhead>) -> Self {
-        Self { ahead: ahead.cloned(), hashed: Hashed::default(), end: 0, asked: 0, follower: None }
+        Self { ahead: ahead.cloned(), hashed: Hashed::default(), end: 0, asked: 0 }
     }
 
     /// Bytes came into memory, without a hole before them.
@@ -197,30 +170,12 @@ impl Growing {
             return;
         }
         self.end += bytes as u64;
-        if let Some(follower) = &self.follower {
-            follower.grown(self.end);
-        }
         if let Some(ahead) = &self.ahead
             && self.end.saturating_sub(self.asked) >= STEP
             && ahead.take(&self.hashed, From::File(path.to_owned(), self.end))
         {
             self.asked = self.end;
         }
-    }
-
-    /// Tells the follower from here on how far the file on disk is.
-    pub(super) fn follow(&mut self, follower: Box<dyn Follower>) {
-        follower.grown(self.end);
-        self.follower = Some(follower);
-    }
-
-    pub(super) fn take_follower(&mut self) -> Option<Box<dyn Follower>> {
-        self.follower.take()
-    }
-
-    /// The hash as far as it is taken.
-    pub(super) fn hashed(&self) -> &Hashed {
-        &self.hashed
     }
 
     pub(super) fn into_hashed(self) -> Hashed {
@@ -241,7 +196,7 @@ mod tests {
         while Arc::strong_count(&hashed.0) > 1 {
             std::thread::yield_now();
         }
-        assert!(hashed.0.prefix.lock().bytes >= bytes);
+        assert!(hashed.0.lock().bytes >= bytes);
     }
 
     proptest! {
@@ -255,8 +210,8 @@ mod tests {
             let (on_disk, in_memory) = (Hashed::default(), Hashed::default());
             for end in ends {
                 let end = end.min(content.len());
-                on_disk.0.prefix.lock().read_on(file.path(), end as u64, &mut Vec::new()).unwrap();
-                let mut prefix = in_memory.0.prefix.lock();
+                on_disk.0.lock().read_on(file.path(), end as u64, &mut Vec::new()).unwrap();
+                let mut prefix = in_memory.0.lock();
                 let from = prefix.bytes as usize;
                 prefix.add(content.get(from..end).unwrap_or_default());
             }
@@ -279,7 +234,7 @@ mod tests {
         assert_eq!((growing.end, growing.asked), (STEP + STEP / 2, STEP));
         let hashed = growing.into_hashed();
         wait_until(&hashed, STEP);
-        assert_eq!(hashed.0.prefix.lock().bytes, STEP);
+        assert_eq!(hashed.0.lock().bytes, STEP);
         assert_eq!(hashed.finish_file(file.path()).unwrap(), sha512(&content));
     }
 
@@ -327,22 +282,6 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_hashed_is_given_up_and_is_not_read_again() {
-        let content = b"ten bytes and some more";
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), content).unwrap();
-        let hashed = Hashed::default();
-        assert_eq!(hashed.give_up(5), None);
-        let ahead = HashAhead::start().unwrap();
-        assert!(ahead.take(&hashed, From::File(file.path().to_owned(), 9)));
-        wait_until(&hashed, 9);
-        assert_eq!((hashed.give_up(5), hashed.give_up(5), hashed.give_up(20)), (Some(0..5), None, Some(5..9)));
-        assert_eq!(hashed.gone(), 9);
-        super::super::buffer::write_at(file.path(), 0, &[0; 9]).unwrap();
-        assert_eq!(hashed.finish_file(file.path()).unwrap(), sha512(content));
-    }
-
-    #[test]
     fn a_file_that_is_gone_stops_neither_the_thread_nor_the_next_file() {
         let ahead = HashAhead::start().unwrap();
         let gone = Hashed::default();
@@ -352,7 +291,7 @@ mod tests {
         let there = Hashed::default();
         ahead.jobs.send(Job { hashed: there.clone(), from: From::File(file.path().to_owned(), 5) }).unwrap();
         wait_until(&there, 5);
-        assert_eq!(gone.0.prefix.lock().bytes, 0);
+        assert_eq!(gone.0.lock().bytes, 0);
         assert!(gone.finish_file(Path::new("/nowhere/at/all")).is_err());
     }
 }

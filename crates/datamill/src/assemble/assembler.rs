@@ -71,8 +71,9 @@ pub(crate) struct WholeFile {
     pub(crate) content: Content,
     pub(crate) reservation: Reservation,
     pub(crate) proofs: Vec<Proof>,
-    /// Who has taken its beginning already.
+    /// Whoever followed it, and has taken so many of its first bytes: the content is what comes behind them.
     pub(crate) follower: Option<Box<dyn Follower>>,
+    pub(crate) taken: u64,
     /// It failed in an earlier run, with all its attempts.
     pub(crate) failed_before: bool,
 }
@@ -148,7 +149,7 @@ impl Assembler {
         self
     }
 
-    /// Lets its files be followed while they fill up on disk.
+    /// Lets its files be followed while they fill up.
     pub(crate) fn followed(self, following: Option<Following>) -> Self {
         Self { following, ..self }
     }
@@ -248,6 +249,12 @@ impl Assembler {
         };
         let begins_here = !instance.is_in(partition);
         let written = instance.add(partition, offset, time_ms, chunk);
+        if found.is_none()
+            && chunk.total > 1
+            && let Some(following) = &self.following
+        {
+            instance.begin(id, following);
+        }
         self.spread |= instance.spans.len() > 1;
         let full = instance.is_full();
         if full {
@@ -334,12 +341,12 @@ impl Assembler {
             return None;
         }
         let mut buffer = instance.buffer.take()?;
-        let follower = buffer.take_follower();
+        let (follower, taken) = (buffer.take_follower(), buffer.taken());
         let (content, reservation) = buffer.finish();
         let info = Arc::new(instance.info(id));
         let proofs = std::mem::take(&mut instance.proofs);
         let size = instance.extents.whole();
-        Some(WholeFile { info, size, content, reservation, proofs, follower, failed_before: false })
+        Some(WholeFile { info, size, content, reservation, proofs, follower, taken, failed_before: false })
     }
 
     /// Hands out a whole file whose content was dropped, or is dropped now because one of its path was before

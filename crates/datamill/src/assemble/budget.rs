@@ -76,6 +76,11 @@ impl Reservation {
         reservation
     }
 
+    /// Bytes of a part of the file that is on its way already, of the same budget.
+    pub(crate) fn of_part(&self, bytes: usize) -> Self {
+        Self::whole(&self.budget, bytes)
+    }
+
     fn account(&self) -> &Account {
         if self.whole { &self.budget.whole } else { &self.budget.filling }
     }

@@ -1,7 +1,7 @@
 //! The bytes of an instance while it fills up: in memory, or in a file once it was spilled.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tempfile::TempPath;
 
 use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
-use super::follow::{Follower, Growth};
+use super::follow::{Follower, Stream, Taking};
 use super::memory::Memory;
 
 /// The folder that spilled files are in. It belongs to one program at a time.
@@ -53,10 +53,14 @@ pub(crate) struct Buffer {
     /// Bytes that went there.
     written: usize,
     growing: Growing,
+    /// Whoever takes the file in parts, or may do so.
+    follower: Option<Box<dyn Follower>>,
+    /// What of it is taken, where that has begun.
+    stream: Option<Stream>,
     reservation: Reservation,
 }
 
-/// The bytes of a whole file.
+/// The bytes of a whole file that nobody has taken.
 #[derive(Debug)]
 pub(crate) enum Content {
     Memory(Memory, Hashed),
@@ -74,6 +78,8 @@ impl Buffer {
             file: None,
             written: 0,
             growing: Growing::new(ahead),
+            follower: None,
+            stream: None,
             reservation: Reservation::filling(budget),
         }
     }
@@ -86,8 +92,7 @@ impl Buffer {
                 match write_at(file, offset, data) {
                     Ok(()) => {
                         self.growing.written(file, offset, data.len());
-                        self.written += data.len();
-                        self.count_disk();
+                        self.count_disk(data.len());
                         return Ok(());
                     }
                     Err(error) => {
@@ -99,30 +104,91 @@ impl Buffer {
             self.keep_beyond(offset, data);
             return self.settle();
         }
-        if offset != self.prefix.len() as u64 {
+        self.begin_to_stream();
+        if offset != self.end() {
             self.keep_beyond(offset, data);
             return Ok(());
         }
-        if offset == 0 {
+        if offset == 0 && self.stream.is_none() {
             self.prefix = Memory::for_file_of(data.len().saturating_mul(self.total as usize));
         }
-        self.prefix.extend_from_slice(data);
-        self.growing.kept(offset, data);
-        while let Some(piece) = self.beyond.remove(&(self.prefix.len() as u64)) {
-            self.growing.kept(self.prefix.len() as u64, &piece);
-            self.prefix.extend_from_slice(&piece);
+        self.append(data);
+        while let Some(piece) = self.beyond.remove(&self.end()) {
+            self.append(&piece);
             self.bytes_beyond -= piece.len();
         }
-        self.reservation.hold(self.prefix.in_use() + self.bytes_beyond);
+        self.count_memory();
         Ok(())
+    }
+
+    /// Hands over what is there, once there is somebody who takes it.
+    fn begin_to_stream(&mut self) {
+        if self.stream.is_some() {
+            return;
+        }
+        match self.follower.as_ref().map(|follower| follower.taking()) {
+            None | Some(Taking::NotYet) => {}
+            Some(Taking::Over) => self.follower = None,
+            Some(Taking::Parts(size)) => {
+                self.stream = Some(Stream::new(size));
+                let before = std::mem::take(&mut self.prefix);
+                self.append(&before);
+            }
+        }
+    }
+
+    /// The next bytes, without a hole before them.
+    fn append(&mut self, data: &[u8]) {
+        match (&mut self.stream, &self.follower) {
+            (Some(stream), Some(follower)) => {
+                stream.add(data, follower.as_ref(), |bytes| self.reservation.of_part(bytes));
+            }
+            (_, follower) => {
+                if follower.is_none() {
+                    self.growing.kept(self.prefix.len() as u64, data);
+                }
+                self.prefix.extend_from_slice(data);
+            }
+        }
+    }
+
+    /// Where the bytes end that are there without a hole before them.
+    fn end(&self) -> u64 {
+        self.stream.as_ref().map_or(self.prefix.len() as u64, Stream::end)
     }
 
     fn keep_beyond(&mut self, offset: u64, data: &[u8]) {
         if !data.is_empty() {
             self.beyond.insert(offset, data.into());
             self.bytes_beyond += data.len();
-            self.reservation.hold(self.prefix.in_use() + self.bytes_beyond);
+            self.count_memory();
         }
+    }
+
+    fn count_memory(&mut self) {
+        let rest = self.stream.as_ref().map_or(0, Stream::rest);
+        self.reservation.hold(self.prefix.in_use() + rest + self.bytes_beyond);
+    }
+
+    /// Lets somebody take the file, which is in memory, in parts.
+    pub(crate) fn follow(&mut self, follower: Box<dyn Follower>) {
+        self.follower = Some(follower);
+    }
+
+    /// So many of the first bytes were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.stream.as_ref().map_or(0, Stream::taken)
+    }
+
+    /// Whether parts of it are taken, so that it cannot go to disk.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Whether what is taken of it is lost, or so much waits behind a hole that it must not stay in memory.
+    pub(crate) fn is_lost(&self) -> bool {
+        let over = || self.follower.as_ref().is_none_or(|follower| follower.taking() == Taking::Over);
+        self.stream.as_ref().is_some_and(|stream| self.bytes_beyond > stream.size() || over())
     }
 
     /// Bytes in memory.
@@ -135,38 +201,24 @@ impl Buffer {
         self.reservation.on_disk()
     }
 
-    /// Moves what is in memory to a file of the folder, where further bytes go as well.
+    /// Moves what is in memory to a file of the folder, where further bytes go as well. Nobody follows it then. It
+    /// MUST NOT be streaming.
     pub(crate) fn spill(&mut self, folder: &SpillFolder) -> io::Result<()> {
+        self.follower = None;
         if self.file.is_none() {
             self.file = Some(folder.create()?);
         }
         self.settle()
     }
 
-    /// Opens what is on disk.
-    pub(crate) fn open(&self) -> io::Result<Growth> {
-        let path = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Growth { file: File::options().read(true).write(true).open(path)?, hashed: self.growing.hashed().clone() })
-    }
-
-    fn count_disk(&mut self) {
-        let gone = usize::try_from(self.growing.hashed().gone()).unwrap_or(usize::MAX);
-        self.reservation.hold_on_disk(self.written.saturating_sub(gone));
-    }
-
-    /// Whether nothing is on disk yet.
-    pub(crate) fn is_in_memory(&self) -> bool {
-        self.file.is_none()
-    }
-
-    /// Tells the follower from here on how far the file on disk is.
-    pub(crate) fn follow(&mut self, follower: Box<dyn Follower>) {
-        self.growing.follow(follower);
+    fn count_disk(&mut self, more: usize) {
+        self.written += more;
+        self.reservation.hold_on_disk(self.written);
     }
 
     /// Whoever follows the file.
     pub(crate) fn take_follower(&mut self) -> Option<Box<dyn Follower>> {
-        self.growing.take_follower()
+        self.follower.take()
     }
 
     /// Whether bytes are in memory that should be in the file.
@@ -192,16 +244,17 @@ impl Buffer {
             self.bytes_beyond -= piece.len();
             self.beyond.pop_first();
         }
-        self.count_disk();
+        self.count_disk(0);
         self.reservation.release();
         Ok(())
     }
 
     /// The whole file. The bytes MUST be without a hole and settled.
     pub(crate) fn finish(self) -> (Content, Reservation) {
-        let content = match self.file {
-            Some(file) => Content::Disk(file, self.growing.into_hashed()),
-            None => Content::Memory(self.prefix, self.growing.into_hashed()),
+        let content = match (self.stream, self.file) {
+            (Some(stream), _) => Content::Memory(Memory::Heap(stream.into_rest()), Hashed::default()),
+            (None, Some(file)) => Content::Disk(file, self.growing.into_hashed()),
+            (None, None) => Content::Memory(self.prefix, self.growing.into_hashed()),
         };
         (content, self.reservation.into_whole())
     }
@@ -216,9 +269,96 @@ pub(crate) fn write_at(path: &Path, offset: u64, data: &[u8]) -> io::Result<()> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+    use datamill_wire::Sha512Hasher;
+    use parking_lot::Mutex;
     use proptest::prelude::*;
 
+    use super::super::follow::Part;
     use super::*;
+
+    /// Bytes of a part.
+    const PART: usize = 8;
+
+    /// Takes parts once it was asked so many times.
+    #[derive(Debug, Default)]
+    struct Taker {
+        waits: AtomicUsize,
+        over: AtomicBool,
+        parts: Mutex<Vec<Part>>,
+    }
+
+    impl Follower for Arc<Taker> {
+        fn taking(&self) -> Taking {
+            if self.over.load(Relaxed) {
+                return Taking::Over;
+            }
+            match self.waits.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)) {
+                Ok(_) => Taking::NotYet,
+                Err(_) => Taking::Parts(PART),
+            }
+        }
+
+        fn take(&self, part: Part) {
+            self.parts.lock().push(part);
+        }
+
+        fn hashed(&self) -> Option<Sha512Hasher> {
+            None
+        }
+    }
+
+    /// A buffer with a follower that takes parts at once.
+    fn streaming(total: u32, budget: &Arc<Budget>) -> (Buffer, Arc<Taker>) {
+        let mut buffer = Buffer::new(total, budget, None);
+        let taker = Arc::new(Taker::default());
+        buffer.follow(Box::new(Arc::clone(&taker)));
+        (buffer, taker)
+    }
+
+    #[test]
+    fn a_file_is_lost_once_its_follower_is_over_but_only_if_it_has_taken_something() {
+        let budget = Arc::new(Budget::default());
+        let (mut buffer, taker) = streaming(3, &budget);
+        buffer.write(0, &[1; 5]).unwrap();
+        assert!(buffer.is_streaming() && !buffer.is_lost());
+        taker.over.store(true, Relaxed);
+        assert!(buffer.is_lost());
+
+        let (mut buffer, taker) = streaming(3, &budget);
+        taker.over.store(true, Relaxed);
+        for offset in [0, 5, 10] {
+            buffer.write(offset, &[1; 5]).unwrap();
+            assert!(!buffer.is_streaming() && !buffer.is_lost());
+        }
+        assert!(matches!(buffer.finish(), (Content::Memory(bytes, _), _) if *bytes == [1; 15]));
+    }
+
+    #[test]
+    fn a_stream_does_not_keep_much_behind_a_hole() {
+        let budget = Arc::new(Budget::default());
+        let (mut buffer, _taker) = streaming(9, &budget);
+        buffer.write(0, &[1; 5]).unwrap();
+        buffer.write(10, &[1; PART]).unwrap();
+        assert!(!buffer.is_lost());
+        buffer.write(10 + PART as u64, &[1; 1]).unwrap();
+        assert!(buffer.is_lost());
+    }
+
+    #[test]
+    fn a_file_that_goes_to_disk_before_anything_was_taken_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = SpillFolder::prepare(folder.path().join("spill")).unwrap();
+        let budget = Arc::new(Budget::default());
+        let (mut buffer, taker) = streaming(2, &budget);
+        taker.waits.store(1, Relaxed);
+        buffer.write(0, &[1; 20]).unwrap();
+        buffer.spill(&spill).unwrap();
+        buffer.write(20, &[2; 20]).unwrap();
+        assert!(buffer.take_follower().is_none() && taker.parts.lock().is_empty());
+        assert_eq!((budget.filling(), budget.filling_on_disk()), (0, 40));
+    }
 
     proptest! {
         #[test]
@@ -260,6 +400,43 @@ mod tests {
             drop(reservation);
             prop_assert_eq!(budget.filling() + budget.whole(), 0);
             prop_assert_eq!(budget.filling_on_disk() + budget.whole_on_disk(), 0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_and_the_rest_are_the_file_in_whatever_order_its_pieces_come(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..5), 1..12),
+            swaps in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
+            waits in 0usize..12,
+        ) {
+            let budget = Arc::new(Budget::default());
+            let (mut buffer, taker) = streaming(pieces.len() as u32, &budget);
+            taker.waits.store(waits, Relaxed);
+            let mut offset = 0;
+            let mut placed: Vec<(u64, &[u8])> = Vec::new();
+            for piece in &pieces {
+                placed.push((offset, piece));
+                offset += piece.len() as u64;
+            }
+            for swap in swaps {
+                let at = swap.index(placed.len());
+                placed.swap(at.saturating_sub(1), at);
+            }
+            for (offset, piece) in placed {
+                buffer.write(offset, piece).unwrap();
+                prop_assert!(!buffer.is_lost());
+            }
+            let taken = buffer.taken();
+            let parts: Vec<u8> = taker.parts.lock().iter().flat_map(|part| part.as_ref().to_vec()).collect();
+            prop_assert_eq!(parts.len() as u64, taken);
+            prop_assert!(taken.is_multiple_of(PART as u64));
+            let (content, reservation) = buffer.finish();
+            let Content::Memory(rest, _) = content else { panic!("it is not in memory") };
+            prop_assert_eq!(budget.whole(), parts.len() + rest.len());
+            prop_assert_eq!([&parts, &*rest].concat(), pieces.concat());
+            drop((reservation, std::mem::take(&mut *taker.parts.lock())));
+            prop_assert_eq!(budget.filling() + budget.whole(), 0);
         }
     }
 

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-use super::ahead::Hashed;
 use super::assembler::{DroppedFile, WholeFile};
 use super::budget::Reservation;
 use super::buffer::Content;
@@ -60,8 +59,9 @@ pub struct DownloadDataFile {
 struct Followed {
     /// Dropped with the content.
     _follower: Box<dyn Follower>,
+    /// Parts were taken: the content is what comes behind them.
     #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone ask it"))]
-    hashed: Hashed,
+    cut: bool,
     proofs: Vec<Proof>,
     asked_again: AtomicBool,
 }
@@ -98,22 +98,28 @@ impl DownloadDataFile {
     /// Checks the whole file's hash, in one pass over the bytes.
     pub(crate) fn verify(topic: &Arc<SourceTopic>, whole: WholeFile) -> Result<Self, NotVerified> {
         let size = whole.size.ok_or(NotVerified::Hole)?;
-        let hash = match &whole.content {
-            Content::Memory(bytes, hashed) => hashed.finish(bytes),
-            Content::Disk(path, hashed) => hashed.finish_file(path).map_err(NotVerified::Read)?,
+        let hash = match (&whole.content, &whole.follower) {
+            (Content::Memory(rest, _), Some(follower)) if whole.taken > 0 => follower.hashed().map(|mut hasher| {
+                hasher.update(rest);
+                hasher.finish()
+            }),
+            (Content::Memory(bytes, hashed), _) => Some(hashed.finish(bytes)),
+            (Content::Disk(path, hashed), _) => Some(hashed.finish_file(path).map_err(NotVerified::Read)?),
         };
-        if hash != whole.info.version.sha512 && whole.follower.is_some() {
+        let is_right = hash == Some(whole.info.version.sha512);
+        let cut = whole.taken > 0;
+        if cut && !is_right {
             return Err(NotVerified::Again(DroppedFile { info: whole.info, size: Some(size), proofs: whole.proofs }));
         }
-        let (memory, spilled, hashed) = match whole.content {
-            Content::Memory(bytes, hashed) => (Some(Arc::new(bytes)), None, hashed),
-            Content::Disk(path, hashed) => (None, Some(path), hashed),
+        let (memory, spilled) = match whole.content {
+            Content::Memory(bytes, _) => (Some(Arc::new(bytes)), None),
+            Content::Disk(path, _) => (None, Some(path)),
         };
         let mut proofs = whole.proofs;
         let followed = whole.follower.map(|follower| Followed {
             _follower: follower,
-            hashed,
-            proofs: std::mem::take(&mut proofs),
+            cut,
+            proofs: if cut { std::mem::take(&mut proofs) } else { Vec::new() },
             asked_again: AtomicBool::new(false),
         });
         let file = Self {
@@ -127,7 +133,7 @@ impl DownloadDataFile {
             followed,
             reservation: whole.reservation,
         };
-        if hash == file.info.version.sha512 {
+        if is_right {
             return Ok(file);
         }
         Err(NotVerified::Mismatch(file.wrong_chunks(&proofs).map_err(NotVerified::Read)?))
@@ -306,18 +312,17 @@ impl DownloadDataFile {
         let file = self.open()?;
         // SAFETY: the mapped file lies in a folder that the program made for this one file, under an
         // output folder that it holds a lock on. The program neither writes to it nor truncates it, before
-        // and after `self` is dropped; renaming and removing it keep the inode. A follower may take parts out of it
-        // until the function that got the file has stopped it, which that does before it asks for the content.
+        // and after `self` is dropped; renaming and removing it keep the inode.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }?;
         Ok(self.map.get_or_init(|| Arc::new(map)))
     }
 
-    /// Whether the beginning of the content is not there any more, since somebody has taken it. MUST be asked once
-    /// nobody takes more of it.
+    /// Whether the beginning of the content is not there any more, since somebody has taken it: the content is what
+    /// comes behind that.
     #[cfg(feature = "object-store")]
     pub(crate) fn is_cut(&self) -> bool {
-        self.followed.as_ref().is_some_and(|followed| followed.hashed.gone() > 0)
+        self.followed.as_ref().is_some_and(|followed| followed.cut)
     }
 
     /// Asks for the whole content: the function that got the file returns, and runs again once it was read again.

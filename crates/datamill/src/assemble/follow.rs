@@ -1,96 +1,143 @@
-//! Somebody takes a large file while its chunks still come, out of the file on disk that it fills up in.
+//! Somebody takes a large file in parts while its chunks still come.
 //!
 //! ```text
-//!  Assembler: a file goes to disk ──Begun──▶ Followers ──Follower──▶ Buffer ──grown(end)──▶ Follower
-//!                                                                       │ whole: goes along with the content
+//!  Assembler: the first chunk came ──Begun──▶ Followers ──Follower──▶ Buffer ──Part──▶ Follower
+//!                                                                       │ whole: goes along with the rest
 //!                                                                       ▼ given up: dropped
 //! ```
 //! What is taken is not verified: whoever takes it must not let anybody see it before the whole file is. What
-//! was taken and hashed leaves the disk; a file whose taker fails after that is read again from the topic.
+//! was taken is there no longer; a file whose taker fails after that is read again from the topic.
 
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::sync::Arc;
 
-#[cfg(feature = "object-store")]
-use memmap2::{Mmap, MmapOptions};
+use datamill_wire::Sha512Hasher;
 
-use super::ahead::Hashed;
+use super::budget::Reservation;
 use super::file::SourceTopic;
 use super::instance::{InstanceId, Span, Version};
 
-/// What is known of a file that fills up.
+/// What is known of a file whose first chunk has come.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone follow files"))]
 pub(crate) struct Begun<'a> {
     pub(crate) id: InstanceId,
     pub(crate) topic: &'a Arc<SourceTopic>,
     pub(crate) version: &'a Version,
-    /// Where its first chunk was read; all chunks so far are in this partition.
+    /// Where its first chunk was read.
     pub(crate) span: Span,
     /// Time of its first record, milliseconds since the epoch.
     pub(crate) first_ms: i64,
-    /// Bytes that it comes to if all its chunks are as large as the largest so far.
+    /// Bytes that it comes to if all its chunks are as large as the first one.
     pub(crate) bytes: u64,
+    /// Bytes that all files which are followed may hold besides the parts that were taken.
+    pub(crate) room: usize,
 }
 
 /// Decides which files are followed.
 pub(crate) trait Followers: fmt::Debug + Send + Sync {
-    /// A file goes to disk for the first time. MUST NOT block: the thread that reads the topic asks.
-    ///
-    /// `content` opens what is there, which MUST be read only below the ends that the follower is told.
-    fn begin(&self, begun: &Begun<'_>, content: &dyn Fn() -> io::Result<Growth>) -> Option<Box<dyn Follower>>;
-}
-
-/// The content of a file that fills up on disk.
-#[derive(Debug)]
-#[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone follow files"))]
-pub(crate) struct Growth {
-    pub(super) file: File,
-    pub(super) hashed: Hashed,
-}
-
-#[cfg(feature = "object-store")]
-impl Growth {
-    /// Maps a part, whose bytes are there.
-    pub(crate) fn part(&self, offset: u64, len: usize) -> io::Result<Mmap> {
-        let mut part = MmapOptions::new();
-        // SAFETY: the mapped file lies in a folder that the program made for files that fill up, under an output
-        // folder that it holds a lock on. The program appends to it, never writes a byte twice and never truncates
-        // it; renaming and removing it keep the inode. What leaves it does so by `taken`, whose caller has dropped
-        // the maps of that.
-        #[allow(unsafe_code)]
-        let map = unsafe { part.offset(offset).len(len).map(&self.file) }?;
-        Ok(map)
-    }
-
-    /// The first `end` bytes are needed no more, and none of them is mapped: what is hashed of them leaves the disk,
-    /// where the file system can give up a part of a file.
-    pub(crate) fn taken(&self, end: u64) {
-        #[cfg(target_os = "linux")]
-        if let Some(gone) = self.hashed.give_up(end) {
-            use rustix::fs::FallocateFlags;
-            let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if let Err(error) = rustix::fs::fallocate(&self.file, punch, gone.start, gone.end - gone.start) {
-                tracing::debug!(%error, "what was taken of a file stays on disk");
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = end;
-    }
+    /// The first bytes of a file have come. MUST NOT block: the thread that reads the topic asks.
+    fn begin(&self, begun: &Begun<'_>) -> Option<Box<dyn Follower>>;
 }
 
 /// Follows one file. It lives as long as the file's content, whole or not; when it is dropped before it was asked
 /// for the whole file, that will not come.
 pub(crate) trait Follower: fmt::Debug + Send + Sync {
-    /// The first `end` bytes of the file are there, and do not change any more. MUST NOT block.
-    fn grown(&self, end: u64);
+    /// What it does just now. MUST NOT block.
+    fn taking(&self) -> Taking;
+
+    /// Takes the part that comes next. MUST NOT block.
+    fn take(&self, part: Part);
+
+    /// The SHA-512 of all parts so far, once it is taken. `None` if the follower is over, and they are lost.
+    fn hashed(&self) -> Option<Sha512Hasher>;
 }
 
-/// The followers of an assembler's files, and the topic that these come from.
+/// What a follower does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone follow files"))]
+pub(crate) enum Taking {
+    /// It does not know yet whether it takes anything.
+    NotYet,
+    /// It takes all from the beginning on, in parts of so many bytes.
+    Parts(usize),
+    /// It takes no more. What it has taken is lost.
+    Over,
+}
+
+/// Bytes of a file that somebody takes. They count as memory until they are dropped.
+#[derive(Debug)]
+pub(crate) struct Part {
+    bytes: Vec<u8>,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What of a file is taken in parts, and the part that still fills up.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Bytes of a part.
+    size: usize,
+    taken: u64,
+    rest: Vec<u8>,
+}
+
+impl Stream {
+    pub(super) fn new(size: usize) -> Self {
+        Self { size, taken: 0, rest: Vec::new() }
+    }
+
+    /// Bytes that came.
+    pub(super) fn end(&self) -> u64 {
+        self.taken + self.rest.len() as u64
+    }
+
+    /// Bytes in the parts that were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes of a part.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Bytes that are not taken yet.
+    pub(super) fn rest(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub(super) fn into_rest(self) -> Vec<u8> {
+        self.rest
+    }
+
+    /// Takes the bytes that come next, and hands the parts over that are full with them.
+    pub(super) fn add(&mut self, mut bytes: &[u8], follower: &dyn Follower, reserve: impl Fn(usize) -> Reservation) {
+        while !bytes.is_empty() {
+            self.rest.reserve_exact(self.size - self.rest.len());
+            let (now, later) = bytes.split_at(bytes.len().min(self.size - self.rest.len()));
+            self.rest.extend_from_slice(now);
+            bytes = later;
+            if self.rest.len() == self.size {
+                let bytes = std::mem::take(&mut self.rest);
+                self.taken += bytes.len() as u64;
+                follower.take(Part { _reservation: reserve(bytes.len()), bytes });
+            }
+        }
+    }
+}
+
+/// The followers of an assembler's files.
 #[derive(Debug, Clone)]
 pub(crate) struct Following {
+    /// The topic that the files come from.
     pub(crate) topic: Arc<SourceTopic>,
     pub(crate) followers: Arc<dyn Followers>,
+    /// See [`Begun::room`].
+    pub(crate) room: usize,
 }

@@ -9,7 +9,7 @@ use rustc_hash::FxHashSet;
 
 use super::ahead::HashAhead;
 use super::budget::Budget;
-use super::buffer::{Buffer, SpillFolder};
+use super::buffer::Buffer;
 use super::extents::{Extents, Indices};
 use super::follow::{Begun, Following};
 
@@ -270,37 +270,42 @@ impl Instance {
                 sha512: *chunk.chunk_hash,
             });
         }
-        match &mut self.buffer {
-            Some(buffer) => buffer.write(chunk.offset, chunk.data),
-            None => Ok(()),
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let written = buffer.write(chunk.offset, chunk.data);
+        self.drop_what_is_lost();
+        written
+    }
+
+    /// Drops content of which a part was taken by somebody who has failed since.
+    pub(crate) fn drop_what_is_lost(&mut self) {
+        if self.buffer.as_ref().is_some_and(Buffer::is_lost) {
+            tracing::info!(file = %self.version.path,
+                "what was sent of a file while its chunks came is of no use; once they are all there it is read again");
+            self.buffer = None;
+            self.dropped = true;
         }
     }
 
-    /// Moves its content to a file of the folder. From the first time on somebody may follow what is there: a
-    /// repetition is left out, since its version is on its way already.
-    pub(crate) fn spill(
-        &mut self,
-        id: InstanceId,
-        folder: &SpillFolder,
-        following: Option<&Following>,
-    ) -> io::Result<()> {
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
-        let is_first = buffer.is_in_memory();
-        buffer.spill(folder)?;
-        if let (true, false, Some(following), [span]) = (is_first, self.repetition, following, self.spans.as_slice()) {
-            let largest = self.proofs.iter().map(|proof| proof.len).max().unwrap_or_default();
-            let begun = Begun {
-                id,
-                topic: &following.topic,
-                version: &self.version,
-                span: *span,
-                first_ms: self.first_ms,
-                bytes: largest as u64 * u64::from(self.version.total),
-            };
-            if let Some(follower) = following.followers.begin(&begun, &|| buffer.open()) {
-                buffer.follow(follower);
-            }
+    /// Lets somebody follow it, of which the first chunk has just come. A repetition is left out, since its version
+    /// is on its way already.
+    pub(crate) fn begin(&mut self, id: InstanceId, following: &Following) {
+        let (Some(buffer), [span], [proof]) = (&mut self.buffer, self.spans.as_slice(), self.proofs.as_slice()) else {
+            return;
+        };
+        if self.repetition || proof.offset > 0 {
+            return;
         }
-        Ok(())
+        let begun = Begun {
+            id,
+            topic: &following.topic,
+            version: &self.version,
+            span: *span,
+            first_ms: self.first_ms,
+            bytes: proof.len as u64 * u64::from(self.version.total),
+            room: following.room,
+        };
+        if let Some(follower) = following.followers.begin(&begun) {
+            buffer.follow(follower);
+        }
     }
 }

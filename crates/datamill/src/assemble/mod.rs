@@ -33,7 +33,7 @@ pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use file::{NotVerified, SourceTopic};
 #[cfg(feature = "object-store")]
-pub(crate) use follow::{Begun, Follower, Growth};
+pub(crate) use follow::{Begun, Follower, Part, Taking};
 pub(crate) use follow::{Followers, Following};
 pub(crate) use instance::{FileInfo, InstanceIds};
 pub use instance::{InstanceId, Span, Version};

@@ -115,6 +115,11 @@ impl EngineSettings {
     fn queue_bytes(&self) -> usize {
         self.memory_limit / 16
     }
+
+    /// Bytes of memory that files which fill up may take whatever the others take.
+    fn least_for_filling(&self) -> usize {
+        self.memory_limit / 8
+    }
 }
 
 /// Runs until it is told to stop, the end is reached (where asked), or it cannot go on.
@@ -163,7 +168,8 @@ pub fn run(
     let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id });
     // where the file is kept as well, nobody takes its beginning away
     let followers = code.followers().filter(|_| settings.mode == Mode::Memory);
-    let following = followers.map(|followers| Following { topic: Arc::clone(&source), followers });
+    let room = settings.least_for_filling();
+    let following = followers.map(|followers| Following { topic: Arc::clone(&source), followers, room });
     let work_settings = work::WorkSettings {
         topic: source,
         threads: settings.threads.max(1),

@@ -139,9 +139,16 @@ impl RereadSettings<'_> {
                 Ok(None) => return None,
                 Ok(Some((content, reservation))) => {
                     let DroppedFile { info, size, proofs } = file;
-                    let whole =
-                        WholeFile { info, size, content, reservation, proofs, follower: None, failed_before: false };
-                    return Some(Reread::Whole(Box::new(whole)));
+                    return Some(Reread::Whole(Box::new(WholeFile {
+                        info,
+                        size,
+                        content,
+                        reservation,
+                        proofs,
+                        follower: None,
+                        taken: 0,
+                        failed_before: false,
+                    })));
                 }
                 Err(Failed::Gone) => return Some(Reread::Gone(file.info)),
                 Err(Failed::Passing(error)) => {

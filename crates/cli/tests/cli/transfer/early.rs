@@ -16,8 +16,8 @@ const CHUNK: usize = 1 << 20;
 /// The chunks that come first, of 60.
 const FIRST: std::ops::Range<usize> = 0..50;
 const REST: std::ops::Range<usize> = 50..60;
-/// So little that the file fills up on disk.
-const MEMORY: [&str; 2] = ["--memory_limit", "64M"];
+/// The parts of the first chunks that are full.
+const PARTS: usize = 6;
 
 /// Puts some chunks of a file on the topic, which is there.
 fn send(bench: &Bench, path: &str, content: &[u8], hash: &[u8; 64], which: std::ops::Range<usize>) {
@@ -76,7 +76,7 @@ impl Begun {
         send(&bench, "large.raw", &content, &hash.unwrap_or_else(|| sha512(&content)), FIRST);
         let args = bench.args();
         let waits_for_more = args.iter().map(String::as_str).filter(|arg| *arg != "--exit-at-end");
-        let program = start_with(&bench, "said", &waits_for_more.chain(MEMORY).collect::<Vec<_>>());
+        let program = start_with(&bench, "said", &waits_for_more.collect::<Vec<_>>());
         wait_until("the upload begins", || !bench.bucket.unfinished_uploads().is_empty());
         assert!(!bench.bucket.keys().contains(&"files/large.raw".to_owned()), "nothing is seen of it");
         Self { bench, content, program }
@@ -96,27 +96,13 @@ impl Begun {
     }
 }
 
-/// Bytes that files which fill up take on the disk, and would take if all of them were there.
-#[cfg(target_os = "linux")]
-fn on_disk(bench: &Bench) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
+/// Waits until the parts that are full have arrived at the store. Nothing of them is on the disk.
+fn wait_until_taken(bench: &Bench) {
+    wait_until("the parts arrive", || bench.bucket.parts_that_arrived("files/large.raw") == PARTS);
     let files = walkdir::WalkDir::new(bench.place.path("")).into_iter().flatten();
-    let filling = files.filter(|file| file.path().components().any(|part| part.as_os_str() == "filling"));
-    let filling = filling.filter_map(|file| file.metadata().ok().filter(std::fs::Metadata::is_file));
-    filling.fold((0, 0), |(taken, size), file| (taken + 512 * file.blocks(), size + file.size()))
+    let filling = |file: &walkdir::DirEntry| file.path().components().any(|part| part.as_os_str() == "filling");
+    assert_eq!(files.filter(|file| file.file_type().is_file() && filling(file)).count(), 0);
 }
-
-/// Waits until what has arrived at the store has left the disk.
-#[cfg(target_os = "linux")]
-fn wait_until_cut(bench: &Bench) {
-    wait_until("what has arrived leaves the disk", || {
-        let (taken, size) = on_disk(bench);
-        size == (FIRST.len() * CHUNK) as u64 && taken < size / 2
-    });
-}
-
-#[cfg(not(target_os = "linux"))]
-fn wait_until_cut(_: &Bench) {}
 
 fn is_there(bench: &Bench) -> bool {
     bench.bucket.keys().contains(&"files/large.raw".to_owned())
@@ -125,7 +111,7 @@ fn is_there(bench: &Bench) -> bool {
 #[test]
 fn a_large_file_is_on_its_way_before_it_is_whole_and_is_seen_once_it_is_verified() {
     let begun = Begun::new(&S3Server::from_env(), None);
-    wait_until_cut(&begun.bench);
+    wait_until_taken(&begun.bench);
     begun.send_rest();
     let (bench, content) = begun.ends_once(0, "it is there", is_there);
     assert!(!said(&bench, "said").contains("read again"), "{}", said(&bench, "said"));
@@ -142,7 +128,7 @@ fn a_program_that_is_stopped_before_a_file_is_whole_leaves_nothing_over_and_goes
     let (bench, content) = begun.ends_once(1, "the other one is there", |bench| !bench.bucket.keys().is_empty());
     assert!(!is_there(&bench));
     send(&bench, "large.raw", &content, &sha512(&content), REST);
-    assert_eq!(done(&bench.transfer(&MEMORY)), 1);
+    assert_eq!(done(&bench.transfer(&[])), 1);
     assert!(bench.contents()["large.raw"] == content);
 }
 
@@ -151,7 +137,7 @@ fn a_large_file_that_is_kept_on_disk_as_well_is_whole_there() {
     let bench = Bench::new(&S3Server::from_env());
     let content = content(1, 60 * CHUNK);
     bench.upload(&[("large.raw", &content)]);
-    assert_eq!(done(&bench.transfer(&[&MEMORY[..], &["--mode", "both", "--output_dir", "out"]].concat())), 1);
+    assert_eq!(done(&bench.transfer(&["--mode", "both", "--output_dir", "out"])), 1);
     assert!(std::fs::read(bench.place.path("out/large.raw")).unwrap() == content);
     assert!(bench.contents()["large.raw"] == content);
 }
@@ -160,7 +146,7 @@ fn a_large_file_that_is_kept_on_disk_as_well_is_whole_there() {
 fn a_file_whose_hash_is_wrong_is_never_seen() {
     let hash = sha512(b"another content");
     let begun = Begun::new(&S3Server::from_env(), Some(hash));
-    wait_until_cut(&begun.bench);
+    wait_until_taken(&begun.bench);
     send(&begun.bench, "large.raw", &begun.content, &hash, REST);
     let (bench, _) = begun.ends_once(1, "it has failed", |bench| said(bench, "said").contains("SHA-512"));
     assert!(said(&bench, "said").contains("each chunk agrees with its own hash"), "{}", said(&bench, "said"));
@@ -183,14 +169,12 @@ fn a_version_that_is_whole_first_takes_the_key_from_one_that_still_fills_up() {
 fn a_store_that_dies_while_a_file_is_not_whole_is_waited_for() {
     let server = S3Server::start_own();
     let begun = Begun::new(&server, None);
-    wait_until_cut(&begun.bench);
+    wait_until_taken(&begun.bench);
     server.kill9();
     begun.send_rest();
     wait_until("the program holds", || said(&begun.bench, "said").contains("not available; holding"));
     server.restart();
     let (bench, content) = begun.ends_once(0, "it is there", is_there);
-    if cfg!(target_os = "linux") {
-        assert!(said(&bench, "said").contains("it is read again"), "{}", said(&bench, "said"));
-    }
+    assert!(said(&bench, "said").contains("it is read again"), "{}", said(&bench, "said"));
     assert!(bench.contents()["large.raw"] == content);
 }

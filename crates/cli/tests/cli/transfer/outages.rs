@@ -113,6 +113,28 @@ fn anonymous(child: &Child) -> usize {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_store_that_hangs_holds_the_reading_within_the_memory_limit() {
+    let server = S3Server::start_own();
+    let bench = Bench::new(&server);
+    let large = content(7, 200 << 20);
+    bench.upload(&[("large.raw", &large)]);
+    let mut child = start(&bench, "said", &["--memory_limit", "128M"]);
+    wait_until("an upload begins", || !bench.bucket.unfinished_uploads().is_empty());
+    server.halt();
+    let mut peak = 0;
+    for _ in 0..60 {
+        peak = peak.max(anonymous(&child));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(child.try_wait().unwrap().is_none(), "{}", said(&bench, "said"));
+    assert!(peak < 128 << 20, "{peak} bytes");
+    server.go_on();
+    assert_eq!(ends_well(&bench, child, "said"), 1);
+    assert!(bench.bucket.object("files/large.raw").unwrap().content == large);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_file_larger_than_the_memory_limit_passes_within_it() {
     let bench = Bench::new(&S3Server::from_env());
     let large = content(5, 200 << 20);

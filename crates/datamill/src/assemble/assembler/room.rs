@@ -9,20 +9,20 @@ use crate::assemble::{Budget, InstanceId, SpillFolder};
 impl Assembler {
     /// Moves the largest files that fill up to the folder until at most `limit` bytes are in memory.
     pub(crate) fn spill_down_to(&mut self, limit: usize, folder: &SpillFolder) -> io::Result<usize> {
-        let mut sizes: Vec<_> = self
-            .instances
-            .iter()
-            .filter(|(_, i)| i.state == State::Filling)
-            .filter_map(|(id, i)| Some((i.buffer.as_ref()?.in_memory(), *id)))
-            .filter(|(bytes, _)| *bytes > 0)
-            .collect();
+        let filling = self.instances.iter_mut().filter(|(_, i)| i.state == State::Filling);
+        let mut sizes = Vec::new();
+        for (id, instance) in filling {
+            instance.drop_what_is_lost();
+            let buffer = instance.buffer.as_ref().filter(|buffer| !buffer.is_streaming() && buffer.in_memory() > 0);
+            sizes.extend(buffer.map(|buffer| (buffer.in_memory(), *id)));
+        }
         sizes.sort_unstable();
         let mut spilled = 0;
         while self.budget.filling() > limit
             && let Some((_, id)) = sizes.pop()
         {
-            if let Some(instance) = self.instances.get_mut(&id) {
-                instance.spill(id, folder, self.following.as_ref())?;
+            if let Some(buffer) = self.instances.get_mut(&id).and_then(|instance| instance.buffer.as_mut()) {
+                buffer.spill(folder)?;
                 spilled += 1;
             }
         }

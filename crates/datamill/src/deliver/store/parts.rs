@@ -1,6 +1,5 @@
 //! One multipart upload: parts go out a few at a time, and nothing of them is seen before it is complete.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,21 +21,15 @@ const MOST_PARTS: u64 = 9_000;
 pub(super) const ABORTING: Duration = Duration::from_secs(5);
 
 /// What became of a part.
-type Sent = Result<(u64, object_store::Result<()>), JoinError>;
+type Sent = Result<object_store::Result<()>, JoinError>;
 
 /// An upload that has begun. It MUST be completed or aborted.
 #[derive(Debug)]
 pub(super) struct Upload {
     upload: Box<dyn MultipartUpload>,
-    /// With the numbers of the parts.
-    on_the_way: JoinSet<(u64, object_store::Result<()>)>,
-    /// Where the next part begins.
-    next: u64,
+    on_the_way: JoinSet<object_store::Result<()>>,
     part: u64,
     parts: u64,
-    /// All parts before this one have arrived, and these behind it.
-    arrived: u64,
-    arrived_early: BTreeSet<u64>,
 }
 
 impl Upload {
@@ -55,20 +48,7 @@ impl Upload {
         });
         let upload = target.store.put_multipart_opts(key, options).await?;
         crash_point(CrashPoint::TransferBegun);
-        Ok(Self {
-            upload,
-            on_the_way: JoinSet::new(),
-            next: 0,
-            part: part_size(size),
-            parts: 0,
-            arrived: 0,
-            arrived_early: BTreeSet::new(),
-        })
-    }
-
-    /// Where the next part begins.
-    pub(super) fn next(&self) -> u64 {
-        self.next
+        Ok(Self { upload, on_the_way: JoinSet::new(), part: part_size(size), parts: 0 })
     }
 
     /// Bytes of each part but the last.
@@ -81,58 +61,41 @@ impl Upload {
         self.parts < MOST_PARTS
     }
 
-    /// So many bytes from the beginning have arrived, as far as it was looked at.
-    pub(super) fn arrived(&self) -> u64 {
-        self.arrived * self.part
+    /// Whether a part that is sent goes out at once.
+    pub(super) fn is_ready(&self) -> bool {
+        self.on_the_way.len() < PARTS_AT_ONCE
     }
 
     /// Waits for one of the parts on the way; for ever if there is none.
     pub(super) async fn arrives(&mut self) -> object_store::Result<()> {
         match self.on_the_way.join_next().await {
-            Some(sent) => self.note(sent),
+            Some(sent) => note(sent),
             None => std::future::pending().await,
         }
-    }
-
-    /// Notes a part that has arrived.
-    fn note(&mut self, sent: Sent) -> object_store::Result<()> {
-        let (number, sent) = sent.map_err(|source| object_store::Error::JoinError { source })?;
-        sent?;
-        crash_point(CrashPoint::TransferPart);
-        self.arrived_early.insert(number);
-        while self.arrived_early.remove(&self.arrived) {
-            self.arrived += 1;
-        }
-        Ok(())
     }
 
     /// Takes the next part up once there is room on the way.
     pub(super) async fn send(&mut self, part: Bytes) -> object_store::Result<()> {
         while let Some(sent) = self.on_the_way.try_join_next() {
-            self.note(sent)?;
+            note(sent)?;
         }
-        while self.on_the_way.len() >= PARTS_AT_ONCE
-            && let Some(sent) = self.on_the_way.join_next().await
-        {
-            self.note(sent)?;
+        while !self.is_ready() {
+            self.arrives().await?;
         }
-        let number = self.parts;
-        self.next += part.len() as u64;
         self.parts += 1;
         let sent = self.upload.put_part(part.into());
-        self.on_the_way.spawn(async move { (number, sent.await) });
+        self.on_the_way.spawn(sent);
         Ok(())
     }
 
-    /// Sends what was not sent of the content, and makes the object of all parts.
-    pub(super) async fn finish(mut self, content: &Bytes) -> object_store::Result<()> {
+    /// Sends what is left, and makes the object of all parts.
+    pub(super) async fn finish(mut self, rest: impl Iterator<Item = Bytes>) -> object_store::Result<()> {
         let sent = async {
-            let from = usize::try_from(self.next).unwrap_or(usize::MAX);
-            for part in slices(&content.slice(from.min(content.len())..), self.part) {
+            for part in rest {
                 self.send(part).await?;
             }
             while let Some(sent) = self.on_the_way.join_next().await {
-                self.note(sent)?;
+                note(sent)?;
             }
             crash_point(CrashPoint::TransferParts);
             self.upload.complete().await.map(drop)
@@ -159,6 +122,13 @@ impl Upload {
     }
 }
 
+/// What became of a part that is on the way no longer.
+fn note(sent: Sent) -> object_store::Result<()> {
+    sent.map_err(|source| object_store::Error::JoinError { source })??;
+    crash_point(CrashPoint::TransferPart);
+    Ok(())
+}
+
 /// The content in pieces of this size.
 pub(super) fn slices(content: &Bytes, size: u64) -> impl Iterator<Item = Bytes> {
     let (content, size) = (content.clone(), usize::try_from(size).unwrap_or(usize::MAX));
@@ -166,6 +136,6 @@ pub(super) fn slices(content: &Bytes, size: u64) -> impl Iterator<Item = Bytes> 
 }
 
 /// Whole mebibytes, so that no file has too many parts.
-fn part_size(size: u64) -> u64 {
+pub(super) fn part_size(size: u64) -> u64 {
     size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20).max(PART)
 }

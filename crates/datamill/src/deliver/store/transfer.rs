@@ -257,11 +257,14 @@ impl S3TransferStreamProcessor {
         claim: &mut Claim<'_>,
     ) -> object_store::Result<()> {
         let Delivery { file, key, condition, .. } = delivery;
-        let upload = match claim.begun.take() {
-            Some(begun) => begun,
-            None => Upload::begin(&self.target, key, self.attributes(file), condition, file.size()).await?,
-        };
-        upload.finish(&content).await
+        match claim.begun.take() {
+            Some(begun) => begun.finish(&content).await,
+            None => {
+                let upload = Upload::begin(&self.target, key, self.attributes(file), condition, file.size()).await?;
+                let parts = slices(&content, upload.part());
+                upload.finish(parts).await
+            }
+        }
     }
 
     fn attributes(&self, file: &DownloadDataFile) -> object_store::Attributes {
