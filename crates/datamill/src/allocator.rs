@@ -16,3 +16,14 @@ static CONFIGURATION: &std::ffi::c_char = {
     // SAFETY: a `CStr` is not empty: it has its zero at least
     unsafe { &*TEXT.as_ptr() }
 };
+
+/// Lets the arena keep large buffers as it keeps small ones: without this, what is 8 MiB or more goes back to the
+/// system as soon as it is free. The option `oversize_threshold` comes too late for the first arena.
+pub(crate) fn keep_large_buffers() {
+    // SAFETY: jemalloc documents that the value of this name is a `size_t`
+    #[expect(unsafe_code, reason = "a setting of jemalloc, by its name")]
+    let kept = unsafe { tikv_jemalloc_ctl::raw::write(b"arena.0.oversize_threshold\0", usize::MAX) };
+    if let Err(error) = kept {
+        tracing::debug!(%error, "the memory of large buffers goes back at once");
+    }
+}

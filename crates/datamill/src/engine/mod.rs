@@ -134,6 +134,8 @@ pub fn run(
     control: &Control,
     counters: &Counters,
 ) -> Result<Summary, EngineError> {
+    #[cfg(all(target_os = "linux", feature = "jemalloc"))]
+    crate::allocator::keep_large_buffers();
     let source = log.topic_for_use(&settings.topic)?;
     if source.compacted {
         tracing::warn!(topic = %settings.topic,

@@ -14,7 +14,7 @@ use super::target::{Conditions, Target};
 /// Files up to this size go by one request; larger ones in parts of this size.
 pub(super) const PART: u64 = 8 << 20;
 /// Parts of one file that are on their way at once.
-const PARTS_AT_ONCE: usize = 4;
+const PARTS_AT_ONCE: usize = 6;
 /// Amazon takes 10,000 parts.
 const MOST_PARTS: u64 = 9_000;
 /// How long the end of an upload that failed may take.
