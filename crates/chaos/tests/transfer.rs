@@ -37,8 +37,8 @@ const POINTS: [CrashPoint; 9] = [
     CrashPoint::Registered,
 ];
 
-/// Bytes of a large file: more than four parts of 8 MiB, so that some are waited for.
-const LARGE: usize = 41 << 20;
+/// Bytes of a large file: more than six parts of 8 MiB, so that some are waited for.
+const LARGE: usize = 57 << 20;
 
 /// In this time the server ends a request whose sender is gone.
 const SETTLED: Duration = Duration::from_millis(500);
