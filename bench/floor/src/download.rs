@@ -9,16 +9,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use datamill_wire::Chunk;
 
+use crate::{ReadArgs, drain};
+
 /// The floor of a download.
 #[derive(Debug, clap::Args)]
 pub struct FloorArgs {
-    #[arg(long)]
-    kafka: String,
-    #[arg(long)]
-    topic: String,
-    /// Records in the topic
-    #[arg(long)]
-    records: u64,
+    #[command(flatten)]
+    read: ReadArgs,
     folder: PathBuf,
 }
 
@@ -28,7 +25,7 @@ pub struct FloorArgs {
 /// The topic cannot be read, or a file not written.
 pub fn floor(args: &FloorArgs) -> Result<()> {
     let mut open: HashMap<String, (File, u32)> = HashMap::new();
-    crate::drain(&args.kafka, &args.topic, args.records, |value| {
+    drain(&args.read, |value| {
         let chunk = Chunk::decode(value)?;
         let path = chunk.rebuilt_path();
         if !open.contains_key(&path) {

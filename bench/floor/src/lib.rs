@@ -88,15 +88,16 @@ pub fn partitions_of<C: ClientContext>(client: &Client<C>, topic: &str) -> Resul
 /// # Errors
 /// The topic cannot be read.
 pub fn read(args: &ReadArgs) -> Result<()> {
-    drain(&args.kafka, &args.topic, args.records, |_| Ok(()))
+    drain(args, |_| Ok(()))
 }
 
 /// Reads so many records of a topic, hashes their values, and does with each value what is to be done.
-pub fn drain(kafka: &str, topic: &str, records: u64, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn drain(args: &ReadArgs, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let ReadArgs { kafka, topic, records } = args;
     let consumer = reader(kafka, topic)?;
     let mut hash = Sha512Hasher::new();
     let mut read = 0;
-    while read < records {
+    while read < *records {
         let Some(message) = consumer.poll(Duration::from_secs(30)) else {
             bail!("{read} of {records} records came");
         };
