@@ -23,6 +23,12 @@ impl Membership {
     pub(super) fn is_live(&self) -> bool {
         self.generation >= 0 && !self.member.is_empty()
     }
+
+    /// Whether the group may know the member. One that leaves loses its id (classic protocol), or keeps the id that
+    /// it has made itself and goes back to epoch 0 (consumer protocol).
+    pub(super) fn is_known(&self) -> bool {
+        self.generation != 0 && !self.member.is_empty()
+    }
 }
 
 /// The membership at this moment; `None` where the client has no group or is being destroyed.

@@ -17,7 +17,7 @@ use super::member::{Change, Member};
 use super::native;
 use super::reader::{Handed, Place, is_final, out_of_range};
 use super::records::{Polled, Records};
-use crate::contract::{Event, SubscribeOptions, Subscription};
+use crate::contract::{Event, Membership, SubscribeOptions, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a member that leaves waits until the group knows.
@@ -30,6 +30,8 @@ pub(super) struct KafkaSubscription {
     consumer: Arc<BaseConsumer<Member>>,
     held: bool,
     group: String,
+    /// The group forgets it when it ends, whether it is to leave or not.
+    dynamic: bool,
     topics: Vec<Arc<str>>,
     places: HashMap<(usize, i32), Place>,
     /// Partitions that librdkafka has paused.
@@ -57,6 +59,7 @@ impl KafkaSubscription {
             consumer,
             held: false,
             group: options.group.clone(),
+            dynamic: options.membership == Membership::Dynamic,
             topics: options.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
             places: HashMap::new(),
             paused: BTreeSet::new(),
@@ -236,13 +239,16 @@ impl KafkaSubscription {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
-        if leave {
+        // librdkafka closes a member that has no partition without a word to the group, which then waits for it
+        // until its session is over; and where an answer of the group is on its way, that answer ends the process
+        // (librdkafka's pull request 5327). One that unsubscribes first leaves.
+        if leave || self.dynamic {
             self.consumer.unsubscribe();
+        }
+        if leave {
             let until = Instant::now() + LEAVE;
-            // The id goes when the group was told; the answer is not waited for.
-            while Instant::now() < until
-                && native::membership(&self.consumer).is_some_and(|member| !member.member.is_empty())
-            {
+            // The group was told once it goes; the answer is not waited for.
+            while Instant::now() < until && native::membership(&self.consumer).is_some_and(|member| member.is_known()) {
                 let _ = self.consumer.poll(Duration::from_millis(20));
             }
             let _ = self.consumer.poll(Duration::from_millis(100));

@@ -188,6 +188,28 @@ fn a_member_may_end_at_any_moment_of_its_first_rebalance() {
     }
 }
 
+/// As every member is for a moment of its first rebalance, and one more than there are partitions for good.
+#[test]
+fn a_dynamic_member_that_ends_without_a_partition_leaves_nothing_that_others_wait_for() {
+    let group = Group::new(Kind::Dynamic, &[("session.timeout.ms", "45000"), ("heartbeat.interval.ms", "500")]);
+    let first = group.join("first", 1);
+    let mut spare = group.log.subscribe(&group.options("spare")).expect("the member begins").subscription;
+    let mut joined = false;
+    wait_for("the spare member joins", || {
+        let polled = spare.poll(Duration::from_millis(10), &mut |event| match event {
+            Event::Assigned(assigned) => joined = assigned.is_empty(),
+            other => panic!("it has a partition: {other:?}"),
+        });
+        polled.expect("it polls");
+        joined.then_some(())
+    });
+    spare.close(false).expect("closing works");
+    first.subscription.close(false).expect("closing works");
+    let start = Instant::now();
+    group.join("second", 1).leave();
+    assert!(start.elapsed() < Duration::from_secs(20), "no session is waited for");
+}
+
 #[test]
 fn a_dynamic_member_that_ends_in_order_hands_over_at_once_whether_it_leaves_or_not() {
     for leave in [true, false] {
