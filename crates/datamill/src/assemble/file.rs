@@ -178,7 +178,7 @@ impl DownloadDataFile {
         }
         let folder = work.join(self.info.id.0.to_string());
         std::fs::create_dir_all(&folder)?;
-        let placed = Placed { file: folder.join(&*self.info.version.filename), folder };
+        let placed = Placed { file: folder.join(self.info.version.filename()), folder };
         match (self.spilled.take(), &self.memory) {
             (Some(path), _) => {
                 if let Err(error) = path.persist(&placed.file) {
@@ -236,12 +236,12 @@ impl DownloadDataFile {
 
     /// Name of the file, without its folder.
     pub fn filename(&self) -> &str {
-        &self.info.version.filename
+        self.info.version.filename()
     }
 
     /// Folder of the file relative to the folder that was uploaded; `""` at the root.
     pub fn subdirectory(&self) -> &str {
-        &self.info.version.subdir
+        self.info.version.subdir()
     }
 
     /// Number of the upload, see [`InstanceId`].

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use datamill_wire::Chunk;
+use datamill_wire::name::is_root;
 use rustc_hash::FxHashSet;
 
 use super::ahead::HashAhead;
@@ -43,10 +44,6 @@ impl Span {
 pub struct Version {
     /// Path of the rebuilt file, relative, with `/`.
     pub path: Arc<str>,
-    /// Folder of the file, relative, `""` at the root.
-    pub subdir: Arc<str>,
-    /// Name of the rebuilt file.
-    pub filename: Arc<str>,
     /// SHA-512 of the file.
     pub sha512: [u8; 64],
     /// Number of chunks.
@@ -59,12 +56,26 @@ impl Version {
     pub(crate) fn of(chunk: &Chunk<'_>) -> Self {
         Self {
             path: chunk.rebuilt_path().into(),
-            subdir: chunk.subdir.into(),
-            filename: chunk.rebuilt_filename().into(),
             sha512: *chunk.file_hash,
             total: chunk.total,
             mtime: chunk.known_mtime(),
         }
+    }
+
+    /// Folder of the file, relative, `""` at the root.
+    pub fn subdir(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(subdir, _)| subdir)
+    }
+
+    /// Name of the rebuilt file.
+    pub fn filename(&self) -> &str {
+        self.path.rsplit_once('/').map_or(&self.path, |(_, filename)| filename)
+    }
+
+    /// Whether this is the place of the file that a chunk with this rebuilt name belongs to.
+    pub(crate) fn is_at(&self, subdir: &str, filename: &str) -> bool {
+        let (own, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        *name == *filename && (*own == *subdir || own.is_empty() && is_root(subdir))
     }
 
     /// When the file was last changed where it was uploaded, if its uploader said so.
@@ -80,10 +91,7 @@ impl Version {
 
     /// Whether a chunk with this rebuilt name is one of this version.
     pub(crate) fn is_of(&self, chunk: &Chunk<'_>, filename: &str) -> bool {
-        *self.filename == *filename
-            && *self.subdir == *chunk.subdir
-            && self.sha512 == *chunk.file_hash
-            && self.total == chunk.total
+        self.sha512 == *chunk.file_hash && self.total == chunk.total && self.is_at(chunk.subdir, filename)
     }
 }
 

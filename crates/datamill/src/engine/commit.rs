@@ -360,7 +360,7 @@ impl<'a> Origin<'a> {
     pub(super) fn of(settings: &'a CommitSettings, info: &FileInfo) -> Self {
         let version = &info.version;
         Self {
-            key: datamill_wire::result_key(&version.subdir, &version.filename),
+            key: datamill_wire::result_key(version.subdir(), version.filename()),
             topic: &settings.topic,
             program: &settings.program,
             row: file_row(version, &info.spans, info.first_ms, info.last_ms),

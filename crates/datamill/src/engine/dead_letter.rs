@@ -125,8 +125,8 @@ impl Letter {
         let reason = shortened(failure.reason.clone(), kept);
         let value = json!({
             "path": &*version.path,
-            "subdir": &*version.subdir,
-            "filename": &*version.filename,
+            "subdir": version.subdir(),
+            "filename": version.filename(),
             "sha512": origin.row.sha512,
             "size": info.bytes,
             "n_chunks": version.total,

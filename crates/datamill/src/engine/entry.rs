@@ -200,13 +200,10 @@ impl Entry {
 
     /// What is known of the file without its chunks.
     pub(super) fn info(&self, id: InstanceId) -> FileInfo {
-        let (subdir, filename) = self.value.path.rsplit_once('/').unwrap_or(("", &self.value.path));
         FileInfo {
             id,
             version: Version {
                 path: self.value.path.as_str().into(),
-                subdir: subdir.into(),
-                filename: filename.into(),
                 sha512: hash(&self.value.sha512).unwrap_or([0; 64]),
                 total: self.value.n_chunks,
                 mtime: None,

@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,7 @@ struct Queue {
     waiting: usize,
     running: usize,
     stopping: bool,
+    /// [`Shared::unavailable`] says whether there is one.
     unavailable_until: Option<Instant>,
     /// Runs of user code by the number of their worker, where their time is limited.
     calls: HashMap<usize, Call>,
@@ -97,6 +99,8 @@ impl Queue {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Something that user code needs is not available; asked once a file, without the lock.
+    unavailable: AtomicBool,
     settings: WorkSettings,
     budget: Arc<Budget>,
     code: UserCode,
@@ -134,6 +138,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
+            unavailable: AtomicBool::new(false),
             settings,
             budget,
             code,
@@ -156,7 +161,6 @@ impl Pool {
         if queue.stopping {
             return;
         }
-        let ready = queue.ready.len();
         for file in files {
             queue.waiting += 1;
             let path = Arc::clone(&file.info.version.path);
@@ -168,11 +172,8 @@ impl Pool {
                 }
             }
         }
-        match queue.ready.len() - ready {
-            0 => {}
-            1 => drop(self.shared.wake.notify_one()),
-            _ => drop(self.shared.wake.notify_all()),
-        }
+        // also a worker that waits for something else may be the one that is woken
+        self.shared.wake.notify_all();
     }
 
     /// Number of files that no worker has taken up.
@@ -263,13 +264,14 @@ fn wait_finished(worker: &JoinHandle<()>) -> bool {
 
 impl Shared {
     fn work(&self, worker: usize) {
-        while let Some(file) = self.next() {
+        let mut done = None;
+        while let Some(file) = self.next(done.as_ref()) {
             let path = Arc::clone(&file.info.version.path);
             let report = {
                 let _span = tracing::error_span!("work", file = %path).entered();
                 self.process(file, worker)
             };
-            if self.queue.lock().given_up.remove(&worker) {
+            if self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&worker) {
                 tracing::warn!(file = %path, "a function that was given up has ended; its answer is dropped");
                 return;
             }
@@ -279,16 +281,17 @@ impl Shared {
             {
                 return;
             }
-            let mut queue = self.queue.lock();
-            queue.running -= 1;
-            queue.advance(&path);
-            drop(queue);
-            self.wake.notify_one();
+            done = Some(path);
         }
     }
 
-    fn next(&self) -> Option<WholeFile> {
+    /// The next file, once the one of the path `done` is.
+    fn next(&self, done: Option<&Arc<str>>) -> Option<WholeFile> {
         let mut queue = self.queue.lock();
+        if let Some(path) = done {
+            queue.running -= 1;
+            queue.advance(path);
+        }
         loop {
             if queue.stopping {
                 return None;
@@ -438,10 +441,11 @@ impl Shared {
                         tracing::warn!(error = %error, "not available; holding, nothing is skipped");
                     }
                     queue.unavailable_until = Some(Instant::now() + wait);
+                    self.unavailable.store(true, Relaxed);
                     wait = (wait * 2).min(LAST_WAIT);
                 }
                 answer => {
-                    if self.queue.lock().unavailable_until.take().is_some() {
+                    if self.unavailable.swap(false, Relaxed) && self.queue.lock().unavailable_until.take().is_some() {
                         tracing::info!("available again; going on");
                         self.wake.notify_all();
                     }

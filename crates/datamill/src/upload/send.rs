@@ -196,14 +196,14 @@ impl Sender {
                 self.poll(WAIT)?;
                 continue;
             }
-            let version = (headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes());
+            let several = (chunk.total > 1).then_some((headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes()));
             let old = account.superseded.iter().map(|hash| (headers::SUPERSEDES, hash.as_bytes()));
             let record = NewRecord {
                 topic: &self.topic,
                 partition: Some(account.partition),
                 key: Some(key.as_bytes()),
                 value: Some(message),
-                headers: std::iter::once(version).chain(old).collect(),
+                headers: several.into_iter().chain(old).collect(),
                 timestamp_ms: Some(clock::now_ms()),
             };
             match self.publisher.send(&record, self.next_token) {

@@ -16,15 +16,7 @@ pub(crate) fn downloaded(
     mtime: Option<f64>,
     spans: &[(i32, i64, i64)],
 ) -> DownloadDataFile {
-    let (subdir, filename) = path.rsplit_once('/').unwrap_or(("", path));
-    let version = Version {
-        path: path.into(),
-        subdir: subdir.into(),
-        filename: filename.into(),
-        sha512: sha512(content),
-        total: 1,
-        mtime,
-    };
+    let version = Version { path: path.into(), sha512: sha512(content), total: 1, mtime };
     let spans = spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();
     let info = FileInfo {
         id: InstanceId(1),

@@ -197,7 +197,7 @@ impl Followers for EarlyUploads {
             return None;
         }
         let version = begun.version;
-        let key = key(&target.prefix, target.names, &begun.topic.name, &version.subdir, &version.filename).ok()?;
+        let key = key(&target.prefix, target.names, &begun.topic.name, version.subdir(), version.filename()).ok()?;
         let mut keys = keys.lock();
         let early = 1 + keys.values().filter(|holder| matches!(holder, Holder::Early(_))).count();
         let held = u64::try_from(early).unwrap_or(u64::MAX).saturating_mul(part_size(begun.bytes));
