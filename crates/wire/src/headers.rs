@@ -1,9 +1,9 @@
 //! Names of the record headers that datamill writes. Values are UTF-8 text.
 //!
-//! Chunks carry [`CHUNK_VERSION`], so that a reader knows that all chunks of the file are in one
-//! partition. Results carry where they came from, since a key identifies nothing.
+//! Chunks carry [`CHUNK_VERSION`] where their file has more than one, so that a reader knows that all of
+//! them are in one partition. Results carry where they came from, since a key identifies nothing.
 
-/// On chunks: written by datamill, all chunks of a file in the partition that
+/// On chunks of a file that has several: written by datamill, all of them in the partition that
 /// [`partition_for`](crate::partition_for) names. The value is [`CHUNK_VERSION_1`].
 pub const CHUNK_VERSION: &str = "datamill.chunk";
 /// The value of [`CHUNK_VERSION`].
