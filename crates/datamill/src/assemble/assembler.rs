@@ -216,9 +216,9 @@ impl Assembler {
             return (Added::Finished, Ok(()));
         };
         let filename = chunk.rebuilt_filename();
-        // the beginning of a SHA-512 tells versions apart; with the name, nobody can make many meet in one slot by that
-        let (begin, _) = chunk.file_hash.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
-        let slot = self.hasher.hash_one((begin, &*filename));
+        // the beginning of a SHA-512 is as good as all of it
+        let begin = chunk.file_hash.first_chunk::<16>();
+        let slot = self.hasher.hash_one((chunk.subdir, &*filename, begin, chunk.total));
         let mut found = None;
         let mut repetition = false;
         let open = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);

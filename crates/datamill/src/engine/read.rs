@@ -26,7 +26,7 @@ use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
 use super::state::GroupState;
-use super::summary::Incomplete;
+use super::summary::Left;
 use super::tails::Tails;
 use super::work::{Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
@@ -84,8 +84,8 @@ pub(super) struct Engine<'a> {
 }
 
 enum Ended {
-    /// As asked, with the files that are incomplete.
-    Finished(Vec<Incomplete>),
+    /// As asked, with what is left.
+    Finished(Left),
     /// The session is over, for this reason: a new one starts from what is committed.
     Rebuild(&'static str, datamill_broker::Error),
     /// All partitions of a spread topic are owned again: a new session starts from what is committed.
@@ -93,13 +93,13 @@ enum Ended {
 }
 
 impl Engine<'_> {
-    /// Runs sessions until one ends as asked. Answers the files that are incomplete.
-    pub(super) fn run(&self, ledger: &mut Ledger) -> Result<Vec<Incomplete>, EngineError> {
+    /// Runs sessions until one ends as asked. Answers what is left.
+    pub(super) fn run(&self, ledger: &mut Ledger) -> Result<Left, EngineError> {
         let mut rebuilds = 0;
         loop {
             let mut committed = false;
             match self.session(ledger, &mut committed)? {
-                Ended::Finished(incomplete) => return Ok(incomplete),
+                Ended::Finished(left) => return Ok(left),
                 Ended::Rebuild(what, error) => {
                     rebuilds = if committed { 1 } else { rebuilds + 1 };
                     if rebuilds > MAX_REBUILDS {
@@ -376,9 +376,12 @@ impl<'a> Reader<'a> {
                 None if self.at_end() && self.is_idle() => false,
                 _ => continue,
             };
-            let incomplete = self.incomplete();
+            let left = match stopping {
+                Some(_) => Left { begun: self.intake.assembler.filling().len() as u64, ..Left::default() },
+                None => Left { incomplete: self.incomplete(), begun: 0 },
+            };
             subscription.close(!keep_place)?;
-            return self.hanging.take().map_or(Ok(Ended::Finished(incomplete)), Err);
+            return self.hanging.take().map_or(Ok(Ended::Finished(left)), Err);
         }
     }
 

@@ -26,7 +26,16 @@ pub(crate) struct Tally {
     tail: AtomicU64,
     dead_letters_of_files: AtomicU64,
     dead_letters_of_records: AtomicU64,
-    incomplete: Vec<Incomplete>,
+    left: Left,
+}
+
+/// The files that had only some of their chunks when a program ended.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// At the end of the topic.
+    pub(crate) incomplete: Vec<Incomplete>,
+    /// At a stop before that: the others may be there already.
+    pub(crate) begun: u64,
 }
 
 /// A file whose chunks were not all there when the program ended.
@@ -77,7 +86,7 @@ impl Tally {
             tail: AtomicU64::default(),
             dead_letters_of_files: AtomicU64::default(),
             dead_letters_of_records: AtomicU64::default(),
-            incomplete: Vec::new(),
+            left: Left::default(),
         }
     }
 
@@ -119,8 +128,8 @@ impl Tally {
         self.bytes_read_again.fetch_add(bytes, Relaxed);
     }
 
-    pub(super) fn finish(&mut self, incomplete: Vec<Incomplete>) {
-        self.incomplete = incomplete;
+    pub(super) fn finish(&mut self, left: Left) {
+        self.left = left;
     }
 
     /// One line about the state.
@@ -150,7 +159,8 @@ impl Tally {
             tails: self.tail.into_inner(),
             dead_letters_of_files: self.dead_letters_of_files.into_inner(),
             dead_letters_of_records: self.dead_letters_of_records.into_inner(),
-            incomplete: self.incomplete,
+            incomplete: self.left.incomplete,
+            begun: self.left.begun,
             duration: self.started.elapsed(),
             topic: settings.topic.clone(),
             result_topic: settings.result_topic.clone(),
@@ -191,8 +201,10 @@ pub struct Summary {
     pub dead_letters_of_files: u64,
     /// Dead letters of messages that hold no chunk of a file.
     pub dead_letters_of_records: u64,
-    /// Files whose chunks were not all there at the end.
+    /// Files whose chunks were not all there at the end of the topic.
     pub incomplete: Vec<Incomplete>,
+    /// Files of which only some chunks had been read when the program was stopped before that: no failures.
+    pub begun: u64,
     /// How long it ran.
     pub duration: Duration,
     /// Topic of chunks.
@@ -273,6 +285,10 @@ impl fmt::Display for Summary {
                 self.tails,
                 self.output_dir.join("LOGS").display()
             )?;
+        }
+        if self.begun > 0 {
+            let files = if self.begun == 1 { "1 file was" } else { &format!("{} files were", self.begun) };
+            write!(f, "\n{files} not whole yet when the program was stopped; the next start goes on with that")?;
         }
         if !self.incomplete.is_empty() {
             write!(f, "\n{} files are incomplete, their other chunks have not come yet:", self.incomplete.len())?;

@@ -24,6 +24,7 @@ on_both_logs! {
     user_code_can_stop_the_program_and_its_file_is_read_again,
     a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start,
     a_stop_does_not_wait_for_files_that_are_read_after_it,
+    a_file_that_fills_up_when_the_program_is_stopped_is_no_failure,
     files_run_side_by_side_and_those_of_one_path_one_after_another,
     a_second_program_in_the_same_output_folder_is_refused,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
@@ -311,6 +312,27 @@ fn a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start(place: &Place
     let rest = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!(first.succeeded + rest.succeeded, 10);
     assert_eq!(bench.read_results().len(), 10);
+}
+
+fn a_file_that_fills_up_when_the_program_is_stopped_is_no_failure(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let file = chunks(0, "large.dat", &content(3, 1000), 100);
+    bench.send(&file[..7]);
+    bench.send(&chunks(0, "whole.dat", b"x", 100));
+    let control = Control::default();
+    let settings = datamill::engine::EngineSettings { exit_at_end: false, ..bench.settings() };
+    let first = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_controlled(&settings, ByName::default(), &control));
+        wait_for("the whole file", || bench.read_results().len() == 1);
+        control.stop(StopKind::Leave);
+        run.join().unwrap().unwrap()
+    });
+    assert!(first.is_clean() && first.incomplete.is_empty(), "{first}");
+    assert!(first.to_string().contains("1 file was not whole yet when the program was stopped"), "{first}");
+    bench.send(&file[7..]);
+    let second = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((second.succeeded, second.begun), (1, 0));
 }
 
 /// Notes how many run at once, with and without the lock.
