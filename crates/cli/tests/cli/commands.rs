@@ -47,8 +47,14 @@ fn messages_are_chosen_by_place_and_count() {
     let message = &place.messages("t")[3];
     assert_eq!((message["topic"].as_str(), message["partition"].as_i64()), (Some("t"), Some(0)));
     assert_eq!(bytes(&message["key"]), b"_3.csv_chunk_1_of_1");
-    assert_eq!(message["headers"], serde_json::json!([["datamill.chunk", "1"]]));
+    assert_eq!(message["headers"], serde_json::json!([]));
     assert!(message["timestamp"].as_str().unwrap().ends_with("+00:00"));
+    place.run(&["upload", "data/3.csv", "--topic_name", "several"]);
+    place.write("data/several.csv", &[b'x'; 2000]);
+    place.run(&["upload", "data/several.csv", "--topic_name", "several", "--chunk_size", "1024"]);
+    let headers: Vec<Value> = place.messages("several").into_iter().map(|message| message["headers"].clone()).collect();
+    let several = serde_json::json!([["datamill.chunk", "1"]]);
+    assert_eq!(headers, [serde_json::json!([]), several.clone(), several], "where a file has several chunks");
 }
 
 #[test]
