@@ -6,7 +6,10 @@
 //! as it sees every instance that was filling when one without an outcome began: those are listed too,
 //! as shadows. A record below H is taken by an instance that has begun in its partition, or by none.
 
+mod expiry;
 mod room;
+
+pub(crate) use expiry::Expired;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -19,7 +22,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
 use super::buffer::Content;
-use super::extents::Indices;
 use super::follow::{Follower, Following};
 use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
@@ -87,17 +89,6 @@ pub(crate) struct DroppedFile {
     pub(crate) proofs: Vec<Proof>,
 }
 
-/// A file whose chunks stopped coming.
-#[derive(Debug)]
-pub(crate) struct Expired {
-    pub(crate) info: Arc<FileInfo>,
-    /// The chunks that are there.
-    pub(crate) indices: Indices,
-    /// Nobody misses it: its chunks went to another upload of its version that was incomplete when it
-    /// began, or a newer version took its place.
-    pub(crate) is_note: bool,
-}
-
 /// All files between their first chunk and their outcome, over all partitions that are owned.
 pub(crate) struct Assembler {
     partitions: BTreeMap<i32, Partition>,
@@ -107,8 +98,6 @@ pub(crate) struct Assembler {
     versions: FxHashMap<u64, Vec<InstanceId>>,
     hasher: RandomState,
     shadows: InstanceIds,
-    /// Instances beyond the first one of each version.
-    siblings: usize,
     /// Hashes of the versions of repetitions that were ended.
     ended_repetitions: FxHashSet<u64>,
     next_id: u64,
@@ -128,7 +117,6 @@ impl Assembler {
             versions: FxHashMap::default(),
             hasher: RandomState::new(),
             shadows: InstanceIds::default(),
-            siblings: 0,
             ended_repetitions: FxHashSet::default(),
             next_id: 0,
             filter,
@@ -189,8 +177,6 @@ impl Assembler {
             ids.retain(|i| *i != id);
             if ids.is_empty() {
                 self.versions.remove(&instance.slot);
-            } else {
-                self.siblings -= 1;
             }
         }
         let mut owned = false;
@@ -216,9 +202,7 @@ impl Assembler {
             return (Added::Finished, Ok(()));
         };
         let filename = chunk.rebuilt_filename();
-        // the beginning of a SHA-512 is as good as all of it
-        let begin = chunk.file_hash.first_chunk::<16>();
-        let slot = self.hasher.hash_one((chunk.subdir, &*filename, begin, chunk.total));
+        let slot = self.hasher.hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
         let mut found = None;
         let mut repetition = false;
         let open = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);
@@ -294,9 +278,7 @@ impl Assembler {
             self.shadows.insert(id);
         }
         self.instances.insert(id, Box::new(instance));
-        let ids = self.versions.entry(slot).or_default();
-        self.siblings += usize::from(!ids.is_empty());
-        ids.push(id);
+        self.versions.entry(slot).or_default().push(id);
         id
     }
 
@@ -370,95 +352,6 @@ impl Assembler {
         Some(DroppedFile { info, size: instance.extents.whole(), proofs: std::mem::take(&mut instance.proofs) })
     }
 
-    /// A chunk says that uploads of its path with the hash `old` were given up. Those that fill up end at
-    /// the next [`Assembler::expire`]. Following from the records alone, it is the same after a restart:
-    /// an upload that is open began below the chunk that says so, which is read again.
-    pub(crate) fn supersede(&mut self, partition: i32, chunk: &Chunk<'_>, old: &[u8; 64]) {
-        let Some(state) = self.partitions.get(&partition) else { return };
-        let filename = chunk.rebuilt_filename();
-        for id in state.firsts.values() {
-            let Some(instance) = self.instances.get_mut(id) else { continue };
-            let version = &instance.version;
-            let is_old = version.sha512 == *old && version.is_at(chunk.subdir, &filename);
-            instance.superseded |= is_old && instance.spans.len() == 1 && instance.state == State::Filling;
-        }
-    }
-
-    /// Ends the files that fill up and whose newest chunk is older, by `limit_ms`, than the newest record
-    /// of each of their partitions; repetitions by `repetition_ms`, and those whose upload was given up at
-    /// once. From here on they take no chunk, and every commit MUST take all of
-    /// them along until one is done: what begins after them must not be committed without them.
-    ///
-    /// A file stays while it is needed to tell the chunks of one that began after it, and while records
-    /// are read again, which may be its own.
-    pub(crate) fn expire(&mut self, limit_ms: Option<i64>, repetition_ms: i64) -> Vec<Expired> {
-        let is_stale = |_: InstanceId, instance: &Instance| {
-            let limit_ms = match instance {
-                Instance { superseded: true, .. } => Some(i64::MIN),
-                Instance { repetition: true, .. } => Some(repetition_ms),
-                _ => limit_ms,
-            };
-            instance.spans.iter().all(|span| {
-                self.partitions.get(&span.partition).is_some_and(|state| {
-                    limit_ms.is_some_and(|ms| state.newest_ms.saturating_sub(instance.last_ms) > ms)
-                })
-            })
-        };
-        let stale = self.can_end(is_stale);
-        self.end(stale)
-    }
-
-    /// Ends files that fill up, as [`Assembler::expire`] does: their chunks belong to an upload that has ended. What
-    /// is left of an upload that begins with such chunks is a note.
-    pub(crate) fn end_late(&mut self, late: &InstanceIds) -> Vec<Expired> {
-        let ended = self.can_end(|id, _| late.contains(&id));
-        let ended = self.end(ended);
-        for expired in &ended {
-            self.ended_repetitions.extend(self.instances.get(&expired.info.id).map(|instance| instance.slot));
-        }
-        ended
-    }
-
-    /// The files that fill up and are `wanted`, but for those of which records are read again.
-    fn can_end(&self, wanted: impl Fn(InstanceId, &Instance) -> bool) -> Vec<InstanceId> {
-        let is_read = |instance: &Instance| {
-            instance.spans.iter().all(|span| {
-                self.partitions.get(&span.partition).is_some_and(|state| state.next >= state.restored.frontier)
-            })
-        };
-        let filling = self.instances.iter().filter(|(_, instance)| instance.state == State::Filling);
-        filling.filter(|(id, instance)| is_read(instance) && wanted(**id, instance)).map(|(id, _)| *id).collect()
-    }
-
-    fn end(&mut self, mut stale: Vec<InstanceId>) -> Vec<Expired> {
-        stale.sort_unstable();
-        let mut ended = InstanceIds::default();
-        for id in stale.into_iter().rev() {
-            ended.insert(id);
-            if self.listed(id, &ended).is_some() {
-                ended.remove(&id);
-            }
-        }
-        let mut expired = Vec::with_capacity(ended.len());
-        for id in ended {
-            if let Some(instance) = self.instances.get_mut(&id) {
-                instance.state = State::Expired;
-                instance.filled = Some(InstanceId(self.next_id));
-                instance.buffer = None;
-                if instance.repetition {
-                    self.ended_repetitions.insert(instance.slot);
-                }
-                expired.push(Expired {
-                    info: Arc::new(instance.info(id)),
-                    indices: std::mem::take(&mut instance.indices),
-                    is_note: instance.repetition || instance.late || instance.superseded,
-                });
-            }
-        }
-        expired.sort_unstable_by_key(|expired| expired.info.id);
-        expired
-    }
-
     /// The progress of a partition once the files in `finished` have their outcome.
     pub(crate) fn progress(&self, partition: i32, finished: &InstanceIds) -> Option<Progress> {
         let state = self.partitions.get(&partition)?;
@@ -476,10 +369,10 @@ impl Assembler {
     /// none, as a shadow while it was filling when something began that is listed.
     fn listed(&self, id: InstanceId, finished: &InstanceIds) -> Option<OpenKind> {
         if !self.shadows.contains(&id) {
-            // most of very many files: nothing of them is touched
+            // nothing of most of very many files is touched: no version has two instances
             match finished.contains(&id) {
                 false => return Some(OpenKind::Open),
-                true if self.siblings == 0 => return None,
+                true if self.instances.len() == self.versions.len() => return None,
                 true => {}
             }
         }

@@ -74,8 +74,8 @@ impl Version {
 
     /// Whether this is the place of the file that a chunk with this rebuilt name belongs to.
     pub(crate) fn is_at(&self, subdir: &str, filename: &str) -> bool {
-        let (own, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        *name == *filename && (*own == *subdir || own.is_empty() && is_root(subdir))
+        let own = self.subdir();
+        self.filename() == filename && (own == subdir || own.is_empty() && is_root(subdir))
     }
 
     /// When the file was last changed where it was uploaded, if its uploader said so.

@@ -376,10 +376,7 @@ impl<'a> Reader<'a> {
                 None if self.at_end() && self.is_idle() => false,
                 _ => continue,
             };
-            let left = match stopping {
-                Some(_) => Left { begun: self.intake.assembler.filling().len() as u64, ..Left::default() },
-                None => Left { incomplete: self.incomplete(), begun: 0 },
-            };
+            let left = self.left(stopping.is_some());
             subscription.close(!keep_place)?;
             return self.hanging.take().map_or(Ok(Ended::Finished(left)), Err);
         }

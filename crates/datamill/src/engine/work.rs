@@ -13,7 +13,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,7 +67,6 @@ struct Queue {
     waiting: usize,
     running: usize,
     stopping: bool,
-    /// [`Shared::unavailable`] says whether there is one.
     unavailable_until: Option<Instant>,
     /// Runs of user code by the number of their worker, where their time is limited.
     calls: HashMap<usize, Call>,
@@ -99,8 +97,6 @@ impl Queue {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Something that user code needs is not available; asked once a file, without the lock.
-    unavailable: AtomicBool,
     settings: WorkSettings,
     budget: Arc<Budget>,
     code: UserCode,
@@ -138,7 +134,6 @@ impl Pool {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
-            unavailable: AtomicBool::new(false),
             settings,
             budget,
             code,
@@ -441,11 +436,10 @@ impl Shared {
                         tracing::warn!(error = %error, "not available; holding, nothing is skipped");
                     }
                     queue.unavailable_until = Some(Instant::now() + wait);
-                    self.unavailable.store(true, Relaxed);
                     wait = (wait * 2).min(LAST_WAIT);
                 }
                 answer => {
-                    if self.unavailable.swap(false, Relaxed) && self.queue.lock().unavailable_until.take().is_some() {
+                    if self.queue.lock().unavailable_until.take().is_some() {
                         tracing::info!("available again; going on");
                         self.wake.notify_all();
                     }

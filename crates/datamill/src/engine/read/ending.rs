@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::Reader;
 use crate::engine::StopKind;
-use crate::engine::summary::Incomplete;
+use crate::engine::summary::{Incomplete, Left};
 
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 5;
+
 impl Reader<'_> {
     /// The stop that was asked for; begins it at the first call.
     pub(super) fn stopping(&mut self) -> Option<StopKind> {
@@ -59,14 +60,18 @@ impl Reader<'_> {
         self.moves(&[], &[], true).is_empty()
     }
 
-    pub(super) fn incomplete(&self) -> Vec<Incomplete> {
+    /// What has only some of its chunks, at the end of the topic or when the program was stopped before.
+    pub(super) fn left(&self, stopped: bool) -> Left {
         let filling = self.intake.assembler.filling();
+        if stopped {
+            return Left { begun: filling.len() as u64, ..Left::default() };
+        }
         let incomplete = filling.into_iter().map(|(_, file)| Incomplete {
             path: file.version.path.to_string(),
             got: file.indices.len(),
             total: file.version.total,
             missing: file.indices.missing(file.version.total, MISSING_NAMED),
         });
-        incomplete.collect()
+        Left { incomplete: incomplete.collect(), ..Left::default() }
     }
 }
