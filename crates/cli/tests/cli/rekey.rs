@@ -36,7 +36,8 @@ impl Bench {
             format!("{}-{:?}", datamill::report::clock::now_ms(), std::thread::current().id()).replace(['(', ')'], "");
         let bench = Self { place, log, source: format!("spread-{unique}"), destination: format!("keyed-{unique}") };
         for (name, partitions) in [(&bench.source, 4), (&bench.destination, 3)] {
-            let settings = BTreeMap::new();
+            // their records are years old
+            let settings = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
             bench.log.create_topic(&NewTopic { name: name.clone(), partitions, replication: 1, settings }).unwrap();
         }
         bench

@@ -129,8 +129,13 @@ impl Bench {
 
     /// Puts records of this time, with these headers beside their own, on the topic.
     pub fn send_with(&self, records: &[Sent], timestamp_ms: Option<i64>, more: &[(&str, &[u8])]) {
+        self.send_each(records.iter().map(|record| (record, timestamp_ms)), more);
+    }
+
+    /// Puts records, of a time each, with these headers beside their own, on the topic.
+    pub fn send_each<'a>(&self, records: impl Iterator<Item = (&'a Sent, Option<i64>)>, more: &[(&str, &[u8])]) {
         let mut publisher = self.log.publisher().unwrap();
-        for (token, record) in records.iter().enumerate() {
+        for (token, (record, timestamp_ms)) in (0..).zip(records) {
             let mut headers: Vec<(&str, &[u8])> = more.to_vec();
             if record.marked {
                 headers.push((headers::CHUNK_VERSION, headers::CHUNK_VERSION_1.as_bytes()));

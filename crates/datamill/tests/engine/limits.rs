@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::common::{Bench, ByName, Place, Sent, StopAtEnd, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::Mode;
 use datamill::engine::{Control, EngineSettings};
+use datamill::report::clock;
 
 on_both_logs! {
     files_beyond_the_spill_limit_are_read_again_and_come_through_once,
@@ -167,14 +168,18 @@ fn a_partition_of_a_spread_topic_is_not_read_far_ahead_of_the_others(place: &Pla
     const FILES: u64 = 100;
     let bench = Bench::new(place, 2);
     // Each file begins in the first partition, which is read four times as fast as the second, where it ends.
+    let mut all = Vec::new();
     for i in 0..FILES {
         let mut records = chunks(0, &format!("spread/{i}.dat"), &content(i, 101_000), 100_000);
         records[1].partition = 1;
         records.iter_mut().for_each(|record| record.marked = false);
         records.extend((0..3).flat_map(|n| chunks(1, &format!("beside/{i}-{n}.dat"), &content(n, 100_000), 100_000)));
         records.rotate_left(2);
-        bench.send_at(&records, Some(1_700_000_000_000 + i as i64 * 2_000));
+        // not so old that the log would let go of them
+        let time_ms = clock::now_ms() - (FILES - i) as i64 * 2_000;
+        all.extend(records.into_iter().map(|record| (record, Some(time_ms))));
     }
+    bench.send_each(all.iter().map(|(record, time_ms)| (record, *time_ms)), &[]);
     let settings = EngineSettings { memory_limit: 4 << 20, ..bench.settings() };
     let (summary, most) = watching(&filling(&bench), || bench.run(&settings, ByName::default()).unwrap());
     assert_eq!((summary.succeeded, summary.failed), (4 * FILES, 0));
