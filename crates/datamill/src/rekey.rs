@@ -21,7 +21,7 @@ use datamill_broker::{
 use datamill_wire::{headers, partition_for};
 
 use crate::control::{Control, StopKind};
-use crate::report::{Counters, text};
+use crate::report::{Counters, clock, text};
 
 /// Bytes of records in one commit, unless one record alone is larger.
 const BATCH_BYTES: usize = 8 << 20;
@@ -89,6 +89,8 @@ pub struct RekeySummary {
     pub bytes: u64,
     /// Records that hold no chunk and were left out.
     pub left_out: u64,
+    /// Copied records that are older than the destination keeps its records.
+    pub too_old: u64,
     /// How long it ran.
     pub duration: Duration,
     /// Topic that was read.
@@ -99,11 +101,19 @@ pub struct RekeySummary {
 
 impl fmt::Display for RekeySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { copied, bytes, left_out, duration, source, destination } = self;
+        let Self { copied, bytes, left_out, too_old, duration, source, destination } = self;
         let (bytes, duration) = (text::bytes(*bytes), text::duration(*duration));
         write!(f, "{copied} messages ({bytes}) of topic `{source}` copied to topic `{destination}` in {duration}")?;
         if *left_out > 0 {
             write!(f, "\n{left_out} messages are no chunks of files and were left out; the log names their offsets")?;
+        }
+        if *too_old > 0 {
+            write!(
+                f,
+                "\n{too_old} messages are older than topic `{destination}` keeps its records, and it will remove them: \
+                read them soon, or let another topic keep its records for longer (`datamill topic create NAME \
+                --setting retention.ms=-1` is for ever) and copy to that one"
+            )?;
         }
         Ok(())
     }
@@ -123,7 +133,7 @@ pub fn rekey(
         return Err(RekeyError::SameTopic(settings.source.clone()));
     }
     let source = log.topic_for_use(&settings.source)?;
-    let partitions = log.topic_for_use(&settings.destination)?.partitions;
+    let destination = log.topic_for_use(&settings.destination)?;
     let end =
         |partition| Ok::<_, datamill_broker::Error>((partition, log.offsets(&source.name, partition)?.last_stable));
     let ends = settings.exit_at_end.then(|| (0..source.partitions).map(end).collect::<Result<BTreeMap<_, _>, _>>());
@@ -132,11 +142,13 @@ pub fn rekey(
     let mut copy = Copy {
         settings,
         counters,
-        partitions,
+        partitions: destination.partitions,
+        retention_ms: destination.retention_ms,
         batch: Batch::default(),
         copied: 0,
         bytes: 0,
         left_out: 0,
+        too_old: 0,
         owned: BTreeMap::new(),
     };
     let mut failures = 0;
@@ -158,6 +170,7 @@ pub fn rekey(
         copied: copy.copied,
         bytes: copy.bytes,
         left_out: copy.left_out,
+        too_old: copy.too_old,
         duration: started.elapsed(),
         source: settings.source.clone(),
         destination: settings.destination.clone(),
@@ -197,11 +210,14 @@ struct Copy<'a> {
     counters: &'a Counters,
     /// Of the destination.
     partitions: i32,
+    /// How long the destination keeps its records, by their times; `None` is for ever.
+    retention_ms: Option<i64>,
     batch: Batch,
     owned: BTreeMap<i32, Place>,
     copied: u64,
     bytes: u64,
     left_out: u64,
+    too_old: u64,
 }
 
 impl Copy<'_> {
@@ -341,6 +357,7 @@ impl Copy<'_> {
                     self.counters.produced(records.len() as u64, bytes);
                     (self.copied, self.bytes) = (self.copied + records.len() as u64, self.bytes + bytes);
                     self.left_out += self.batch.left_out.len() as u64;
+                    self.count_too_old();
                     self.batch = Batch::default();
                     for place in self.owned.values_mut() {
                         place.committed = place.next;
@@ -373,6 +390,19 @@ impl Copy<'_> {
             }
             subscription.resume()?;
         }
+    }
+
+    /// A copy keeps the times of its records, and a log removes those that are older than its topic's retention.
+    fn count_too_old(&mut self) {
+        let Some(retention_ms) = self.retention_ms else { return };
+        let keep_from_ms = clock::now_ms() - retention_ms;
+        let is_old = |record: &&Copied| record.timestamp_ms.is_some_and(|time_ms| time_ms < keep_from_ms);
+        let old = self.batch.records.iter().filter(is_old);
+        if let (0, Some(&Copied { from: (partition, offset), .. })) = (self.too_old, old.clone().next()) {
+            tracing::warn!(topic = %self.settings.source, partition, offset, destination = %self.settings.destination,
+                retention_ms, "a copied message is older than the destination keeps its records, and it will remove it");
+        }
+        self.too_old += old.count() as u64;
     }
 
     fn outgoing<'r>(&'r self, record: &'r Copied) -> NewRecord<'r> {

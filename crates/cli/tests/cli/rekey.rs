@@ -147,6 +147,20 @@ fn each_chunk_is_copied_once_to_the_partition_of_its_file(kafka: bool) {
     assert_eq!((twice, copied.values().map(Vec::len).sum::<usize>()), (8, 408));
 }
 
+fn a_copy_that_the_destination_will_not_keep_is_named(kafka: bool) {
+    let bench = Bench::new(kafka);
+    bench.spread(2);
+    let week = format!("{}-week", bench.destination);
+    let settings = BTreeMap::from([("retention.ms".to_owned(), "604800000".to_owned())]);
+    bench.log.create_topic(&NewTopic { name: week.clone(), partitions: 2, replication: 1, settings }).unwrap();
+    let ended = bench.place.run(&["rekey", &bench.source, &week, "--exit-at-end", "--config", "test.config"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    let line = format!("16 messages are older than topic `{week}` keeps its records");
+    assert!(ended.stderr().contains(&line), "{}", ended.stderr());
+    let kept = bench.place.run(&bench.args());
+    assert!(!kept.stderr().contains("older than"), "a topic that keeps all: {}", kept.stderr());
+}
+
 fn a_copy_that_is_killed_goes_on_where_it_was(kafka: bool) {
     let bench = Bench::new(kafka);
     bench.spread(3000);
@@ -174,6 +188,16 @@ fn on_the_embedded_log_each_chunk_is_copied_once() {
 #[test]
 fn on_kafka_each_chunk_is_copied_once() {
     each_chunk_is_copied_once_to_the_partition_of_its_file(true);
+}
+
+#[test]
+fn on_the_embedded_log_a_copy_that_will_not_be_kept_is_named() {
+    a_copy_that_the_destination_will_not_keep_is_named(false);
+}
+
+#[test]
+fn on_kafka_a_copy_that_will_not_be_kept_is_named() {
+    a_copy_that_the_destination_will_not_keep_is_named(true);
 }
 
 #[test]
