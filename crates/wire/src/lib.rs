@@ -16,7 +16,7 @@ mod partition;
 
 pub use chunk::{Chunk, MAX_CHUNKS, MAX_FILE_BYTES};
 pub use error::ChunkError;
-pub use hash::{Sha512Hasher, hex, sha512};
+pub use hash::{Sha512Hasher, hex, sha512, sha512_of_four};
 pub use heartbeat::{Heartbeat, LogMessage};
 pub use key::{chunk_key, result_key};
 pub use name::{MAX_PATH_BYTES, NameFault};

@@ -32,6 +32,8 @@ pub(crate) struct Hashed(Arc<Mutex<Prefix>>);
 struct Prefix {
     hasher: Sha512Hasher,
     bytes: u64,
+    /// That of all bytes, once it is known.
+    whole: Option<[u8; 64]>,
 }
 
 impl Prefix {
@@ -57,9 +59,23 @@ impl Prefix {
 }
 
 impl Hashed {
+    /// Whether nothing was hashed yet.
+    pub(crate) fn is_new(&self) -> bool {
+        let prefix = self.0.lock();
+        prefix.bytes == 0 && prefix.whole.is_none()
+    }
+
+    /// The SHA-512 of all bytes was taken elsewhere.
+    pub(crate) fn set(&self, sha512: [u8; 64]) {
+        self.0.lock().whole = Some(sha512);
+    }
+
     /// Hashes the rest of a file that is in memory: the SHA-512 of all of it.
     pub(crate) fn finish(&self, content: &[u8]) -> [u8; 64] {
         let mut prefix = self.0.lock();
+        if let Some(whole) = prefix.whole {
+            return whole;
+        }
         let done = usize::try_from(prefix.bytes).unwrap_or(usize::MAX);
         prefix.add(content.get(done..).unwrap_or_default());
         prefix.hasher.clone().finish()

@@ -94,6 +94,34 @@ pub(crate) enum NotVerified {
     Again(DroppedFile),
 }
 
+/// Size up to which files are hashed four at a time.
+const SMALL: usize = 64 << 10;
+
+impl WholeFile {
+    /// Its bytes where it is small and nothing of it is hashed.
+    fn small(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Memory(bytes, hashed) if self.taken == 0 && bytes.len() <= SMALL && hashed.is_new() => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be hashed together with others.
+    pub(crate) fn is_small(&self) -> bool {
+        self.small().is_some()
+    }
+
+    /// Hashes four files together, which takes less time than one after another.
+    pub(crate) fn hash_four(files: [&Self; 4]) {
+        let bytes = files.map(|file| file.small().unwrap_or_default());
+        for (file, sha512) in files.into_iter().zip(datamill_wire::sha512_of_four(bytes)) {
+            if let (true, Content::Memory(_, hashed)) = (file.is_small(), &file.content) {
+                hashed.set(sha512);
+            }
+        }
+    }
+}
+
 impl DownloadDataFile {
     /// Checks the whole file's hash, in one pass over the bytes.
     pub(crate) fn verify(topic: &Arc<SourceTopic>, whole: WholeFile) -> Result<Self, NotVerified> {

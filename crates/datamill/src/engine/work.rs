@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  read ──submit──▶ queue (bounded by the memory budget; files of one path one after another)
+//!                     │  ▲
+//!                     │  └──small files, hashed four at a time by who takes the first one
 //!                     │
 //!           worker 1 … worker n:  verify ─▶ place on disk ─▶ user code
 //!                     │
@@ -82,6 +84,30 @@ struct Call {
 }
 
 impl Queue {
+    /// The next file, for a worker.
+    fn take(&mut self) -> Option<WholeFile> {
+        let file = self.ready.pop_front()?;
+        self.waiting -= 1;
+        self.running += 1;
+        Some(file)
+    }
+
+    /// The three files behind this one, where all four are to be hashed together. They count as running.
+    fn take_others(&mut self, file: &WholeFile) -> Option<[WholeFile; 3]> {
+        if !file.is_small() || self.ready.len() < 3 || !self.ready.range(..3).all(WholeFile::is_small) {
+            return None;
+        }
+        let [a, b, c] = [self.take(), self.take(), self.take()];
+        Some([a?, b?, c?])
+    }
+
+    /// Files that wait again, before all others.
+    fn give_back(&mut self, files: [WholeFile; 3]) {
+        self.waiting += files.len();
+        self.running -= files.len();
+        files.into_iter().rev().for_each(|file| self.ready.push_front(file));
+    }
+
     /// The path has no file ready or running any more: the next one's turn.
     fn advance(&mut self, path: &Arc<str>) {
         let Some(next) = self.behind.get_mut(path) else { return };
@@ -291,9 +317,14 @@ impl Shared {
             if queue.stopping {
                 return None;
             }
-            if let Some(file) = queue.ready.pop_front() {
-                queue.waiting -= 1;
-                queue.running += 1;
+            if let Some(file) = queue.take() {
+                if let Some(others) = queue.take_others(&file) {
+                    drop(queue);
+                    let [a, b, c] = &others;
+                    WholeFile::hash_four([&file, a, b, c]);
+                    self.queue.lock().give_back(others);
+                    self.wake.notify_all();
+                }
                 return Some(file);
             }
             self.wake.wait(&mut queue);

@@ -12,6 +12,7 @@ use datamill::wire::{headers, hex, sha512};
 
 on_both_logs! {
     a_file_fails_only_after_all_attempts_and_says_how_many,
+    each_of_many_small_files_is_judged_by_its_own_hash,
     a_stop_does_not_wait_for_the_next_attempt,
     each_failure_and_each_unusable_record_has_one_dead_letter,
     a_restart_tries_exactly_the_failed_files_again_from_their_offsets_alone,
@@ -70,6 +71,34 @@ fn a_file_fails_only_after_all_attempts_and_says_how_many(place: &Place) {
         assert_eq!(failures.len() as u64, 1 - succeeded);
         assert!(failures.values().all(|entry| entry["attempts"] == 4), "{failures:?}");
     }
+}
+
+fn each_of_many_small_files_is_judged_by_its_own_hash(place: &Place) {
+    const FILES: u64 = 400;
+    let bench = Bench::new(place, 2);
+    let is_wrong = |i: u64| i % 7 == 3;
+    let name = |i: u64| format!("a/{i}.dat");
+    let mut all = Vec::new();
+    for i in 0..FILES {
+        // of one chunk or several, alike and not, and some beyond the size that is hashed together with others
+        let size = if i % 50 == 0 { 100_000 } else { 16 + (i * i * 37 % 5_000) as usize };
+        let content = content(i, size);
+        let mut records = chunks((i % 2) as i32, &name(i), &content, 3_000);
+        if is_wrong(i) {
+            let value = &mut records[0].value;
+            let at = value.windows(16).position(|bytes| *bytes == content[..16]).unwrap();
+            value[at] ^= 1;
+        }
+        all.extend(records);
+    }
+    bench.send(&all);
+    let settings = datamill::engine::EngineSettings { threads: 3, ..bench.settings() };
+    let summary = bench.run(&settings, ByName::default()).unwrap();
+    let wrong: Vec<String> = (0..FILES).filter(|i| is_wrong(*i)).map(name).collect();
+    assert_eq!((summary.succeeded, summary.failed), (FILES - wrong.len() as u64, wrong.len() as u64), "{summary}");
+    let failed = failures(&bench);
+    assert_eq!(failed.keys().cloned().collect::<std::collections::BTreeSet<_>>(), wrong.into_iter().collect());
+    assert!(failed.values().all(|entry| entry["reason"].as_str().unwrap().contains("SHA-512")), "{failed:?}");
 }
 
 fn a_stop_does_not_wait_for_the_next_attempt(place: &Place) {
