@@ -101,11 +101,13 @@ impl Queue {
         Some([a?, b?, c?])
     }
 
-    /// Files that wait again, before all others.
+    /// Files that wait again, before all others. After a stop nobody would take them up.
     fn give_back(&mut self, files: [WholeFile; 3]) {
-        self.waiting += files.len();
         self.running -= files.len();
-        files.into_iter().rev().for_each(|file| self.ready.push_front(file));
+        if !self.stopping {
+            self.waiting += files.len();
+            files.into_iter().rev().for_each(|file| self.ready.push_front(file));
+        }
     }
 
     /// The path has no file ready or running any more: the next one's turn.

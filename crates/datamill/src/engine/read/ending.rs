@@ -20,8 +20,9 @@ impl Reader<'_> {
             );
             self.retries.stop();
             self.intake.rereads.stop();
-            self.engine.pool.cancel(|_| true);
+            // in this order: a worker may be about to give files back
             self.engine.pool.stop();
+            self.engine.pool.cancel(|_| true);
         }
         Some(kind)
     }
