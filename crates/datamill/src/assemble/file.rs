@@ -456,7 +456,7 @@ impl Seek for DownloadReader<'_> {
     }
 }
 
-#[cfg(all(test, feature = "object-store"))]
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

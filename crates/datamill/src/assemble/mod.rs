@@ -28,7 +28,7 @@ pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, IndexRun, Indices, together};
-#[cfg(all(test, feature = "object-store"))]
+#[cfg(test)]
 pub(crate) use file::testing;
 pub use file::{DownloadDataFile, DownloadReader, Mode};
 pub(crate) use file::{NotVerified, SourceTopic};

@@ -4,10 +4,27 @@ use std::sync::{Arc, OnceLock};
 
 use datamill_wire::sha512;
 
+use super::super::ahead::Hashed;
 use super::super::budget::{Budget, Reservation};
+use super::super::buffer::Content;
 use super::super::instance::{FileInfo, InstanceId, Span, Version};
 use super::super::memory::Memory;
-use super::{DownloadDataFile, SourceTopic};
+use super::{DownloadDataFile, SourceTopic, WholeFile};
+
+/// A file in memory that is not verified yet.
+pub(crate) fn whole(path: &str, content: &[u8]) -> WholeFile {
+    let file = downloaded(path, content, None, &[(0, 0, 0)]);
+    WholeFile {
+        info: file.info,
+        size: Some(file.size),
+        content: Content::Memory(Memory::Heap(content.to_vec()), Hashed::default()),
+        reservation: file.reservation,
+        proofs: Vec::new(),
+        follower: None,
+        taken: 0,
+        failed_before: false,
+    }
+}
 
 /// A file in memory; the spans are partition, first and last offset.
 pub(crate) fn downloaded(
