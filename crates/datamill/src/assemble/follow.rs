@@ -55,7 +55,10 @@ pub(crate) trait Follower: fmt::Debug + Send + Sync {
 
 /// What a follower does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "deliveries to object stores alone follow files"))]
+#[cfg_attr(
+    not(any(feature = "object-store", test)),
+    expect(dead_code, reason = "deliveries to object stores alone follow files")
+)]
 pub(crate) enum Taking {
     /// It does not know yet whether it takes anything.
     NotYet,
