@@ -22,7 +22,7 @@ pub(crate) fn write(report: &Report, folder: &Path) -> Result<()> {
     for job in ["upload", "reproduce", "download"] {
         let groups: Vec<(&str, Vec<(&str, &Middle)>)> = middles
             .iter()
-            .filter(|((workload, of), _)| of == job && !is_growth_only(workload))
+            .filter(|((workload, of), _)| of == job && !is_growth(workload))
             .map(|((workload, _), by_who)| {
                 let bars = ["floor", "datamill", "peer"].into_iter();
                 (workload.as_str(), bars.filter_map(|who| Some((who, by_who.get(who)?))).collect())
@@ -49,11 +49,7 @@ pub(crate) fn write(report: &Report, folder: &Path) -> Result<()> {
 }
 
 fn is_growth(workload: &str) -> bool {
-    workload == "small" || is_growth_only(workload)
-}
-
-fn is_growth_only(workload: &str) -> bool {
-    matches!(workload, "small2k" | "small200k")
+    matches!(workload, "small2k" | "small20k" | "small200k")
 }
 
 /// Seconds of each program, on an axis where each step is ten times the one before.

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
                 }
             }
             Part::Growth => {
-                for workload in [Workload::Small2k, Workload::Small, Workload::Small200k] {
+                for workload in [Workload::Small2k, Workload::Small20k, Workload::Small200k] {
                     report.rows.extend(Bench::prepare(args, workload)?.measure_growth()?);
                 }
             }

@@ -21,6 +21,8 @@ pub(crate) enum Workload {
     Mixed,
     /// 2,000 files of 4 KiB
     Small2k,
+    /// 20,000 files of 4 KiB
+    Small20k,
     /// 200,000 files of 4 KiB
     Small200k,
     /// 160 files of 32 MiB: 5 GiB
@@ -39,7 +41,7 @@ impl Workload {
             |count: usize| (0..count).map(|i| (format!("run_{:03}/scan_{i:06}.dat", i % 200), 4 << 10)).collect();
         let large = |count: usize| (0..count).map(|i| (format!("image_{i:03}.raw"), 32 << 20)).collect();
         match self {
-            Self::Small => small(20_000),
+            Self::Small | Self::Small20k => small(20_000),
             Self::Small2k => small(2_000),
             Self::Small200k => small(200_000),
             Self::Large16 => large(16),
