@@ -43,6 +43,14 @@ impl Bench {
         bench
     }
 
+    /// Another destination, of two partitions, with a setting of its own.
+    fn destination_with(&self, setting: &str, value: &str) -> String {
+        let name = format!("{}-{setting}", self.destination);
+        let settings = BTreeMap::from([(setting.to_owned(), value.to_owned())]);
+        self.log.create_topic(&NewTopic { name: name.clone(), partitions: 2, replication: 1, settings }).unwrap();
+        name
+    }
+
     /// Puts files on the source as OpenMSIStream does: chunk after chunk into the next partition, no header.
     fn spread(&self, files: u32) {
         let mut publisher = self.log.publisher().unwrap();
@@ -150,9 +158,7 @@ fn each_chunk_is_copied_once_to_the_partition_of_its_file(kafka: bool) {
 fn a_copy_that_the_destination_will_not_keep_is_named(kafka: bool) {
     let bench = Bench::new(kafka);
     bench.spread(2);
-    let week = format!("{}-week", bench.destination);
-    let settings = BTreeMap::from([("retention.ms".to_owned(), "604800000".to_owned())]);
-    bench.log.create_topic(&NewTopic { name: week.clone(), partitions: 2, replication: 1, settings }).unwrap();
+    let week = bench.destination_with("retention.ms", "604800000");
     let ended = bench.place.run(&["rekey", &bench.source, &week, "--exit-at-end", "--config", "test.config"]);
     assert_eq!(ended.code(), 0, "{}", ended.stderr());
     let line = format!("16 messages are older than topic `{week}` keeps its records");
@@ -214,9 +220,7 @@ fn on_kafka_a_copy_that_is_killed_goes_on() {
 fn a_record_that_is_too_large_stops_the_copy_and_is_named() {
     let bench = Bench::new(true);
     bench.spread(2);
-    let small = format!("{}-small", bench.destination);
-    let settings = BTreeMap::from([("max.message.bytes".to_owned(), "300".to_owned())]);
-    bench.log.create_topic(&NewTopic { name: small.clone(), partitions: 1, replication: 1, settings }).unwrap();
+    let small = bench.destination_with("max.message.bytes", "300");
     let ended = bench.place.run(&["rekey", &bench.source, &small, "--exit-at-end", "--config", "test.config"]);
     assert_eq!(ended.code(), 2, "{}", ended.stderr());
     assert!(ended.stderr().contains("does not take the record at offset"), "{}", ended.stderr());

@@ -2,25 +2,33 @@
 //! left to hash when it is whole.
 //!
 //! ```text
-//!  Buffer ──Job (bounded; left out where the thread is behind)──▶ thread ──▶ Hashed ◀── verify: the rest
+//!  Buffer ──Job (bounded; left out where the thread stays behind)──▶ thread ──▶ Hashed ◀── verify: the rest
 //! ```
-//! Every byte is hashed once: in memory a copy of a chunk that has just come, on disk what is read back.
+//! Every byte is hashed once: in memory a copy of a chunk that has just come, on disk what is read back. A file is
+//! always with the same thread. In memory a chunk waits a little for a thread that is behind: what is left out would
+//! take memory, and a worker, once the file is whole.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill_wire::Sha512Hasher;
 use parking_lot::Mutex;
 
 /// Bytes that are read at a time.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 256 << 10;
 /// A file on disk is hashed on once it has grown by this.
 const STEP: u64 = 4 << 20;
-/// Jobs whose turn has not come.
-const JOBS: usize = 8;
+/// Threads: two hash as fast as one connection to a broker brings bytes.
+const THREADS: usize = 2;
+/// Jobs of a thread whose turn has not come.
+const JOBS: usize = 4;
+/// How long a chunk waits for a thread that is behind.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Sizes of chunks that are copied for the thread: smaller ones are not worth it, larger ones take memory.
 const COPIED: std::ops::RangeInclusive<usize> = 32 << 10..=512 << 10;
 
@@ -102,9 +110,16 @@ enum From {
     Memory(u64, Vec<u8>),
 }
 
-/// A thread that hashes files which still fill up. It ends when nobody holds this any more.
+/// Threads that hash files which still fill up. They end when nobody holds this, or such a file, any more.
 #[derive(Debug, Clone)]
 pub(crate) struct HashAhead {
+    threads: Arc<[HashThread]>,
+    /// Files so far.
+    files: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Clone)]
+struct HashThread {
     jobs: Sender<Job>,
     /// Memory of chunks that are hashed.
     used: Receiver<Vec<u8>>,
@@ -112,16 +127,28 @@ pub(crate) struct HashAhead {
 
 impl HashAhead {
     pub(crate) fn start() -> io::Result<Self> {
+        let threads = (1..=THREADS).map(HashThread::start).collect::<io::Result<_>>()?;
+        Ok(Self { threads, files: Arc::default() })
+    }
+
+    /// The thread of a file that begins: they take turns.
+    fn thread(&self) -> HashThread {
+        self.threads[self.files.fetch_add(1, Relaxed) % self.threads.len()].clone()
+    }
+}
+
+impl HashThread {
+    fn start(number: usize) -> io::Result<Self> {
         let (jobs, queue) = bounded(JOBS);
         let (used_queue, used) = bounded(JOBS);
         let run = move || run(&queue, &used_queue);
-        std::thread::Builder::new().name("datamill-hash".to_owned()).spawn(run)?;
+        std::thread::Builder::new().name(format!("datamill-hash-{number}")).spawn(run)?;
         Ok(Self { jobs, used })
     }
 
-    /// Answers whether the thread has room for it.
-    fn take(&self, hashed: &Hashed, from: From) -> bool {
-        self.jobs.try_send(Job { hashed: hashed.clone(), from }).is_ok()
+    /// Answers whether the thread has room for it within a time.
+    fn take(&self, hashed: &Hashed, from: From, patience: Duration) -> bool {
+        self.jobs.send_timeout(Job { hashed: hashed.clone(), from }, patience).is_ok()
     }
 }
 
@@ -152,7 +179,7 @@ fn run(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
 /// How far a file that fills up is without a hole, and how far it was told to be hashed.
 #[derive(Debug)]
 pub(super) struct Growing {
-    ahead: Option<HashAhead>,
+    thread: Option<HashThread>,
     hashed: Hashed,
     /// Of what is on disk.
     end: u64,
@@ -161,21 +188,19 @@ pub(super) struct Growing {
 
 impl Growing {
     pub(super) fn new(ahead: Option<&HashAhead>) -> Self {
-        Self { ahead: ahead.cloned(), hashed: Hashed::default(), end: 0, asked: 0 }
+        Self { thread: ahead.map(HashAhead::thread), hashed: Hashed::default(), end: 0, asked: 0 }
     }
 
     /// Bytes came into memory, without a hole before them.
     pub(super) fn kept(&mut self, offset: u64, bytes: &[u8]) {
-        let Some(ahead) = self.ahead.as_ref().filter(|_| offset == self.asked && COPIED.contains(&bytes.len())) else {
+        let Some(thread) = self.thread.as_ref().filter(|_| offset == self.asked && COPIED.contains(&bytes.len()))
+        else {
             return;
         };
-        if ahead.jobs.is_full() {
-            return;
-        }
-        let mut copy = ahead.used.try_recv().unwrap_or_default();
+        let mut copy = thread.used.try_recv().unwrap_or_default();
         copy.clear();
         copy.extend_from_slice(bytes);
-        if ahead.take(&self.hashed, From::Memory(offset, copy)) {
+        if thread.take(&self.hashed, From::Memory(offset, copy), PATIENCE) {
             self.asked += bytes.len() as u64;
         }
     }
@@ -186,9 +211,9 @@ impl Growing {
             return;
         }
         self.end += bytes as u64;
-        if let Some(ahead) = &self.ahead
+        if let Some(thread) = &self.thread
             && self.end.saturating_sub(self.asked) >= STEP
-            && ahead.take(&self.hashed, From::File(path.to_owned(), self.end))
+            && thread.take(&self.hashed, From::File(path.to_owned(), self.end), Duration::ZERO)
         {
             self.asked = self.end;
         }
@@ -270,6 +295,39 @@ mod tests {
     }
 
     #[test]
+    fn two_files_that_fill_up_side_by_side_are_with_two_threads() {
+        let ahead = HashAhead::start().unwrap();
+        let [a, b, c] = [(); 3].map(|()| ahead.thread().jobs);
+        assert!(!a.same_channel(&b) && a.same_channel(&c));
+    }
+
+    /// The thread reads from a pipe that nobody has written to.
+    #[cfg(unix)]
+    #[test]
+    fn a_chunk_that_comes_while_its_thread_stays_behind_is_left_for_the_end() {
+        let ahead = HashAhead::start().unwrap();
+        let mut growing = Growing::new(Some(&ahead));
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let jobs = growing.thread.as_ref().unwrap().jobs.clone();
+        jobs.send(Job { hashed: Hashed::default(), from: From::File(pipe.clone(), 1) }).unwrap();
+        while !jobs.is_empty() {
+            std::thread::yield_now();
+        }
+        let chunk = COPIED.start();
+        let content: Vec<u8> = (0..(JOBS + 2) * chunk).map(|i| (i / 300) as u8).collect();
+        for (i, bytes) in content.chunks(*chunk).enumerate() {
+            growing.kept((i * chunk) as u64, bytes);
+        }
+        assert_eq!(growing.asked, (JOBS * chunk) as u64);
+        drop(File::options().write(true).open(&pipe).unwrap());
+        let hashed = growing.into_hashed();
+        wait_until(&hashed, (JOBS * chunk) as u64);
+        assert_eq!(hashed.finish(&content), sha512(&content));
+    }
+
+    #[test]
     fn a_file_that_goes_on_on_disk_is_hashed_on_there() {
         let ahead = HashAhead::start().unwrap();
         let content: Vec<u8> = (0..STEP + 64_000).map(|i| (i / 300) as u8).collect();
@@ -288,11 +346,12 @@ mod tests {
         let ahead = HashAhead::start().unwrap();
         let hashed = Hashed::default();
         assert_eq!(hashed.finish(b"whole"), sha512(b"whole"));
+        let jobs = ahead.thread().jobs;
         for at in [0, 3] {
-            ahead.jobs.send(Job { hashed: hashed.clone(), from: From::Memory(at, b"le".to_vec()) }).unwrap();
+            jobs.send(Job { hashed: hashed.clone(), from: From::Memory(at, b"le".to_vec()) }).unwrap();
         }
         let next = Hashed::default();
-        ahead.jobs.send(Job { hashed: next.clone(), from: From::Memory(0, b"x".to_vec()) }).unwrap();
+        jobs.send(Job { hashed: next.clone(), from: From::Memory(0, b"x".to_vec()) }).unwrap();
         wait_until(&next, 1);
         assert_eq!(hashed.finish(b"whole"), sha512(b"whole"));
     }
@@ -300,12 +359,12 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_stops_neither_the_thread_nor_the_next_file() {
         let ahead = HashAhead::start().unwrap();
-        let gone = Hashed::default();
-        ahead.jobs.send(Job { hashed: gone.clone(), from: From::File("/nowhere/at/all".into(), 9) }).unwrap();
+        let (gone, jobs) = (Hashed::default(), ahead.thread().jobs);
+        jobs.send(Job { hashed: gone.clone(), from: From::File("/nowhere/at/all".into(), 9) }).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"there").unwrap();
         let there = Hashed::default();
-        ahead.jobs.send(Job { hashed: there.clone(), from: From::File(file.path().to_owned(), 5) }).unwrap();
+        jobs.send(Job { hashed: there.clone(), from: From::File(file.path().to_owned(), 5) }).unwrap();
         wait_until(&there, 5);
         assert_eq!(gone.0.lock().bytes, 0);
         assert!(gone.finish_file(Path::new("/nowhere/at/all")).is_err());

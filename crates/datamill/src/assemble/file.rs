@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
+use super::ahead::Hashed;
 use super::assembler::{DroppedFile, WholeFile};
 use super::budget::Reservation;
 use super::buffer::Content;
@@ -98,10 +99,12 @@ pub(crate) enum NotVerified {
 const SMALL: usize = 64 << 10;
 
 impl WholeFile {
-    /// Its bytes where it is small and nothing of it is hashed.
-    fn small(&self) -> Option<&[u8]> {
+    /// Its bytes and where their hash goes, where it is small and nothing of it is hashed.
+    fn small(&self) -> Option<(&[u8], &Hashed)> {
         match &self.content {
-            Content::Memory(bytes, hashed) if self.taken == 0 && bytes.len() <= SMALL && hashed.is_new() => Some(bytes),
+            Content::Memory(bytes, hashed) if self.taken == 0 && bytes.len() <= SMALL && hashed.is_new() => {
+                Some((bytes, hashed))
+            }
             _ => None,
         }
     }
@@ -111,11 +114,12 @@ impl WholeFile {
         self.small().is_some()
     }
 
-    /// Hashes four files together, which takes less time than one after another.
+    /// Hashes four small files together, which takes less time than one after another.
     pub(crate) fn hash_four(files: [&Self; 4]) {
-        let bytes = files.map(|file| file.small().unwrap_or_default());
-        for (file, sha512) in files.into_iter().zip(datamill_wire::sha512_of_four(bytes)) {
-            if let (true, Content::Memory(_, hashed)) = (file.is_small(), &file.content) {
+        let small = files.map(Self::small);
+        let bytes = small.map(|file| file.map_or(&[][..], |(bytes, _)| bytes));
+        for (file, sha512) in small.into_iter().zip(datamill_wire::sha512_of_four(bytes)) {
+            if let Some((_, hashed)) = file {
                 hashed.set(sha512);
             }
         }

@@ -430,9 +430,10 @@ impl<'a> Reader<'a> {
     /// Whether more waits for user code than there is room for.
     fn is_crowded(&self) -> bool {
         let limit = self.engine.settings.memory_limit / 4;
+        let in_memory = if self.held { limit / 4 * 3 } else { limit };
         let share = if self.held { 2 } else { 1 };
         let disk_limit = self.engine.settings.spill_limit.map_or(usize::MAX, |limit| limit / 2);
-        self.engine.budget.whole() > limit / share
+        self.engine.budget.whole() > in_memory
             || self.engine.budget.whole_on_disk() > disk_limit / share
             || self.engine.pool.waiting() > MAX_WAITING / (share * share)
     }

@@ -61,6 +61,19 @@ pub(super) enum Report {
     Stop { path: Arc<str>, reason: String },
 }
 
+/// What a worker made of a file.
+struct Processed {
+    report: Report,
+    /// Content that nobody needs any more.
+    content: Option<DownloadDataFile>,
+}
+
+impl From<Report> for Processed {
+    fn from(report: Report) -> Self {
+        Self { report, content: None }
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     ready: VecDeque<WholeFile>,
@@ -290,7 +303,7 @@ impl Shared {
         let mut done = None;
         while let Some(file) = self.next(done.as_ref()) {
             let path = Arc::clone(&file.info.version.path);
-            let report = {
+            let processed = {
                 let _span = tracing::error_span!("work", file = %path).entered();
                 self.process(file, worker)
             };
@@ -299,10 +312,12 @@ impl Shared {
                 return;
             }
             // the reader is gone only when the program ends
-            if let Some(report) = report
-                && self.reports.send(report).is_err()
-            {
-                return;
+            if let Some(Processed { report, content }) = processed {
+                if self.reports.send(report).is_err() {
+                    return;
+                }
+                // a large file takes its time to go: nothing waits for that
+                drop(content);
             }
             done = Some(path);
         }
@@ -334,20 +349,20 @@ impl Shared {
     }
 
     /// `None` when the program stops before the file has an outcome.
-    fn process(&self, whole: WholeFile, worker: usize) -> Option<Report> {
+    fn process(&self, whole: WholeFile, worker: usize) -> Option<Processed> {
         let info = Arc::clone(&whole.info);
         // A file that failed before has had its waits: new files do not stand behind it.
         let max_attempts = if whole.failed_before { 1 } else { self.settings.max_attempts };
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
-            Err(NotVerified::Again(dropped)) => return Some(Report::Again(dropped)),
+            Err(NotVerified::Again(dropped)) => return Some(Report::Again(dropped).into()),
             Err(error) => {
-                return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)));
+                return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)).into());
             }
         };
         if self.settings.mode != Mode::Memory && super::folder::is_reserved(&info.version.path) {
             let reason = "its path is one that the program keeps for itself in the output folder".to_owned();
-            return Some(self.failed(info, self.code.failure_status(), reason));
+            return Some(self.failed(info, self.code.failure_status(), reason).into());
         }
         if self.settings.mode != Mode::Memory
             && let Err(error) = self.when_available(|| {
@@ -355,21 +370,23 @@ impl Shared {
             })?
         {
             let reason = error.to_string();
-            return Some(self.failed(info, self.code.failure_status(), reason));
+            return Some(self.failed(info, self.code.failure_status(), reason).into());
         }
         let (attempts, computed) = self.attempts(&file, &info, max_attempts, worker)?;
         if file.is_asked_again() {
-            return Some(Report::Again(file.into_dropped()));
+            return Some(Report::Again(file.into_dropped()).into());
         }
-        let file = file.path().is_some().then_some(file);
+        let (placed, content) = if file.path().is_some() { (Some(file), None) } else { (None, Some(file)) };
         let result = match computed {
             Ok(message) => Ok(message),
             Err(error) if error.kind() == ErrorKind::Stop => {
-                return Some(Report::Stop { path: Arc::clone(&info.version.path), reason: error.to_string() });
+                let path = Arc::clone(&info.version.path);
+                return Some(Report::Stop { path, reason: error.to_string() }.into());
             }
             Err(error) => Err(Failure::new(self.code.failure_status(), error.to_string())),
         };
-        Some(Report::Outcome(Box::new(self.outcome(info, result, attempts, file))))
+        let report = Report::Outcome(Box::new(self.outcome(info, result, attempts, placed)));
+        Some(Processed { report, content })
     }
 
     /// Runs the function until it is done with the file, asks to stop, or has failed often enough.
