@@ -1,0 +1,58 @@
+//! The README's first steps, as they are written there.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Ended, Place};
+
+/// Where the README is.
+fn top() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The first commands below a heading of the README.
+fn commands(heading: &str) -> String {
+    let readme = include_str!("../../../../README.md");
+    let below = readme.split_once(heading).expect("the heading is there").1;
+    let block = below.split_once("```sh\n").and_then(|(_, rest)| rest.split_once("```"));
+    block.expect("there are commands below it").0.to_owned()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_result_of_the_readme_comes_as_it_says() {
+    let place = Place::new();
+    let release = Path::new(env!("CARGO_BIN_EXE_datamill")).parent().unwrap();
+    assert!(release.join("examples/xrd_metadata").exists(), "run `cargo build --release --examples --bins`");
+    std::os::unix::fs::symlink(top().join("examples"), place.path("examples")).unwrap();
+    std::fs::create_dir(place.path("target")).unwrap();
+    std::os::unix::fs::symlink(release, place.path("target/release")).unwrap();
+    // what is built is the tests' matter
+    let script = format!("cargo() {{ :; }}\n{}", commands("## Five minutes to a first result of your own"));
+    let ended = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
+    let ended = Ended::from(ended);
+    let results: Vec<Value> = ended.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let metadata = |result: &Value| serde_json::from_str::<Value>(result["value"].as_str()?).ok();
+    assert!(results.len() > 5 && results.iter().all(|result| metadata(result).is_some()), "{}", ended.stdout());
+    assert!(ended.stderr().contains("al2o3_broken_transfer.csv"), "{}", ended.stderr());
+    let logs = std::fs::read_dir(place.path("try/XrdMetadata_output/LOGS")).unwrap();
+    let names: Vec<String> = logs.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("failed_from_")), "{names:?}");
+}
+
+/// Cargo builds the default members alone where no package is named.
+#[test]
+fn what_the_readme_lets_build_is_all_that_it_lets_run() {
+    assert!(commands("## Five minutes").starts_with("cargo build --release --examples --bins\n"));
+    let mut cargo = Command::new(env!("CARGO"));
+    let asked = cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(top()).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let built = metadata["workspace_default_members"].as_array().unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter().filter(|package| built.contains(&package["id"]));
+    let targets: Vec<&Value> = packages.flat_map(|p| p["targets"].as_array().unwrap()).map(|t| &t["name"]).collect();
+    for program in ["datamill", "xrd_metadata"] {
+        assert!(targets.iter().any(|name| *name == program), "{program} is not in {targets:?}");
+    }
+}
