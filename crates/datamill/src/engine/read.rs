@@ -402,7 +402,9 @@ impl<'a> Reader<'a> {
                 self.is_member = true;
                 match self.assign(&assigned) {
                     Ok(read_again) => {
-                        self.engine.tally.assigned(read_again);
+                        let went_on =
+                            !self.only_retries() && assigned.iter().any(|assigned| assigned.committed.is_some());
+                        self.engine.tally.assigned(read_again, went_on);
                         let partitions = names(assigned.iter().map(|a| a.partition));
                         tracing::info!(topic = %self.engine.topic, partitions, read_again, "partitions assigned");
                     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::EngineSettings;
@@ -17,6 +17,7 @@ pub(crate) struct Tally {
     retried: AtomicU64,
     failed_again: AtomicU64,
     bytes: AtomicU64,
+    went_on: AtomicBool,
     undecodable: AtomicU64,
     filtered: AtomicU64,
     restart_span: AtomicU64,
@@ -77,6 +78,7 @@ impl Tally {
             retried: AtomicU64::default(),
             failed_again: AtomicU64::default(),
             bytes: AtomicU64::default(),
+            went_on: AtomicBool::default(),
             undecodable: AtomicU64::default(),
             filtered: AtomicU64::default(),
             restart_span: AtomicU64::default(),
@@ -118,9 +120,11 @@ impl Tally {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Partitions were assigned of which so many records had been read before.
-    pub(super) fn assigned(&self, read_again: u64) {
+    /// Partitions were assigned of which so many records had been read before; `went_on` where the group had a
+    /// position in one.
+    pub(super) fn assigned(&self, read_again: u64, went_on: bool) {
         self.restart_span.fetch_add(read_again, Relaxed);
+        self.went_on.fetch_or(went_on, Relaxed);
     }
 
     /// A message of so many bytes that had been read before was read again.
@@ -150,6 +154,7 @@ impl Tally {
             retried: self.retried.into_inner(),
             failed_again: self.failed_again.into_inner(),
             bytes: self.bytes.into_inner(),
+            went_on: self.went_on.into_inner(),
             undecodable: self.undecodable.into_inner(),
             filtered_messages: self.filtered.into_inner(),
             restart_span: self.restart_span.into_inner(),
@@ -163,6 +168,7 @@ impl Tally {
             begun: self.left.begun,
             duration: self.started.elapsed(),
             topic: settings.topic.clone(),
+            group: settings.group.clone(),
             result_topic: settings.result_topic.clone(),
             output_dir: settings.output_dir.clone(),
         }
@@ -182,6 +188,8 @@ pub struct Summary {
     pub failed_again: u64,
     /// Bytes of these files.
     pub bytes: u64,
+    /// The group had read in this topic before, and went on there.
+    pub went_on: bool,
     /// Messages that hold no chunk of a file.
     pub undecodable: u64,
     /// Messages of files that the filter leaves out.
@@ -209,6 +217,8 @@ pub struct Summary {
     pub duration: Duration,
     /// Topic of chunks.
     pub topic: String,
+    /// Consumer group.
+    pub group: String,
     /// Topic of results, where there are any.
     pub result_topic: Option<String>,
     /// Output folder.
@@ -243,6 +253,14 @@ impl fmt::Display for Summary {
         )?;
         if let Some(result_topic) = &self.result_topic {
             write!(f, "; results are in topic `{result_topic}`")?;
+        }
+        if self.succeeded == 0 && self.failed == 0 && self.went_on {
+            write!(
+                f,
+                "\ngroup `{}` had read the topic before, and what has come since makes no whole file; a group of another \
+                name (`--consumer_group_id`) reads all of it",
+                self.group
+            )?;
         }
         if self.restart_span > 0 {
             write!(
