@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,7 +27,7 @@ const STEP: u64 = 4 << 20;
 const THREADS: usize = 2;
 /// Jobs of a thread whose turn has not come.
 const JOBS: usize = 4;
-/// How long a chunk waits for a thread that is behind.
+/// How long a chunk waits for a thread that is behind, unless one has waited in vain and the thread still is.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Sizes of chunks that are copied for the thread: smaller ones are not worth it, larger ones take memory.
 const COPIED: std::ops::RangeInclusive<usize> = 32 << 10..=512 << 10;
@@ -123,11 +123,18 @@ struct HashThread {
     jobs: Sender<Job>,
     /// Memory of chunks that are hashed.
     used: Receiver<Vec<u8>>,
+    patience: Duration,
+    /// A chunk has waited in vain, and there was no room since.
+    stuck: Arc<AtomicBool>,
 }
 
 impl HashAhead {
     pub(crate) fn start() -> io::Result<Self> {
-        let threads = (1..=THREADS).map(HashThread::start).collect::<io::Result<_>>()?;
+        Self::with_patience(PATIENCE)
+    }
+
+    fn with_patience(patience: Duration) -> io::Result<Self> {
+        let threads = (1..=THREADS).map(|number| HashThread::start(number, patience)).collect::<io::Result<_>>()?;
         Ok(Self { threads, files: Arc::default() })
     }
 
@@ -138,17 +145,31 @@ impl HashAhead {
 }
 
 impl HashThread {
-    fn start(number: usize) -> io::Result<Self> {
+    fn start(number: usize, patience: Duration) -> io::Result<Self> {
         let (jobs, queue) = bounded(JOBS);
         let (used_queue, used) = bounded(JOBS);
         let run = move || run(&queue, &used_queue);
         std::thread::Builder::new().name(format!("datamill-hash-{number}")).spawn(run)?;
-        Ok(Self { jobs, used })
+        Ok(Self { jobs, used, patience, stuck: Arc::default() })
     }
 
-    /// Answers whether the thread has room for it within a time.
-    fn take(&self, hashed: &Hashed, from: From, patience: Duration) -> bool {
-        self.jobs.send_timeout(Job { hashed: hashed.clone(), from }, patience).is_ok()
+    /// Answers whether the thread has room for a file, at once.
+    fn take_file(&self, hashed: &Hashed, path: &Path, end: u64) -> bool {
+        self.jobs.try_send(Job { hashed: hashed.clone(), from: From::File(path.to_owned(), end) }).is_ok()
+    }
+
+    /// Answers whether the thread has room for a chunk, or soon gets it.
+    fn take_chunk(&self, hashed: &Hashed, offset: u64, bytes: &[u8]) -> bool {
+        if self.stuck.load(Relaxed) && self.jobs.is_full() {
+            return false;
+        }
+        let mut copy = self.used.try_recv().unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        let job = Job { hashed: hashed.clone(), from: From::Memory(offset, copy) };
+        let is_taken = self.jobs.send_timeout(job, self.patience).is_ok();
+        self.stuck.store(!is_taken, Relaxed);
+        is_taken
     }
 }
 
@@ -193,14 +214,11 @@ impl Growing {
 
     /// Bytes came into memory, without a hole before them.
     pub(super) fn kept(&mut self, offset: u64, bytes: &[u8]) {
-        let Some(thread) = self.thread.as_ref().filter(|_| offset == self.asked && COPIED.contains(&bytes.len()))
-        else {
-            return;
-        };
-        let mut copy = thread.used.try_recv().unwrap_or_default();
-        copy.clear();
-        copy.extend_from_slice(bytes);
-        if thread.take(&self.hashed, From::Memory(offset, copy), PATIENCE) {
+        if let Some(thread) = &self.thread
+            && offset == self.asked
+            && COPIED.contains(&bytes.len())
+            && thread.take_chunk(&self.hashed, offset, bytes)
+        {
             self.asked += bytes.len() as u64;
         }
     }
@@ -213,7 +231,7 @@ impl Growing {
         self.end += bytes as u64;
         if let Some(thread) = &self.thread
             && self.end.saturating_sub(self.asked) >= STEP
-            && thread.take(&self.hashed, From::File(path.to_owned(), self.end), Duration::ZERO)
+            && thread.take_file(&self.hashed, path, self.end)
         {
             self.asked = self.end;
         }
@@ -301,30 +319,66 @@ mod tests {
         assert!(!a.same_channel(&b) && a.same_channel(&c));
     }
 
-    /// The thread reads from a pipe that nobody has written to.
+    /// A file whose thread waits to open a pipe, for which nobody writes yet.
+    #[cfg(unix)]
+    fn behind(ahead: &HashAhead, pipe: &Path) -> Growing {
+        let growing = Growing::new(Some(ahead));
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        let thread = growing.thread.as_ref().unwrap();
+        assert!(thread.take_file(&Hashed::default(), pipe, 1));
+        while !thread.jobs.is_empty() {
+            std::thread::yield_now();
+        }
+        growing
+    }
+
+    /// The content of a file of two chunks more than a thread has room for.
+    #[cfg(unix)]
+    fn more_than_fits() -> Vec<u8> {
+        (0..(JOBS + 2) * COPIED.start()).map(|i| (i / 300) as u8).collect()
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_chunk_that_comes_while_its_thread_stays_behind_is_left_for_the_end() {
         let ahead = HashAhead::start().unwrap();
-        let mut growing = Growing::new(Some(&ahead));
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let jobs = growing.thread.as_ref().unwrap().jobs.clone();
-        jobs.send(Job { hashed: Hashed::default(), from: From::File(pipe.clone(), 1) }).unwrap();
-        while !jobs.is_empty() {
-            std::thread::yield_now();
-        }
-        let chunk = COPIED.start();
-        let content: Vec<u8> = (0..(JOBS + 2) * chunk).map(|i| (i / 300) as u8).collect();
-        for (i, bytes) in content.chunks(*chunk).enumerate() {
+        let mut growing = behind(&ahead, &pipe);
+        let (chunk, content) = (*COPIED.start(), more_than_fits());
+        for (i, bytes) in content.chunks(chunk).enumerate() {
             growing.kept((i * chunk) as u64, bytes);
         }
         assert_eq!(growing.asked, (JOBS * chunk) as u64);
+        assert!(growing.thread.as_ref().unwrap().stuck.load(Relaxed), "no other file waits for it");
         drop(File::options().write(true).open(&pipe).unwrap());
         let hashed = growing.into_hashed();
         wait_until(&hashed, (JOBS * chunk) as u64);
         assert_eq!(hashed.finish(&content), sha512(&content));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_chunk_waits_for_a_thread_that_is_behind() {
+        let ahead = HashAhead::with_patience(Duration::from_secs(600)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mut growing = behind(&ahead, &pipe);
+        let jobs = growing.thread.as_ref().unwrap().jobs.clone();
+        let (chunk, content) = (*COPIED.start(), more_than_fits());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !jobs.is_full() {
+                    std::thread::yield_now();
+                }
+                drop(File::options().write(true).open(&pipe).unwrap());
+            });
+            for (i, bytes) in content.chunks(chunk).enumerate() {
+                growing.kept((i * chunk) as u64, bytes);
+            }
+        });
+        assert_eq!(growing.asked, content.len() as u64);
+        assert_eq!(growing.into_hashed().finish(&content), sha512(&content));
     }
 
     #[test]

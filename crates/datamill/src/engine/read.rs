@@ -402,9 +402,7 @@ impl<'a> Reader<'a> {
                 self.is_member = true;
                 match self.assign(&assigned) {
                     Ok(read_again) => {
-                        let went_on =
-                            !self.only_retries() && assigned.iter().any(|assigned| assigned.committed.is_some());
-                        self.engine.tally.assigned(read_again, went_on);
+                        self.engine.tally.assigned(read_again);
                         let partitions = names(assigned.iter().map(|a| a.partition));
                         tracing::info!(topic = %self.engine.topic, partitions, read_again, "partitions assigned");
                     }
@@ -429,7 +427,8 @@ impl<'a> Reader<'a> {
         self.engine.settings.retry_failed == RetryFailed::Only
     }
 
-    /// Whether more waits for user code than there is room for.
+    /// Whether more waits for user code than there is room for; while reading is held, whether it is still too much
+    /// to go on.
     fn is_crowded(&self) -> bool {
         let limit = self.engine.settings.memory_limit / 4;
         let in_memory = if self.held { limit / 4 * 3 } else { limit };

@@ -33,6 +33,8 @@ pub(crate) struct Tally {
 /// The files that had only some of their chunks when a program ended.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
+    /// It ended at the end of the topic.
+    pub(crate) at_end: bool,
     /// At the end of the topic.
     pub(crate) incomplete: Vec<Incomplete>,
     /// At a stop before that: the others may be there already.
@@ -120,11 +122,14 @@ impl Tally {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Partitions were assigned of which so many records had been read before; `went_on` where the group had a
-    /// position in one.
-    pub(super) fn assigned(&self, read_again: u64, went_on: bool) {
+    /// Partitions were assigned of which so many records had been read before.
+    pub(super) fn assigned(&self, read_again: u64) {
         self.restart_span.fetch_add(read_again, Relaxed);
-        self.went_on.fetch_or(went_on, Relaxed);
+    }
+
+    /// The run goes on where an earlier one has stopped.
+    pub(super) fn goes_on(&self) {
+        self.went_on.store(true, Relaxed);
     }
 
     /// A message of so many bytes that had been read before was read again.
@@ -154,7 +159,7 @@ impl Tally {
             retried: self.retried.into_inner(),
             failed_again: self.failed_again.into_inner(),
             bytes: self.bytes.into_inner(),
-            went_on: self.went_on.into_inner(),
+            went_on_to_the_end: self.went_on.into_inner() && self.left.at_end,
             undecodable: self.undecodable.into_inner(),
             filtered_messages: self.filtered.into_inner(),
             restart_span: self.restart_span.into_inner(),
@@ -188,8 +193,8 @@ pub struct Summary {
     pub failed_again: u64,
     /// Bytes of these files.
     pub bytes: u64,
-    /// The group had read in this topic before, and went on there.
-    pub went_on: bool,
+    /// It went on where the group had stopped before, and read on to the end of the topic.
+    pub went_on_to_the_end: bool,
     /// Messages that hold no chunk of a file.
     pub undecodable: u64,
     /// Messages of files that the filter leaves out.
@@ -254,11 +259,11 @@ impl fmt::Display for Summary {
         if let Some(result_topic) = &self.result_topic {
             write!(f, "; results are in topic `{result_topic}`")?;
         }
-        if self.succeeded == 0 && self.failed == 0 && self.went_on {
+        if self.succeeded == 0 && self.failed == 0 && self.filtered_messages == 0 && self.went_on_to_the_end {
             write!(
                 f,
-                "\ngroup `{}` had read the topic before, and what has come since makes no whole file; a group of another \
-                name (`--consumer_group_id`) reads all of it",
+                "\ngroup `{}` went on where it had stopped, and no new whole file was there for this process; \
+                `--consumer_group_id create_new --start_from earliest` does the whole topic once more",
                 self.group
             )?;
         }

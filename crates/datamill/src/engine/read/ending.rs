@@ -73,6 +73,6 @@ impl Reader<'_> {
             total: file.version.total,
             missing: file.indices.missing(file.version.total, MISSING_NAMED),
         });
-        Left { incomplete: incomplete.collect(), ..Left::default() }
+        Left { at_end: true, incomplete: incomplete.collect(), ..Left::default() }
     }
 }

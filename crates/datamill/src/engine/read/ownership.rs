@@ -30,6 +30,7 @@ impl Reader<'_> {
         let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
         let start = Start { log, topic, group, asked, state };
         let mut read_again = 0;
+        let is_first = engine.sessions.get() == 1 && !self.committed_once && !self.only_retries();
         let is_plain = |a: &Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
         let plain = all.iter().filter(|a| is_plain(a)).map(|a| a.partition);
         if plain.clone().next().is_some() {
@@ -45,6 +46,9 @@ impl Reader<'_> {
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
             let known = committed.as_ref().and_then(|c| c.as_ref().ok()).filter(|_| !is_plain(assigned)).cloned();
             let restored = start.progress(assigned, committed)?;
+            if is_first && known.as_ref() == Some(&restored) {
+                engine.tally.goes_on();
+            }
             if known.as_ref() != Some(&restored) && restored.frontier > 0 {
                 let begun = Begun { offset: restored.frontier, time_ms: clock::now_ms() };
                 self.tails.begin(assigned.partition, begun);
