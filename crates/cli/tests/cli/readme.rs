@@ -55,7 +55,7 @@ fn what_the_readme_lets_run_is_built_by_its_first_line() {
     let packages = metadata["packages"].as_array().unwrap().iter().filter(|package| built.contains(&package["id"]));
     let targets: Vec<&Value> = packages.flat_map(|package| package["targets"].as_array().unwrap()).collect();
     for (kind, name) in [("bin", "datamill"), ("example", "xrd_metadata")] {
-        let is_built = |target: &&&Value| target["kind"][0] == kind && target["name"] == name;
-        assert!(targets.iter().any(|target| is_built(&target)), "the {kind} {name} is not among {targets:?}");
+        let is_built = targets.iter().any(|target| target["kind"][0] == kind && target["name"] == name);
+        assert!(is_built, "the {kind} {name} is not among {targets:?}");
     }
 }

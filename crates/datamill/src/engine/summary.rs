@@ -30,10 +30,10 @@ pub(crate) struct Tally {
     left: Left,
 }
 
-/// The files that had only some of their chunks when a program ended.
+/// Where a program ended, and the files that had only some of their chunks then.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
-    /// It ended at the end of the topic.
+    /// It had read the topic to its end.
     pub(crate) at_end: bool,
     /// At the end of the topic.
     pub(crate) incomplete: Vec<Incomplete>,

@@ -46,10 +46,11 @@ impl Reader<'_> {
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
             let known = committed.as_ref().and_then(|c| c.as_ref().ok()).filter(|_| !is_plain(assigned)).cloned();
             let restored = start.progress(assigned, committed)?;
-            if is_first && known.as_ref() == Some(&restored) {
+            let goes_on = known.as_ref() == Some(&restored);
+            if goes_on && is_first {
                 engine.tally.goes_on();
             }
-            if known.as_ref() != Some(&restored) && restored.frontier > 0 {
+            if !goes_on && restored.frontier > 0 {
                 let begun = Begun { offset: restored.frontier, time_ms: clock::now_ms() };
                 self.tails.begin(assigned.partition, begun);
             }
