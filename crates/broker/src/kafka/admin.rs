@@ -80,12 +80,8 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
     let started = Instant::now();
     loop {
         // The administrating client is one that may create topics by asking for them.
-        let metadata = admin.inner().fetch_metadata(Some(name), ANSWER).map_err(|error| {
-            cluster.failed(
-                error,
-                format!("cannot look up topic `{name}`"),
-                "the right Describe on the topic, which Read and Write include",
-            )
+        let metadata = failure::until_answered(|| {
+            admin.inner().fetch_metadata(Some(name), ANSWER).map_err(|error| cluster.unanswered(error, name))
         })?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
         let being_made = topic.and_then(|topic| topic.error()).map(Code::from) == Some(Code::LeaderNotAvailable);
@@ -98,10 +94,10 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
 
 /// Adds their settings to topics; what the account may not see stays unknown.
 pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
-    describe_within(cluster, topics, ANSWER)
+    failure::until_answered(|| describe_within(cluster, &topics, ANSWER))
 }
 
-fn describe_within(cluster: &Cluster, topics: Vec<(String, i32)>, limit: Duration) -> Result<Vec<Topic>> {
+fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration) -> Result<Vec<Topic>> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
@@ -120,13 +116,7 @@ fn describe_within(cluster: &Cluster, topics: Vec<(String, i32)>, limit: Duratio
             settings.insert(name.clone(), answer);
         }
     }
-    Ok(topics
-        .into_iter()
-        .map(|(name, partitions)| {
-            let settings = settings.get(&name);
-            topic(name, partitions, settings)
-        })
-        .collect())
+    Ok(topics.iter().map(|(name, partitions)| topic(name.clone(), *partitions, settings.get(name))).collect())
 }
 
 fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> Topic {
@@ -149,7 +139,7 @@ fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> To
 /// Bytes that a batch of records may have in a topic, where the account may see it.
 pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
     // Worth knowing, but not worth waiting for.
-    match describe_within(cluster, vec![(name.to_owned(), 1)], Duration::from_secs(2)) {
+    match describe_within(cluster, &[(name.to_owned(), 1)], Duration::from_secs(2)) {
         Ok(topics) => topics.first()?.largest_record.map(|bytes| bytes + FRAME),
         Err(error) => {
             debug!(topic = name, %error, "the topic's limits stay unknown");

@@ -11,7 +11,7 @@ use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::admin::{self, Silent};
@@ -98,10 +98,12 @@ impl Cluster {
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
-        self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| self.unanswered(error, name))
+        failure::until_answered(|| {
+            self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| self.unanswered(error, name))
+        })
     }
 
-    fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
+    pub(super) fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
         self.failed(
             error,
             format!("cannot look up topic `{topic}`"),
@@ -146,10 +148,11 @@ impl Cluster {
 
     /// Names and partitions of all topics that are neither the cluster's own nor the state of a group.
     pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
-        let metadata = self
-            .look
-            .fetch_metadata(None, ANSWER)
-            .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))?;
+        let metadata = failure::until_answered(|| {
+            self.look
+                .fetch_metadata(None, ANSWER)
+                .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))
+        })?;
         let mut topics = Vec::new();
         for topic in metadata.topics() {
             let internal = topic.name().starts_with("__") || super::state::is_state(topic.name());
@@ -206,12 +209,24 @@ impl Cluster {
             .look(false)
             .create_with_context(Notes::new(&self.watch))
             .map_err(|error| client_refused(error, "a client"))?;
-        acquaint(made.client(), topic).map_err(|error| self.unanswered(error, topic))?;
+        self.acquaint(made.client(), topic)?;
         Ok(ahead.insert(Arc::new(made)).clone())
     }
 
+    /// Lets a new client know the brokers of a topic by their numbers: what it asks them first is answered
+    /// at once, instead of after librdkafka's wait of half a second. The first answer may come over the
+    /// connection that has no number yet.
+    pub(super) fn acquaint<C: ClientContext>(&self, client: &Client<C>, topic: &str) -> Result<()> {
+        for _ in 0..2 {
+            failure::until_answered(|| {
+                client.fetch_metadata(Some(topic), ANSWER).map_err(|error| self.unanswered(error, topic))
+            })?;
+        }
+        Ok(())
+    }
+
     fn watermarks(&self, client: &BaseConsumer<Notes>, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        failure::patiently(|| {
+        failure::until_known(|| {
             client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
                 let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
                 self.failed(error, what, "the right Describe on the topic, which Read and Write include")
@@ -336,14 +351,4 @@ fn keep_watch(cluster: &Weak<Cluster>) {
             }
         }
     }
-}
-
-/// Lets a new client know the brokers of a topic by their numbers: what it asks them first is answered
-/// at once, instead of after librdkafka's wait of half a second. The first answer may come over the
-/// connection that has no number yet.
-pub(super) fn acquaint<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<()> {
-    for _ in 0..2 {
-        client.fetch_metadata(Some(topic), ANSWER)?;
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tracing::debug;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -126,22 +127,59 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
     )
 }
 
-/// How long a question about a topic that is there is asked again when the answer is a passing error, as it is
-/// while the topic is new, where a client may not know its partitions yet, or while a leader moves.
+/// How long a question is asked again while its answer is an error that passes. It is asked twice in any case:
+/// librdkafka may wait for a connection that does not come while the next one would.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks again while the answer is an error that passes.
-pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+/// Asks again while nobody answers: a connection that breaks under a question is not a broker that is away.
+pub(super) fn until_answered<T>(ask: impl FnMut() -> Result<T>) -> Result<T> {
+    ask_while(|kind| kind == ErrorKind::Retry, ask)
+}
+
+/// As [`until_answered`], about a topic that is there, of which a client may know nothing yet while it is new
+/// or a leader moves.
+pub(super) fn until_known<T>(ask: impl FnMut() -> Result<T>) -> Result<T> {
+    ask_while(|kind| matches!(kind, ErrorKind::Retry | ErrorKind::UnknownTopic), ask)
+}
+
+fn ask_while<T>(passes: impl Fn(ErrorKind) -> bool, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    loop {
+    for asked in 1.. {
         match ask() {
-            Err(error)
-                if matches!(error.kind(), ErrorKind::Retry | ErrorKind::UnknownTopic) && start.elapsed() < PATIENCE =>
-            {
+            Err(error) if passes(error.kind()) && (asked == 1 || start.elapsed() < PATIENCE) => {
+                debug!(%error, "asking again");
                 thread::sleep(PAUSE);
             }
             answer => return answer,
         }
+    }
+    unreachable!("the numbers do not end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_then_ok(kind: ErrorKind) -> impl FnMut() -> Result<u32> {
+        let mut asked = 0;
+        move || {
+            asked += 1;
+            if asked == 1 { Err(Error::new(kind, "the connection broke")) } else { Ok(asked) }
+        }
+    }
+
+    #[test]
+    fn a_question_whose_connection_breaks_is_asked_again() {
+        assert_eq!(until_answered(first_then_ok(ErrorKind::Retry)).unwrap(), 2);
+        assert_eq!(until_known(first_then_ok(ErrorKind::UnknownTopic)).unwrap(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_stays_is_given_at_once() {
+        for kind in [ErrorKind::UnknownTopic, ErrorKind::Denied] {
+            assert_eq!(until_answered(first_then_ok(kind)).unwrap_err().kind(), kind);
+        }
+        assert_eq!(until_known(first_then_ok(ErrorKind::Denied)).unwrap_err().kind(), ErrorKind::Denied);
     }
 }

@@ -145,11 +145,11 @@ impl Member {
         for element in list.elements() {
             asked.add_partition(element.topic(), element.partition());
         }
-        let log_starts = failure::patiently(|| offsets_at(consumer, &asked, Offset::Beginning))?;
-        let committed = failure::patiently(|| committed(consumer, asked.clone(), &self.group))?;
+        let log_starts = failure::until_known(|| offsets_at(consumer, &asked, Offset::Beginning))?;
+        let committed = failure::until_known(|| committed(consumer, asked.clone(), &self.group))?;
         // Read committed: behind what is decided.
         let log_ends = match self.first_start {
-            FirstStart::Latest => Some(failure::patiently(|| offsets_at(consumer, &asked, Offset::End))?),
+            FirstStart::Latest => Some(failure::until_known(|| offsets_at(consumer, &asked, Offset::End))?),
             FirstStart::Earliest | FirstStart::Error => None,
         };
         let mut assigned = Vec::new();

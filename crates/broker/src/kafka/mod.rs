@@ -151,12 +151,14 @@ impl Log for KafkaLog {
             .map_err(|error| cluster::client_refused(error, "a client"))?;
         let mut found = Group::default();
         if !places.is_empty() {
-            let committed = member::committed(&consumer, asked, group)?;
+            let committed = failure::until_answered(|| member::committed(&consumer, asked.clone(), group))?;
             found.committed =
                 places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
         }
-        let list = consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
-            self.cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
+        let list = failure::until_answered(|| {
+            consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
+                self.cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
+            })
         })?;
         found.members = list
             .groups()

@@ -69,7 +69,7 @@ impl Transactions {
         let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
         let right = "the rights Describe and Write on the transactional id";
         if let Some(topic) = options.topics.first() {
-            cluster::acquaint(producer.client(), topic).map_err(|error| cluster.failed(error, name(), right))?;
+            cluster.acquaint(producer.client(), topic)?;
         }
         retried(|| producer.init_transactions(INIT)).map_err(|error| cluster.failed(error, name(), right))?;
         Ok(Self {
