@@ -9,6 +9,9 @@ use tempfile::TempDir;
 /// Names the broker that the tests of a run share, as `host:port`.
 pub const SHARED: &str = "DATAMILL_TEST_KAFKA";
 
+/// A broker that was killed comes back under its number once its session is over.
+const SHORT_SESSION: &str = "broker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n";
+
 /// A Kafka that runs. One of a test's own is stopped when this is dropped.
 #[derive(Debug)]
 pub struct Kafka {
@@ -34,7 +37,7 @@ impl Kafka {
         let folder =
             tempfile::Builder::new().prefix("datamill-kafka-").tempdir().expect("a temporary folder can be made");
         let mut kafka = Self { address: String::new(), folder: Some(folder) };
-        kafka.address = kafka.run_with("start", properties);
+        kafka.address = kafka.run_with("start", &format!("{SHORT_SESSION}{properties}"));
         kafka
     }
 
