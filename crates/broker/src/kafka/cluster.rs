@@ -92,15 +92,15 @@ impl Cluster {
 
     /// Number of partitions of a topic. Never creates it.
     pub(super) fn partitions(&self, name: &str) -> Result<i32> {
-        let metadata = self.ask(name)?;
-        partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
+        failure::until_answered(|| {
+            let metadata = self.ask(name)?;
+            partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
+        })
     }
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
-        failure::until_answered(|| {
-            self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| self.unanswered(error, name))
-        })
+        self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| self.unanswered(error, name))
     }
 
     pub(super) fn unanswered(&self, error: KafkaError, topic: &str) -> Error {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tracing::debug;
 
+use super::cluster::ANSWER;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Text of librdkafka that stands as the cause below a sentence of ours.
@@ -127,9 +128,9 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
     )
 }
 
-/// How long a question is asked again while its answer is an error that passes. It is asked twice in any case:
-/// librdkafka may wait for a connection that does not come while the next one would.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a question is asked again while its answer is an error that passes: also after one that took all of
+/// [`ANSWER`], since librdkafka may wait for a connection that does not come while the next one would.
+const PATIENCE: Duration = Duration::from_millis(ANSWER.as_millis() as u64 + 500);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Asks again while nobody answers: a connection that breaks under a question is not a broker that is away.
@@ -145,16 +146,15 @@ pub(super) fn until_known<T>(ask: impl FnMut() -> Result<T>) -> Result<T> {
 
 fn ask_while<T>(passes: impl Fn(ErrorKind) -> bool, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    for asked in 1.. {
+    loop {
         match ask() {
-            Err(error) if passes(error.kind()) && (asked == 1 || start.elapsed() < PATIENCE) => {
+            Err(error) if passes(error.kind()) && start.elapsed() < PATIENCE => {
                 debug!(%error, "asking again");
                 thread::sleep(PAUSE);
             }
             answer => return answer,
         }
     }
-    unreachable!("the numbers do not end")
 }
 
 #[cfg(test)]
