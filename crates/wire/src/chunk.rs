@@ -7,7 +7,7 @@
 //!   0 filename            str       one part of a path, see `name`
 //!   1 file_hash           bin 64    SHA-512 of all selected bytes of the file
 //!   2 chunk_hash          bin 64    SHA-512 of data; compared by `verify`, not by `decode`
-//!   3 chunk_offset_write  int       place of data in the rebuilt file in bytes; offset + length of data <= 2^50
+//!   3 chunk_offset_write  int       place of data in the rebuilt file in bytes; offset + length of data <= 2^43
 //!   4 chunk_i             int       1 ..= n_total_chunks
 //!   5 n_total_chunks      int       1 ..= 2^31 - 1
 //!   6 subdir              str       folder relative to the producer's root, with "/"; "" and "." are the root
@@ -32,8 +32,8 @@ use crate::name;
 
 /// Most chunks of one file.
 pub const MAX_CHUNKS: u32 = i32::MAX as u32;
-/// Longest file in bytes.
-pub const MAX_FILE_BYTES: u64 = 1 << 50;
+/// Longest file in bytes: 8 TiB, which file systems take (ext4: less than 16 TiB).
+pub const MAX_FILE_BYTES: u64 = 1 << 43;
 
 /// One chunk, borrowed from the message that it was decoded from or from what is to be sent.
 #[derive(Clone, Copy, PartialEq)]

@@ -4,9 +4,9 @@
 //! ```text
 //!  Buffer ──Job (bounded; left out where the thread stays behind)──▶ thread ──▶ Hashed ◀── verify: the rest
 //! ```
-//! Every byte is hashed once: in memory a copy of a chunk that has just come, on disk what is read back. A file is
-//! always with the same thread. In memory a chunk waits a little for a thread that is behind: what is left out would
-//! take memory, and a worker, once the file is whole.
+//! Every byte is hashed once: in memory where it is, on disk what is read back. A file is always with the same thread.
+//! In memory a chunk waits a little for a thread that is behind: what is left for the end takes memory, and a worker,
+//! once the file is whole. Files that are too small for a mapping are left to the workers.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -19,18 +19,20 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill_wire::Sha512Hasher;
 use parking_lot::Mutex;
 
+use super::memory::{Memory, Unheld};
+
 /// Bytes that are read at a time.
 const BLOCK: usize = 256 << 10;
 /// A file on disk is hashed on once it has grown by this.
 const STEP: u64 = 4 << 20;
+/// A file in memory is hashed on once it has grown by this.
+const STEP_IN_MEMORY: u64 = 256 << 10;
 /// Threads: two hash as fast as one connection to a broker brings bytes.
 const THREADS: usize = 2;
 /// Jobs of a thread whose turn has not come.
 const JOBS: usize = 4;
 /// How long a chunk waits for a thread that is behind, unless one has waited in vain and the thread still is.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Sizes of chunks that are copied for the thread: smaller ones are not worth it, larger ones take memory.
-const COPIED: std::ops::RangeInclusive<usize> = 32 << 10..=512 << 10;
 
 /// SHA-512 of the first bytes of a file, shared by whoever hashes on.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +50,12 @@ impl Prefix {
     fn add(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
+    }
+
+    /// Hashes what is new of these first bytes of a file.
+    fn go_on(&mut self, first: &[u8]) {
+        let done = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        self.add(first.get(done..).unwrap_or_default());
     }
 
     /// Hashes a file on up to `end`, which all bytes before MUST have reached.
@@ -84,8 +92,7 @@ impl Hashed {
         if let Some(whole) = prefix.whole {
             return whole;
         }
-        let done = usize::try_from(prefix.bytes).unwrap_or(usize::MAX);
-        prefix.add(content.get(done..).unwrap_or_default());
+        prefix.go_on(content);
         prefix.hasher.clone().finish()
     }
 
@@ -106,8 +113,8 @@ struct Job {
 enum From {
     /// A file, up to this end.
     File(PathBuf, u64),
-    /// The bytes that come at this place.
-    Memory(u64, Vec<u8>),
+    /// The first bytes, if they are still there.
+    Memory(Unheld),
 }
 
 /// Threads that hash files which still fill up. They end when nobody holds this, or such a file, any more.
@@ -121,8 +128,6 @@ pub(crate) struct HashAhead {
 #[derive(Debug, Clone)]
 struct HashThread {
     jobs: Sender<Job>,
-    /// Memory of chunks that are hashed.
-    used: Receiver<Vec<u8>>,
     patience: Duration,
     /// A chunk has waited in vain, and there was no room since.
     stuck: Arc<AtomicBool>,
@@ -147,10 +152,8 @@ impl HashAhead {
 impl HashThread {
     fn start(number: usize, patience: Duration) -> io::Result<Self> {
         let (jobs, queue) = bounded(JOBS);
-        let (used_queue, used) = bounded(JOBS);
-        let run = move || run(&queue, &used_queue);
-        std::thread::Builder::new().name(format!("datamill-hash-{number}")).spawn(run)?;
-        Ok(Self { jobs, used, patience, stuck: Arc::default() })
+        std::thread::Builder::new().name(format!("datamill-hash-{number}")).spawn(move || run(&queue))?;
+        Ok(Self { jobs, patience, stuck: Arc::default() })
     }
 
     /// Answers whether the thread has room for a file, at once.
@@ -158,40 +161,34 @@ impl HashThread {
         self.jobs.try_send(Job { hashed: hashed.clone(), from: From::File(path.to_owned(), end) }).is_ok()
     }
 
-    /// Answers whether the thread has room for a chunk, or soon gets it.
-    fn take_chunk(&self, hashed: &Hashed, offset: u64, bytes: &[u8]) -> bool {
+    /// Answers whether the thread has room for what is there of a file in memory, or soon gets it.
+    fn take_memory(&self, hashed: &Hashed, so_far: Unheld) -> bool {
         if self.stuck.load(Relaxed) && self.jobs.is_full() {
             return false;
         }
-        let mut copy = self.used.try_recv().unwrap_or_default();
-        copy.clear();
-        copy.extend_from_slice(bytes);
-        let job = Job { hashed: hashed.clone(), from: From::Memory(offset, copy) };
+        let job = Job { hashed: hashed.clone(), from: From::Memory(so_far) };
         let is_taken = self.jobs.send_timeout(job, self.patience).is_ok();
         self.stuck.store(!is_taken, Relaxed);
         is_taken
     }
 }
 
-fn run(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
+fn run(jobs: &Receiver<Job>) {
     let mut block = Vec::new();
     for Job { hashed, from } in jobs {
         // a file that is being verified is finished there
-        let mut prefix = hashed.0.try_lock();
-        match (from, &mut prefix) {
-            (From::File(path, end), Some(prefix)) => {
+        let Some(mut prefix) = hashed.0.try_lock() else { continue };
+        match from {
+            From::File(path, end) => {
                 // it may have been given up meanwhile; a disk that fails is noticed by who needs the file
                 if let Err(error) = prefix.read_on(&path, end, &mut block) {
                     tracing::debug!(file = %path.display(), error = %error, "not hashed ahead");
                 }
             }
-            (From::File(..), None) => {}
-            (From::Memory(at, bytes), prefix) => {
-                if let Some(prefix) = prefix.as_mut().filter(|prefix| prefix.bytes == at) {
-                    prefix.add(&bytes);
+            From::Memory(so_far) => {
+                if let Some(so_far) = so_far.held() {
+                    prefix.go_on(&so_far);
                 }
-                // where nobody waits for it, it is given back
-                let _ = used.try_send(bytes);
             }
         }
     }
@@ -200,6 +197,8 @@ fn run(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
 /// How far a file that fills up is without a hole, and how far it was told to be hashed.
 #[derive(Debug)]
 pub(super) struct Growing {
+    ahead: Option<HashAhead>,
+    /// The file's thread, once it has something to do.
     thread: Option<HashThread>,
     hashed: Hashed,
     /// Of what is on disk.
@@ -209,17 +208,17 @@ pub(super) struct Growing {
 
 impl Growing {
     pub(super) fn new(ahead: Option<&HashAhead>) -> Self {
-        Self { thread: ahead.map(HashAhead::thread), hashed: Hashed::default(), end: 0, asked: 0 }
+        Self { ahead: ahead.cloned(), thread: None, hashed: Hashed::default(), end: 0, asked: 0 }
     }
 
-    /// Bytes came into memory, without a hole before them.
-    pub(super) fn kept(&mut self, offset: u64, bytes: &[u8]) {
-        if let Some(thread) = &self.thread
-            && offset == self.asked
-            && COPIED.contains(&bytes.len())
-            && thread.take_chunk(&self.hashed, offset, bytes)
+    /// The file has grown in memory.
+    pub(super) fn kept(&mut self, memory: &Memory) {
+        let end = memory.len() as u64;
+        if end.saturating_sub(self.asked) >= STEP_IN_MEMORY
+            && let (Some(ahead), Some(so_far)) = (&self.ahead, memory.so_far())
+            && self.thread.get_or_insert_with(|| ahead.thread()).take_memory(&self.hashed, so_far.unheld())
         {
-            self.asked += bytes.len() as u64;
+            self.asked = end;
         }
     }
 
@@ -229,9 +228,9 @@ impl Growing {
             return;
         }
         self.end += bytes as u64;
-        if let Some(thread) = &self.thread
-            && self.end.saturating_sub(self.asked) >= STEP
-            && thread.take_file(&self.hashed, path, self.end)
+        if self.end.saturating_sub(self.asked) >= STEP
+            && let Some(ahead) = &self.ahead
+            && self.thread.get_or_insert_with(|| ahead.thread()).take_file(&self.hashed, path, self.end)
         {
             self.asked = self.end;
         }
@@ -297,19 +296,47 @@ mod tests {
         assert_eq!(hashed.finish_file(file.path()).unwrap(), sha512(&content));
     }
 
+    /// A file that is large enough for a mapping, and what of it is in memory.
+    struct Filling {
+        content: Vec<u8>,
+        memory: Memory,
+    }
+
+    impl Filling {
+        fn new() -> Self {
+            let content: Vec<u8> = (0..5_000_000).map(|i| (i / 300) as u8).collect();
+            Self { memory: Memory::for_file_of(content.len()), content }
+        }
+
+        /// More of it comes, up to this end.
+        fn comes(&mut self, growing: &mut Growing, end: usize) {
+            self.memory.extend_from_slice(&self.content[self.memory.len()..end]);
+            growing.kept(&self.memory);
+        }
+
+        /// One chunk more comes than a thread has room for.
+        fn more_than_fits(&mut self, growing: &mut Growing) {
+            for i in 1..=JOBS + 1 {
+                self.comes(growing, i * STEP_IN_MEMORY as usize);
+            }
+        }
+    }
+
     #[test]
-    fn chunks_in_memory_are_hashed_as_they_come_until_one_was_left_out() {
+    fn a_file_in_memory_is_hashed_while_it_grows() {
         let ahead = HashAhead::start().unwrap();
-        let content: Vec<u8> = (0..256_000).map(|i| (i / 300) as u8).collect();
-        let mut growing = Growing::new(Some(&ahead));
-        growing.kept(0, &content[..64_000]);
-        growing.kept(64_000, &content[64_000..128_000]);
-        growing.kept(128_000, &content[128_000..128_010]);
-        growing.kept(128_010, &content[128_010..]);
-        assert_eq!(growing.asked, 128_000);
+        let (mut file, mut growing) = (Filling::new(), Growing::new(Some(&ahead)));
+        let step = STEP_IN_MEMORY as usize;
+        let mut asked = Vec::new();
+        for end in [step / 2, step, step + 10, 3 * step] {
+            file.comes(&mut growing, end);
+            asked.push(growing.asked);
+        }
+        assert_eq!(asked, [0, STEP_IN_MEMORY, STEP_IN_MEMORY, 3 * STEP_IN_MEMORY]);
         let hashed = growing.into_hashed();
-        wait_until(&hashed, 128_000);
-        assert_eq!(hashed.finish(&content), sha512(&content));
+        wait_until(&hashed, 3 * STEP_IN_MEMORY);
+        assert_eq!(hashed.0.lock().bytes, 3 * STEP_IN_MEMORY);
+        assert_eq!(hashed.finish(&file.content), sha512(&file.content));
     }
 
     #[test]
@@ -322,39 +349,31 @@ mod tests {
     /// A file whose thread waits to open a pipe, for which nobody writes yet.
     #[cfg(unix)]
     fn behind(ahead: &HashAhead, pipe: &Path) -> Growing {
-        let growing = Growing::new(Some(ahead));
+        let thread = ahead.thread();
         assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
-        let thread = growing.thread.as_ref().unwrap();
         assert!(thread.take_file(&Hashed::default(), pipe, 1));
         while !thread.jobs.is_empty() {
             std::thread::yield_now();
         }
-        growing
-    }
-
-    /// The content of a file of two chunks more than a thread has room for.
-    #[cfg(unix)]
-    fn more_than_fits() -> Vec<u8> {
-        (0..(JOBS + 2) * COPIED.start()).map(|i| (i / 300) as u8).collect()
+        Growing { thread: Some(thread), ..Growing::new(Some(ahead)) }
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_chunk_that_comes_while_its_thread_stays_behind_is_left_for_the_end() {
+    fn what_comes_while_its_thread_stays_behind_is_left_for_later() {
         let ahead = HashAhead::start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        let mut growing = behind(&ahead, &pipe);
-        let (chunk, content) = (*COPIED.start(), more_than_fits());
-        for (i, bytes) in content.chunks(chunk).enumerate() {
-            growing.kept((i * chunk) as u64, bytes);
-        }
-        assert_eq!(growing.asked, (JOBS * chunk) as u64);
+        let (mut file, mut growing) = (Filling::new(), behind(&ahead, &pipe));
+        file.more_than_fits(&mut growing);
+        let taken = JOBS as u64 * STEP_IN_MEMORY;
+        assert_eq!(growing.asked, taken);
         assert!(growing.thread.as_ref().unwrap().stuck.load(Relaxed), "no other file waits for it");
         drop(File::options().write(true).open(&pipe).unwrap());
-        let hashed = growing.into_hashed();
-        wait_until(&hashed, (JOBS * chunk) as u64);
-        assert_eq!(hashed.finish(&content), sha512(&content));
+        wait_until(&growing.hashed, taken);
+        file.comes(&mut growing, file.memory.len() + 1);
+        assert_eq!(growing.asked, file.memory.len() as u64, "it is taken together with what comes next");
+        assert_eq!(growing.into_hashed().finish(&file.content), sha512(&file.content));
     }
 
     #[cfg(unix)]
@@ -363,9 +382,8 @@ mod tests {
         let ahead = HashAhead::with_patience(Duration::from_secs(600)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        let mut growing = behind(&ahead, &pipe);
+        let (mut file, mut growing) = (Filling::new(), behind(&ahead, &pipe));
         let jobs = growing.thread.as_ref().unwrap().jobs.clone();
-        let (chunk, content) = (*COPIED.start(), more_than_fits());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !jobs.is_full() {
@@ -373,41 +391,38 @@ mod tests {
                 }
                 drop(File::options().write(true).open(&pipe).unwrap());
             });
-            for (i, bytes) in content.chunks(chunk).enumerate() {
-                growing.kept((i * chunk) as u64, bytes);
-            }
+            file.more_than_fits(&mut growing);
         });
-        assert_eq!(growing.asked, content.len() as u64);
-        assert_eq!(growing.into_hashed().finish(&content), sha512(&content));
+        assert_eq!(growing.asked, file.memory.len() as u64);
+        assert_eq!(growing.into_hashed().finish(&file.content), sha512(&file.content));
     }
 
     #[test]
     fn a_file_that_goes_on_on_disk_is_hashed_on_there() {
         let ahead = HashAhead::start().unwrap();
-        let content: Vec<u8> = (0..STEP + 64_000).map(|i| (i / 300) as u8).collect();
+        let (mut in_memory, mut growing) = (Filling::new(), Growing::new(Some(&ahead)));
+        in_memory.comes(&mut growing, 300_000);
+        let content = in_memory.content;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &content).unwrap();
-        let mut growing = Growing::new(Some(&ahead));
-        growing.kept(0, &content[..64_000]);
-        wait_until(&growing.hashed, 64_000);
+        wait_until(&growing.hashed, 300_000);
         growing.written(file.path(), 0, content.len());
         wait_until(&growing.hashed, content.len() as u64);
         assert_eq!(growing.into_hashed().finish_file(file.path()).unwrap(), sha512(&content));
     }
 
     #[test]
-    fn chunks_that_are_hashed_after_the_file_was_verified_change_nothing() {
+    fn what_is_hashed_after_the_file_was_verified_changes_nothing() {
         let ahead = HashAhead::start().unwrap();
+        let mut file = Filling::new();
+        file.memory.extend_from_slice(&file.content[..9]);
+        let so_far = file.memory.so_far().unwrap().unheld();
         let hashed = Hashed::default();
-        assert_eq!(hashed.finish(b"whole"), sha512(b"whole"));
+        assert_eq!(hashed.finish(&file.content), sha512(&file.content));
         let jobs = ahead.thread().jobs;
-        for at in [0, 3] {
-            jobs.send(Job { hashed: hashed.clone(), from: From::Memory(at, b"le".to_vec()) }).unwrap();
-        }
-        let next = Hashed::default();
-        jobs.send(Job { hashed: next.clone(), from: From::Memory(0, b"x".to_vec()) }).unwrap();
-        wait_until(&next, 1);
-        assert_eq!(hashed.finish(b"whole"), sha512(b"whole"));
+        jobs.send(Job { hashed: hashed.clone(), from: From::Memory(so_far) }).unwrap();
+        wait_until(&hashed, file.content.len() as u64);
+        assert_eq!(hashed.finish(&file.content), sha512(&file.content));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) use expiry::Expired;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datamill_wire::Chunk;
@@ -21,7 +22,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
-use super::buffer::Content;
+use super::buffer::{Content, SpillFolder};
 use super::follow::{Follower, Following};
 use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
@@ -89,6 +90,12 @@ pub(crate) struct DroppedFile {
     pub(crate) proofs: Vec<Proof>,
 }
 
+/// Where files of some sizes go at once.
+pub(crate) struct Disk {
+    pub(super) bytes: RangeInclusive<usize>,
+    pub(super) folder: SpillFolder,
+}
+
 /// All files between their first chunk and their outcome, over all partitions that are owned.
 pub(crate) struct Assembler {
     partitions: BTreeMap<i32, Partition>,
@@ -105,6 +112,7 @@ pub(crate) struct Assembler {
     budget: Arc<Budget>,
     ahead: Option<HashAhead>,
     following: Option<Following>,
+    disk: Option<Disk>,
     lost: Vec<(i32, i64)>,
     spread: bool,
 }
@@ -123,6 +131,7 @@ impl Assembler {
             budget,
             ahead: None,
             following: None,
+            disk: None,
             lost: Vec::new(),
             spread: false,
         }
@@ -143,6 +152,11 @@ impl Assembler {
     /// Lets its files be followed while they fill up.
     pub(crate) fn followed(self, following: Option<Following>) -> Self {
         Self { following, ..self }
+    }
+
+    /// Lets files of so many bytes fill up on disk from their first chunk on.
+    pub(crate) fn on_disk(self, bytes: RangeInclusive<usize>, folder: &SpillFolder) -> Self {
+        Self { disk: Some(Disk { bytes, folder: folder.clone() }), ..self }
     }
 
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
@@ -239,12 +253,14 @@ impl Assembler {
             return (Added::Finished, Ok(()));
         };
         let begins_here = !instance.is_in(partition);
-        let written = instance.add(partition, offset, time_ms, chunk);
-        if found.is_none()
-            && chunk.total > 1
-            && let Some(following) = &self.following
-        {
-            instance.begin(id, following);
+        let mut written = instance.add(partition, offset, time_ms, chunk);
+        if found.is_none() && chunk.total > 1 {
+            if let Some(following) = &self.following {
+                instance.begin(id, following);
+            }
+            if let Some(disk) = &self.disk {
+                written = written.and_then(|()| instance.begin_on_disk(disk));
+            }
         }
         self.spread |= instance.spans.len() > 1;
         let full = instance.is_full();

@@ -55,6 +55,8 @@ pub(crate) struct Buffer {
     growing: Growing,
     /// Whoever takes the file in parts, or may do so.
     follower: Option<Box<dyn Follower>>,
+    /// Bytes that it may let come before it takes the first part: they are in memory twice then, for a moment.
+    most_before: usize,
     /// What of it is taken, where that has begun.
     stream: Option<Stream>,
     reservation: Reservation,
@@ -79,6 +81,7 @@ impl Buffer {
             written: 0,
             growing: Growing::new(ahead),
             follower: None,
+            most_before: 0,
             stream: None,
             reservation: Reservation::filling(budget),
         }
@@ -127,8 +130,9 @@ impl Buffer {
             return;
         }
         match self.follower.as_ref().map(|follower| follower.taking()) {
-            None | Some(Taking::NotYet) => {}
-            Some(Taking::Over) => self.follower = None,
+            None => {}
+            Some(Taking::NotYet) if self.prefix.len() <= self.most_before => {}
+            Some(Taking::NotYet | Taking::Over) => self.follower = None,
             Some(Taking::Parts(size)) => {
                 self.stream = Some(Stream::new(size));
                 let before = std::mem::take(&mut self.prefix);
@@ -144,10 +148,10 @@ impl Buffer {
                 stream.add(data, follower.as_ref(), |bytes| self.reservation.of_part(bytes));
             }
             (_, follower) => {
-                if follower.is_none() {
-                    self.growing.kept(self.prefix.len() as u64, data);
-                }
                 self.prefix.extend_from_slice(data);
+                if follower.is_none() {
+                    self.growing.kept(&self.prefix);
+                }
             }
         }
     }
@@ -170,9 +174,13 @@ impl Buffer {
         self.reservation.hold(self.prefix.in_use() + rest + self.bytes_beyond);
     }
 
-    /// Lets somebody take the file, which is in memory, in parts.
-    pub(crate) fn follow(&mut self, follower: Box<dyn Follower>) {
-        self.follower = Some(follower);
+    /// Lets somebody take the file, which is in memory, in parts, the first one before so many bytes have come.
+    pub(crate) fn follow(&mut self, follower: Box<dyn Follower>, most_before: usize) {
+        (self.follower, self.most_before) = (Some(follower), most_before);
+    }
+
+    pub(crate) fn is_followed(&self) -> bool {
+        self.follower.is_some()
     }
 
     /// So many of the first bytes were taken.
@@ -313,7 +321,7 @@ mod tests {
     fn streaming(total: u32, budget: &Arc<Budget>) -> (Buffer, Arc<Taker>) {
         let mut buffer = Buffer::new(total, budget, None);
         let taker = Arc::new(Taker::default());
-        buffer.follow(Box::new(Arc::clone(&taker)));
+        buffer.follow(Box::new(Arc::clone(&taker)), 100);
         (buffer, taker)
     }
 
@@ -333,6 +341,19 @@ mod tests {
             assert!(!buffer.is_streaming() && !buffer.is_lost());
         }
         assert!(matches!(buffer.finish(), (Content::Memory(bytes, _), _) if *bytes == [1; 15]));
+    }
+
+    #[test]
+    fn a_file_is_not_followed_when_too_much_has_come_before_the_first_part_is_taken() {
+        let budget = Arc::new(Budget::default());
+        let (mut buffer, taker) = streaming(4, &budget);
+        taker.waits.store(100, Relaxed);
+        for offset in [0, 50, 100] {
+            buffer.write(offset, &[1; 50]).unwrap();
+            assert!(buffer.is_followed());
+        }
+        buffer.write(150, &[1; 50]).unwrap();
+        assert!(!buffer.is_followed() && taker.parts.lock().is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use datamill_wire::name::is_root;
 use rustc_hash::FxHashSet;
 
 use super::ahead::HashAhead;
+use super::assembler::Disk;
 use super::budget::Budget;
 use super::buffer::Buffer;
 use super::extents::{Extents, Indices};
@@ -309,11 +310,25 @@ impl Instance {
             version: &self.version,
             span: *span,
             first_ms: self.first_ms,
-            bytes: proof.len as u64 * u64::from(self.version.total),
+            bytes: expected(proof, &self.version),
             room: following.room,
         };
         if let Some(follower) = following.followers.begin(&begun) {
-            buffer.follow(follower);
+            buffer.follow(follower, 2 * following.room);
         }
     }
+
+    /// Lets it fill up on disk, if it has such a size and nobody follows it. Its first chunk has just come.
+    pub(crate) fn begin_on_disk(&mut self, disk: &Disk) -> io::Result<()> {
+        let (Some(buffer), [proof]) = (&mut self.buffer, self.proofs.as_slice()) else { return Ok(()) };
+        match usize::try_from(expected(proof, &self.version)) {
+            Ok(bytes) if disk.bytes.contains(&bytes) && !buffer.is_followed() => buffer.spill(&disk.folder),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes that a file comes to if all its chunks are as large as this one.
+fn expected(proof: &Proof, version: &Version) -> u64 {
+    (proof.len as u64).saturating_mul(version.total.into())
 }

@@ -4,14 +4,15 @@
 //! `MADV_HUGEPAGE`): 32 MiB are then 16 page faults instead of 8,192, nothing is copied while it grows, and what it
 //! took goes back to the system at once.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 
 /// Size from which on a file gets a mapping.
 const SMALLEST: usize = 4 << 20;
-/// Size of the mapping of a file that is larger than this: it goes to disk long before, with the usual limits.
-const LARGEST: usize = 256 << 20;
+/// Size of the mapping of a file that is larger than this: it goes to disk before, unless the limits are very high.
+const LARGEST: usize = 1 << 30;
 /// Bytes of a huge page.
 const PAGE: usize = 2 << 20;
 
@@ -19,7 +20,26 @@ const PAGE: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) enum Memory {
     Heap(Vec<u8>),
-    Mapping { map: MmapMut, len: usize },
+    Mapping(Mapping),
+}
+
+/// A mapping whose first bytes are there and stay as they are.
+#[derive(Debug)]
+pub(crate) struct Mapping(Mapped);
+
+/// The first bytes of a [`Mapping`], for whoever reads them while more of them come.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Mapped {
+    map: Arc<MmapRaw>,
+    len: usize,
+}
+
+/// A [`Mapped`] that keeps nothing in memory.
+#[derive(Debug)]
+pub(crate) struct Unheld {
+    map: Weak<MmapRaw>,
+    len: usize,
 }
 
 impl Default for Memory {
@@ -31,36 +51,21 @@ impl Default for Memory {
 impl Memory {
     /// No bytes yet, of a file that will have about this many. More of them may come.
     pub(crate) fn for_file_of(bytes: usize) -> Self {
-        Self::mapping(bytes.min(LARGEST)).map_or_else(Self::default, |map| Self::Mapping { map, len: 0 })
-    }
-
-    /// So many zeros.
-    pub(crate) fn zeros(len: usize) -> Self {
-        Self::mapping(len).map_or_else(|| Self::Heap(vec![0; len]), |map| Self::Mapping { map, len })
-    }
-
-    /// A mapping takes no memory before it is written to; one that the system refuses is done without.
-    fn mapping(bytes: usize) -> Option<MmapMut> {
-        if bytes < SMALLEST {
-            return None;
-        }
-        let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().ok()?;
-        // a system without huge pages takes small ones
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Some(map)
+        Mapping::of(bytes.min(LARGEST)).map_or_else(Self::default, Self::Mapping)
     }
 
     pub(crate) fn extend_from_slice(&mut self, bytes: &[u8]) {
         match self {
-            Self::Heap(heap) => heap.extend_from_slice(bytes),
-            Self::Mapping { map, len } => match map.get_mut(*len..*len + bytes.len()) {
-                Some(room) => {
-                    room.copy_from_slice(bytes);
-                    *len += bytes.len();
+            Self::Heap(heap) => {
+                // what the allocator gives beyond that is a quarter at most; doubling would take twice what is counted
+                heap.reserve_exact(bytes.len());
+                heap.extend_from_slice(bytes);
+            }
+            Self::Mapping(mapping) => {
+                if !mapping.extend_from_slice(bytes) {
+                    *self = Self::Heap([&**self, bytes].concat());
                 }
-                None => *self = Self::Heap([&**self, bytes].concat()),
-            },
+            }
         }
     }
 
@@ -68,7 +73,73 @@ impl Memory {
     pub(crate) fn in_use(&self) -> usize {
         match self {
             Self::Heap(heap) => heap.len(),
-            Self::Mapping { map, len } => len.next_multiple_of(PAGE).min(map.len()),
+            Self::Mapping(Mapping(Mapped { map, len })) => len.next_multiple_of(PAGE).min(map.len()),
+        }
+    }
+
+    /// What is there so far, where it can be shared without a copy.
+    pub(crate) fn so_far(&self) -> Option<&Mapped> {
+        match self {
+            Self::Heap(_) => None,
+            Self::Mapping(Mapping(mapped)) => Some(mapped),
+        }
+    }
+}
+
+impl Mapping {
+    /// A mapping takes no memory before it is written to; one that the system refuses is done without.
+    fn of(bytes: usize) -> Option<Self> {
+        if bytes < SMALLEST {
+            return None;
+        }
+        let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().ok()?;
+        // a system without huge pages takes small ones
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Some(Self(Mapped { map: Arc::new(map.into()), len: 0 }))
+    }
+
+    /// Answers whether there was room.
+    fn extend_from_slice(&mut self, bytes: &[u8]) -> bool {
+        let Mapped { map, len } = &mut self.0;
+        if bytes.len() > map.len() - *len {
+            return false;
+        }
+        // SAFETY: the bytes from `len` on are within the mapping, as was just checked. Nobody reads them: a `Mapped`
+        // sees only the bytes below the `len` that it was made with, which is at most this one. Nobody else writes: a
+        // mapping has one `Mapping`, which is borrowed mutably here. `bytes` does not overlap, since what can be
+        // borrowed of the mapping lies below `len`.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(*len), bytes.len());
+        }
+        *len += bytes.len();
+        true
+    }
+}
+
+impl Mapped {
+    pub(crate) fn unheld(&self) -> Unheld {
+        Unheld { map: Arc::downgrade(&self.map), len: self.len }
+    }
+}
+
+impl Unheld {
+    /// The bytes, if somebody still holds the mapping.
+    pub(crate) fn held(&self) -> Option<Mapped> {
+        Some(Mapped { map: self.map.upgrade()?, len: self.len })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the mapping lives as long as `map`, and `len` is at most its length. Its first `len` bytes were
+        // written before this was made, and never are again: `Mapping::extend_from_slice` writes behind them.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(self.map.as_ptr(), self.len)
         }
     }
 }
@@ -79,16 +150,7 @@ impl Deref for Memory {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Heap(heap) => heap,
-            Self::Mapping { map, len } => &map[..*len],
-        }
-    }
-}
-
-impl DerefMut for Memory {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Heap(heap) => heap,
-            Self::Mapping { map, len } => &mut map[..*len],
+            Self::Mapping(Mapping(mapped)) => mapped,
         }
     }
 }
@@ -108,10 +170,32 @@ mod tests {
         for piece in pieces() {
             memory.extend_from_slice(&piece);
         }
-        assert!(matches!(memory, Memory::Mapping { .. }));
+        assert!(matches!(memory, Memory::Mapping(_)));
         assert_eq!(*memory, *pieces().concat());
         assert_eq!(memory.in_use(), 5_000_000);
-        assert_eq!(Memory::zeros(9 << 20).iter().map(|byte| usize::from(*byte)).sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn what_is_there_so_far_stays_as_it_is_while_more_comes_and_when_the_rest_is_gone() {
+        let mut memory = Memory::for_file_of(5_000_000);
+        let mut seen = Vec::new();
+        for piece in pieces() {
+            memory.extend_from_slice(&piece);
+            seen.push(memory.so_far().unwrap().clone());
+        }
+        drop(memory);
+        let whole = pieces().concat();
+        std::thread::scope(|scope| {
+            for so_far in &seen {
+                scope.spawn(|| assert_eq!(**so_far, whole[..so_far.len()]));
+            }
+        });
+        assert_eq!(seen.last().unwrap().len(), whole.len());
+        let unheld = seen[1].unheld();
+        assert_eq!(unheld.held().as_deref(), Some(&whole[..1_000_000]));
+        drop(seen);
+        assert!(unheld.held().is_none());
+        assert!(Memory::Heap(whole).so_far().is_none());
     }
 
     #[test]
@@ -130,7 +214,9 @@ mod tests {
             assert!(matches!(Memory::for_file_of(expected), Memory::Heap(_)));
         }
         for expected in [LARGEST + 1, usize::MAX] {
-            assert!(matches!(Memory::for_file_of(expected), Memory::Mapping { map, .. } if map.len() == LARGEST));
+            assert!(
+                matches!(Memory::for_file_of(expected), Memory::Mapping(Mapping(mapped)) if mapped.map.len() == LARGEST)
+            );
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Intake<'a> {
     pub(super) spill: &'a SpillFolder,
     /// Bytes of files in memory, filling and whole, above which the largest that fill up go to disk.
     files_limit: usize,
+    /// Bytes of these that whole files may take.
+    whole_limit: usize,
     /// Bytes on disk of files, filling and whole, above which the content of the largest that fill up is
     /// dropped.
     spill_limit: Option<usize>,
@@ -68,7 +70,8 @@ impl<'a> Intake<'a> {
             pool,
             budget,
             spill,
-            files_limit: settings.memory_limit / 16 * 5,
+            files_limit: settings.files_bytes(),
+            whole_limit: settings.whole_bytes(),
             spill_limit: settings.spill_limit,
             rereads,
             dropping: false,
@@ -163,9 +166,9 @@ impl<'a> Intake<'a> {
         self.spill_limit.map_or(usize::MAX, |limit| limit - self.budget.whole_on_disk().min(limit / 2))
     }
 
-    /// Bytes that files that fill up may take: what whole ones leave, and at least two fifths.
+    /// Bytes that files that fill up may take: what whole ones leave, and at least what they cannot take.
     fn filling_limit(&self) -> usize {
-        self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 5 * 2)
+        self.files_limit.saturating_sub(self.budget.whole().min(self.whole_limit))
     }
 
     /// Whether files that fill up take more than half of the memory that they may, or are on disk already.
@@ -212,7 +215,7 @@ impl<'a> Intake<'a> {
         if self.disk_failed.is_none_or(|at| at.elapsed() < SETTLE_EVERY) {
             return;
         }
-        let settled = self.assembler.settle().and_then(|whole| {
+        let settled = self.spill.create().and_then(|_| self.assembler.settle()).and_then(|whole| {
             self.make_room()?;
             Ok(whole)
         });

@@ -116,8 +116,18 @@ impl EngineSettings {
         self.memory_limit / 16
     }
 
-    /// Bytes of memory that files which fill up may take whatever the others take.
-    fn least_for_filling(&self) -> usize {
+    /// Bytes of memory that files may take, those that fill up and whole ones with their results.
+    fn files_bytes(&self) -> usize {
+        self.memory_limit / 16 * 10
+    }
+
+    /// Bytes of them that whole files and results may take: more hold the reading.
+    fn whole_bytes(&self) -> usize {
+        self.memory_limit / 4
+    }
+
+    /// Bytes that files which are followed may hold: they cannot go to disk.
+    fn followed_bytes(&self) -> usize {
         self.memory_limit / 8
     }
 }
@@ -170,7 +180,7 @@ pub fn run(
     let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id });
     // where the file is kept as well, nobody takes its beginning away
     let followers = code.followers().filter(|_| settings.mode == Mode::Memory);
-    let room = settings.least_for_filling();
+    let room = settings.followed_bytes();
     let following = followers.map(|followers| Following { topic: Arc::clone(&source), followers, room });
     let work_settings = work::WorkSettings {
         topic: source,

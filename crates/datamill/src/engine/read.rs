@@ -151,7 +151,7 @@ impl Engine<'_> {
             state: self.state,
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
-            filling_limit: settings.memory_limit / 4,
+            filling_limit: settings.files_bytes(),
             counters: self.counters,
         };
         let (rereads, reread_thread) = Rereads::new();
@@ -282,7 +282,11 @@ impl<'a> Reader<'a> {
         let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget))
             .numbered_from(engine.sessions.get() << 40)
             .hashing_ahead(&engine.hash_ahead)
-            .followed(engine.following.clone());
+            .followed(engine.following.clone())
+            .on_disk(
+                engine.settings.files_bytes() + 1..=engine.settings.spill_limit.unwrap_or(usize::MAX),
+                &engine.spill,
+            );
         let intake = Intake::new(
             assembler,
             Arc::clone(&engine.topic),
@@ -430,7 +434,7 @@ impl<'a> Reader<'a> {
     /// Whether more waits for user code than there is room for; while reading is held, whether it is still too much
     /// to go on.
     fn is_crowded(&self) -> bool {
-        let limit = self.engine.settings.memory_limit / 4;
+        let limit = self.engine.settings.whole_bytes();
         let in_memory = if self.held { limit / 4 * 3 } else { limit };
         let share = if self.held { 2 } else { 1 };
         let disk_limit = self.engine.settings.spill_limit.map_or(usize::MAX, |limit| limit / 2);

@@ -168,15 +168,19 @@ impl RereadSettings<'_> {
         // a hole is noticed later, whatever the content
         let size = usize::try_from(file.size.unwrap_or(0)).map_err(Failed::passing)?;
         let mut reservation = Reservation::whole(&self.budget, 0);
-        let mut content = if size <= self.in_memory {
+        let (mut bytes, disk) = if size <= self.in_memory {
             reservation.grow(size);
-            Content::Memory(Memory::zeros(size), Hashed::default())
+            (vec![0; size], None)
         } else {
             reservation.grow_on_disk(size);
-            Content::Disk(self.spill.create().map_err(Failed::passing)?, Hashed::default())
+            (Vec::new(), Some(self.spill.create().map_err(Failed::passing)?))
+        };
+        let content = |bytes, disk| match disk {
+            None => Content::Memory(Memory::Heap(bytes), Hashed::default()),
+            Some(path) => Content::Disk(path, Hashed::default()),
         };
         if file.size.is_none() {
-            return Ok(Some((content, reservation)));
+            return Ok(Some((content(bytes, disk), reservation)));
         }
         let spans = &file.info.spans;
         for span in spans {
@@ -203,13 +207,13 @@ impl RereadSettings<'_> {
                     }
                     let chunk = self.counters.message(record.value.unwrap_or_default()).ok();
                     let Some(chunk) = chunk.filter(|chunk| chosen.takes(&record, chunk)) else { return };
-                    let put = match &mut content {
-                        Content::Memory(bytes, _) => {
+                    let put = match &disk {
+                        None => {
                             let at = chunk.offset as usize;
                             bytes[at..at + chunk.data.len()].copy_from_slice(chunk.data);
                             Ok(())
                         }
-                        Content::Disk(path, _) => write_at(path, chunk.offset, chunk.data),
+                        Some(path) => write_at(path, chunk.offset, chunk.data),
                     };
                     if put.is_err() {
                         written = put;
@@ -225,7 +229,7 @@ impl RereadSettings<'_> {
             polled.map_err(Failed::passing)?;
             written.map_err(Failed::passing)?;
         }
-        Ok(Some((content, reservation)))
+        Ok(Some((content(bytes, disk), reservation)))
     }
 }
 

@@ -108,13 +108,17 @@ impl Bench {
         code: impl DataFileStreamReproducer,
         control: &Control,
     ) -> Result<Summary, EngineError> {
-        datamill::engine::run(
-            &self.log,
-            settings,
-            datamill::process::UserCode::reproducer(code),
-            control,
-            &Counters::default(),
-        )
+        self.run_counted(settings, code, control, &Counters::default())
+    }
+
+    pub fn run_counted(
+        &self,
+        settings: &EngineSettings,
+        code: impl DataFileStreamReproducer,
+        control: &Control,
+        counters: &Counters,
+    ) -> Result<Summary, EngineError> {
+        datamill::engine::run(&self.log, settings, datamill::process::UserCode::reproducer(code), control, counters)
     }
 
     /// Puts records on the topic: partition, key and value each.

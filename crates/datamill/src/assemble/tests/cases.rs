@@ -141,6 +141,30 @@ fn a_file_whose_bytes_cannot_be_written_is_handed_out_once_they_can() {
 }
 
 #[test]
+fn a_file_that_is_too_large_for_the_memory_fills_up_on_disk_from_its_first_chunk_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = SpillFolder::prepare(folder.path().join("spill")).unwrap();
+    let budget = Arc::new(Budget::default());
+    let mut assembler = Assembler::new(Box::new(|_| true), Arc::clone(&budget)).on_disk(9..=12, &spill);
+    assembler.assign(0, Progress::starting_at(0), 0);
+    add(&mut assembler, 0, 0, 1, 2);
+    assert_eq!((budget.filling(), budget.filling_on_disk()), (4, 0));
+    add(&mut assembler, 0, 1, 1, 3);
+    assert_eq!((budget.filling(), budget.filling_on_disk()), (4, 4));
+    add(&mut assembler, 0, 2, 2, 3);
+    let id = whole(add(&mut assembler, 0, 3, 3, 3));
+    assert_eq!(budget.filling_on_disk(), 12);
+    assert_eq!(assembler.take_whole(id).unwrap().size, Some(12));
+
+    add(&mut assembler, 0, 4, 1, 4);
+    assert_eq!(budget.filling(), 8, "there is not so much disk");
+    std::fs::remove_dir_all(spill.path()).unwrap();
+    let (added, written) = assembler.add(0, 5, 0, &chunk(1, 3));
+    assert_eq!((added, budget.filling()), (Added::Taken, 12), "what cannot be written is kept");
+    written.unwrap_err();
+}
+
+#[test]
 fn a_file_that_could_be_written_is_handed_out_although_the_next_one_could_not() {
     let folder = tempfile::tempdir().unwrap();
     let spill = SpillFolder::prepare(folder.path().join("spill")).unwrap();
