@@ -30,8 +30,6 @@ pub(super) struct Intake<'a> {
     pub(super) spill: &'a SpillFolder,
     /// Bytes of files in memory, filling and whole, above which the largest that fill up go to disk.
     files_limit: usize,
-    /// Bytes of these that whole files may take.
-    whole_limit: usize,
     /// Bytes on disk of files, filling and whole, above which the content of the largest that fill up is
     /// dropped.
     spill_limit: Option<usize>,
@@ -71,7 +69,6 @@ impl<'a> Intake<'a> {
             budget,
             spill,
             files_limit: settings.files_bytes(),
-            whole_limit: settings.whole_bytes(),
             spill_limit: settings.spill_limit,
             rereads,
             dropping: false,
@@ -166,9 +163,9 @@ impl<'a> Intake<'a> {
         self.spill_limit.map_or(usize::MAX, |limit| limit - self.budget.whole_on_disk().min(limit / 2))
     }
 
-    /// Bytes that files that fill up may take: what whole ones leave, and at least what they cannot take.
+    /// Bytes that files that fill up may take: what whole ones leave, and at least two fifths.
     fn filling_limit(&self) -> usize {
-        self.files_limit.saturating_sub(self.budget.whole().min(self.whole_limit))
+        self.files_limit.saturating_sub(self.budget.whole()).max(self.files_limit / 5 * 2)
     }
 
     /// Whether files that fill up take more than half of the memory that they may, or are on disk already.

@@ -116,9 +116,11 @@ impl EngineSettings {
         self.memory_limit / 16
     }
 
-    /// Bytes of memory that files may take, those that fill up and whole ones with their results.
+    /// Bytes of memory that files may take, those that fill up and whole ones with their results: more of what is
+    /// there beyond what the other parts need at least.
     fn files_bytes(&self) -> usize {
-        self.memory_limit / 16 * 10
+        let beyond = self.memory_limit.saturating_sub(20 << 20);
+        (self.memory_limit / 16 * 5).max(beyond / 16 * 10)
     }
 
     /// Bytes of them that whole files and results may take: more hold the reading.

@@ -185,7 +185,7 @@ fn a_thousand_files_of_mixed_sizes_come_through_once_each_and_identical() {
     let sent = upload_paths(bench.log.as_ref(), &[root], &settings, &control, &counters, &()).unwrap();
     assert!(sent.is_complete() && sent.files == 1_000, "{sent}");
     let mut settings = bench.settings();
-    settings.memory_limit = 8 << 20;
+    settings.memory_limit = 16 << 20;
     settings.mode = Mode::Both;
     let summary = bench.run(&settings, Hash::after(Duration::ZERO)).unwrap();
     assert_eq!((summary.succeeded, summary.failed), (980, 20), "{summary}");

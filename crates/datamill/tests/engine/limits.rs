@@ -36,7 +36,7 @@ fn cut(files: &[(String, Vec<u8>)]) -> Vec<Vec<Sent>> {
 
 /// Room for three files in memory and as many as this on disk.
 fn small(bench: &Bench, spill_limit: usize) -> EngineSettings {
-    EngineSettings { memory_limit: 300_000, spill_limit: Some(spill_limit), ..bench.settings() }
+    EngineSettings { memory_limit: 600_000, spill_limit: Some(spill_limit), ..bench.settings() }
 }
 
 fn filling(bench: &Bench) -> PathBuf {
@@ -118,7 +118,7 @@ fn a_dropped_file_keeps_its_chunks_apart_from_those_of_a_repetition(place: &Plac
     // each chunk of the second upload comes while the first one fills up
     let both: Vec<Sent> = bad.into_iter().zip(good).flat_map(|(bad, good)| [bad, good]).collect();
     bench.send(&both);
-    let settings = EngineSettings { memory_limit: 30_000, ..small(&bench, 0) };
+    let settings = EngineSettings { memory_limit: 60_000, ..small(&bench, 0) };
     let summary = bench.run(&settings, ByName::default()).unwrap();
     assert_eq!((summary.succeeded, summary.failed), (1, 1), "{summary}");
     assert_eq!(sizes(&bench)["a.dat"], ["60000"]);
@@ -129,10 +129,10 @@ fn a_version_that_came_later_is_the_one_that_stays_also_when_the_earlier_was_dro
     let (old, new) = (content(1, 60_000), content(2, 1_000));
     bench.send(&chunks(0, "a.dat", &old, 4_000));
     bench.send(&chunks(0, "a.dat", &new, 4_000));
-    let settings = EngineSettings { mode: Mode::Disk, memory_limit: 50_000, ..small(&bench, 0) };
+    let settings = EngineSettings { mode: Mode::Disk, memory_limit: 100_000, ..small(&bench, 0) };
     let counters = Counters::default();
     let summary = bench.run_counted(&settings, ByName::default(), &Control::default(), &counters).unwrap();
-    assert!(counters.snapshot().messages_read >= 2 * 15 + 1, "the earlier one was dropped and read again");
+    assert!(counters.snapshot().messages_read > 2 * 15, "the earlier one was dropped and read again");
     assert_eq!((summary.succeeded, summary.failed), (2, 0));
     assert_eq!(sizes(&bench)["a.dat"].len(), 2);
     assert!(std::fs::read(bench.output().join("a.dat")).unwrap() == new, "the version later in the log wins");
@@ -182,7 +182,7 @@ fn a_partition_of_a_spread_topic_is_not_read_far_ahead_of_the_others(place: &Pla
         all.extend(records.into_iter().map(|record| (record, Some(time_ms))));
     }
     bench.send_each(all.iter().map(|(record, time_ms)| (record, *time_ms)), &[]);
-    let settings = EngineSettings { memory_limit: 2 << 20, ..bench.settings() };
+    let settings = EngineSettings { memory_limit: 4 << 20, ..bench.settings() };
     let (summary, most) = watching(&filling(&bench), || bench.run(&settings, ByName::default()).unwrap());
     assert_eq!((summary.succeeded, summary.failed), (4 * FILES, 0));
     assert!(sizes(&bench).values().all(|sizes| sizes.len() == 1));

@@ -194,7 +194,7 @@ impl DataFileStreamReproducer for InMode {
 
 fn content_is_there_in_every_mode_also_beyond_the_memory_limit(place: &Place) {
     for mode in [Mode::Memory, Mode::Disk, Mode::Both] {
-        for memory_limit in [64 << 20, 100_000] {
+        for memory_limit in [64 << 20, 200_000] {
             let bench = Bench::new(place, 2);
             let mut files: Vec<_> = (0..6).map(|i| (format!("d/{i}.dat"), content(i, 100_000 * i as usize))).collect();
             files.push(("empty".to_owned(), Vec::new()));
