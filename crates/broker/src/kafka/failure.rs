@@ -130,7 +130,7 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
 
 /// How long a question is asked again while its answer is an error that passes: also after one that took all of
 /// [`ANSWER`], since librdkafka may wait for a connection that does not come while the next one would.
-const PATIENCE: Duration = Duration::from_millis(ANSWER.as_millis() as u64 + 500);
+const PATIENCE: Duration = ANSWER.saturating_add(Duration::from_millis(500));
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Asks again while nobody answers: a connection that breaks under a question is not a broker that is away.

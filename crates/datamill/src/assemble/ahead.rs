@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill_wire::Sha512Hasher;
 use parking_lot::Mutex;
 
-use super::memory::{Memory, Unheld};
+use super::memory::{Memory, WeakMapped};
 
 /// Bytes that are read at a time.
 const BLOCK: usize = 256 << 10;
@@ -114,7 +114,7 @@ enum From {
     /// A file, up to this end.
     File(PathBuf, u64),
     /// The first bytes, if they are still there.
-    Memory(Unheld),
+    Memory(WeakMapped),
 }
 
 /// Threads that hash files which still fill up. They end when nobody holds this, or such a file, any more.
@@ -162,7 +162,7 @@ impl HashThread {
     }
 
     /// Answers whether the thread has room for what is there of a file in memory, or soon gets it.
-    fn take_memory(&self, hashed: &Hashed, so_far: Unheld) -> bool {
+    fn take_memory(&self, hashed: &Hashed, so_far: WeakMapped) -> bool {
         if self.stuck.load(Relaxed) && self.jobs.is_full() {
             return false;
         }
@@ -186,7 +186,7 @@ fn run(jobs: &Receiver<Job>) {
                 }
             }
             From::Memory(so_far) => {
-                if let Some(so_far) = so_far.held() {
+                if let Some(so_far) = so_far.upgrade() {
                     prefix.go_on(&so_far);
                 }
             }
@@ -216,7 +216,7 @@ impl Growing {
         let end = memory.len() as u64;
         if end.saturating_sub(self.asked) >= STEP_IN_MEMORY
             && let (Some(ahead), Some(so_far)) = (&self.ahead, memory.so_far())
-            && self.thread.get_or_insert_with(|| ahead.thread()).take_memory(&self.hashed, so_far.unheld())
+            && self.thread.get_or_insert_with(|| ahead.thread()).take_memory(&self.hashed, so_far.downgrade())
         {
             self.asked = end;
         }
@@ -416,7 +416,7 @@ mod tests {
         let ahead = HashAhead::start().unwrap();
         let mut file = Filling::new();
         file.memory.extend_from_slice(&file.content[..9]);
-        let so_far = file.memory.so_far().unwrap().unheld();
+        let so_far = file.memory.so_far().unwrap().downgrade();
         let hashed = Hashed::default();
         assert_eq!(hashed.finish(&file.content), sha512(&file.content));
         let jobs = ahead.thread().jobs;

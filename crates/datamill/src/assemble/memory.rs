@@ -35,9 +35,9 @@ pub(crate) struct Mapped {
     len: usize,
 }
 
-/// A [`Mapped`] that keeps nothing in memory.
+/// A [`Mapped`] that does not keep the mapping in memory.
 #[derive(Debug)]
-pub(crate) struct Unheld {
+pub(crate) struct WeakMapped {
     map: Weak<MmapRaw>,
     len: usize,
 }
@@ -119,14 +119,14 @@ impl Mapping {
 }
 
 impl Mapped {
-    pub(crate) fn unheld(&self) -> Unheld {
-        Unheld { map: Arc::downgrade(&self.map), len: self.len }
+    pub(crate) fn downgrade(&self) -> WeakMapped {
+        WeakMapped { map: Arc::downgrade(&self.map), len: self.len }
     }
 }
 
-impl Unheld {
+impl WeakMapped {
     /// The bytes, if somebody still holds the mapping.
-    pub(crate) fn held(&self) -> Option<Mapped> {
+    pub(crate) fn upgrade(&self) -> Option<Mapped> {
         Some(Mapped { map: self.map.upgrade()?, len: self.len })
     }
 }
@@ -191,10 +191,10 @@ mod tests {
             }
         });
         assert_eq!(seen.last().unwrap().len(), whole.len());
-        let unheld = seen[1].unheld();
-        assert_eq!(unheld.held().as_deref(), Some(&whole[..1_000_000]));
+        let weak = seen[1].downgrade();
+        assert_eq!(weak.upgrade().as_deref(), Some(&whole[..1_000_000]));
         drop(seen);
-        assert!(unheld.held().is_none());
+        assert!(weak.upgrade().is_none());
         assert!(Memory::Heap(whole).so_far().is_none());
     }
 

@@ -110,16 +110,19 @@ pub struct EngineSettings {
     pub shutdown_timeout: Duration,
 }
 
+/// Bytes that queues and the allocator take however small the memory is.
+const OTHERS: usize = 20 << 20;
+
 impl EngineSettings {
     /// Bytes of records that the backend may have fetched ahead: its share of the memory.
     fn queue_bytes(&self) -> usize {
         self.memory_limit / 16
     }
 
-    /// Bytes of memory that files may take, those that fill up and whole ones with their results: more of what is
-    /// there beyond what the other parts need at least.
+    /// Bytes of memory that files may take, those that fill up and whole ones with their results: most of what is left
+    /// beside the [`OTHERS`].
     fn files_bytes(&self) -> usize {
-        let beyond = self.memory_limit.saturating_sub(20 << 20);
+        let beyond = self.memory_limit.saturating_sub(OTHERS);
         (self.memory_limit / 16 * 5).max(beyond / 16 * 10)
     }
 

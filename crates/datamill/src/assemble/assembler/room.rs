@@ -44,16 +44,16 @@ impl Assembler {
         sizes.sort_unstable();
         let mut dropped = 0;
         while too_much(taken, &self.budget) > on_disk / 4 * 3
-            && let Some((1.., bytes, id)) = sizes.pop()
+            && let Some((1.., spilled, id)) = sizes.pop()
         {
             // what is in memory only may stay where it has room
-            if bytes == 0 && self.budget.filling() <= in_memory {
+            if spilled == 0 && self.budget.filling() <= in_memory {
                 continue;
             }
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.buffer = None;
                 instance.dropped = true;
-                taken -= bytes;
+                taken -= spilled;
                 dropped += 1;
             }
         }
