@@ -7,12 +7,14 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What jemalloc reads at its start, a text that ends with a zero: one arena in huge pages, so that a buffer
-/// is where another one was; what is not used for three seconds goes back to the system. The environment variable
-/// `MALLOC_CONF` has the last word.
+/// is where another one was; what is not used for three seconds goes back to the system; and what is as large as a
+/// small file comes from slabs that hold four to sixteen of its kind without a rest, where pages have 4 KiB, instead of
+/// one to four. The environment variable `MALLOC_CONF` has the last word.
 #[expect(unsafe_code, reason = "a symbol that jemalloc documents for this, a pointer to such a text")]
 #[unsafe(export_name = "malloc_conf")]
 static CONFIGURATION: &std::ffi::c_char = {
-    const TEXT: &std::ffi::CStr = c"narenas:1,oversize_threshold:0,thp:always,dirty_decay_ms:3000,muzzy_decay_ms:0";
+    const TEXT: &std::ffi::CStr = c"narenas:1,oversize_threshold:0,thp:always,dirty_decay_ms:3000,muzzy_decay_ms:0,\
+        slab_sizes:4096-8192:16|5120-5120:20|6144-6144:12|7168-7168:14|10240-10240:20|12288-12288:12|14336-14336:14";
     // SAFETY: a `CStr` is not empty: it has its zero at least
     unsafe { &*TEXT.as_ptr() }
 };

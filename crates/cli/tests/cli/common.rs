@@ -111,6 +111,24 @@ impl Ended {
     }
 }
 
+/// A program that ends with the test, whatever that finds.
+pub struct Running(pub Child);
+
+impl Running {
+    /// Interrupts it, as Ctrl-C does, and answers its exit code.
+    pub fn end(mut self) -> i32 {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::INT).unwrap();
+        self.0.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {

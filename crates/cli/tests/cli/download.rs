@@ -11,7 +11,7 @@ use datamill::broker::{Event, Log, NewTopic, Properties};
 use datamill_testkit::kafka::Kafka;
 use datamill_testkit::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
-use crate::common::{Place, wait_until};
+use crate::common::{Place, Running, wait_until};
 
 /// The files of a folder by path, without the program's own.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -140,23 +140,6 @@ impl Shared {
 
     fn owns_a_partition(&self, log: &str) -> bool {
         fs::read_to_string(self.place.path(log)).unwrap().contains("partitions assigned")
-    }
-}
-
-/// A program that ends with the test.
-struct Running(Child);
-
-impl Running {
-    fn end(mut self) -> i32 {
-        assert!(Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap().success());
-        self.0.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -112,6 +112,8 @@ pub(crate) struct Assembler {
     budget: Arc<Budget>,
     ahead: Option<HashAhead>,
     following: Option<Following>,
+    /// Files whose follower has not said what it takes.
+    undecided: Vec<InstanceId>,
     disk: Option<Disk>,
     lost: Vec<(i32, i64)>,
     spread: bool,
@@ -131,6 +133,7 @@ impl Assembler {
             budget,
             ahead: None,
             following: None,
+            undecided: Vec::new(),
             disk: None,
             lost: Vec::new(),
             spread: false,
@@ -255,8 +258,10 @@ impl Assembler {
         let begins_here = !instance.is_in(partition);
         let mut written = instance.add(partition, offset, time_ms, chunk);
         if found.is_none() && chunk.total > 1 {
-            if let Some(following) = &self.following {
-                instance.begin(id, following);
+            if let Some(following) = &self.following
+                && instance.begin(id, following)
+            {
+                self.undecided.push(id);
             }
             if let Some(disk) = &self.disk {
                 written = written.and_then(|()| instance.begin_on_disk(disk));
@@ -340,11 +345,20 @@ impl Assembler {
         std::mem::take(&mut self.lost)
     }
 
+    /// Lets followers that have decided meanwhile take what is there; no further chunk need come.
+    pub(crate) fn offer(&mut self) {
+        let Self { undecided, instances, .. } = self;
+        undecided.retain(|id| {
+            let buffer = instances.get_mut(id).and_then(|instance| instance.buffer.as_mut());
+            buffer.is_some_and(|buffer| buffer.offer())
+        });
+    }
+
     /// Hands a whole file out; the instance stays until [`Assembler::finish`]. `None` while bytes of
     /// it wait to be written to its spill file.
     pub(crate) fn take_whole(&mut self, id: InstanceId) -> Option<WholeFile> {
         let instance = self.instances.get_mut(&id)?;
-        if instance.buffer.as_ref().is_none_or(super::buffer::Buffer::is_unsettled) {
+        if instance.buffer.as_ref().is_none_or(|buffer| buffer.is_unsettled()) {
             return None;
         }
         let mut buffer = instance.buffer.take()?;

@@ -133,12 +133,22 @@ impl Buffer {
             None => {}
             Some(Taking::NotYet) if self.prefix.len() <= self.most_before => {}
             Some(Taking::NotYet | Taking::Over) => self.follower = None,
+            // it would be lost at once
+            Some(Taking::Parts(size)) if self.bytes_beyond > size => self.follower = None,
             Some(Taking::Parts(size)) => {
                 self.stream = Some(Stream::new(size));
                 let before = std::mem::take(&mut self.prefix);
                 self.append(&before);
+                drop(before);
+                self.count_memory();
             }
         }
+    }
+
+    /// Hands over what is there without waiting for more. Answers whether that may still be done later.
+    pub(crate) fn offer(&mut self) -> bool {
+        self.begin_to_stream();
+        self.follower.is_some() && self.stream.is_none()
     }
 
     /// The next bytes, without a hole before them.
@@ -357,6 +367,32 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_the_follower_knew_is_taken_without_more_coming() {
+        let budget = Arc::new(Budget::default());
+        let (mut buffer, taker) = streaming(4, &budget);
+        taker.waits.store(2, Relaxed);
+        buffer.write(0, &[1; 20]).unwrap();
+        assert!(buffer.offer() && taker.parts.lock().is_empty());
+        assert!(!buffer.offer());
+        assert_eq!((taker.parts.lock().len(), buffer.taken()), (2, 16));
+        assert_eq!((budget.filling(), budget.whole()), (4, 16));
+        taker.over.store(true, Relaxed);
+        assert!(buffer.is_lost() && !buffer.offer());
+    }
+
+    #[test]
+    fn a_file_is_not_followed_when_much_waits_behind_a_hole_at_the_beginning() {
+        let budget = Arc::new(Budget::default());
+        let (mut buffer, taker) = streaming(4, &budget);
+        taker.waits.store(2, Relaxed);
+        buffer.write(0, &[1; 20]).unwrap();
+        buffer.write(40, &[3; PART + 1]).unwrap();
+        assert!(!buffer.offer() && !buffer.is_followed() && !buffer.is_lost());
+        assert!(taker.parts.lock().is_empty());
+        assert_eq!(budget.filling(), 20 + PART + 1);
+    }
+
+    #[test]
     fn a_stream_does_not_keep_much_behind_a_hole() {
         let budget = Arc::new(Budget::default());
         let (mut buffer, _taker) = streaming(9, &budget);
@@ -430,6 +466,7 @@ mod tests {
             pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..5), 1..12),
             swaps in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
             waits in 0usize..12,
+            offers in proptest::collection::vec(any::<bool>(), 12),
         ) {
             let budget = Arc::new(Budget::default());
             let (mut buffer, taker) = streaming(pieces.len() as u32, &budget);
@@ -444,8 +481,11 @@ mod tests {
                 let at = swap.index(placed.len());
                 placed.swap(at.saturating_sub(1), at);
             }
-            for (offset, piece) in placed {
+            for ((offset, piece), offer) in placed.into_iter().zip(offers) {
                 buffer.write(offset, piece).unwrap();
+                if offer {
+                    buffer.offer();
+                }
                 prop_assert!(!buffer.is_lost());
             }
             let taken = buffer.taken();

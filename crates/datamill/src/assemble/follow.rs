@@ -144,3 +144,78 @@ pub(crate) struct Following {
     /// See [`Begun::room`].
     pub(crate) room: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+    use datamill_wire::Chunk;
+
+    use super::super::{Assembler, Budget};
+    use super::*;
+    use crate::progress::Progress;
+
+    /// Takes parts of four bytes as soon as it may, and counts them.
+    #[derive(Debug, Clone, Default)]
+    struct Counting {
+        may: Arc<AtomicBool>,
+        parts: Arc<AtomicUsize>,
+    }
+
+    impl Followers for Counting {
+        fn begin(&self, _: &Begun<'_>) -> Option<Box<dyn Follower>> {
+            Some(Box::new(self.clone()))
+        }
+    }
+
+    impl Follower for Counting {
+        fn taking(&self) -> Taking {
+            if self.may.load(Relaxed) { Taking::Parts(4) } else { Taking::NotYet }
+        }
+
+        fn take(&self, _: Part) {
+            self.parts.fetch_add(1, Relaxed);
+        }
+
+        fn hashed(&self) -> Option<Sha512Hasher> {
+            None
+        }
+    }
+
+    /// The first of two chunks.
+    fn begun(filename: &str) -> Chunk<'_> {
+        Chunk {
+            filename,
+            file_hash: &[0; 64],
+            chunk_hash: &[0; 64],
+            offset: 0,
+            index: 1,
+            total: 2,
+            subdir: "",
+            filename_append: "",
+            data: &[7; 10],
+            mtime: None,
+        }
+    }
+
+    #[test]
+    fn a_follower_takes_what_is_there_though_no_chunk_follows_but_nothing_of_a_file_that_is_gone() {
+        let budget = Arc::new(Budget::default());
+        let counting = Counting::default();
+        let topic = Arc::new(SourceTopic { name: "files".into(), id: "1".into() });
+        let following = Following { topic, followers: Arc::new(counting.clone()), room: 100 };
+        let mut assembler = Assembler::new(Box::new(|_| true), Arc::clone(&budget)).followed(Some(following));
+        for (partition, filename) in [(0, "kept"), (1, "gone")] {
+            assembler.assign(partition, Progress::starting_at(0), 0);
+            assembler.add(partition, 0, 0, &begun(filename)).1.unwrap();
+        }
+        assembler.offer();
+        assert_eq!((counting.parts.load(Relaxed), budget.filling()), (0, 20));
+        assembler.revoke(&[1]);
+        counting.may.store(true, Relaxed);
+        for _ in 0..2 {
+            assembler.offer();
+            assert_eq!((counting.parts.load(Relaxed), budget.filling()), (2, 2));
+        }
+    }
+}

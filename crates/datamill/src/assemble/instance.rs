@@ -165,7 +165,8 @@ pub(crate) struct Instance {
     pub(crate) indices: Indices,
     pub(crate) extents: Extents,
     /// `None` once handed out or dropped, and for shadows.
-    pub(crate) buffer: Option<Buffer>,
+    // in a box: it goes long before the instance does
+    pub(crate) buffer: Option<Box<Buffer>>,
     /// Its content was dropped: it is read again once all chunks were seen.
     pub(crate) dropped: bool,
     pub(crate) proofs: Vec<Proof>,
@@ -186,7 +187,9 @@ impl Instance {
         time_ms: i64,
     ) -> Self {
         let ahead = ahead.filter(|_| version.total > 1);
-        let buffer = (!shadow).then(|| Buffer::new(version.total, budget, ahead));
+        let buffer = (!shadow).then(|| Box::new(Buffer::new(version.total, budget, ahead)));
+        // the first push would make room for four
+        let proofs = Vec::with_capacity(usize::from(version.total == 1 && !shadow));
         Self {
             version,
             spans: Vec::with_capacity(1),
@@ -201,7 +204,7 @@ impl Instance {
             extents: Extents::default(),
             buffer,
             dropped: false,
-            proofs: Vec::new(),
+            proofs,
             first_ms: time_ms,
             last_ms: time_ms,
             bytes: 0,
@@ -287,7 +290,7 @@ impl Instance {
 
     /// Drops content of which a part was taken by somebody who has failed since.
     pub(crate) fn drop_what_is_lost(&mut self) {
-        if self.buffer.as_ref().is_some_and(Buffer::is_lost) {
+        if self.buffer.as_ref().is_some_and(|buffer| buffer.is_lost()) {
             tracing::info!(file = %self.version.path,
                 "what was sent of a file while its chunks came is of no use; once they are all there it is read again");
             self.buffer = None;
@@ -296,13 +299,13 @@ impl Instance {
     }
 
     /// Lets somebody follow it, of which the first chunk has just come. A repetition is left out, since its version
-    /// is on its way already.
-    pub(crate) fn begin(&mut self, id: InstanceId, following: &Following) {
+    /// is on its way already. Answers whether somebody does.
+    pub(crate) fn begin(&mut self, id: InstanceId, following: &Following) -> bool {
         let (Some(buffer), [span], [proof]) = (&mut self.buffer, self.spans.as_slice(), self.proofs.as_slice()) else {
-            return;
+            return false;
         };
         if self.repetition || proof.offset > 0 {
-            return;
+            return false;
         }
         let begun = Begun {
             id,
@@ -313,9 +316,9 @@ impl Instance {
             bytes: expected(proof, &self.version),
             room: following.room,
         };
-        if let Some(follower) = following.followers.begin(&begun) {
-            buffer.follow(follower, 2 * following.room);
-        }
+        let Some(follower) = following.followers.begin(&begun) else { return false };
+        buffer.follow(follower, 2 * following.room);
+        true
     }
 
     /// Lets it fill up on disk, if it has such a size and nobody follows it. Its first chunk has just come.

@@ -137,9 +137,8 @@ fn commit(
                 }
                 let (Some(message), Some(topic)) = (message, &settings.result_topic) else { continue };
                 sources.push(Source::Result(index));
-                let mut all: Vec<(&str, &[u8])> =
-                    message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-                all.extend(origin.headers());
+                let own = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                let mut all: Vec<(&str, &[u8])> = own.chain(origin.headers()).collect();
                 if let Some(entry) = &outcome.answers {
                     all.push((headers::RETRY_OF, entry.key.as_bytes()));
                 }

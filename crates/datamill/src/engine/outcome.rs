@@ -51,7 +51,7 @@ pub(super) struct Outcome {
     /// Of its dead letter, where it has one.
     pub(super) room: Room,
     /// The verified file where it is on disk, to be published with the outcome.
-    pub(super) file: Option<DownloadDataFile>,
+    pub(super) file: Option<Box<DownloadDataFile>>,
     reservation: Reservation,
 }
 
@@ -69,6 +69,7 @@ impl Outcome {
             Err(failure) => failure.reason.len(),
         };
         let reservation = Reservation::whole(budget, bytes);
+        let file = file.map(Box::new);
         Self { info, result, attempts, answers: None, chunks: Vec::new(), room: Room::default(), file, reservation }
     }
 

@@ -357,6 +357,7 @@ impl<'a> Reader<'a> {
             self.intake.report_lost();
             self.intake.settle();
             self.intake.hand_out();
+            self.intake.assembler.offer();
             self.retry();
             self.reread();
             self.collect()?;
@@ -482,7 +483,7 @@ impl<'a> Reader<'a> {
     fn collect(&mut self) -> Result<(), EngineError> {
         while let Ok(report) = self.engine.pool.reports.try_recv() {
             match report {
-                Report::Outcome(outcome) => self.take(*outcome),
+                Report::Outcome(outcome) => self.take(outcome),
                 Report::Again(file) => {
                     if self.awaits(file.info.id) {
                         tracing::info!(file = %file.info.version.path, topic = %self.engine.topic,

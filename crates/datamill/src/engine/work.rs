@@ -54,7 +54,7 @@ pub(super) struct WorkSettings {
 #[derive(Debug)]
 pub(super) enum Report {
     /// A file has its outcome.
-    Outcome(Box<Outcome>),
+    Outcome(Outcome),
     /// A part of the content was taken while the file filled up, and all of it is needed: it is to be read again.
     Again(DroppedFile),
     /// User code asks the program to stop.
@@ -304,7 +304,7 @@ impl Shared {
         while let Some(file) = self.next(done.as_ref()) {
             let path = Arc::clone(&file.info.version.path);
             let processed = {
-                let _span = tracing::error_span!("work", file = %path).entered();
+                let _span = tracing::error_span!("work", file = &*path).entered();
                 self.process(file, worker)
             };
             if self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&worker) {
@@ -385,7 +385,7 @@ impl Shared {
             }
             Err(error) => Err(Failure::new(self.code.failure_status(), error.to_string())),
         };
-        let report = Report::Outcome(Box::new(self.outcome(info, result, attempts, placed)));
+        let report = Report::Outcome(self.outcome(info, result, attempts, placed));
         Some(Processed { report, content })
     }
 
@@ -432,7 +432,7 @@ impl Shared {
 
     /// The file failed before the function ran.
     fn failed(&self, info: Arc<FileInfo>, status: FailureStatus, reason: String) -> Report {
-        Report::Outcome(Box::new(self.outcome(info, Err(Failure::new(status, reason)), 0, None)))
+        Report::Outcome(self.outcome(info, Err(Failure::new(status, reason)), 0, None))
     }
 
     fn outcome(

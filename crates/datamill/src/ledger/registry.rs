@@ -10,7 +10,7 @@ use super::append::AppendedTable;
 use super::names::file_name_part;
 use super::replace::ReplacedTable;
 use super::row::{FailureStatus, FileRow};
-use crate::report::clock;
+use crate::report::clock::{self, LocalTimes};
 
 const IN_PROGRESS: &[&str] =
     &["filename", "rel_filepath", "status", "n_chunks", "first_message", "most_recent_message"];
@@ -53,6 +53,9 @@ pub struct Ledger {
     in_progress: ReplacedTable,
     completed: AppendedTable,
     failures: AppendedTable,
+    /// The times in the rows of completed files.
+    first_message: LocalTimes,
+    completed_at: LocalTimes,
     filling: Vec<FileRow>,
     /// Rows of failed files by path, as they are in the table.
     failed: BTreeMap<String, Vec<String>>,
@@ -88,6 +91,8 @@ impl Ledger {
             in_progress,
             completed: AppendedTable::open(folder.join(completed), COMPLETED)?,
             failures: AppendedTable::open(folder.join(format!("failed_from_{topic}_by_{group}.csv")), FAILURES)?,
+            first_message: LocalTimes::default(),
+            completed_at: LocalTimes::default(),
             filling: Vec::new(),
             failed,
         })
@@ -99,8 +104,8 @@ impl Ledger {
             file.filename(),
             &file.rel_filepath,
             &file.n_chunks.to_string(),
-            &clock::local_time_text(file.first_message_ms),
-            &clock::local_time_text(when_ms),
+            self.first_message.text(file.first_message_ms),
+            self.completed_at.text(when_ms),
         ]);
     }
 

@@ -27,6 +27,24 @@ pub fn local_time_text(ms: i64) -> String {
     LOCAL_TIME.datetime_to_string(&timestamp(ms).to_zoned(TimeZone::system()).datetime())
 }
 
+/// [`local_time_text`] of times of which many follow each other within a second.
+#[derive(Debug, Default)]
+pub(crate) struct LocalTimes {
+    second: Option<i64>,
+    text: String,
+}
+
+impl LocalTimes {
+    /// The text of a time, milliseconds since the epoch.
+    pub(crate) fn text(&mut self, ms: i64) -> &str {
+        let second = Some(ms.div_euclid(1000));
+        if self.second != second {
+            (self.second, self.text) = (second, local_time_text(ms));
+        }
+        &self.text
+    }
+}
+
 /// A time in the zone of this machine with milliseconds and the offset:
 /// `2026-11-22T10:00:01.250+01:00`.
 pub fn local_timestamp(ms: i64) -> String {
@@ -51,6 +69,14 @@ mod tests {
         assert!(local_timestamp(1_700_000_000_250).contains(":20.250"));
         assert!(!iso8601_utc(i64::MAX).is_empty() && !iso8601_utc(i64::MIN).is_empty());
         assert!(!local_time_text(i64::MIN).is_empty() && !local_timestamp(i64::MAX).is_empty());
+    }
+
+    #[test]
+    fn times_that_follow_each_other_have_the_texts_that_they_have_alone() {
+        let mut times = LocalTimes::default();
+        for ms in [0, 999, 1000, 1999, -1, -1000, -1001, 0, 1_700_000_000_999, i64::MAX, i64::MIN] {
+            assert_eq!(times.text(ms), local_time_text(ms), "{ms}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Uploads that begin while the chunks of a file still come.
 
 use std::collections::BTreeMap;
-use std::process::Child;
 use std::time::Duration;
 
 use datamill::broker::{NewRecord, Properties};
@@ -10,7 +9,7 @@ use datamill_testkit::s3::S3Server;
 
 use super::bench::{Bench, TOPIC, content, done};
 use super::outages::{said, start_with};
-use crate::common::wait_until;
+use crate::common::{Running, wait_until};
 
 const CHUNK: usize = 1 << 20;
 /// The chunks that come first, of 60.
@@ -57,15 +56,12 @@ fn send(bench: &Bench, path: &str, content: &[u8], hash: &[u8; 64], which: std::
     }
 }
 
-fn interrupt(child: &Child) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
-}
-
 /// A file of which the first chunks have come, and a program that has begun to upload it.
 struct Begun {
+    // ended before its folder is removed
+    program: Running,
     bench: Bench,
     content: Vec<u8>,
-    program: Child,
 }
 
 impl Begun {
@@ -76,10 +72,10 @@ impl Begun {
         send(&bench, "large.raw", &content, &hash.unwrap_or_else(|| sha512(&content)), FIRST);
         let args = bench.args();
         let waits_for_more = args.iter().map(String::as_str).filter(|arg| *arg != "--exit-at-end");
-        let program = start_with(&bench, "said", &waits_for_more.collect::<Vec<_>>());
+        let program = Running(start_with(&bench, "said", &waits_for_more.collect::<Vec<_>>()));
         wait_until("the upload begins", || !bench.bucket.unfinished_uploads().is_empty());
         assert!(!bench.bucket.keys().contains(&"files/large.raw".to_owned()), "nothing is seen of it");
-        Self { bench, content, program }
+        Self { program, bench, content }
     }
 
     fn send_rest(&self) {
@@ -87,10 +83,9 @@ impl Begun {
     }
 
     /// Stops the program once this is so; it ends with this code.
-    fn ends_once(mut self, code: i32, what: &str, is_so: impl Fn(&Bench) -> bool) -> (Bench, Vec<u8>) {
+    fn ends_once(self, code: i32, what: &str, is_so: impl Fn(&Bench) -> bool) -> (Bench, Vec<u8>) {
         wait_until(what, || is_so(&self.bench));
-        interrupt(&self.program);
-        assert_eq!(self.program.wait().unwrap().code(), Some(code), "{}", said(&self.bench, "said"));
+        assert_eq!(self.program.end(), code, "{}", said(&self.bench, "said"));
         assert!(self.bench.bucket.unfinished_uploads().is_empty(), "nothing is left over");
         (self.bench, self.content)
     }
