@@ -153,7 +153,7 @@ impl<'a> Bench<'a> {
     fn warm_up(&self) -> Result<()> {
         let source = self.place.topic("source")?;
         self.upload(&source)?;
-        self.floor_read(&source)?;
+        self.floor_read(&source, &self.place.topic("no-results")?)?;
         self.reproduce(&source, 0)?;
         Ok(())
     }
@@ -166,8 +166,9 @@ impl<'a> Bench<'a> {
             rows.push(self.row("upload", "floor", self.floor_send(&self.place.topic(&format!("floor-{turn}"))?)?));
             rows.push(self.row("upload", "datamill", self.upload(&uploaded)?));
         }
+        let no_results = self.place.topic("no-results")?;
         for turn in 0..self.args.repeat {
-            rows.push(self.row("reproduce", "floor", self.floor_read(&source)?));
+            rows.push(self.row("reproduce", "floor", self.floor_read(&source, &no_results)?));
             rows.push(self.reproduce(&source, turn)?);
         }
         if let Some(python) = &self.args.peer {
@@ -246,11 +247,15 @@ impl<'a> Bench<'a> {
         child::measure(&mut command, LONG, || false)
     }
 
-    fn floor_read(&self, topic: &str) -> Result<Taken> {
+    /// The look at results, of which there are none here, takes its time from the floor as it does from a reproducer.
+    fn floor_read(&self, topic: &str, no_results: &str) -> Result<Taken> {
         let mut command = child::floor("read")?;
         let records = self.workload.messages(CHUNK_SIZE).to_string();
         command.args(["--kafka", &self.args.place.kafka, "--topic", topic, "--records", &records]);
-        child::measure(&mut command, LONG, || false)
+        let visible = Visible::watch(&self.args.place.kafka, no_results)?;
+        let taken = child::measure(&mut command, LONG, || false)?;
+        visible.stop()?;
+        Ok(taken)
     }
 
     fn reproduce(&self, source: &str, turn: usize) -> Result<Row> {
