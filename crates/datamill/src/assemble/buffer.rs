@@ -132,16 +132,14 @@ impl Buffer {
         match self.follower.as_ref().map(|follower| follower.taking()) {
             None => {}
             Some(Taking::NotYet) if self.prefix.len() <= self.most_before => {}
-            Some(Taking::NotYet | Taking::Over) => self.follower = None,
-            // it would be lost at once
-            Some(Taking::Parts(size)) if self.bytes_beyond > size => self.follower = None,
-            Some(Taking::Parts(size)) => {
+            Some(Taking::Parts(size)) if self.bytes_beyond <= size => {
                 self.stream = Some(Stream::new(size));
                 let before = std::mem::take(&mut self.prefix);
                 self.append(&before);
-                drop(before);
                 self.count_memory();
             }
+            // it is over, too much has come before it knew, or what it took would be lost at once
+            Some(_) => self.follower = None,
         }
     }
 
