@@ -151,7 +151,7 @@ impl Settings {
     fn reading(&self) -> ClientConfig {
         let defaults = [
             // The default of 1 s leaves a partition alone that long whenever the queue was full.
-            ("fetch.queue.backoff.ms", "20"),
+            ("fetch.queue.backoff.ms", "5"),
             ("fetch.wait.max.ms", "100"),
             ("fetch.message.max.bytes", FETCH_BYTES),
             // Whole files are hashed.
@@ -174,7 +174,8 @@ impl Settings {
             }
         };
         let queue = options.queue_bytes;
-        bound("queued.max.messages.kbytes", queue.clamp(1 << 10, 1 << 30), 1 << 10);
+        // What is fetched while so much is queued still, fills the rest.
+        bound("queued.max.messages.kbytes", (queue / 2).clamp(1 << 10, 1 << 30), 1 << 10);
         bound("fetch.max.bytes", queue.clamp(1 << 20, 50 << 20), 1);
         bound("fetch.message.max.bytes", (queue / 8).clamp(1 << 18, 4 << 20), 1);
         config.set("group.id", &options.group);
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!(config.get("session.timeout.ms"), Some("9000"));
         assert_eq!(config.get("group.id"), Some("g"));
         assert_eq!(config.get("group.instance.id"), Some("i"));
-        assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("4096"));
         let dynamic = SubscribeOptions { membership: Membership::Dynamic, ..options() };
         for (set, session) in [(&set[..], "9000"), (&[], "10000")] {
             let config = Settings::new(&properties("consumer", set)).expect("valid").member(&dynamic);

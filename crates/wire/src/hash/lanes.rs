@@ -170,17 +170,18 @@ pub(super) fn sha512_of_four(messages: [&[u8]; 4]) -> [[u8; 64]; 4] {
 /// Takes a block of each message in; the lanes where `taken` is zero stay as they are.
 #[target_feature(enable = "avx2")]
 fn compress(state: &mut [__m256i; 8], blocks: [&[u8; BLOCK]; 4], taken: __m256i) {
-    let blocks = blocks.map(|block| block.as_chunks::<8>().0);
     let mut w = [_mm256_setzero_si256(); 16];
-    for (i, word) in w.iter_mut().enumerate() {
-        let [a, b, c, d] = blocks.map(|block| i64::from_be_bytes(block[i]));
-        *word = _mm256_set_epi64x(d, c, b, a);
+    for (i, words) in w.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        *words = transpose(blocks.map(|block| load(&block.as_chunks::<32>().0[i])));
     }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
+    let mut bc = _mm256_xor_si256(b, c);
     for (turn, k) in K.iter().enumerate() {
         for i in 0..16 {
+            let ab = _mm256_xor_si256(a, b);
             let t1 = add(add(add(h, sum1(e)), choose(e, f, g)), add(all(k[i]), w[i]));
-            let t2 = add(sum0(a), majority(a, b, c));
+            let t2 = add(sum0(a), majority(b, ab, bc));
+            bc = ab;
             (h, g, f, e, d, c, b, a) = (g, f, e, add(d, t1), c, b, a, add(t1, t2));
             if turn + 1 < K.len() {
                 let (next, last) = (w[(i + 1) % 16], w[(i + 14) % 16]);
@@ -191,6 +192,28 @@ fn compress(state: &mut [__m256i; 8], blocks: [&[u8; BLOCK]; 4], taken: __m256i)
     for (word, more) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
         *word = add(*word, _mm256_and_si256(more, taken));
     }
+}
+
+/// Four words of one message.
+#[target_feature(enable = "avx2")]
+fn load(bytes: &[u8; 32]) -> __m256i {
+    let words = bytes.as_chunks::<8>().0;
+    let [a, b, c, d] = [words[0], words[1], words[2], words[3]].map(i64::from_le_bytes);
+    let (high, low) = (0x0809_0a0b_0c0d_0e0f, 0x0001_0203_0405_0607);
+    _mm256_shuffle_epi8(_mm256_set_epi64x(d, c, b, a), _mm256_set_epi64x(high, low, high, low))
+}
+
+/// From four words of each message to four words, each of all messages.
+#[target_feature(enable = "avx2")]
+fn transpose([a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
+    let (ab, ab_odd) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let (cd, cd_odd) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
+    [
+        _mm256_permute2x128_si256::<0x20>(ab, cd),
+        _mm256_permute2x128_si256::<0x20>(ab_odd, cd_odd),
+        _mm256_permute2x128_si256::<0x31>(ab, cd),
+        _mm256_permute2x128_si256::<0x31>(ab_odd, cd_odd),
+    ]
 }
 
 #[target_feature(enable = "avx2")]
@@ -215,14 +238,22 @@ fn rotate<const R: i32, const L: i32>(x: __m256i) -> __m256i {
     _mm256_or_si256(_mm256_srli_epi64::<R>(x), _mm256_slli_epi64::<L>(x))
 }
 
+/// Rotates to the right by 8, in one step.
+#[target_feature(enable = "avx2")]
+fn rotate_byte(x: __m256i) -> __m256i {
+    let (high, low) = (0x080f_0e0d_0c0b_0a09, 0x0007_0605_0403_0201);
+    _mm256_shuffle_epi8(x, _mm256_set_epi64x(high, low, high, low))
+}
+
 #[target_feature(enable = "avx2")]
 fn choose(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
     _mm256_xor_si256(_mm256_and_si256(x, _mm256_xor_si256(y, z)), z)
 }
 
+/// Majority of `x`, `y` and `z`, from `y`, `x` xor `y`, and `y` xor `z`: the latter is the former of the step before.
 #[target_feature(enable = "avx2")]
-fn majority(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
-    _mm256_or_si256(_mm256_and_si256(x, y), _mm256_and_si256(z, _mm256_or_si256(x, y)))
+fn majority(y: __m256i, xy: __m256i, yz: __m256i) -> __m256i {
+    _mm256_xor_si256(y, _mm256_and_si256(xy, yz))
 }
 
 #[target_feature(enable = "avx2")]
@@ -237,7 +268,7 @@ fn sum1(x: __m256i) -> __m256i {
 
 #[target_feature(enable = "avx2")]
 fn sigma0(x: __m256i) -> __m256i {
-    xor(rotate::<1, 63>(x), rotate::<8, 56>(x), _mm256_srli_epi64::<7>(x))
+    xor(rotate::<1, 63>(x), rotate_byte(x), _mm256_srli_epi64::<7>(x))
 }
 
 #[target_feature(enable = "avx2")]
