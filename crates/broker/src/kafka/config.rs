@@ -29,6 +29,11 @@ const MESSAGE_MAX_BYTES: &str = "1000000000";
 /// librdkafka unpacks all that has arrived before it looks at its queue again.
 const FETCH_BYTES: &str = "4194304";
 
+/// Bytes of memory that a reader takes at first to unpack a batch that was compressed by LZ4; four times the batch if
+/// that is less. librdkafka takes the largest message for it, 1 MB by itself, and gives nothing back of what it took;
+/// where it is not enough, it grows.
+const UNPACK_BYTES: &str = "131072";
+
 /// Kilobytes that a reader without a group holds ahead of its user.
 const READER_QUEUE_KBYTES: &str = "16384";
 
@@ -154,6 +159,7 @@ impl Settings {
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.wait.max.ms", "100"),
             ("fetch.message.max.bytes", FETCH_BYTES),
+            ("message.max.bytes", UNPACK_BYTES),
             // Whole files are hashed.
             ("check.crcs", "false"),
         ];
