@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PlaceArgs, files: usize) -> Result<Latency> {
         ClientConfig::new().set("bootstrap.servers", &args.kafka).set("linger.ms", "0").create()?;
     let partitions = partitions_of(producer.client(), &source)?;
     let reader = reader(&args.kafka, &results)?;
-    let mut program = place.extract(&source, &results)?.stdout(std::process::Stdio::null()).spawn()?;
+    let mut program = place.extract(&source, &results, &results)?.stdout(std::process::Stdio::null()).spawn()?;
     let times = (0..=files).map(|number| {
         std::thread::sleep(PAUSE);
         once(&producer, &reader, &source, partitions, number)

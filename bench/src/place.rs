@@ -127,12 +127,12 @@ impl Place {
         command
     }
 
-    /// The reproducer that is measured, as a group named after its topic of results.
-    pub(crate) fn extract(&self, source: &str, results: &str) -> Result<Command> {
+    /// The reproducer that is measured, as a group, with an output folder of its name.
+    pub(crate) fn extract(&self, source: &str, results: &str, group: &str) -> Result<Command> {
         let mut command = ourselves()?;
         command.current_dir(self.folder.path());
         command.args(["extract", "--consumer_topic_name", source, "--producer_topic_name", results, "--config"]);
-        command.arg(&self.config).args(["--consumer_group_id", results, "--output_dir"]).arg(self.path(results));
+        command.arg(&self.config).args(["--consumer_group_id", group, "--output_dir"]).arg(self.path(group));
         command.args(["--logger_stream_level", "error", "--logger_file_level", "info"]);
         Ok(command)
     }

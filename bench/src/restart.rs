@@ -52,7 +52,7 @@ pub(crate) fn run(args: &PlaceArgs, workload: Workload) -> Result<Restart> {
     let content: Vec<u8> = (0..CHUNKS * CHUNK_SIZE).map(|i| ((i / 7) ^ (i / 4096)) as u8).collect();
     let sender = Sender::new(&args.kafka, &source)?;
     let visible = Visible::watch(&args.kafka, &results)?;
-    let mut first = place.extract(&source, &results)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut first = place.extract(&source, &results, &results)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let half = wait_for(&visible, files).and_then(|()| sender.send(&content, 0, SENT_BEFORE));
     std::thread::sleep(IDLE_COMMIT);
     kill(&mut first)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &PlaceArgs, workload: Workload) -> Result<Restart> {
     sender.send(&content, SENT_BEFORE, CHUNKS)?;
 
     let start = Instant::now();
-    let mut second = place.extract(&source, &results)?;
+    let mut second = place.extract(&source, &results, &results)?;
     let second = second.arg("--exit-at-end").stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
     let seconds = start.elapsed().as_secs_f64();
     let said = String::from_utf8_lossy(&second.stderr);

@@ -154,7 +154,7 @@ impl<'a> Bench<'a> {
         let source = self.place.topic("source")?;
         self.upload(&source)?;
         self.floor_read(&source, &self.place.topic("no-results")?)?;
-        self.reproduce(&source, 0)?;
+        self.reproduce(&source, &self.place.topic("results")?, 0)?;
         Ok(())
     }
 
@@ -166,10 +166,10 @@ impl<'a> Bench<'a> {
             rows.push(self.row("upload", "floor", self.floor_send(&self.place.topic(&format!("floor-{turn}"))?)?));
             rows.push(self.row("upload", "datamill", self.upload(&uploaded)?));
         }
-        let no_results = self.place.topic("no-results")?;
+        let (results, no_results) = (self.place.topic("results")?, self.place.topic("no-results")?);
         for turn in 0..self.args.repeat {
             rows.push(self.row("reproduce", "floor", self.floor_read(&source, &no_results)?));
-            rows.push(self.reproduce(&source, turn)?);
+            rows.push(self.reproduce(&source, &results, turn)?);
         }
         if let Some(python) = &self.args.peer {
             rows.push(self.peer_upload(python)?);
@@ -207,6 +207,7 @@ impl<'a> Bench<'a> {
 
     /// Datamill alone: uploads, once without and once with a memory of what was sent, and reproduces.
     fn measure_growth(&self) -> Result<Vec<Row>> {
+        let results = self.place.topic("results")?;
         let mut rows = Vec::new();
         for turn in 0..self.args.repeat {
             let source = self.place.topic(&format!("growth-{turn}"))?;
@@ -216,7 +217,7 @@ impl<'a> Bench<'a> {
             let taken = child::measure(&mut self.place.watch(&watched), LONG, || false)?;
             rows.push(self.row("watch", "datamill", taken));
             std::fs::remove_dir_all(self.place.path("files").join("LOGS"))?;
-            rows.push(self.reproduce(&source, turn)?);
+            rows.push(self.reproduce(&source, &results, turn)?);
         }
         rows.iter().for_each(|row| eprintln!("{row}"));
         Ok(rows)
@@ -258,14 +259,15 @@ impl<'a> Bench<'a> {
         Ok(taken)
     }
 
-    fn reproduce(&self, source: &str, turn: usize) -> Result<Row> {
-        let results = self.place.topic(&format!("results-{turn}"))?;
-        let visible = Visible::watch(&self.args.place.kafka, &results)?;
-        let mut command = self.place.extract(source, &results)?;
+    /// All turns send to one topic: what the broker does at the first records of a new one is in the first turn alone.
+    fn reproduce(&self, source: &str, results: &str, turn: usize) -> Result<Row> {
+        let group = format!("{results}-{turn}");
+        let visible = Visible::watch(&self.args.place.kafka, results)?;
+        let mut command = self.place.extract(source, results, &group)?;
         command.arg("--exit-at-end");
         let taken = child::measure(&mut command, LONG, || false)?;
         let mut row = self.judge("datamill", taken, visible)?;
-        let first_us = first_record_us(&self.place.path(&results).join("LOGS"))?;
+        let first_us = first_record_us(&self.place.path(&group).join("LOGS"))?;
         let done_us = row.taken.began_us + (row.seconds() * 1e6) as u64;
         row.work = Some(done_us.saturating_sub(first_us) as f64 / 1e6);
         Ok(row)

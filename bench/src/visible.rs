@@ -1,7 +1,7 @@
 //! When the last result of a topic could be read by anybody who reads what is committed.
 //!
 //! While the results come, only the end of what is committed is asked for, so that the looking takes
-//! little from what is measured. Afterwards everything is read and counted.
+//! little from what is measured. Afterwards everything that came is read and counted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use datamill_floor::{client, now_us, partitions, reader};
+use datamill_floor::{client, now_us, partitions};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -25,6 +26,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Visible {
     kafka: String,
     topic: String,
+    /// The ends when the looking began, by partition.
+    begin: Vec<u64>,
+    /// Sum of the ends since.
     end: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64>>,
@@ -44,17 +48,18 @@ impl Visible {
     pub(crate) fn watch(kafka: &str, topic: &str) -> Result<Self> {
         let consumer = client(kafka)?;
         let partitions = partitions(&consumer, topic)?;
-        let (end, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
+        let begin = committed_ends(&consumer, topic, partitions)?;
+        let (end, stop) = (Arc::new(AtomicU64::new(begin.iter().sum())), Arc::<AtomicBool>::default());
         let thread = {
             let (topic, end, stop) = (topic.to_owned(), Arc::clone(&end), Arc::clone(&stop));
             std::thread::spawn(move || look(&consumer, &topic, partitions, &end, &stop))
         };
-        Ok(Self { kafka: kafka.to_owned(), topic: topic.to_owned(), end, stop, thread })
+        Ok(Self { kafka: kafka.to_owned(), topic: topic.to_owned(), begin, end, stop, thread })
     }
 
-    /// Records that can be read, those that mark the ends of transactions included.
+    /// Records that came and can be read, those that mark the ends of transactions included.
     pub(crate) fn records(&self) -> u64 {
-        self.end.load(Relaxed)
+        self.end.load(Relaxed) - self.begin.iter().sum::<u64>()
     }
 
     /// Ends the looking: when the end moved for the last time, microseconds since the epoch.
@@ -66,10 +71,15 @@ impl Visible {
 
     /// Ends the looking, and counts.
     pub(crate) fn finish(self) -> Result<Found> {
-        let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+        let (kafka, topic, begin) = (self.kafka.clone(), self.topic.clone(), self.begin.clone());
         let last_us = self.stop()?;
-        let consumer = reader(&kafka, &topic)?;
-        let mut open: HashSet<i32> = (0..partitions(&consumer, &topic)?).collect();
+        let consumer = client(&kafka)?;
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(&begin) {
+            list.add_partition_offset(&topic, partition, Offset::Offset(i64::try_from(*offset)?))?;
+        }
+        consumer.assign(&list)?;
+        let mut open: HashSet<i32> = (0..).zip(&begin).map(|(partition, _)| partition).collect();
         let (mut results, mut keys) = (0, HashSet::new());
         let start = Instant::now();
         while !open.is_empty() {
@@ -90,18 +100,19 @@ impl Visible {
     }
 }
 
-/// Sum of the ends of what is committed, over all partitions, by one request.
-fn committed_ends(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<u64> {
+/// The end of what is committed, of each partition, by one request.
+fn committed_ends(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<Vec<u64>> {
     let mut latest = TopicPartitionList::new();
     for partition in 0..partitions {
         // the time that stands for the end in Kafka's ListOffsets is the number that stands for it here
         latest.add_partition_offset(topic, partition, Offset::End)?;
     }
     let ends = consumer.offsets_for_times(latest, Duration::from_secs(10))?;
-    ends.elements().iter().try_fold(0, |sum, end| {
+    let end = |end: &TopicPartitionListElem<'_>| {
         end.error()?;
-        Ok(sum + u64::try_from(end.offset().to_raw().unwrap_or_default()).unwrap_or_default())
-    })
+        Ok(u64::try_from(end.offset().to_raw().unwrap_or_default()).unwrap_or_default())
+    };
+    ends.elements().iter().map(end).collect()
 }
 
 /// Answers when the end moved for the last time.
@@ -110,8 +121,9 @@ fn look(consumer: &BaseConsumer, topic: &str, partitions: i32, end: &AtomicU64, 
     let mut answered = Instant::now();
     while !stop.load(Relaxed) {
         match committed_ends(consumer, topic, partitions) {
-            Ok(sum) => {
+            Ok(ends) => {
                 answered = Instant::now();
+                let sum = ends.iter().sum();
                 if sum > end.swap(sum, Relaxed) {
                     last_us = now_us();
                 }
