@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
@@ -28,7 +28,7 @@ pub(crate) struct Visible {
     topic: String,
     /// The ends when the looking began, by partition.
     begin: Vec<u64>,
-    /// Sum of the ends since.
+    /// Sum of the ends at the last look.
     end: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64>>,
@@ -48,7 +48,14 @@ impl Visible {
     pub(crate) fn watch(kafka: &str, topic: &str) -> Result<Self> {
         let consumer = client(kafka)?;
         let partitions = partitions(&consumer, topic)?;
-        let begin = committed_ends(&consumer, topic, partitions)?;
+        let start = Instant::now();
+        let begin = loop {
+            match committed_ends(&consumer, topic, partitions) {
+                Ok(ends) => break ends,
+                Err(error) => cannot_look(start, &error)?,
+            }
+            std::thread::sleep(PAUSE);
+        };
         let (end, stop) = (Arc::new(AtomicU64::new(begin.iter().sum())), Arc::<AtomicBool>::default());
         let thread = {
             let (topic, end, stop) = (topic.to_owned(), Arc::clone(&end), Arc::clone(&stop));
@@ -59,7 +66,7 @@ impl Visible {
 
     /// Records that came and can be read, those that mark the ends of transactions included.
     pub(crate) fn records(&self) -> u64 {
-        self.end.load(Relaxed) - self.begin.iter().sum::<u64>()
+        self.end.load(Relaxed).saturating_sub(self.begin.iter().sum())
     }
 
     /// Ends the looking: when the end moved for the last time, microseconds since the epoch.
@@ -90,7 +97,7 @@ impl Visible {
                     keys.insert(message.key().unwrap_or_default().to_owned());
                     results += 1;
                 }
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);
                 }
                 Some(Err(error)) => return Err(error).context("the results cannot be read"),
@@ -115,6 +122,13 @@ fn committed_ends(consumer: &BaseConsumer, topic: &str, partitions: i32) -> Kafk
     ends.elements().iter().map(end).collect()
 }
 
+/// An error that passes, until it has lasted too long: a partition of a topic that was made a moment ago may have no
+/// leader.
+fn cannot_look(since: Instant, error: &KafkaError) -> Result<()> {
+    ensure!(since.elapsed() < LIMIT, "the end of the results cannot be read: {error}");
+    Ok(())
+}
+
 /// Answers when the end moved for the last time.
 fn look(consumer: &BaseConsumer, topic: &str, partitions: i32, end: &AtomicU64, stop: &AtomicBool) -> Result<u64> {
     let mut last_us = 0;
@@ -128,8 +142,7 @@ fn look(consumer: &BaseConsumer, topic: &str, partitions: i32, end: &AtomicU64, 
                     last_us = now_us();
                 }
             }
-            // a partition of a topic that was made a moment ago may have no leader
-            Err(error) => ensure!(answered.elapsed() < LIMIT, "the end of the results cannot be read: {error}"),
+            Err(error) => cannot_look(answered, &error)?,
         }
         std::thread::sleep(PAUSE);
     }

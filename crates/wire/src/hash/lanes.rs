@@ -250,7 +250,7 @@ fn choose(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
     _mm256_xor_si256(_mm256_and_si256(x, _mm256_xor_si256(y, z)), z)
 }
 
-/// Majority of `x`, `y` and `z`, from `y`, `x` xor `y`, and `y` xor `z`: the latter is the former of the step before.
+/// Majority of `x`, `y` and `z`, from `y`, `x` xor `y`, and `y` xor `z`, which is the `x` xor `y` of the step before.
 #[target_feature(enable = "avx2")]
 fn majority(y: __m256i, xy: __m256i, yz: __m256i) -> __m256i {
     _mm256_xor_si256(y, _mm256_and_si256(xy, yz))

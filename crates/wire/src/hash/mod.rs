@@ -2,7 +2,7 @@
 //!
 //! OpenSSL computes it, which librdkafka needs anyway: its code for the processor at hand is half as fast
 //! again as portable code, and hashing is most of the work that a large file makes. Four small files together
-//! take 0.6 of the time that OpenSSL needs for them.
+//! take half of the time that OpenSSL needs for them.
 
 #[cfg(target_arch = "x86_64")]
 mod lanes;
