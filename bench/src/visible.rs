@@ -78,15 +78,14 @@ impl Visible {
 
     /// Ends the looking, and counts.
     pub(crate) fn finish(self) -> Result<Found> {
-        let (kafka, topic, begin) = (self.kafka.clone(), self.topic.clone(), self.begin.clone());
-        let last_us = self.stop()?;
-        let consumer = client(&kafka)?;
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in (0..).zip(&begin) {
-            list.add_partition_offset(&topic, partition, Offset::Offset(i64::try_from(*offset)?))?;
+        let consumer = client(&self.kafka)?;
+        let (mut list, mut open) = (TopicPartitionList::new(), HashSet::new());
+        for (partition, offset) in (0..).zip(&self.begin) {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(i64::try_from(*offset)?))?;
+            open.insert(partition);
         }
+        let last_us = self.stop()?;
         consumer.assign(&list)?;
-        let mut open: HashSet<i32> = (0..).zip(&begin).map(|(partition, _)| partition).collect();
         let (mut results, mut keys) = (0, HashSet::new());
         let start = Instant::now();
         while !open.is_empty() {

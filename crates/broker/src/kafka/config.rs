@@ -399,13 +399,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_owns_wins_and_the_rest_passes_through() {
+    fn how_large_a_message_may_be_that_is_sent_does_not_matter_to_those_that_read() {
         let set = [("message.max.bytes", "20000000")];
         let settings = Settings::new(&properties("broker", &set)).expect("valid");
         for config in [settings.member(&options()), settings.reader()] {
             config.create::<rdkafka::consumer::BaseConsumer>().expect("accepted");
         }
+    }
 
+    #[test]
+    fn what_the_engine_owns_wins_and_the_rest_passes_through() {
         let set = [("isolation.level", "read_uncommitted"), ("session.timeout.ms", "9000"), ("group.id", "other")];
         let config = Settings::new(&properties("consumer", &set)).expect("valid").member(&options());
         assert_eq!(config.get("isolation.level"), Some("read_committed"));
