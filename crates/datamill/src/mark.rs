@@ -1,0 +1,298 @@
+//! Marks: small files by which a folder is known again. A path is only a name: a share that is not
+//! mounted, a link that was turned and a folder that was made again have the path of what was there
+//! before. Device and inode tell that within one run, but change with each mount; the mark stays.
+//!
+//! ```text
+//! FOLDER/.datamill_{role}                      of a watched folder: .datamill_watched_to_{topic}_{log}
+//!     {"datamill":ROLE,"version":1,"id":UUID} "\n"           UTF-8, at most 4096 bytes
+//!     ROLE = "watched" | "logs" | "output" | "target", as in the name
+//!     id   = version 4, made with the mark and never changed
+//! ```
+//!
+//! A mark is written aside in its folder, brought to the disk, and renamed where no mark is. Of several
+//! processes that make one at a time the first wins, and all read its id. Readers ignore fields that
+//! they do not know; a later version that changes what the three fields mean has another file name.
+
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempPath;
+use uuid::Uuid;
+
+/// What the names of all marks begin with, which hides them: nothing with such a name is ever sent or
+/// is the target of a file.
+pub(crate) const PREFIX: &str = ".datamill";
+
+/// Version of the format that is written.
+const VERSION: u32 = 1;
+
+/// Largest size that is read.
+const LARGEST: u64 = 4096;
+
+/// What datamill uses a folder for. A folder can have several roles, each with a mark of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The root of a watch. Each topic and log has a mark of its own, as it has a record of its own:
+    /// the mark tells that there was a record.
+    Watched {
+        /// The topic and the log, as the names of the record's files hold them.
+        name: String,
+    },
+    /// The folder `LOGS` of a watched folder.
+    Logs,
+    /// The output folder of a program.
+    Output,
+    /// The folder that a download or a transfer puts files into.
+    Target,
+}
+
+impl Role {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Watched { .. } => "watched",
+            Self::Logs => "logs",
+            Self::Output => "output",
+            Self::Target => "target",
+        }
+    }
+
+    /// Where the mark of a folder in this role is.
+    pub(crate) fn file_in(&self, folder: &Path) -> PathBuf {
+        let name = match self {
+            Self::Watched { name } => format!("{PREFIX}_watched_to_{name}"),
+            role => format!("{PREFIX}_{}", role.word()),
+        };
+        folder.join(name)
+    }
+}
+
+/// The mark of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    id: Uuid,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Text {
+    datamill: String,
+    version: u32,
+    id: String,
+}
+
+impl Mark {
+    /// A mark that no folder has yet.
+    pub(crate) fn new() -> Self {
+        Self { id: Uuid::new_v4() }
+    }
+
+    /// The mark with this id as [`Mark`]'s display form has it.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(|id| Self { id })
+    }
+
+    /// The mark that `folder` has in this role: one look at the file system where it has none.
+    ///
+    /// # Errors
+    /// Where the file system refuses, and with [`ErrorKind::InvalidData`] where the file is no mark.
+    pub(crate) fn find(folder: &Path, role: &Role) -> io::Result<Option<Self>> {
+        let path = role.file_in(folder);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut text = String::new();
+        file.take(LARGEST).read_to_string(&mut text)?;
+        let found = serde_json::from_str::<Text>(&text).ok().filter(|found| found.datamill == role.word());
+        match found.and_then(|found| Self::from_text(&found.id)) {
+            Some(mark) => Ok(Some(mark)),
+            None => Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!("`{}` is not a mark of datamill: remove it if nobody needs it", path.display()),
+            )),
+        }
+    }
+
+    /// The mark that `folder` has in this role, made where it has none.
+    ///
+    /// # Errors
+    /// As [`Mark::find`], and where the mark cannot be written; see [`is_refused`].
+    pub(crate) fn find_or_make(folder: &Path, role: &Role) -> io::Result<Self> {
+        match Self::find(folder, role)? {
+            Some(mark) => Ok(mark),
+            None => Self::new().give(folder, role),
+        }
+    }
+
+    /// Gives this mark to `folder`, unless it has one meanwhile; answers which one it has now.
+    ///
+    /// # Errors
+    /// As [`Mark::find`], and where the mark cannot be written; see [`is_refused`].
+    pub(crate) fn give(self, folder: &Path, role: &Role) -> io::Result<Self> {
+        let text = Text { datamill: role.word().to_owned(), version: VERSION, id: self.to_string() };
+        let aside = TempPath::try_from_path(folder.join(format!("{PREFIX}_{}.aside", Uuid::new_v4().simple())))?;
+        let mut file = File::create_new(&aside)?;
+        file.write_all((serde_json::to_string(&text)? + "\n").as_bytes())?;
+        file.sync_all()?;
+        let path = role.file_in(folder);
+        if let Err(error) = aside.persist_noclobber(&path)
+            && error.error.kind() != ErrorKind::AlreadyExists
+        {
+            // neither a rename that replaces nothing nor links: the last one wins
+            error.path.persist(&path)?;
+        }
+        sync_folder(folder)?;
+        Self::find(folder, role)?.ok_or_else(|| {
+            io::Error::new(ErrorKind::NotFound, format!("`{}` vanished when it was written", path.display()))
+        })
+    }
+}
+
+/// Whether the folder may only be read: then it is used without a mark.
+pub(crate) fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+}
+
+/// Makes the names in a folder durable, where the system can.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match File::open(folder)?.sync_all() {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Which file or folder it is, as long as its file system stays mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// What is behind a path now, links followed. `None` where the system does not tell files apart.
+    ///
+    /// # Errors
+    /// Where nothing is there, and what else the file system says.
+    pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
+        Ok(Self::of_metadata(&fs::metadata(path)?))
+    }
+
+    /// The same for what was looked at already.
+    pub(crate) fn of_metadata(metadata: &Metadata) -> Option<Self> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Some(Self { device: metadata.dev(), inode: metadata.ino() })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = metadata;
+            None
+        }
+    }
+
+    /// Whether both lie in one mounted file system.
+    pub(crate) fn shares_device(&self, other: &Self) -> bool {
+        self.device == other.device
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn a_mark_is_found_again_and_each_role_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let watched = |name: &str| Role::Watched { name: name.to_owned() };
+        let roles = [watched("t_0000"), watched("u_0000"), Role::Logs, Role::Output, Role::Target];
+        let mut marks = Vec::new();
+        for role in &roles {
+            assert_eq!(Mark::find(dir.path(), role).unwrap(), None);
+            let mark = Mark::find_or_make(dir.path(), role).unwrap();
+            assert!(!marks.contains(&mark));
+            marks.push(mark);
+        }
+        for (role, mark) in roles.iter().zip(&marks) {
+            assert_eq!(Mark::find(dir.path(), role).unwrap().as_ref(), Some(mark));
+            assert_eq!(Mark::find_or_make(dir.path(), role).unwrap(), *mark);
+            assert_eq!(Mark::new().give(dir.path(), role).unwrap(), *mark, "the first one stays");
+            assert_eq!(Mark::from_text(&mark.to_string()).as_ref(), Some(mark));
+        }
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names: Vec<String> = names.collect();
+        assert_eq!(names.len(), roles.len(), "nothing is left aside: {names:?}");
+        assert!(names.iter().all(|name| name.starts_with(PREFIX)), "{names:?}");
+    }
+
+    #[test]
+    fn of_many_that_mark_a_folder_at_once_all_read_the_same_id() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let together = Barrier::new(8);
+            let make = || {
+                together.wait();
+                Mark::find_or_make(dir.path(), &Role::Target).unwrap()
+            };
+            let marks: Vec<Mark> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mark_is_told_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Role::Output.file_in(dir.path());
+        for text in ["", "x", r#"{"datamill":"logs","version":1,"id":"67e55044-10b1-426f-9247-bb680e5fe0c8"}"#] {
+            fs::write(&path, text).unwrap();
+            let error = Mark::find_or_make(dir.path(), &Role::Output).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+            assert!(error.to_string().contains(".datamill_output"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        let later = r#"{"datamill":"output","version":2,"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","more":[]}"#;
+        fs::write(&path, later).unwrap();
+        let mark = Mark::find(dir.path(), &Role::Output).unwrap().unwrap();
+        assert_eq!(mark.to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_no_mark_and_gets_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = dir.path().join("none");
+        assert_eq!(Mark::find(&none, &Role::Target).unwrap(), None);
+        assert_eq!(Mark::find_or_make(&none, &Role::Target).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_took_the_place_of_another_one_has_another_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        fs::create_dir(&a).unwrap();
+        fs::create_dir(&b).unwrap();
+        let before = Identity::of(&a).unwrap().unwrap();
+        assert_eq!(Identity::of(&a).unwrap(), Some(before));
+        fs::rename(&a, dir.path().join("c")).unwrap();
+        fs::rename(&b, &a).unwrap();
+        let now = Identity::of(&a).unwrap().unwrap();
+        assert!(now != before && now.shares_device(&before));
+    }
+}
