@@ -27,6 +27,7 @@
 pub mod assemble;
 pub mod control;
 pub mod deliver;
+mod durable;
 pub mod engine;
 pub mod ledger;
 pub mod process;

@@ -16,12 +16,9 @@
 //! within a second; a replaced file is written aside and renamed, so that a reader sees the table
 //! before or after, never a part.
 
-mod append;
 mod names;
 mod registry;
-mod replace;
 mod row;
-mod trouble;
 
 pub(crate) use names::file_name_part;
 pub use registry::{Ledger, LedgerKind, LedgerOptions};

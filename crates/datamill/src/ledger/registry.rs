@@ -6,10 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::append::AppendedTable;
 use super::names::file_name_part;
-use super::replace::ReplacedTable;
 use super::row::{FailureStatus, FileRow};
+use crate::durable::{AppendedTable, ReplacedTable};
 use crate::report::clock::{self, LocalTimes};
 
 const IN_PROGRESS: &[&str] =

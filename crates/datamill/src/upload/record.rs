@@ -2,18 +2,15 @@
 //!
 //! ```text
 //! .datamill_uploaded_to_{topic}_{8 hex digits of the SHA-512 of the log's id}.jsonl
-//!     line   = check " " json "\n"
-//!     check  = first 8 hex digits of the SHA-512 of json
-//!     json   = {"log":ID,"topic":T}                                          first line
-//!            | {"started":true}                                              the first start is over
-//!            | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX}                 delivered
-//!            | {"path":P,"size":N,"mtime_ns":N}                              there at the first start, not sent
-//!            | {"path":P,"sending":HEX}                                      some chunks may be in the topic
+//!     a journal of `crate::durable`; its lines are
+//!       {"log":ID,"topic":T}                                          first line
+//!     | {"started":true}                                              the first start is over
+//!     | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX}                 delivered
+//!     | {"path":P,"size":N,"mtime_ns":N}                              there at the first start, not sent
+//!     | {"path":P,"sending":HEX}                                      some chunks may be in the topic
 //! ```
 //!
-//! Lines are appended, the last one about a path counts. A line that a crash cut off is dropped when
-//! the file is opened; so is one whose check fails, with a warning: its file is sent again. Opening
-//! writes the file anew (aside, then renamed) where it holds more dead lines than live ones.
+//! The last line about a path counts. The file of a line that is damaged is sent again.
 //!
 //! A file is written down once the log has acknowledged its last chunk. A process that is killed
 //! between the two sends the file again after its restart: as the same version, whole, under the same
@@ -21,16 +18,16 @@
 //! within a second: after a power failure, the files delivered in the last second may be repeated too.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use datamill_wire::{hex, sha512};
+use datamill_wire::hex;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::stamp::Stamp;
+use crate::durable::{Contents, Journal, Lines};
 
 /// Longest time that a written line waits for its way to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -78,10 +75,16 @@ struct Entry {
 #[derive(Debug)]
 pub struct Record {
     path: PathBuf,
-    file: File,
-    entries: HashMap<Box<str>, Entry>,
+    journal: Journal,
+    content: Content,
+}
+
+/// What the lines amount to.
+#[derive(Debug, Default)]
+struct Content {
+    header: Option<(String, String)>,
     started: bool,
-    unsynced_since: Option<Instant>,
+    entries: HashMap<Box<str>, Entry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,54 +117,43 @@ impl Record {
     /// Where the file cannot be read or written, or belongs to another log or topic.
     pub fn open(path: &Path, log_id: &str, topic: &str) -> Result<Self, RecordError> {
         let io_error = |source| RecordError::Io { path: path.to_owned(), source };
-        let mut entries = HashMap::new();
-        let mut started = false;
-        let loaded = match File::open(path) {
-            Ok(file) => Some(load(file).map_err(io_error)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error(error)),
-        };
-        let mut renew = true;
-        if let Some(Loaded { lines, bad, torn }) = loaded {
-            let count = lines.len();
-            let mut lines = lines.into_iter();
-            match lines.next() {
-                Some(Line::Header { log, topic: named }) if log == log_id && named == topic => {}
-                None if bad == 0 => {}
-                _ => {
-                    let (path, topic) = (path.to_owned(), topic.to_owned());
-                    return Err(RecordError::Foreign { path, topic });
-                }
-            }
-            lines.for_each(|line| apply(line, &mut entries, &mut started));
-            if bad > 0 {
-                warn!(
-                    file = %path.display(),
-                    "`{bad}` damaged lines in the record of what was sent: their files are sent again"
-                );
-            }
-            renew = torn || bad > 0 || count == 0 || count > 2 * entries.len() + 100;
+        let mut content = Content::default();
+        let mut first = true;
+        let contents = Contents::load(path, |line| {
+            content.apply(line, std::mem::take(&mut first));
+        });
+        let contents = contents.map_err(io_error)?;
+        let own = (log_id.to_owned(), topic.to_owned());
+        let is_empty = contents.lines == 0 && contents.damaged == 0;
+        if content.header.as_ref() != Some(&own) && !is_empty {
+            return Err(RecordError::Foreign { path: path.to_owned(), topic: topic.to_owned() });
         }
-        if renew {
-            write_aside(path, log_id, topic, &entries, started).map_err(io_error)?;
+        content.header = Some(own);
+        let live = content.entries.len();
+        let (journal, kept) = Journal::open(path, &contents, live, &|lines| content.write(lines)).map_err(io_error)?;
+        if let Some(kept) = kept {
+            warn!(
+                file = %kept.display(),
+                lines = contents.damaged,
+                "the record of what was sent is damaged: the files of these lines are sent again"
+            );
         }
-        let file = OpenOptions::new().append(true).open(path).map_err(io_error)?;
-        Ok(Self { path: path.to_owned(), file, entries, started, unsynced_since: None })
+        Ok(Self { path: path.to_owned(), journal, content })
     }
 
     /// Whether the first start is over: what was there then has been dealt with.
     pub fn has_started(&self) -> bool {
-        self.started
+        self.content.started
     }
 
     /// What is known of a file.
     pub fn known(&self, path: &str) -> Option<Known> {
-        self.entries.get(path).and_then(|entry| entry.known)
+        self.content.entries.get(path).and_then(|entry| entry.known)
     }
 
     /// The hash of a version of which some chunks may be in the topic, and not all.
     pub fn half_sent(&self, path: &str) -> Option<[u8; 64]> {
-        self.entries.get(path).and_then(|entry| entry.sending)
+        self.content.entries.get(path).and_then(|entry| entry.sending)
     }
 
     /// Writes down that the file was delivered with this stamp and hash, or was delivered before with
@@ -171,7 +163,7 @@ impl Record {
     /// Where the line cannot be written.
     pub fn delivered(&mut self, path: &str, stamp: Stamp, hash: &[u8; 64]) -> Result<(), RecordError> {
         let entry = Entry { known: Some(Known { stamp, sha512: Some(*hash) }), sending: None };
-        self.entries.insert(path.into(), entry);
+        self.content.entries.insert(path.into(), entry);
         self.append(&known_line(path, stamp, Some(hash)))
     }
 
@@ -180,7 +172,7 @@ impl Record {
     /// # Errors
     /// Where the line cannot be written.
     pub fn sending(&mut self, path: &str, hash: &[u8; 64]) -> Result<(), RecordError> {
-        self.entries.entry(path.into()).or_default().sending = Some(*hash);
+        self.content.entries.entry(path.into()).or_default().sending = Some(*hash);
         self.append(&Line::Sending { path: path.to_owned(), sending: hex(hash) })
     }
 
@@ -189,27 +181,25 @@ impl Record {
     /// # Errors
     /// Where the lines cannot be written and brought to the disk.
     pub fn start(&mut self, existing: &[(String, Stamp)]) -> Result<(), RecordError> {
-        let mut text = Vec::new();
         for (path, stamp) in existing {
             let known = Some(Known { stamp: *stamp, sha512: None });
-            self.entries.insert(path.as_str().into(), Entry { known, sending: None });
-            push_line(&mut text, &known_line(path, *stamp, None));
+            self.content.entries.insert(path.as_str().into(), Entry { known, sending: None });
+            self.push(&known_line(path, *stamp, None))?;
         }
-        push_line(&mut text, &Line::Started { started: true });
-        self.started = true;
-        self.write(&text)?;
+        self.content.started = true;
+        self.append(&Line::Started { started: true })?;
         self.sync()
     }
 
     fn append(&mut self, line: &Line) -> Result<(), RecordError> {
-        let mut text = Vec::new();
-        push_line(&mut text, line);
-        self.write(&text)
+        self.push(line)?;
+        let live = self.content.entries.len();
+        let written = self.journal.write(live, &|lines| self.content.write(lines));
+        written.map_err(|source| self.io_error(source))
     }
 
-    fn write(&mut self, text: &[u8]) -> Result<(), RecordError> {
-        self.unsynced_since.get_or_insert_with(Instant::now);
-        self.file.write_all(text).map_err(|source| self.io_error(source))
+    fn push(&mut self, line: &Line) -> Result<(), RecordError> {
+        self.journal.push(line).map_err(|source| self.io_error(source))
     }
 
     /// Brings to the disk what has been waiting for a second.
@@ -217,10 +207,7 @@ impl Record {
     /// # Errors
     /// Where the disk does not take it.
     pub fn sync_if_due(&mut self) -> Result<(), RecordError> {
-        match self.unsynced_since {
-            Some(since) if since.elapsed() >= SYNC_EVERY => self.sync(),
-            _ => Ok(()),
-        }
+        if self.journal.waits_for(SYNC_EVERY) { self.sync() } else { Ok(()) }
     }
 
     /// Brings everything to the disk.
@@ -228,10 +215,7 @@ impl Record {
     /// # Errors
     /// Where the disk does not take it.
     pub fn sync(&mut self) -> Result<(), RecordError> {
-        if self.unsynced_since.take().is_some() {
-            self.file.sync_data().map_err(|source| self.io_error(source))?;
-        }
-        Ok(())
+        self.journal.sync().map_err(|source| self.io_error(source))
     }
 
     fn io_error(&self, source: io::Error) -> RecordError {
@@ -239,56 +223,37 @@ impl Record {
     }
 }
 
-struct Loaded {
-    lines: Vec<Line>,
-    /// Lines whose check failed.
-    bad: usize,
-    /// The last line has no end.
-    torn: bool,
-}
-
-fn load(file: File) -> io::Result<Loaded> {
-    let mut reader = BufReader::new(file);
-    let mut loaded = Loaded { lines: Vec::new(), bad: 0, torn: false };
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        if reader.read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(loaded);
-        }
-        let Some(text) = bytes.strip_suffix(b"\n") else {
-            loaded.torn = true;
-            return Ok(loaded);
-        };
-        match parse(text) {
-            Some(line) => loaded.lines.push(line),
-            None => loaded.bad += 1,
+impl Content {
+    /// Takes a line of the file, which is the first one or not.
+    fn apply(&mut self, line: Line, is_first: bool) {
+        match line {
+            Line::Header { log, topic } if is_first => self.header = Some((log, topic)),
+            Line::Header { .. } => {}
+            Line::Started { started } => self.started = started,
+            Line::Sending { path, sending } => {
+                self.entries.entry(path.into()).or_default().sending = unhex(&sending);
+            }
+            Line::Known { path, size, mtime_ns, sha512 } => {
+                let stamp = Stamp { size, mtime_ns };
+                let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex) });
+                self.entries.insert(path.into(), Entry { known, sending: None });
+            }
         }
     }
-}
 
-fn parse(text: &[u8]) -> Option<Line> {
-    let (check, json) = text.split_at_checked(9)?;
-    let same = check[..8] == *check_of(json).as_bytes() && check[8] == b' ';
-    if same { serde_json::from_slice(json).ok() } else { None }
-}
-
-fn check_of(json: &[u8]) -> String {
-    hex(&sha512(json)[..4])
-}
-
-fn apply(line: Line, entries: &mut HashMap<Box<str>, Entry>, started: &mut bool) {
-    match line {
-        Line::Header { .. } => {}
-        Line::Started { started: is } => *started = is,
-        Line::Sending { path, sending } => {
-            entries.entry(path.into()).or_default().sending = unhex(&sending);
+    fn write(&self, lines: &mut Lines<'_>) -> io::Result<()> {
+        if let Some((log, topic)) = &self.header {
+            lines.push(&Line::Header { log: log.clone(), topic: topic.clone() })?;
         }
-        Line::Known { path, size, mtime_ns, sha512 } => {
-            let stamp = Stamp { size, mtime_ns };
-            let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex) });
-            entries.insert(path.into(), Entry { known, sending: None });
+        for (name, entry) in &self.entries {
+            if let Some(known) = entry.known {
+                lines.push(&known_line(name, known.stamp, known.sha512.as_ref()))?;
+            }
+            if let Some(hash) = entry.sending {
+                lines.push(&Line::Sending { path: name.to_string(), sending: hex(&hash) })?;
+            }
         }
+        if self.started { lines.push(&Line::Started { started: true }) } else { Ok(()) }
     }
 }
 
@@ -299,55 +264,6 @@ fn known_line(path: &str, stamp: Stamp, sha512: Option<&[u8; 64]>) -> Line {
         mtime_ns: stamp.mtime_ns,
         sha512: sha512.map(|hash| hex(hash)),
     }
-}
-
-fn push_line(text: &mut Vec<u8>, line: &Line) {
-    // Strings and numbers always become JSON.
-    let json = serde_json::to_string(line).unwrap_or_default();
-    text.extend_from_slice(check_of(json.as_bytes()).as_bytes());
-    text.push(b' ');
-    text.extend_from_slice(json.as_bytes());
-    text.push(b'\n');
-}
-
-fn write_aside(
-    path: &Path,
-    log_id: &str,
-    topic: &str,
-    entries: &HashMap<Box<str>, Entry>,
-    started: bool,
-) -> io::Result<()> {
-    let mut text = Vec::new();
-    push_line(&mut text, &Line::Header { log: log_id.to_owned(), topic: topic.to_owned() });
-    let aside = path.with_extension("jsonl.aside");
-    let mut file = io::BufWriter::new(File::create(&aside)?);
-    for (name, entry) in entries {
-        if let Some(known) = entry.known {
-            push_line(&mut text, &known_line(name, known.stamp, known.sha512.as_ref()));
-        }
-        if let Some(hash) = entry.sending {
-            push_line(&mut text, &Line::Sending { path: name.to_string(), sending: hex(&hash) });
-        }
-        file.write_all(&text)?;
-        text.clear();
-    }
-    if started {
-        push_line(&mut text, &Line::Started { started });
-    }
-    file.write_all(&text)?;
-    file.into_inner()?.sync_all()?;
-    fs::rename(&aside, path)?;
-    sync_folder(path)
-}
-
-/// Makes a rename durable where folders can be synced.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix)
-        && let Some(folder) = path.parent()
-    {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn unhex(text: &str) -> Option<[u8; 64]> {
@@ -366,6 +282,8 @@ fn unhex(text: &str) -> Option<[u8; 64]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const STAMP: Stamp = Stamp { size: 3, mtime_ns: -5 };
@@ -448,13 +366,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
-        for round in 0..500 {
+        for round in 0..1500 {
             record.delivered("a", Stamp { size: round, mtime_ns: 0 }, &[1; 64]).unwrap();
         }
         drop(record);
-        let long = fs::metadata(&path).unwrap().len();
         let record = open(dir.path());
-        assert_eq!(record.known("a").unwrap().stamp.size, 499);
-        assert!(fs::metadata(&path).unwrap().len() < long / 100);
+        assert_eq!(record.known("a").unwrap().stamp.size, 1499);
+        assert!(fs::metadata(&path).unwrap().len() < 150_000);
     }
 }

@@ -4,25 +4,22 @@
 //! ```text
 //! upload_to_{topic}_in_progress.csv   filename;rel_filepath;n_chunks;n_chunks_delivered;n_chunks_to_send;
 //!                                     started;chunks_delivered;chunks_to_send
-//!     written aside and renamed, at most every 5 s; chunks as runs: 1-4 7
+//!     replaced as a whole, at most every 5 s; chunks as runs: 1-4 7
 //! uploaded_to_{topic}.csv             filename;rel_filepath;n_chunks;started;completed
-//!     appended, whole lines at a time
+//!     appended within a second
 //! ```
-//! Times are those of this machine's zone. Fields with `;`, quotes or line breaks are quoted as CSV does.
+//! A table that cannot be written is said once and tried again; the work goes on without it. Times are those of this machine's zone. Fields with `;`, quotes or line breaks are quoted as CSV does.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::Path;
+use std::time::Instant;
 
 use super::ranges::Ranges;
 use super::scan::split;
-use crate::report::clock;
+use crate::durable::{AppendedTable, ReplacedTable};
+use crate::report::clock::{self, LocalTimes};
 
-/// Longest time that the table of uploads in progress is behind.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
-
-const IN_PROGRESS: [&str; 8] = [
+const IN_PROGRESS: &[&str] = &[
     "filename",
     "rel_filepath",
     "n_chunks",
@@ -32,7 +29,7 @@ const IN_PROGRESS: [&str; 8] = [
     "chunks_delivered",
     "chunks_to_send",
 ];
-const COMPLETED: [&str; 5] = ["filename", "rel_filepath", "n_chunks", "started", "completed"];
+const COMPLETED: &[&str] = &["filename", "rel_filepath", "n_chunks", "started", "completed"];
 
 /// A file that is being sent.
 #[derive(Debug)]
@@ -48,144 +45,86 @@ pub struct Row<'a> {
 }
 
 /// Both tables.
-#[derive(Debug)]
 pub struct Registry {
-    in_progress: PathBuf,
-    completed: File,
-    lines: csv::Writer<Vec<u8>>,
-    has_lines: bool,
-    renewed: Option<Instant>,
-    rows_written: usize,
+    in_progress: ReplacedTable,
+    /// The table in the file has rows.
+    shows_rows: bool,
+    completed: AppendedTable,
+    started: LocalTimes,
+    ended: LocalTimes,
 }
 
 impl Registry {
-    /// Opens or makes the tables of `topic` in `folder`. A line that a crash cut off is dropped.
+    /// Opens or makes the tables of `topic` in `folder`. Half a row that a crash left is removed, and a file that
+    /// cannot be understood is set aside, both with a warning.
     ///
     /// # Errors
     /// What the file system says.
     pub fn open(folder: &Path, topic: &str) -> io::Result<Self> {
-        let path = folder.join(format!("uploaded_to_{topic}.csv"));
-        mend(&path)?;
-        let completed = OpenOptions::new().append(true).open(&path)?;
-        let mut registry = Self {
-            in_progress: folder.join(format!("upload_to_{topic}_in_progress.csv")),
-            completed,
-            lines: writer(Vec::new()),
-            has_lines: false,
-            renewed: None,
-            rows_written: 0,
-        };
-        registry.renew(std::iter::empty())?;
+        let path = folder.join(format!("upload_to_{topic}_in_progress.csv"));
+        // The rows of an earlier run are no longer true: what it had on its way is sent anew.
+        let (in_progress, _) = ReplacedTable::open(path, IN_PROGRESS)?;
+        let completed = AppendedTable::open(folder.join(format!("uploaded_to_{topic}.csv")), COMPLETED)?;
+        let (started, ended) = Default::default();
+        let mut registry = Self { in_progress, shows_rows: false, completed, started, ended };
+        registry.flush(std::iter::empty());
         Ok(registry)
     }
 
-    /// Adds a file to those that were uploaded; [`Registry::flush`] writes it.
-    ///
-    /// # Errors
-    /// What the CSV writer says.
-    pub fn completed(&mut self, relative: &str, total: u32, started_ms: i64) -> io::Result<()> {
+    /// Adds a file to those that were uploaded.
+    pub fn completed(&mut self, relative: &str, total: u32, started_ms: i64) {
         let (_, filename) = split(relative);
-        let (total, started) = (total.to_string(), clock::local_time_text(started_ms));
-        let completed = clock::local_time_text(clock::now_ms());
-        self.has_lines = true;
-        self.lines.write_record([filename, relative, &total, &started, &completed])?;
-        Ok(())
+        let started = self.started.text(started_ms);
+        let ended = self.ended.text(clock::now_ms());
+        self.completed.append(&[filename, relative, &total.to_string(), started, ended]);
     }
 
-    /// Appends the files that were completed since the last time.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn flush(&mut self) -> io::Result<()> {
-        if !std::mem::take(&mut self.has_lines) {
-            return Ok(());
+    /// Writes what is due. `rows` are the files that are being sent.
+    pub fn tick<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) {
+        let now = Instant::now();
+        self.completed.tick(now);
+        let mut rows = rows.peekable();
+        if rows.peek().is_some() || self.shows_rows {
+            self.in_progress.changed();
         }
-        let lines = std::mem::replace(&mut self.lines, writer(Vec::new()));
-        let bytes = lines.into_inner().map_err(|error| error.into_error())?;
-        self.completed.write_all(&bytes)
+        let shows_rows = &mut self.shows_rows;
+        self.in_progress.tick(now, |row| *shows_rows = in_progress_rows(rows, row));
     }
 
-    /// Whether it is time to renew the table of uploads in progress.
-    pub fn is_due(&self) -> bool {
-        self.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY)
-    }
-
-    /// Writes the table of uploads in progress, aside, and renames it. Nothing is written where it
-    /// was empty and is.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn renew<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) -> io::Result<()> {
-        let mut table = writer(Vec::new());
-        table.write_record(IN_PROGRESS)?;
-        let mut count = 0;
-        for row in rows {
-            let (_, filename) = split(row.relative);
-            let missing = row.delivered.missing(row.total);
-            table.write_record([
-                filename,
-                row.relative,
-                &row.total.to_string(),
-                &row.delivered.count().to_string(),
-                &missing.count().to_string(),
-                &clock::local_time_text(row.started_ms),
-                &row.delivered.to_string(),
-                &missing.to_string(),
-            ])?;
-            count += 1;
-        }
-        let was_renewed = self.renewed.replace(Instant::now()).is_some();
-        if was_renewed && count == 0 && self.rows_written == 0 {
-            return Ok(());
-        }
-        self.rows_written = count;
-        let bytes = table.into_inner().map_err(|error| error.into_error())?;
-        write_aside(&self.in_progress, &bytes)
+    /// Writes all that waits.
+    pub fn flush<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) {
+        self.completed.flush();
+        self.in_progress.changed();
+        let shows_rows = &mut self.shows_rows;
+        self.in_progress.flush(|row| *shows_rows = in_progress_rows(rows, row));
     }
 }
 
-fn writer<W: Write>(into: W) -> csv::Writer<W> {
-    csv::WriterBuilder::new().delimiter(b';').quote_style(csv::QuoteStyle::Necessary).from_writer(into)
-}
-
-fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("csv.aside");
-    fs::write(&aside, bytes)?;
-    fs::rename(&aside, path)
-}
-
-/// Makes sure that the table of completed uploads is there, with its header line, and ends in a whole
-/// line.
-fn mend(path: &Path) -> io::Result<()> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(b';').has_headers(false).flexible(true).from_reader(bytes.as_slice());
-    let mut whole = 0;
-    let mut record = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut record)? {
-        let end = reader.position().byte() as usize;
-        if record.len() == COMPLETED.len() && bytes[..end].ends_with(b"\n") {
-            whole = end;
-        }
+/// Answers whether there are any.
+fn in_progress_rows<'a>(rows: impl Iterator<Item = Row<'a>>, write: &mut dyn FnMut(&[&str])) -> bool {
+    let mut any = false;
+    for row in rows {
+        let (_, filename) = split(row.relative);
+        let missing = row.delivered.missing(row.total);
+        write(&[
+            filename,
+            row.relative,
+            &row.total.to_string(),
+            &row.delivered.count().to_string(),
+            &missing.count().to_string(),
+            &clock::local_time_text(row.started_ms),
+            &row.delivered.to_string(),
+            &missing.to_string(),
+        ]);
+        any = true;
     }
-    if whole == bytes.len() && whole > 0 {
-        return Ok(());
-    }
-    if whole == 0 {
-        let mut table = writer(Vec::new());
-        table.write_record(COMPLETED)?;
-        let header = table.into_inner().map_err(|error| error.into_error())?;
-        return write_aside(path, &header);
-    }
-    write_aside(path, &bytes[..whole])
+    any
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn rows(path: &Path) -> Vec<Vec<String>> {
@@ -193,13 +132,17 @@ mod tests {
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
     }
 
+    fn flush(registry: &mut Registry) {
+        registry.flush(std::iter::empty());
+    }
+
     #[test]
     fn completed_files_are_appended_and_quoted() {
         let dir = tempfile::tempdir().unwrap();
         for round in 1..3 {
             let mut registry = Registry::open(dir.path(), "t").unwrap();
-            registry.completed("sub/a;\"b\"\n.csv", 3, 0).unwrap();
-            registry.flush().unwrap();
+            registry.completed("sub/a;\"b\"\n.csv", 3, 0);
+            flush(&mut registry);
             let rows = rows(&dir.path().join("uploaded_to_t.csv"));
             assert_eq!(rows.len(), 1 + round);
             assert_eq!(rows[0], COMPLETED);
@@ -209,26 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("uploaded_to_t.csv");
-        let mut registry = Registry::open(dir.path(), "t").unwrap();
-        registry.completed("first.csv", 1, 0).unwrap();
-        registry.flush().unwrap();
-        let kept = fs::read(&path).unwrap().len();
-        registry.completed("with\nbreak.csv", 1, 0).unwrap();
-        registry.flush().unwrap();
-        drop(registry);
-        let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
+    fn a_table_that_cannot_be_read_is_set_aside_and_never_overwritten() {
+        for name in ["uploaded_to_t.csv", "upload_to_t_in_progress.csv"] {
+            let dir = tempfile::tempdir().unwrap();
+            let text = "my;own;table\n1;2;3\n";
+            fs::write(dir.path().join(name), text).unwrap();
             let mut registry = Registry::open(dir.path(), "t").unwrap();
-            registry.completed("next.csv", 1, 0).unwrap();
-            registry.flush().unwrap();
-            let names: Vec<String> = rows(&path).into_iter().map(|row| row[1].clone()).collect();
-            let expected: &[&str] =
-                if length < kept { &["rel_filepath", "next.csv"] } else { &["rel_filepath", "first.csv", "next.csv"] };
-            assert_eq!(names, expected, "cut at {length}");
+            registry.completed("a.csv", 1, 0);
+            flush(&mut registry);
+            assert_eq!(rows(&dir.path().join("uploaded_to_t.csv")).len(), 2);
+            let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            let aside: Vec<_> = entries.filter(|path| path.to_string_lossy().contains(".damaged-")).collect();
+            assert_eq!(aside.len(), 1, "{name}");
+            assert_eq!(fs::read_to_string(&aside[0]).unwrap(), text);
         }
     }
 
@@ -241,11 +177,11 @@ mod tests {
         let mut delivered = Ranges::default();
         [1, 2, 5].into_iter().for_each(|number| delivered.insert(number));
         let row = Row { relative: "s/a.csv", total: 6, started_ms: 0, delivered: &delivered };
-        registry.renew(std::iter::once(row)).unwrap();
+        registry.tick(std::iter::once(row));
         let epoch = clock::local_time_text(0);
         let expected = ["a.csv", "s/a.csv", "6", "3", "3", &epoch, "1-2 5", "3-4 6"];
         assert_eq!(rows(&path)[1], expected);
-        registry.renew(std::iter::empty()).unwrap();
+        flush(&mut registry);
         assert_eq!(rows(&path), [IN_PROGRESS]);
     }
 }

@@ -388,7 +388,7 @@ impl<'a> Run<'a> {
             Ok(()) => {
                 self.write_down(&job.relative, stamp, &sha512)?;
                 if let Some(ledger) = &mut self.ledger {
-                    ledger.completed(&job.relative, total, started_ms);
+                    ledger.registry.completed(&job.relative, total, started_ms);
                 }
                 self.half_sent.remove(&job.relative);
                 self.refused.remove(&job.relative);
@@ -429,10 +429,8 @@ impl<'a> Run<'a> {
         let Some(ledger) = &mut self.ledger else {
             return Ok(());
         };
+        ledger.registry.tick(rows(&self.in_hand, &self.sender));
         ledger.record.sync_if_due()?;
-        if ledger.is_due() {
-            ledger.renew(rows(&self.in_hand, &self.sender));
-        }
         Ok(())
     }
 
@@ -449,7 +447,7 @@ impl<'a> Run<'a> {
         let ended = work.and_then(|()| self.drain());
         let ended = match (&mut self.ledger, ended) {
             (Some(ledger), ended) => {
-                ledger.renew(rows(&self.in_hand, &self.sender));
+                ledger.registry.flush(rows(&self.in_hand, &self.sender));
                 ended.and(ledger.record.sync().map_err(UploadError::from))
             }
             (None, ended) => ended,

@@ -79,7 +79,7 @@ pub fn watch(
     let record = Record::open(&folder.record(), &log_id, topic)?;
     let registry = Registry::open(folder.path(), folder.topic())
         .map_err(|source| UploadError::LogsFolder { path: folder.path().to_owned(), source })?;
-    run.ledger = Some(Ledger::new(record, registry));
+    run.ledger = Some(Ledger { record, registry });
     let hints = if settings.polling { None } else { hints(&scanner, folder.path()) };
     let mut watch = Watch {
         settle: Settle::new(settings.settle_for),

@@ -4,7 +4,7 @@
 //! are counted from the start, so that a line end inside a quoted field is not taken for the end of a
 //! row.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::trouble::Trouble;
-use crate::report::clock;
+use super::aside;
+use super::trouble::{Trouble, is_full};
 
 /// Longest time that a row waits.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 16 << 20;
 const MAX_TORN: u64 = 1 << 20;
 
 /// An appended table.
-pub(super) struct AppendedTable {
+pub(crate) struct AppendedTable {
     path: PathBuf,
     header: &'static [&'static str],
     file: Option<File>,
@@ -47,8 +47,8 @@ fn encoder() -> csv::Writer<Vec<u8>> {
 
 impl AppendedTable {
     /// Opens or makes the table and repairs the end of it. A file that is no such table is set aside
-    /// with a warning. Errors: the file cannot be read or written.
-    pub(super) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<Self> {
+    /// with a warning. On a full disk the rows wait from the start. Errors: the file cannot be read or written.
+    pub(crate) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<Self> {
         repair(&path, header)?;
         let mut table = Self {
             path,
@@ -61,12 +61,17 @@ impl AppendedTable {
             last_write: None,
             trouble: Trouble::default(),
         };
-        table.write()?;
-        Ok(table)
+        match table.write() {
+            Err(error) if !is_full(&error) => Err(error),
+            written => {
+                table.trouble.note(&table.path, &written);
+                Ok(table)
+            }
+        }
     }
 
     /// Adds a row. It must have as many fields as the header.
-    pub(super) fn append(&mut self, fields: &[&str]) {
+    pub(crate) fn append(&mut self, fields: &[&str]) {
         if self.unwritten.len() + self.rows_bytes > MAX_WAITING {
             self.lost += 1;
             return;
@@ -80,7 +85,7 @@ impl AppendedTable {
     }
 
     /// Writes what has waited long enough.
-    pub(super) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         let waits = self.rows_bytes > 0 || !self.unwritten.is_empty();
         let due = self.last_write.is_none_or(|last| now.duration_since(last) >= FLUSH_INTERVAL);
         let full = self.rows_bytes >= FLUSH_BYTES && self.unwritten.is_empty();
@@ -91,7 +96,7 @@ impl AppendedTable {
     }
 
     /// Writes all that waits.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.rows_bytes == 0 && self.unwritten.is_empty() {
             return;
         }
@@ -146,10 +151,8 @@ pub(super) fn header_line(header: &[&str]) -> Vec<u8> {
 
 /// Sets a file aside that cannot be used; nothing of it is lost.
 pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".damaged-{}", clock::now_ms()));
-    fs::rename(path, &aside)?;
-    warn!(file = %path.display(), moved_to = %Path::new(&aside).display(), reason = why, "a registry file cannot be used and was set aside");
+    let aside = aside::set_aside(path)?;
+    warn!(file = %path.display(), moved_to = %aside.display(), reason = why, "a registry file cannot be used and was set aside");
     Ok(())
 }
 
@@ -226,6 +229,8 @@ fn ends(file: &mut File) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use tempfile::TempDir;
 

@@ -11,6 +11,11 @@ pub(super) struct Trouble {
     failing: bool,
 }
 
+/// Whether there is no room, which may change.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Trouble {
     /// Takes note of how writing went. Returns whether it went well.
     pub(super) fn note(&mut self, path: &Path, result: &io::Result<()>) -> bool {

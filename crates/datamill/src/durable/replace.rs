@@ -4,13 +4,14 @@
 //! costs at most a twentieth of the time.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use csv::StringRecord;
 
 use super::append::{header_line, reader, set_aside};
+use super::aside;
 use super::trouble::Trouble;
 
 /// Shortest time between two writes.
@@ -20,9 +21,8 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 const REST: u32 = 20;
 
 /// A replaced table.
-pub(super) struct ReplacedTable {
+pub(crate) struct ReplacedTable {
     path: PathBuf,
-    aside: PathBuf,
     header: &'static [&'static str],
     changed: bool,
     not_before: Option<Instant>,
@@ -33,12 +33,7 @@ impl ReplacedTable {
     /// Opens the table and hands its rows out, the fields in the order of the header. A file that
     /// cannot be understood is set aside with a warning; a missing one has no rows. Errors: the file
     /// cannot be read.
-    pub(super) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<(Self, Vec<Vec<String>>)> {
-        let mut aside = path.file_name().unwrap_or_default().to_owned();
-        aside.push(".tmp");
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(aside);
-        let aside = path.with_file_name(hidden);
+    pub(crate) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<(Self, Vec<Vec<String>>)> {
         let rows = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
@@ -50,18 +45,18 @@ impl ReplacedTable {
                 }
             },
         };
-        let table = Self { path, aside, header, changed: true, not_before: None, trouble: Trouble::default() };
+        let table = Self { path, header, changed: true, not_before: None, trouble: Trouble::default() };
         Ok((table, rows))
     }
 
     /// The rows are others than those in the file.
-    pub(super) fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         self.changed = true;
     }
 
     /// Writes the table if it changed and its time has come. `rows` hands each row to the function
     /// that it is given.
-    pub(super) fn tick(&mut self, now: Instant, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) {
+    pub(crate) fn tick(&mut self, now: Instant, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) {
         if self.changed && self.not_before.is_none_or(|time| now >= time) {
             let start = Instant::now();
             self.flush(rows);
@@ -70,7 +65,7 @@ impl ReplacedTable {
     }
 
     /// Writes the table if it changed.
-    pub(super) fn flush(&mut self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) {
+    pub(crate) fn flush(&mut self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) {
         if self.changed {
             let result = self.write(rows);
             self.changed = !self.trouble.note(&self.path, &result);
@@ -90,8 +85,7 @@ impl ReplacedTable {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(&self.aside, text)?;
-        fs::rename(&self.aside, &self.path)
+        aside::replace(&self.path, |file| file.write_all(&text))
     }
 }
 
@@ -165,7 +159,6 @@ mod tests {
         fs::write(folder.path().join("LOGS"), "in the way").unwrap();
         let (mut table, _) = ReplacedTable::open(folder.path().join("other.csv"), HEADER).unwrap();
         table.path = path.clone();
-        table.aside = path.with_extension("tmp");
         table.flush(|row| row(&["a", "1"]));
         assert!(table.changed);
         fs::remove_file(folder.path().join("LOGS")).unwrap();

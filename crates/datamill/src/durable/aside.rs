@@ -1,0 +1,106 @@
+//! Files that are written aside and renamed, and files that are kept because they cannot be used.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::report::clock;
+
+/// Puts a new file in the place of `path`. Whoever looks sees the file before or after. Where that fails, nothing
+/// is left of the new one.
+pub(super) fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    put_in_place(path, false, fill)
+}
+
+/// [`replace`], and the new file is on the disk when this returns.
+pub(super) fn replace_synced(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    put_in_place(path, true, fill)
+}
+
+fn put_in_place(
+    path: &Path,
+    synced: bool,
+    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let aside = aside_of(path);
+    let written = write(&aside, synced, fill).and_then(|()| fs::rename(&aside, path));
+    if let Err(error) = written {
+        // A full disk gets back what the attempt took; there may be nothing to remove.
+        let _ = fs::remove_file(&aside);
+        return Err(error);
+    }
+    if synced { sync_folder(path) } else { Ok(()) }
+}
+
+fn write(aside: &Path, synced: bool, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(aside)?);
+    fill(&mut file)?;
+    file.flush()?;
+    if synced { file.get_ref().sync_all() } else { Ok(()) }
+}
+
+/// A hidden name in the same folder.
+fn aside_of(path: &Path) -> PathBuf {
+    let mut hidden = OsString::from(".");
+    hidden.push(path.file_name().unwrap_or_default());
+    hidden.push(".tmp");
+    path.with_file_name(hidden)
+}
+
+/// Makes a rename durable where folders can be synced.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// Moves a file away that cannot be used. Answers where it is.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = damaged(path);
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Keeps a copy of a file that is about to be written anew without what cannot be read in it. Answers where it is.
+pub(super) fn keep_copy(path: &Path) -> io::Result<PathBuf> {
+    let copy = damaged(path);
+    let copied = fs::copy(path, &copy);
+    if copied.is_err() {
+        let _ = fs::remove_file(&copy);
+    }
+    copied.map(|_| copy)
+}
+
+fn damaged(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{}", clock::now_ms()));
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_to_its_end_leaves_the_old_one_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        for put in [replace, replace_synced] as [fn(&Path, fn(&mut BufWriter<File>) -> io::Result<()>) -> _; 2] {
+            put(&path, |file| file.write_all(b"old")).unwrap();
+            let failed = put(&path, |file| {
+                file.write_all(b"half")?;
+                Err(io::ErrorKind::StorageFull.into())
+            });
+            assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(names(folder.path()), ["table.csv"]);
+        }
+    }
+}
