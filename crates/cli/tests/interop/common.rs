@@ -235,7 +235,7 @@ pub fn read(log: &dyn Log, topic: &str) -> Vec<Got> {
 }
 
 /// A built program of the tests, which cargo builds beside them.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(built.exists(), "`{}` is not built: run `cargo build --release --workspace --examples`", built.display());
@@ -245,6 +245,12 @@ fn built(name: &str) -> PathBuf {
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Ended(Output);
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self(output)
+    }
+}
 
 impl Ended {
     pub fn code(&self) -> i32 {

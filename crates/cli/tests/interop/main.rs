@@ -9,5 +9,6 @@ mod faults;
 mod matrix;
 mod options;
 mod registry;
+mod release_0_1_0;
 mod reports;
 mod take_over;
