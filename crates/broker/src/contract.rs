@@ -361,21 +361,54 @@ pub trait Log: Send + Sync {
     /// What is committed for a group on these topics and who its members are.
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group>;
 
-    /// The state map of a group; empty where none was ever committed. `state_topic` as in
-    /// [`SubscribeOptions`].
-    fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>>;
-
-    /// What changed in the state map of a group since the mark that an earlier look gave; since the default
-    /// mark, the whole map. MUST hold every change that was durable before the call, in commits and by
-    /// [`Log::change_group_state`], and MUST NOT read more than what changed: it is asked every few seconds.
-    /// A change may come once more than it happened. A mark that is older than a day may miss that a key was
-    /// removed.
-    fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges>;
+    /// Hands out the changes of the state map of a group since the mark that an earlier look gave, in their order:
+    /// a key with its value, or none where it was removed. Since the default mark, all that make up the map.
+    /// `state_topic` as in [`SubscribeOptions`]. MUST hold every change that was durable before the call, in commits
+    /// and by [`Log::change_group_state`], MUST NOT read more than what changed (it is asked every few seconds), and
+    /// MUST NOT hold the map in memory. A key may come several times, of which the last counts, and a change once more
+    /// than it happened. A mark that is older than a day may miss that a key was removed.
+    ///
+    /// MUST end soon once `stop` answers true, with `None` in place of the mark of the next look.
+    fn read_group_state(
+        &self,
+        group: &str,
+        state_topic: Option<&str>,
+        since: StateMark,
+        sink: &mut dyn FnMut(&str, Option<&[u8]>),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<StateMark>>;
 
     /// Changes the state map of a group from outside of a session, in one atomic step that is durable when this
     /// returns. MUST NOT disturb the members of the group, and MUST come before or after each of their commits
     /// as a whole; nothing is fenced. After an error all or nothing of it happened, and it may be done again.
     fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()>;
+}
+
+impl dyn Log + '_ {
+    /// The state map of a group; empty where none was ever committed. `state_topic` as in [`SubscribeOptions`].
+    ///
+    /// # Errors
+    /// Those of [`Log::read_group_state`].
+    pub fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+        let changes = self.group_state_since(group, state_topic, StateMark::default())?.changes;
+        Ok(changes.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
+    }
+
+    /// What [`Log::read_group_state`] hands out, each key once; of the whole map without removed keys.
+    ///
+    /// # Errors
+    /// Those of [`Log::read_group_state`].
+    pub fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
+        let whole = mark == StateMark::default();
+        let mut changed = BTreeMap::new();
+        let mut sink = |key: &str, value: Option<&[u8]>| match value {
+            None if whole => drop(changed.remove(key)),
+            value => drop(changed.insert(key.to_owned(), value.map(<[u8]>::to_vec))),
+        };
+        let next = self.read_group_state(group, state_topic, mark, &mut sink, &|| false)?;
+        let changes = changed.into_iter().map(|(key, value)| StateChange { key, value }).collect();
+        Ok(StateChanges { changes, mark: next.unwrap_or(mark) })
+    }
 }
 
 /// Sends records and tells what became of each.
@@ -399,6 +432,11 @@ pub trait Reader: Send {
     /// further, up to a bounded number. Only [`Event::Record`] and [`Event::End`] occur. Returns how
     /// many it handed out.
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize>;
+
+    /// From now on reads these partitions of the topic and no others, from these offsets on. Nothing that was on its
+    /// way is handed out. MUST cost far less than a new reader. An offset that the partition does not have is
+    /// [`crate::ErrorKind::OffsetOutOfRange`], here or from [`Reader::poll`].
+    fn go_to(&mut self, starts: &[(i32, i64)]) -> Result<()>;
 }
 
 /// A member of a group: one that reads, and one that commits.

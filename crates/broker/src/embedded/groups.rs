@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::file::LogFile;
 use super::lock;
-use crate::contract::{Committed, Group, StateChange, StateChanges, StateMark};
+use crate::contract::{Committed, Group, StateChange, StateMark};
 use crate::error::Result;
 
 /// Who owns a group, or owned it last.
@@ -113,16 +113,6 @@ fn positions(
     Ok(())
 }
 
-/// The state of a group.
-pub(super) fn state(connection: &Connection, group: &str) -> rusqlite::Result<BTreeMap<String, Vec<u8>>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT state.key, state.value
-         FROM consumer_group JOIN state ON state.consumer_group = consumer_group.number
-         WHERE consumer_group.name = ?1",
-    )?;
-    statement.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
 /// Changes the state of a group, as a part of a transaction.
 pub(super) fn change_state(tx: &Transaction<'_>, group: i64, changes: &[StateChange]) -> rusqlite::Result<()> {
     for change in changes {
@@ -144,8 +134,14 @@ pub(super) fn change_state(tx: &Transaction<'_>, group: i64, changes: &[StateCha
     Ok(())
 }
 
-/// What changed in the state of a group behind a mark, in one look at the file.
-pub(super) fn state_since(connection: &Connection, group: &str, mark: StateMark) -> rusqlite::Result<StateChanges> {
+/// Hands out what changed in the state of a group behind a mark, in one look at the file.
+pub(super) fn read_state(
+    connection: &Connection,
+    group: &str,
+    since: StateMark,
+    sink: &mut dyn FnMut(&str, Option<&[u8]>),
+    stop: &dyn Fn() -> bool,
+) -> rusqlite::Result<Option<StateMark>> {
     let mut statement = connection.prepare_cached(
         // by the number alone: the plus keeps SQLite from going through all keys of the group
         "SELECT state_change.number, state_change.key, state.value
@@ -155,14 +151,14 @@ pub(super) fn state_since(connection: &Connection, group: &str, mark: StateMark)
            AND +state_change.consumer_group = (SELECT number FROM consumer_group WHERE name = ?1)
          ORDER BY state_change.number",
     )?;
-    let mut rows = statement.query(params![group, mark.0])?;
-    let mut since = StateChanges { changes: Vec::new(), mark };
+    let mut rows = statement.query(params![group, since.0])?;
+    let mut mark = since;
     while let Some(row) = rows.next()? {
-        since.mark = StateMark(row.get(0)?);
-        since.changes.push(StateChange { key: row.get(1)?, value: row.get(2)? });
+        if stop() {
+            return Ok(None);
+        }
+        mark = StateMark(row.get(0)?);
+        sink(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob_or_null()?);
     }
-    if mark == StateMark::default() {
-        since.changes.retain(|change| change.value.is_some());
-    }
-    Ok(since)
+    Ok(Some(mark))
 }

@@ -26,7 +26,6 @@ mod subscription;
 mod tests;
 mod topics;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -34,8 +33,7 @@ use rusqlite::Connection;
 
 use self::file::LogFile;
 use crate::contract::{
-    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges, StateMark, SubscribeOptions,
-    Topic,
+    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic,
 };
 use crate::error::Result;
 
@@ -103,12 +101,17 @@ impl Log for EmbeddedLog {
         groups::look(&self.file, &self.connection.lock(), group, topics)
     }
 
-    fn group_state(&self, group: &str, _state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
-        groups::state(&self.connection.lock(), group).map_err(|error| self.file.failed("read", error))
-    }
-
-    fn group_state_since(&self, group: &str, _state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
-        groups::state_since(&self.connection.lock(), group, mark).map_err(|error| self.file.failed("read", error))
+    fn read_group_state(
+        &self,
+        group: &str,
+        _state_topic: Option<&str>,
+        since: StateMark,
+        sink: &mut dyn FnMut(&str, Option<&[u8]>),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<StateMark>> {
+        // a connection of its own: nobody waits for the end of a long state
+        let connection = self.file.connect()?;
+        groups::read_state(&connection, group, since, sink, stop).map_err(|error| self.file.failed("read", error))
     }
 
     fn change_group_state(&self, group: &str, _state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {

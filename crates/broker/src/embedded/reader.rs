@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// A reader of one topic.
 pub(super) struct EmbeddedReader {
     feed: Feed,
+    topic: Arc<str>,
+    /// Numbers of its partitions in the file.
+    partitions: Vec<i64>,
 }
 
 impl EmbeddedReader {
@@ -19,24 +22,36 @@ impl EmbeddedReader {
         let connection = file.connect()?;
         let known = topics::known(&connection, topic).map_err(|error| file.failed("read", error))?;
         let known = known.ok_or_else(|| topics::unknown(file, topic))?;
-        let mut feed = Feed::new(file.clone(), connection, Gap::Skip, LARGEST_BATCH_BYTES);
-        let name: Arc<str> = topic.into();
-        for &(partition, position) in starts {
-            let number = usize::try_from(partition).ok().and_then(|at| known.partitions.get(at));
-            let number = *number.ok_or_else(|| topics::no_partition(topic, partition, known.partitions.len()))?;
-            feed.cursors.push(Cursor::new(name.clone(), partition, number, position));
-        }
-        feed.refresh()?;
-        for cursor in &feed.cursors {
+        let feed = Feed::new(file.clone(), connection, Gap::Skip, LARGEST_BATCH_BYTES);
+        let mut reader = Self { feed, topic: topic.into(), partitions: known.partitions };
+        reader.assign(starts)?;
+        Ok(reader)
+    }
+
+    fn assign(&mut self, starts: &[(i32, i64)]) -> Result<()> {
+        let cursor = |&(partition, position): &(i32, i64)| {
+            let number = usize::try_from(partition).ok().and_then(|at| self.partitions.get(at));
+            let number = *number.ok_or_else(|| topics::no_partition(&self.topic, partition, self.partitions.len()))?;
+            Ok(Cursor::new(self.topic.clone(), partition, number, position))
+        };
+        self.feed.cursors = starts.iter().map(cursor).collect::<Result<_>>()?;
+        self.feed.refresh()?;
+        for cursor in &self.feed.cursors {
             if cursor.position > cursor.next {
-                let text = format!(
-                    "topic `{topic}` partition {} ends at offset {}: it cannot be read from {}",
-                    cursor.partition, cursor.next, cursor.position
-                );
-                return Err(Error::new(ErrorKind::OffsetOutOfRange, text));
+                return Err(self.out_of_range(cursor.partition, cursor.position));
             }
         }
-        Ok(Self { feed })
+        Ok(())
+    }
+
+    fn out_of_range(&self, partition: i32, position: i64) -> Error {
+        let cursor = self.feed.cursors.iter().find(|cursor| cursor.partition == partition);
+        let (first, next) = cursor.map_or((0, 0), |cursor| (cursor.first, cursor.next));
+        let text = format!(
+            "topic `{}` partition {partition} goes from offset {first} to {next}: it cannot be read from {position}",
+            self.topic
+        );
+        Error::new(ErrorKind::OffsetOutOfRange, text)
     }
 }
 
@@ -51,6 +66,15 @@ impl Reader for EmbeddedReader {
             if count > 0 || !self.feed.wait(start, timeout) {
                 return Ok(count);
             }
+        }
+    }
+
+    fn go_to(&mut self, starts: &[(i32, i64)]) -> Result<()> {
+        self.assign(starts)?;
+        let moved = starts.iter().zip(&self.feed.cursors).find(|((_, start), cursor)| cursor.position != *start);
+        match moved {
+            Some(((partition, start), _)) => Err(self.out_of_range(*partition, *start)),
+            None => Ok(()),
         }
     }
 }

@@ -30,15 +30,14 @@ mod state;
 mod subscription;
 mod transaction;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contract::{
-    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateChanges,
-    StateMark, SubscribeOptions, Topic,
+    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
+    SubscribeOptions, Topic,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
@@ -170,16 +169,17 @@ impl Log for KafkaLog {
         Ok(found)
     }
 
-    fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+    fn read_group_state(
+        &self,
+        group: &str,
+        state_topic: Option<&str>,
+        since: StateMark,
+        sink: &mut dyn FnMut(&str, Option<&[u8]>),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<StateMark>> {
         let topic = state::topic_name(group, state_topic);
-        let map = state::read(&self.cluster, group, &topic, StateMark::default());
-        let map = map.map_err(|error| state::denied(error, group, &topic))?.changes;
-        Ok(map.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
-    }
-
-    fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
-        let topic = state::topic_name(group, state_topic);
-        state::read(&self.cluster, group, &topic, mark).map_err(|error| state::denied(error, group, &topic))
+        let read = state::read(&self.cluster, group, &topic, since, sink, stop);
+        read.map_err(|error| state::denied(error, group, &topic))
     }
 
     fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {

@@ -92,8 +92,7 @@ impl KafkaReader {
             }
             let (first, _) = cluster.first_and_stable(topic, *partition)?;
             let start = (*start).max(first);
-            list.add_partition_offset(topic, *partition, Offset::Offset(start))
-                .map_err(|error| assign_failed(error, topic))?;
+            add(&mut list, topic, *partition, start)?;
             places.insert(*partition, Place::at(start));
         }
         let consumer: BaseConsumer<Notes> = cluster
@@ -130,6 +129,11 @@ impl KafkaReader {
             _ => Ok(()),
         }
     }
+}
+
+fn add(list: &mut TopicPartitionList, topic: &str, partition: i32, start: i64) -> Result<()> {
+    let added = list.add_partition_offset(topic, partition, Offset::Offset(start));
+    added.map_err(|error| assign_failed(error, topic))
 }
 
 fn assign_failed(error: KafkaError, topic: &str) -> Error {
@@ -211,5 +215,15 @@ impl Reader for KafkaReader {
             }
         }
         Ok(handed.events)
+    }
+
+    /// librdkafka numbers the assignments, and drops what was fetched for an earlier one.
+    fn go_to(&mut self, starts: &[(i32, i64)]) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, start) in starts {
+            add(&mut list, &self.topic, *partition, *start)?;
+        }
+        self.places = starts.iter().map(|(partition, start)| (*partition, Place::at(*start))).collect();
+        self.consumer.assign(&list).map_err(|error| assign_failed(error, &self.topic))
     }
 }

@@ -19,7 +19,7 @@ use super::cluster::{ANSWER, Cluster, legal_name};
 use super::reader::KafkaReader;
 use super::transaction::{Ending, Transactions};
 use crate::contract::{
-    DeliveryGuarantee, Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateChanges, StateMark,
+    DeliveryGuarantee, Event, FirstStart, NewRecord, NewTopic, Offsets, Reader, StateChange, StateMark,
     SubscribeOptions,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -112,10 +112,16 @@ pub(super) fn record<'a>(topic: &'a str, key: &'a [u8], change: &'a StateChange)
 }
 
 /// Reads what changed from an offset on; from 0, what is there.
-pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str, mark: StateMark) -> Result<StateChanges> {
-    let mut changed = BTreeMap::new();
+pub(super) fn read(
+    cluster: &Arc<Cluster>,
+    group: &str,
+    topic: &str,
+    since: StateMark,
+    sink: &mut dyn FnMut(&str, Option<&[u8]>),
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<StateMark>> {
     match cluster.target(topic) {
-        Err(error) if error.kind() == ErrorKind::UnknownTopic => return Ok(StateChanges::default()),
+        Err(error) if error.kind() == ErrorKind::UnknownTopic => return Ok(Some(StateMark::default())),
         target => target.map(|_| ())?,
     }
     // A commit of an earlier owner may be decided and not yet visible: it is waited for.
@@ -125,22 +131,25 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str, mark: State
     }
     let Offsets { first, end, .. } = found?;
     // A mark beyond the end is one of a topic that was deleted since.
-    let start = if mark.0 > end { first } else { mark.0.max(first) };
+    let start = if since.0 > end { first } else { since.0.max(first) };
     if start >= end {
-        return Ok(StateChanges { changes: Vec::new(), mark: StateMark(end) });
+        return Ok(Some(StateMark(end)));
     }
     let prefix = key(group, "");
     let mut reader = KafkaReader::open(cluster, topic, &[(PARTITION, start)])?;
     let mut reached = start;
     let mut heard = Instant::now();
     while reached < end {
+        if stop() {
+            return Ok(None);
+        }
         let count = reader.poll(Duration::from_millis(200), &mut |event| match event {
             Event::Record(record) => {
                 reached = record.offset + 1;
                 let Some(key) = record.key.and_then(|key| key.strip_prefix(&prefix[..])) else {
                     return;
                 };
-                changed.insert(String::from_utf8_lossy(key).into_owned(), record.value.map(<[u8]>::to_vec));
+                sink(&String::from_utf8_lossy(key), record.value);
             }
             Event::End { offset, .. } => reached = offset,
             Event::Assigned(_) | Event::Revoked { .. } => {}
@@ -153,10 +162,7 @@ pub(super) fn read(cluster: &Arc<Cluster>, group: &str, topic: &str, mark: State
             return Err(Error::new(ErrorKind::Retry, text));
         }
     }
-    let whole = mark == StateMark::default();
-    let changes = changed.into_iter().map(|(key, value)| StateChange { key, value });
-    let changes = changes.filter(|change| !whole || change.value.is_some()).collect();
-    Ok(StateChanges { changes, mark: StateMark(reached) })
+    Ok(Some(StateMark(reached)))
 }
 
 /// How often a change from outside is tried: another one at the same moment takes its transactional id.

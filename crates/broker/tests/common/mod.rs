@@ -54,6 +54,7 @@ macro_rules! every_check {
                 an_empty_topic_gives_its_end,
                 the_end_is_said_once_each_time_it_is_reached,
                 a_reader_starts_where_it_was_told,
+                a_reader_goes_where_it_is_sent_and_nothing_from_before_comes_along,
                 the_largest_record_passes_and_a_larger_one_is_refused;
             groups:
                 a_first_start_at_the_earliest_record_reads_all,
@@ -82,7 +83,8 @@ macro_rules! every_check {
             state:
                 changes_from_outside_come_with_the_commits_and_disturb_no_member,
                 a_look_at_the_state_gives_what_changed_since_the_last_one,
-                a_group_that_never_was_can_be_given_a_state;
+                a_group_that_never_was_can_be_given_a_state,
+                a_large_state_is_handed_out_in_order_and_stops_when_told;
             amounts:
                 many_small_records_pass_in_order,
                 large_records_are_read_in_bounded_memory;

@@ -201,3 +201,43 @@ pub fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) 
     assert_eq!(sizes, [100, largest, 200]);
     assert!(read[1].value.as_deref() == Some(&noise[..largest - 12]), "the bytes come back");
 }
+
+pub fn a_reader_goes_where_it_is_sent_and_nothing_from_before_comes_along(backend: &Backend) {
+    const COUNT: usize = 3_000;
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "jumps", 2);
+    let sent = values("a record that is read in pieces", 0..COUNT);
+    let records: Vec<NewRecord<'_>> = (0..2)
+        .flat_map(|p| of_values(&topic, &sent).into_iter().map(move |r| NewRecord { partition: Some(p), ..r }))
+        .collect();
+    publish(log.as_ref(), &records);
+    let mut reader = log.reader(&topic, &[(0, 0)]).expect("a reader");
+    // on, back, to another partition, to both, to the same place again
+    for starts in
+        [&[(0, 2_000)][..], &[(0, 10)], &[(1, 700)], &[(1, 701), (0, 1_999)], &[(1, 701), (0, 1_999)], &[(0, 0)]]
+    {
+        reader.poll(Duration::from_millis(200), &mut |_| {}).expect("reading works");
+        reader.go_to(starts).expect("these are there");
+        let mut seen = Vec::new();
+        let start = std::time::Instant::now();
+        let enough = |seen: &[Seen], partition| {
+            only_records(seen.to_vec()).iter().filter(|r| r.partition == partition).count() >= 50
+        };
+        while !starts.iter().all(|(partition, _)| enough(&seen, *partition)) {
+            reader.poll(Duration::from_millis(200), &mut |event| seen.push(Seen::from(event))).expect("reading works");
+            assert!(start.elapsed() < PATIENCE, "no records from {starts:?}");
+        }
+        let read = only_records(seen);
+        assert!(read.iter().all(|record| starts.iter().any(|(partition, _)| record.partition == *partition)));
+        for (partition, first) in starts {
+            let offsets: Vec<i64> = read.iter().filter(|r| r.partition == *partition).map(|r| r.offset).collect();
+            assert!(offsets.iter().copied().eq(*first..*first + offsets.len() as i64), "{starts:?}: {offsets:?}");
+        }
+    }
+    let start = std::time::Instant::now();
+    let mut refused = reader.go_to(&[(0, 10 * COUNT as i64)]);
+    while refused.is_ok() && start.elapsed() < PATIENCE {
+        refused = reader.poll(Duration::from_millis(200), &mut |_| {}).map(drop);
+    }
+    assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::OffsetOutOfRange));
+}

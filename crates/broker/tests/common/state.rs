@@ -123,3 +123,26 @@ pub fn a_group_that_never_was_can_be_given_a_state(backend: &Backend) {
     assert_eq!(log.group_state(&group, None).expect("the state"), state);
     member.leave();
 }
+
+pub fn a_large_state_is_handed_out_in_order_and_stops_when_told(backend: &Backend) {
+    const COUNT: usize = 5_000;
+    let log = backend.open();
+    let group = backend.name("g");
+    let all: Vec<_> = (0..COUNT).map(|i| change(&format!("k{i:05}"), Some(b"v"))).collect();
+    log.change_group_state(&group, None, &all).expect("a change from outside");
+    log.change_group_state(&group, None, &[change("k00007", None)]).expect("a change from outside");
+    let mut keys = Vec::new();
+    let mut sink = |key: &str, value: Option<&[u8]>| keys.push((key.to_owned(), value.is_some()));
+    let whole = log.read_group_state(&group, None, StateMark::default(), &mut sink, &|| false).expect("the state");
+    assert!(whole.is_some_and(|mark| mark > StateMark::default()));
+    assert_eq!(keys.last(), Some(&("k00007".to_owned(), false)), "the last change comes last");
+    assert!(keys.iter().filter(|(_, there)| *there).is_sorted(), "in the order of the changes");
+    assert!(keys.len() >= COUNT);
+
+    let seen = std::cell::Cell::new(0);
+    let mut sink = |_: &str, _: Option<&[u8]>| seen.set(seen.get() + 1);
+    let stop = || seen.get() > 0;
+    let stopped = log.read_group_state(&group, None, StateMark::default(), &mut sink, &stop).expect("no error");
+    assert_eq!(stopped, None);
+    assert!(seen.get() < COUNT, "{seen:?}");
+}

@@ -82,6 +82,10 @@ impl AppendedTable {
         if self.rows.write_record(fields).is_err() {
             self.lost += 1;
         }
+        // Rows that come faster than anybody looks at the time are waited for, unless the file refuses them.
+        if self.rows_bytes >= FLUSH_BYTES && self.unwritten.is_empty() {
+            self.flush();
+        }
     }
 
     /// Writes what has waited long enough.

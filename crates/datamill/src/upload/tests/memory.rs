@@ -245,11 +245,14 @@ impl Log for MemoryLog {
         Err(error(ErrorKind::Fatal))
     }
 
-    fn group_state(&self, _: &str, _: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
-        Err(error(ErrorKind::Fatal))
-    }
-
-    fn group_state_since(&self, _: &str, _: Option<&str>, _: StateMark) -> Result<StateChanges> {
+    fn read_group_state(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: StateMark,
+        _: &mut dyn FnMut(&str, Option<&[u8]>),
+        _: &dyn Fn() -> bool,
+    ) -> Result<Option<StateMark>> {
         Err(error(ErrorKind::Fatal))
     }
 
