@@ -96,7 +96,8 @@ pub(super) fn headers_of(message: &rd::rd_kafka_message_t) -> Vec<(&str, &[u8])>
 }
 
 /// The text beside the position of element `index`; `None` where it is not UTF-8 (rdkafka's own access
-/// panics there).
+/// panics there). Zero bytes at its end do not count: confluent-kafka for Python puts one there when it copies
+/// positions.
 pub(super) fn committed_text(list: &TopicPartitionList, index: usize) -> Option<String> {
     if index >= list.count() {
         return None;
@@ -112,5 +113,24 @@ pub(super) fn committed_text(list: &TopicPartitionList, index: usize) -> Option<
             std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
         }
     };
-    std::str::from_utf8(bytes).ok().map(str::to_owned)
+    std::str::from_utf8(bytes).ok().map(|text| text.trim_end_matches('\0').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Offset;
+
+    use super::*;
+
+    #[test]
+    fn a_text_beside_a_position_ends_before_zero_bytes() {
+        let mut list = TopicPartitionList::new();
+        for (partition, text) in ["text", "text\0", "\0", "te\0xt"].into_iter().enumerate() {
+            list.add_partition_offset("topic", partition as i32, Offset::Offset(7)).unwrap();
+            list.elements()[partition].set_metadata(text);
+        }
+        let texts: Vec<_> = (0..5).map(|index| committed_text(&list, index)).collect();
+        let expected = [Some("text"), Some("text"), Some(""), Some("te\0xt"), None];
+        assert_eq!(texts, expected.map(|text| text.map(str::to_owned)));
+    }
 }
