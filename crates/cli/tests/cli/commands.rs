@@ -191,6 +191,29 @@ fn outputs_that_are_closed_are_no_error() {
     }
 }
 
+// The kernel's own files are the only ones at hand whose size is not that of their bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_size_is_wrong_is_not_sent_and_named_at_once() {
+    let place = Place::new();
+    place.write("good.csv", b"good");
+    for (path, readable) in
+        [("/proc/cpuinfo", "more can be read"), ("/sys/class/net/lo/address", "only `18` can be read")]
+    {
+        let ended = place.run(&["upload", path, "good.csv", "--topic_name", "t"]);
+        assert_eq!(ended.code(), 1, "{}", ended.stderr());
+        let name = path.rsplit('/').next().unwrap();
+        for part in [
+            readable,
+            "sent 1 file ",
+            &format!("not sent: 1 with a size that is not that of the bytes that can be read: `{name}`"),
+        ] {
+            assert!(ended.stderr().contains(part), "{part}: {}", ended.stderr());
+        }
+    }
+    assert!(place.whole_files("t").keys().all(|(path, _)| path == "good.csv"));
+}
+
 #[cfg(unix)]
 #[test]
 fn files_that_could_not_be_sent_make_the_exit_code_1() {

@@ -5,13 +5,17 @@
 //! file ──▶ block ─┬─▶ SHA-512 of the file    ──▶ chunk ──▶ XXH3 == that of the first pass? ──▶ sink
 //!                 └─▶ SHA-512 and XXH3              │ no: Changed
 //!                     of each chunk                 └ before the last chunk also: same size and time?
-//!          size and time the same before and after
+//!          size and time the same before and after, and the bytes end where the size says
 //! ```
 //!
 //! All hashes of the first pass are taken of the same bytes in memory. What reaches the sink is
 //! therefore, chunk by chunk, what the hash of the file was taken of. A file that is written to while
 //! it is read ends in [`CutError::Changed`] before its last chunk. Files are read through a handle and
 //! not mapped: a file that is truncated gives an error and not a signal.
+//!
+//! The size that the file system tells is only a claim. Files in `/proc` have bytes and the size 0, those in
+//! `/sys` claim a page, and mounts of other storage may err. Such a file is told from one that grows or
+//! shrinks by its stamp, which stays the same, and ends in [`CutError::Size`].
 //!
 //! The second pass compares by 128 bits of XXH3, which takes a tenth of SHA-512's time. It tells any two
 //! versions of a chunk apart that were not made to look alike; those that were would be refused by
@@ -92,6 +96,16 @@ pub enum CutError {
     /// Other bytes, another size or another time than before: this version is gone.
     #[error("the file changed while it was read")]
     Changed,
+    /// The bytes do not end where the size says, and the file did not change.
+    #[error(
+        "its size is given as `{claimed}` bytes, but {readable} can be read: copy it to a file system that tells true sizes, and send the copy"
+    )]
+    Size {
+        /// The size that the file system tells.
+        claimed: u64,
+        /// What can be read, in words.
+        readable: String,
+    },
     /// The handle is not that of a regular file.
     #[error("it is not a regular file")]
     NotAFile,
@@ -140,10 +154,11 @@ impl Cutter {
         std::mem::replace(self, Self::new(self.chunk_size))
     }
 
-    /// The first pass: reads the file from its start to the size that it has, and takes all hashes.
+    /// The first pass: reads the file from its start to its end, and takes all hashes.
     ///
     /// # Errors
-    /// [`CutError::Changed`] where size or time are others at the end than at the start; what else
+    /// [`CutError::Changed`] where size or time are others at the end than at the start,
+    /// [`CutError::Size`] where they are the same and the end is not where the size says; what else
     /// [`CutError`] names, [`CutError::Ended`] where `go_on` says no.
     pub fn first_pass(&mut self, file: &mut File, go_on: &dyn Fn() -> bool) -> Result<Version, CutError> {
         let metadata = file.metadata()?;
@@ -157,19 +172,41 @@ impl Cutter {
             return Err(CutError::TooManyChunks { chunks, most });
         }
         file.seek(SeekFrom::Start(0))?;
-        let version = if chunks == 1 {
+        let version = match self.hash(file, stamp, chunks as usize, go_on) {
+            // The bytes ended before the size did.
+            Err(CutError::Changed) => {
+                self.check(file, stamp)?;
+                let readable = format!("only `{}`", file.stream_position()?);
+                return Err(CutError::Size { claimed: stamp.size, readable });
+            }
+            hashed => hashed?,
+        };
+        let goes_on = is_more(file)?;
+        self.check(file, stamp)?;
+        if goes_on {
+            return Err(CutError::Size { claimed: stamp.size, readable: "more".to_owned() });
+        }
+        Ok(version)
+    }
+
+    fn hash(
+        &mut self,
+        file: &mut File,
+        stamp: Stamp,
+        chunks: usize,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Version, CutError> {
+        if chunks == 1 {
             // The chunk is the file: its bytes stay in the first buffer for the second pass.
             self.first.resize(stamp.size as usize, 0);
             file.read_exact(&mut self.first)?;
             let chunk = ChunkHash::of(&self.first);
-            Version { stamp, sha512: chunk.sha512, chunks: vec![chunk] }
+            Ok(Version { stamp, sha512: chunk.sha512, chunks: vec![chunk] })
         } else if stamp.size < TWO_THREADS_FROM {
-            self.hash_here(file, stamp, chunks as usize, go_on)?
+            self.hash_here(file, stamp, chunks, go_on)
         } else {
-            self.hash_on_two_threads(file, stamp, chunks as usize, go_on)?
-        };
-        self.check(file, stamp)?;
-        Ok(version)
+            self.hash_on_two_threads(file, stamp, chunks, go_on)
+        }
     }
 
     /// The second pass: reads the chunks from number `from` (counted from 0) on again and hands each
@@ -290,6 +327,16 @@ impl Cutter {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
+    }
+}
+
+/// Whether a byte follows where the file has been read to.
+fn is_more(file: &mut File) -> io::Result<bool> {
+    loop {
+        match file.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return Ok(read? > 0),
+        }
     }
 }
 
@@ -430,6 +477,35 @@ mod tests {
             }
         };
         assert_eq!(pieces_until_changed(truncate, 40), 2);
+    }
+
+    // No file system can be told to lie, but the kernel's own do: a file in /proc has bytes and the size 0, one in
+    // /sys claims a page and has a few bytes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_size_that_is_not_that_of_the_bytes_is_told_from_a_change() {
+        for (path, claimed, words) in [("/proc/cpuinfo", 0, "more"), ("/sys/class/net/lo/address", 4096, "only `18`")] {
+            for chunk_size in [8, 1 << 20] {
+                let mut file = File::open(path).unwrap();
+                match Cutter::new(chunk_size).first_pass(&mut file, &|| true).unwrap_err() {
+                    CutError::Size { claimed: found, readable } => assert_eq!((found, &*readable), (claimed, words)),
+                    other => panic!("{path} in {chunk_size}: {other}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_during_the_first_pass_has_changed() {
+        for size in [5 << 20, 40] {
+            let mut file = file_with(&pattern(6 << 20));
+            let writer = file.try_clone().unwrap();
+            let result = Cutter::new(1 << 12).first_pass(&mut file, &|| {
+                writer.set_len(size).unwrap();
+                true
+            });
+            assert!(matches!(result, Err(CutError::Changed)), "{size}: {result:?}");
+        }
     }
 
     #[test]

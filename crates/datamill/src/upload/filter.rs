@@ -41,6 +41,8 @@ pub enum Reason {
     Name,
     /// It cannot be read.
     Unreadable,
+    /// Its size is not that of the bytes that can be read.
+    Size,
     /// It vanished while it was read.
     Vanished,
     /// It kept changing while it was read.
@@ -52,7 +54,7 @@ pub enum Reason {
 impl Reason {
     /// Whether a user who asked for the file has reason to complain: it was wanted and not sent.
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::NotUtf8 | Self::Name | Self::Unreadable | Self::Changing | Self::Stopped)
+        matches!(self, Self::NotUtf8 | Self::Name | Self::Unreadable | Self::Size | Self::Changing | Self::Stopped)
     }
 }
 
@@ -73,6 +75,7 @@ impl fmt::Display for Reason {
             Self::NotUtf8 => "with a name that is not UTF-8",
             Self::Name => "with a name that no message can carry",
             Self::Unreadable => "not readable",
+            Self::Size => "with a size that is not that of the bytes that can be read",
             Self::Vanished => "gone before they were read to the end",
             Self::Changing => "changing all the time",
             Self::Stopped => "when the program was stopped",

@@ -196,6 +196,7 @@ impl<'a> Run<'a> {
                     Sent::LeftOut(Reason::Vanished, None)
                 }
                 CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
+                CutError::Size { .. } => Sent::LeftOut(Reason::Size, Some(error.to_string())),
                 error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
             });
         }
