@@ -79,6 +79,7 @@ fn options(topic: &str) -> SubscribeOptions {
         instance: "rates".to_owned(),
         membership: Default::default(),
         topics: vec![topic.to_owned()],
+        identity: Default::default(),
         first_start: FirstStart::Earliest,
         queue_bytes: 16 << 20,
         state_topic: None,

@@ -35,6 +35,15 @@ pub struct Topic {
     pub compacted: bool,
 }
 
+/// What tells whether a topic is still the one that it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicNow {
+    /// As [`Topic::id`].
+    pub id: Option<String>,
+    /// As [`Topic::partitions`].
+    pub partitions: i32,
+}
+
 /// A topic that is to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTopic {
@@ -124,11 +133,14 @@ pub struct Assigned {
     /// Number of this assignment. Positions are committed under it; once the partition was revoked,
     /// the number is stale for ever.
     pub assignment: u64,
-    /// Where reading starts: the committed position, or what the policy of a first start says; never
-    /// below `log_start`.
+    /// Where reading starts: the committed position, unless it is of another topic of this name; the first
+    /// record where the partition is `added`; else what the policy of a first start says. Never below `log_start`.
     pub start: i64,
     /// What the group committed last for this partition.
     pub committed: Option<Committed>,
+    /// The group never had this partition: it has committed positions of other partitions of the topic, and none
+    /// of this one.
+    pub added: bool,
     /// The first record that is still there.
     pub log_start: i64,
 }
@@ -277,6 +289,39 @@ pub enum Membership {
     Dynamic,
 }
 
+/// Which of the topics that have had a name is meant.
+#[derive(Debug, Clone)]
+pub struct TopicIdentity {
+    /// The id that each topic has to have, by name; a topic whose id is not known is left out. A member of a group
+    /// whose topic has another id ends: `subscribe` and `poll` answer [`crate::ErrorKind::TopicReplaced`].
+    pub ids: BTreeMap<String, String>,
+    /// Whether a text beside a committed position was written for a topic with another id than this one. Such a
+    /// position is handed out, and reading does not start there.
+    pub is_foreign: fn(text: &str, topic_id: &str) -> bool,
+}
+
+impl Default for TopicIdentity {
+    /// Any topic of the name.
+    fn default() -> Self {
+        Self { ids: BTreeMap::new(), is_foreign: |_, _| false }
+    }
+}
+
+impl TopicIdentity {
+    /// Whether a position that was committed for a topic of this name is one of the topic that is meant.
+    pub fn counts(&self, topic: &str, committed: &Committed) -> bool {
+        self.ids.get(topic).is_none_or(|id| !(self.is_foreign)(&committed.text, id))
+    }
+
+    /// Fails where a topic with this id is not the one that is meant.
+    pub(crate) fn check(&self, topic: &str, id: Option<&str>) -> Result<()> {
+        match (self.ids.get(topic), id) {
+            (Some(meant), Some(id)) if meant != id => Err(Error::topic_replaced(topic)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How a member joins a consumer group.
 #[derive(Debug, Clone)]
 pub struct SubscribeOptions {
@@ -289,6 +334,8 @@ pub struct SubscribeOptions {
     pub membership: Membership,
     /// Topics to read.
     pub topics: Vec<String>,
+    /// Which topics these are.
+    pub identity: TopicIdentity,
     /// Where to start where nothing is committed.
     pub first_start: FirstStart,
     /// Bytes of records that the backend may hold in memory ahead of the reader.
@@ -339,6 +386,9 @@ pub trait Log: Send + Sync {
 
     /// One topic. MUST answer [`crate::ErrorKind::UnknownTopic`] where it does not exist, and MUST NOT create it.
     fn topic(&self, name: &str) -> Result<Topic>;
+
+    /// Id and number of partitions of a topic at this moment, with one question: it is asked every few seconds.
+    fn topic_now(&self, name: &str) -> Result<TopicNow>;
 
     /// The topic, for someone who is about to write to it or to wait for its records: created first
     /// where the backend makes topics on first use, [`crate::ErrorKind::UnknownTopic`] where it does not.
@@ -450,7 +500,9 @@ pub struct Session {
 /// The reading half of a member.
 pub trait Subscription: Send {
     /// As [`Reader::poll`], with all events. Keeps the membership alive; MUST be called at least once
-    /// a second, also while reading is held. An error is final for this session.
+    /// a second, also while reading is held. An error is final for this session. A topic that is another one than
+    /// [`SubscribeOptions::identity`] says MUST become an error within some seconds; records of that one may have
+    /// been handed out before.
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize>;
 
     /// Stops handing out records of all partitions, those assigned later included, and keeps the

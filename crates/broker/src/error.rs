@@ -14,6 +14,8 @@ pub enum ErrorKind {
     QueueFull,
     /// A topic or partition that does not exist.
     UnknownTopic,
+    /// The topic was deleted, and another one was created under its name.
+    TopicReplaced,
     /// What is to be created is there already.
     Exists,
     /// Another live process has what was asked for (the group of an embedded log).
@@ -61,6 +63,11 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// The error for a topic that is another one than the one that is meant.
+    pub fn topic_replaced(name: &str) -> Self {
+        Self::new(ErrorKind::TopicReplaced, format!("topic `{name}` was deleted and created again"))
     }
 
     /// What the caller can do.

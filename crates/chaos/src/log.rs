@@ -195,6 +195,7 @@ pub fn forget_progress(log: &dyn Log, partitions: i32) -> Result<()> {
         instance: "saboteur".to_owned(),
         membership: Default::default(),
         topics: vec![TOPIC.to_owned()],
+        identity: Default::default(),
         first_start: Default::default(),
         queue_bytes: 1 << 20,
         state_topic: None,

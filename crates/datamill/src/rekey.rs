@@ -234,6 +234,7 @@ impl Copy<'_> {
             instance: self.settings.instance.clone(),
             membership: Default::default(),
             topics: vec![self.settings.source.clone()],
+            identity: Default::default(),
             first_start: FirstStart::Earliest,
             queue_bytes: QUEUE_BYTES,
             state_topic: None,

@@ -34,6 +34,7 @@ use rusqlite::Connection;
 use self::file::LogFile;
 use crate::contract::{
     Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic,
+    TopicNow,
 };
 use crate::error::Result;
 
@@ -75,6 +76,10 @@ impl Log for EmbeddedLog {
     fn topic(&self, name: &str) -> Result<Topic> {
         let found = topics::find(&self.connection.lock(), name).map_err(|error| self.file.failed("read", error))?;
         found.ok_or_else(|| topics::unknown(&self.file, name))
+    }
+
+    fn topic_now(&self, name: &str) -> Result<TopicNow> {
+        self.topic(name).map(|topic| TopicNow { id: topic.id, partitions: topic.partitions })
     }
 
     fn topic_for_use(&self, name: &str) -> Result<Topic> {

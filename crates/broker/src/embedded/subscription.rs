@@ -19,7 +19,7 @@ use super::committer::EmbeddedCommitter;
 use super::feed::{Cursor, Feed, Gap};
 use super::file::LogFile;
 use super::{groups, lock, topics};
-use crate::contract::{Assigned, Event, FirstStart, Session, SubscribeOptions, Subscription};
+use crate::contract::{Assigned, Committed, Event, FirstStart, Session, SubscribeOptions, Subscription, TopicIdentity};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What both halves of a member know.
@@ -39,6 +39,7 @@ pub(super) struct EmbeddedSubscription {
     feed: Feed,
     membership: Arc<Membership>,
     topics: Vec<Arc<str>>,
+    identity: TopicIdentity,
     /// To be handed out before anything else.
     pending: VecDeque<Vec<Assigned>>,
     held: bool,
@@ -80,6 +81,7 @@ pub(super) fn subscribe(file: &Arc<LogFile>, options: &SubscribeOptions) -> Resu
         feed: Feed::new(file.clone(), connection, Gap::Refuse, options.queue_bytes),
         membership,
         topics,
+        identity: options.identity.clone(),
         pending: VecDeque::new(),
         held: false,
         lost: false,
@@ -92,25 +94,33 @@ pub(super) fn subscribe(file: &Arc<LogFile>, options: &SubscribeOptions) -> Resu
 
 impl EmbeddedSubscription {
     /// Takes the partitions that are not owned yet. One that appears while the member is there starts
-    /// at its first record, whatever the policy of a first start: nothing was there before it.
+    /// at its first record, whatever the policy of a first start: nothing was there before it. So does one that
+    /// appeared while nobody of the group was there.
     fn find_partitions(&mut self, first_start: FirstStart) -> Result<Vec<Assigned>> {
         let read = |error| self.file.failed("read", error);
         let mut assigned = Vec::new();
         let mut cursors = Vec::new();
         for topic in &self.topics {
             let Some(known) = topics::known(&self.feed.connection, topic).map_err(read)? else { continue };
-            for (partition, number) in (0..).zip(known.partitions) {
+            self.identity.check(topic, Some(&known.id))?;
+            let of_group = |number| groups::committed(&self.feed.connection, self.membership.group, number).map_err(read);
+            let mut others = None;
+            for (partition, &number) in (0..).zip(&known.partitions) {
                 if self.membership.owned.lock().contains_key(&(topic.clone(), partition)) {
                     continue;
                 }
                 let offsets = topics::offsets(&self.file, &self.feed.connection, topic, partition)?;
-                let committed =
-                    groups::committed(&self.feed.connection, self.membership.group, number).map_err(read)?;
-                let start = match (&committed, first_start) {
+                let committed = of_group(number)?;
+                let added = committed.is_none()
+                    && match others {
+                        Some(others) => others,
+                        None => *others.insert(self.has_others(topic, &known, of_group)?),
+                    };
+                let usable = committed.as_ref().filter(|committed| self.identity.counts(topic, committed));
+                let start = match (usable, first_start) {
                     (Some(committed), _) => committed.offset.max(offsets.first),
-                    (None, FirstStart::Earliest) => offsets.first,
-                    (None, FirstStart::Latest) => offsets.end,
-                    (None, FirstStart::Error) => {
+                    (None, FirstStart::Latest) if !added => offsets.end,
+                    (None, FirstStart::Error) if committed.is_none() && !added => {
                         let text = format!(
                             "group `{}` has committed no position in topic `{topic}` partition {partition}, and is \
                              not to start without one: say where it starts",
@@ -118,6 +128,7 @@ impl EmbeddedSubscription {
                         );
                         return Err(Error::new(ErrorKind::OffsetOutOfRange, text));
                     }
+                    (None, _) => offsets.first,
                 };
                 cursors.push(Cursor::new(topic.clone(), partition, number, start));
                 assigned.push(Assigned {
@@ -126,6 +137,7 @@ impl EmbeddedSubscription {
                     assignment: self.membership.epoch,
                     start,
                     committed,
+                    added,
                     log_start: offsets.first,
                 });
             }
@@ -135,6 +147,24 @@ impl EmbeddedSubscription {
         drop(owned);
         self.feed.cursors.extend(cursors);
         Ok(assigned)
+    }
+
+    /// Whether the group has, or has had, any partition of the topic.
+    fn has_others(
+        &self,
+        topic: &Arc<str>,
+        known: &topics::Known,
+        committed: impl Fn(i64) -> Result<Option<Committed>>,
+    ) -> Result<bool> {
+        if self.membership.owned.lock().keys().any(|(owned, _)| owned == topic) {
+            return Ok(true);
+        }
+        for &number in &known.partitions {
+            if committed(number)?.is_some_and(|committed| self.identity.counts(topic, &committed)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Looks at what changed in the file: the owner of the group, the topics, the ends of partitions.

@@ -67,6 +67,7 @@ fn options(group: &str, topic: &str) -> SubscribeOptions {
         instance: "host-1".to_owned(),
         membership: Default::default(),
         topics: vec![topic.to_owned()],
+        identity: Default::default(),
         first_start: FirstStart::Earliest,
         queue_bytes: 1 << 20,
         state_topic: None,

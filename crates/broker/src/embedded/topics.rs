@@ -165,6 +165,8 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Topic>> {
 pub(super) struct Known {
     /// Number of the topic.
     pub(super) number: i64,
+    /// Its id.
+    pub(super) id: String,
     /// Numbers of its partitions, in their order.
     pub(super) partitions: Vec<i64>,
     /// Records older than this may be deleted, milliseconds.
@@ -174,14 +176,14 @@ pub(super) struct Known {
 /// A topic by its name.
 pub(super) fn known(connection: &Connection, name: &str) -> rusqlite::Result<Option<Known>> {
     let found = connection
-        .prepare_cached("SELECT number, retention_ms FROM topic WHERE name = ?1")?
-        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT number, id, retention_ms FROM topic WHERE name = ?1")?
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((number, retention_ms)) = found else { return Ok(None) };
+    let Some((number, id, retention_ms)) = found else { return Ok(None) };
     let mut statement =
         connection.prepare_cached("SELECT number FROM partition WHERE topic = ?1 ORDER BY partition")?;
     let partitions = statement.query_map([number], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Known { number, partitions, retention_ms }))
+    Ok(Some(Known { number, id, partitions, retention_ms }))
 }
 
 /// The ends of a partition.

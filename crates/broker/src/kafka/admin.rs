@@ -18,7 +18,8 @@ use tracing::debug;
 
 use super::cluster::{self, ANSWER, Cluster};
 use super::failure;
-use crate::contract::{NewTopic, Topic};
+use super::native::{self, Described};
+use crate::contract::{NewTopic, Topic, TopicNow};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that Kafka needs beside key, value and headers of a record that travels alone in its batch:
@@ -94,7 +95,9 @@ pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
 
 /// Adds their settings to topics; what the account may not see stays unknown.
 pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
-    failure::until_answered(|| describe_within(cluster, &topics, ANSWER))
+    let mut topics = failure::until_answered(|| describe_within(cluster, &topics, ANSWER))?;
+    identify(cluster, &mut topics)?;
+    Ok(topics)
 }
 
 fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration) -> Result<Vec<Topic>> {
@@ -117,6 +120,44 @@ fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration)
         }
     }
     Ok(topics.iter().map(|(name, partitions)| topic(name.clone(), *partitions, settings.get(name))).collect())
+}
+
+/// Adds the ids of topics; what the account may not see stays unknown.
+fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    let described = failure::until_answered(|| describe_by_name(cluster, &names, ANSWER))?;
+    let mut ids: HashMap<String, Option<String>> =
+        described.into_iter().filter_map(|(name, described)| Some((name, described.ok()?.0))).collect();
+    for topic in topics {
+        topic.id = ids.remove(&topic.name).flatten();
+    }
+    Ok(())
+}
+
+fn describe_by_name(cluster: &Cluster, names: &[&str], limit: Duration) -> Result<Vec<(String, Described)>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    match native::describe_topics(cluster.admin()?.inner(), names, limit) {
+        Ok(described) => Ok(described),
+        Err(code) if failure::kind(code) == ErrorKind::Denied => Ok(Vec::new()),
+        Err(code) => {
+            Err(cluster.failed(KafkaError::AdminOp(code), "cannot look up topics", "the right Describe on the topics"))
+        }
+    }
+}
+
+/// Id and partitions of a topic at this moment.
+pub(super) fn now(cluster: &Cluster, name: &str, limit: Duration) -> Result<TopicNow> {
+    cluster::legal_name(name)?;
+    let described = describe_by_name(cluster, &[name], limit)?.pop();
+    match described {
+        Some((_, Ok((id, partitions)))) if partitions > 0 => Ok(TopicNow { id, partitions: partitions as i32 }),
+        None | Some((_, Ok(_) | Err(Code::UnknownTopic | Code::UnknownTopicOrPartition))) => {
+            Err(failure::unknown_topic(name))
+        }
+        Some((_, Err(code))) => Err(cluster.unanswered(KafkaError::AdminOp(code), name)),
+    }
 }
 
 fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> Topic {

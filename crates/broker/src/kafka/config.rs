@@ -38,6 +38,9 @@ const UNPACK_BYTES: &str = "131072";
 /// Kilobytes that a reader without a group holds ahead of its user.
 const READER_QUEUE_KBYTES: &str = "16384";
 
+/// How often a member looks for partitions that were added to its topic, milliseconds: they are read within a minute.
+const NEW_PARTITIONS_MS: &str = "30000";
+
 /// librdkafka's own default for `batch.size`, bytes.
 const BATCH_SIZE: usize = 1_000_000;
 
@@ -192,6 +195,8 @@ impl Settings {
             }
         };
         default(&mut config, "max.poll.interval.ms", "300000");
+        // The default of 5 minutes is how long a partition that was added to a topic would not be read.
+        default(&mut config, "topic.metadata.refresh.interval.ms", NEW_PARTITIONS_MS);
         if config.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
             // There the broker sets session and heartbeat, and after a kill a returning static member is
             // refused until its session ends.
@@ -365,6 +370,7 @@ mod tests {
             instance: "i".into(),
             membership: Default::default(),
             topics: vec!["t".into()],
+            identity: Default::default(),
             first_start: Default::default(),
             queue_bytes: 8 << 20,
             state_topic: None,
@@ -416,6 +422,7 @@ mod tests {
         assert_eq!(config.get("group.id"), Some("g"));
         assert_eq!(config.get("group.instance.id"), Some("i"));
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("4096"));
+        assert_eq!(config.get("topic.metadata.refresh.interval.ms"), Some("30000"));
         let dynamic = SubscribeOptions { membership: Membership::Dynamic, ..options() };
         for (set, session) in [(&set[..], "9000"), (&[], "10000")] {
             let config = Settings::new(&properties("consumer", set)).expect("valid").member(&dynamic);

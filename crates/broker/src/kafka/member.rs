@@ -1,7 +1,7 @@
 //! What happens at a rebalance, on the thread that polls: where to start is looked up, numbers are given
 //! out and taken back at the fence, and the events wait for the poll that is under way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,13 +14,14 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
+use super::cluster::ANSWER;
 use super::config::TRANSACTION_TIMEOUT_MS;
 use super::context::Notes;
 use super::failure;
 use super::fence::Fence;
 use super::native;
 use super::records::{Queue, redirect};
-use crate::contract::{Assigned, Committed, FirstStart};
+use crate::contract::{Assigned, Committed, FirstStart, SubscribeOptions, TopicIdentity};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long the committed positions of an assignment may take. An open transaction of a dead owner is
@@ -49,6 +50,7 @@ pub(super) struct Member {
     pub(super) records: Mutex<Option<Queue>>,
     group: String,
     topics: Vec<Arc<str>>,
+    identity: TopicIdentity,
     first_start: FirstStart,
     changes: Mutex<VecDeque<Change>>,
     failed: Mutex<Option<Error>>,
@@ -58,20 +60,15 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(
-        notes: Notes,
-        fence: &Arc<Fence>,
-        group: &str,
-        topics: &[String],
-        first_start: FirstStart,
-    ) -> Self {
+    pub(super) fn new(notes: Notes, fence: &Arc<Fence>, options: &SubscribeOptions) -> Self {
         Self {
             notes,
             fence: fence.clone(),
             records: Mutex::new(None),
-            group: group.to_owned(),
-            topics: topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
-            first_start,
+            group: options.group.clone(),
+            topics: options.topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            identity: options.identity.clone(),
+            first_start: options.first_start,
             changes: Mutex::new(VecDeque::new()),
             failed: Mutex::new(None),
             closing: AtomicBool::new(false),
@@ -146,7 +143,8 @@ impl Member {
             asked.add_partition(element.topic(), element.partition());
         }
         let log_starts = failure::until_known(|| offsets_at(consumer, &asked, Offset::Beginning))?;
-        let committed = failure::until_known(|| committed(consumer, asked.clone(), &self.group))?;
+        let committed = failure::until_known(|| committed_of(consumer, asked.clone(), &self.group))?;
+        let known = self.known_topics(consumer, &asked, &committed)?;
         // Read committed: behind what is decided.
         let log_ends = match self.first_start {
             FirstStart::Latest => Some(failure::until_known(|| offsets_at(consumer, &asked, Offset::End))?),
@@ -156,10 +154,12 @@ impl Member {
         for (index, element) in asked.elements().iter().enumerate() {
             let (topic, partition, log_start) = (self.topic(element.topic()), element.partition(), log_starts[index]);
             let committed = committed[index].clone();
-            let start = match (&committed, self.first_start, &log_ends) {
+            let added = committed.is_none() && known.contains(&topic);
+            let usable = committed.as_ref().filter(|committed| self.identity.counts(&topic, committed));
+            let start = match (usable, self.first_start, &log_ends) {
                 (Some(committed), _, _) => committed.offset.max(log_start),
-                (None, FirstStart::Latest, Some(ends)) => ends[index],
-                (None, FirstStart::Error, _) => {
+                (None, FirstStart::Latest, Some(ends)) if !added => ends[index],
+                (None, FirstStart::Error, _) if committed.is_none() && !added => {
                     return Err(Error::new(
                         ErrorKind::OffsetOutOfRange,
                         format!(
@@ -171,9 +171,41 @@ impl Member {
                 (None, _, _) => log_start,
             };
             let assignment = self.fence.grant(&topic, partition);
-            assigned.push(Assigned { topic, partition, assignment, start, committed, log_start });
+            assigned.push(Assigned { topic, partition, assignment, start, committed, added, log_start });
         }
         Ok(assigned)
+    }
+
+    /// Topics of these partitions in which the group has a position, where one of them has none.
+    fn known_topics(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        asked: &TopicPartitionList,
+        committed: &[Option<Committed>],
+    ) -> Result<HashSet<Arc<str>>> {
+        let (mut known, mut lacking) = (HashSet::new(), BTreeSet::new());
+        let mut see = |topic: Arc<str>, committed: &Option<Committed>| match committed {
+            Some(committed) if self.identity.counts(&topic, committed) => drop(known.insert(topic)),
+            Some(_) => {}
+            None => drop(lacking.insert(topic)),
+        };
+        asked.elements().iter().zip(committed).for_each(|(element, found)| see(self.topic(element.topic()), found));
+        let mut others = TopicPartitionList::new();
+        for topic in lacking.iter().filter(|topic| !known.contains(*topic)) {
+            for partition in 0..partitions(consumer, topic)? {
+                if asked.find_partition(topic, partition).is_none() {
+                    others.add_partition(topic, partition);
+                }
+            }
+        }
+        if others.count() > 0 {
+            let committed = failure::until_known(|| committed_of(consumer, others.clone(), &self.group))?;
+            let elements = others.elements();
+            let of_others = elements.iter().zip(&committed).filter_map(|(other, found)| Some((other, found.as_ref()?)));
+            let counted = of_others.filter(|(other, found)| self.identity.counts(other.topic(), found));
+            known.extend(counted.map(|(other, _)| self.topic(other.topic())));
+        }
+        Ok(known)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<()> {
@@ -238,7 +270,7 @@ impl ConsumerContext for Member {
 }
 
 /// What a group has committed for each partition of a list, in its order.
-pub(super) fn committed<C: ConsumerContext>(
+pub(super) fn committed_of<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     asked: TopicPartitionList,
     group: &str,
@@ -265,6 +297,18 @@ pub(super) fn committed<C: ConsumerContext>(
         });
     }
     Ok(found)
+}
+
+/// Number of partitions of a topic, for the client that reads it.
+fn partitions<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> Result<i32> {
+    failure::until_answered(|| {
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
+            let what = format!("cannot look up topic `{topic}`");
+            failure::failed(error, what, "the right Describe on the topic, which Read and Write include")
+        })?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        Ok(found.map_or(0, |found| found.partitions().len() as i32))
+    })
 }
 
 /// The first or last offset of each partition of a list, in its order, with one question per broker.

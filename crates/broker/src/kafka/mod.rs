@@ -6,6 +6,7 @@
 //!                              ├─▶ publisher    idempotent producer
 //!                              ├─▶ reader       partitions assigned by hand
 //!                              └─▶ subscription ─▶ member (rebalance) ─┬─▶ fence
+//!                                  identity (same topics?)             │
 //!                                  committer ─▶ transaction ────────────┤
 //!                                  at_least_once ─▶ publisher ──────────┘
 //! ```
@@ -21,6 +22,7 @@ mod config;
 mod context;
 mod failure;
 mod fence;
+mod identity;
 mod member;
 mod native;
 mod publisher;
@@ -37,7 +39,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contract::{
     Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
-    SubscribeOptions, Topic,
+    SubscribeOptions, Topic, TopicNow,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
@@ -85,6 +87,10 @@ impl Log for KafkaLog {
 
     fn topic(&self, name: &str) -> Result<Topic> {
         self.cluster.topic(name)
+    }
+
+    fn topic_now(&self, name: &str) -> Result<TopicNow> {
+        failure::until_answered(|| admin::now(&self.cluster, name, ANSWER))
     }
 
     fn topic_for_use(&self, name: &str) -> Result<Topic> {
@@ -150,7 +156,7 @@ impl Log for KafkaLog {
             .map_err(|error| cluster::client_refused(error, "a client"))?;
         let mut found = Group::default();
         if !places.is_empty() {
-            let committed = failure::until_answered(|| member::committed(&consumer, asked.clone(), group))?;
+            let committed = failure::until_answered(|| member::committed_of(&consumer, asked.clone(), group))?;
             found.committed =
                 places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
         }

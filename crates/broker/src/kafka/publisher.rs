@@ -6,6 +6,7 @@
 //!   poll ◀─ deliveries, one for each record taken on ◀──────────────────────┘
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(super) struct KafkaPublisher {
     producer: BaseProducer<Deliveries>,
     /// Largest batch that the producer makes, bytes.
     batch: usize,
+    /// Partitions of each topic, as the producer knows them.
+    partitions: HashMap<String, i32>,
     in_flight: usize,
 }
 
@@ -46,7 +49,19 @@ impl KafkaPublisher {
     }
 
     fn with(cluster: &Arc<Cluster>, config: Config, batch: usize) -> Result<Self> {
-        Ok(Self { cluster: cluster.clone(), config, producer: producer(cluster, config, batch)?, batch, in_flight: 0 })
+        let producer = producer(cluster, config, batch)?;
+        Ok(Self { cluster: cluster.clone(), config, producer, batch, partitions: HashMap::new(), in_flight: 0 })
+    }
+
+    /// A producer that has asked for a topic's partitions refuses one that was added since, until it asks again.
+    fn know(&mut self, topic: &str, partitions: i32) -> Result<()> {
+        match self.partitions.get(topic) {
+            Some(known) if *known == partitions => return Ok(()),
+            Some(_) => self.cluster.acquaint(self.producer.client(), topic)?,
+            None => {}
+        }
+        self.partitions.insert(topic.to_owned(), partitions);
+        Ok(())
     }
 
     /// A batch is refused as a whole, so none may grow beyond what the topic takes: a record that is too
@@ -145,6 +160,7 @@ impl Publisher for KafkaPublisher {
     fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()> {
         let target = self.cluster.target_partition(record.topic, record.partition)?;
         self.fit(target.batch)?;
+        self.know(record.topic, target.partitions)?;
         match enqueue(&self.producer, record, token) {
             Ok(()) => {
                 self.in_flight += 1;

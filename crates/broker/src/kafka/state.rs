@@ -180,6 +180,7 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
         instance: "state-change".to_owned(),
         membership: Default::default(),
         topics: vec![topic.to_owned()],
+        identity: Default::default(),
         first_start: FirstStart::default(),
         queue_bytes: 0,
         state_topic: None,

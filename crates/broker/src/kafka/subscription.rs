@@ -13,6 +13,7 @@ use super::cluster::{self, Cluster};
 use super::context::Notes;
 use super::failure::{self, Reason};
 use super::fence::Fence;
+use super::identity::Identity;
 use super::member::{Change, Member};
 use super::native;
 use super::reader::{Handed, Place, is_final, out_of_range};
@@ -28,6 +29,7 @@ pub(super) struct KafkaSubscription {
     cluster: Arc<Cluster>,
     records: Records<Member>,
     consumer: Arc<BaseConsumer<Member>>,
+    identity: Identity,
     held: bool,
     group: String,
     /// The group forgets it when it ends, whether it is to leave or not.
@@ -42,8 +44,8 @@ pub(super) struct KafkaSubscription {
 impl KafkaSubscription {
     /// Makes the consumer; [`KafkaSubscription::join`] joins.
     pub(super) fn open(cluster: &Arc<Cluster>, options: &SubscribeOptions, fence: &Arc<Fence>) -> Result<Self> {
-        let notes = Notes::new(&cluster.watch);
-        let member = Member::new(notes, fence, &options.group, &options.topics, options.first_start);
+        let identity = Identity::watch(cluster, &options.identity)?;
+        let member = Member::new(Notes::new(&cluster.watch), fence, options);
         let consumer: BaseConsumer<Member> = cluster
             .settings
             .member(options)
@@ -57,6 +59,7 @@ impl KafkaSubscription {
             cluster: cluster.clone(),
             records,
             consumer,
+            identity,
             held: false,
             group: options.group.clone(),
             dynamic: options.membership == Membership::Dynamic,
@@ -122,6 +125,7 @@ impl KafkaSubscription {
             return Ok(());
         };
         let kind = failure::kind(code);
+        self.identity.ask();
         if !fatal && !is_final(code) {
             debug!(%code, group = %self.group, "a passing error");
             return Ok(());
@@ -136,7 +140,7 @@ impl KafkaSubscription {
                     .iter()
                     .map(|((topic, partition), place)| (&*self.topics[*topic], *partition, place.next))
                     .collect();
-                Err(out_of_range(&self.cluster, &places, reason))
+                Err(self.identity.explain(&self.cluster, out_of_range(&self.cluster, &places, reason)))
             }
             (_, Code::FencedInstanceId | Code::UnreleasedInstanceId) => error(
                 ErrorKind::Fenced,
@@ -153,7 +157,9 @@ impl KafkaSubscription {
             // A broker that has not heard of a topic yet says the same.
             (ErrorKind::UnknownTopic, _) => {
                 self.topics.iter().try_for_each(|topic| match self.cluster.partitions(topic) {
-                    Err(error) if error.kind() == ErrorKind::UnknownTopic => Err(error),
+                    Err(error) if error.kind() == ErrorKind::UnknownTopic => {
+                        Err(self.identity.explain(&self.cluster, error))
+                    }
                     _ => Ok(()),
                 })
             }
@@ -267,6 +273,7 @@ impl KafkaSubscription {
 
 impl Subscription for KafkaSubscription {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
+        self.identity.check()?;
         let idle = self.held || self.places.is_empty();
         let mut handed = Handed::default();
         handed.events = self.serve_group(if idle { timeout } else { Duration::ZERO }, sink)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{Commit, CommitOutcome, ErrorKind, FirstStart, SubscribeOptions};
+use datamill_broker::{Commit, CommitOutcome, ErrorKind, FirstStart, SubscribeOptions, TopicIdentity};
 
 use super::{Backend, Member, PATIENCE, Seen, of_values, publish, read_all, texts, values, wait_for};
 
@@ -56,6 +56,71 @@ pub fn a_first_start_that_is_to_be_an_error_is_one(backend: &Backend) {
     member.commit(&Commit { positions: &[position], ..Commit::default() });
     member.leave();
     Member::join(log.as_ref(), &options, 1).leave();
+}
+
+pub fn a_partition_that_a_group_never_had_starts_at_its_first_record(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "added", 3);
+    let sent = values("r", 0..4);
+    let mut records = of_values(&topic, &sent);
+    (0..).zip(&mut records).for_each(|(i, record)| record.partition = Some(i % 3));
+    publish(log.as_ref(), &records);
+    let options = |first_start| SubscribeOptions { first_start, ..backend.member(&backend.name("g"), &[&topic]) };
+    let mut member = Member::join(log.as_ref(), &options(FirstStart::Latest), 3);
+    let starts = |member: &Member| [0, 1, 2].map(|partition| member.of(&topic, partition).start);
+    let added = |member: &Member| [0, 1, 2].map(|partition| member.of(&topic, partition).added);
+    assert_eq!((starts(&member), added(&member)), ([2, 1, 1], [false; 3]), "a first start");
+    let position = member.position(&topic, 0, 2, "");
+    member.commit(&Commit { positions: &[position], ..Commit::default() });
+    member.leave();
+    for first_start in [FirstStart::Latest, FirstStart::Error, FirstStart::Earliest] {
+        let member = Member::join(log.as_ref(), &options(first_start), 3);
+        assert_eq!((starts(&member), added(&member)), ([2, 0, 0], [false, true, true]), "{first_start:?}");
+        member.leave();
+    }
+}
+
+pub fn a_position_of_another_topic_is_handed_out_and_not_gone_on_from(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "foreign", 2);
+    let id = log.topic(&topic).expect("the topic").id.expect("an id");
+    publish(log.as_ref(), &of_values(&topic, &values("r", 0..5)));
+    let group = backend.name("g");
+    let mut member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 2);
+    let positions = [member.position(&topic, 0, 3, "another"), member.position(&topic, 1, 0, "another")];
+    member.commit(&Commit { positions: &positions, ..Commit::default() });
+    member.leave();
+    let is_foreign = |text: &str, id: &str| text != id;
+    let identity = TopicIdentity { ids: [(topic.clone(), id.clone())].into(), is_foreign };
+    for (first_start, start) in [(FirstStart::Earliest, 0), (FirstStart::Latest, 5), (FirstStart::Error, 0)] {
+        let options = SubscribeOptions { first_start, identity: identity.clone(), ..backend.member(&group, &[&topic]) };
+        let member = Member::join(log.as_ref(), &options, 2);
+        let assigned = member.of(&topic, 0);
+        let committed = assigned.committed.as_ref().map(|committed| (committed.offset, committed.text.as_str()));
+        assert_eq!((assigned.start, assigned.added, committed), (start, false, Some((3, "another"))));
+        member.leave();
+    }
+    let options = SubscribeOptions { identity, ..backend.member(&group, &[&topic]) };
+    let mut member = Member::join(log.as_ref(), &options, 2);
+    let position = member.position(&topic, 0, 4, &id);
+    member.commit(&Commit { positions: &[position], ..Commit::default() });
+    member.leave();
+    let member = Member::join(log.as_ref(), &options, 2);
+    assert_eq!(member.of(&topic, 0).start, 4, "its own position counts");
+    member.leave();
+}
+
+pub fn a_topic_with_another_id_than_it_has_to_have_is_not_read(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "replaced", 1);
+    publish(log.as_ref(), &of_values(&topic, &values("r", 0..5)));
+    let ids = [(topic.clone(), "not its id".to_owned())].into();
+    let identity = TopicIdentity { ids, ..TopicIdentity::default() };
+    let options = SubscribeOptions { identity, ..backend.member(&backend.name("g"), &[&topic]) };
+    let error = log.subscribe(&options).map(|_| ()).expect_err("it is another topic");
+    assert_eq!(error.kind(), ErrorKind::TopicReplaced, "{error:?}");
+    assert!(error.to_string().contains(&topic), "{error:?}");
+    Member::join(log.as_ref(), &backend.member(&options.group, &[&topic]), 1).leave();
 }
 
 pub fn two_topics_are_read_in_one_subscription(backend: &Backend) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use datamill_broker::{ErrorKind, NewTopic};
+use datamill_broker::{ErrorKind, NewTopic, TopicNow};
 
 use super::{Backend, new_topic, wait_for};
 
@@ -16,6 +16,8 @@ pub fn a_log_keeps_its_identity(backend: &Backend) {
     let log = backend.open();
     assert_eq!(log.id().expect("an id"), log_id);
     assert_eq!(log.topic(&topic).expect("the topic").id, topic_id);
+    assert!(topic_id.as_ref().is_some_and(|id| !id.is_empty()), "{topic_id:?}");
+    assert_eq!(log.topic_now(&topic).expect("the topic"), TopicNow { id: topic_id, partitions: 1 });
 }
 
 pub fn a_created_topic_is_found_and_listed(backend: &Backend) {
@@ -32,7 +34,7 @@ pub fn a_created_topic_is_found_and_listed(backend: &Backend) {
     });
     let told: Vec<_> = listed.iter().map(|t| (t.name.as_str(), t.partitions, t.compacted)).collect();
     assert_eq!(told, [(three.as_str(), 3, false), (one.as_str(), 1, false)]);
-    assert_ne!(listed[0].id.as_ref().or(Some(&listed[0].name)), listed[1].id.as_ref());
+    assert_ne!(listed[0].id, listed[1].id);
 }
 
 pub fn a_topic_is_created_only_once(backend: &Backend) {
@@ -49,6 +51,7 @@ pub fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
     let nowhere = backend.name("nowhere");
     let told = [
         ("topic", log.topic(&nowhere).map(|_| ())),
+        ("topic_now", log.topic_now(&nowhere).map(|_| ())),
         ("offsets", log.offsets(&nowhere, 0).map(|_| ())),
         ("reader", log.reader(&nowhere, &[(0, 0)]).map(|_| ())),
         ("topic, asked again", log.topic(&nowhere).map(|_| ())),

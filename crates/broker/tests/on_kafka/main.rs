@@ -7,6 +7,7 @@ mod faults;
 mod members;
 mod membership;
 mod outages;
+mod topics;
 
 use common::{Backend, Capabilities};
 use datamill_testkit::kafka::Kafka;

@@ -275,6 +275,7 @@ fn commit(
         group: settings.group.clone(),
         instance: settings.instance.clone(),
         topics: vec![settings.topic.clone()],
+        identity: Default::default(),
         first_start: datamill_broker::FirstStart::Earliest,
         queue_bytes: settings.queue_bytes(),
         membership: settings.membership,

@@ -178,6 +178,7 @@ impl Bench {
                 instance: "one".to_owned(),
                 membership: Default::default(),
                 topics: vec![self.topic.clone()],
+                identity: Default::default(),
                 first_start: datamill::broker::FirstStart::Earliest,
                 queue_bytes: 1 << 20,
                 state_topic: None,
