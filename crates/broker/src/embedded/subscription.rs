@@ -103,7 +103,8 @@ impl EmbeddedSubscription {
         for topic in &self.topics {
             let Some(known) = topics::known(&self.feed.connection, topic).map_err(read)? else { continue };
             self.identity.check(topic, Some(&known.id))?;
-            let of_group = |number| groups::committed(&self.feed.connection, self.membership.group, number).map_err(read);
+            let of_group =
+                |number| groups::committed(&self.feed.connection, self.membership.group, number).map_err(read);
             let mut others = None;
             for (partition, &number) in (0..).zip(&known.partitions) {
                 if self.membership.owned.lock().contains_key(&(topic.clone(), partition)) {

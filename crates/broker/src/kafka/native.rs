@@ -119,25 +119,6 @@ pub(super) fn committed_text(list: &TopicPartitionList, index: usize) -> Option<
     std::str::from_utf8(bytes).ok().map(|text| text.trim_end_matches('\0').to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use rdkafka::Offset;
-
-    use super::*;
-
-    #[test]
-    fn a_text_beside_a_position_ends_before_zero_bytes() {
-        let mut list = TopicPartitionList::new();
-        for (partition, text) in ["text", "text\0", "\0", "te\0xt"].into_iter().enumerate() {
-            list.add_partition_offset("topic", partition as i32, Offset::Offset(7)).unwrap();
-            list.elements()[partition].set_metadata(text);
-        }
-        let texts: Vec<_> = (0..5).map(|index| committed_text(&list, index)).collect();
-        let expected = [Some("text"), Some("text"), Some(""), Some("te\0xt"), None];
-        assert_eq!(texts, expected.map(|text| text.map(str::to_owned)));
-    }
-}
-
 /// Something of librdkafka's that is ours, given back when this goes.
 struct Owned<T> {
     at: *mut T,
@@ -192,12 +173,9 @@ pub(super) fn describe_topics<C: ClientContext>(
         let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         let options = rd::rd_kafka_AdminOptions_new(rk, kind);
         let options = Owned::new(options, rd::rd_kafka_AdminOptions_destroy).ok_or(no_memory)?;
-        let (mut why, mut nothing) = ([0; 128], ptr::null_mut());
+        let mut why = [0; 128];
         rd::rd_kafka_AdminOptions_set_request_timeout(options.at, limit_ms, why.as_mut_ptr(), why.len());
-        if !pointers.is_empty() {
-            nothing = pointers.as_mut_ptr();
-        }
-        let asked = rd::rd_kafka_TopicCollection_of_topic_names(nothing, pointers.len());
+        let asked = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let asked = Owned::new(asked, rd::rd_kafka_TopicCollection_destroy).ok_or(no_memory)?;
         rd::rd_kafka_DescribeTopics(rk, asked.at, options.at, queue.at);
         // The request ends by itself, with a timeout at the latest.
@@ -246,7 +224,21 @@ fn topic_id(base64: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::Offset;
+
     use super::*;
+
+    #[test]
+    fn a_text_beside_a_position_ends_before_zero_bytes() {
+        let mut list = TopicPartitionList::new();
+        for (partition, text) in ["text", "text\0", "\0", "te\0xt"].into_iter().enumerate() {
+            list.add_partition_offset("topic", partition as i32, Offset::Offset(7)).unwrap();
+            list.elements()[partition].set_metadata(text);
+        }
+        let texts: Vec<_> = (0..5).map(|index| committed_text(&list, index)).collect();
+        let expected = [Some("text"), Some("text"), Some(""), Some("te\0xt"), None];
+        assert_eq!(texts, expected.map(|text| text.map(str::to_owned)));
+    }
 
     #[test]
     fn an_id_is_written_as_kafkas_tools_do_and_zeros_are_none() {

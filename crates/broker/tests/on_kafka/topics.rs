@@ -72,10 +72,8 @@ fn a_topic_that_is_created_again_ends_its_member_and_groups_have_no_position_in_
         let id = log.topic_now(&topic).expect("the topic").id.expect("an id");
         publish(log, &of_values(&topic, &values("old", 0..20)));
         let ids = BTreeMap::from([(topic.clone(), id.clone())]);
-        let options = SubscribeOptions {
-            identity: TopicIdentity { ids, ..TopicIdentity::default() },
-            ..member(backend, &topic)
-        };
+        let options =
+            SubscribeOptions { identity: TopicIdentity { ids, ..TopicIdentity::default() }, ..member(backend, &topic) };
         let mut first = Member::join(log, &options, 1);
         first.records(20);
         let position = first.position(&topic, 0, 20, "old");

@@ -126,6 +126,7 @@ impl Engine<'_> {
             instance: settings.instance.clone(),
             membership: settings.membership,
             topics: vec![settings.topic.clone()],
+            identity: Default::default(),
             first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
             queue_bytes: settings.queue_bytes(),
             state_topic: None,

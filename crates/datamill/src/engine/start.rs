@@ -144,7 +144,7 @@ mod tests {
     /// An assignment with this committed position, in a log of no records that begins there.
     fn assigned(start: i64, committed: Option<i64>) -> Assigned {
         let committed = committed.map(|offset| datamill_broker::Committed { offset, text: String::new() });
-        Assigned { topic: "t".into(), partition: 0, assignment: 1, start, committed, log_start: start }
+        Assigned { topic: "t".into(), partition: 0, assignment: 1, start, committed, added: false, log_start: start }
     }
 
     #[test]

@@ -220,6 +220,10 @@ impl Log for MemoryLog {
         })
     }
 
+    fn topic_now(&self, name: &str) -> Result<TopicNow> {
+        self.topic(name).map(|topic| TopicNow { id: topic.id, partitions: topic.partitions })
+    }
+
     fn topic_for_use(&self, name: &str) -> Result<Topic> {
         self.topic(name)
     }
