@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::own_files::OwnFiles;
 
 /// A topic that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -377,6 +378,11 @@ pub trait Log: Send + Sync {
 
     /// What identifies this log: the cluster's id, or the id in the file.
     fn id(&self) -> Result<String>;
+
+    /// The files on this machine that hold this log and all others that are open in this process; none where they
+    /// are elsewhere. MUST tell those as well that a backend makes later. Whoever sends files to a log, or writes
+    /// files beside it, asks this first.
+    fn own_files(&self) -> OwnFiles;
 
     /// Creates a topic. MUST answer [`crate::ErrorKind::Exists`] where the topic is there.
     fn create_topic(&self, topic: &NewTopic) -> Result<()>;

@@ -9,10 +9,12 @@ mod embedded;
 mod error;
 mod kafka;
 mod open;
+mod own_files;
 
 pub use contract::*;
 #[cfg(feature = "crash_points")]
 pub use crash::CRASH_AT;
 pub use crash::{CrashPoint, crash_point};
 pub use error::{Error, ErrorKind, Result};
-pub use open::{Properties, open};
+pub use open::{Properties, open, own_files};
+pub use own_files::OwnFiles;

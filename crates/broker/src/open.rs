@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::contract::Log;
 use crate::error::Result;
+use crate::own_files::OwnFiles;
 use crate::{embedded, kafka};
 
 /// The properties of a connection, in the words of librdkafka. Values may be secret: the debug form
@@ -33,9 +34,22 @@ impl fmt::Debug for Properties {
 /// Opens the log that `bootstrap.servers` names: `sqlite:PATH` is the embedded log, anything else is
 /// a Kafka cluster, which must answer within some seconds.
 pub fn open(properties: &Properties) -> Result<Arc<dyn Log>> {
-    let servers = properties.broker.get("bootstrap.servers").map_or("", String::as_str);
-    match servers.strip_prefix("sqlite:") {
+    match file(properties) {
         Some(path) => Ok(Arc::new(embedded::EmbeddedLog::open(path)?)),
         None => Ok(Arc::new(kafka::KafkaLog::open(properties)?)),
     }
+}
+
+/// The files of the log that `bootstrap.servers` names, as [`Log::own_files`] tells them, for what is written before
+/// the log is opened.
+///
+/// # Errors
+/// Where the file cannot be one of a log.
+pub fn own_files(properties: &Properties) -> Result<OwnFiles> {
+    file(properties).map_or(Ok(OwnFiles::default()), embedded::files_of)
+}
+
+/// The file of the embedded log.
+fn file(properties: &Properties) -> Option<&str> {
+    properties.broker.get("bootstrap.servers").and_then(|servers| servers.strip_prefix("sqlite:"))
 }

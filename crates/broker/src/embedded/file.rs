@@ -1,7 +1,7 @@
 //! What all parts of one opened log share: its file, the turn to write, and the news of a commit.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, FairMutex, FairMutexGuard, Mutex};
@@ -43,13 +43,25 @@ impl Writing<'_> {
     }
 }
 
+/// The files that are open in this process.
+static OPEN: Mutex<Vec<Weak<LogFile>>> = Mutex::new(Vec::new());
+
+/// The files that are open in this process.
+pub(super) fn open_files() -> Vec<Arc<LogFile>> {
+    OPEN.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
 impl LogFile {
     /// Opens or makes the file.
     pub(super) fn open(path: &str) -> Result<(Arc<Self>, Connection)> {
         let real = location::resolve(path)?;
         let (connection, id) = schema::open(&real, path)?;
         let file = Self { path: real, name: path.to_owned(), id, written: Signal::default(), turn: FairMutex::new(()) };
-        Ok((Arc::new(file), connection))
+        let file = Arc::new(file);
+        let mut open = OPEN.lock();
+        open.retain(|file| file.strong_count() > 0);
+        open.push(Arc::downgrade(&file));
+        Ok((file, connection))
     }
 
     /// One more connection.

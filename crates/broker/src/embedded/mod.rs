@@ -37,6 +37,18 @@ use crate::contract::{
     TopicNow,
 };
 use crate::error::Result;
+use crate::own_files::OwnFiles;
+
+/// The files of the log that `sqlite:PATH` names, whether it is there or not.
+pub(crate) fn files_of(path: &str) -> Result<OwnFiles> {
+    Ok(OwnFiles::of_databases([&*location::resolve(path)?]))
+}
+
+/// The files of all logs that are open in this process.
+pub(crate) fn open_files() -> OwnFiles {
+    let open = file::open_files();
+    OwnFiles::of_databases(open.iter().map(|file| &*file.path))
+}
 
 /// A log in one file.
 pub(crate) struct EmbeddedLog {
@@ -63,6 +75,10 @@ impl Log for EmbeddedLog {
 
     fn id(&self) -> Result<String> {
         Ok(self.file.id.clone())
+    }
+
+    fn own_files(&self) -> OwnFiles {
+        open_files()
     }
 
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {

@@ -41,8 +41,10 @@ use crate::contract::{
     Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
     SubscribeOptions, Topic, TopicNow,
 };
+use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::open::Properties;
+use crate::own_files::OwnFiles;
 
 use at_least_once::AtLeastOnceCommitter;
 use cluster::{ANSWER, Cluster};
@@ -75,6 +77,10 @@ impl Log for KafkaLog {
 
     fn id(&self) -> Result<String> {
         Ok(self.cluster.id.clone())
+    }
+
+    fn own_files(&self) -> OwnFiles {
+        embedded::open_files()
     }
 
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {

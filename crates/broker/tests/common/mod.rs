@@ -38,6 +38,7 @@ macro_rules! every_check {
         $crate::every_check! { $backend;
             topics:
                 a_log_keeps_its_identity,
+                a_log_tells_every_file_of_its_own,
                 a_created_topic_is_found_and_listed,
                 a_topic_is_created_only_once,
                 a_topic_that_does_not_exist_is_unknown_everywhere,

@@ -1,6 +1,8 @@
 //! Checks of topics and of the log's identity.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use datamill_broker::{ErrorKind, NewTopic, TopicNow};
 
@@ -18,6 +20,27 @@ pub fn a_log_keeps_its_identity(backend: &Backend) {
     assert_eq!(log.topic(&topic).expect("the topic").id, topic_id);
     assert!(topic_id.as_ref().is_some_and(|id| !id.is_empty()), "{topic_id:?}");
     assert_eq!(log.topic_now(&topic).expect("the topic"), TopicNow { id: topic_id, partitions: 1 });
+}
+
+pub fn a_log_tells_every_file_of_its_own(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "own", 1);
+    let before = log.own_files();
+    let Some(path) = backend.address.strip_prefix("sqlite:") else {
+        assert!(before.is_empty(), "the files of a broker are elsewhere");
+        return;
+    };
+    let _session = log.subscribe(&backend.member(&backend.name("group"), &[&topic])).expect("a session");
+    let folder = Path::new(path).parent().expect("a folder");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).expect("its folder").map(|entry| entry.expect("a file")) {
+        let metadata = entry.metadata().expect("the file is there");
+        assert!(before.has(&entry.path(), &metadata), "{:?}", entry.path());
+        assert!(before.would_hold(&entry.path()), "{:?}", entry.path());
+        names.push(entry.file_name());
+    }
+    assert!(names.len() >= 4, "the file, two of SQLite, the lock of the group: {names:?}");
+    assert!(!before.would_hold(&folder.join("other")));
 }
 
 pub fn a_created_topic_is_found_and_listed(backend: &Backend) {

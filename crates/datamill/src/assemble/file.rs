@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use datamill_broker::OwnFiles;
 use memmap2::Mmap;
 
 use super::ahead::Hashed;
@@ -35,6 +36,8 @@ pub(crate) struct SourceTopic {
     pub(crate) name: Arc<str>,
     /// See [`DownloadDataFile::topic_id`].
     pub(crate) id: Arc<str>,
+    /// See [`DownloadDataFile::own_files`].
+    pub(crate) own_files: OwnFiles,
 }
 
 /// A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.
@@ -311,6 +314,11 @@ impl DownloadDataFile {
     /// tells it from a deleted topic of that name, that.
     pub fn topic_id(&self) -> &str {
         &self.topic.id
+    }
+
+    /// The files of the log that it was read from, and of others that are open: it is never put in their place.
+    pub(crate) fn own_files(&self) -> &OwnFiles {
+        &self.topic.own_files
     }
 
     /// Time of the file's first record, milliseconds since the epoch; 0 where none is known.

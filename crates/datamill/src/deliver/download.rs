@@ -20,6 +20,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use datamill_broker::OwnFiles;
 use datamill_wire::Sha512Hasher;
 use parking_lot::Mutex;
 
@@ -28,7 +29,7 @@ use super::OnExists;
 use super::on_exists::{Decision, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
-use crate::engine::{OWN, is_reserved};
+use crate::engine::{OWN, is_reserved, of_the_log};
 use crate::process::{DataFileStreamProcessor, Lock, ProcessingError};
 
 /// Folders that are known to be durable; more are made so again.
@@ -88,7 +89,7 @@ impl DownloadDirectory {
         })
     }
 
-    fn parts(&self) -> Result<&Parts, ProcessingError> {
+    fn parts(&self, log: &OwnFiles) -> Result<&Parts, ProcessingError> {
         if let Some(parts) = self.parts.get() {
             return Ok(parts);
         }
@@ -98,6 +99,9 @@ impl DownloadDirectory {
             return Ok(parts);
         }
         let own = self.folder.join(OWN);
+        if log.are_in(&own) {
+            return Err(ProcessingError::stop(crate::engine::EngineError::LogInside(own)));
+        }
         let made = AsideFolder::prepare(own.join("aside").join(&self.process)).and_then(|aside| {
             let origins = Origins::open(own.join("origins"), aside.folds_case()?)?;
             Ok(Parts { aside, origins })
@@ -112,7 +116,7 @@ impl DownloadDirectory {
     }
 
     fn deliver(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
-        let parts = self.parts()?;
+        let parts = self.parts(file.own_files())?;
         let comes = kept(Stand::of(file));
         let path = file.relative_path();
         let beside = match path.rsplit_once('/') {
@@ -179,9 +183,12 @@ impl DownloadDirectory {
         parts.origins.lock(path).map_err(|error| trouble::with_folder(&self.folder, &error))
     }
 
-    /// What is at the path.
+    /// What is at the path. A file of the log is not even opened.
     fn look(&self, locked: &Locked, file: &DownloadDataFile, path: &str) -> Result<There, ProcessingError> {
         let target = self.folder.join(path);
+        if file.own_files().would_hold(&target) {
+            return Err(ProcessingError::file_failed(of_the_log(path, &self.folder)));
+        }
         let there = match target.symlink_metadata() {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
@@ -319,7 +326,7 @@ mod tests {
             let together = Barrier::new(8);
             let work = &|number: u8| {
                 together.wait();
-                directory.parts().unwrap();
+                directory.parts(&OwnFiles::default()).unwrap();
                 let mine = directory.folder.join(OWN).join("aside").join(&directory.process).join(number.to_string());
                 std::fs::write(&mine, [number]).unwrap();
                 std::thread::yield_now();

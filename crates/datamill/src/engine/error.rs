@@ -22,6 +22,12 @@ pub enum EngineError {
     /// Another process works in the output folder.
     #[error("another running program uses the output folder `{}`; stop it first, or choose another folder with --output_dir", .0.display())]
     OutputInUse(PathBuf),
+    /// The log lies where the program keeps, and removes, things of its own.
+    #[error(
+        "the embedded log is in `{}`, which the program empties: move the log to another folder, and name it there in \
+        `bootstrap.servers`", .0.display()
+    )]
+    LogInside(PathBuf),
     /// Threads cannot be started.
     #[error("cannot start threads")]
     Thread(#[source] io::Error),

@@ -3,6 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use datamill_broker::OwnFiles;
+
 use super::EngineError;
 
 /// Folder of the program's own things inside the output folder.
@@ -18,6 +20,15 @@ pub(crate) fn is_reserved(path: &str) -> bool {
     [OWN, LOGS].iter().any(|own| first.eq_ignore_ascii_case(own))
 }
 
+/// Why no file is put at this path of a folder.
+pub(crate) fn of_the_log(path: &str, folder: &Path) -> String {
+    format!(
+        "`{path}` in `{}` is a file of the embedded log, which holds the topics: nothing is put in its place. The file \
+        stays in the topic; choose another folder for it",
+        folder.display()
+    )
+}
+
 /// The output folder, locked as long as this lives.
 #[derive(Debug)]
 pub(super) struct OutputFolder {
@@ -26,8 +37,12 @@ pub(super) struct OutputFolder {
 }
 
 impl OutputFolder {
-    pub(super) fn take(output_dir: &Path) -> Result<Self, EngineError> {
+    pub(super) fn take(output_dir: &Path, log: &OwnFiles) -> Result<Self, EngineError> {
         let own = output_dir.join(OWN);
+        if log.are_in(&own) {
+            // what is in there is removed at a start
+            return Err(EngineError::LogInside(own));
+        }
         let failed = |e| EngineError::output(output_dir, e);
         std::fs::create_dir_all(&own).map_err(failed)?;
         let lock = File::options().write(true).create(true).truncate(false).open(own.join("lock")).map_err(failed)?;

@@ -35,7 +35,7 @@ pub use datamill_broker::DeliveryGuarantee;
 pub use error::EngineError;
 pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
-pub(crate) use folder::{OWN, is_reserved};
+pub(crate) use folder::{OWN, is_reserved, of_the_log};
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
@@ -164,7 +164,7 @@ pub fn run(
     }
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
-    let folder = folder::OutputFolder::take(&settings.output_dir)?;
+    let folder = folder::OutputFolder::take(&settings.output_dir, &log.own_files())?;
     let state = state::GroupState::open(log.as_ref(), settings, folder.own())?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
@@ -182,7 +182,7 @@ pub fn run(
     let topic: Arc<str> = settings.topic.as_str().into();
     let budget = Arc::new(Budget::default());
     let id = format!("{}/{}", log.id()?, source.id.as_deref().unwrap_or(&topic)).into();
-    let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id });
+    let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id, own_files: log.own_files() });
     // where the file is kept as well, nobody takes its beginning away
     let followers = code.followers().filter(|_| settings.mode == Mode::Memory);
     let room = settings.followed_bytes();
@@ -194,6 +194,7 @@ pub fn run(
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
         work_folder: work.path().to_owned(),
+        output_dir: settings.output_dir.clone(),
     };
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), code).map_err(EngineError::Thread)?;
     let mut tally = Tally::start();

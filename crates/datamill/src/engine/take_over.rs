@@ -105,7 +105,7 @@ pub fn take_over(
         return Ok(None);
     }
     let moves = scan.finish(&spans);
-    let output = OutputFolder::take(&settings.output_dir)?;
+    let output = OutputFolder::take(&settings.output_dir, &log.own_files())?;
     let group_state = GroupState::open(log.as_ref(), settings, output.own())?;
     commit(log.as_ref(), settings, &group_state, &moves, control)?;
     Ok(Some(scan.taken(&table)))

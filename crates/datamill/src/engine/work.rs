@@ -48,6 +48,8 @@ pub(super) struct WorkSettings {
     pub(super) processing_timeout: Option<Duration>,
     /// Folder that files are placed in while user code reads them.
     pub(super) work_folder: PathBuf,
+    /// Folder that they go to when they have their outcome.
+    pub(super) output_dir: PathBuf,
 }
 
 /// What a worker reports.
@@ -360,8 +362,9 @@ impl Shared {
                 return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)).into());
             }
         };
-        if self.settings.mode != Mode::Memory && super::folder::is_reserved(&info.version.path) {
-            let reason = "its path is one that the program keeps for itself in the output folder".to_owned();
+        if self.settings.mode != Mode::Memory
+            && let Some(reason) = self.refusal(&file)
+        {
             return Some(self.failed(info, self.code.failure_status(), reason).into());
         }
         if self.settings.mode != Mode::Memory
@@ -387,6 +390,16 @@ impl Shared {
         };
         let report = Report::Outcome(self.outcome(info, result, attempts, placed));
         Some(Processed { report, content })
+    }
+
+    /// Why the file cannot go to the output folder.
+    fn refusal(&self, file: &DownloadDataFile) -> Option<String> {
+        let path = file.relative_path();
+        if super::folder::is_reserved(path) {
+            return Some("its path is one that the program keeps for itself in the output folder".to_owned());
+        }
+        let output = &self.settings.output_dir;
+        file.own_files().would_hold(&output.join(path)).then(|| super::folder::of_the_log(path, output))
     }
 
     /// Runs the function until it is done with the file, asks to stop, or has failed often enough.

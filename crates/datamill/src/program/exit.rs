@@ -124,6 +124,7 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
     match error {
         EngineError::Output { .. }
         | EngineError::OutputInUse(_)
+        | EngineError::LogInside(_)
         | EngineError::Progress { .. }
         | EngineError::LostGround { .. }
         | EngineError::LostPosition { .. }

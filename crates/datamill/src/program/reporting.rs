@@ -1,13 +1,14 @@
 //! What the common options start beside a program's work: log lines, heartbeats, log messages.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{CommonArgs, SetUpError};
 use crate::broker::{Log, Publisher};
 use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default_program_id};
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
-use crate::report::logging::{self, LogGuard, LogOptions};
+use crate::report::logging::{self, LogFileError, LogGuard, LogOptions};
 use crate::report::{Counters, chain};
 use crate::settings::Config;
 
@@ -41,10 +42,14 @@ impl CommonArgs {
                 Some(LogTopicLines { level, max_lines: settings.max_lines })
             }
         };
+        let file_path = self.logger_file_path.clone().or(log_file);
+        if let Some(path) = &file_path {
+            refuse_files_of_logs(path, config)?;
+        }
         let guard = logging::init(LogOptions {
             stream_level: self.logger_stream_level,
             file_level: self.logger_file_level,
-            file_path: self.logger_file_path.clone().or(log_file),
+            file_path,
             log_topic: lines,
         })?;
         for warning in config.warnings() {
@@ -100,6 +105,25 @@ impl CommonArgs {
         }
         Ok(Reporting { _heartbeat: heartbeat, _logging: logging })
     }
+}
+
+/// Lines that are appended to a file of an embedded log would destroy it.
+fn refuse_files_of_logs(path: &Path, config: &Config) -> Result<(), SetUpError> {
+    let separate = ["heartbeat", "log"].into_iter().filter_map(|section| config.properties_of(section).ok().flatten());
+    for properties in separate.chain([config.properties().clone()]) {
+        // A log that cannot be is told when it is opened.
+        if crate::broker::own_files(&properties).is_ok_and(|own| own.would_hold(path)) {
+            return Err(LogFileError {
+                path: path.to_owned(),
+                source: io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it is a file of the embedded log, which holds the topics",
+                ),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// A publisher for the messages of a section: on the program's own log, or on another one.

@@ -17,6 +17,8 @@ pub enum Reason {
     Hidden,
     /// It is the folder in which datamill keeps its own files.
     LogsFolder,
+    /// It is a file of the embedded log, which holds the topics.
+    OwnTopics,
     /// Default rules: `*.log`.
     LogFile,
     /// Default rules: `~$…`, by which office programs mark an open document.
@@ -63,6 +65,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Hidden => "hidden",
             Self::LogsFolder => "datamill's own folder `LOGS`",
+            Self::OwnTopics => "datamill's own, which hold the topics",
             Self::LogFile => "log files",
             Self::OfficeLock => "lock files of office programs",
             Self::Unfinished => "unfinished copies, by their names",

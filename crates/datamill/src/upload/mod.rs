@@ -40,7 +40,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use datamill_broker::Log;
+use datamill_broker::{Log, OwnFiles};
 use tracing::{debug, warn};
 
 use crate::control::Control;
@@ -167,9 +167,10 @@ pub fn upload_paths(
 ) -> Result<Summary, UploadError> {
     check_paths(paths)?;
     let mut run = new_run(log, settings, control, counters, observer)?;
+    let own = log.own_files();
     let mut files = Vec::new();
     for path in paths {
-        collect(path, &settings.filter, &mut run, &mut files)
+        collect(path, &settings.filter, &own, &mut run, &mut files)
             .map_err(|source| UploadError::Path { path: path.clone(), source })?;
     }
     if paths.len() > 1 {
@@ -215,12 +216,18 @@ fn new_run<'a>(
     Ok(Run::new(stop, counters, observer, Cutter::new(size), sender, &topic.name))
 }
 
-fn collect(path: &Path, filter: &Filter, run: &mut Run<'_>, files: &mut Vec<Candidate>) -> std::io::Result<()> {
+fn collect(
+    path: &Path,
+    filter: &Filter,
+    own: &OwnFiles,
+    run: &mut Run<'_>,
+    files: &mut Vec<Candidate>,
+) -> std::io::Result<()> {
     if !fs::metadata(path)?.is_dir() {
-        take(scan::named_file(path, filter)?, run, files);
+        take(scan::named_file(path, filter, own)?, run, files);
         return Ok(());
     }
-    let scanner = Scanner::new(path, filter.clone())?;
+    let scanner = Scanner::new(path, filter.clone(), own.clone())?;
     scanner.walk(scanner.root(), &mut |found| {
         take(found, run, files);
         !run.stop.is_requested()

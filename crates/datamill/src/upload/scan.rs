@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use datamill_broker::OwnFiles;
 use datamill_wire::{Chunk, name};
 use walkdir::WalkDir;
 
@@ -58,19 +59,20 @@ impl Found {
 pub struct Scanner {
     root: PathBuf,
     filter: Filter,
+    own: OwnFiles,
 }
 
 impl Scanner {
-    /// A scanner of everything below `root`.
+    /// A scanner of everything below `root`; `own` are the files of the log.
     ///
     /// # Errors
     /// Where `root` is not there or not a folder.
-    pub fn new(root: &Path, filter: Filter) -> io::Result<Self> {
+    pub fn new(root: &Path, filter: Filter, own: OwnFiles) -> io::Result<Self> {
         let root = fs::canonicalize(root)?;
         if !root.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
         }
-        Ok(Self { root, filter })
+        Ok(Self { root, filter, own })
     }
 
     /// The root, without links.
@@ -181,6 +183,9 @@ impl Scanner {
         if !metadata.is_file() {
             return Some(Found::left_out(relative, Reason::Special));
         }
+        if self.own.has(&target, &metadata) {
+            return Some(Found::left_out(relative, Reason::OwnTopics));
+        }
         if let Some(reason) = self.filter.leaves_out(&relative) {
             return Some(Found::left_out(relative, reason));
         }
@@ -223,13 +228,16 @@ fn part(component: Component<'_>) -> Option<&str> {
 ///
 /// # Errors
 /// Where it is not there or cannot be looked at.
-pub fn named_file(path: &Path, filter: &Filter) -> io::Result<Found> {
+pub fn named_file(path: &Path, filter: &Filter, own: &OwnFiles) -> io::Result<Found> {
     let metadata = fs::metadata(path)?;
     let Some(relative) = path.file_name().and_then(OsStr::to_str) else {
         return Ok(Found::left_out(path.to_string_lossy(), Reason::NotUtf8));
     };
     if !metadata.is_file() {
         return Ok(Found::left_out(relative, Reason::Special));
+    }
+    if own.has(&fs::canonicalize(path)?, &metadata) {
+        return Ok(Found::left_out(relative, Reason::OwnTopics));
     }
     if filter.has_pattern() && filter.leaves_out(relative).is_some() {
         return Ok(Found::left_out(relative, Reason::Pattern));
@@ -281,7 +289,7 @@ mod tests {
     }
 
     fn walk(root: &Path, filter: Filter) -> (Vec<String>, BTreeMap<String, Reason>) {
-        let scanner = Scanner::new(root, filter).unwrap();
+        let scanner = Scanner::new(root, filter, OwnFiles::default()).unwrap();
         let (mut files, mut left_out) = (Vec::new(), BTreeMap::new());
         scanner
             .walk(scanner.root(), &mut |found| {
@@ -360,7 +368,7 @@ mod tests {
             ("to-hidden.csv".to_owned(), Reason::Hidden),
         ]);
         assert_eq!(left_out, expected);
-        let scanner = Scanner::new(root, Filter::default_rules()).unwrap();
+        let scanner = Scanner::new(root, Filter::default_rules(), OwnFiles::default()).unwrap();
         let through = scanner.root().join("a/up/real.csv");
         assert!(scanner.look(&through).is_none());
         assert!(scanner.look(&outside.path().join("secret")).is_none());
@@ -398,19 +406,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "sub/run.log");
         let path = dir.path().join("sub/run.log");
-        let found = named_file(&path, &Filter::default_rules()).unwrap();
+        let found = named_file(&path, &Filter::default_rules(), &OwnFiles::default()).unwrap();
         assert!(matches!(found, Found::File(file) if file.relative == "run.log"));
         let filter = Filter::from_python(r".*\.csv$").unwrap();
-        let found = named_file(&path, &filter).unwrap();
+        let found = named_file(&path, &filter, &OwnFiles::default()).unwrap();
         assert!(matches!(found, Found::LeftOut { reason: Reason::Pattern, .. }));
-        assert!(named_file(&dir.path().join("none"), &filter).is_err());
+        assert!(named_file(&dir.path().join("none"), &filter, &OwnFiles::default()).is_err());
     }
 
     #[test]
     fn a_root_that_is_no_folder_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "file");
-        assert!(Scanner::new(&dir.path().join("file"), Filter::default_rules()).is_err());
-        assert!(Scanner::new(&dir.path().join("none"), Filter::default_rules()).is_err());
+        assert!(Scanner::new(&dir.path().join("file"), Filter::default_rules(), OwnFiles::default()).is_err());
+        assert!(Scanner::new(&dir.path().join("none"), Filter::default_rules(), OwnFiles::default()).is_err());
     }
 }

@@ -70,7 +70,7 @@ pub fn watch(
     counters: &Counters,
     observer: &dyn Observer,
 ) -> Result<Summary, UploadError> {
-    let scanner = Scanner::new(directory, settings.upload.filter.clone())
+    let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let mut run = new_run(log, &settings.upload, control, counters, observer)?;
     let topic = &settings.upload.topic;

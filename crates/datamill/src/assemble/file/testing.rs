@@ -46,7 +46,11 @@ pub(crate) fn downloaded(
         superseded: false,
     };
     DownloadDataFile {
-        topic: Arc::new(SourceTopic { name: "files".into(), id: "files of this log".into() }),
+        topic: Arc::new(SourceTopic {
+            name: "files".into(),
+            id: "files of this log".into(),
+            own_files: Default::default(),
+        }),
         info: Arc::new(info),
         size: content.len() as u64,
         memory: Some(Arc::new(Memory::Heap(content.to_vec()))),

@@ -21,6 +21,7 @@ use super::key::Names;
 use super::orphans::{OrphanError, Orphans};
 use super::profile;
 use crate::assemble::DownloadDataFile;
+use crate::engine::of_the_log;
 use crate::process::ProcessingError;
 
 /// Key of OpenMSIStream's configuration files for the secret.
@@ -192,6 +193,12 @@ impl Target {
     /// Whether the same version can be told from another one.
     pub(super) fn tells_versions(&self) -> bool {
         self.abilities.metadata || self.folder.is_some()
+    }
+
+    /// Why nothing is put at this key, where that would be a file of the log.
+    pub(super) fn refusal(&self, key: &Path, file: &DownloadDataFile) -> Option<String> {
+        let folder = self.folder.as_ref()?;
+        file.own_files().would_hold(&folder.join(key.as_ref())).then(|| of_the_log(key.as_ref(), folder))
     }
 
     /// Whether an object of the file's size, without metadata, holds the file's content. Only a local folder is

@@ -108,6 +108,9 @@ impl S3TransferStreamProcessor {
         let mut claimed: Option<Claim<'_>> = None;
         for _ in 0..LOOKS {
             let key = key_of(&filename)?;
+            if let Some(reason) = self.target.refusal(&key, file) {
+                return Err(ProcessingError::file_failed(reason));
+            }
             let claim = match claimed.take().filter(|claim| claim.key == key) {
                 Some(claim) => claimed.insert(claim),
                 None => claimed.insert(self.early.claim(&key, file).await),

@@ -198,6 +198,10 @@ impl Log for MemoryLog {
         Ok("memory".to_owned())
     }
 
+    fn own_files(&self) -> OwnFiles {
+        OwnFiles::default()
+    }
+
     fn create_topic(&self, _: &NewTopic) -> Result<()> {
         Err(error(ErrorKind::Exists))
     }
