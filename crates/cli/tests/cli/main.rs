@@ -5,6 +5,7 @@
 mod commands;
 mod common;
 mod download;
+mod own_topics;
 mod readme;
 mod rekey;
 mod retry;

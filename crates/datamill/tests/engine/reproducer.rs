@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::{Bench, ByName, Place, StopAtEnd, chunks, content, on_both_logs, registry, sizes, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
-use datamill::engine::{Control, EngineError, StopKind};
+use datamill::engine::{Control, EngineError, EngineSettings, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::wire::{headers, hex, sha512};
 
@@ -20,6 +20,7 @@ on_both_logs! {
     the_filter_matches_from_the_start_of_the_path,
     content_is_there_in_every_mode_also_beyond_the_memory_limit,
     a_file_named_like_the_registry_cannot_replace_it,
+    a_file_with_the_path_of_the_log_takes_its_place_in_no_mode,
     what_is_not_available_holds_the_program_and_fails_no_file,
     user_code_can_stop_the_program_and_its_file_is_read_again,
     a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start,
@@ -248,6 +249,24 @@ impl DataFileStreamReproducer for Unavailable {
             0 | 1 => Err(ProcessingError::not_available("the database does not answer")),
             _ => Ok(Some(ReproducerMessage::new("ok"))),
         }
+    }
+}
+
+/// The output folder is the one that the log lies in.
+fn a_file_with_the_path_of_the_log_takes_its_place_in_no_mode(place: &Place) {
+    for (mode, failed) in [(Mode::Memory, 0), (Mode::Disk, 2), (Mode::Both, 2)] {
+        let bench = Bench::new(place, 1);
+        for path in ["log.db", "log.db-group-1.lock/below", "sub/log.db"] {
+            bench.send(&chunks(0, path, b"abc", 256));
+        }
+        let settings = EngineSettings { mode, output_dir: bench.folder.path().to_owned(), ..bench.settings() };
+        let failed = if matches!(place, Place::Embedded) { failed } else { 0 };
+        let summary = bench.run(&settings, ByName::default()).unwrap();
+        assert_eq!((summary.succeeded, summary.failed), (3 - failed, failed), "{mode:?}");
+        assert_eq!(bench.read_results().len() as u64, 3 - failed, "the log is there, and what was committed");
+        let rows = registry(bench.folder.path(), "failed_from_");
+        assert_eq!(rows.len() as u64, failed);
+        assert!(rows.iter().all(|row| row[4].contains("is a file of the embedded log")), "{rows:?}");
     }
 }
 
