@@ -3,9 +3,12 @@
 //! before. Device and inode tell that within one run, but change with each mount; the mark stays.
 //!
 //! ```text
-//! FOLDER/.datamill_{role}                      of a watched folder: .datamill_watched_to_{topic}_{log}
-//!     {"datamill":ROLE,"version":1,"id":UUID} "\n"           UTF-8, at most 4096 bytes
-//!     ROLE = "watched" | "logs" | "output" | "target", as in the name
+//! FOLDER/.datamill/watched_to_{topic}_{log}  root of a watch, for each topic and log
+//!                  output                    output folder of a program
+//!                  target                    folder that a download or a transfer puts files into
+//! LOGS/.datamill_logs                        folder `LOGS` of a watched folder
+//!     {"datamill":ROLE,"version":1,"id":UUID} "\n"    UTF-8, at most 4096 bytes
+//!     ROLE = "watched" | "output" | "target" | "logs"
 //!     id   = version 4, made with the mark and never changed
 //! ```
 //!
@@ -22,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 use uuid::Uuid;
 
-/// What the names of all marks begin with, which hides them: nothing with such a name is ever sent or
-/// is the target of a file.
-pub(crate) const PREFIX: &str = ".datamill";
+/// Folder of datamill's own things in a folder that it uses. It is hidden, so nothing in it is ever sent,
+/// and no message's path leads into it.
+pub(crate) const OWN: &str = ".datamill";
 
 /// Version of the format that is written.
 const VERSION: u32 = 1;
@@ -61,11 +64,11 @@ impl Role {
 
     /// Where the mark of a folder in this role is.
     pub(crate) fn file_in(&self, folder: &Path) -> PathBuf {
-        let name = match self {
-            Self::Watched { name } => format!("{PREFIX}_watched_to_{name}"),
-            role => format!("{PREFIX}_{}", role.word()),
-        };
-        folder.join(name)
+        match self {
+            Self::Watched { name } => folder.join(OWN).join(format!("watched_to_{name}")),
+            Self::Logs => folder.join(".datamill_logs"),
+            Self::Output | Self::Target => folder.join(OWN).join(self.word()),
+        }
     }
 }
 
@@ -139,18 +142,24 @@ impl Mark {
     /// As [`Mark::find`], and where the mark cannot be written; see [`is_refused`].
     pub(crate) fn give(self, folder: &Path, role: &Role) -> io::Result<Self> {
         let text = Text { datamill: role.word().to_owned(), version: VERSION, id: self.to_string() };
-        let aside = TempPath::try_from_path(folder.join(format!("{PREFIX}_{}.aside", Uuid::new_v4().simple())))?;
+        let path = role.file_in(folder);
+        let place = path.parent().unwrap_or(folder);
+        match fs::create_dir(place) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => sync_folder(folder)?,
+        }
+        let aside = TempPath::try_from_path(place.join(format!(".datamill_{}.aside", Uuid::new_v4().simple())))?;
         let mut file = File::create_new(&aside)?;
         file.write_all((serde_json::to_string(&text)? + "\n").as_bytes())?;
         file.sync_all()?;
-        let path = role.file_in(folder);
         if let Err(error) = aside.persist_noclobber(&path)
             && error.error.kind() != ErrorKind::AlreadyExists
         {
             // neither a rename that replaces nothing nor links: the last one wins
             error.path.persist(&path)?;
         }
-        sync_folder(folder)?;
+        sync_folder(place)?;
         Self::find(folder, role)?.ok_or_else(|| {
             io::Error::new(ErrorKind::NotFound, format!("`{}` vanished when it was written", path.display()))
         })
@@ -173,11 +182,14 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Which file or folder it is, as long as its file system stays mounted.
+/// Which file or folder it is, and by which mount it is reached. Both hold as long as the file system
+/// stays mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     device: u64,
     inode: u64,
+    /// The device, where the system does not number its mounts.
+    mount: u64,
 }
 
 impl Identity {
@@ -186,27 +198,53 @@ impl Identity {
     /// # Errors
     /// Where nothing is there, and what else the file system says.
     pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
-        Ok(Self::of_metadata(&fs::metadata(path)?))
-    }
-
-    /// The same for what was looked at already.
-    pub(crate) fn of_metadata(metadata: &Metadata) -> Option<Self> {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            Some(Self { device: metadata.dev(), inode: metadata.ino() })
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = metadata;
-            None
+        // opened, so that both answers are about one thing; a folder that may only be passed through is looked at
+        match File::open(path) {
+            Ok(file) => Self::of_file(&file),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Ok(Self::of_metadata(&fs::metadata(path)?, None))
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// Whether both lie in one mounted file system.
-    pub(crate) fn shares_device(&self, other: &Self) -> bool {
-        self.device == other.device
+    /// The same for an open file or folder, whatever its path leads to by now.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn of_file(file: &File) -> io::Result<Option<Self>> {
+        Ok(Self::of_metadata(&file.metadata()?, mount_of(file)))
     }
+
+    /// Whether both were reached by the same mount.
+    pub(crate) fn shares_mount(&self, other: &Self) -> bool {
+        (self.device, self.mount) == (other.device, other.mount)
+    }
+
+    #[cfg(unix)]
+    fn of_metadata(metadata: &Metadata, mount: Option<u64>) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let device = metadata.dev();
+        Some(Self { device, inode: metadata.ino(), mount: mount.unwrap_or(device) })
+    }
+
+    #[cfg(not(unix))]
+    fn of_metadata(_: &Metadata, _: Option<u64>) -> Option<Self> {
+        None
+    }
+}
+
+/// The number of the mount by which a file was opened, where the kernel tells it (Linux from 5.8 on).
+#[cfg(target_os = "linux")]
+fn mount_of(file: &File) -> Option<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    (told.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(told.stx_mnt_id)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mount_of(_: &File) -> Option<u64> {
+    None
 }
 
 #[cfg(test)]
@@ -233,10 +271,14 @@ mod tests {
             assert_eq!(Mark::new().give(dir.path(), role).unwrap(), *mark, "the first one stays");
             assert_eq!(Mark::from_text(&mark.to_string()).as_ref(), Some(mark));
         }
-        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let names: Vec<String> = names.collect();
-        assert_eq!(names.len(), roles.len(), "nothing is left aside: {names:?}");
-        assert!(names.iter().all(|name| name.starts_with(PREFIX)), "{names:?}");
+        let names = |folder: &Path| -> Vec<String> {
+            let entries = fs::read_dir(folder).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        assert_eq!(names(&dir.path().join(OWN)).len(), roles.len() - 1, "nothing is left aside");
+        let mut here = names(dir.path());
+        here.sort_unstable();
+        assert_eq!(here, [OWN, ".datamill_logs"]);
     }
 
     #[test]
@@ -260,11 +302,12 @@ mod tests {
     fn what_is_no_mark_is_told_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = Role::Output.file_in(dir.path());
+        fs::create_dir(dir.path().join(OWN)).unwrap();
         for text in ["", "x", r#"{"datamill":"logs","version":1,"id":"67e55044-10b1-426f-9247-bb680e5fe0c8"}"#] {
             fs::write(&path, text).unwrap();
             let error = Mark::find_or_make(dir.path(), &Role::Output).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData);
-            assert!(error.to_string().contains(".datamill_output"), "{error}");
+            assert!(error.to_string().contains(".datamill/output"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         let later = r#"{"datamill":"output","version":2,"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","more":[]}"#;
@@ -293,6 +336,8 @@ mod tests {
         fs::rename(&a, dir.path().join("c")).unwrap();
         fs::rename(&b, &a).unwrap();
         let now = Identity::of(&a).unwrap().unwrap();
-        assert!(now != before && now.shares_device(&before));
+        assert!(now != before && now.shares_mount(&before));
+        let proc = Identity::of(Path::new("/proc")).unwrap().unwrap();
+        assert!(!proc.shares_mount(&before), "{proc:?}");
     }
 }

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use self::aside::{Aside, AsideFolder};
 use super::OnExists;
-use super::on_exists::{Decision, Order, Stand, version_name};
+use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
 use crate::engine::{OWN, is_reserved, of_the_log};
@@ -120,8 +120,8 @@ impl DownloadDirectory {
         let comes = kept(Stand::of(file));
         let path = file.relative_path();
         let beside = match path.rsplit_once('/') {
-            Some((folder, name)) => format!("{folder}/{}", version_name(name, file.sha512())),
-            None => version_name(path, file.sha512()),
+            Some((folder, name)) => format!("{folder}/{}", version_name(name, file.sha512(), LONGEST_NAME)),
+            None => version_name(path, file.sha512(), LONGEST_NAME),
         };
         // locked for a look, then, when the content is aside, for another look and the rename
         let mut aside = None;

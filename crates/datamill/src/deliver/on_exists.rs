@@ -132,14 +132,32 @@ impl Stand {
 /// Digits of the SHA-512 in the name of a version.
 const DIGITS: usize = 12;
 
+/// Digits of the SHA-512 of a name that was too long, in its shortened form.
+const NAME_DIGITS: usize = 8;
+
+/// Bytes that a name may have on the usual file systems.
+pub(crate) const LONGEST_NAME: usize = 255;
+
 /// The name that a version has beside another one of its path: `scan.csv` becomes `scan.1f40fc92da24.csv`.
-/// It is the same for the same content, so that a repetition finds it.
-pub(crate) fn version_name(filename: &str, sha512: &[u8; 64]) -> String {
+/// It is the same for the same content, so that a repetition finds it. Where it would have more than
+/// `longest` bytes, the stem is shortened, and digits of the whole name keep it apart from names that begin alike:
+/// `sca.1f40fc92da24-9c1185a5.csv`.
+pub(crate) fn version_name(filename: &str, sha512: &[u8; 64], longest: usize) -> String {
     let digits = &hex(sha512)[..DIGITS];
-    match filename.rsplit_once('.') {
-        Some((stem, suffix)) if !stem.is_empty() => format!("{stem}.{digits}.{suffix}"),
-        _ => format!("{filename}.{digits}"),
+    let (stem, suffix) = match filename.rfind('.') {
+        Some(at) if at > 0 => filename.split_at(at),
+        _ => (filename, ""),
+    };
+    let name = format!("{stem}.{digits}{suffix}");
+    if name.len() <= longest {
+        return name;
     }
+    let of_name = &hex(&datamill_wire::sha512(filename.as_bytes()))[..NAME_DIGITS];
+    let added = format!(".{digits}-{of_name}");
+    // a suffix that takes all the room is no suffix
+    let (stem, suffix) = if added.len() + suffix.len() < longest { (stem, suffix) } else { (filename, "") };
+    let room = longest - added.len() - suffix.len();
+    format!("{}{added}{suffix}", &stem[..stem.floor_char_boundary(room)])
 }
 
 #[cfg(test)]
@@ -197,7 +215,25 @@ mod tests {
             ("README", "README.1f1f1f1f1f1f"),
             (".hidden", ".hidden.1f1f1f1f1f1f"),
         ] {
-            assert_eq!(version_name(name, &hash), version);
+            assert_eq!(version_name(name, &hash, LONGEST_NAME), version);
+        }
+    }
+    #[test]
+    fn the_name_of_a_version_is_never_too_long_and_stays_one_of_its_own() {
+        let hash = [0x1f; 64];
+        let at_the_limit = format!("{}.csv", "x".repeat(255 - 4 - 13));
+        assert_eq!(version_name(&at_the_limit, &hash, LONGEST_NAME), format!("{}.1f1f1f1f1f1f.csv", "x".repeat(238)));
+        let long = ["x".repeat(255), format!("x.{}", "y".repeat(253)), format!(".{}", "y".repeat(254))];
+        let with_suffix = ["a", "b"].map(|last| format!("{}{last}.csv", "x".repeat(250)));
+        let of_wide_letters = ["ä", "€", "𝄞"].map(|letter| format!("{}.csv", letter.repeat(251 / letter.len())));
+        let names: Vec<String> = long.into_iter().chain(with_suffix).chain(of_wide_letters).collect();
+        let versions: Vec<String> = names.iter().map(|name| version_name(name, &hash, LONGEST_NAME)).collect();
+        for (i, (name, version)) in names.iter().zip(&versions).enumerate() {
+            assert!(version.len() <= 255 && version.len() > 240, "{version}");
+            assert!(version.contains(".1f1f1f1f1f1f-") && !versions[..i].contains(version), "{version}");
+            assert_eq!(version.ends_with(".csv"), name.ends_with(".csv"), "{version}");
+            assert_eq!(version_name(name, &hash, usize::MAX).len(), name.len() + 13);
+            assert_ne!(*version, version_name(name, &[0x2f; 64], LONGEST_NAME));
         }
     }
 }

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use datamill_broker::OwnFiles;
 
 use super::EngineError;
-
-/// Folder of the program's own things inside the output folder.
-pub(crate) const OWN: &str = ".datamill";
+pub(crate) use crate::mark::OWN;
 
 /// Folder of the log file and the registry files inside the output folder.
 pub(crate) const LOGS: &str = "LOGS";

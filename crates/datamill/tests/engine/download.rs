@@ -21,6 +21,7 @@ on_both_logs! {
     a_failed_file_that_is_tried_again_replaces_no_newer_version,
     what_a_person_put_there_is_treated_as_asked_for,
     names_that_cannot_be_held_fail_alone_and_are_told_apart,
+    versions_of_the_longest_names_are_kept_beside_each_other,
     a_folder_that_is_gone_holds_until_it_is_back,
     a_message_that_is_no_chunk_is_kept_beside_the_log,
 }
@@ -209,6 +210,23 @@ fn names_that_cannot_be_held_fail_alone_and_are_told_apart(place: &Place) {
     assert!(reason("LOGS/own.csv").contains("keeps for itself"), "{failed:?}");
     assert!(reason(".datamill/lock").contains("keeps for itself"), "{failed:?}");
     assert!(reason("folder").contains("is a folder"), "{failed:?}");
+}
+
+fn versions_of_the_longest_names_are_kept_beside_each_other(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let names = [format!("{}.csv", "ä".repeat(125)), format!("a/{}", "x".repeat(255))];
+    for content in [&b"first"[..], b"second", b"third"] {
+        names.iter().for_each(|name| bench.send(&chunks(0, name, content, 10)));
+    }
+    for _ in 0..2 {
+        let summary = run_again(&bench, OnExists::Version);
+        assert_eq!((summary.succeeded, summary.failed), (6, 0));
+        let found = files(&mirror(&bench));
+        assert!(names.iter().all(|name| found[name] == b"first"), "{:?}", found.keys());
+        let of = |content: &[u8]| found.values().filter(|there| *there == content).count();
+        assert_eq!((found.len(), of(b"second"), of(b"third")), (6, 2, 2), "{:?}", found.keys());
+        assert_eq!(found.keys().filter(|path| path.ends_with(".csv")).count(), 3);
+    }
 }
 
 /// The folder is away, as a share that is not mounted, while a file is to be written.

@@ -3,6 +3,7 @@
 use datamill_testkit::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 use super::bench::{Bench, done, transferred};
+use crate::common::Ended;
 
 /// Everything that a program printed and wrote.
 fn all_texts(bench: &Bench, printed: &str) -> String {
@@ -83,6 +84,10 @@ fn a_file_that_the_store_cannot_hold_fails_and_the_others_arrive() {
 fn what_cannot_be_right_is_said_before_anything_is_read() {
     let bench = Bench::without_bucket(&S3Server::from_env());
     bench.place.write("typo.config", b"[s3]\nacces_key_id = x\n");
+    for (name, endpoint) in [("empty", ""), ("slashes", "http:///x"), ("ftp", "ftp://host"), ("words", "two words")] {
+        let section = format!("[s3]\naccess_key_id = x\nsecret_key_id = y\nendpoint_url = {endpoint}\n");
+        bench.place.write(&format!("{name}.config"), section.as_bytes());
+    }
     let http = "http://127.0.0.1:1/dav";
     for (args, said) in [
         (&["--to", "bucket"][..], "`bucket` is no URL of an object store: write s3://BUCKET"),
@@ -90,11 +95,21 @@ fn what_cannot_be_right_is_said_before_anything_is_read() {
         (&["--to", "s3://b", "--config", "typo.config"], "has the key `acces_key_id`, which is not known"),
         (&["--to", http, "--on_exists", "skip"], "keeps nothing beside the content"),
         (&["--to", "memory:///"], "is no URL of an object store"),
+        (&["--to", ""], "`` is no URL of an object store"),
+        (&["--to", "file:"], "`file:` is no URL of an object store"),
+        (&["--to", "s3://b", "--config", "empty.config"], "the address of `s3://b` is empty: give `endpoint_url`"),
+        (&["--to", "s3://b", "--config", "slashes.config"], "the address of `s3://b` names no host"),
+        (&["--to", "s3://b", "--config", "ftp.config"], "the address of `s3://b` begins with `ftp://`"),
+        (&["--to", "s3://b", "--config", "words.config"], "the address of `s3://b` is no URL"),
     ] {
         let ended = bench.place.run(&[&["transfer", "--topic_name", "t"], args].concat());
         assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
         assert!(ended.stderr().contains(said), "{args:?}: {}", ended.stderr());
     }
+    let mut command = bench.place.command(&["transfer", "--topic_name", "t", "--to", "s3://b"]);
+    let ended = Ended::from(command.env("AWS_ENDPOINT_URL", "").output().unwrap());
+    assert_eq!(ended.code(), 2, "{}", ended.stderr());
+    assert!(ended.stderr().contains("AWS_ENDPOINT_URL"), "{}", ended.stderr());
     let ended = bench.place.run(&["s3-transfer", "s3://b", "--topic_name", "t"]);
     assert!(ended.code() == 2 && ended.stderr().contains("write the name of a bucket alone"), "{}", ended.stderr());
 }

@@ -10,12 +10,25 @@
 
 use object_store::path::{Error, Path};
 
+use super::super::on_exists::LONGEST_NAME;
+
 /// What a store takes as a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Names {
     Any,
     /// A local folder: `object_store` keeps `name#1` and the like for files that are being written.
     Local,
+}
+
+impl Names {
+    /// Bytes that the last part of a key may have, as far as the kind of store says.
+    pub(super) fn longest(self) -> usize {
+        match self {
+            Self::Any => usize::MAX,
+            // `#1` is added while the file is written
+            Self::Local => LONGEST_NAME - 2,
+        }
+    }
 }
 
 /// The key of a file.

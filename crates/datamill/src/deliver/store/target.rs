@@ -48,6 +48,17 @@ pub enum TargetError {
         `access_key_id`, `secret_key_id`, `endpoint_url` and `region`"
     )]
     Key(String),
+    /// The endpoint is no address.
+    #[error(
+        "the address of `{store}` {why}: give `endpoint_url` of section `[s3]` (or AWS_ENDPOINT_URL, or that of the AWS \
+        profile) a host such as `s3.example.org`, or leave it out for Amazon's"
+    )]
+    Address {
+        /// The URL.
+        store: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The shared AWS profile cannot be used.
     #[error(transparent)]
     Profile(#[from] profile::ProfileError),
@@ -178,6 +189,10 @@ impl Target {
             }
             ObjectStoreScheme::Local => {
                 let folder = parsed.to_file_path().map_err(|()| TargetError::Url(url.to_owned()))?;
+                if !url.trim_end().ends_with('/') && folder.parent().is_none() {
+                    // `file:` alone would be the root of the file system
+                    return Err(TargetError::Url(url.to_owned()));
+                }
                 std::fs::create_dir_all(&folder)
                     .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
                 let store = LocalFileSystem::new_with_prefix(&folder).map_err(cannot)?.with_fsync(true);
@@ -303,19 +318,32 @@ fn s3(url: &Url, section: Option<&BTreeMap<String, String>>) -> Result<AmazonS3B
     let mut builder = AmazonS3Builder::new().with_client_options(options()).with_retry(retries());
     // The signature covers the checksum, and that the payload: the store need not hash it a second time.
     builder = builder.with_checksum_algorithm(Checksum::SHA256).with_unsigned_payload(true).with_url(url.as_str());
-    for (key, value) in settings {
-        let value = if matches!(key, Key::Endpoint | Key::S3Endpoint) { with_scheme(value) } else { value };
-        if matches!(key, Key::Endpoint | Key::S3Endpoint) && value.starts_with("http://") {
-            builder = builder.with_allow_http(true);
+    for (key, mut value) in settings {
+        if matches!(key, Key::Endpoint | Key::S3Endpoint) {
+            value = address(value).map_err(|why| TargetError::Address { store: url.to_string(), why })?;
+            builder = builder.with_allow_http(value.starts_with("http://"));
         }
         builder = builder.with_config(key, value);
     }
     Ok(builder)
 }
 
-/// OpenMSIStream's configuration files name hosts alone.
-fn with_scheme(endpoint: String) -> String {
-    if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") }
+/// The URL of an endpoint; OpenMSIStream's configuration files name hosts alone. `object_store` takes any text and
+/// panics at the first request. The text is not repeated in errors, since it may hold a password.
+fn address(endpoint: String) -> Result<String, String> {
+    if endpoint.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let endpoint = if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") };
+    let url = Url::parse(&endpoint).map_err(|error| format!("is no URL ({error})"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("begins with `{}://`", url.scheme()));
+    }
+    // what is parsed leaves superfluous slashes out, the client does not
+    match endpoint.split_once("://") {
+        Some((_, rest)) if !rest.starts_with('/') => Ok(endpoint),
+        _ => Err("names no host".to_owned()),
+    }
 }
 
 /// The name and password for a WebDAV server.

@@ -140,7 +140,7 @@ impl S3TransferStreamProcessor {
                         return Ok(());
                     }
                     Decision::KeepBoth => {
-                        let version = version_name(file.filename(), file.sha512());
+                        let version = version_name(file.filename(), file.sha512(), names.longest());
                         if version == filename {
                             // what is there under this name is half a file: this version's hash is in the name
                             (Condition::Always, None)
