@@ -302,7 +302,7 @@ impl Copy<'_> {
         place.next = record.offset + 1;
         self.batch.since.get_or_insert_with(Instant::now);
         let value = record.value.unwrap_or_default();
-        let chunk = match self.counters.message(value) {
+        let chunk = match self.counters.message(record) {
             Ok(chunk) => chunk,
             Err(error) => {
                 tracing::error!(topic = %self.settings.source, partition = record.partition, offset = record.offset,

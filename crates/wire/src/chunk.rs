@@ -3,7 +3,7 @@
 //! writes what OpenMSIStream's serializer writes, byte for byte.
 //!
 //! ```text
-//! message = MessagePack array of 10 (9: without file_mtime, as older producers send it), nothing after it
+//! message = MessagePack array of 10 (9: without file_mtime, as older producers send it; read only), nothing after it
 //!   0 filename            str       one part of a path, see `name`
 //!   1 file_hash           bin 64    SHA-512 of all selected bytes of the file
 //!   2 chunk_hash          bin 64    SHA-512 of data; compared by `verify`, not by `decode`
@@ -13,7 +13,7 @@
 //!   6 subdir              str       folder relative to the producer's root, with "/"; "" and "." are the root
 //!   7 filename_append     str       goes between stem and suffix of the rebuilt name; no "/", no NUL
 //!   8 data                bin       the bytes, fewer than 2^32; none where the file is empty (one chunk, 1 of 1)
-//!   9 file_mtime          float     seconds since the epoch; 0.0 = unknown
+//!   9 file_mtime          float     seconds since the epoch; 0.0 = unknown, unless the header `datamill.mtime` tells it
 //! rebuilt path (subdir "/" rebuilt filename) <= 4096 bytes
 //! ```
 //! Read: an int in any of MessagePack's widths, signed or not, but not as a float; a float with 32 or
@@ -26,6 +26,7 @@ use std::mem;
 
 use crate::error::ChunkError;
 use crate::hash::{hex, sha512};
+use crate::headers;
 use crate::key::chunk_key;
 use crate::msgpack::{Reader, Writer};
 use crate::name;
@@ -56,8 +57,8 @@ pub struct Chunk<'a> {
     pub filename_append: &'a str,
     /// The bytes.
     pub data: &'a [u8],
-    /// Modification time of the producer's file in seconds since the epoch, as sent: `None` is a message
-    /// of nine fields, `Some(0.0)` unknown too. [`known_mtime`](Self::known_mtime) tells.
+    /// Modification time of the producer's file in seconds since the epoch; `None` where it is not known.
+    /// The message alone cannot carry the time 0: see [`mtime_header`](Self::mtime_header).
     pub mtime: Option<f64>,
 }
 
@@ -89,7 +90,7 @@ impl<'a> Chunk<'a> {
         let data = reader.binary("data")?;
         let mtime = if fields == 10 {
             let seconds = reader.number("file_mtime")?;
-            Some(if seconds.is_finite() { seconds } else { 0.0 })
+            known(seconds).filter(|seconds| *seconds != 0.0)
         } else {
             None
         };
@@ -111,8 +112,8 @@ impl<'a> Chunk<'a> {
         self.check_place_and_names()
     }
 
-    /// Appends the message to `into`, with ten fields, or nine where `mtime` is `None`. Chunks that
-    /// pass [`check`](Self::check) decode to themselves.
+    /// Appends the message to `into`. Chunks that pass [`check`](Self::check) decode to themselves, together with
+    /// their [`mtime_header`](Self::mtime_header).
     ///
     /// # Panics
     /// If `data` has 2^32 bytes or more, which no message can hold and `check` refuses.
@@ -122,7 +123,7 @@ impl<'a> Chunk<'a> {
         // Two hashes, the markers and the numbers come to less than 200 bytes.
         into.reserve(200 + names + self.data.len());
         let mut writer = Writer::append_to(mem::take(into));
-        writer.array(if self.mtime.is_some() { 10 } else { 9 });
+        writer.array(10);
         writer.text(self.filename);
         writer.binary(self.file_hash);
         writer.binary(self.chunk_hash);
@@ -132,9 +133,7 @@ impl<'a> Chunk<'a> {
         writer.text(self.subdir);
         writer.text(self.filename_append);
         writer.binary(self.data);
-        if let Some(seconds) = self.mtime {
-            writer.float(seconds);
-        }
+        writer.float(self.mtime.and_then(known).unwrap_or(0.0));
         *into = writer.into_vec();
     }
 
@@ -165,9 +164,17 @@ impl<'a> Chunk<'a> {
         name::relative_path(self.subdir, &self.rebuilt_filename())
     }
 
-    /// The modification time in seconds since the epoch, where the message has one.
-    pub fn known_mtime(&self) -> Option<f64> {
-        self.mtime.filter(|seconds| seconds.is_finite() && *seconds != 0.0)
+    /// The header that the record of this chunk needs besides its value: [`headers::MTIME`] where the
+    /// modification time is 0, which readers of the value alone take for "unknown".
+    pub fn mtime_header(&self) -> Option<(&'static str, &'static [u8])> {
+        (self.mtime == Some(0.0)).then_some((headers::MTIME, b"0"))
+    }
+
+    /// Takes the value of a record's header [`headers::MTIME`] in: it counts where the message has no time. What is
+    /// no number there counts as no header.
+    pub fn take_mtime_header(&mut self, value: &[u8]) {
+        let told = || std::str::from_utf8(value).ok()?.parse().ok().and_then(known);
+        self.mtime = self.mtime.or_else(told);
     }
 
     fn check_place_and_names(&self) -> Result<(), ChunkError> {
@@ -198,6 +205,10 @@ impl fmt::Debug for Chunk<'_> {
             .field("mtime", &self.mtime)
             .finish()
     }
+}
+
+fn known(seconds: f64) -> Option<f64> {
+    seconds.is_finite().then_some(seconds)
 }
 
 fn check_counts(index: u64, total: u64) -> Result<(u32, u32), ChunkError> {

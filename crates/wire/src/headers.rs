@@ -11,6 +11,9 @@ pub const CHUNK_VERSION_1: &str = "1";
 /// On chunks: SHA-512, in hexadecimal, of the version of the same path whose upload was given up
 /// because the file changed while it was read; this upload takes its place.
 pub const SUPERSEDES: &str = "datamill.supersedes";
+/// On chunks: modification time of the file at its source in seconds since the Unix epoch, as decimal text. It
+/// counts where the tenth field of the message says "unknown"; written where that field cannot tell the time: 0.
+pub const MTIME: &str = "datamill.mtime";
 
 /// On results: the topic that the file's chunks were read from.
 pub const SOURCE_TOPIC: &str = "datamill.source.topic";

@@ -106,7 +106,7 @@ fn integers_come_in_any_width() {
             assert_eq!(Chunk::decode(&message), Err(ChunkError::Negative { field, value: -1 }));
         }
         let before_1970 = with_numbers(&[0], &[1], &[1], negative);
-        assert_eq!(Chunk::decode(&before_1970).unwrap().known_mtime(), Some(-1.0));
+        assert_eq!(Chunk::decode(&before_1970).unwrap().mtime, Some(-1.0));
     }
 }
 
@@ -121,18 +121,34 @@ fn a_float_is_no_count() {
 fn the_modification_time_is_a_number_or_unknown() {
     let f32_half = [0xca, 0x3f, 0, 0, 0];
     let message = with_numbers(&[0], &[1], &[1], &f32_half);
-    assert_eq!(Chunk::decode(&message).unwrap().known_mtime(), Some(0.5));
+    assert_eq!(Chunk::decode(&message).unwrap().mtime, Some(0.5));
     for unknown in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0] {
         let mut field = vec![0xcb];
         field.extend(unknown.to_be_bytes());
         let message = with_numbers(&[0], &[1], &[1], &field);
         let chunk = Chunk::decode(&message).unwrap();
-        assert_eq!(chunk.mtime, Some(0.0));
-        assert_eq!(chunk.known_mtime(), None);
+        assert_eq!(chunk.mtime, None);
     }
-    assert_eq!(small().known_mtime(), None);
     let nil = with_numbers(&[0], &[1], &[1], &[0xc0]);
     assert_eq!(Chunk::decode(&nil).unwrap_err().to_string(), "`file_mtime` must be a number, found nil");
+}
+
+#[test]
+fn a_header_tells_the_time_that_the_message_cannot() {
+    for (mtime, header) in [(None, None), (Some(0.0), Some(&b"0"[..])), (Some(-0.5), None), (Some(1e-9), None)] {
+        let chunk = Chunk { mtime, ..small() };
+        assert_eq!(chunk.mtime_header(), header.map(|value| ("datamill.mtime", value)));
+        let message = encoded(&chunk);
+        let mut decoded = Chunk::decode(&message).unwrap();
+        assert_eq!(decoded.mtime, mtime.filter(|seconds| *seconds != 0.0), "as readers of the message alone have it");
+        decoded.take_mtime_header(header.unwrap_or(b"1"));
+        assert_eq!(decoded.mtime, mtime.or(Some(1.0)), "a header counts where the message has no time");
+    }
+    for nothing in [&b""[..], b"then", b"\xff", b"NaN", b"inf", b"1 "] {
+        let mut chunk = small();
+        chunk.take_mtime_header(nothing);
+        assert_eq!(chunk.mtime, None);
+    }
 }
 
 #[test]

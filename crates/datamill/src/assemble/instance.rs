@@ -55,12 +55,7 @@ pub struct Version {
 
 impl Version {
     pub(crate) fn of(chunk: &Chunk<'_>) -> Self {
-        Self {
-            path: chunk.rebuilt_path().into(),
-            sha512: *chunk.file_hash,
-            total: chunk.total,
-            mtime: chunk.known_mtime(),
-        }
+        Self { path: chunk.rebuilt_path().into(), sha512: *chunk.file_hash, total: chunk.total, mtime: chunk.mtime }
     }
 
     /// Folder of the file, relative, `""` at the root.

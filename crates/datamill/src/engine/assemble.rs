@@ -92,7 +92,7 @@ impl<'a> Intake<'a> {
         if self.assembler.was_read_before(record.partition, record.offset) {
             self.tally.bytes_read_again(record.value.unwrap_or_default().len() as u64);
         }
-        let chunk = match self.counters.message(record.value.unwrap_or_default()) {
+        let chunk = match self.counters.message(record) {
             Ok(chunk) => chunk,
             Err(error) => {
                 if self.assembler.skip_to(record.partition, record.offset + 1) {

@@ -205,7 +205,7 @@ impl RereadSettings<'_> {
                     if ahead.get(&record.partition).is_some_and(|last| record.offset >= *last) {
                         ahead.remove(&record.partition);
                     }
-                    let chunk = self.counters.message(record.value.unwrap_or_default()).ok();
+                    let chunk = self.counters.message(&record).ok();
                     let Some(chunk) = chunk.filter(|chunk| chosen.takes(&record, chunk)) else { return };
                     let put = match &disk {
                         None => {

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use datamill_wire::{Chunk, ChunkError};
+use datamill_broker::Record;
+use datamill_wire::{Chunk, ChunkError, headers};
 
 /// Counts since the start of the program, to be shared between threads.
 ///
@@ -37,9 +38,15 @@ pub struct Counts {
 impl Counters {
     /// Decodes a message that was read, and counts it as OpenMSIStream does: the bytes are those of file content, and a
     /// message that holds no chunk has none.
-    pub(crate) fn message<'a>(&self, value: &'a [u8]) -> Result<Chunk<'a>, ChunkError> {
-        let chunk = Chunk::decode(value);
+    pub(crate) fn message<'a>(&self, record: &Record<'a>) -> Result<Chunk<'a>, ChunkError> {
+        let mut chunk = Chunk::decode(record.value.unwrap_or_default());
         self.read(1, chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64));
+        if let Ok(chunk) = &mut chunk
+            && chunk.mtime.is_none()
+            && let Some((_, told)) = record.headers.iter().find(|(name, _)| *name == headers::MTIME)
+        {
+            chunk.take_mtime_header(told);
+        }
         chunk
     }
 

@@ -104,7 +104,8 @@ enum Line {
     Known {
         path: String,
         size: u64,
-        mtime_ns: i64,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mtime_ns: Option<i64>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         sha512: Option<String>,
     },
@@ -286,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    const STAMP: Stamp = Stamp { size: 3, mtime_ns: -5 };
+    const STAMP: Stamp = Stamp { size: 3, mtime_ns: Some(-5) };
 
     fn open(dir: &Path) -> Record {
         Record::open(&dir.join("r.jsonl"), "log", "t").unwrap()
@@ -367,7 +368,7 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         for round in 0..1500 {
-            record.delivered("a", Stamp { size: round, mtime_ns: 0 }, &[1; 64]).unwrap();
+            record.delivered("a", Stamp { size: round, mtime_ns: Some(0) }, &[1; 64]).unwrap();
         }
         drop(record);
         let record = open(dir.path());

@@ -83,7 +83,7 @@ struct Partial {
     file: FileId,
     sha512: [u8; 64],
     /// Modification time in its chunks, in seconds.
-    mtime: f64,
+    mtime: Option<f64>,
     /// Chunks handed over.
     sent: u32,
 }
@@ -279,7 +279,7 @@ impl<'a> Run<'a> {
                 subdir,
                 filename_append: "",
                 data: piece.data,
-                mtime: Some(partial.mtime),
+                mtime: partial.mtime,
             };
             let (stop, summary) = (&self.stop, &self.summary);
             let (in_hand, later) = (self.in_hand.len(), self.later.len());

@@ -203,7 +203,7 @@ impl Sender {
                 partition: Some(account.partition),
                 key: Some(key.as_bytes()),
                 value: Some(message),
-                headers: several.into_iter().chain(old).collect(),
+                headers: several.into_iter().chain(chunk.mtime_header()).chain(old).collect(),
                 timestamp_ms: Some(clock::now_ms()),
             };
             match self.publisher.send(&record, self.next_token) {

@@ -108,7 +108,7 @@ mod tests {
     }
 
     const fn stamp(size: u64) -> Stamp {
-        Stamp { size, mtime_ns: 7 }
+        Stamp { size, mtime_ns: Some(7) }
     }
 
     #[test]
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn a_change_of_the_time_alone_is_a_change() {
         let mut settle = Settle::new(s(3));
-        settle.observe("a", Stamp { size: 1, mtime_ns: 1 }, s(0));
-        settle.observe("a", Stamp { size: 1, mtime_ns: 2 }, s(2));
+        settle.observe("a", Stamp { size: 1, mtime_ns: Some(1) }, s(0));
+        settle.observe("a", Stamp { size: 1, mtime_ns: Some(2) }, s(2));
         assert!(settle.ready(s(4), |_| false).is_empty());
         assert_eq!(settle.ready(s(5), |_| false).len(), 1);
     }

@@ -11,22 +11,23 @@ use serde::{Deserialize, Serialize};
 pub struct Stamp {
     /// Bytes.
     pub size: u64,
-    /// Modification time, nanoseconds since the Unix epoch; 0 where the file system has none.
-    pub mtime_ns: i64,
+    /// Modification time, nanoseconds since the Unix epoch; `None` where the file system has none.
+    pub mtime_ns: Option<i64>,
 }
 
 impl Stamp {
     /// The stamp in what the file system told.
     pub fn of(metadata: &Metadata) -> Self {
-        let mtime_ns = metadata.modified().map_or(0, nanoseconds);
+        let mtime_ns = metadata.modified().ok().map(nanoseconds);
         Self { size: metadata.len(), mtime_ns }
     }
 
     /// The modification time in seconds since the Unix epoch, as chunk messages carry it.
-    pub fn mtime_seconds(&self) -> f64 {
-        let seconds = self.mtime_ns.div_euclid(1_000_000_000);
-        let rest = self.mtime_ns.rem_euclid(1_000_000_000);
-        seconds as f64 + 1e-9 * rest as f64
+    pub fn mtime_seconds(&self) -> Option<f64> {
+        let mtime_ns = self.mtime_ns?;
+        let seconds = mtime_ns.div_euclid(1_000_000_000);
+        let rest = mtime_ns.rem_euclid(1_000_000_000);
+        Some(seconds as f64 + 1e-9 * rest as f64)
     }
 }
 
@@ -44,7 +45,10 @@ mod tests {
 
     #[test]
     fn seconds_are_what_the_nanoseconds_say() {
-        assert_eq!(Stamp { size: 0, mtime_ns: 1_500_000_000 }.mtime_seconds(), 1.5);
-        assert_eq!(Stamp { size: 0, mtime_ns: -500_000_000 }.mtime_seconds(), -0.5);
+        for (mtime_ns, seconds) in
+            [(Some(1_500_000_000), Some(1.5)), (Some(-500_000_000), Some(-0.5)), (Some(0), Some(0.0)), (None, None)]
+        {
+            assert_eq!(Stamp { size: 0, mtime_ns }.mtime_seconds(), seconds);
+        }
     }
 }

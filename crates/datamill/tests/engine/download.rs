@@ -13,11 +13,13 @@ use datamill::deliver::{DownloadDirectory, OnExists};
 use datamill::engine::{Control, EngineSettings, Summary};
 use datamill::process::UserCode;
 use datamill::report::Counters;
+use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::{Chunk, hex, sha512};
 
 on_both_logs! {
     the_folder_becomes_like_the_topic_and_nothing_is_written_twice,
     the_version_that_is_later_in_the_partition_stays_whatever_its_time,
+    a_file_comes_back_with_the_time_that_it_had_whatever_time_that_is,
     a_failed_file_that_is_tried_again_replaces_no_newer_version,
     what_a_person_put_there_is_treated_as_asked_for,
     names_that_cannot_be_held_fail_alone_and_are_told_apart,
@@ -164,6 +166,32 @@ fn a_failed_file_that_is_tried_again_replaces_no_newer_version(place: &Place) {
     let summary = run(&bench, OnExists::default());
     assert_eq!((summary.retried, summary.failed_again), (1, 0));
     assert_eq!(files(&mirror(&bench)), expected(&[("scan", b"second")]));
+}
+
+fn a_file_comes_back_with_the_time_that_it_had_whatever_time_that_is(place: &Place) {
+    let bench = Bench::new(place, 2);
+    let source = tempfile::tempdir().unwrap();
+    let second = Duration::from_secs(1);
+    let epoch = SystemTime::UNIX_EPOCH;
+    let times =
+        [("epoch", epoch), ("before", epoch - second / 2), ("after", epoch + second), ("now", SystemTime::now())];
+    for (size, (name, time)) in [10, 20, 3_000, 4_000].into_iter().zip(times.iter().cycle()).chain([(5_000, &times[0])])
+    {
+        let file = fs::File::create(source.path().join(format!("{name} {size}"))).unwrap();
+        file.set_len(size).unwrap();
+        file.set_modified(*time).unwrap();
+    }
+    let settings = UploadSettings { chunk_size: 1024, ..UploadSettings::new(&bench.topic) };
+    let paths = [source.path().to_owned()];
+    let sent = upload_paths(&*bench.log, &paths, &settings, &Control::default(), &Counters::default(), &()).unwrap();
+    assert_eq!(sent.files, 5, "{sent}");
+    run(&bench, OnExists::Newer);
+    for name in files(source.path()).into_keys() {
+        let time = |folder: &Path| fs::metadata(folder.join(&name)).unwrap().modified().unwrap();
+        let (is, was) = (time(&mirror(&bench)), time(source.path()));
+        let apart = is.duration_since(was).unwrap_or_else(|error| error.duration());
+        assert!(apart < Duration::from_millis(1), "`{name}`: {is:?} for {was:?}");
+    }
 }
 
 fn what_a_person_put_there_is_treated_as_asked_for(place: &Place) {

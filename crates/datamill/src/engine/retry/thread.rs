@@ -274,7 +274,7 @@ impl RetrySettings<'_> {
                     if record.offset >= last {
                         ahead.remove(&record.partition);
                     }
-                    let chunk = self.counters.message(record.value.unwrap_or_default()).ok();
+                    let chunk = self.counters.message(&record).ok();
                     let chunk = chunk.filter(|chunk| entry.is_of(&Version::of(chunk)));
                     let Some(chunk) = chunk.filter(|_| record.offset <= last && whole.is_none()) else { return };
                     if others.iter().any(|run| run.holds(record.partition, record.offset)) {

@@ -45,6 +45,23 @@ fn chunks_say_what_they_are() {
 }
 
 #[test]
+fn the_time_0_has_a_header_of_its_own_and_no_other_time_has() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, seconds) in [("epoch", 0), ("later", 1)] {
+        write(dir.path(), name, &bytes(20, 1));
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        fs::File::options().write(true).open(dir.path().join(name)).unwrap().set_modified(time).unwrap();
+    }
+    let log = MemoryLog::default();
+    upload(&log, dir.path());
+    for record in log.records() {
+        let is_epoch = Chunk::decode(&record.value).unwrap().filename == "epoch";
+        let header = (headers::MTIME.to_owned(), "0".to_owned());
+        assert_eq!(record.headers.contains(&header), is_epoch, "{}", record.key);
+    }
+}
+
+#[test]
 fn odd_names_arrive_and_what_is_left_out_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let names = ["with space.csv", "Größe µ.csv", "quote'\";.csv", "two\nlines.csv", "a/LOGS/x.csv"];
