@@ -384,20 +384,33 @@ pub trait Log: Send + Sync {
     /// files beside it, asks this first.
     fn own_files(&self) -> OwnFiles;
 
+    /// The options with which a command of `datamill` opens this log, see [`crate::Properties::options`].
+    fn options(&self) -> &str;
+
     /// Creates a topic. MUST answer [`crate::ErrorKind::Exists`] where the topic is there.
     fn create_topic(&self, topic: &NewTopic) -> Result<()>;
+
+    /// Deletes a topic with its records and the positions that groups have in it. MUST answer
+    /// [`crate::ErrorKind::UnknownTopic`] where it does not exist. A topic that is made under the same name later is
+    /// another one: it has another id, no record of the old one is read as one of it, and no group has a position in
+    /// it. The state maps of groups stay as they are.
+    fn delete_topic(&self, name: &str) -> Result<()>;
 
     /// All topics, by name. Internal topics of the backend SHOULD be left out.
     fn topics(&self) -> Result<Vec<Topic>>;
 
-    /// One topic. MUST answer [`crate::ErrorKind::UnknownTopic`] where it does not exist, and MUST NOT create it.
+    /// One topic. MUST answer [`crate::ErrorKind::UnknownTopic`] where it does not exist. No question about a topic,
+    /// here or in any other method, creates it, whatever the backend is set to.
     fn topic(&self, name: &str) -> Result<Topic>;
 
     /// Id and number of partitions of a topic at this moment, with one question: it is asked every few seconds.
     fn topic_now(&self, name: &str) -> Result<TopicNow>;
 
-    /// The topic, for someone who is about to write to it or to wait for its records: created first
-    /// where the backend makes topics on first use, [`crate::ErrorKind::UnknownTopic`] where it does not.
+    /// Whether the backend makes topics on first use.
+    fn makes_topics(&self) -> bool;
+
+    /// The topic, for someone who is about to write to it: created first where [`Log::makes_topics`],
+    /// [`crate::ErrorKind::UnknownTopic`] where not.
     fn topic_for_use(&self, name: &str) -> Result<Topic>;
 
     /// The ends of a partition.
@@ -416,6 +429,10 @@ pub trait Log: Send + Sync {
 
     /// What is committed for a group on these topics and who its members are.
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group>;
+
+    /// The groups that have committed a position of this topic, by name. A backend MAY leave out
+    /// groups that never had a state.
+    fn groups_of(&self, topic: &str) -> Result<Vec<String>>;
 
     /// Hands out the changes of the state map of a group since the mark that an earlier look gave, in their order:
     /// a key with its value, or none where it was removed. Since the default mark, all that make up the map.
@@ -464,6 +481,11 @@ impl dyn Log + '_ {
         let next = self.read_group_state(group, state_topic, mark, &mut sink, &|| false)?;
         let changes = changed.into_iter().map(|(key, value)| StateChange { key, value }).collect();
         Ok(StateChanges { changes, mark: next.unwrap_or(mark) })
+    }
+
+    /// A command of `datamill` about this log, for a message to people: with the options that it needs.
+    pub fn command(&self, words: &str) -> String {
+        crate::error::command(words, self.options())
     }
 }
 

@@ -70,10 +70,30 @@ impl Error {
         Self::new(ErrorKind::TopicReplaced, format!("topic `{name}` was deleted and created again"))
     }
 
+    /// The error for a topic that is not there: `log` is the log in words, `near` are the names of topics that were
+    /// perhaps meant, `options` those of [`crate::Properties`].
+    pub(crate) fn unknown_topic(name: &str, log: &str, near: &[&str], options: &str) -> Self {
+        let name = name.escape_debug();
+        let mut text = format!("there is no topic `{name}` {log}");
+        if !near.is_empty() {
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            text.push_str(&format!("; did you mean {}?", near.join(" or ")));
+        }
+        let make = command(&format!("topic create {name}"), options);
+        let separator = if near.is_empty() { ": " } else { " " };
+        Self::new(ErrorKind::UnknownTopic, format!("{text}{separator}{make} makes it"))
+    }
+
     /// What the caller can do.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+}
+
+/// A command of `datamill` for people to copy.
+pub(crate) fn command(words: &str, options: &str) -> String {
+    let blank = if options.is_empty() { "" } else { " " };
+    format!("`datamill {words}{blank}{options}`")
 }
 
 impl fmt::Debug for Error {

@@ -8,6 +8,7 @@ mod crash;
 mod embedded;
 mod error;
 mod kafka;
+mod near;
 mod open;
 mod own_files;
 
@@ -16,5 +17,6 @@ pub use contract::*;
 pub use crash::CRASH_AT;
 pub use crash::{CrashPoint, crash_point};
 pub use error::{Error, ErrorKind, Result};
+pub use near::nearest;
 pub use open::{Properties, open, own_files};
 pub use own_files::OwnFiles;

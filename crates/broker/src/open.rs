@@ -19,6 +19,9 @@ pub struct Properties {
     pub producer: BTreeMap<String, String>,
     /// For consumers.
     pub consumer: BTreeMap<String, String>,
+    /// The options with which a command of `datamill` opens the same log, such as `--config lab.config`; empty where
+    /// it needs none. They go into the messages that name a command.
+    pub options: String,
 }
 
 impl fmt::Debug for Properties {
@@ -27,6 +30,7 @@ impl fmt::Debug for Properties {
             .field("broker", &self.broker.keys())
             .field("producer", &self.producer.keys())
             .field("consumer", &self.consumer.keys())
+            .field("options", &self.options)
             .finish()
     }
 }
@@ -35,7 +39,7 @@ impl fmt::Debug for Properties {
 /// a Kafka cluster, which must answer within some seconds.
 pub fn open(properties: &Properties) -> Result<Arc<dyn Log>> {
     match file(properties) {
-        Some(path) => Ok(Arc::new(embedded::EmbeddedLog::open(path)?)),
+        Some(path) => Ok(Arc::new(embedded::EmbeddedLog::open(path, &properties.options)?)),
         None => Ok(Arc::new(kafka::KafkaLog::open(properties)?)),
     }
 }

@@ -67,9 +67,10 @@ pub(super) fn encode_headers(record: &NewRecord<'_>) -> Vec<u8> {
     blob
 }
 
-/// Appends records, and remembers the topics that it met: none of them ever changes or goes away.
+/// Appends records.
 #[derive(Default)]
 pub(super) struct Appender {
+    /// The topics of the transaction under way: another process may delete one between two.
     topics: HashMap<String, Known>,
     /// Turn of the records that name neither a partition nor a key.
     spread: usize,
@@ -84,6 +85,7 @@ impl Appender {
         tx: &Transaction<'_>,
         rows: impl Iterator<Item = Row<'r>>,
     ) -> rusqlite::Result<Vec<Result<Placed>>> {
+        self.topics.clear();
         let mut ends: HashMap<i64, i64> = HashMap::new();
         let mut fates = Vec::new();
         let mut insert = tx
@@ -132,7 +134,7 @@ impl Appender {
     fn locate(&mut self, file: &LogFile, tx: &Transaction<'_>, row: &Row<'_>) -> rusqlite::Result<Result<(i64, i32)>> {
         if !self.topics.contains_key(row.topic) {
             let Some(known) = topics::known(tx, row.topic)? else {
-                return Ok(Err(topics::unknown(file, row.topic)));
+                return Ok(Err(topics::unknown(file, tx, row.topic)));
             };
             self.topics.insert(row.topic.to_owned(), known);
         }

@@ -9,11 +9,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::LogFile;
 use super::headers;
 use super::schema::{offset_of, place};
+use super::topics;
 use crate::contract::{Event, Record};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -122,7 +123,9 @@ impl Feed {
 
     /// Looks up the ends of all partitions that are read.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        self.read_ends().map_err(|error| self.file.failed("read", error))?;
+        if let Some(gone) = self.read_ends().map_err(|error| self.file.failed("read", error))? {
+            return Err(topics::deleted(&self.file, &self.connection, &self.cursors[gone].topic));
+        }
         for at in 0..self.cursors.len() {
             let cursor = &self.cursors[at];
             if cursor.position < cursor.first {
@@ -132,12 +135,19 @@ impl Feed {
         Ok(())
     }
 
-    fn read_ends(&mut self) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached("SELECT first, next FROM partition WHERE number = ?1")?;
-        for cursor in &mut self.cursors {
-            (cursor.first, cursor.next) = statement.query_row([cursor.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    /// Answers the cursor whose topic was deleted, if there is one.
+    fn read_ends(&mut self) -> rusqlite::Result<Option<usize>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT first, next FROM partition WHERE number = ?1 AND topic = (SELECT number FROM topic WHERE name = ?2)",
+        )?;
+        for (at, cursor) in self.cursors.iter_mut().enumerate() {
+            let ends = statement.query_row(params![cursor.number, cursor.topic], |row| Ok((row.get(0)?, row.get(1)?)));
+            match ends.optional()? {
+                Some((first, next)) => (cursor.first, cursor.next) = (first, next),
+                None => return Ok(Some(at)),
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn skip_to_first(&mut self, at: usize) -> Result<()> {

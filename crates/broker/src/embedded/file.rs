@@ -20,6 +20,8 @@ pub(super) struct LogFile {
     pub(super) path: PathBuf,
     /// The path as it was given, for people.
     pub(super) name: String,
+    /// See [`crate::Properties::options`].
+    pub(super) options: String,
     /// The id in the file.
     pub(super) id: String,
     /// Told after each commit of this process, so that its readers need not find out by looking.
@@ -53,10 +55,17 @@ pub(super) fn open_files() -> Vec<Arc<LogFile>> {
 
 impl LogFile {
     /// Opens or makes the file.
-    pub(super) fn open(path: &str) -> Result<(Arc<Self>, Connection)> {
+    pub(super) fn open(path: &str, options: &str) -> Result<(Arc<Self>, Connection)> {
         let real = location::resolve(path)?;
         let (connection, id) = schema::open(&real, path)?;
-        let file = Self { path: real, name: path.to_owned(), id, written: Signal::default(), turn: FairMutex::new(()) };
+        let file = Self {
+            path: real,
+            name: path.to_owned(),
+            options: options.to_owned(),
+            id,
+            written: Signal::default(),
+            turn: FairMutex::new(()),
+        };
         let file = Arc::new(file);
         let mut open = OPEN.lock();
         open.retain(|file| file.strong_count() > 0);

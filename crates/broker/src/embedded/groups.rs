@@ -94,6 +94,18 @@ pub(super) fn look(file: &LogFile, connection: &Connection, group: &str, topics:
     Ok(seen)
 }
 
+/// The groups with a position in a topic, by name.
+pub(super) fn of_topic(connection: &Connection, topic: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT consumer_group.name
+         FROM topic JOIN partition ON partition.topic = topic.number
+                    JOIN position ON position.partition = partition.number
+                    JOIN consumer_group ON consumer_group.number = position.consumer_group
+         WHERE topic.name = ?1 ORDER BY consumer_group.name",
+    )?;
+    statement.query_map([topic], |row| row.get(0))?.collect()
+}
+
 fn positions(
     connection: &Connection,
     group: i64,

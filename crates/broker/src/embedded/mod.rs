@@ -62,8 +62,8 @@ impl EmbeddedLog {
     ///
     /// Fails with `Settings` on a path where there can be no log (no file, no folder, a network file
     /// system), `Corrupt` on a file that is no log of this version, `Denied` and `NoSpace` as they say.
-    pub(crate) fn open(path: &str) -> Result<Self> {
-        let (file, connection) = LogFile::open(path)?;
+    pub(crate) fn open(path: &str, options: &str) -> Result<Self> {
+        let (file, connection) = LogFile::open(path, options)?;
         Ok(Self { file, connection: Mutex::new(connection) })
     }
 }
@@ -85,13 +85,26 @@ impl Log for EmbeddedLog {
         topics::create(&self.file, &mut self.connection.lock(), topic)
     }
 
+    fn options(&self) -> &str {
+        &self.file.options
+    }
+
+    fn delete_topic(&self, name: &str) -> Result<()> {
+        topics::delete(&self.file, &mut self.connection.lock(), name)
+    }
+
     fn topics(&self) -> Result<Vec<Topic>> {
         topics::all(&self.connection.lock()).map_err(|error| self.file.failed("read", error))
     }
 
     fn topic(&self, name: &str) -> Result<Topic> {
-        let found = topics::find(&self.connection.lock(), name).map_err(|error| self.file.failed("read", error))?;
-        found.ok_or_else(|| topics::unknown(&self.file, name))
+        let connection = self.connection.lock();
+        let found = topics::find(&connection, name).map_err(|error| self.file.failed("read", error))?;
+        found.ok_or_else(|| topics::unknown(&self.file, &connection, name))
+    }
+
+    fn makes_topics(&self) -> bool {
+        true
     }
 
     fn topic_now(&self, name: &str) -> Result<TopicNow> {
@@ -120,6 +133,10 @@ impl Log for EmbeddedLog {
 
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
         groups::look(&self.file, &self.connection.lock(), group, topics)
+    }
+
+    fn groups_of(&self, topic: &str) -> Result<Vec<String>> {
+        groups::of_topic(&self.connection.lock(), topic).map_err(|error| self.file.failed("read", error))
     }
 
     fn read_group_state(

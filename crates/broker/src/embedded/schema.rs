@@ -3,7 +3,8 @@
 //! ```text
 //! file       SQLite 3, application_id "DMLG", user_version = VERSION, WAL
 //! log        one row: id, a UUID made with the file
-//! topic      number, name, id (UUID), retention_ms (NULL: for ever), swept_ms (last look for expired records)
+//! topic      number, name (`deleted/ID`: it was deleted), id (UUID), retention_ms (NULL: for ever), swept_ms (last look
+//!            for expired records); no row ever goes, so that no number comes again
 //! partition  number, topic, partition (from 0), first and next offset; `next` never shrinks
 //! record     place = partition.number << 40 | offset, timestamp (ms since the epoch), key, headers (see `headers`), value
 //! consumer_group  number, name, epoch (raised whenever ownership changes), instance and process id of the last owner

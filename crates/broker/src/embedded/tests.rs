@@ -31,11 +31,11 @@ impl Place {
     }
 
     fn open(&self) -> EmbeddedLog {
-        EmbeddedLog::open(self.path().to_str().unwrap()).unwrap()
+        EmbeddedLog::open(self.path().to_str().unwrap(), "").unwrap()
     }
 
     fn refusal(&self) -> (ErrorKind, String) {
-        let error = EmbeddedLog::open(self.path().to_str().unwrap()).map(|_| ()).unwrap_err();
+        let error = EmbeddedLog::open(self.path().to_str().unwrap(), "").map(|_| ()).unwrap_err();
         (error.kind(), error.to_string())
     }
 
@@ -426,4 +426,64 @@ fn a_row_of_an_unknown_topic_does_not_hinder_the_others() {
     assert!(!append("soon"));
     log.topic_for_use("soon").unwrap();
     assert!(append("soon"));
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_ends_the_reading_and_takes_no_commit_over_to_the_next_one() {
+    let place = Place::new();
+    let log = place.open();
+    log.topic_for_use("t").unwrap();
+    log.topic_for_use("out").unwrap();
+    publish(&log, &[record("t", b"0", None), record("t", b"1", None)]);
+    let mut reader = log.reader("t", &[(0, 0)]).unwrap();
+    let Session { mut subscription, mut committer } = log.subscribe(&options("g", "t")).unwrap();
+    let mut assignment = 0;
+    let mut records = 0;
+    subscription
+        .poll(Duration::from_secs(1), &mut |event| match event {
+            Event::Assigned(assigned) => assignment = assigned[0].assignment,
+            Event::Record(_) => records += 1,
+            _ => {}
+        })
+        .unwrap();
+    assert_eq!(records, 2);
+
+    let other = place.open();
+    other.delete_topic("t").unwrap();
+    other.topic_for_use("t").unwrap();
+    let result = [record("out", b"result", None)];
+    let text = String::new();
+    let position = Position { topic: "t".into(), partition: 0, assignment, offset: 2, text };
+    // What was read before is done, and says nothing of the new topic.
+    let outcome = committer.commit(&Commit { records: &result, positions: &[position], ..Commit::default() });
+    assert!(matches!(outcome, CommitOutcome::Done(_)), "{outcome:?}");
+    assert!(log.group("g", &["t"]).unwrap().committed.is_empty());
+    for error in [
+        subscription.poll(Duration::from_secs(1), &mut |_| ()).unwrap_err(),
+        reader.poll(Duration::from_secs(1), &mut |_| ()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::TopicReplaced);
+        assert!(error.to_string().contains("topic `t`") && error.to_string().contains("was deleted"), "{error}");
+    }
+    let mut reader = log.reader("t", &[(0, 0)]).unwrap();
+    other.delete_topic("t").unwrap();
+    let error = reader.poll(Duration::from_secs(1), &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownTopic);
+}
+
+#[test]
+fn the_records_of_a_deleted_topic_are_gone_also_where_the_delete_was_ended_in_between() {
+    let place = Place::new();
+    let log = place.open();
+    for topic in ["t", "u"] {
+        log.topic_for_use(topic).unwrap();
+        publish(&log, &vec![record(topic, b"v", None); 1000]);
+    }
+    // as a process leaves it that is killed before the first record goes
+    place.sql("UPDATE topic SET name = 'deleted/' || id WHERE name = 't'");
+    assert_eq!(log.topics().unwrap().len(), 1);
+    log.delete_topic("u").unwrap();
+    let left: i64 = log.connection.lock().query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+    assert!(log.topics().unwrap().is_empty());
 }

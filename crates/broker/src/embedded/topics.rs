@@ -4,9 +4,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::append::LARGEST_RECORD;
 use super::file::LogFile;
-use super::schema::PARTITIONS;
+use super::schema::{OFFSETS, PARTITIONS, place};
 use crate::contract::{NewTopic, Offsets, Topic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::near::nearest;
 
 /// Most partitions of one topic.
 const MOST_PARTITIONS: i32 = 1024;
@@ -34,10 +35,24 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The error for a topic that does not exist.
-pub(super) fn unknown(file: &LogFile, name: &str) -> Error {
-    let text = format!("topic `{}` does not exist in log `{}`", name.escape_debug(), file.name);
-    Error::new(ErrorKind::UnknownTopic, text)
+/// The error for a topic that does not exist, with the names of those that were perhaps meant.
+pub(super) fn unknown(file: &LogFile, connection: &Connection, name: &str) -> Error {
+    // Without a list, the error is as true.
+    let there = all(connection).unwrap_or_default();
+    let near = nearest(name, there.iter().map(|topic| topic.name.as_str()), 3);
+    Error::unknown_topic(name, &format!("in log `{}`", file.name), &near, &file.options)
+}
+
+/// The error for a topic that was deleted while it was read.
+pub(super) fn deleted(file: &LogFile, connection: &Connection, name: &str) -> Error {
+    match find(connection, name) {
+        Ok(Some(_)) => Error::topic_replaced(name),
+        Ok(None) => {
+            let text = format!("topic `{name}` of log `{}` was deleted while it was read", file.name);
+            Error::new(ErrorKind::UnknownTopic, text)
+        }
+        Err(error) => file.failed("read", error),
+    }
 }
 
 /// The error for a partition that does not exist.
@@ -110,6 +125,51 @@ pub(super) fn for_use(file: &LogFile, connection: &mut Connection, name: &str) -
     made.ok_or_else(|| no_numbers(file))
 }
 
+/// Begins the name of what is left of a deleted topic: no topic can have it.
+const DELETED: &str = "deleted/";
+/// Records that one transaction deletes at most: others write in between.
+const DELETED_AT_ONCE: i64 = 256;
+
+/// Deletes a topic: at once for all who ask for it, then its records bit by bit. Its row and those of its partitions
+/// stay under a name that no topic can have, so that their numbers never come again: a process that still has one
+/// finds neither the records of another topic there nor a place to write to. What an earlier delete that was ended
+/// left over goes as well.
+pub(super) fn delete(file: &LogFile, connection: &mut Connection, name: &str) -> Result<()> {
+    let was_there = file.in_one_step(connection, "delete a topic in", |tx| {
+        let Some(Known { number, partitions, .. }) = known(tx, name)? else { return Ok(false) };
+        tx.execute("UPDATE topic SET name = ?2 || id WHERE number = ?1", params![number, DELETED])?;
+        for number in partitions {
+            tx.execute("DELETE FROM position WHERE partition = ?1", [number])?;
+        }
+        Ok(true)
+    })?;
+    if !was_there {
+        return Err(unknown(file, connection, name));
+    }
+    while file.in_one_step(connection, "delete the records of a topic in", delete_some)? > 0 {}
+    Ok(())
+}
+
+/// Deletes some records of topics that were deleted, and answers how many.
+fn delete_some(tx: &Transaction<'_>) -> rusqlite::Result<usize> {
+    let mut of_deleted = tx.prepare_cached(
+        "SELECT partition.number FROM partition JOIN topic ON topic.number = partition.topic
+         WHERE substr(topic.name, 1, length(?1)) = ?1",
+    )?;
+    let numbers: Vec<i64> = of_deleted.query_map([DELETED], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for number in numbers {
+        let mut some = tx.prepare_cached(
+            "DELETE FROM record WHERE place IN
+                 (SELECT place FROM record WHERE place >= ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
+        )?;
+        let count = some.execute([place(number, 0), place(number, OFFSETS), DELETED_AT_ONCE])?;
+        if count > 0 {
+            return Ok(count);
+        }
+    }
+    Ok(0)
+}
+
 enum Created {
     Done,
     WasThere,
@@ -156,8 +216,9 @@ pub(super) fn find(connection: &Connection, name: &str) -> rusqlite::Result<Opti
 
 /// All topics, by name.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Topic>> {
-    let mut statement = connection.prepare_cached(&format!("{COLUMNS} ORDER BY name"))?;
-    statement.query_map([], of_row)?.collect()
+    let is_there = "WHERE substr(name, 1, length(?1)) <> ?1";
+    let mut statement = connection.prepare_cached(&format!("{COLUMNS} {is_there} ORDER BY name"))?;
+    statement.query_map([DELETED], of_row)?.collect()
 }
 
 /// A topic with what is needed to write to it or read from it.
@@ -189,7 +250,7 @@ pub(super) fn known(connection: &Connection, name: &str) -> rusqlite::Result<Opt
 /// The ends of a partition.
 pub(super) fn offsets(file: &LogFile, connection: &Connection, name: &str, partition: i32) -> Result<Offsets> {
     let read = |error| file.failed("read", error);
-    let topic = known(connection, name).map_err(read)?.ok_or_else(|| unknown(file, name))?;
+    let topic = known(connection, name).map_err(read)?.ok_or_else(|| unknown(file, connection, name))?;
     let number = usize::try_from(partition).ok().and_then(|at| topic.partitions.get(at));
     let number = number.ok_or_else(|| no_partition(name, partition, topic.partitions.len()))?;
     connection

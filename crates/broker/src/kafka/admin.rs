@@ -75,22 +75,34 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     }
 }
 
-/// Lets a broker that creates topics on first use do so. Returns the number of partitions.
-pub(super) fn touch(cluster: &Cluster, name: &str) -> Result<i32> {
-    let admin = cluster.admin()?;
-    let started = Instant::now();
-    loop {
-        // The administrating client is one that may create topics by asking for them.
-        let metadata = failure::until_answered(|| {
-            admin.inner().fetch_metadata(Some(name), ANSWER).map_err(|error| cluster.unanswered(error, name))
-        })?;
-        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-        let being_made = topic.and_then(|topic| topic.error()).map(Code::from) == Some(Code::LeaderNotAvailable);
-        if !being_made || started.elapsed() > ANSWER {
-            return cluster::partitions_of(topic, name);
+/// Deletes a topic and waits until the cluster shows it no longer.
+pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
+    // Where it is not there, the error names those that were perhaps meant.
+    cluster.topic(name)?;
+    let what = || format!("cannot delete topic `{name}`");
+    let right = "the right Delete on the topic";
+    let answers = wait(cluster.admin()?.delete_topics(&[name], &options(ANSWER)))
+        .map_err(|error| cluster.failed(error, what(), right))?;
+    match answers.into_iter().next() {
+        // Another one deletes it at the same time.
+        Some(Ok(_) | Err((_, Code::UnknownTopicOrPartition))) => {}
+        Some(Err((_, Code::TopicDeletionDisabled))) => {
+            let text = format!("{}: the broker's setting `delete.topic.enable` is `false`", what());
+            return Err(Error::new(ErrorKind::Settings, text));
         }
-        thread::sleep(Duration::from_millis(50));
+        Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
+        None => return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what()))),
     }
+    cluster.forget(name);
+    let started = Instant::now();
+    while cluster.partitions(name).is_ok() {
+        if started.elapsed() > ANSWER {
+            let text = format!("topic `{name}` is being deleted, and the brokers show it still");
+            return Err(Error::new(ErrorKind::Retry, text));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Adds their settings to topics; what the account may not see stays unknown.
@@ -154,7 +166,7 @@ pub(super) fn now(cluster: &Cluster, name: &str, limit: Duration) -> Result<Topi
     match described {
         Some((_, Ok((id, partitions)))) if partitions > 0 => Ok(TopicNow { id, partitions: partitions as i32 }),
         None | Some((_, Ok(_) | Err(Code::UnknownTopic | Code::UnknownTopicOrPartition))) => {
-            Err(failure::unknown_topic(name))
+            Err(cluster.unknown_topic(name, &[]))
         }
         Some((_, Err(code))) => Err(cluster.unanswered(KafkaError::AdminOp(code), name)),
     }

@@ -20,6 +20,7 @@ use super::context::{Notes, Watch};
 use super::failure;
 use crate::contract::{Offsets, Topic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::near::nearest;
 
 /// How long a question to the cluster may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -94,7 +95,7 @@ impl Cluster {
     pub(super) fn partitions(&self, name: &str) -> Result<i32> {
         failure::until_answered(|| {
             let metadata = self.ask(name)?;
-            partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
+            self.partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
         })
     }
 
@@ -148,26 +149,58 @@ impl Cluster {
 
     /// Names and partitions of all topics that are neither the cluster's own nor the state of a group.
     pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
+        let is_users = |name: &str| !name.starts_with("__") && !super::state::is_state(name);
+        self.topics_where(is_users)
+    }
+
+    /// Names of the topics that hold the state of a group.
+    pub(super) fn state_topics(&self) -> Result<Vec<String>> {
+        Ok(self.topics_where(super::state::is_state)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn topics_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, i32)>> {
         let metadata = failure::until_answered(|| {
             self.look
                 .fetch_metadata(None, ANSWER)
                 .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))
         })?;
-        let mut topics = Vec::new();
-        for topic in metadata.topics() {
-            let internal = topic.name().starts_with("__") || super::state::is_state(topic.name());
-            if !internal && topic.error().is_none() {
-                topics.push((topic.name().to_owned(), topic.partitions().len() as i32));
-            }
-        }
+        let all = metadata.topics().iter().filter(|topic| topic.error().is_none() && is_wanted(topic.name()));
+        let mut topics: Vec<_> = all.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect();
         topics.sort();
         Ok(topics)
     }
 
-    /// One topic with its settings.
+    /// One topic with its settings. Where it is not there, the error names those that were perhaps meant.
     pub(super) fn topic(&self, name: &str) -> Result<Topic> {
-        let partitions = self.partitions(name)?;
-        admin::describe(self, vec![(name.to_owned(), partitions)])?.pop().ok_or_else(|| failure::unknown_topic(name))
+        let partitions = self.partitions(name).map_err(|error| match error.kind() {
+            ErrorKind::UnknownTopic => self.unknown_topic(name, &self.all_topics().unwrap_or_default()),
+            _ => error,
+        })?;
+        let described = admin::describe(self, vec![(name.to_owned(), partitions)])?.pop();
+        described.ok_or_else(|| self.unknown_topic(name, &[]))
+    }
+
+    pub(super) fn unknown_topic(&self, name: &str, there: &[(String, i32)]) -> Error {
+        let near = nearest(name, there.iter().map(|(name, _)| name.as_str()), 3);
+        let log = format!("on broker `{}`", self.servers());
+        Error::unknown_topic(name, &log, &near, &self.settings.options)
+    }
+
+    /// Number of partitions in an answer about one topic.
+    fn partitions_of(&self, topic: Option<&MetadataTopic>, name: &str) -> Result<i32> {
+        let Some(topic) = topic else {
+            return Err(self.unknown_topic(name, &[]));
+        };
+        match topic.error().map(Code::from) {
+            None if topic.partitions().is_empty() => Err(self.unknown_topic(name, &[])),
+            None => Ok(topic.partitions().len() as i32),
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(self.unknown_topic(name, &[])),
+            Some(code) => Err(failure::failed_code(
+                code,
+                format!("cannot look up topic `{name}`"),
+                "the right Describe on the topic, which Read and Write include",
+            )),
+        }
     }
 
     /// The ends of a partition that a reader may go to.
@@ -179,7 +212,7 @@ impl Cluster {
     pub(super) fn all_answer(&self, topic: &str, partitions: i32) -> Result<()> {
         let metadata = self.ask(topic)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let known = partitions_of(found, topic)?;
+        let known = self.partitions_of(found, topic)?;
         let led = found.is_some_and(|found| found.partitions().iter().all(|partition| partition.leader() >= 0));
         if known < partitions || !led {
             return Err(Error::new(ErrorKind::Retry, format!("topic `{topic}` is not ready on all brokers")));
@@ -279,23 +312,6 @@ pub(super) fn legal_name(name: &str) -> Result<()> {
         ErrorKind::Settings,
         format!("`{name}` cannot be the name of a topic: 1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"),
     ))
-}
-
-/// Number of partitions in an answer about one topic.
-pub(super) fn partitions_of(topic: Option<&MetadataTopic>, name: &str) -> Result<i32> {
-    let Some(topic) = topic else {
-        return Err(failure::unknown_topic(name));
-    };
-    match topic.error().map(Code::from) {
-        None if topic.partitions().is_empty() => Err(failure::unknown_topic(name)),
-        None => Ok(topic.partitions().len() as i32),
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(failure::unknown_topic(name)),
-        Some(code) => Err(failure::failed_code(
-            code,
-            format!("cannot look up topic `{name}`"),
-            "the right Describe on the topic, which Read and Write include",
-        )),
-    }
 }
 
 /// Waits for the first answer of the cluster and returns its id.

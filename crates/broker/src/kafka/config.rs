@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::near::nearest;
 use crate::open::Properties;
 
 /// What a transaction may take before the broker aborts it, in milliseconds. A commit is one short
@@ -61,6 +62,7 @@ const ALIASES: &[(&str, &str)] = &[
 /// Properties that the engine owns, and the values with which a user says the same.
 const OWNED: &[(&str, &[&str])] = &[
     ("acks", &["all", "-1"]),
+    ("allow.auto.create.topics", &["false"]),
     ("auto.offset.reset", &[]),
     ("enable.auto.commit", &["false"]),
     ("enable.auto.offset.store", &["false"]),
@@ -81,6 +83,8 @@ pub(super) struct Settings {
     broker: BTreeMap<String, String>,
     producer: BTreeMap<String, String>,
     consumer: BTreeMap<String, String>,
+    /// See [`Properties::options`].
+    pub(super) options: String,
 }
 
 impl Settings {
@@ -90,6 +94,7 @@ impl Settings {
             broker: section("broker", &properties.broker)?,
             producer: section("producer", &properties.producer)?,
             consumer: section("consumer", &properties.consumer)?,
+            options: properties.options.clone(),
         };
         match settings.broker.get("bootstrap.servers").map(|servers| servers.trim()) {
             None | Some("") => Err(Error::new(
@@ -116,6 +121,8 @@ impl Settings {
         for (key, value) in self.broker.iter().chain(section) {
             config.set(key, value);
         }
+        // The default lets senders create what they ask for, on a broker with `auto.create.topics.enable`.
+        config.set("allow.auto.create.topics", "false");
         let debug = config.get("debug").is_some_and(|contexts| !contexts.is_empty());
         config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
@@ -125,7 +132,6 @@ impl Settings {
     pub(super) fn look(&self, read_committed: bool) -> ClientConfig {
         let mut config = self.client(&self.consumer, &[]);
         config.set("isolation.level", if read_committed { "read_committed" } else { "read_uncommitted" });
-        config.set("allow.auto.create.topics", "false");
         config.remove("group.protocol");
         config
     }
@@ -171,7 +177,6 @@ impl Settings {
         config.set("isolation.level", "read_committed").set("message.max.bytes", UNPACK_BYTES);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
-        config.set("allow.auto.create.topics", "false");
         config
     }
 
@@ -288,7 +293,9 @@ fn check(section: &str, key: &str, value: &str) -> Result<()> {
         return Ok(());
     };
     let text = match error {
-        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => match nearest(key) {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => match nearest(key, NAMES.lines(), 1)
+            .first()
+        {
             Some(nearest) => format!("unknown property `{key}` in section `[{section}]`: did you mean `{nearest}`?"),
             None => format!("unknown property `{key}` in section `[{section}]`"),
         },
@@ -306,29 +313,6 @@ fn is_secret(key: &str) -> bool {
     ["password", "passphrase", "secret", "pem", "jaas", "token", "oauthbearer.config"]
         .iter()
         .any(|part| key.contains(part))
-}
-
-/// The property that was probably meant.
-fn nearest(key: &str) -> Option<&'static str> {
-    let key = key.trim().to_ascii_lowercase().replace('_', ".");
-    let (distance, name) =
-        NAMES.lines().map(|name| (distance(key.as_bytes(), name.replace('_', ".").as_bytes()), name)).min()?;
-    (distance <= 1 + key.len() / 5).then_some(name)
-}
-
-/// Number of insertions, deletions and replacements between two names.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -459,7 +443,7 @@ mod tests {
 
     #[test]
     fn every_client_is_accepted_by_librdkafka() {
-        let settings = Settings::new(&properties("consumer", &[("fetch.min.bytes", "1")])).expect("valid");
+        let settings = Settings::new(&properties("broker", &[("allow.auto.create.topics", "true")])).expect("valid");
         let all = [
             settings.look(true),
             settings.look(false),
@@ -472,6 +456,7 @@ mod tests {
         ];
         for config in all {
             config.create_native_config().expect("accepted");
+            assert_eq!(config.get("allow.auto.create.topics"), Some("false"), "asking creates no topic");
         }
     }
 

@@ -112,14 +112,6 @@ pub(super) fn is_login(code: Code) -> bool {
     matches!(code, Code::Authentication | Code::SaslAuthenticationFailed)
 }
 
-/// The error for a topic that is not there, with the command that makes it.
-pub(super) fn unknown_topic(name: &str) -> Error {
-    Error::new(
-        ErrorKind::UnknownTopic,
-        format!("there is no topic `{name}`: create it with `datamill topic create {name}`"),
-    )
-}
-
 /// The error for a partition that is not there.
 pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) -> Error {
     Error::new(

@@ -22,6 +22,7 @@ mod config;
 mod context;
 mod failure;
 mod fence;
+mod groups;
 mod identity;
 mod member;
 mod native;
@@ -33,9 +34,6 @@ mod subscription;
 mod transaction;
 
 use std::sync::Arc;
-
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contract::{
     Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
@@ -50,7 +48,6 @@ use at_least_once::AtLeastOnceCommitter;
 use cluster::{ANSWER, Cluster};
 use committer::KafkaCommitter;
 use config::Settings;
-use context::Notes;
 use fence::Fence;
 use publisher::KafkaPublisher;
 use reader::KafkaReader;
@@ -87,6 +84,14 @@ impl Log for KafkaLog {
         admin::create(&self.cluster, topic)
     }
 
+    fn options(&self) -> &str {
+        &self.cluster.settings.options
+    }
+
+    fn delete_topic(&self, name: &str) -> Result<()> {
+        admin::delete(&self.cluster, name)
+    }
+
     fn topics(&self) -> Result<Vec<Topic>> {
         admin::describe(&self.cluster, self.cluster.all_topics()?)
     }
@@ -99,14 +104,13 @@ impl Log for KafkaLog {
         failure::until_answered(|| admin::now(&self.cluster, name, ANSWER))
     }
 
+    /// A broker with `auto.create.topics.enable` would, with partitions of its own choice, for a mistyped name too.
+    fn makes_topics(&self) -> bool {
+        false
+    }
+
     fn topic_for_use(&self, name: &str) -> Result<Topic> {
-        match self.cluster.topic(name) {
-            Err(error) if error.kind() == ErrorKind::UnknownTopic => {
-                admin::touch(&self.cluster, name)?;
-                self.cluster.topic(name)
-            }
-            other => other,
-        }
+        self.cluster.topic(name)
     }
 
     fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {
@@ -145,40 +149,11 @@ impl Log for KafkaLog {
     }
 
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
-        let mut asked = TopicPartitionList::new();
-        let mut places = Vec::new();
-        for topic in topics {
-            for partition in 0..self.cluster.partitions(topic)? {
-                asked.add_partition(topic, partition);
-                places.push(((*topic).to_owned(), partition));
-            }
-        }
-        let notes = Notes::new(&self.cluster.watch);
-        let consumer: BaseConsumer<Notes> = self
-            .cluster
-            .settings
-            .group(group)
-            .create_with_context(notes)
-            .map_err(|error| cluster::client_refused(error, "a client"))?;
-        let mut found = Group::default();
-        if !places.is_empty() {
-            let committed = failure::until_answered(|| member::committed_of(&consumer, asked.clone(), group))?;
-            found.committed =
-                places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
-        }
-        let list = failure::until_answered(|| {
-            consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
-                self.cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
-            })
-        })?;
-        found.members = list
-            .groups()
-            .iter()
-            .filter(|known| known.name() == group)
-            .flat_map(|known| known.members().iter().map(|member| member.id().to_owned()))
-            .collect();
-        found.members.sort();
-        Ok(found)
+        groups::look(&self.cluster, group, topics)
+    }
+
+    fn groups_of(&self, topic: &str) -> Result<Vec<String>> {
+        groups::of_topic(&self.cluster, topic)
     }
 
     fn read_group_state(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{Commit, CommitOutcome, ErrorKind, FirstStart, SubscribeOptions, TopicIdentity};
+use datamill_broker::{Commit, CommitOutcome, ErrorKind, FirstStart, StateChange, SubscribeOptions, TopicIdentity};
 
 use super::{Backend, Member, PATIENCE, Seen, of_values, publish, read_all, texts, values, wait_for};
 
@@ -301,4 +301,26 @@ pub fn a_group_is_seen_without_joining_it(backend: &Backend) {
         other.group(&group, &[&topic]).expect("the group").members.is_empty().then_some(())
     });
     assert_eq!(other.group(&group, &[&topic]).expect("the group").committed.len(), 2, "positions stay");
+}
+
+pub fn the_groups_of_a_topic_are_those_with_a_position_in_it(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "read-by", 2);
+    let other = backend.topic(log.as_ref(), "read-by-others", 1);
+    for (group, topic, partitions, commits) in [
+        ("one", &topic, 2, true),
+        ("two words", &topic, 2, true),
+        ("none", &topic, 2, false),
+        ("else", &other, 1, true),
+    ] {
+        let mut member = Member::join(log.as_ref(), &backend.member(&backend.name(group), &[topic]), partitions);
+        let position = member.position(topic, 0, 0, "");
+        if commits {
+            let state = [StateChange { key: "k".to_owned(), value: Some(Vec::new()) }];
+            member.commit(&Commit { positions: &[position], state: &state, ..Commit::default() });
+        }
+        member.leave();
+    }
+    let found = log.groups_of(&topic).expect("the groups");
+    assert_eq!(found, [backend.name("one"), backend.name("two words")]);
 }

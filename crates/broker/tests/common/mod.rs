@@ -42,6 +42,8 @@ macro_rules! every_check {
                 a_created_topic_is_found_and_listed,
                 a_topic_is_created_only_once,
                 a_topic_that_does_not_exist_is_unknown_everywhere,
+                an_unknown_topic_is_told_with_the_nearest_names_and_the_command_that_makes_it,
+                a_topic_that_is_made_again_is_another_one,
                 names_of_topics_are_checked,
                 settings_of_topics_are_kept_and_unknown_ones_refused,
                 topics_are_made_on_first_use_where_the_backend_does_that;
@@ -69,7 +71,8 @@ macro_rules! every_check {
                 holding_keeps_the_membership_and_loses_nothing,
                 holding_some_partitions_hands_out_the_others_and_loses_nothing,
                 a_second_owner_is_refused_or_takes_over,
-                a_group_is_seen_without_joining_it;
+                a_group_is_seen_without_joining_it,
+                the_groups_of_a_topic_are_those_with_a_position_in_it;
             commits:
                 positions_texts_and_state_come_back_in_a_later_session,
                 a_commit_is_seen_whole,
@@ -178,8 +181,13 @@ impl Backend {
 
 /// Opens the log at an address.
 pub fn open_at(address: &str) -> Arc<dyn Log> {
+    open_with(address, "")
+}
+
+/// Opens the log at an address, to which commands come with these options.
+pub fn open_with(address: &str, options: &str) -> Arc<dyn Log> {
     let broker = BTreeMap::from([("bootstrap.servers".to_owned(), address.to_owned())]);
-    open(&Properties { broker, ..Properties::default() }).expect("the log opens")
+    open(&Properties { broker, options: options.to_owned(), ..Properties::default() }).expect("the log opens")
 }
 
 /// A topic that keeps its records for ever.

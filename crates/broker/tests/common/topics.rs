@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use datamill_broker::{ErrorKind, NewTopic, TopicNow};
+use datamill_broker::{Commit, ErrorKind, NewTopic, TopicNow};
 
-use super::{Backend, new_topic, wait_for};
+use super::{Backend, Member, new_topic, of_values, publish, read_all, texts, values, wait_for};
 
 pub fn a_log_keeps_its_identity(backend: &Backend) {
     let log = backend.open();
@@ -93,6 +93,54 @@ pub fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
     }
 }
 
+pub fn an_unknown_topic_is_told_with_the_nearest_names_and_the_command_that_makes_it(backend: &Backend) {
+    let options = "--config 'my lab.config'";
+    let log = super::open_with(&backend.address, options);
+    let there = backend.topic(log.as_ref(), "metadata", 1);
+    let meant = there.replace("metadata", "metdata");
+    wait_for("the topic in the list", || log.topics().expect("a list").iter().any(|t| t.name == there).then_some(()));
+    let error = log.topic(&meant).expect_err("no such topic").to_string();
+    let said = format!("did you mean `{there}`? `datamill topic create {meant} {options}` makes it");
+    assert!(error.contains(&said) && error.contains(log.name()), "{error}");
+    assert_eq!(log.command("topic list"), format!("`datamill topic list {options}`"));
+    assert_eq!(backend.open().command("topic list"), "`datamill topic list`");
+}
+
+pub fn a_topic_that_is_made_again_is_another_one(backend: &Backend) {
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "again", 2);
+    let old = log.topic(&topic).expect("the topic").id;
+    publish(log.as_ref(), &of_values(&topic, &values("old", 0..3)));
+    let mut publisher = log.publisher().expect("a publisher");
+    super::deliver(publisher.as_mut(), &of_values(&topic, &values("old", 3..5)));
+    let group = backend.name("g");
+    let mut member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 2);
+    let position = member.position(&topic, 0, 3, "text");
+    member.commit(&Commit { positions: &[position], ..Commit::default() });
+    member.leave();
+
+    backend.open().delete_topic(&topic).expect("the topic can be deleted");
+    let error = log.topic(&topic).expect_err("it is deleted");
+    assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+    assert!(log.topics().expect("a list").iter().all(|there| !there.name.contains(&topic)));
+    let error = log.delete_topic(&topic).expect_err("it is deleted");
+    assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
+
+    assert_eq!(backend.topic(log.as_ref(), "again", 2), topic);
+    assert!(old.is_none() || log.topic(&topic).expect("the topic").id != old);
+    for partition in [0, 1] {
+        let ends = log.offsets(&topic, partition).expect("ends");
+        assert_eq!((ends.first, ends.end), (0, 0));
+    }
+    assert!(log.group(&group, &[&topic]).expect("the group").committed.is_empty());
+    let sent = wait_for("a record that the new topic takes", || {
+        let outcomes = super::deliver(publisher.as_mut(), &of_values(&topic, &values("new", 0..1)));
+        outcomes[0].as_ref().ok().copied()
+    });
+    assert_eq!(sent.offset, 0);
+    assert_eq!(texts(&read_all(log.as_ref(), &topic, 0)), ["new-0"]);
+}
+
 pub fn names_of_topics_are_checked(backend: &Backend) {
     let log = backend.open();
     let long = "x".repeat(250);
@@ -137,12 +185,12 @@ pub fn topics_are_made_on_first_use_where_the_backend_does_that(backend: &Backen
     let name = backend.name("used");
     match log.topic_for_use(&name) {
         Ok(topic) => {
-            assert!(backend.can.makes_topics);
+            assert!(backend.can.makes_topics && log.makes_topics());
             assert_eq!((topic.name.as_str(), topic.partitions), (name.as_str(), 1));
             assert_eq!(log.topic(&name).expect("it is there"), topic);
         }
         Err(error) => {
-            assert!(!backend.can.makes_topics, "{error:?}");
+            assert!(!backend.can.makes_topics && !log.makes_topics(), "{error:?}");
             assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error:?}");
         }
     }

@@ -155,7 +155,7 @@ fn a_topic_that_does_not_exist_is_named() {
     for args in [["read", "none", "-e"].as_slice(), &["topic", "describe", "none"]] {
         let ended = place.run(args);
         assert_eq!(ended.code(), 2);
-        assert!(ended.stderr().contains("topic `none` does not exist"), "{}", ended.stderr());
+        assert!(ended.stderr().contains("there is no topic `none`"), "{}", ended.stderr());
     }
 }
 

@@ -188,7 +188,7 @@ fn mistakes_are_named() {
         assert!(ended.stderr().contains(said), "{args:?}: {}", ended.stderr());
     };
     mistake(&["retry", "--topic_name", "t"], "no consumer group is named");
-    mistake(&["retry", "--topic_name", "u", "--consumer_group_id", "g"], "topic `u` does not exist");
+    mistake(&["retry", "--topic_name", "u", "--consumer_group_id", "g"], "there is no topic `u`");
     mistake(&["retry", "--topic_name", "t", "--consumer_group_id", "h"], "group `h` has never read topic `t`");
     mistake(&["retry", "--topic_name", "t", "--consumer_group_id", "g", "--path", "("], "--path cannot be used");
     mistake(&["retry", "--topic_name", "t", "--consumer_group_id", "g", "--status", "lost"], "expired");

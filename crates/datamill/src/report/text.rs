@@ -114,6 +114,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable)
 }
 
+/// A word of a command as a shell takes it: in quotation marks where it needs them.
+pub fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:@%+,=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
 fn per_second(number: u64, span: Duration) -> Option<f64> {
     (!span.is_zero()).then(|| number as f64 / span.as_secs_f64())
 }
@@ -169,6 +178,13 @@ mod tests {
     fn names_cannot_steer_a_terminal() {
         assert_eq!(printable("a ü.csv"), "a ü.csv");
         assert_eq!(printable("a\n\u{1b}[31m"), r"a\n\u{1b}[31m");
+    }
+
+    #[test]
+    fn words_of_a_command_can_be_pasted() {
+        for (word, pasted) in [("lab.config", "lab.config"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
+            assert_eq!(shell_word(word), pasted);
+        }
     }
 
     #[test]

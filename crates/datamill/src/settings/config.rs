@@ -1,7 +1,7 @@
 //! What a configuration file says, checked, and what is in force where it says nothing.
 
 use std::collections::BTreeMap;
-use std::env::{self, VarError};
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use datamill_broker::{FirstStart, Properties};
 
 use super::error::{Place, SettingsError};
-use super::ini::{Ini, IniError, Key};
+use super::ini::{Ini, IniError, Key, first_word};
 use super::redact::{Redacted, is_secret};
+use super::value::{EMBEDDED, Environment, OddForm, expand, log_file, odd_form, servers, variable};
 use super::{known, locate};
 use crate::report::LogLevel;
+use crate::report::text::shell_word;
 
 const SERVERS: &str = "bootstrap.servers";
 const GROUP_ID: &str = "group.id";
@@ -21,20 +23,17 @@ const SEPARATE_PRODUCER: &str = "prefer.separate.producer";
 const MAX_LOGS: &str = "max.logs.per.message";
 const LOG_LEVEL: &str = "log.level";
 
-/// The log of a program whose configuration names none.
+/// The log of a program without a configuration.
 const DEFAULT_SERVERS: &str = "sqlite:datamill.db";
 
 /// Lines of one log message where `[log]` says nothing else; OpenMSIStream's number.
 const DEFAULT_MAX_LOGS: usize = 65_536;
 
 /// Sections that this program reads.
-const SECTIONS: [&str; 6] = ["broker", "producer", "consumer", "heartbeat", "log", "s3"];
+pub(super) const SECTIONS: [&str; 6] = ["broker", "producer", "consumer", "heartbeat", "log", "s3"];
 
 /// Sections for clients of the log that every program has.
 const CLIENTS: [&str; 3] = ["broker", "producer", "consumer"];
-
-/// Looks an environment variable up.
-type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
 /// The consumer group that a configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +95,8 @@ impl fmt::Debug for Config {
 impl Config {
     /// Reads the file that `arg` names: a path, or the name of a file (with or without `.config`) in
     /// the folder that the environment variable `OPENMSISTREAM_CONFIG_FILE_DIR` names. Without `arg`
-    /// no file is read and the log is `sqlite:datamill.db` in the current folder.
+    /// no file is read and the log is `sqlite:datamill.db` in the current folder. In a file, the relative path of
+    /// `sqlite:PATH` begins at the folder of the file.
     ///
     /// `[broker]`, `[producer]` and `[consumer]` are checked here; what is wrong in the sections that
     /// only some programs need is said by [`Config::properties_of`], [`Config::log_topic`] and
@@ -117,6 +117,7 @@ impl Config {
             config.read(&text, file, environment)?;
         }
         config.check()?;
+        config.properties.options = arg.map(|name| format!("--config {}", shell_word(name))).unwrap_or_default();
         Ok(config)
     }
 
@@ -129,14 +130,10 @@ impl Config {
         if ini.has("kafkacrypto") {
             return Err(SettingsError::Encryption { file });
         }
-        for section in ini.sections() {
+        for (section, line) in ini.sections() {
             if !SECTIONS.contains(&section) {
-                self.warnings.push(format!(
-                    "`{}`: section `[{section}]` is not read; the sections are {}",
-                    file.display(),
-                    SECTIONS.map(|name| format!("`[{name}]`")).join(", ")
-                ));
-                continue;
+                let nearest = datamill_broker::nearest(section, SECTIONS, 1).pop().map(str::to_owned);
+                return Err(SettingsError::UnknownSection { file, line, section: section.to_owned(), nearest });
             }
             let mut settings = Vec::new();
             for key in ini.keys(section) {
@@ -168,11 +165,16 @@ impl Config {
         }
         (self.group_id, self.first_start) = (group_id, first_start);
         self.one_cluster(&mut all)?;
-        self.default_log = !all.broker.contains_key(SERVERS);
-        if self.default_log {
-            all.broker.insert(SERVERS.to_owned(), DEFAULT_SERVERS.to_owned());
+        match (all.broker.get(SERVERS).map(String::as_str), &self.file) {
+            (None | Some(""), Some(file)) => return Err(SettingsError::NoServers { file: file.clone() }),
+            (None, None) => {
+                self.default_log = true;
+                all.broker.insert(SERVERS.to_owned(), DEFAULT_SERVERS.to_owned());
+            }
+            (Some(_), _) => {}
         }
         self.properties = all;
+        self.warnings = CLIENTS.into_iter().flat_map(|section| self.odd_values(section)).collect();
         Ok(())
     }
 
@@ -248,7 +250,8 @@ impl Config {
             None => false,
         };
         if given.contains_key(SERVERS) {
-            return Ok(Some(Properties { broker: given, ..Properties::default() }));
+            let options = self.properties.options.clone();
+            return Ok(Some(Properties { broker: given, options, ..Properties::default() }));
         }
         if given.is_empty() && !separate {
             return Ok(None);
@@ -283,6 +286,7 @@ impl Config {
         let mut values = BTreeMap::new();
         for setting in self.settings(name) {
             self.require_value(name, setting)?;
+            self.check_form(name, setting)?;
             values.insert(setting.key.clone(), setting.value.clone());
         }
         Ok(Some(values))
@@ -356,8 +360,18 @@ impl Config {
                 if setting.inherited {
                     continue;
                 }
-                let place = self.place(section, key, setting.line);
+                let word = first_word(key);
+                let place = self.place(section, word, setting.line);
+                if word != key && (known::is_known(word) || own.contains(&word)) {
+                    return Err(SettingsError::NoDelimiter { place });
+                }
+                let key = word;
                 return Err(SettingsError::UnknownKey { place, nearest: known::nearest(key, own).map(str::to_owned) });
+            }
+            self.check_form(section, setting)?;
+            if canonical(key) == SERVERS {
+                properties.insert(SERVERS.to_owned(), self.servers(section, setting)?);
+                continue;
             }
             let value =
                 known::convert(key, &setting.value).map_err(|expected| self.bad_value(section, setting, expected))?;
@@ -397,6 +411,56 @@ impl Config {
             Origin::File | Origin::Variable(_) => Ok(()),
             Origin::NotAVariable => Err(SettingsError::NotAVariable { place: place() }),
             Origin::Unset(variable) => Err(SettingsError::UnsetVariable { place: place(), variable: variable.clone() }),
+        }
+    }
+
+    /// Refuses what a beginner writes around a value, where the value cannot hold it.
+    fn check_form(&self, section: &str, setting: &Setting) -> Result<(), SettingsError> {
+        let Setting { key, value, line, .. } = setting;
+        let (place, found) = (|| self.place(section, key, *line), || Redacted { key, value }.to_string());
+        if value.contains('\n') && !known::has_lines(key) && canonical(key) != SERVERS {
+            return Err(SettingsError::SeveralLines { place: place() });
+        }
+        match odd_form(value) {
+            Some(_) if known::is_free_text(key) => Ok(()),
+            Some(OddForm::Quoted) => Err(SettingsError::Quoted { place: place(), found: found() }),
+            Some(OddForm::Comment) => Err(SettingsError::CommentBehind { place: place(), found: found() }),
+            None => Ok(()),
+        }
+    }
+
+    /// What is odd about values without being wrong, as warnings.
+    fn odd_values(&self, section: &str) -> Vec<String> {
+        let free = self.settings(section).iter().filter(|setting| known::is_known(&setting.key));
+        let odd = free.clone().filter_map(|setting| Some((setting, odd_form(&setting.value)?)));
+        let paths = free.filter(|s| canonical(&s.key) == SERVERS).filter_map(|s| s.value.trim().strip_prefix(EMBEDDED));
+        let logs = paths.filter_map(|path| log_file(self.file.as_deref()?, path.trim()).1);
+        odd.map(|(setting, form)| {
+            let what = match form {
+                OddForm::Quoted => "the quotation marks around the value count as a part of it",
+                OddForm::Comment => "what looks like a comment behind the value counts as a part of it",
+            };
+            format!("{}: {what}", self.place(section, &setting.key, setting.line))
+        })
+        .chain(logs)
+        .collect()
+    }
+
+    /// The servers, with commas between them; the file of an embedded log as it is seen from the current folder.
+    fn servers(&self, section: &str, setting: &Setting) -> Result<String, SettingsError> {
+        let value = setting.value.trim();
+        if let Some(path) = value.strip_prefix(EMBEDDED) {
+            let path = self.file.as_deref().map_or_else(|| path.to_owned(), |file| log_file(file, path.trim()).0);
+            return Ok(format!("{EMBEDDED}{path}"));
+        }
+        let expected = "an address, such as `kafka.example.org:9092`, or `sqlite:FILE`";
+        match servers(value) {
+            Some(servers) => Ok(servers),
+            None if value.contains('\n') => {
+                let place = self.place(section, &setting.key, setting.line);
+                Err(SettingsError::SeveralLines { place })
+            }
+            None => Err(self.bad_value(section, setting, expected)),
         }
     }
 
@@ -449,33 +513,6 @@ fn setting(key: Key<'_>, value: String, environment: Environment<'_>) -> Setting
         },
     };
     Setting { key: key.name.to_owned(), value, line: key.line, inherited: key.inherited, origin }
-}
-
-/// The name of the environment variable that a text begins with, as `$NAME` or `${NAME}`, and what follows.
-fn variable(text: &str) -> Option<(&str, &str)> {
-    let text = text.strip_prefix('$')?;
-    let braced = text.strip_prefix('{').and_then(|text| text.split_once('}'));
-    let (name, rest) = braced.unwrap_or_else(|| {
-        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
-        text.split_at(end)
-    });
-    let legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    legal.then_some((name, rest))
-}
-
-/// Fills in the variables in a text; what names no variable that is set stays, as with Python's
-/// `os.path.expandvars`.
-fn expand(mut text: &str, environment: Environment<'_>) -> String {
-    let mut expanded = String::new();
-    while let Some(at) = text.find('$') {
-        expanded.push_str(&text[..at]);
-        let value = variable(&text[at..]).and_then(|(name, rest)| Some((environment(name).ok()?, rest)));
-        let (value, rest) = value.unwrap_or_else(|| ("$".to_owned(), &text[at + 1..]));
-        expanded.push_str(&value);
-        text = rest;
-    }
-    expanded + text
 }
 
 fn reference_error(file: &Path, section: &str, key: Key<'_>, error: &IniError) -> SettingsError {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::config::SECTIONS;
 use super::locate::CONFIG_DIR_VARIABLE;
 
 /// Where a setting stands.
@@ -91,6 +92,61 @@ pub enum SettingsError {
         /// Where.
         place: Box<Place>,
     },
+    /// A section that no program reads.
+    #[error("`{}` line {line}: there is no section `[{section}]`{}", .file.display(), sections(.nearest.as_deref()))]
+    UnknownSection {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The section.
+        section: String,
+        /// The section that looks most like it.
+        nearest: Option<String>,
+    },
+    /// The file names no broker.
+    #[error(
+        "`{}` names no broker: write `bootstrap.servers = HOST:PORT` below a line `[broker]`, or \
+        `bootstrap.servers = sqlite:FILE` for a log in a file of this machine",
+        .file.display()
+    )]
+    NoServers {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A value in quotation marks.
+    #[error("{place}: `{found}` is in quotation marks, which count as a part of the value: remove them")]
+    Quoted {
+        /// Where.
+        place: Box<Place>,
+        /// The value.
+        found: String,
+    },
+    /// A comment behind a value.
+    #[error(
+        "{place}: in `{found}`, what looks like a comment counts as a part of the value: put it into a line of its own"
+    )]
+    CommentBehind {
+        /// Where.
+        place: Box<Place>,
+        /// The value.
+        found: String,
+    },
+    /// A value that goes on in the next line.
+    #[error(
+        "{place}: a line below it is indented, so it counts as a part of this value: remove the blanks before it if it \
+        is a setting of its own, or write the value in one line"
+    )]
+    SeveralLines {
+        /// Where.
+        place: Box<Place>,
+    },
+    /// A key and a value with nothing but a blank between them.
+    #[error("{place}: write `=` between the key and its value")]
+    NoDelimiter {
+        /// Where.
+        place: Box<Place>,
+    },
     /// A key that neither librdkafka nor datamill knows.
     #[error("{place}: there is no such setting{}", did_you_mean(.nearest.as_deref()))]
     UnknownKey {
@@ -146,6 +202,13 @@ fn not_found(name: &str, looked: &[PathBuf], folder_is_set: bool) -> String {
         false => format!(" in this folder; `{CONFIG_DIR_VARIABLE}`, which can name another folder, is not set"),
     };
     format!("there is no configuration file `{name}`{elsewhere}")
+}
+
+fn sections(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `[{nearest}]`"),
+        None => format!(": the sections are {}", SECTIONS.map(|name| format!("`[{name}]`")).join(", ")),
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

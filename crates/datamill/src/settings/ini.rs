@@ -25,6 +25,7 @@ pub(super) struct Ini {
 #[derive(Default)]
 struct Section {
     name: String,
+    line: usize,
     entries: Vec<Entry>,
 }
 
@@ -106,6 +107,11 @@ fn others(lines: &[usize]) -> String {
             format!(" (nor are lines {})", rest.join(", "))
         }
     }
+}
+
+/// A key up to its first blank.
+pub(super) fn first_word(key: &str) -> &str {
+    key.split(is_space).next().unwrap_or_default()
 }
 
 /// What Python's `str.isspace` says of one character.
@@ -195,6 +201,8 @@ impl Ini {
             }
             let section = ini.section_mut(target);
             if section.find(&key).is_some() {
+                // What stands behind a blank may be a value, and secret.
+                let key = first_word(&key).to_owned();
                 return Err(IniError::DuplicateKey { line: number, section: section.name.clone(), key });
             }
             entry = (!key.is_empty()).then_some(section.entries.len());
@@ -219,7 +227,7 @@ impl Ini {
         if self.sections.iter().any(|section| section.name == name) {
             return Err(IniError::DuplicateSection { line, section: name.to_owned() });
         }
-        self.sections.push(Section { name: name.to_owned(), entries: vec![] });
+        self.sections.push(Section { name: name.to_owned(), line, entries: vec![] });
         Ok(Target::Section(self.sections.len() - 1))
     }
 
@@ -234,9 +242,9 @@ impl Ini {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// Names of the sections without `[DEFAULT]`, in their order.
-    pub(super) fn sections(&self) -> impl Iterator<Item = &str> {
-        self.sections.iter().map(|section| section.name.as_str())
+    /// Names of the sections without `[DEFAULT]`, in their order, and the lines that they begin in.
+    pub(super) fn sections(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.sections.iter().map(|section| (section.name.as_str(), section.line))
     }
 
     /// Whether the section is there; `[DEFAULT]` is none.
@@ -334,7 +342,7 @@ mod tests {
             Err(error) => return json!({"error": name(&error), "lines": error_lines(&error)}),
         };
         let mut sections = serde_json::Map::new();
-        for section in ini.sections() {
+        for (section, _) in ini.sections() {
             let values = ini.keys(section).into_iter().map(|key| {
                 let value = match ini.get(section, key.name) {
                     Ok(value) => json!(value),
@@ -397,7 +405,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "(?s).{0,200}") {
             if let Ok(ini) = Ini::parse(&text) {
-                for section in ini.sections() {
+                for (section, _) in ini.sections() {
                     for key in ini.keys(section) {
                         let _ = ini.get(section, key.name);
                     }

@@ -3,6 +3,8 @@
 //!
 //! Names and kinds are those of librdkafka 2.12 (`CONFIGURATION.md`), without the callbacks.
 
+use super::redact::is_secret;
+
 /// Properties that are true or false.
 #[rustfmt::skip]
 const BOOLEANS: [&str; 22] = [
@@ -124,24 +126,27 @@ pub(super) fn coder(key: &str, value: &str) -> Option<Result<(), &'static str>> 
 
 /// The property that looks most like `key`, if one does; `own` are further names that are known.
 pub(super) fn nearest(key: &str, own: &[&'static str]) -> Option<&'static str> {
-    let (distance, name) = all().chain(own.iter().copied()).map(|known| (distance(key, known), known)).min()?;
-    (distance <= 2 + key.len() / 6).then_some(name)
+    datamill_broker::nearest(key, all().chain(own.iter().copied()), 1).pop()
 }
 
-/// Number of characters to insert, remove or replace to make one text of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+/// Whether the value is a name, a path or a secret: it may hold any character, also one that looks like a mistake.
+pub(super) fn is_free_text(key: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "client.id",
+        "client.rack",
+        "group.id",
+        "group.instance.id",
+        "plugin.library.paths",
+        "sasl.username",
+        "topic.blacklist",
+        "transactional.id",
+    ];
+    is_secret(key) || NAMES.contains(&key) || key.ends_with(".location") || key.ends_with(".path")
+}
+
+/// Whether the value may have several lines.
+pub(super) fn has_lines(key: &str) -> bool {
+    ["pem", "jaas", "oauthbearer", "extensions"].iter().any(|part| key.contains(part))
 }
 
 #[cfg(test)]

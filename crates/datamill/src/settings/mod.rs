@@ -16,6 +16,7 @@ mod known;
 mod locate;
 mod pattern;
 mod redact;
+mod value;
 
 pub use config::{Config, GroupId, LogTopicSettings};
 pub use error::{Place, SettingsError};

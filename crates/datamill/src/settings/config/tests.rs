@@ -1,3 +1,4 @@
+use std::env::VarError;
 use std::fs;
 
 use tempfile::TempDir;
@@ -32,6 +33,11 @@ impl Folder {
 
 fn load(text: &str) -> Result<Config, SettingsError> {
     Folder::with("lab.config", text).load("lab")
+}
+
+/// As [`load`], with a broker named above the text.
+fn load_with_broker(text: &str) -> Result<Config, SettingsError> {
+    load(&format!("[broker]\nbootstrap.servers = a:1\n{text}"))
 }
 
 fn error(text: &str) -> String {
@@ -71,7 +77,8 @@ value.deserializer = DataFileChunkDeserializer
 #[test]
 fn a_file_becomes_the_properties_of_librdkafka() {
     let config = load(USUAL).unwrap();
-    let Properties { broker, producer, consumer } = config.properties();
+    let Properties { broker, producer, consumer, options } = config.properties();
+    assert_eq!(options, "--config lab");
     assert_eq!(get(broker, SERVERS), Some("broker-1:9093,broker-2:9093"));
     assert_eq!(get(broker, "sasl.password"), Some("hunter2 %x $y"));
     assert_eq!(broker.len(), 5);
@@ -94,10 +101,7 @@ fn without_a_file_the_log_is_the_embedded_one_in_the_current_folder() {
     assert_eq!(config.group_id(), None);
     assert_eq!(config.first_start(), None);
     assert_eq!(config.describe(), "broker bootstrap.servers = sqlite:datamill.db (from the default)\n");
-    assert!(load("[consumer]\ngroup.id = g\n").unwrap().is_default_log());
-    let config = load("[broker]\nbootstrap.servers = sqlite:C:/x/log.db\n").unwrap();
-    assert_eq!(get(&config.properties().broker, SERVERS), Some("sqlite:C:/x/log.db"));
-    assert!(!config.is_default_log());
+    assert_eq!(config.properties().options, "");
 }
 
 #[test]
@@ -122,7 +126,7 @@ fn an_unset_variable_is_named_with_its_place() {
     for part in ["lab.config` line 2", "`bootstrap.servers`", "`[broker]`", "`KAFKA_SERVERS` is not set", "set it"] {
         assert!(error.contains(part), "{error}");
     }
-    assert!(load("[broker]\nclient.rack = $EMPTY\n").is_ok());
+    assert!(load_with_broker("client.rack = $EMPTY\n").is_ok());
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn variables_are_filled_in_as_python_does() {
         ("$EMPTY/$PASSWORD/${EMPTY}x$1", "/hunter2 %x $y/x$1"),
         ("a$SERVERS", "a$SERVERS"),
     ] {
-        let config = load(&format!("[broker]\nclient.rack = {value}\n")).unwrap();
+        let config = load_with_broker(&format!("client.rack = {value}\n")).unwrap();
         assert_eq!(get(&config.properties().broker, "client.rack"), Some(expected), "{value}");
     }
     for value in ["$", "$/x", "${}", "${EMPTY", "$NOT_SET/$EMPTY", "$1"] {
@@ -146,11 +150,12 @@ fn variables_are_filled_in_as_python_does() {
 
 #[test]
 fn variables_of_sections_that_a_program_does_not_use_may_be_unset() {
-    let config = load("[s3]\nsecret_key_id = $NOT_SET\nregion = eu\n[heartbeat]\nclient.id = $NOT_SET\n").unwrap();
+    let config =
+        load_with_broker("[s3]\nsecret_key_id = $NOT_SET\nregion = eu\n[heartbeat]\nclient.id = $NOT_SET\n").unwrap();
     assert!(matches!(config.section("s3"), Err(SettingsError::UnsetVariable { .. })));
     assert!(matches!(config.properties_of("heartbeat"), Err(SettingsError::UnsetVariable { .. })));
     assert!(config.section("girder").unwrap().is_none());
-    let config = load("[s3]\nsecret_key_id = $PASSWORD\nregion = eu\n").unwrap();
+    let config = load_with_broker("[s3]\nsecret_key_id = $PASSWORD\nregion = eu\n").unwrap();
     assert_eq!(config.section("s3").unwrap().unwrap().len(), 2);
 }
 
@@ -215,7 +220,7 @@ fn a_file_that_is_not_text_is_refused_with_its_line() {
     let folder = Folder::with("lab.config", "");
     fs::write(folder.folder.path().join("lab.config"), b"[broker]\nclient.id = \xff\n").unwrap();
     assert!(matches!(folder.load("lab"), Err(SettingsError::NotText { line: 2, .. })));
-    fs::write(folder.folder.path().join("lab.config"), "\u{feff}[broker]\nclient.id = x\n").unwrap();
+    fs::write(folder.folder.path().join("lab.config"), "\u{feff}[broker]\nbootstrap.servers = x\n").unwrap();
     assert!(folder.load("lab").is_ok());
 }
 
@@ -230,7 +235,7 @@ fn the_first_start_of_a_group_has_several_names() {
         ("error", Some(FirstStart::Error)),
         ("none", None),
     ] {
-        let config = load(&format!("[consumer]\nauto.offset.reset = {value}\ngroup.id = g\n")).unwrap();
+        let config = load_with_broker(&format!("[consumer]\nauto.offset.reset = {value}\ngroup.id = g\n")).unwrap();
         assert_eq!(config.first_start(), wanted, "{value}");
         assert_eq!(config.group_id(), Some(&GroupId::Named("g".to_owned())));
         assert!(config.properties().consumer.is_empty());
@@ -255,10 +260,92 @@ fn defaults_that_only_serve_to_be_referred_to_are_no_properties() {
 }
 
 #[test]
-fn unknown_sections_are_warned_of() {
-    let config = load("[Broker]\nanything = 1\n").unwrap();
-    assert_eq!(config.warnings().len(), 1);
-    assert!(config.warnings()[0].contains("`[Broker]`"));
+fn a_file_without_a_broker_or_with_an_unknown_section_is_refused() {
+    for text in [
+        "",
+        "# nothing\n",
+        "[consumer]\ngroup.id = g\n",
+        "[broker]\nbootstrap.servers =\n",
+        "[heartbeat]\nbootstrap.servers = a:1\n",
+    ] {
+        let error = error(text);
+        assert!(error.contains("lab.config` names no broker") && error.contains("sqlite:FILE"), "{text:?}: {error}");
+    }
+    for (section, said) in [
+        ("brokers", "did you mean `[broker]`"),
+        ("Broker", "did you mean `[broker]`"),
+        ("comsumer", "did you mean `[consumer]`"),
+        ("instrument", "the sections are `[broker]`, `[producer]`"),
+    ] {
+        let error = load_with_broker(&format!("[{section}]\nanything = 1\n")).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains(&format!("`[{section}]`")), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(load("[DEFAULT]\nbootstrap.servers = a:1\n[broker]\n").is_ok());
+}
+
+#[test]
+fn what_a_beginner_writes_around_a_value_works_or_is_named() {
+    for (text, servers) in [
+        ("bootstrap.servers: a:1\r\n", "a:1"),
+        ("bootstrap.servers = a:1, b:2\n", "a:1,b:2"),
+        ("bootstrap.servers =\n    a:1\n    SASL_SSL://b:2\n", "a:1,SASL_SSL://b:2"),
+        ("bootstrap.servers = sqlite: /x/my log.db\n", "sqlite:/x/my log.db"),
+    ] {
+        let config = load(&format!("[broker]\n{text}")).unwrap();
+        assert_eq!(get(&config.properties().broker, SERVERS), Some(servers), "{text:?}");
+    }
+    for (line, parts) in [
+        ("bootstrap.servers = \"a:1\"", ["`\"a:1\"` is in quotation marks", "remove them"]),
+        ("bootstrap.servers = 'a:1'", ["`'a:1'` is in quotation marks", "remove them"]),
+        ("bootstrap.servers = a:1 # lab", ["looks like a comment", "a line of its own"]),
+        ("bootstrap.servers = http://a:1", ["`http://a:1` is not an address", "kafka.example.org:9092"]),
+        ("bootstrap.servers = SQLite:log.db", ["`SQLite:log.db` is not an address", "`sqlite:FILE`"]),
+        ("bootstrap.servers a:1", ["key `bootstrap.servers` in", "write `=` between"]),
+        ("bootstrap.servers = a:1\n  security.protocol = SSL", ["a line below it is indented", "remove the blanks"]),
+        ("client.id = x\n  security.protocol = SSL", ["a line below it is indented", "remove the blanks"]),
+        ("security.protocol = \"SSL\"", ["`\"SSL\"` is in quotation marks", "remove them"]),
+        ("retries = \"5\"", ["`\"5\"` is in quotation marks", "remove them"]),
+        ("sasl.password = hunter2\n  client.id = x", ["a line below it is indented", "remove the blanks"]),
+        ("sasl.password hunter2:x", ["key `sasl.password` in", "write `=` between"]),
+        ("sasl.pasword hunter2:x", ["key `sasl.pasword` in", "did you mean `sasl.password`"]),
+    ] {
+        let error = load(&format!("[broker]\n{line}\n")).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("line 2") && parts.iter().all(|part| said.contains(part)), "{line:?}: {said}");
+        assert!(!format!("{said} {error:?}").contains("hunter"), "{error:?}");
+    }
+    let config = load_with_broker("sasl.password = \"hunter2\"\n[consumer]\ngroup.id = xrd ; mine\n").unwrap();
+    let [password, group] = config.warnings() else { panic!("{:?}", config.warnings()) };
+    assert!(password.contains("`sasl.password`") && password.contains("quotation marks"), "{password}");
+    assert!(group.contains("`group.id`") && group.contains("comment"), "{group}");
+    assert!(!password.contains("hunter"), "{password}");
+}
+
+#[test]
+fn the_path_of_a_log_begins_at_the_folder_of_its_configuration() {
+    let folder = Folder::with("lab.config", "[broker]\nbootstrap.servers = sqlite:logs/lab.db\n");
+    let servers = |config: &Config| get(&config.properties().broker, SERVERS).unwrap().to_owned();
+    let beside = folder.folder.path().join("logs/lab.db");
+    let config = folder.load("lab").unwrap();
+    assert_eq!(servers(&config), format!("sqlite:{}", beside.display()));
+    assert!(config.warnings().is_empty());
+
+    // what the first release did with such a path is in the current folder
+    let here = tempfile::tempdir_in(".").unwrap();
+    let name = format!("{}/lab.db", here.path().file_name().unwrap().to_str().unwrap());
+    fs::write(&name, "").unwrap();
+    let text = format!("[broker]\nbootstrap.servers = sqlite:{name}\n");
+    fs::write(folder.folder.path().join("old.config"), text).unwrap();
+    let config = folder.load("old").unwrap();
+    assert_eq!(servers(&config), format!("sqlite:{name}"));
+    assert!(config.warnings()[0].contains("in the current folder, as there is no"), "{:?}", config.warnings());
+    let beside = folder.folder.path().join(&name);
+    fs::create_dir_all(beside.parent().unwrap()).unwrap();
+    fs::write(&beside, "").unwrap();
+    let config = folder.load("old").unwrap();
+    assert_eq!(servers(&config), format!("sqlite:{}", beside.display()));
+    assert!(config.warnings()[0].contains("not `"), "{:?}", config.warnings());
 }
 
 #[test]
@@ -282,11 +369,12 @@ fn heartbeats_and_log_messages_may_have_a_log_of_their_own() {
     assert_eq!(get(&properties.broker, "retries"), Some("3"));
     assert_eq!(config.log_topic().unwrap(), LogTopicSettings { max_lines: 10, level: Some(LogLevel::Warning) });
 
-    let config = load("[log]\nprefer.separate.producer = True\n").unwrap();
+    let config = load_with_broker("[log]\nprefer.separate.producer = True\n").unwrap();
     assert!(config.properties_of("log").unwrap().is_some());
     assert_eq!(config.log_topic().unwrap(), LogTopicSettings { max_lines: 65_536, level: None });
     let config =
-        load("[log]\nprefer.separate.producer = perhaps\nmax.logs.per.message = 0\nlog.level = loud\n").unwrap();
+        load_with_broker("[log]\nprefer.separate.producer = perhaps\nmax.logs.per.message = 0\nlog.level = loud\n")
+            .unwrap();
     assert!(matches!(config.properties_of("log"), Err(SettingsError::BadValue { .. })));
     assert!(config.log_topic().is_err());
 }

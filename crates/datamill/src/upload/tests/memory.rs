@@ -206,6 +206,22 @@ impl Log for MemoryLog {
         Err(error(ErrorKind::Exists))
     }
 
+    fn options(&self) -> &str {
+        ""
+    }
+
+    fn delete_topic(&self, _: &str) -> Result<()> {
+        Err(error(ErrorKind::Fatal))
+    }
+
+    fn makes_topics(&self) -> bool {
+        false
+    }
+
+    fn groups_of(&self, _: &str) -> Result<Vec<String>> {
+        Err(error(ErrorKind::Fatal))
+    }
+
     fn topics(&self) -> Result<Vec<Topic>> {
         Ok(vec![self.topic("t")?])
     }

@@ -1,0 +1,99 @@
+//! Groups as they can be seen without joining them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::thread;
+
+use parking_lot::Mutex;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::cluster::{self, ANSWER, Cluster};
+use super::context::Notes;
+use super::{failure, member, state};
+use crate::contract::{Committed, Group};
+use crate::error::{ErrorKind, Result};
+
+/// Groups that are asked about at the same time: each has a client of its own, which waits for its coordinator.
+const ASKED_AT_ONCE: usize = 8;
+
+/// What a group has committed on these topics, and its members.
+pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Group> {
+    let mut places = Vec::new();
+    for topic in topics {
+        places.extend((0..cluster.partitions(topic)?).map(|partition| ((*topic).to_owned(), partition)));
+    }
+    let consumer = client(cluster, group)?;
+    let mut found = Group::default();
+    if !places.is_empty() {
+        let committed = committed(&consumer, &places, group)?;
+        found.committed =
+            places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
+    }
+    let list = failure::until_answered(|| {
+        consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
+            cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
+        })
+    })?;
+    found.members = list
+        .groups()
+        .iter()
+        .filter(|known| known.name() == group)
+        .flat_map(|known| known.members().iter().map(|member| member.id().to_owned()))
+        .collect();
+    found.members.sort();
+    Ok(found)
+}
+
+/// The groups with a position in a topic. Only those that have a state are asked: on a cluster that many share, they
+/// are few.
+pub(super) fn of_topic(cluster: &Cluster, topic: &str) -> Result<Vec<String>> {
+    let places: Vec<(String, i32)> = (0..cluster.partitions(topic)?).map(|p| (topic.to_owned(), p)).collect();
+    let states: BTreeSet<String> = cluster.state_topics()?.into_iter().collect();
+    let asking = client(cluster, "datamill-reader")?;
+    let list = failure::until_answered(|| {
+        asking.fetch_group_list(None, ANSWER).map_err(|error| {
+            cluster.failed(error, "cannot list the groups", "the right Describe on the groups, or on the cluster")
+        })
+    })?;
+    let names = list.groups().iter().map(|group| group.name().to_owned());
+    let waiting: VecDeque<String> = names.filter(|name| states.contains(&state::topic_name(name, None))).collect();
+    let asked = waiting.len().min(ASKED_AT_ONCE);
+    let waiting = Mutex::new(waiting);
+    let found = Mutex::new(Vec::new());
+    let ask = || {
+        loop {
+            let Some(group) = waiting.lock().pop_front() else { return Ok(()) };
+            match committed(&client(cluster, &group)?, &places, &group) {
+                Ok(all) if all.iter().any(Option::is_some) => found.lock().push(group),
+                Ok(_) => {}
+                // A group of another account is none of this one's.
+                Err(error) if error.kind() == ErrorKind::Denied => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..asked).map(|_| scope.spawn(ask)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    let mut found = found.into_inner();
+    found.sort();
+    Ok(found)
+}
+
+fn client(cluster: &Cluster, group: &str) -> Result<BaseConsumer<Notes>> {
+    let config = cluster.settings.group(group);
+    config.create_with_context(Notes::new(&cluster.watch)).map_err(|error| cluster::client_refused(error, "a client"))
+}
+
+fn committed(consumer: &BaseConsumer<Notes>, places: &[(String, i32)], group: &str) -> Result<Vec<Option<Committed>>> {
+    failure::until_answered(|| {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partition) in places {
+            asked.add_partition(topic, *partition);
+        }
+        member::committed_of(consumer, asked, group)
+    })
+}
