@@ -47,9 +47,10 @@ impl Place {
         self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// All messages of a topic, as `datamill read` prints them.
+    /// All messages of a topic, as `datamill read` prints them, from the log that `test.config` names, if it is there.
     pub fn messages(&self, topic: &str) -> Vec<Value> {
-        let ended = self.run(&["read", topic, "--exit-at-end"]);
+        let config: &[&str] = if self.path("test.config").exists() { &["--config", "test.config"] } else { &[] };
+        let ended = self.run(&[&["read", topic, "--exit-at-end"], config].concat());
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
         ended.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -5,6 +5,8 @@
 mod commands;
 mod common;
 mod download;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod own_topics;
 mod readme;
 mod rekey;

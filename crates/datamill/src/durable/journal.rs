@@ -99,20 +99,20 @@ impl<'a> Lines<'a> {
     /// Adds a line.
     pub(crate) fn push(&mut self, line: &impl Serialize) -> io::Result<()> {
         self.text.clear();
-        push_line(&mut self.text, line)?;
+        push_line(&mut self.text, line);
         self.count += 1;
         self.bytes += self.text.len() as u64;
         self.into.write_all(&self.text)
     }
 }
 
-fn push_line(text: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
-    let json = serde_json::to_string(line)?;
+fn push_line(text: &mut Vec<u8>, line: &impl Serialize) {
+    // What lines are made of, texts and numbers, always becomes JSON.
+    let json = serde_json::to_string(line).unwrap_or_default();
     text.extend_from_slice(check_of(json.as_bytes()).as_bytes());
     text.push(b' ');
     text.extend_from_slice(json.as_bytes());
     text.push(b'\n');
-    Ok(())
 }
 
 /// See the module. One process at a time may have a file open.
@@ -171,11 +171,10 @@ impl Journal {
     }
 
     /// Adds a line, in memory: [`Journal::write`] takes it to the file.
-    pub(crate) fn push(&mut self, line: &impl Serialize) -> io::Result<()> {
-        push_line(&mut self.waiting, line)?;
+    pub(crate) fn push(&mut self, line: &impl Serialize) {
+        push_line(&mut self.waiting, line);
         self.waiting_lines += 1;
         self.since.get_or_insert_with(Instant::now);
-        Ok(())
     }
 
     /// Writes the lines that were added; the operating system has them when this returns. `live` and `all` are as

@@ -20,3 +20,4 @@ mod trouble;
 pub(crate) use append::AppendedTable;
 pub(crate) use journal::{Contents, Journal, Lines};
 pub(crate) use replace::ReplacedTable;
+pub(crate) use trouble::is_full;

@@ -12,7 +12,7 @@ pub(super) struct Trouble {
 }
 
 /// Whether there is no room, which may change.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

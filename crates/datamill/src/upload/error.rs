@@ -7,6 +7,7 @@ use datamill_broker::ErrorKind;
 
 use super::record::RecordError;
 use super::send::NotDelivered;
+use crate::durable::is_full;
 
 /// Why an upload could not start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,15 @@ pub enum UploadError {
         #[source]
         source: io::Error,
     },
+    /// The watch ends with a record that lacks something.
+    #[error("`{files}` files that were delivered are not written down, and are sent again at the next start")]
+    NotWrittenDown {
+        /// How many.
+        files: u64,
+        /// Why.
+        #[source]
+        source: RecordError,
+    },
     /// The record of what was sent cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -70,6 +80,14 @@ pub enum UploadError {
 }
 
 impl UploadError {
+    /// Whether the place of the record has no room, which may change.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::LogsFolder { source, .. } | Self::Record(RecordError::Io { source, .. }) => is_full(source),
+            _ => false,
+        }
+    }
+
     /// What kind of refusal of the log it is, where it is one.
     pub(super) fn refusal(&self) -> Option<ErrorKind> {
         match self {

@@ -304,7 +304,7 @@ fn send_all(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError>
 
 fn send_or_put_off(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
     let left_out = match run.send(job.clone())? {
-        Sent::HandedOver | Sent::Unchanged => return Ok(()),
+        Sent::HandedOver | Sent::PutOff | Sent::Unchanged => return Ok(()),
         Sent::Changing if job.put_off < MOST_PUT_OFF => {
             run.put_off(job);
             return Ok(());

@@ -77,6 +77,8 @@ pub struct Record {
     path: PathBuf,
     journal: Journal,
     content: Content,
+    /// Files that were delivered and are not written down yet.
+    not_written: u64,
 }
 
 /// What the lines amount to.
@@ -139,7 +141,12 @@ impl Record {
                 "the record of what was sent is damaged: the files of these lines are sent again"
             );
         }
-        Ok(Self { path: path.to_owned(), journal, content })
+        Ok(Self { path: path.to_owned(), journal, content, not_written: 0 })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether the first start is over: what was there then has been dealt with.
@@ -157,50 +164,49 @@ impl Record {
         self.content.entries.get(path).and_then(|entry| entry.sending)
     }
 
-    /// Writes down that the file was delivered with this stamp and hash, or was delivered before with
-    /// this hash and has this stamp by now.
-    ///
-    /// # Errors
-    /// Where the line cannot be written.
-    pub fn delivered(&mut self, path: &str, stamp: Stamp, hash: &[u8; 64]) -> Result<(), RecordError> {
+    /// Takes down that the file was delivered with this stamp and hash, or was delivered before with
+    /// this hash and has this stamp by now. [`Record::write`] writes it.
+    pub fn delivered(&mut self, path: &str, stamp: Stamp, hash: &[u8; 64]) {
         let entry = Entry { known: Some(Known { stamp, sha512: Some(*hash) }), sending: None };
         self.content.entries.insert(path.into(), entry);
-        self.append(&known_line(path, stamp, Some(hash)))
+        self.journal.push(&known_line(path, stamp, Some(hash)));
+        self.not_written += 1;
     }
 
-    /// Writes down that chunks of this version are about to be sent.
-    ///
-    /// # Errors
-    /// Where the line cannot be written.
-    pub fn sending(&mut self, path: &str, hash: &[u8; 64]) -> Result<(), RecordError> {
+    /// Takes down that chunks of this version are about to be sent. [`Record::write`] writes it.
+    pub fn sending(&mut self, path: &str, hash: &[u8; 64]) {
         self.content.entries.entry(path.into()).or_default().sending = Some(*hash);
-        self.append(&Line::Sending { path: path.to_owned(), sending: hex(hash) })
+        self.journal.push(&Line::Sending { path: path.to_owned(), sending: hex(hash) });
     }
 
-    /// Ends the first start: `existing` are the files that were there and are not sent.
-    ///
-    /// # Errors
-    /// Where the lines cannot be written and brought to the disk.
-    pub fn start(&mut self, existing: &[(String, Stamp)]) -> Result<(), RecordError> {
+    /// Ends the first start: `existing` are the files that were there and are not sent. [`Record::flush`] makes
+    /// it last.
+    pub fn start(&mut self, existing: &[(String, Stamp)]) {
         for (path, stamp) in existing {
             let known = Some(Known { stamp: *stamp, sha512: None });
             self.content.entries.insert(path.as_str().into(), Entry { known, sending: None });
-            self.push(&known_line(path, *stamp, None))?;
+            self.journal.push(&known_line(path, *stamp, None));
         }
         self.content.started = true;
-        self.append(&Line::Started { started: true })?;
-        self.sync()
+        self.journal.push(&Line::Started { started: true });
     }
 
-    fn append(&mut self, line: &Line) -> Result<(), RecordError> {
-        self.push(line)?;
+    /// Writes what was taken down; the operating system has it when this returns. After an error the next call
+    /// goes on.
+    ///
+    /// # Errors
+    /// Where the lines cannot be written.
+    pub fn write(&mut self) -> Result<(), RecordError> {
         let live = self.content.entries.len();
         let written = self.journal.write(live, &|lines| self.content.write(lines));
-        written.map_err(|source| self.io_error(source))
+        written.map_err(|source| self.io_error(source))?;
+        self.not_written = 0;
+        Ok(())
     }
 
-    fn push(&mut self, line: &Line) -> Result<(), RecordError> {
-        self.journal.push(line).map_err(|source| self.io_error(source))
+    /// Files that were delivered and are not written down.
+    pub fn not_written(&self) -> u64 {
+        self.not_written
     }
 
     /// Brings to the disk what has been waiting for a second.
@@ -211,11 +217,16 @@ impl Record {
         if self.journal.waits_for(SYNC_EVERY) { self.sync() } else { Ok(()) }
     }
 
-    /// Brings everything to the disk.
+    /// Writes everything and brings it to the disk.
     ///
     /// # Errors
     /// Where the disk does not take it.
-    pub fn sync(&mut self) -> Result<(), RecordError> {
+    pub fn flush(&mut self) -> Result<(), RecordError> {
+        self.write()?;
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), RecordError> {
         self.journal.sync().map_err(|source| self.io_error(source))
     }
 
@@ -298,10 +309,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut record = open(dir.path());
         assert!(!record.has_started());
-        record.start(&[("old.csv".into(), STAMP)]).unwrap();
-        record.sending("a b\n\".csv", &[1; 64]).unwrap();
-        record.sending("half.csv", &[2; 64]).unwrap();
-        record.delivered("a b\n\".csv", STAMP, &[1; 64]).unwrap();
+        record.start(&[("old.csv".into(), STAMP)]);
+        record.sending("a b\n\".csv", &[1; 64]);
+        record.write().unwrap();
+        record.sending("half.csv", &[2; 64]);
+        record.write().unwrap();
+        record.delivered("a b\n\".csv", STAMP, &[1; 64]);
+        record.write().unwrap();
         drop(record);
         for _ in 0..2 {
             let record = open(dir.path());
@@ -321,10 +335,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
-        record.start(&[]).unwrap();
-        record.delivered("a", STAMP, &[1; 64]).unwrap();
+        record.start(&[]);
+        record.delivered("a", STAMP, &[1; 64]);
+        record.write().unwrap();
         let before = fs::metadata(&path).unwrap().len();
-        record.delivered("b", STAMP, &[2; 64]).unwrap();
+        record.delivered("b", STAMP, &[2; 64]);
+        record.write().unwrap();
         drop(record);
         let whole = fs::read(&path).unwrap();
         for length in before as usize..whole.len() {
@@ -332,7 +348,8 @@ mod tests {
             let mut record = open(dir.path());
             assert!(record.known("a").is_some() && record.has_started());
             assert_eq!(record.known("b"), None);
-            record.delivered("c", STAMP, &[3; 64]).unwrap();
+            record.delivered("c", STAMP, &[3; 64]);
+            record.write().unwrap();
             drop(record);
             assert!(open(dir.path()).known("c").is_some());
         }
@@ -344,7 +361,8 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         for name in ["a", "b", "c"] {
-            record.delivered(name, STAMP, &[1; 64]).unwrap();
+            record.delivered(name, STAMP, &[1; 64]);
+            record.write().unwrap();
         }
         drop(record);
         let text = fs::read_to_string(&path).unwrap().replace(r#""path":"b""#, r#""path":"x""#);
@@ -368,7 +386,8 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         for round in 0..1500 {
-            record.delivered("a", Stamp { size: round, mtime_ns: Some(0) }, &[1; 64]).unwrap();
+            record.delivered("a", Stamp { size: round, mtime_ns: Some(0) }, &[1; 64]);
+            record.write().unwrap();
         }
         drop(record);
         let record = open(dir.path());

@@ -62,6 +62,8 @@ pub(super) struct Job {
 pub(super) enum Sent {
     /// All chunks are on their way.
     HandedOver,
+    /// The record cannot be written at the moment: [`Run::next_put_off`] hands it out again.
+    PutOff,
     /// Its content was delivered before.
     Unchanged,
     /// It changed each time that it was read.
@@ -145,6 +147,11 @@ impl<'a> Run<'a> {
         self.in_hand.is_empty() && self.later.is_empty() && self.sender.in_flight() == 0
     }
 
+    /// Whether nothing further may be sent, since the record cannot be written.
+    pub(super) fn is_held(&self) -> bool {
+        self.ledger.as_ref().is_some_and(Ledger::is_behind)
+    }
+
     /// Whether acknowledgements are waited for.
     pub(super) fn is_in_flight(&self) -> bool {
         self.sender.in_flight() > 0
@@ -170,12 +177,13 @@ impl<'a> Run<'a> {
             self.give_up(&job.relative, &partial);
         }
         match &sent {
-            Ok(Sent::HandedOver) => sent,
+            Ok(Sent::HandedOver) => {}
+            Ok(Sent::PutOff) => self.put_off(job),
             _ => {
                 self.busy.remove(&job.relative);
-                sent
             }
         }
+        sent
     }
 
     fn send_some_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, UploadError> {
@@ -217,13 +225,23 @@ impl<'a> Run<'a> {
             self.give_up(&job.relative, &old);
         }
         if partial.is_none() && job.known == Some(version.sha512) {
-            self.write_down(&job.relative, version.stamp, &version.sha512)?;
+            self.write_down(&job.relative, version.stamp, &version.sha512);
             self.summary.unchanged += 1;
             return Ok(Sent::Unchanged);
         }
         let partial_now = match partial.take() {
             Some(old) => old,
-            None => self.begin(job, &version)?,
+            None => {
+                if version.total() > 1
+                    && let Some(ledger) = &mut self.ledger
+                {
+                    ledger.sending(&job.relative, &version.sha512);
+                }
+                if self.is_held() {
+                    return Ok(Sent::PutOff);
+                }
+                self.begin(job, &version)
+            }
         };
         let handed_over = self.hand_over(job, &mut file, &version, partial.insert(partial_now));
         handed_over?;
@@ -237,12 +255,7 @@ impl<'a> Run<'a> {
     }
 
     /// Opens the account of a version.
-    fn begin(&mut self, job: &Job, version: &Version) -> Result<Partial, UploadError> {
-        if version.total() > 1
-            && let Some(ledger) = &mut self.ledger
-        {
-            ledger.record.sending(&job.relative, &version.sha512)?;
-        }
+    fn begin(&mut self, job: &Job, version: &Version) -> Partial {
         let superseded = self.half_sent.get(&job.relative).into_iter().flatten();
         let superseded = superseded.filter(|hash| **hash != version.sha512).map(|hash| hex(hash)).collect();
         let file = self.sender.begin(&job.relative, version.total(), superseded);
@@ -254,7 +267,7 @@ impl<'a> Run<'a> {
             started_ms: clock::now_ms(),
         };
         self.in_hand.insert(file, in_hand);
-        Ok(Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 })
+        Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 }
     }
 
     /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
@@ -371,7 +384,10 @@ impl<'a> Run<'a> {
         if self.stop.take_check() {
             self.tell();
         }
-        self.keep_ledger()
+        if let Some(ledger) = &mut self.ledger {
+            ledger.tick(rows(&self.in_hand, &self.sender));
+        }
+        Ok(())
     }
 
     /// One line about the state.
@@ -387,9 +403,9 @@ impl<'a> Run<'a> {
         self.busy.remove(&job.relative);
         match finished.outcome {
             Ok(()) => {
-                self.write_down(&job.relative, stamp, &sha512)?;
+                self.write_down(&job.relative, stamp, &sha512);
                 if let Some(ledger) = &mut self.ledger {
-                    ledger.registry.completed(&job.relative, total, started_ms);
+                    ledger.completed(&job.relative, total, started_ms);
                 }
                 self.half_sent.remove(&job.relative);
                 self.refused.remove(&job.relative);
@@ -419,25 +435,15 @@ impl<'a> Run<'a> {
     }
 
     /// Takes down in the durable record that this content is in the log.
-    fn write_down(&mut self, relative: &str, stamp: Stamp, sha512: &[u8; 64]) -> Result<(), UploadError> {
+    fn write_down(&mut self, relative: &str, stamp: Stamp, sha512: &[u8; 64]) {
         if let Some(ledger) = &mut self.ledger {
-            ledger.record.delivered(relative, stamp, sha512)?;
+            ledger.delivered(relative, stamp, sha512);
         }
-        Ok(())
     }
 
-    fn keep_ledger(&mut self) -> Result<(), UploadError> {
-        let Some(ledger) = &mut self.ledger else {
-            return Ok(());
-        };
-        ledger.registry.tick(rows(&self.in_hand, &self.sender));
-        ledger.record.sync_if_due()?;
-        Ok(())
-    }
-
-    /// Waits until nothing is in flight, as long as it may, and writes everything down.
+    /// Waits until nothing is in flight and everything is written down, as long as it may.
     pub(super) fn drain(&mut self) -> Result<(), UploadError> {
-        while self.sender.in_flight() > 0 && self.stop.may_go_on() {
+        while (self.sender.in_flight() > 0 || self.is_held()) && self.stop.may_go_on() {
             self.pump(Duration::from_millis(100))?;
         }
         self.pump(Duration::ZERO)
@@ -448,8 +454,8 @@ impl<'a> Run<'a> {
         let ended = work.and_then(|()| self.drain());
         let ended = match (&mut self.ledger, ended) {
             (Some(ledger), ended) => {
-                ledger.registry.flush(rows(&self.in_hand, &self.sender));
-                ended.and(ledger.record.sync().map_err(UploadError::from))
+                let written = ledger.flush(rows(&self.in_hand, &self.sender));
+                ended.and(written)
             }
             (None, ended) => ended,
         };

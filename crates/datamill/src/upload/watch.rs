@@ -30,10 +30,11 @@ use super::registry::Registry;
 use super::run::{Job, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
+use super::stop::Stop;
 use super::summary::Summary;
 use super::{Observer, WatchSettings, new_run, tell_left_out};
 use crate::control::Control;
-use crate::report::Counters;
+use crate::report::{Counters, chain};
 
 /// Time between scans where events tell of changes in between.
 const SCAN_BESIDE_EVENTS: Duration = Duration::from_secs(10);
@@ -75,11 +76,18 @@ pub fn watch(
     let mut run = new_run(log, &settings.upload, control, counters, observer)?;
     let topic = &settings.upload.topic;
     let log_id = log.id()?;
-    let folder = LogsFolder::open(scanner.root(), topic, &log_id)?;
-    let record = Record::open(&folder.record(), &log_id, topic)?;
+    let opened = when_there_is_room(&run.stop, || {
+        let folder = LogsFolder::open(scanner.root(), topic, &log_id)?;
+        let record = Record::open(&folder.record(), &log_id, topic)?;
+        Ok((folder, record))
+    });
+    let (folder, record) = match opened {
+        Err(error) if error.is_full() => return Ok(run.close(Err(error))),
+        opened => opened?,
+    };
     let registry = Registry::open(folder.path(), folder.topic())
         .map_err(|source| UploadError::LogsFolder { path: folder.path().to_owned(), source })?;
-    run.ledger = Some(Ledger { record, registry });
+    run.ledger = Some(Ledger::new(record, registry));
     let hints = if settings.polling { None } else { hints(&scanner, folder.path()) };
     let mut watch = Watch {
         settle: Settle::new(settings.settle_for),
@@ -95,12 +103,30 @@ pub fn watch(
         tell_every: settings.tell_every,
         told: Instant::now(),
     };
-    watch.first_start(settings.upload_existing)?;
-    let work = watch.work(settings.exit_at_end);
+    let work = match watch.first_start(settings.upload_existing) {
+        Err(error) if error.is_full() => Err(error),
+        started => started.and_then(|()| watch.work(settings.exit_at_end)),
+    };
     for (path, reason) in watch.not_sent {
         watch.run.summary.leave_out(reason, path);
     }
     Ok(watch.run.close(work))
+}
+
+/// Does what needs room on the disk, again and again where there is none, until a stop is asked for.
+fn when_there_is_room<T>(stop: &Stop<'_>, mut work: impl FnMut() -> Result<T, UploadError>) -> Result<T, UploadError> {
+    let mut said = false;
+    loop {
+        match work() {
+            Err(error) if error.is_full() && !stop.is_requested() => {
+                if !std::mem::replace(&mut said, true) {
+                    warn!(error = %chain(&error), "the disk is full: waiting until there is room");
+                }
+                std::thread::sleep(TICK);
+            }
+            done => return done,
+        }
+    }
 }
 
 fn hints(scanner: &Scanner, own: &Path) -> Option<Hints> {
@@ -154,7 +180,8 @@ impl Watch<'_> {
             });
             walked.map_err(|source| UploadError::Path { path: root.to_owned(), source })?;
         }
-        ledger.record.start(&existing)?;
+        ledger.record.start(&existing);
+        when_there_is_room(&self.run.stop, || Ok(ledger.record.flush()?))?;
         for (path, _) in existing {
             self.run.summary.leave_out(Reason::Existing, path);
         }
@@ -173,12 +200,14 @@ impl Watch<'_> {
                 scanned = true;
             }
             self.send_ready()?;
-            while let Some(job) = self.run.next_put_off() {
+            while !self.run.is_held()
+                && let Some(job) = self.run.next_put_off()
+            {
                 self.send(job)?;
             }
             if exit_at_end && scanned {
                 self.leave_out_restless();
-                if self.settle.is_empty() && self.run.is_idle() {
+                if self.settle.is_empty() && self.run.is_idle() && !self.run.is_held() {
                     return Ok(());
                 }
                 self.look_again();
@@ -287,11 +316,18 @@ impl Watch<'_> {
     }
 
     fn send_ready(&mut self) -> Result<(), UploadError> {
+        if self.run.is_held() {
+            return Ok(());
+        }
         let run = &self.run;
         let ready = self.settle.ready(self.begun.elapsed(), |path| run.is_busy(path));
         for Ready { path, stamp } in ready {
             if self.run.stop.is_requested() {
                 return Ok(());
+            }
+            if self.run.is_held() {
+                self.settle.observe(&path, stamp, self.begun.elapsed());
+                continue;
             }
             match self.scanner.look(&self.path_of(&path)) {
                 // It may have been delivered since it was seen last.
@@ -313,6 +349,7 @@ impl Watch<'_> {
             Sent::HandedOver | Sent::Unchanged => {
                 self.not_sent.remove(&relative);
             }
+            Sent::PutOff => {}
             Sent::Changing => {
                 // It waits until it has been left alone again.
                 if let Some(found) = self.scanner.look(&path) {

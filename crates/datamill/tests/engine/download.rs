@@ -173,8 +173,12 @@ fn a_file_comes_back_with_the_time_that_it_had_whatever_time_that_is(place: &Pla
     let source = tempfile::tempdir().unwrap();
     let second = Duration::from_secs(1);
     let epoch = SystemTime::UNIX_EPOCH;
-    let times =
-        [("epoch", epoch), ("before", epoch - second / 2), ("after", epoch + second), ("now", SystemTime::now())];
+    let times = [
+        ("epoch", epoch),
+        ("before", epoch - second / 2),
+        ("after", epoch + second),
+        ("later", epoch + second * 1_700_000_000 + second / 7),
+    ];
     for (size, (name, time)) in [10, 20, 3_000, 4_000].into_iter().zip(times.iter().cycle()).chain([(5_000, &times[0])])
     {
         let file = fs::File::create(source.path().join(format!("{name} {size}"))).unwrap();

@@ -87,7 +87,7 @@ impl FolderState {
 
     fn write(&mut self, changes: &[&StateChange]) -> io::Result<()> {
         for change in changes {
-            self.journal.push(&line(&change.key, change.value.as_deref())?)?;
+            self.journal.push(&line(&change.key, change.value.as_deref())?);
         }
         self.journal.write(self.map.len(), &|lines| all(&self.header, &self.map, lines))?;
         self.journal.sync()
