@@ -17,6 +17,9 @@ pub const MTIME: &str = "datamill.mtime";
 
 /// On results: the topic that the file's chunks were read from.
 pub const SOURCE_TOPIC: &str = "datamill.source.topic";
+/// On results and dead letters: the id of that topic, which one that is deleted and created again does not share.
+/// Left out where the log tells none.
+pub const SOURCE_TOPIC_ID: &str = "datamill.source.topic_id";
 /// On results: path of the rebuilt file, relative, with `/`.
 pub const SOURCE_PATH: &str = "datamill.source.path";
 /// On results: SHA-512 of the file, in hexadecimal.

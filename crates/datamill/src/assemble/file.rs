@@ -36,6 +36,8 @@ pub(crate) struct SourceTopic {
     pub(crate) name: Arc<str>,
     /// See [`DownloadDataFile::topic_id`].
     pub(crate) id: Arc<str>,
+    /// What identified it where the log did not tell one topic of its name from another.
+    pub(crate) by_name: Option<Arc<str>>,
     /// See [`DownloadDataFile::own_files`].
     pub(crate) own_files: OwnFiles,
 }
@@ -314,6 +316,11 @@ impl DownloadDataFile {
     /// tells it from a deleted topic of that name, that.
     pub fn topic_id(&self) -> &str {
         &self.topic.id
+    }
+
+    /// What is kept as [`Self::topic_id`] of files that came while the log told no id of the topic.
+    pub(crate) fn topic_by_name(&self) -> Option<&str> {
+        self.topic.by_name.as_deref()
     }
 
     /// The files of the log that it was read from, and of others that are open: it is never put in their place.

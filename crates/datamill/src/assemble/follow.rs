@@ -202,7 +202,12 @@ mod tests {
     fn a_follower_takes_what_is_there_though_no_chunk_follows_but_nothing_of_a_file_that_is_gone() {
         let budget = Arc::new(Budget::default());
         let counting = Counting::default();
-        let topic = Arc::new(SourceTopic { name: "files".into(), id: "1".into(), own_files: Default::default() });
+        let topic = Arc::new(SourceTopic {
+            name: "files".into(),
+            id: "1".into(),
+            by_name: None,
+            own_files: Default::default(),
+        });
         let following = Following { topic, followers: Arc::new(counting.clone()), room: 100 };
         let mut assembler = Assembler::new(Box::new(|_| true), Arc::clone(&budget)).followed(Some(following));
         for (partition, filename) in [(0, "kept"), (1, "gone")] {

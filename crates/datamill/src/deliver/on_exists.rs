@@ -52,10 +52,13 @@ impl OnExists {
 }
 
 /// Where in a log an upload begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// What identifies the topic.
     pub(crate) topic: String,
+    /// What may be kept as its `topic` of an upload that came while the log told no id of the topic: such a one is
+    /// taken for one of this topic.
+    pub(crate) by_name: Option<String>,
     pub(crate) partition: i32,
     /// Offset of its first chunk there.
     pub(crate) offset: i64,
@@ -63,12 +66,23 @@ pub(crate) struct Place {
     pub(crate) time_ms: i64,
 }
 
+/// By what is kept of a place.
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        let kept = |place: &Self| (place.partition, place.offset, place.time_ms);
+        self.topic == other.topic && kept(self) == kept(other)
+    }
+}
+
+impl Eq for Place {}
+
 impl Place {
     /// That of a file. A file that is spread over partitions counts as one of the lowest of them.
     pub(crate) fn of(file: &DownloadDataFile) -> Option<Self> {
         let span = file.spans().iter().min_by_key(|span| span.partition)?;
         Some(Self {
             topic: file.topic_id().to_owned(),
+            by_name: file.topic_by_name().map(str::to_owned),
             partition: span.partition,
             offset: span.first,
             time_ms: file.first_record_ms(),
@@ -78,7 +92,8 @@ impl Place {
     /// Equal where the places say nothing. A lower offset at a later time is what a topic gives that was
     /// deleted and made again under its name.
     fn against(&self, there: &Self) -> Ordering {
-        if (&self.topic, self.partition) != (&there.topic, there.partition) {
+        let is_same = self.topic == there.topic || self.by_name.as_ref() == Some(&there.topic);
+        if !is_same || self.partition != there.partition {
             return Ordering::Equal;
         }
         match self.offset.cmp(&there.offset) {
@@ -167,8 +182,13 @@ mod tests {
     use super::*;
 
     fn stand(place: Option<(&str, i32, i64)>, seconds: Option<u64>) -> Stand {
-        let place =
-            place.map(|(topic, partition, offset)| Place { topic: topic.to_owned(), partition, offset, time_ms: 1000 });
+        let place = place.map(|(topic, partition, offset)| Place {
+            topic: topic.to_owned(),
+            by_name: None,
+            partition,
+            offset,
+            time_ms: 1000,
+        });
         Stand { place, modified: seconds.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)) }
     }
 
@@ -197,6 +217,19 @@ mod tests {
         assert_eq!(again.against(&old), Order::Newer, "the modification time decides");
         again.modified = None;
         assert_eq!(again.against(&old), Order::Unknown);
+    }
+
+    #[test]
+    fn an_upload_that_was_kept_by_the_name_of_its_topic_stands_in_the_order_of_the_topic() {
+        let old = stand(Some(("log/t", 1, 700)), Some(100));
+        let mut comes = stand(Some(("log/id", 1, 701)), Some(50));
+        assert_eq!(comes.against(&old), Order::Older, "another topic: the time decides");
+        comes.place.as_mut().unwrap().by_name = Some("log/t".to_owned());
+        assert_eq!(comes.against(&old), Order::Newer);
+        comes.place.as_mut().unwrap().offset = 3;
+        assert_eq!(comes.against(&old), Order::Older);
+        let again = stand(Some(("log/another id", 1, 9000)), Some(101));
+        assert_eq!(comes.against(&again), Order::Older, "the time decides between a topic and the one before it");
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Origin {
         let mut bytes = Vec::with_capacity(RECORD);
         bytes.extend_from_slice(&key.path);
         bytes.extend_from_slice(&key.exact);
-        let nowhere = Place { topic: String::new(), partition: -1, offset: -1, time_ms: 0 };
+        let nowhere = Place { topic: String::new(), by_name: None, partition: -1, offset: -1, time_ms: 0 };
         let place = self.place.as_ref().unwrap_or(&nowhere);
         bytes.extend_from_slice(&unhex(&place.topic));
         bytes.extend_from_slice(&place.partition.to_le_bytes());
@@ -120,6 +120,7 @@ impl Origin {
         let known = u32::from_le_bytes(array(&bytes[36..40])) & 1 == 1;
         let place = Place {
             topic: hex(&bytes[24..32]),
+            by_name: None,
             partition: i32::from_le_bytes(array(&bytes[32..36])),
             offset: i64::from_le_bytes(array(&bytes[40..48])),
             time_ms: i64::from_le_bytes(array(&bytes[48..56])),
@@ -137,8 +138,13 @@ impl Origin {
 
 /// A stand as a record keeps it: of the topic's identity, the start of its hash.
 pub(super) fn kept(stand: Stand) -> Stand {
-    let topic = |place: &Place| hex(&start::<8>(&sha512(place.topic.as_bytes())));
-    Stand { place: stand.place.map(|place| Place { topic: topic(&place), ..place }), ..stand }
+    let start_of = |topic: &str| hex(&start::<8>(&sha512(topic.as_bytes())));
+    let place = stand.place.map(|place| Place {
+        topic: start_of(&place.topic),
+        by_name: place.by_name.as_deref().map(start_of),
+        ..place
+    });
+    Stand { place, ..stand }
 }
 
 struct Key {
@@ -279,7 +285,7 @@ mod tests {
     use super::*;
 
     fn origin(offset: i64, modified: Option<i64>) -> Origin {
-        let place = Place { topic: "log/files".to_owned(), partition: 3, offset, time_ms: 12 };
+        let place = Place { topic: "log/files".to_owned(), by_name: None, partition: 3, offset, time_ms: 12 };
         let Stand { place, .. } = kept(Stand { place: Some(place), modified: None });
         Origin { exact: [0; 8], place, modified, size: 5, on_disk: -7, content: [9; 32] }
     }

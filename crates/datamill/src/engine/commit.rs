@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use datamill_broker::{
-    Commit, CommitOutcome, Committer, CrashPoint, Error, ErrorKind, NewRecord, Position, StateChange, crash_point,
+    Commit, CommitOutcome, Committer, CrashPoint, Error, ErrorKind, Log, NewRecord, Position, StateChange, crash_point,
 };
 use datamill_wire::{headers, hex};
 
@@ -60,11 +60,15 @@ pub(super) enum Answer {
     Again(Batch, Option<Error>),
     RecordRefused(Batch),
     Unknown(Error),
+    /// Whether the topic is still the same; so is one that cannot be asked about.
+    Verified(Result<(), Error>),
 }
 
 /// What the commit thread is told.
 pub(super) enum Task {
     Commit(Batch),
+    /// The end of the run is near: is the topic still the same?
+    Verify,
     /// Files that fill up, for the registry.
     Filling(Vec<FileRow>),
 }
@@ -72,6 +76,8 @@ pub(super) enum Task {
 /// Where results go and what is written beside them.
 pub(super) struct CommitSettings {
     pub(super) topic: Arc<str>,
+    /// Where the log tells it.
+    pub(super) topic_id: Option<Arc<str>>,
     pub(super) result_topic: Option<String>,
     pub(super) dead_letters: Option<DeadLetterTopic>,
     /// Where records are kept that hold no chunk, if there is no topic for their dead letters.
@@ -84,6 +90,7 @@ pub(super) struct CommitSettings {
 /// Runs the commit thread until the reader drops its end.
 #[expect(clippy::too_many_arguments, reason = "the thread's ends, from the parts of one session")]
 pub(super) fn run(
+    log: &dyn Log,
     settings: &CommitSettings,
     mut committer: Box<dyn Committer>,
     state: &GroupState<'_>,
@@ -101,11 +108,29 @@ pub(super) fn run(
                     return;
                 }
             }
+            Ok(Task::Verify) => {
+                if answers.send(Answer::Verified(verify(log, settings))).is_err() {
+                    return;
+                }
+            }
             Ok(Task::Filling(rows)) => ledger.set_filling(rows),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         ledger.tick();
+    }
+}
+
+fn verify(log: &dyn Log, settings: &CommitSettings) -> Result<(), Error> {
+    match log.topic_now(&settings.topic) {
+        Ok(now) if now.id.is_some() && now.id.as_deref() != settings.topic_id.as_deref() => {
+            Err(Error::topic_replaced(&settings.topic))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::debug!(topic = %settings.topic, error = %crate::report::chain(&error), "the topic cannot be asked about");
+            Ok(())
+        }
     }
 }
 
@@ -151,10 +176,12 @@ fn commit(
                     timestamp_ms: None,
                 });
             }
-            Err(failure) => match Entry::after(&settings.topic, outcome, failure).change() {
-                Ok(change) => state.push(change),
-                Err(error) => return Answer::Unknown(unwritable(&outcome.info, error)),
-            },
+            Err(failure) => {
+                match Entry::after(&settings.topic, settings.topic_id.as_deref(), outcome, failure).change() {
+                    Ok(change) => state.push(change),
+                    Err(error) => return Answer::Unknown(unwritable(&outcome.info, error)),
+                }
+            }
         }
     }
     if let Some(topic) = &settings.dead_letters {
@@ -351,6 +378,7 @@ pub(super) fn spans_text(spans: &[Span]) -> String {
 pub(super) struct Origin<'a> {
     pub(super) key: String,
     pub(super) topic: &'a str,
+    topic_id: Option<&'a str>,
     program: &'a str,
     pub(super) row: FileRow,
 }
@@ -361,18 +389,20 @@ impl<'a> Origin<'a> {
         Self {
             key: datamill_wire::result_key(version.subdir(), version.filename()),
             topic: &settings.topic,
+            topic_id: settings.topic_id.as_deref(),
             program: &settings.program,
             row: file_row(version, &info.spans, info.first_ms, info.last_ms),
         }
     }
 
-    pub(super) fn headers(&self) -> [(&'static str, &[u8]); 5] {
-        [
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let all = [
             (headers::SOURCE_TOPIC, self.topic.as_bytes()),
             (headers::SOURCE_PATH, self.row.rel_filepath.as_bytes()),
             (headers::SOURCE_SHA512, self.row.sha512.as_bytes()),
             (headers::SOURCE_OFFSETS, self.row.offsets.as_bytes()),
             (headers::PROGRAM, self.program.as_bytes()),
-        ]
+        ];
+        all.into_iter().chain(self.topic_id.map(|id| (headers::SOURCE_TOPIC_ID, id.as_bytes())))
     }
 }

@@ -139,7 +139,7 @@ impl Letter {
         });
         let (partition, offset) = info.spans.first().map_or((-1, -1), |span| (span.partition, span.first));
         let mut headers: Vec<(String, Vec<u8>)> =
-            origin.headers().into_iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+            origin.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
         headers.extend(errors(settings, partition, offset, "TASK_PUT", failure.status.as_str(), &reason));
         if reason.len() != failure.reason.len() {
             headers.push(cut(&format!("the reason had {} bytes", failure.reason.len())));
@@ -151,7 +151,9 @@ impl Letter {
     /// `None` if there is no room for its key.
     pub(super) fn of_record(topic: &DeadLetterTopic, settings: &CommitSettings, record: &Unusable) -> Option<Self> {
         let most = topic.largest.min(record.room.0);
-        let errors = errors(settings, record.partition, record.offset, "VALUE_CONVERTER", UNDECODABLE, &record.reason);
+        let place = (record.partition, record.offset);
+        let mut errors = errors(settings, place.0, place.1, "VALUE_CONVERTER", UNDECODABLE, &record.reason).to_vec();
+        errors.extend(settings.topic_id.iter().map(|id| (headers::SOURCE_TOPIC_ID.to_owned(), id.as_bytes().to_vec())));
         let own = record.headers.iter().cloned();
         let whole = Self {
             key: record.key.clone(),
@@ -233,6 +235,7 @@ mod tests {
     fn settings() -> CommitSettings {
         CommitSettings {
             topic: "files".into(),
+            topic_id: None,
             result_topic: None,
             dead_letters: None,
             kept: KeptRecords::new("out".as_ref()),

@@ -3,6 +3,7 @@
 //! ```text
 //! key    failed/{topic}/{partition}:{first offset}/{path}
 //! value  JSON: path, sha512, n_chunks, spans [[partition, first, last]], status, reason, attempts
+//!        topic_id                           id of the topic, where the log told it
 //!        others [[partition, first, last]]  offsets in the spans with chunks of other uploads of the version, where
 //!                                           there are any; at most 1000 runs
 //!        chunks [[first, last]]             of an incomplete file, the chunks that are there; left out above 1000 runs
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     value: Value,
     /// Keys of the requests that its next outcome answers.
     pub(super) requests: Vec<String>,
+    /// It is of a topic of this name that was deleted: its offsets mean nothing.
+    pub(super) is_foreign: bool,
 }
 
 /// Runs of chunks that an entry keeps.
@@ -42,6 +45,8 @@ struct Value {
     sha512: String,
     n_chunks: u32,
     spans: Vec<(i32, i64, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic_id: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     others: Vec<(i32, i64, i64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -82,18 +87,22 @@ impl Entry {
         outcome.answers.as_ref().map_or_else(|| Self::key_of(topic, &outcome.info), |entry| entry.key.clone())
     }
 
-    /// The entry once the outcome is durable: that of a file that failed, or failed again.
-    pub(super) fn after(topic: &str, outcome: &Outcome, failure: &Failure) -> Self {
+    /// The entry once the outcome is durable: that of a file that failed, or failed again, in the topic with this id.
+    pub(super) fn after(topic: &str, topic_id: Option<&str>, outcome: &Outcome, failure: &Failure) -> Self {
         let version = &outcome.info.version;
+        let foreign = outcome.answers.as_ref().filter(|entry| entry.is_foreign);
+        let topic_id = foreign.map_or(topic_id, |entry| entry.value.topic_id.as_deref());
         let chunks = &outcome.chunks;
         Self {
             key: Self::key_for(topic, outcome),
             requests: Vec::new(),
+            is_foreign: foreign.is_some(),
             value: Value {
                 path: version.path.to_string(),
                 sha512: hex(&version.sha512),
                 n_chunks: version.total,
                 spans: triples(&outcome.info.spans),
+                topic_id: topic_id.map(str::to_owned),
                 others: triples(&outcome.info.others),
                 chunks: if chunks.len() > MAX_CHUNK_RUNS { Vec::new() } else { chunks.clone() },
                 status: failure.status.as_str().to_owned(),
@@ -111,7 +120,7 @@ impl Entry {
                 && runs.iter().all(|run| 1 <= run.0 && run.0 <= run.1 && run.1 <= value.n_chunks)
         };
         let is_entry = !value.spans.is_empty() && hash(&value.sha512).is_some() && in_order(&value.chunks);
-        is_entry.then(|| Self { key: key.to_owned(), value, requests: Vec::new() })
+        is_entry.then(|| Self { key: key.to_owned(), value, requests: Vec::new(), is_foreign: false })
     }
 
     /// The change that writes the entry.
@@ -134,10 +143,20 @@ impl Entry {
         self.value.spans.first().map_or(-1, |span| span.0)
     }
 
+    /// The id of the topic that it is of, where the log told it.
+    pub(super) fn topic_id(&self) -> Option<&str> {
+        self.value.topic_id.as_deref()
+    }
+
+    /// Whether its chunks are known to be gone.
+    pub(super) fn is_expired(&self) -> bool {
+        self.status() == FailureStatus::Expired.as_str()
+    }
+
     /// Whether a retry can come to anything.
     pub(super) fn can_be_retried(&self) -> bool {
         match self.status() {
-            status if status == FailureStatus::Expired.as_str() => false,
+            _ if self.is_expired() || self.is_foreign => false,
             status if status == FailureStatus::Incomplete.as_str() => self.has_all_chunks(),
             _ => true,
         }
@@ -145,7 +164,10 @@ impl Entry {
 
     /// Whether further chunks can complete it.
     pub(super) fn lacks_chunks(&self) -> bool {
-        self.status() == FailureStatus::Incomplete.as_str() && !self.value.chunks.is_empty() && !self.has_all_chunks()
+        !self.is_foreign
+            && self.status() == FailureStatus::Incomplete.as_str()
+            && !self.value.chunks.is_empty()
+            && !self.has_all_chunks()
     }
 
     fn has_all_chunks(&self) -> bool {
@@ -289,6 +311,7 @@ mod tests {
         let entry = Entry::parse("k", good.as_bytes()).unwrap();
         assert_eq!((entry.partition(), entry.info(InstanceId(1)).version.sha512), (1, [15; 64]));
         assert_eq!(entry.change().unwrap().value.as_deref(), Some(good.as_bytes()));
+        assert_eq!(entry.topic_id(), None, "as release 0.1.0 wrote it");
         let with_chunks = |chunks: &str| good.replace(r#""status""#, &format!(r#""chunks":{chunks},"status""#));
         assert_eq!(Entry::parse("k", with_chunks("[[1,1]]").as_bytes()).unwrap().chunks(), [(1, 1)]);
         for bad in ["[[0,1]]", "[[1,3]]", "[[2,1]]", "[[2,2],[1,1]]", "[[1,1],[1,2]]"] {

@@ -89,6 +89,18 @@ pub enum EngineError {
         /// Group.
         group: String,
     },
+    /// The topic is another one than the one that the group knows.
+    #[error(
+        "topic `{topic}` was deleted and created again: what group `{group}` has committed is about the topic that was \
+        there before, and nothing was guessed. Say where to start in the new one with --start_from: earliest reads all \
+        of it, latest leaves out what is there, an offset begins there. Failed files of the topic before are given up"
+    )]
+    TopicReplaced {
+        /// Topic.
+        topic: Arc<str>,
+        /// Group.
+        group: String,
+    },
     /// `--start_from` names an offset where no reading can start.
     #[error(
         "reading cannot start at offset {offset} of topic `{topic}`, partition {partition}, as --start_from says: \

@@ -23,6 +23,7 @@ mod read;
 mod reread;
 mod retry;
 mod skew;
+mod source;
 mod start;
 mod state;
 mod summary;
@@ -151,8 +152,13 @@ pub fn run(
 ) -> Result<Summary, EngineError> {
     #[cfg(all(target_os = "linux", feature = "jemalloc"))]
     crate::allocator::keep_large_buffers();
-    let source = log.topic_for_use(&settings.topic)?;
-    if source.compacted {
+    let found = log.topic_for_use(&settings.topic)?;
+    let source = source::Source::new(&settings.topic, found.id.as_deref());
+    if source.id.is_none() {
+        tracing::warn!(topic = %settings.topic,
+            "the broker does not tell the id of the topic (brokers do from version 2.8 on): that the topic is deleted and created again is not noticed");
+    }
+    if found.compacted {
         tracing::warn!(topic = %settings.topic,
             "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
     }
@@ -179,16 +185,24 @@ pub fn run(
     })
     .map_err(|e| EngineError::output(&settings.output_dir, e))?;
 
-    let topic: Arc<str> = settings.topic.as_str().into();
+    let topic = Arc::clone(&source.name);
     let budget = Arc::new(Budget::default());
-    let id = format!("{}/{}", log.id()?, source.id.as_deref().unwrap_or(&topic)).into();
-    let source = Arc::new(SourceTopic { name: Arc::clone(&topic), id, own_files: log.own_files() });
+    let by_name: Arc<str> = format!("{}/{topic}", log.id()?).into();
+    let source_topic = Arc::new(SourceTopic {
+        name: Arc::clone(&topic),
+        id: match &source.id {
+            Some(id) => format!("{}/{id}", log.id()?).into(),
+            None => Arc::clone(&by_name),
+        },
+        by_name: source.id.is_some().then_some(by_name),
+        own_files: log.own_files(),
+    });
     // where the file is kept as well, nobody takes its beginning away
     let followers = code.followers().filter(|_| settings.mode == Mode::Memory);
     let room = settings.followed_bytes();
-    let following = followers.map(|followers| Following { topic: Arc::clone(&source), followers, room });
+    let following = followers.map(|followers| Following { topic: Arc::clone(&source_topic), followers, room });
     let work_settings = work::WorkSettings {
-        topic: source,
+        topic: source_topic,
         threads: settings.threads.max(1),
         mode: settings.mode,
         max_attempts: settings.max_attempts.max(1),
@@ -202,6 +216,7 @@ pub fn run(
         log,
         settings,
         topic,
+        source,
         dead_letters,
         state: &state,
         control,

@@ -75,7 +75,11 @@ impl Outcome {
 
     /// That of a failed file whose chunks are gone.
     pub(super) fn expired(entry: Arc<Entry>, id: InstanceId, budget: &Arc<Budget>) -> Self {
-        let reason = "it cannot be tried again: its chunks are gone from the topic".to_owned();
+        let reason = match entry.is_foreign {
+            true => "it cannot be tried again: its topic was deleted, and another one was created under its name",
+            false => "it cannot be tried again: its chunks are gone from the topic",
+        };
+        let reason = reason.to_owned();
         let info = Arc::new(entry.info(id));
         Self { answers: Some(entry), ..Self::without_content(info, FailureStatus::Expired, reason, budget) }
     }

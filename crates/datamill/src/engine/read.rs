@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use datamill_broker::{ErrorKind, Event, Log, Session, SubscribeOptions, Subscription};
+use datamill_broker::{ErrorKind, Event, FirstStart, Log, Session, SubscribeOptions, Subscription};
 use datamill_wire::{hex, sha512};
 
 use ownership::names;
@@ -25,11 +25,12 @@ use super::outcome::Outcome;
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
 use super::skew::Skew;
+use super::source::Source;
 use super::state::GroupState;
 use super::summary::Left;
 use super::tails::Tails;
 use super::work::{Pool, Report};
-use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally};
+use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally, start};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceId, InstanceIds, SpillFolder};
 use crate::ledger::Ledger;
 use crate::report::Counters;
@@ -41,19 +42,14 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 const QUIET_POLL: Duration = Duration::from_millis(100);
 /// How often the registry learns of files that fill up.
 const FILLING_EVERY: Duration = Duration::from_secs(4);
-/// Begins a text that only names the key of the group's state that holds the progress: more files
-/// were open than fit beside an offset.
-const OVERFLOW: &str = "DS:";
+/// How long the end of a run waits for the answer whether the topic is still the same: a broker that is away does
+/// not answer.
+const VERIFIED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
 /// has a key of its own: what is committed names a text that is there until the next one is.
 pub(super) fn overflow_key(topic: &str, partition: i32, text: &str) -> String {
     format!("progress/{topic}/{partition}/{}", hex(&sha512(text.as_bytes())[..8]))
-}
-
-/// What stands beside the offset in its place.
-pub(super) fn overflow_text(key: &str) -> String {
-    format!("{OVERFLOW}{key}")
 }
 
 /// Functions that were given up and still run before the program gives up; it is twice the threads if that
@@ -67,6 +63,7 @@ pub(super) struct Engine<'a> {
     pub(super) log: &'a Arc<dyn Log>,
     pub(super) settings: &'a EngineSettings,
     pub(super) topic: Arc<str>,
+    pub(super) source: Source,
     pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) state: &'a GroupState<'a>,
     pub(super) control: &'a Control,
@@ -98,7 +95,7 @@ impl Engine<'_> {
         let mut rebuilds = 0;
         loop {
             let mut committed = false;
-            match self.session(ledger, &mut committed)? {
+            match self.session(ledger, &mut committed).map_err(|error| self.explain(error))? {
                 Ended::Finished(left) => return Ok(left),
                 Ended::Rebuild(what, error) => {
                     rebuilds = if committed { 1 } else { rebuilds + 1 };
@@ -116,6 +113,26 @@ impl Engine<'_> {
         }
     }
 
+    /// An error of the log, with what a person does about it.
+    fn explain(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::Log(error) if error.kind() == ErrorKind::TopicReplaced => {
+                EngineError::TopicReplaced { topic: Arc::clone(&self.topic), group: self.settings.group.clone() }
+            }
+            other => other,
+        }
+    }
+
+    /// Where a member starts in partitions without a position. A group that has a mark knows which partitions it had:
+    /// one that it never had is read from its first record, also where all positions were forgotten.
+    fn first_start(&self) -> Result<FirstStart, EngineError> {
+        match self.settings.start_from.map_or(self.settings.first_start, StartFrom::first_start) {
+            FirstStart::Earliest => Ok(FirstStart::Earliest),
+            _ if start::knows(&self.state.marks(&self.source)?) => Ok(FirstStart::Earliest),
+            first_start => Ok(first_start),
+        }
+    }
+
     fn session(&self, ledger: &mut Ledger, committed: &mut bool) -> Result<Ended, EngineError> {
         let settings = self.settings;
         self.sessions.set(self.sessions.get() + 1);
@@ -126,14 +143,15 @@ impl Engine<'_> {
             instance: settings.instance.clone(),
             membership: settings.membership,
             topics: vec![settings.topic.clone()],
-            identity: Default::default(),
-            first_start: settings.start_from.map_or(settings.first_start, StartFrom::first_start),
+            identity: self.source.identity(),
+            first_start: self.first_start()?,
             queue_bytes: settings.queue_bytes(),
             state_topic: None,
             delivery: settings.delivery,
         })?;
         let commit_settings = CommitSettings {
             topic: Arc::clone(&self.topic),
+            topic_id: self.source.id.clone(),
             result_topic: settings.result_topic.clone(),
             dead_letters: self.dead_letters.clone(),
             kept: KeptRecords::new(&settings.output_dir),
@@ -147,6 +165,7 @@ impl Engine<'_> {
         let retry_settings = RetrySettings {
             log: self.log.as_ref(),
             topic: &settings.topic,
+            source: &self.source,
             group: &settings.group,
             unasked: settings.retry_failed != RetryFailed::No,
             state: self.state,
@@ -165,11 +184,12 @@ impl Engine<'_> {
             counters: self.counters,
         };
         std::thread::scope(|scope| {
-            let (counters, tally, state) = (self.counters, self.tally, self.state);
+            let (log, counters, tally, state) = (self.log.as_ref(), self.counters, self.tally, self.state);
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
                 .spawn_scoped(scope, move || {
                     commit::run(
+                        log,
                         &commit_settings,
                         committer,
                         state,
@@ -214,6 +234,13 @@ impl Engine<'_> {
     }
 }
 
+/// Whether the topic was found to be still the same, since the end of the run is near.
+enum Verified {
+    No,
+    Asked(Instant),
+    Yes,
+}
+
 /// The progress of a partition that is to be committed.
 struct Move {
     partition: i32,
@@ -234,9 +261,12 @@ struct Reader<'a> {
     owned: BTreeMap<i32, u64>,
     ready: Vec<Outcome>,
     committing: bool,
+    verified: Verified,
     committed_once: bool,
     /// Position and whole text committed last, by partition.
     committed: HashMap<i32, (i64, String)>,
+    /// Partitions of which the group's state may hold something without the topic's id.
+    adopting: HashSet<i32>,
     /// Partitions with a position that this session has committed.
     marked: HashSet<i32>,
     /// What the commit under way makes of it.
@@ -311,8 +341,10 @@ impl<'a> Reader<'a> {
             owned: BTreeMap::new(),
             ready: Vec::new(),
             committing: false,
+            verified: Verified::No,
             committed_once: false,
             committed: HashMap::new(),
+            adopting: HashSet::new(),
             marked: HashSet::new(),
             moving: Vec::new(),
             last_commit: now,
@@ -344,7 +376,11 @@ impl<'a> Reader<'a> {
             self.held = true;
         }
         loop {
-            let busy = !self.torn && (self.committing || self.waits_for_commit() || !self.engine.pool.is_idle());
+            let busy = !self.torn
+                && (self.committing
+                    || matches!(self.verified, Verified::Asked(_))
+                    || self.waits_for_commit()
+                    || !self.engine.pool.is_idle());
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
@@ -376,10 +412,12 @@ impl<'a> Reader<'a> {
             self.flow(subscription.as_mut())?;
             self.tell();
             let stopping = self.stopping();
-            self.maybe_commit(stopping.is_some() || self.at_end());
+            let at_end = self.at_end();
+            let verified = self.verify(stopping.is_some() || at_end);
+            self.maybe_commit(verified && (stopping.is_some() || at_end));
             let keep_place = match stopping {
-                Some(kind) if self.is_idle() || self.stop_timed_out() => kind == StopKind::KeepPlace,
-                None if self.at_end() && self.is_idle() => false,
+                Some(kind) if verified && self.is_idle() || self.stop_timed_out() => kind == StopKind::KeepPlace,
+                None if verified && self.at_end() && self.is_idle() => false,
                 _ => continue,
             };
             let left = self.left(stopping.is_some());

@@ -1,8 +1,13 @@
 //! Where the reading of a partition starts: at what is committed, and where that is missing or of no use,
 //! where a person says. Nothing is guessed.
 //!
-//! The broker forgets the positions of a group without members after some days. The group's state outlives
-//! that: its entries `started/{topic}/{partition}` tell a position that is gone from a first start.
+//! The broker forgets the positions of a group without members after some days, and those in a topic that is
+//! deleted at once. The group's state outlives that: its marks tell a position that is gone from a first start.
+//!
+//! ```text
+//! key    started/{topic}/{partition}
+//! value  id of the topic in which the group has committed a position of this partition; none where it is not known
+//! ```
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -11,6 +16,7 @@ use std::sync::Arc;
 use datamill_broker::{Assigned, FirstStart, Log, StateChange};
 
 use super::EngineError;
+use super::source::Source;
 use crate::progress::{Progress, ProgressError};
 
 /// Where a group starts in the partitions whose committed position is missing or cannot be used. Where the
@@ -67,18 +73,48 @@ pub(super) fn is_mark(key: &str) -> bool {
 }
 
 /// Goes with the first position of a partition that a session commits.
-pub(super) fn mark(topic: &str, partition: i32) -> StateChange {
-    StateChange { key: key(topic, partition), value: Some(Vec::new()) }
+pub(super) fn mark(source: &Source, partition: i32) -> StateChange {
+    let id = source.id.as_ref().map_or(&[][..], |id| id.as_bytes());
+    StateChange { key: key(&source.name, partition), value: Some(id.to_vec()) }
+}
+
+/// Whether the topic of a mark is the one that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It may be: the mark, or the log, does not tell an id.
+    Untold,
+    Same,
+    Other,
+}
+
+/// The marks of a topic, by partition.
+pub(super) type Marks = BTreeMap<i32, Mark>;
+
+/// What an entry of the group's state says, if it is a mark of this topic.
+pub(super) fn read_mark(source: &Source, key: &str, value: &[u8]) -> Option<(i32, Mark)> {
+    let (topic, partition) = key.strip_prefix(MARK)?.rsplit_once('/')?;
+    let partition = partition.parse().ok().filter(|_| *topic == *source.name)?;
+    let mark = match source.id.as_ref() {
+        Some(id) if id.as_bytes() == value => Mark::Same,
+        Some(_) if !value.is_empty() => Mark::Other,
+        _ => Mark::Untold,
+    };
+    Some((partition, mark))
+}
+
+/// Whether the group has a mark that may be of the topic that is read.
+pub(super) fn knows(marks: &Marks) -> bool {
+    marks.values().any(|mark| *mark != Mark::Other)
 }
 
 /// What a start is decided from.
 pub(super) struct Start<'a> {
     pub(super) log: &'a dyn Log,
-    pub(super) topic: &'a Arc<str>,
+    pub(super) source: &'a Source,
     pub(super) group: &'a str,
     pub(super) asked: Option<StartFrom>,
-    /// The group's state, where a partition has no committed position.
-    pub(super) state: Option<BTreeMap<String, Vec<u8>>>,
+    /// Those of the group, where a partition has no committed position.
+    pub(super) marks: Marks,
 }
 
 impl Start<'_> {
@@ -89,31 +125,37 @@ impl Start<'_> {
         committed: Option<Result<Progress, ProgressError>>,
     ) -> Result<Progress, EngineError> {
         let partition = assigned.partition;
-        let (topic, group) = (Arc::clone(self.topic), self.group.to_owned());
+        let (topic, group) = (Arc::clone(&self.source.name), self.group.to_owned());
+        let is_foreign = assigned.committed.as_ref().is_some_and(|c| self.source.is_foreign(&c.text));
         let trouble = match committed {
+            Some(_) if is_foreign => EngineError::TopicReplaced { topic, group },
             Some(Ok(progress)) if assigned.start <= progress.frontier => return Ok(progress),
             Some(Ok(Progress { frontier: from, .. })) => {
                 EngineError::LostGround { topic, partition, from, to: assigned.start, group }
             }
             Some(Err(source)) => EngineError::Progress { topic, partition, group, source },
-            None => {
-                let started = |state: &BTreeMap<_, _>| state.contains_key(&key(&topic, partition));
-                if !self.state.as_ref().is_some_and(started) {
+            None if assigned.added => return Ok(Progress::starting_at(assigned.start)),
+            None => match self.marks.get(&partition) {
+                Some(Mark::Same | Mark::Untold) => EngineError::LostPosition { topic, partition, group },
+                // it was added to the topic while all positions were forgotten
+                None if knows(&self.marks) => return Ok(Progress::starting_at(assigned.start)),
+                Some(Mark::Other) => EngineError::TopicReplaced { topic, group },
+                None if !self.marks.is_empty() => EngineError::TopicReplaced { topic, group },
+                None => {
                     return match self.asked {
                         None | Some(StartFrom::Committed) => Ok(Progress::starting_at(assigned.start)),
                         Some(asked) => self.at(asked, assigned),
                     };
                 }
-                EngineError::LostPosition { topic, partition, group }
-            }
+            },
         };
         match self.asked {
             None => Err(trouble),
-            Some(StartFrom::Committed) if assigned.committed.is_none() => Err(trouble),
+            Some(StartFrom::Committed) if assigned.committed.is_none() || is_foreign => Err(trouble),
             Some(asked) => {
                 let progress = self.at(asked, assigned)?;
                 tracing::warn!(reason = %crate::report::chain(&trouble), offset = progress.frontier, partition,
-                    topic = %self.topic, "starting where --start_from says");
+                    topic = %self.source.name, "starting where --start_from says");
                 Ok(progress)
             }
         }
@@ -121,7 +163,7 @@ impl Start<'_> {
 
     /// Reading begins at the start of the assignment at the latest; the records below this are passed over.
     fn at(&self, asked: StartFrom, assigned: &Assigned) -> Result<Progress, EngineError> {
-        let ends = self.log.offsets(self.topic, assigned.partition)?;
+        let ends = self.log.offsets(&self.source.name, assigned.partition)?;
         let at = match asked {
             StartFrom::Committed | StartFrom::Earliest => assigned.start,
             StartFrom::Latest => ends.last_stable.max(assigned.start),
@@ -129,7 +171,7 @@ impl Start<'_> {
                 offset
             }
             StartFrom::Offset(offset) => {
-                let (topic, partition) = (Arc::clone(self.topic), assigned.partition);
+                let (topic, partition) = (Arc::clone(&self.source.name), assigned.partition);
                 return Err(EngineError::NoSuchStart { topic, partition, offset, from: assigned.start, to: ends.end });
             }
         };
@@ -155,8 +197,8 @@ mod tests {
         properties.broker.insert("bootstrap.servers".to_owned(), servers);
         let log = datamill_broker::open(&properties).unwrap();
         log.topic_for_use("t").unwrap();
-        let topic = Arc::from("t");
-        let start = |asked| Start { log: log.as_ref(), topic: &topic, group: "g", asked, state: None };
+        let source = Source::new("t", None);
+        let start = |asked| Start { log: log.as_ref(), source: &source, group: "g", asked, marks: Marks::new() };
         let progress = || Progress { frontier: 40, open: BTreeMap::from([(30, crate::progress::OpenKind::Open)]) };
 
         assert_eq!(start(None).progress(&assigned(40, Some(30)), Some(Ok(progress()))).unwrap(), progress());
@@ -169,6 +211,22 @@ mod tests {
         }
         let usable = start(Some(StartFrom::Latest)).progress(&assigned(30, Some(30)), Some(Ok(progress())));
         assert_eq!(usable.unwrap(), progress(), "a position that can be used is used");
+    }
+
+    #[test]
+    fn a_mark_tells_the_topic_before_from_the_one_that_is_read() {
+        let (old, new, untold) =
+            (Source::new("t/u", Some("a")), Source::new("t/u", Some("b")), Source::new("t/u", None));
+        for (written, read, expected) in [
+            (&old, &old, Mark::Same),
+            (&old, &new, Mark::Other),
+            (&old, &untold, Mark::Untold),
+            (&untold, &new, Mark::Untold),
+        ] {
+            let StateChange { key, value } = mark(written, 3);
+            assert_eq!(read_mark(read, &key, &value.unwrap()), Some((3, expected)));
+        }
+        assert_eq!(read_mark(&Source::new("t", Some("a")), "started/t/u/3", b"a"), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use datamill_broker::{
 use parking_lot::Mutex;
 
 use super::entry::Entry;
+use super::source::Source;
+use super::start::Marks;
 use super::{EngineError, EngineSettings, start};
 use crate::progress::{OpenKind, Progress};
 use in_folder::FolderState;
@@ -52,6 +54,25 @@ impl<'a> GroupState<'a> {
             Self::InLog { log, group } => log.group_state(group, None),
             Self::InFolder { file, .. } => Ok(file.lock().map().clone()),
         }
+    }
+
+    /// The marks of a topic.
+    pub(super) fn marks(&self, source: &Source) -> Result<Marks, Error> {
+        let mut marks = Marks::new();
+        let mut take = |key: &str, value: Option<&[u8]>| {
+            if let Some((partition, mark)) = start::read_mark(source, key, value.unwrap_or_default()) {
+                let _ = if value.is_some() { marks.insert(partition, mark) } else { marks.remove(&partition) };
+            }
+        };
+        match self {
+            Self::InLog { log, group } => {
+                log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+            }
+            Self::InFolder { file, .. } => {
+                file.lock().map().iter().for_each(|(key, value)| take(key, Some(value.as_slice())));
+            }
+        }
+        Ok(marks)
     }
 
     /// What changed since the mark of an earlier look; since the default mark, the whole map. In the folder only

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! key    begun/{topic}/{partition}
-//! value  offset SPACE milliseconds     where and when the group started without progress, in decimal digits
+//! value  offset SPACE milliseconds [SPACE id]    where and when the group started without progress, in decimal
+//!                                                digits, and the topic's id where the log tells it
 //! ```
 //! The key goes with the first position that is committed there, and is read with the failed files whenever the
 //! partition is assigned.
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use datamill_broker::StateChange;
 
 use super::outcome::Outcome;
+use super::source::Source;
 use crate::assemble::IndexRun;
 
 /// Where and when the reading of a partition began, that had records below.
@@ -27,17 +29,20 @@ fn key(topic: &str, partition: i32) -> String {
 }
 
 impl Begun {
-    /// `None` for what was written by something else.
-    pub(super) fn parse(topic: &str, partition: i32, state: &[StateChange]) -> Option<Self> {
-        let key = key(topic, partition);
+    /// `None` for what was written by something else, and for a start in another topic of this name.
+    pub(super) fn parse(source: &Source, partition: i32, state: &[StateChange]) -> Option<Self> {
+        let key = key(&source.name, partition);
         let value = state.iter().find(|change| change.key == key)?.value.as_deref()?;
-        let (offset, time_ms) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-        Some(Self { offset: offset.parse().ok()?, time_ms: time_ms.parse().ok()? })
+        let mut words = std::str::from_utf8(value).ok()?.split(' ');
+        let begun = Self { offset: words.next()?.parse().ok()?, time_ms: words.next()?.parse().ok()? };
+        let is_same = source.is_same(words.next(), source.adopted(partition, state));
+        (is_same && words.next().is_none()).then_some(begun)
     }
 
-    fn change(&self, topic: &str, partition: i32) -> StateChange {
-        let value = format!("{} {}", self.offset, self.time_ms);
-        StateChange { key: key(topic, partition), value: Some(value.into_bytes()) }
+    fn change(&self, source: &Source, partition: i32) -> StateChange {
+        let id = source.id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+        let value = format!("{} {}{id}", self.offset, self.time_ms);
+        StateChange { key: key(&source.name, partition), value: Some(value.into_bytes()) }
     }
 }
 
@@ -67,9 +72,14 @@ impl Tails {
     }
 
     /// What a commit of a position takes along.
-    pub(super) fn change(&self, topic: &str, partition: i32) -> Option<StateChange> {
+    pub(super) fn change(&self, source: &Source, partition: i32) -> Option<StateChange> {
         let begun = self.begun.get(&partition).filter(|_| self.new.contains(&partition))?;
-        Some(begun.change(topic, partition))
+        Some(begun.change(source, partition))
+    }
+
+    /// Whether a start is not committed.
+    pub(super) fn is_new(&self) -> bool {
+        !self.new.is_empty()
     }
 
     /// A position of the partition is committed.
@@ -113,12 +123,22 @@ mod tests {
         let begun = Begun { offset: 17, time_ms: 1_700_000_000_000 };
         let mut tails = Tails::default();
         tails.begin(3, begun);
-        let state = [tails.change("t", 3).unwrap()];
-        assert_eq!(Begun::parse("t", 3, &state), Some(begun));
-        assert_eq!(Begun::parse("t", 2, &state), None);
-        assert_eq!(tails.change("t", 2), None);
+        let (old, new, untold) = (Source::new("t", Some("a")), Source::new("t", Some("b")), Source::new("t", None));
+        for source in [&old, &untold] {
+            let state = [tails.change(source, 3).unwrap()];
+            assert_eq!(Begun::parse(source, 3, &state), Some(begun));
+            assert_eq!(Begun::parse(source, 2, &state), None);
+        }
+        assert_eq!(tails.change(&old, 2), None);
+        let of_old = tails.change(&old, 3).unwrap();
+        let of_untold = tails.change(&untold, 3).unwrap();
+        assert_eq!(of_untold.value.as_deref(), Some(&b"17 1700000000000"[..]), "as release 0.1.0 wrote it");
+        assert_eq!(Begun::parse(&new, 3, &[of_old]), None, "a start in the topic before");
+        assert_eq!(Begun::parse(&new, 3, std::slice::from_ref(&of_untold)), Some(begun));
+        assert_eq!(Begun::parse(&new, 3, &[of_untold, old.adopt(3).unwrap()]), None);
         tails.committed(3);
-        assert_eq!(tails.change("t", 3), None, "it is committed once");
+        assert_eq!(tails.change(&old, 3), None, "it is committed once");
+        assert!(!tails.is_new());
     }
 
     #[test]

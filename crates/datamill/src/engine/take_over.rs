@@ -26,10 +26,11 @@ use datamill_broker::{
 use datamill_wire::Chunk;
 
 use super::folder::OutputFolder;
+use super::source::Source;
 use super::state::GroupState;
 use super::{Control, EngineError, EngineSettings, read, start};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, InstanceIds, Version};
-use crate::progress::{Progress, encode};
+use crate::progress::{Progress, elsewhere, encode};
 use crate::report::text::counted;
 
 /// How long a wait for records or for partitions lasts.
@@ -88,14 +89,14 @@ pub fn take_over(
     control: &Control,
 ) -> Result<Option<TakenOver>, EngineError> {
     let (topic, group) = (settings.topic.as_str(), settings.group.as_str());
-    log.topic_for_use(topic)?;
+    let source = Source::new(topic, log.topic_for_use(topic)?.id.as_deref());
     let positions = plain_positions(log.as_ref(), topic, group)?;
     if positions.is_empty() {
         return Ok(None);
     }
     let table = table::Table::read(folder, topic, group)?;
     tracing::info!(topic, group, table = %table.file.display(), files = table.len(), "taking the group over");
-    let mut scan = Scan::new(settings, &table);
+    let mut scan = Scan::new(settings, &source, &table);
     let first = |partition: i32| Ok::<_, EngineError>((partition, log.offsets(topic, partition)?.first));
     let firsts: BTreeMap<i32, i64> = positions.keys().map(|partition| first(*partition)).collect::<Result<_, _>>()?;
     // Where the records below a position are gone with the position, the start itself says so.
@@ -107,7 +108,7 @@ pub fn take_over(
     let moves = scan.finish(&spans);
     let output = OutputFolder::take(&settings.output_dir, &log.own_files())?;
     let group_state = GroupState::open(log.as_ref(), settings, output.own())?;
-    commit(log.as_ref(), settings, &group_state, &moves, control)?;
+    commit(log.as_ref(), settings, &source, &group_state, &moves, control)?;
     Ok(Some(scan.taken(&table)))
 }
 
@@ -129,6 +130,7 @@ fn plain_positions(log: &dyn Log, topic: &str, group: &str) -> Result<BTreeMap<i
 
 /// The records below the positions, as an engine sees them.
 struct Scan<'a> {
+    source: &'a Source,
     assembler: Assembler,
     budget: Arc<Budget>,
     memory_limit: usize,
@@ -141,11 +143,12 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(settings: &EngineSettings, table: &'a table::Table) -> Self {
+    fn new(settings: &EngineSettings, source: &'a Source, table: &'a table::Table) -> Self {
         let budget = Arc::new(Budget::default());
         let pattern = settings.download_regex.clone();
         let filter = Box::new(move |path: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)));
         Self {
+            source,
             assembler: Assembler::new(filter, Arc::clone(&budget)),
             budget,
             memory_limit: settings.memory_limit / 4,
@@ -226,7 +229,8 @@ impl<'a> Scan<'a> {
             self.assembler.skip_to(*partition, *end);
         }
         let moved = |(partition, _, _): &(i32, i64, i64)| {
-            let (offset, text) = encode(&self.assembler.progress(*partition, &InstanceIds::default())?);
+            let progress = self.assembler.progress(*partition, &InstanceIds::default())?;
+            let (offset, text) = encode(&progress, self.source.tag.as_ref());
             Some((*partition, offset, text))
         };
         spans.iter().filter_map(moved).collect()
@@ -267,6 +271,7 @@ fn sent_as(chunk: &Chunk<'_>) -> String {
 fn commit(
     log: &dyn Log,
     settings: &EngineSettings,
+    source: &Source,
     group_state: &GroupState<'_>,
     moves: &[(i32, i64, String)],
     control: &Control,
@@ -275,7 +280,7 @@ fn commit(
         group: settings.group.clone(),
         instance: settings.instance.clone(),
         topics: vec![settings.topic.clone()],
-        identity: Default::default(),
+        identity: source.identity(),
         first_start: datamill_broker::FirstStart::Earliest,
         queue_bytes: settings.queue_bytes(),
         membership: settings.membership,
@@ -306,11 +311,11 @@ fn commit(
         let positions: Vec<Position> = moves
             .iter()
             .filter_map(|(partition, offset, text)| {
-                state.push(start::mark(&topic, *partition));
+                state.push(start::mark(source, *partition));
                 let text = if text.len() > MAX_PROGRESS_TEXT {
                     let key = read::overflow_key(&topic, *partition, text);
                     state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
-                    read::overflow_text(&key)
+                    elsewhere(&key, source.tag.as_ref())
                 } else {
                     text.clone()
                 };

@@ -128,6 +128,7 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::Progress { .. }
         | EngineError::LostGround { .. }
         | EngineError::LostPosition { .. }
+        | EngineError::TopicReplaced { .. }
         | EngineError::NoSuchStart { .. }
         | EngineError::GroupInUse { .. }
         | EngineError::MixedPositions { .. }

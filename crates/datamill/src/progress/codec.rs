@@ -1,15 +1,22 @@
 //! The text form of [`Progress`], kept beside a committed offset.
 //!
 //! ```text
-//! text    = "D1" base64url(body checksum)          no padding
+//! text    = "D1" base64url(body checksum)          no padding; the topic's id is not known
+//!         | "D2" tag base64url(body checksum)
+//! tag     = base64url(first 6 bytes of SHA-256(id of the topic)), 8 characters
 //! body    = varint(H - W) varint(n) entry{n}
 //! entry   = varint(gap * 2 + shadow)               gap = offset - previous offset, the first from W
 //! varint  = LEB128, unsigned
-//! checksum = first 4 bytes of SHA-256(W as 8 bytes big-endian, body)
+//! checksum = first 4 bytes of SHA-256(W as 8 bytes big-endian, tag, body)
+//!
+//! "DT" tag ":" key  or  "DS:" key                  stands in the place of a text that is too long, and names the key
+//!                                                  of the group's state that holds it
 //! ```
 //!
 //! An empty text is a position that was set by hand or by another program: W with nothing open. The
-//! checksum covers W, so a text that was moved to another offset is refused.
+//! checksum covers W, so a text that was moved to another offset is refused. The tag says for which topic of its
+//! name a text was written: one that was deleted and created again has another id, and the offsets of the old one
+//! mean nothing in it.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +26,13 @@ use sha2::{Digest, Sha256};
 
 use super::{OpenKind, Progress};
 
-const VERSION: &str = "D1";
+const WITHOUT_TAG: &str = "D1";
+const WITH_TAG: &str = "D2";
+const ELSEWHERE: &str = "DS:";
+const ELSEWHERE_WITH_TAG: &str = "DT";
+const TAG_BYTES: usize = 6;
+/// Characters of a tag.
+const TAG: usize = 8;
 const CHECKSUM_BYTES: usize = 4;
 
 /// A progress text that cannot be understood. It is never guessed at.
@@ -33,8 +46,49 @@ pub enum ProgressError {
     Damaged(&'static str),
 }
 
-/// The position W and the text of `progress`.
-pub fn encode(progress: &Progress) -> (i64, String) {
+/// Tells a topic from others that have had its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicTag(String);
+
+impl TopicTag {
+    /// That of a topic with this id.
+    pub fn of(topic_id: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(&Sha256::digest(topic_id)[..TAG_BYTES]))
+    }
+}
+
+/// The tag and the rest of a text that has one.
+fn split_tag<'a>(text: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
+    text.strip_prefix(prefix)?.split_at_checked(TAG)
+}
+
+/// Whether a text was written for another topic than the one with this id.
+pub fn is_foreign(text: &str, topic_id: &str) -> bool {
+    let tagged = split_tag(text, WITH_TAG).or_else(|| split_tag(text, ELSEWHERE_WITH_TAG));
+    tagged.is_some_and(|(tag, _)| tag != TopicTag::of(topic_id).0)
+}
+
+/// Whether a text says for which topic it was written.
+pub fn is_tagged(text: &str) -> bool {
+    split_tag(text, WITH_TAG).or_else(|| split_tag(text, ELSEWHERE_WITH_TAG)).is_some()
+}
+
+/// What stands in the place of a text that lies in the group's state.
+pub fn elsewhere(key: &str, topic: Option<&TopicTag>) -> String {
+    match topic {
+        Some(TopicTag(tag)) => format!("{ELSEWHERE_WITH_TAG}{tag}:{key}"),
+        None => format!("{ELSEWHERE}{key}"),
+    }
+}
+
+/// The key of the group's state that holds the text, where it is not this one.
+pub fn key_of_elsewhere(text: &str) -> Option<&str> {
+    let tagged = split_tag(text, ELSEWHERE_WITH_TAG).and_then(|(_, rest)| rest.strip_prefix(':'));
+    tagged.or_else(|| text.strip_prefix(ELSEWHERE))
+}
+
+/// The position W and the text of `progress` in a topic.
+pub fn encode(progress: &Progress, topic: Option<&TopicTag>) -> (i64, String) {
     let position = progress.position();
     let mut body = Vec::with_capacity(8 + 3 * progress.open.len());
     put(&mut body, distance(position, progress.frontier));
@@ -44,23 +98,25 @@ pub fn encode(progress: &Progress) -> (i64, String) {
         put(&mut body, distance(previous, offset) << 1 | u64::from(kind == OpenKind::Shadow));
         previous = offset;
     }
-    let checksum = checksum(position, &body);
+    let (version, tag) = topic.map_or((WITHOUT_TAG, ""), |topic| (WITH_TAG, &topic.0));
+    let checksum = checksum(position, tag, &body);
     body.extend_from_slice(&checksum);
-    (position, format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(body)))
+    (position, format!("{version}{tag}{}", URL_SAFE_NO_PAD.encode(body)))
 }
 
-/// The progress that was committed as `position` and `text`.
+/// The progress that was committed as `position` and `text`, in whatever topic.
 pub fn decode(position: i64, text: &str) -> Result<Progress, ProgressError> {
     if text.is_empty() {
         return Ok(Progress::starting_at(position));
     }
-    let Some(armoured) = text.strip_prefix(VERSION) else {
+    let untagged = text.strip_prefix(WITHOUT_TAG).map(|rest| ("", rest));
+    let Some((tag, armoured)) = untagged.or_else(|| split_tag(text, WITH_TAG)) else {
         return Err(ProgressError::UnknownFormat(text.chars().take(8).collect()));
     };
     let bytes = URL_SAFE_NO_PAD.decode(armoured).map_err(|_| ProgressError::Damaged("not base64url"))?;
     let split = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(ProgressError::Damaged("too short"))?;
     let (mut body, sum) = bytes.split_at(split);
-    if checksum(position, body) != *sum {
+    if checksum(position, tag, body) != *sum {
         return Err(ProgressError::Damaged("the checksum does not match its position"));
     }
     let frontier = advance(position, take(&mut body)?)?;
@@ -97,8 +153,8 @@ fn advance(offset: i64, by: u64) -> Result<i64, ProgressError> {
     offset.checked_add_unsigned(by).ok_or(ProgressError::Damaged("an offset is out of range"))
 }
 
-fn checksum(position: i64, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let digest = Sha256::new().chain_update(position.to_be_bytes()).chain_update(body).finalize();
+fn checksum(position: i64, tag: &str, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let digest = Sha256::new().chain_update(position.to_be_bytes()).chain_update(tag).chain_update(body).finalize();
     let mut sum = [0; CHECKSUM_BYTES];
     sum.copy_from_slice(&digest[..CHECKSUM_BYTES]);
     sum
@@ -148,17 +204,26 @@ mod tests {
         )
     }
 
+    fn topic() -> impl Strategy<Value = Option<TopicTag>> {
+        proptest::option::of("[a-z]{1,3}".prop_map(|id| TopicTag::of(&id)))
+    }
+
     proptest! {
         #[test]
-        fn what_is_encoded_decodes_to_the_same(progress in progress()) {
-            let (position, text) = encode(&progress);
+        fn what_is_encoded_decodes_to_the_same(progress in progress(), topic in topic()) {
+            let (position, text) = encode(&progress, topic.as_ref());
             prop_assert!(text.is_ascii());
             prop_assert_eq!(decode(position, &text), Ok(progress));
         }
 
         #[test]
-        fn a_changed_character_is_refused(progress in progress(), at in any::<prop::sample::Index>(), with in "[A-Za-z0-9_-]") {
-            let (position, text) = encode(&progress);
+        fn a_changed_character_is_refused(
+            progress in progress(),
+            topic in topic(),
+            at in any::<prop::sample::Index>(),
+            with in "[A-Za-z0-9_-]",
+        ) {
+            let (position, text) = encode(&progress, topic.as_ref());
             let at = at.index(text.len());
             let mut changed = text.clone();
             changed.replace_range(at..=at, &with);
@@ -167,20 +232,37 @@ mod tests {
         }
 
         #[test]
-        fn a_text_at_another_position_is_refused(progress in progress(), by in 1i64..1000) {
-            let (position, text) = encode(&progress);
+        fn a_text_at_another_position_is_refused(progress in progress(), topic in topic(), by in 1i64..1000) {
+            let (position, text) = encode(&progress, topic.as_ref());
             prop_assert!(decode(position + by, &text).is_err());
         }
 
         #[test]
-        fn any_text_is_decoded_or_refused_without_a_panic(position in any::<i64>(), text in "(D1)?[ -~]{0,80}") {
-            let _ = decode(position, &text);
+        fn any_text_is_decoded_or_refused_without_a_panic(position in any::<i64>(), text in "(D1|D2|DT|DS:)?[ -~µ]{0,80}") {
+            let _ = (decode(position, &text), is_foreign(&text, "id"), key_of_elsewhere(&text));
         }
     }
 
     #[test]
     fn an_empty_text_is_a_start_at_the_position() {
         assert_eq!(decode(7, ""), Ok(Progress::starting_at(7)));
+    }
+
+    #[test]
+    fn a_text_says_for_which_topic_it_was_written() {
+        let (mine, progress) = (TopicTag::of("mine"), Progress::starting_at(7));
+        let untagged = encode(&progress, None).1;
+        assert_eq!(untagged, "D1AAAOSa3s", "as release 0.1.0 wrote it");
+        for text in [encode(&progress, Some(&mine)).1, elsewhere("a/key", Some(&mine))] {
+            assert!(!is_foreign(&text, "mine") && is_foreign(&text, "other") && is_tagged(&text), "{text}");
+        }
+        for text in ["", "D2short", "another program", &untagged, &elsewhere("a/key", None)] {
+            assert!(!is_foreign(text, "mine") && !is_tagged(text), "{text}");
+        }
+        for topic in [Some(&mine), None] {
+            assert_eq!(key_of_elsewhere(&elsewhere("a/key", topic)), Some("a/key"));
+            assert_eq!(key_of_elsewhere(&encode(&progress, topic).1), None);
+        }
     }
 
     #[test]
@@ -191,7 +273,7 @@ mod tests {
     #[test]
     fn a_thousand_open_files_fit_beside_an_offset() {
         let open: BTreeMap<_, _> = (0..1000).map(|i| (i * 600, OpenKind::Open)).collect();
-        let (_, text) = encode(&Progress { frontier: 600_000, open });
+        let (_, text) = encode(&Progress { frontier: 600_000, open }, Some(&TopicTag::of("id")));
         assert!(text.len() <= datamill_broker::MAX_PROGRESS_TEXT, "{} characters", text.len());
     }
 }

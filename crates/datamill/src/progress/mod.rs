@@ -14,7 +14,7 @@
 
 mod codec;
 
-pub use codec::{ProgressError, decode, encode};
+pub use codec::{ProgressError, TopicTag, decode, elsewhere, encode, is_foreign, is_tagged, key_of_elsewhere};
 
 use std::collections::BTreeMap;
 

@@ -49,6 +49,7 @@ pub(crate) fn downloaded(
         topic: Arc::new(SourceTopic {
             name: "files".into(),
             id: "files of this log".into(),
+            by_name: None,
             own_files: Default::default(),
         }),
         info: Arc::new(info),

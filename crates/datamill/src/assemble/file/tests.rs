@@ -81,7 +81,7 @@ impl Folder {
                 assembler.finish(&InstanceIds::from_iter([id]));
             }
         }
-        let topic = SourceTopic { name: "scans".into(), id: "7".into(), own_files: Default::default() };
+        let topic = SourceTopic { name: "scans".into(), id: "7".into(), by_name: None, own_files: Default::default() };
         DownloadDataFile::verify(&Arc::new(topic), whole.unwrap())
     }
 }

@@ -292,7 +292,7 @@ impl Run<'_> {
             let Some(progress) = progress.filter(|_| all || touched.contains(&(partition as i32))) else {
                 continue;
             };
-            let (position, text) = encode(&progress);
+            let (position, text) = encode(&progress, None);
             ensure(decode(position, &text).as_ref() == Ok(&progress), || {
                 format!("{progress:?} is not what is decoded")
             })?;

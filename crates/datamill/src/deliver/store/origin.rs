@@ -154,6 +154,7 @@ impl There {
             let (partition, offsets) = offsets.split(';').next()?.split_once(':')?;
             Some(Place {
                 topic: value("topic-id")?,
+                by_name: None,
                 partition: partition.parse().ok()?,
                 offset: offsets.split_once('-')?.0.parse().ok()?,
                 time_ms: value("time")?.parse().ok()?,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::{ErrorKind, Position, StateChange};
 
-use super::{Move, Reader, overflow_key, overflow_text};
+use super::{Move, Reader, Verified, overflow_key};
 use crate::assemble::InstanceIds;
 use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Note, Task};
@@ -17,7 +17,7 @@ use crate::engine::entry::{Due, Entry};
 use crate::engine::outcome::Outcome;
 use crate::engine::retry::RetryFailed;
 use crate::engine::start;
-use crate::progress::encode;
+use crate::progress::{elsewhere, encode};
 
 /// Results are committed together about this often.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ impl Reader<'_> {
     /// Takes the answer to the last commit.
     pub(super) fn answered(&mut self) -> Result<ControlFlow<datamill_broker::Error>, EngineError> {
         let Ok(answer) = self.answers.try_recv() else { return Ok(ControlFlow::Continue(())) };
-        self.committing = false;
+        self.committing &= matches!(answer, Answer::Verified(_));
         match answer {
             Answer::Done(files) => {
                 let finished: InstanceIds = files.iter().map(|info| info.id).collect();
@@ -73,6 +73,10 @@ impl Reader<'_> {
                 self.take_back(batch);
                 self.not_before = Instant::now();
                 self.last_commit = Instant::now() - COMMIT_EVERY;
+            }
+            Answer::Verified(same) => {
+                self.verified = Verified::Yes;
+                same?;
             }
             Answer::Unknown(error) => {
                 if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) {
@@ -112,10 +116,12 @@ impl Reader<'_> {
         let since = now - self.last_commit;
         let unusable = self.intake.unusable.iter().map(Unusable::bytes);
         let bytes: usize = self.ready.iter().map(Outcome::bytes).chain(unusable).sum();
+        // others may decide by the first position of a partition where those that have none start
+        let all = since >= IDLE_COMMIT_EVERY || ending || self.tails.is_new();
         let due = if self.waits_for_commit() {
             since >= COMMIT_EVERY || self.ready.len() >= COMMIT_FILES || bytes >= COMMIT_BYTES || ending
         } else {
-            since >= IDLE_COMMIT_EVERY || ending
+            since >= IDLE_COMMIT_EVERY || ending || self.tails.is_new() && since >= COMMIT_EVERY
         };
         if !due {
             return;
@@ -123,7 +129,7 @@ impl Reader<'_> {
         let mut outcomes = self.take_ready();
         outcomes.append(&mut self.expired);
         let notes = std::mem::take(&mut self.notes);
-        let moves = self.moves(&outcomes, &notes, since >= IDLE_COMMIT_EVERY || ending);
+        let moves = self.moves(&outcomes, &notes, all);
         if outcomes.is_empty() && notes.is_empty() && moves.is_empty() {
             return;
         }
@@ -166,7 +172,7 @@ impl Reader<'_> {
 
     fn ended_incomplete(&mut self, outcome: Outcome) {
         if let Err(failure) = &outcome.result {
-            let entry = Arc::new(Entry::after(&self.engine.topic, &outcome, failure));
+            let entry = Arc::new(Entry::after(&self.engine.topic, self.engine.source.id.as_deref(), &outcome, failure));
             if let Some(&assignment) = self.owned.get(&entry.partition()) {
                 self.late.expect(outcome.info.id, Due { entry, assignment });
             }
@@ -215,7 +221,8 @@ impl Reader<'_> {
         let all = all || self.intake.assembler.is_spread();
         let wanted = self.owned.iter().filter(|(partition, _)| all || touched.contains(partition));
         let moves = wanted.filter_map(|(&partition, &assignment)| {
-            let (offset, text) = encode(&self.intake.assembler.progress(partition, &finished)?);
+            let progress = self.intake.assembler.progress(partition, &finished)?;
+            let (offset, text) = encode(&progress, self.engine.source.tag.as_ref());
             Some(Move { partition, assignment, offset, text })
         });
         moves
@@ -229,13 +236,15 @@ impl Reader<'_> {
     /// The positions of these moves. A text that does not fit beside an offset goes into the group's
     /// state, and goes from there once it fits.
     fn positions(&self, moves: &[Move]) -> (Vec<Position>, Vec<StateChange>) {
+        let source = &self.engine.source;
         let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
         let mut state = Vec::new();
         let position = |m: &Move| {
             if !self.marked.contains(&m.partition) {
-                state.push(start::mark(&self.engine.topic, m.partition));
+                state.push(start::mark(source, m.partition));
+                state.extend(source.adopt(m.partition).filter(|_| self.adopting.contains(&m.partition)));
             }
-            state.extend(self.tails.change(&self.engine.topic, m.partition));
+            state.extend(self.tails.change(source, m.partition));
             let key = |text: &str| overflow_key(&self.engine.topic, m.partition, text);
             let before = self.committed.get(&m.partition).map(|(_, text)| text).filter(|text| overflows(text));
             let before = before.map(|text| key(text));
@@ -246,10 +255,10 @@ impl Reader<'_> {
                         "very many unfinished files; their progress is kept in the group's state");
                 }
                 let key = key(&text);
-                text = overflow_text(&key);
+                text = elsewhere(&key, source.tag.as_ref());
                 state.push(StateChange { key, value: Some(m.text.clone().into_bytes()) });
             }
-            if let Some(key) = before.filter(|key| text != overflow_text(key)) {
+            if let Some(key) = before.filter(|key| text != elsewhere(key, source.tag.as_ref())) {
                 state.push(StateChange { key, value: None });
             }
             let topic = Arc::clone(&self.engine.topic);

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::Reader;
+use super::{Reader, VERIFIED_WITHIN, Verified};
 use crate::engine::StopKind;
+use crate::engine::commit::Task;
 use crate::engine::summary::{Incomplete, Left};
 
 /// Missing chunks of an incomplete file that are named.
@@ -34,6 +35,28 @@ impl Reader<'_> {
             tracing::warn!("{what}; stopping without it, its files are read again at the next start");
         }
         late
+    }
+
+    /// Asks, once the end is near, whether the topic is still the one that was read: the last commit of a run waits
+    /// for the answer. Answers whether it is there, or will not come.
+    pub(super) fn verify(&mut self, is_near: bool) -> bool {
+        if !is_near {
+            self.verified = Verified::No;
+            return false;
+        }
+        if self.engine.source.id.is_none() {
+            return true;
+        }
+        match self.verified {
+            // the commit thread takes it up behind a commit that is under way; a full queue is asked again
+            Verified::No if self.tasks.try_send(Task::Verify).is_ok() => {
+                self.verified = Verified::Asked(Instant::now())
+            }
+            Verified::Asked(at) if at.elapsed() > VERIFIED_WITHIN => return true,
+            Verified::Yes => return true,
+            _ => {}
+        }
+        false
     }
 
     /// Whether everything that was in the topic at the start has been read and has its outcome.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::Assigned;
 
-use super::{OVERFLOW, Reader};
+use super::Reader;
 use crate::assemble::InstanceIds;
 use crate::engine::EngineError;
-use crate::engine::start::Start;
+use crate::engine::start::{Mark, Marks, Start};
 use crate::engine::tails::Begun;
-use crate::progress::decode;
+use crate::progress::{decode, is_tagged, key_of_elsewhere};
 use crate::report::clock;
 
 /// Partitions as one text, `none` for none.
@@ -25,10 +25,10 @@ impl Reader<'_> {
     pub(super) fn assign(&mut self, all: &[Assigned]) -> Result<u64, EngineError> {
         let engine = self.engine;
         let group = &engine.settings.group;
+        let (log, topic, source) = (engine.log.as_ref(), &engine.topic, &engine.source);
         let new = all.iter().any(|assigned| assigned.committed.is_none());
-        let state = if new { Some(engine.state.load()?) } else { None };
-        let (log, topic, asked) = (engine.log.as_ref(), &engine.topic, engine.settings.start_from);
-        let start = Start { log, topic, group, asked, state };
+        let marks = if new { engine.state.marks(source)? } else { Marks::new() };
+        let start = Start { log, source, group, asked: engine.settings.start_from, marks };
         let mut read_again = 0;
         let is_first = engine.sessions.get() == 1 && !self.committed_once && !self.only_retries();
         let is_plain = |a: &Assigned| a.committed.as_ref().is_some_and(|committed| committed.text.is_empty());
@@ -54,6 +54,13 @@ impl Reader<'_> {
                 let begun = Begun { offset: restored.frontier, time_ms: clock::now_ms() };
                 self.tails.begin(assigned.partition, begun);
             }
+            let is_untold = match &text {
+                Some((_, text)) => !is_tagged(text),
+                None => start.marks.get(&assigned.partition) == Some(&Mark::Untold),
+            };
+            if is_untold {
+                self.adopting.insert(assigned.partition);
+            }
             engine.state.settle(topic, assigned.partition, &restored)?;
             read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
             self.intake.assign(assigned, restored);
@@ -71,7 +78,7 @@ impl Reader<'_> {
     /// The progress text itself, where the committed one only names its place in the group's state. A
     /// name without a text there is refused by the decoder.
     fn whole_text(&self, text: &str) -> Result<String, EngineError> {
-        let Some(key) = text.strip_prefix(OVERFLOW) else { return Ok(text.to_owned()) };
+        let Some(key) = key_of_elsewhere(text) else { return Ok(text.to_owned()) };
         let whole = self.engine.state.load()?.remove(key).and_then(|text| String::from_utf8(text).ok());
         Ok(whole.unwrap_or_else(|| text.to_owned()))
     }
@@ -80,6 +87,7 @@ impl Reader<'_> {
         let numbers: Vec<i32> = partitions.iter().map(|(_, partition)| *partition).collect();
         for partition in &numbers {
             self.owned.remove(partition);
+            self.adopting.remove(partition);
             self.committed.remove(partition);
         }
         let partitions_text = names(numbers.iter().copied());

@@ -10,6 +10,7 @@ use datamill_broker::{ErrorKind, Event, Log, StateChange, StateChanges, StateMar
 
 use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceId, Span, SpillFolder, Version, WholeFile};
 use crate::engine::entry::{Due, Entry, Request};
+use crate::engine::source::Source;
 use crate::engine::state::GroupState;
 use crate::engine::tails::Begun;
 use crate::progress::Progress;
@@ -66,6 +67,7 @@ pub(super) struct Seen {
 pub(in crate::engine) struct RetrySettings<'a> {
     pub(in crate::engine) log: &'a dyn Log,
     pub(in crate::engine) topic: &'a str,
+    pub(in crate::engine) source: &'a Source,
     pub(in crate::engine) group: &'a str,
     pub(in crate::engine) state: &'a GroupState<'a>,
     /// Whether files are tried that nobody asks for.
@@ -167,8 +169,10 @@ impl RetrySettings<'_> {
             }
         }
         let prefix = Entry::prefix(self.topic);
-        let begun = look.assigned.iter().filter_map(|p| Some((*p, Begun::parse(self.topic, *p, &state)?)));
+        let begun = look.assigned.iter().filter_map(|p| Some((*p, Begun::parse(self.source, *p, &state)?)));
         let mut seen = Seen { begun: begun.collect(), ..Seen::default() };
+        let owned = look.owned.keys().map(|partition| (*partition, self.source.adopted(*partition, &state)));
+        let adopted: BTreeMap<i32, Option<&str>> = owned.collect();
         let mut given_up = 0;
         for change in state.iter().filter(|change| change.key.starts_with(&prefix)) {
             let Some(mut entry) = Entry::parse(&change.key, change.value.as_deref().unwrap_or_default()) else {
@@ -182,7 +186,15 @@ impl RetrySettings<'_> {
             let partition = entry.partition();
             let Some(&assignment) = look.owned.get(&partition) else { continue };
             let is_new = look.assigned.contains(&partition);
-            if entry.can_be_retried() {
+            let adopted = adopted.get(&partition).copied().flatten();
+            entry.is_foreign = !self.source.is_same(entry.topic_id(), adopted);
+            if entry.is_foreign && !entry.is_expired() {
+                // it gets that outcome, without a look at its offsets
+                entry.requests = requests.remove(&entry.key).unwrap_or_default();
+                if is_new || !entry.requests.is_empty() {
+                    seen.due.push(Due { entry: Arc::new(entry), assignment });
+                }
+            } else if entry.can_be_retried() {
                 entry.requests = requests.remove(&entry.key).unwrap_or_default();
                 if !entry.requests.is_empty() || is_new && self.unasked {
                     seen.due.push(Due { entry: Arc::new(entry), assignment });
@@ -224,6 +236,9 @@ impl RetrySettings<'_> {
     }
 
     fn read(&self, due: Due, id: InstanceId, stop: &AtomicBool) -> Result<Found, Box<dyn std::error::Error>> {
+        if due.entry.is_foreign {
+            return Ok(Found::Gone(due, id));
+        }
         let spans = due.entry.spans();
         for span in &spans {
             if self.log.offsets(self.topic, span.partition)?.first > span.first {

@@ -23,8 +23,12 @@ fn small_files_are_hashed_with_the_one_before_them_and_wait_on_in_their_order() 
     assert_eq!(waiting(&queue), ["1", "2", "3", "4"]);
     let next = queue.take().unwrap();
     assert!(queue.take_others(&next).is_none(), "it is hashed already");
-    let topic =
-        Arc::new(SourceTopic { name: "files".into(), id: "files of this log".into(), own_files: Default::default() });
+    let topic = Arc::new(SourceTopic {
+        name: "files".into(),
+        id: "files of this log".into(),
+        by_name: None,
+        own_files: Default::default(),
+    });
     for file in [first, next].into_iter().chain(std::iter::from_fn(|| queue.take())) {
         let path = Arc::clone(&file.info.version.path);
         assert!(DownloadDataFile::verify(&topic, file).is_ok(), "{path}");
