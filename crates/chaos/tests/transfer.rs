@@ -15,6 +15,7 @@ use std::time::Duration;
 use common::{Bench, Place, chunks, content};
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
 use datamill::engine::{Control, EngineSettings};
+use datamill::program::Runnable;
 use datamill::report::Counters;
 use datamill::report::logging::{self, LogOptions};
 use datamill_broker::{CRASH_AT, CrashPoint};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
-use datamill::program::{Exit, ProcessorArgs, run_program};
+use datamill::program::{Exit, ProcessorArgs, Runnable, run_program};
 use datamill::settings::Config;
 
 /// Transfer every file of a topic to an object store

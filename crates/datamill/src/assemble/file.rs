@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -45,7 +45,7 @@ pub(crate) struct SourceTopic {
 /// A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.
 ///
 /// [`bytes`](Self::bytes) and [`reader`](Self::reader) work in every [`Mode`]; [`path`](Self::path) in
-/// modes `disk` and `both`. A file larger than the memory limit is mapped from disk by `bytes()`.
+/// modes `disk` and `both`, and where the code needs it. A file larger than the memory limit is mapped from disk by `bytes()`.
 #[derive(Debug)]
 pub struct DownloadDataFile {
     topic: Arc<SourceTopic>,
@@ -54,6 +54,8 @@ pub struct DownloadDataFile {
     memory: Option<Arc<Memory>>,
     spilled: Option<tempfile::TempPath>,
     placed: Option<Placed>,
+    /// Where it is on disk for one run of user code, and no longer.
+    lent: OnceLock<Placed>,
     map: OnceLock<Arc<Mmap>>,
     followed: Option<Followed>,
     // given back last: the bytes above count until they are gone
@@ -166,6 +168,7 @@ impl DownloadDataFile {
             memory,
             spilled,
             placed: None,
+            lent: OnceLock::new(),
             map: OnceLock::new(),
             followed,
             reservation: whole.reservation,
@@ -213,9 +216,7 @@ impl DownloadDataFile {
         if self.placed.is_some() {
             return Ok(());
         }
-        let folder = work.join(self.info.id.0.to_string());
-        std::fs::create_dir_all(&folder)?;
-        let placed = Placed { file: folder.join(self.info.version.filename()), folder };
+        let placed = self.folder_of_its_own(work)?;
         match (self.spilled.take(), &self.memory) {
             (Some(path), _) => {
                 if let Err(error) = path.persist(&placed.file) {
@@ -228,16 +229,47 @@ impl DownloadDataFile {
                 file.write_all(memory.as_ref().map_or(&[][..], |bytes| bytes))?;
             }
         }
-        if let Some(time) = self.modified() {
-            // a file system that keeps no times still holds the file
-            let _ = File::options().write(true).open(&placed.file).and_then(|f| f.set_modified(time));
-        }
+        self.keep_time(&placed.file);
         self.placed = Some(placed);
         if !keep_in_memory {
             self.memory = None;
             self.reservation.release();
         }
         Ok(())
+    }
+
+    /// Where the file is on disk, for one run of user code. Where it is not [`place`](Self::place)d, it is put into a
+    /// folder of its own under `work` until it is [taken back](Self::take_back); content that is on disk is not copied.
+    pub(crate) fn lend(&self, work: &Path) -> io::Result<&Path> {
+        if let Some(path) = self.path() {
+            return Ok(path);
+        }
+        let lent = self.folder_of_its_own(work)?;
+        if !self.link_to(&lent.file) {
+            io::copy(&mut self.reader()?, &mut File::create(&lent.file)?)?;
+        }
+        self.keep_time(&lent.file);
+        // another thread may have been as fast: its file stays
+        Ok(&self.lent.get_or_init(|| lent).file)
+    }
+
+    /// The run of user code is over: what was lent to it is gone.
+    pub(crate) fn take_back(&mut self) {
+        self.lent.take();
+    }
+
+    fn folder_of_its_own(&self, work: &Path) -> io::Result<Placed> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let folder = work.join(format!("{}-{}", self.info.id.0, COUNT.fetch_add(1, Relaxed)));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Placed { file: folder.join(self.info.version.filename()), folder })
+    }
+
+    fn keep_time(&self, file: &Path) {
+        if let Some(time) = self.modified() {
+            // a file system that keeps no times still holds the file
+            let _ = File::options().write(true).open(file).and_then(|f| f.set_modified(time));
+        }
     }
 
     /// Gives the file its public name under `output`. Nothing happens in mode `memory`.
@@ -415,10 +447,11 @@ impl DownloadDataFile {
         })
     }
 
-    /// Where the file is on disk, in modes `disk` and `both`. The file is there until the function
-    /// that got it returns; then it moves to its place under the output folder. Do not change it.
+    /// Where the file is on disk: in modes `disk` and `both`, and in mode `memory` for code that needs a path (see
+    /// [`Access::Path`](crate::process::Access::Path)). The file is there until the function that got it returns; then
+    /// it moves to its place under the output folder, or is gone in mode `memory`. Do not change it.
     pub fn path(&self) -> Option<&Path> {
-        self.placed.as_ref().map(|placed| placed.file.as_path())
+        self.placed.as_ref().or(self.lent.get()).map(|placed| placed.file.as_path())
     }
 
     fn open(&self) -> io::Result<File> {

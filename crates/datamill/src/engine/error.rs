@@ -181,6 +181,12 @@ pub enum EngineError {
         /// What the function said.
         reason: String,
     },
+    /// User code could not start.
+    #[error("the function could not start, and nothing was read: {0}")]
+    NotStarted(String),
+    /// User code could not start again in the place of a function that did not end.
+    #[error("a function did not end in its time, and another worker could not start in its place: {0}")]
+    NotReplaced(String),
     /// Too many functions do not end.
     #[error(
         "{functions} functions did not end within {seconds} s and still run, so the program ends; their files have \

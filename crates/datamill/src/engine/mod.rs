@@ -51,7 +51,7 @@ use datamill_broker::{FirstStart, Log, Membership};
 
 use crate::assemble::{Budget, Following, HashAhead, Mode, SourceTopic, SpillFolder};
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
-use crate::process::UserCode;
+use crate::process::{Access, UserCode};
 use crate::report::Counters;
 use crate::settings::Pattern;
 
@@ -197,20 +197,25 @@ pub fn run(
         by_name: source.id.is_some().then_some(by_name),
         own_files: log.own_files(),
     });
-    // where the file is kept as well, nobody takes its beginning away
-    let followers = code.followers().filter(|_| settings.mode == Mode::Memory);
+    let needs = code.workers().needs();
+    // where all of the file is on disk as well, nobody takes its beginning away
+    let followers = needs.followers.filter(|_| settings.mode == Mode::Memory && needs.access != Access::Path);
     let room = settings.followed_bytes();
     let following = followers.map(|followers| Following { topic: Arc::clone(&source_topic), followers, room });
     let work_settings = work::WorkSettings {
         topic: source_topic,
         threads: settings.threads.max(1),
         mode: settings.mode,
+        access: needs.access,
+        clock: needs.clock,
+        has_results: settings.result_topic.is_some(),
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
         work_folder: work.path().to_owned(),
         output_dir: settings.output_dir.clone(),
+        shutdown_timeout: settings.shutdown_timeout,
     };
-    let pool = work::Pool::start(work_settings, Arc::clone(&budget), code).map_err(EngineError::Thread)?;
+    let pool = work::Pool::start(work_settings, Arc::clone(&budget), code, control)?;
     let mut tally = Tally::start();
     let engine = read::Engine {
         log,

@@ -533,6 +533,7 @@ impl<'a> Reader<'a> {
                 Report::Stop { path, reason } => {
                     return Err(EngineError::Stopped { file: path.to_string(), reason });
                 }
+                Report::NotStarted(reason) => return Err(EngineError::NotReplaced(reason)),
             }
         }
         self.give_up_overdue()

@@ -9,24 +9,30 @@
 //!                     │
 //!                     └──outcomes (bounded)──▶ read
 //! ```
+//! The life of a worker is in `life.rs`.
 
-use std::cell::RefCell;
+mod life;
+mod panics;
+
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
+use life::{Hand, PoolThread};
+
 use super::outcome::{Failure, Outcome};
+use super::{Control, EngineError};
 use crate::assemble::{
     Budget, DownloadDataFile, DroppedFile, FileInfo, InstanceId, Mode, NotVerified, SourceTopic, WholeFile,
 };
 use crate::ledger::FailureStatus;
-use crate::process::{ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode};
+use crate::process::{
+    Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode, Watch, Worker, placing_failed,
+};
 
 /// Outcomes between the workers and the reader.
 const OUTCOMES: usize = 1024;
@@ -42,6 +48,11 @@ pub(super) struct WorkSettings {
     pub(super) topic: Arc<SourceTopic>,
     pub(super) threads: usize,
     pub(super) mode: Mode,
+    /// What user code needs besides.
+    pub(super) access: Access,
+    pub(super) clock: Clock,
+    /// Whether each file has a message: there is a topic for results.
+    pub(super) has_results: bool,
     /// How often the function runs for a file before the file counts as failed, at least 1.
     pub(super) max_attempts: u32,
     /// How long one run of the function may take.
@@ -50,6 +61,8 @@ pub(super) struct WorkSettings {
     pub(super) work_folder: PathBuf,
     /// Folder that they go to when they have their outcome.
     pub(super) output_dir: PathBuf,
+    /// How long a stop waits for workers that end.
+    pub(super) shutdown_timeout: Duration,
 }
 
 /// What a worker reports.
@@ -61,6 +74,8 @@ pub(super) enum Report {
     Again(DroppedFile),
     /// User code asks the program to stop.
     Stop { path: Arc<str>, reason: String },
+    /// A worker could not start.
+    NotStarted(String),
 }
 
 /// What a worker made of a file.
@@ -86,14 +101,18 @@ struct Queue {
     stopping: bool,
     unavailable_until: Option<Instant>,
     /// Runs of user code by the number of their worker, where their time is limited.
-    calls: HashMap<usize, Call>,
+    calls: HashMap<usize, Running>,
     /// Workers that were given up and whose user code still runs.
     given_up: HashSet<usize>,
+    /// Workers that have started.
+    started: usize,
+    /// Workers that are being stopped.
+    ending: usize,
 }
 
 /// One run of user code.
-struct Call {
-    since: Instant,
+struct Running {
+    watch: Arc<Watch>,
     info: Arc<FileInfo>,
     attempt: u32,
 }
@@ -147,33 +166,28 @@ struct Shared {
     reports: Sender<Report>,
 }
 
-/// A thread of the pool.
-struct Worker {
-    number: usize,
-    thread: JoinHandle<()>,
-}
-
-impl Worker {
-    fn start(shared: &Arc<Shared>, number: usize) -> std::io::Result<Self> {
-        let shared = Arc::clone(shared);
-        let named = std::thread::Builder::new().name(format!("{WORKER}{number}"));
-        Ok(Self { number, thread: named.spawn(move || shared.work(number))? })
-    }
-}
-
 /// The threads that run user code.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    workers: Mutex<Vec<Worker>>,
+    threads: Mutex<Vec<PoolThread>>,
     /// What the workers report.
     pub(super) reports: Receiver<Report>,
 }
 
 impl Pool {
-    pub(super) fn start(settings: WorkSettings, budget: Arc<Budget>, code: UserCode) -> std::io::Result<Self> {
-        keep_panics_of_workers();
+    /// Answers once all workers have started, or when the program is asked to stop before.
+    ///
+    /// # Errors
+    /// The threads or the workers cannot start. No worker is left then that could be stopped.
+    pub(super) fn start(
+        settings: WorkSettings,
+        budget: Arc<Budget>,
+        code: UserCode,
+        control: &Control,
+    ) -> Result<Self, EngineError> {
+        panics::keep();
         let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
-        let threads = settings.threads;
+        let numbers = 1..=settings.threads;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -183,8 +197,15 @@ impl Pool {
             lock: Lock::default(),
             reports: sender,
         });
-        let workers = (1..=threads).map(|number| Worker::start(&shared, number)).collect::<Result<_, _>>()?;
-        Ok(Self { shared, workers: Mutex::new(workers), reports })
+        let pool = Self { shared, threads: Mutex::default(), reports };
+        let started = numbers.map(|number| pool.spawn(number)).collect::<Result<(), _>>();
+        match started.map_err(EngineError::Thread).and_then(|()| pool.wait_until_started(control)) {
+            Ok(()) => Ok(pool),
+            Err(error) => {
+                pool.join();
+                Err(error)
+            }
+        }
     }
 
     /// Hands a whole file to the pool. After a stop it is dropped: nobody would take it up, and it is
@@ -254,21 +275,20 @@ impl Pool {
     pub(super) fn give_up_overdue(&self) -> std::io::Result<Vec<Outcome>> {
         let Some(limit) = self.shared.settings.processing_timeout else { return Ok(Vec::new()) };
         let mut queue = self.shared.queue.lock();
-        let overdue: Vec<(usize, Call)> = queue.calls.extract_if(|_, call| call.since.elapsed() > limit).collect();
+        let overdue: Vec<(usize, Running)> = queue.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
         for (number, call) in &overdue {
+            call.watch.give_up();
             queue.given_up.insert(*number);
             queue.running -= 1;
             queue.advance(&call.info.version.path);
         }
         drop(queue);
-        let mut workers = self.workers.lock();
         let mut outcomes = Vec::with_capacity(overdue.len());
         for (number, call) in overdue {
-            workers.retain(|worker| worker.number != number);
-            let next = number + self.shared.settings.threads;
-            workers.push(Worker::start(&self.shared, next)?);
+            self.threads.lock().retain(|thread| thread.number != number);
+            self.spawn(number + self.shared.settings.threads)?;
             let reason = format!("the function did not end within {} s and was given up", limit.as_secs_f64());
-            let failure = Failure::new(self.shared.code.failure_status(), reason);
+            let failure = Failure::new(self.shared.failure_status(), reason);
             outcomes.push(self.shared.outcome(call.info, Err(failure), call.attempt, None));
         }
         Ok(outcomes)
@@ -278,38 +298,23 @@ impl Pool {
     pub(super) fn given_up(&self) -> usize {
         self.shared.queue.lock().given_up.len()
     }
-
-    /// Ends the workers. One whose user code still runs is left to itself.
-    pub(super) fn join(self) {
-        self.stop();
-        for worker in self.workers.into_inner() {
-            if wait_finished(&worker.thread) {
-                // a worker catches the panics of user code and has no others
-                let _ = worker.thread.join();
-            }
-        }
-    }
-}
-
-/// Gives a worker that was told to stop a moment to notice it.
-fn wait_finished(worker: &JoinHandle<()>) -> bool {
-    let until = Instant::now() + Duration::from_millis(200);
-    while !worker.is_finished() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    worker.is_finished()
 }
 
 impl Shared {
-    fn work(&self, worker: usize) {
+    /// What the registry calls a file for which user code failed.
+    fn failure_status(&self) -> FailureStatus {
+        if self.settings.has_results { FailureStatus::ComputingResultMessageFailed } else { FailureStatus::Failed }
+    }
+
+    fn work(&self, hand: &mut Hand) {
         let mut done = None;
         while let Some(file) = self.next(done.as_ref()) {
             let path = Arc::clone(&file.info.version.path);
             let processed = {
                 let _span = tracing::error_span!("work", file = &*path).entered();
-                self.process(file, worker)
+                self.process(file, hand)
             };
-            if self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&worker) {
+            if self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&hand.number) {
                 tracing::warn!(file = %path, "a function that was given up has ended; its answer is dropped");
                 return;
             }
@@ -351,7 +356,7 @@ impl Shared {
     }
 
     /// `None` when the program stops before the file has an outcome.
-    fn process(&self, whole: WholeFile, worker: usize) -> Option<Processed> {
+    fn process(&self, whole: WholeFile, hand: &mut Hand) -> Option<Processed> {
         let info = Arc::clone(&whole.info);
         // A file that failed before has had its waits: new files do not stand behind it.
         let max_attempts = if whole.failed_before { 1 } else { self.settings.max_attempts };
@@ -365,17 +370,17 @@ impl Shared {
         if self.settings.mode != Mode::Memory
             && let Some(reason) = self.refusal(&file)
         {
-            return Some(self.failed(info, self.code.failure_status(), reason).into());
+            return Some(self.failed(info, self.failure_status(), reason).into());
         }
         if self.settings.mode != Mode::Memory
             && let Err(error) = self.when_available(|| {
-                file.place(&self.settings.work_folder, self.settings.mode == Mode::Both).map_err(placing_failed)
+                file.place(&self.settings.work_folder, self.stays_in_memory()).map_err(placing_failed)
             })?
         {
             let reason = error.to_string();
-            return Some(self.failed(info, self.code.failure_status(), reason).into());
+            return Some(self.failed(info, self.failure_status(), reason).into());
         }
-        let (attempts, computed) = self.attempts(&file, &info, max_attempts, worker)?;
+        let (attempts, computed) = self.attempts(&mut file, &info, max_attempts, hand)?;
         if file.is_asked_again() {
             return Some(Report::Again(file.into_dropped()).into());
         }
@@ -386,7 +391,7 @@ impl Shared {
                 let path = Arc::clone(&info.version.path);
                 return Some(Report::Stop { path, reason: error.to_string() }.into());
             }
-            Err(error) => Err(Failure::new(self.code.failure_status(), error.to_string())),
+            Err(error) => Err(Failure::new(self.failure_status(), error.to_string())),
         };
         let report = Report::Outcome(self.outcome(info, result, attempts, placed));
         Some(Processed { report, content })
@@ -402,23 +407,35 @@ impl Shared {
         file.own_files().would_hold(&output.join(path)).then(|| super::folder::of_the_log(path, output))
     }
 
+    /// Whether the bytes of a file that is on disk are in memory as well.
+    fn stays_in_memory(&self) -> bool {
+        self.settings.mode == Mode::Both || self.settings.access == Access::Bytes
+    }
+
     /// Runs the function until it is done with the file, asks to stop, or has failed often enough.
     /// `None` when the program stops before, or the run is given up.
     fn attempts(
         &self,
-        file: &DownloadDataFile,
+        file: &mut DownloadDataFile,
         info: &Arc<FileInfo>,
         max_attempts: u32,
-        worker: usize,
+        hand: &mut Hand,
     ) -> Option<(u32, Result<Option<ReproducerMessage>, ProcessingError>)> {
         let mut attempts = 0;
         let mut wait = FIRST_BACKOFF;
         loop {
+            if self.settings.access == Access::Path
+                && let Err(error) = self.when_available(|| self.lend(file))?
+            {
+                return Some((attempts, Err(error)));
+            }
             attempts += 1;
-            let computed = self.when_available(|| self.run_in_time(file, info, attempts, worker))?;
-            if self.is_given_up(worker) {
+            let is_last = attempts >= max_attempts;
+            let computed = self.when_available(|| self.run_in_time(file, info, attempts, is_last, hand))?;
+            if hand.watch.is_given_up() {
                 return None;
             }
+            file.take_back();
             match computed {
                 Err(error)
                     if error.kind() == ErrorKind::FileFailed && attempts < max_attempts && !file.is_asked_again() =>
@@ -464,22 +481,22 @@ impl Shared {
         file: &DownloadDataFile,
         info: &Arc<FileInfo>,
         attempt: u32,
-        worker: usize,
+        is_last: bool,
+        hand: &mut Hand,
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        let Hand { number, watch, worker } = hand;
+        let call = Call { attempt, is_last, lock: &self.lock, watch, folder: &self.settings.work_folder };
         if self.settings.processing_timeout.is_none() {
-            return self.run_user_code(file);
+            return self.run_user_code(worker.as_mut(), file, &call);
         }
-        let call = Call { since: Instant::now(), info: Arc::clone(info), attempt };
-        self.queue.lock().calls.insert(worker, call);
-        let answer = self.run_user_code(file);
-        match self.queue.lock().calls.remove(&worker) {
+        watch.call(self.settings.clock);
+        let running = Running { watch: Arc::clone(watch), info: Arc::clone(info), attempt };
+        self.queue.lock().calls.insert(*number, running);
+        let answer = self.run_user_code(worker.as_mut(), file, &call);
+        match self.queue.lock().calls.remove(number) {
             Some(_) => answer,
             None => Err(ProcessingError::file_failed("it was given up")),
         }
-    }
-
-    fn is_given_up(&self, worker: usize) -> bool {
-        self.settings.processing_timeout.is_some() && self.queue.lock().given_up.contains(&worker)
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.
@@ -526,47 +543,27 @@ impl Shared {
         !queue.stopping
     }
 
-    fn run_user_code(&self, file: &DownloadDataFile) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let call = AssertUnwindSafe(|| self.code.run(file, &self.lock));
-        catch_unwind(call).unwrap_or_else(|_| {
-            let panic = PANIC.take().unwrap_or_else(|| "the function panicked".to_owned());
-            Err(ProcessingError::file_failed(panic))
-        })
+    /// Places the file for code that needs a path, in whatever mode.
+    fn lend(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
+        file.lend(&self.settings.work_folder).map(drop).map_err(placing_failed)
     }
-}
 
-/// A full disk and the like pass, and hold everything; what only this file's name causes is its failure.
-fn placing_failed(error: std::io::Error) -> ProcessingError {
-    use std::io::ErrorKind as Io;
-    match error.kind() {
-        Io::InvalidFilename | Io::InvalidInput | Io::IsADirectory | Io::NotADirectory | Io::AlreadyExists => {
-            ProcessingError::file_failed(format_args!("the file cannot be written under this name: {error}"))
+    fn run_user_code(
+        &self,
+        worker: &mut dyn Worker,
+        file: &DownloadDataFile,
+        call: &Call<'_>,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        let answer = panics::caught(|| worker.run(file, call));
+        let message = answer.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic)))?;
+        match (&message, self.settings.has_results) {
+            (None, true) => Err(ProcessingError::file_failed("the function returned no message")),
+            (Some(_), false) => Err(ProcessingError::file_failed(
+                "the function returned a message, but the program has no topic for results",
+            )),
+            _ => Ok(message),
         }
-        _ => ProcessingError::not_available(format_args!("the file cannot be written to the output folder: {error}")),
     }
-}
-
-const WORKER: &str = "datamill-worker-";
-
-thread_local! {
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// A panic of user code is reported with its file by the worker, not by the hook of the program.
-fn keep_panics_of_workers() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if std::thread::current().name().is_some_and(|name| name.starts_with(WORKER)) {
-                let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
-                let text = panic.payload_as_str().unwrap_or("no message");
-                PANIC.set(Some(format!("the function panicked{place}: {text}")));
-            } else {
-                usual(panic);
-            }
-        }));
-    });
 }
 
 #[cfg(test)]

@@ -4,21 +4,28 @@
 //! answers with a [`Metadata`] dictionary, which goes out as JSON; [`DataFileStreamProcessor`] acts on the
 //! file and answers with nothing. All may run on several threads at once; the [`Lock`] beside the file lets
 //! one of them at a time touch what they share.
+//!
+//! All three reach the engine through one port ([`Workers`] and [`Worker`]), and so does code that needs more: a life
+//! of its own on each thread, threads of its own making, a path in every mode, a clock that starts later.
 
+mod call;
 mod error;
 mod lock;
 mod message;
 mod metadata;
+mod port;
+mod user_code;
 
+pub use call::Call;
+pub(crate) use call::{Watch, placing_failed};
 pub use error::{ErrorKind, ProcessingError};
 pub use lock::{Lock, LockGuard};
 pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
+pub use port::{Access, Clock, Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
+pub use user_code::UserCode;
 
-use std::sync::Arc;
-
-use crate::assemble::{DownloadDataFile, Followers};
-use crate::ledger::FailureStatus;
+use crate::assemble::DownloadDataFile;
 
 /// Computes a message from each whole file of a topic; the message goes to another topic.
 ///
@@ -64,65 +71,4 @@ pub trait DataFileStreamProcessor: Send + Sync + 'static {
     /// with other files. The error's [`kind`](ProcessingError::kind) can also ask the program to hold or to
     /// stop.
     fn process_downloaded_data_file(&self, file: &DownloadDataFile, lock: &Lock) -> Result<(), ProcessingError>;
-}
-
-/// Code of a user as the engine runs it.
-#[derive(Clone)]
-pub struct UserCode {
-    kind: Kind,
-    /// Who takes large files before they are whole.
-    followers: Option<Arc<dyn Followers>>,
-}
-
-#[derive(Clone)]
-enum Kind {
-    /// Each file has a message.
-    Reproducer(Arc<dyn DataFileStreamReproducer>),
-    /// No file has one.
-    Processor(Arc<dyn DataFileStreamProcessor>),
-}
-
-impl UserCode {
-    /// That of a reproducer.
-    pub fn reproducer(code: impl DataFileStreamReproducer) -> Self {
-        Self { kind: Kind::Reproducer(Arc::new(code)), followers: None }
-    }
-
-    /// That of a processor.
-    pub fn processor(code: impl DataFileStreamProcessor) -> Self {
-        Self { kind: Kind::Processor(Arc::new(code)), followers: None }
-    }
-
-    /// Lets these take large files while their chunks still come. The code gets each file in any case.
-    #[cfg(feature = "object-store")]
-    pub(crate) fn followed_by(self, followers: Arc<dyn Followers>) -> Self {
-        Self { followers: Some(followers), ..self }
-    }
-
-    pub(crate) fn followers(&self) -> Option<Arc<dyn Followers>> {
-        self.followers.clone()
-    }
-
-    /// What the registry calls a file for which it failed.
-    pub(crate) fn failure_status(&self) -> FailureStatus {
-        match self.kind {
-            Kind::Reproducer(_) => FailureStatus::ComputingResultMessageFailed,
-            Kind::Processor(_) => FailureStatus::Failed,
-        }
-    }
-
-    /// Runs it for one file.
-    pub(crate) fn run(
-        &self,
-        file: &DownloadDataFile,
-        lock: &Lock,
-    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        match &self.kind {
-            Kind::Reproducer(code) => match code.get_processing_result_message_for_file(file, lock)? {
-                Some(message) => Ok(Some(message)),
-                None => Err(ProcessingError::file_failed("the function returned no message")),
-            },
-            Kind::Processor(code) => code.process_downloaded_data_file(file, lock).map(|()| None),
-        }
-    }
 }

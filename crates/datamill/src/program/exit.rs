@@ -134,6 +134,7 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::MixedPositions { .. }
         | EngineError::NoTable { .. }
         | EngineError::Table { .. }
+        | EngineError::NotStarted(_)
         | EngineError::Rights(_) => Exit::SetUp,
         EngineError::Hanging { .. } => Exit::Hanging,
         EngineError::Log(error) => of_kind(error.kind()),

@@ -15,7 +15,7 @@ use datamill::broker::{
     SubscribeOptions,
 };
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
-use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
+use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
 use datamill::report::Counters;
 use datamill::wire::{Chunk, headers, sha512};
 
@@ -118,7 +118,12 @@ impl Bench {
         control: &Control,
         counters: &Counters,
     ) -> Result<Summary, EngineError> {
-        datamill::engine::run(&self.log, settings, datamill::process::UserCode::reproducer(code), control, counters)
+        datamill::engine::run(&self.log, settings, UserCode::reproducer(code), control, counters)
+    }
+
+    /// Runs code that is more than a function.
+    pub fn run_code(&self, settings: &EngineSettings, code: UserCode) -> Result<Summary, EngineError> {
+        datamill::engine::run(&self.log, settings, code, &Control::default(), &Counters::default())
     }
 
     /// Puts records on the topic: partition, key and value each.

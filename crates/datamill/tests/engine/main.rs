@@ -13,6 +13,8 @@ mod group;
 mod half_uploads;
 mod hanging;
 mod limits;
+mod paths;
+mod port;
 mod processor;
 #[cfg(unix)]
 mod program;

@@ -57,6 +57,7 @@ pub(crate) fn downloaded(
         memory: Some(Arc::new(Memory::Heap(content.to_vec()))),
         spilled: None,
         placed: None,
+        lent: OnceLock::new(),
         map: OnceLock::new(),
         followed: None,
         reservation: Reservation::whole(&Arc::new(Budget::default()), content.len()),

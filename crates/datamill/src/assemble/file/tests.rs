@@ -153,6 +153,26 @@ fn a_file_that_is_not_published_leaves_nothing() {
 }
 
 #[test]
+fn a_file_is_lent_by_path_until_it_is_taken_back_and_is_never_published() {
+    for spilled in [false, true] {
+        let folder = Folder::new();
+        let mut file = folder.verify(&Upload { spilled, ..Upload::default() }).unwrap();
+        let first = file.lend(&folder.work()).unwrap().to_owned();
+        assert_eq!((file.lend(&folder.work()).unwrap(), file.path()), (&*first, Some(&*first)));
+        assert!(first.ends_with("scan.csv"), "{}", first.display());
+        assert_eq!((std::fs::read(&first).unwrap().as_slice(), file.bytes().unwrap()), (CONTENT, CONTENT));
+        assert_eq!(std::fs::metadata(&first).unwrap().modified().ok(), file.modified());
+        file.take_back();
+        assert_eq!((file.path(), Folder::count(&folder.work()), file.bytes().unwrap()), (None, 0, CONTENT));
+        let second = file.lend(&folder.work()).unwrap().to_owned();
+        assert_ne!(first, second);
+        file.publish(&folder.output()).unwrap();
+        drop(file);
+        assert_eq!(Folder::count(&folder.work()) + Folder::count(&folder.output()), 0);
+    }
+}
+
+#[test]
 fn a_spilled_file_is_mapped_and_goes_with_its_owner() {
     let folder = Folder::new();
     let file = folder.verify(&Upload { spilled: true, ..Upload::default() }).unwrap();

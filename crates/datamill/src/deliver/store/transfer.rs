@@ -20,7 +20,8 @@ use super::origin::{Facts, There, attributes};
 use super::parts::{PART, Upload, slices};
 use super::target::{Conditions, Target, TargetError};
 use crate::assemble::DownloadDataFile;
-use crate::process::{DataFileStreamProcessor, Lock, ProcessingError, UserCode};
+use crate::process::{Needs, ProcessingError, UserCode};
+use crate::program::{ProcessorArgs, ProcessorKind, Runnable};
 
 /// Threads for the network, whatever the number of files at once.
 const NETWORK_THREADS: usize = 2;
@@ -88,12 +89,6 @@ impl S3TransferStreamProcessor {
         let early = EarlyUploads::new(Arc::clone(&target), runtime.handle().clone());
         let said_unconfirmed = std::sync::Once::new();
         Ok(Self { target, on_exists: settings.on_exists, early, runtime, said_unconfirmed })
-    }
-
-    /// The engine's view of it. Unlike [`UserCode::processor`], large files are on their way before they are whole.
-    pub fn into_user_code(self) -> UserCode {
-        let early = Arc::new(self.early.clone());
-        UserCode::processor(self).followed_by(early)
     }
 
     async fn deliver(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
@@ -288,9 +283,14 @@ impl S3TransferStreamProcessor {
     }
 }
 
-impl DataFileStreamProcessor for S3TransferStreamProcessor {
-    fn process_downloaded_data_file(&self, file: &DownloadDataFile, _: &Lock) -> Result<(), ProcessingError> {
-        self.runtime.block_on(self.deliver(file))
+/// Large files are on their way before they are whole: what delivers them can only run with what takes their beginnings,
+/// so it is no [`DataFileStreamProcessor`](crate::process::DataFileStreamProcessor).
+impl Runnable<ProcessorKind> for S3TransferStreamProcessor {
+    type Options = ProcessorArgs;
+
+    fn into_user_code(self) -> UserCode {
+        let needs = Needs::default().followed_by(Arc::new(self.early.clone()));
+        UserCode::function(needs, move |file, _| self.runtime.block_on(self.deliver(file)).map(|()| None))
     }
 }
 

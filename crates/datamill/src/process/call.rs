@@ -1,0 +1,119 @@
+//! One run of user code for a file, as the engine and the code see it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Clock, Lock, ProcessingError};
+use crate::assemble::DownloadDataFile;
+
+/// What user code is told of a run beside the file, and what it says while it runs. It may be lent to other threads
+/// until the run ends.
+#[derive(Debug)]
+pub struct Call<'a> {
+    pub(crate) attempt: u32,
+    pub(crate) is_last: bool,
+    pub(crate) lock: &'a Lock,
+    pub(crate) watch: &'a Watch,
+    /// Folder that files are placed in while user code reads them.
+    pub(crate) folder: &'a Path,
+}
+
+impl<'a> Call<'a> {
+    /// Number of this attempt for the file in this start of the program, from 1. A run that answered "not available"
+    /// does not count.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether the file has failed if this attempt fails.
+    pub fn is_last_attempt(&self) -> bool {
+        self.is_last
+    }
+
+    /// Says that the code begins with the file, from whatever thread: the time of `--processing_timeout` runs from
+    /// here on. Only the first time counts. Nothing happens with [`Clock::AtOnce`].
+    pub fn begin(&self) {
+        self.watch.begin();
+    }
+
+    /// When the call is given up. `None` where its time is not limited, or has not begun.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.watch.deadline()
+    }
+
+    /// Whether the call was given up: its file has failed, and the answer is dropped.
+    pub fn is_given_up(&self) -> bool {
+        self.watch.is_given_up()
+    }
+
+    /// The lock that all workers of the program share.
+    pub fn lock(&self) -> &'a Lock {
+        self.lock
+    }
+
+    /// Where the file is on disk, in every mode: a real file with its name and suffix in a folder of its own. In mode
+    /// `memory` it is made at the first call and is gone when the run ends. Do not change it.
+    ///
+    /// # Errors
+    /// The file cannot be written, of the kind that says what to do about it: hand it on.
+    pub fn path<'f>(&self, file: &'f DownloadDataFile) -> Result<&'f Path, ProcessingError> {
+        file.lend(self.folder).map_err(placing_failed)
+    }
+}
+
+/// A full disk and the like pass, and hold everything; what only this file's name causes is its failure.
+pub(crate) fn placing_failed(error: std::io::Error) -> ProcessingError {
+    use std::io::ErrorKind as Io;
+    match error.kind() {
+        Io::InvalidFilename | Io::InvalidInput | Io::IsADirectory | Io::NotADirectory | Io::AlreadyExists => {
+            ProcessingError::file_failed(format_args!("the file cannot be written under this name: {error}"))
+        }
+        _ => ProcessingError::not_available(format_args!("the file cannot be written to the output folder: {error}")),
+    }
+}
+
+/// The clock of a worker's calls, one after another. The engine looks at it from another thread.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    limit: Option<Duration>,
+    since: Mutex<Option<Instant>>,
+    given_up: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, since: Mutex::new(None), given_up: AtomicBool::new(false) }
+    }
+
+    /// A call begins.
+    pub(crate) fn call(&self, clock: Clock) {
+        *self.since.lock() = (clock == Clock::AtOnce).then(Instant::now);
+    }
+
+    fn begin(&self) {
+        if self.limit.is_some() {
+            self.since.lock().get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let limit = self.limit?;
+        (*self.since.lock())?.checked_add(limit)
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.deadline().is_some_and(|deadline| Instant::now() > deadline)
+    }
+
+    /// The worker has had its last call.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
+    }
+}

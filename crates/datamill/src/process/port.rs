@@ -1,0 +1,143 @@
+//! The port: how the engine runs user code, whatever language that is written in.
+//!
+//! ```text
+//!  engine: pool ──body──▶ Workers::spawn ──▶ a thread runs the body:
+//!
+//!                           Workers::start ──▶ Worker: run(file, call), run(file, call), … ──▶ stop
+//!                                 │ error
+//!                                 ▼
+//!                           the program ends before it has read anything
+//! ```
+//!
+//! The engine keeps everything that is not the code's own: attempts and the waits between them, code that is not
+//! available, panics, the time limit, the memory. [`UserCode::reproducer`](super::UserCode::reproducer) and its likes
+//! are adapters from the traits that users write to this port.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::{Call, ProcessingError, ReproducerMessage};
+use crate::assemble::{DownloadDataFile, Followers};
+
+/// User code that gives each thread of the pool a worker of its own.
+///
+/// Implementations MUST be usable from several threads at once: workers start at the same time.
+pub trait Workers: Send + Sync + 'static {
+    /// What the code needs. Asked once, before the first worker starts. MUST NOT block.
+    fn needs(&self) -> Needs;
+
+    /// Makes a thread that runs `body`, once and to its end. The name tells the thread from others of the pool.
+    ///
+    /// Code that must not run on the engine's own threads makes its threads here; all other code answers with
+    /// [`spawn_thread`]. A thread that runs the body MUST run nothing else at the same time. MUST NOT wait for the
+    /// body: the thread that reads the topic asks for a new worker where one was given up. SHOULD answer an error
+    /// where the thread cannot be made; the program ends then.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<Box<dyn WorkerThread>>;
+
+    /// Makes the worker of the thread that calls this, before its first file. What takes long or can be missing (a
+    /// connection, a model, an import) SHOULD be made here and not at the first file.
+    ///
+    /// # Errors
+    /// The code cannot run. Whatever the [`kind`](ProcessingError::kind) of the error, the program ends with its text,
+    /// before anything is read. So does a panic. Workers that have started are stopped.
+    fn start(&self) -> Result<Box<dyn Worker>, ProcessingError>;
+}
+
+/// User code on one thread of the pool. All its methods are called on the thread that started it.
+pub trait Worker {
+    /// Runs the code for one file.
+    ///
+    /// The answer is a message exactly if the program has a topic for results; any other answer is a failure of the
+    /// file. The file may have been processed before, where a crash came between the end of this call and its commit:
+    /// effects of the code outside of the answer MUST bear that.
+    ///
+    /// With [`Clock::WhenSaid`], [`Call::begin`] MUST be called when the code begins with the file. `file` and `call`
+    /// may be lent to other threads until this returns. After [`Call::is_given_up`] the answer is dropped; this SHOULD
+    /// return soon then, and it is not called again.
+    ///
+    /// # Errors
+    /// The [`kind`](ProcessingError::kind) says what happens: the file fails and may have another attempt, the program
+    /// holds and tries again, or it stops. A panic is a failure of the file, and the worker goes on with the next one:
+    /// it MUST stay usable.
+    fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Result<Option<ReproducerMessage>, ProcessingError>;
+
+    /// Ends the worker, after its last file. Called once, also where calls have panicked, and for a worker that was
+    /// given up when its call returns after all. It is not called where that call never returns, and where the process
+    /// is killed. A program that stops waits for it at most as long as for user code that runs. What it has to keep
+    /// SHOULD be kept in [`run`](Self::run): a file may be committed before.
+    fn stop(self: Box<Self>);
+}
+
+/// The life of a worker, from its start to its stop.
+pub type ThreadBody = Box<dyn FnOnce() + Send + 'static>;
+
+/// A thread that runs a [`ThreadBody`].
+pub trait WorkerThread: Send {
+    /// Whether the thread has ended, or has at least returned from the body. MUST NOT block.
+    fn has_ended(&self) -> bool;
+}
+
+impl WorkerThread for JoinHandle<()> {
+    fn has_ended(&self) -> bool {
+        self.is_finished()
+    }
+}
+
+/// A thread of the operating system for [`Workers::spawn`].
+///
+/// # Errors
+/// The thread cannot be made.
+pub fn spawn_thread(name: &str, body: ThreadBody) -> io::Result<Box<dyn WorkerThread>> {
+    Ok(Box::new(std::thread::Builder::new().name(name.to_owned()).spawn(body)?))
+}
+
+/// How user code gets at the content of a file. The option `--mode` says what else there is and what stays in the
+/// output folder; it cannot take away what the code needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// By its bytes: they stay in memory during the call, unless the file had no room there.
+    Bytes,
+    /// By a path: in every mode, the file is on disk during the call, with its name and suffix, in a folder of its
+    /// own.
+    Path,
+    /// By whatever the mode gives. [`Call::path`] gives a path in every mode.
+    #[default]
+    Either,
+}
+
+/// When the time of `--processing_timeout` begins for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// With the call.
+    #[default]
+    AtOnce,
+    /// When the code says so with [`Call::begin`]: a file that waits for its turn does not fail because another one
+    /// hangs.
+    WhenSaid,
+}
+
+/// What user code needs of the engine.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    pub(crate) access: Access,
+    pub(crate) clock: Clock,
+    /// Who takes large files before they are whole. The code gets each file in any case.
+    pub(crate) followers: Option<Arc<dyn Followers>>,
+}
+
+impl Needs {
+    /// These.
+    pub fn new(access: Access, clock: Clock) -> Self {
+        Self { access, clock, ..Self::default() }
+    }
+
+    /// Lets these take large files while their chunks still come.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn followed_by(self, followers: Arc<dyn Followers>) -> Self {
+        Self { followers: Some(followers), ..self }
+    }
+}

@@ -1,0 +1,136 @@
+//! The engine over both logs with code that needs a path, or asks for one, in each mode.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::common::{Bench, Place, chunks, content, on_both_logs};
+use datamill::assemble::{DownloadDataFile, Mode};
+use datamill::process::{Access, Call, Clock, Needs, ReproducerMessage, UserCode};
+use parking_lot::Mutex;
+
+on_both_logs! {
+    code_that_needs_a_path_has_one_in_each_mode,
+    a_path_can_be_asked_for_in_each_mode,
+    each_attempt_has_a_path_of_its_own_and_all_are_gone_afterwards,
+    a_name_that_no_file_can_have_fails_its_file_at_once,
+}
+
+/// Files by path: one that stays in memory, one that fills up on disk, and an empty one.
+fn files() -> BTreeMap<String, Vec<u8>> {
+    let names = [("run 1/Scan 7.XRDML", 3000), ("large.Dm3", 400_000), ("empty", 0)];
+    names.map(|(path, len)| (path.to_owned(), content(len as u64, len))).into()
+}
+
+fn send(bench: &Bench, files: &BTreeMap<String, Vec<u8>>) {
+    for (path, bytes) in files {
+        bench.send(&chunks(0, path, bytes, 4096));
+    }
+}
+
+/// Everything below a folder that is a file.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+}
+
+/// Answers with the file as it is on disk.
+fn answer(file: &DownloadDataFile, path: &Path) -> ReproducerMessage {
+    assert_eq!(path.file_name().unwrap(), file.filename());
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "the folder is the file's own");
+    assert!(path.components().any(|part| part.as_os_str() == ".datamill"), "it is not public yet");
+    let content = fs::read(path).unwrap();
+    assert!(file.bytes().unwrap() == content);
+    ReproducerMessage::new(content)
+}
+
+fn check(place: &Place, code: impl Fn() -> UserCode) {
+    for mode in [Mode::Memory, Mode::Disk, Mode::Both] {
+        let bench = Bench::new(place, 1);
+        let files = files();
+        send(&bench, &files);
+        let mut settings = bench.settings();
+        (settings.mode, settings.memory_limit) = (mode, 600_000);
+        let summary = bench.run_code(&settings, code()).unwrap();
+        assert_eq!((summary.succeeded, summary.failed), (3, 0), "{mode:?}");
+        let results: BTreeMap<_, _> =
+            bench.read_results().into_iter().map(|r| (r.path().to_owned(), r.value)).collect();
+        assert!(results == files, "{mode:?}");
+        let work = below(&bench.output().join(".datamill/work"));
+        assert!(work.is_empty(), "{mode:?}: {work:?}");
+        for (path, bytes) in &files {
+            let public = fs::read(bench.output().join(path)).ok();
+            assert_eq!(public.as_ref(), Some(bytes).filter(|_| mode != Mode::Memory), "{mode:?}: {path}");
+        }
+    }
+}
+
+fn code_that_needs_a_path_has_one_in_each_mode(place: &Place) {
+    check(place, || {
+        UserCode::function(Needs::new(Access::Path, Clock::AtOnce), |file, _| {
+            Ok(Some(answer(file, file.path().ok_or("no path")?)))
+        })
+    });
+}
+
+fn a_path_can_be_asked_for_in_each_mode(place: &Place) {
+    for access in [Access::Bytes, Access::Either] {
+        check(place, || {
+            UserCode::function(Needs::new(access, Clock::AtOnce), |file, call| {
+                let (one, other) = std::thread::scope(|scope| {
+                    let asked = scope.spawn(|| call.path(file));
+                    (call.path(file), asked.join().unwrap())
+                });
+                assert_eq!(one.as_ref().ok(), other.as_ref().ok(), "whoever asks, it is one file");
+                Ok(Some(answer(file, one?)))
+            })
+        });
+    }
+}
+
+fn each_attempt_has_a_path_of_its_own_and_all_are_gone_afterwards(place: &Place) {
+    for access in [Access::Path, Access::Either] {
+        let bench = Bench::new(place, 1);
+        bench.send(&chunks(0, "a.csv", b"abc", 10));
+        let mut settings = bench.settings();
+        settings.max_attempts = 3;
+        let seen: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
+        let noted = Arc::clone(&seen);
+        let run = move |file: &DownloadDataFile, call: &Call<'_>| {
+            let path = call.path(file)?;
+            assert!(noted.lock().iter().all(|before| !before.exists()), "that of the attempt before is gone");
+            assert_eq!(fs::read(path)?, b"abc");
+            noted.lock().push(path.to_owned());
+            match call.attempt() {
+                1 => Err("not yet".into()),
+                2 => panic!("nor now"),
+                _ => Ok(Some(ReproducerMessage::new("done"))),
+            }
+        };
+        let summary = bench.run_code(&settings, UserCode::function(Needs::new(access, Clock::AtOnce), run)).unwrap();
+        assert_eq!((summary.succeeded, summary.failed), (1, 0));
+        let seen = seen.lock();
+        assert_eq!(seen.len(), 3);
+        assert!(seen.iter().all(|path| !path.exists() && !path.parent().unwrap().exists()), "{seen:?}");
+        assert!(!bench.output().join("a.csv").exists());
+    }
+}
+
+fn a_name_that_no_file_can_have_fails_its_file_at_once(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, &"x".repeat(300), b"abc", 10));
+    bench.send(&chunks(0, "good", b"abc", 10));
+    let mut settings = bench.settings();
+    settings.max_attempts = 3;
+    let code = UserCode::function(Needs::new(Access::Path, Clock::AtOnce), |file, _| {
+        assert_eq!(file.filename(), "good");
+        Ok(Some(ReproducerMessage::new("done")))
+    });
+    let summary = bench.run_code(&settings, code).unwrap();
+    assert_eq!((summary.succeeded, summary.failed), (1, 1));
+    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let text =
+        String::from_utf8_lossy(state.iter().find(|(key, _)| key.starts_with("failed/")).unwrap().1).into_owned();
+    assert!(text.contains("cannot be written under this name") && text.contains(r#""attempts":0"#), "{text}");
+}
