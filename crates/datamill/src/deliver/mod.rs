@@ -1,8 +1,8 @@
 //! Processors that ship whole files: to a folder, to an object store.
 //!
-//! Each is a processor on the engine, so there is no second loop and no second commit path. That a file is done is committed after it has arrived; a
-//! crash in between makes the engine hand out the same version again, and each target finds it there and
-//! does nothing. What happens to another version that is there already, [`OnExists`] says for all targets.
+//! Each is a processor on the engine, so there is no second loop and no second commit path. That a file is
+//! done is committed after it has arrived; a crash in between makes the engine hand out the same version
+//! again, and each target finds it there and does nothing. What happens to another version that is there already, [`OnExists`] says for all targets.
 
 mod download;
 mod on_exists;

@@ -81,7 +81,7 @@ pub struct EngineSettings {
     pub start_from: Option<StartFrom>,
     /// Files whose relative path matches from its start are processed; `None` is all.
     pub download_regex: Option<Pattern>,
-    /// Where user code finds the content.
+    /// Where user code finds the content besides what it needs itself, and whether the file stays in the output folder.
     pub mode: Mode,
     /// Threads that run user code, at least 1.
     pub threads: usize,
@@ -215,6 +215,7 @@ pub fn run(
         output_dir: settings.output_dir.clone(),
         shutdown_timeout: settings.shutdown_timeout,
     };
+    let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), code, control)?;
     let mut tally = Tally::start();
     let engine = read::Engine {
@@ -229,7 +230,7 @@ pub fn run(
         tally: &tally,
         budget,
         spill,
-        hash_ahead: HashAhead::start().map_err(EngineError::Thread)?,
+        hash_ahead,
         following,
         pool: &pool,
         sessions: Default::default(),

@@ -187,7 +187,7 @@ impl Pool {
     ) -> Result<Self, EngineError> {
         panics::keep();
         let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
-        let numbers = 1..=settings.threads;
+        let mut numbers = 1..=settings.threads;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -198,8 +198,8 @@ impl Pool {
             reports: sender,
         });
         let pool = Self { shared, threads: Mutex::default(), reports };
-        let started = numbers.map(|number| pool.spawn(number)).collect::<Result<(), _>>();
-        match started.map_err(EngineError::Thread).and_then(|()| pool.wait_until_started(control)) {
+        let spawned = numbers.try_for_each(|number| pool.spawn(number));
+        match spawned.map_err(EngineError::Thread).and_then(|()| pool.wait_until_started(control)) {
             Ok(()) => Ok(pool),
             Err(error) => {
                 pool.join();

@@ -22,6 +22,51 @@ use crate::assemble::{DownloadDataFile, Followers};
 
 /// User code that gives each thread of the pool a worker of its own.
 ///
+/// ```no_run
+/// use datamill::prelude::*;
+/// use datamill::process::{
+///     Access, Call, Clock, Needs, ThreadBody, UserCode, Worker, WorkerThread, Workers, spawn_thread,
+/// };
+/// # struct Connection;
+/// # impl Connection {
+/// #     fn open() -> Result<Self, ProcessingError> { Ok(Self) }
+/// #     fn load(&self, _: &std::path::Path) -> Result<u64, ProcessingError> { Ok(0) }
+/// #     fn close(self) {}
+/// # }
+///
+/// /// Loads each file into a database, by one connection for each thread.
+/// struct Loader;
+///
+/// impl Workers for Loader {
+///     fn needs(&self) -> Needs {
+///         Needs::new(Access::Path, Clock::AtOnce)
+///     }
+///
+///     fn spawn(&self, name: &str, body: ThreadBody) -> std::io::Result<Box<dyn WorkerThread>> {
+///         spawn_thread(name, body)
+///     }
+///
+///     fn start(&self) -> Result<Box<dyn Worker>, ProcessingError> {
+///         Ok(Box::new(Load(Connection::open()?)))
+///     }
+/// }
+///
+/// struct Load(Connection);
+///
+/// impl Worker for Load {
+///     fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Result<Option<ReproducerMessage>, ProcessingError> {
+///         let rows = self.0.load(call.path(file)?)?;
+///         Ok(Some(ReproducerMessage::new(rows.to_string())))
+///     }
+///
+///     fn stop(self: Box<Self>) {
+///         self.0.close();
+///     }
+/// }
+///
+/// let code = UserCode::new(Loader);
+/// ```
+///
 /// Implementations MUST be usable from several threads at once: workers start at the same time.
 pub trait Workers: Send + Sync + 'static {
     /// What the code needs. Asked once, before the first worker starts. MUST NOT block.

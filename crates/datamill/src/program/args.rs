@@ -260,7 +260,7 @@ pub struct ConsumerArgs {
     /// Folder for the log file, the registry files, and files on disk [default: PROGRAM_output]
     #[arg(long = "output_dir", value_name = "FOLDER")]
     pub output_dir: Option<PathBuf>,
-    /// Where your function finds the content of a file
+    /// Where your function finds the content of a file; with `disk` and `both` the file stays in the output folder
     #[arg(long, value_enum, default_value_t = Mode::Memory)]
     pub mode: Mode,
     /// Seconds between two lines about the state; -1 or 0 for none

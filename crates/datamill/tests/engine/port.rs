@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::ThreadId;
@@ -9,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Bench, Place, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::DownloadDataFile;
-use datamill::engine::{EngineError, Summary};
+use datamill::engine::{Control, EngineError, StopKind, Summary};
 use datamill::process::{
     Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, ThreadBody, UserCode, Worker, WorkerThread,
     Workers, spawn_thread,
 };
+use datamill::program::{ReproducerArgs, run_program};
+use datamill::report::Counters;
 use parking_lot::Mutex;
 
 on_both_logs! {
@@ -25,6 +28,8 @@ on_both_logs! {
     code_that_cannot_start_ends_the_program_before_anything_is_read,
     a_worker_that_cannot_take_the_place_of_one_that_was_given_up_ends_the_program,
     an_answer_that_does_not_fit_the_program_is_a_failure_of_the_file,
+    a_stop_that_takes_its_time_is_waited_for_and_one_that_panics_harms_nobody,
+    a_program_that_is_stopped_while_its_code_starts_ends,
 }
 
 type Answer = Result<Option<ReproducerMessage>, ProcessingError>;
@@ -37,14 +42,17 @@ enum Event {
     Stopped,
 }
 
+/// Whether a start fails, counted from 1, and why.
+type Fails = fn(usize) -> Option<&'static str>;
+
 /// Code of which all is noted, with the thread on which it happened.
 #[derive(Clone)]
 struct Noted<F> {
     needs: Needs,
-    /// Which starts fail, counted from 1, and with a panic.
-    fails: fn(usize) -> Option<&'static str>,
+    fails: Fails,
     spawn: fn(&str, ThreadBody) -> io::Result<Box<dyn WorkerThread>>,
     run: F,
+    stop: fn(),
     starts: Arc<AtomicUsize>,
     events: Arc<Mutex<Vec<(ThreadId, Event)>>>,
 }
@@ -52,7 +60,7 @@ struct Noted<F> {
 impl<F: Fn(&DownloadDataFile, &Call<'_>) -> Answer + Clone + Send + Sync + 'static> Noted<F> {
     fn new(run: F) -> Self {
         let (starts, events) = Default::default();
-        Self { needs: Needs::default(), fails: |_| None, spawn: spawn_thread, run, starts, events }
+        Self { needs: Needs::default(), fails: |_| None, spawn: spawn_thread, run, stop: || {}, starts, events }
     }
 
     fn note(&self, event: Event) {
@@ -111,6 +119,7 @@ impl<F: Fn(&DownloadDataFile, &Call<'_>) -> Answer + Clone + Send + Sync + 'stat
     }
 
     fn stop(self: Box<Self>) {
+        (self.stop)();
         self.note(Event::Stopped);
     }
 }
@@ -297,7 +306,7 @@ fn code_that_cannot_start_ends_the_program_before_anything_is_read(place: &Place
     let mut settings = bench.settings();
     settings.threads = 2;
     let good = Noted::new(|file: &DownloadDataFile, _: &Call<'_>| size_of(file));
-    let cases: [(fn(usize) -> Option<&'static str>, &str); 2] = [
+    let cases: [(Fails, &str); 2] = [
         (|start| (start == 2).then_some("there is no model"), "there is no model"),
         (|start| (start == 1).then_some("panic"), "no detector on this bus"),
     ];
@@ -357,4 +366,75 @@ fn an_answer_that_does_not_fit_the_program_is_a_failure_of_the_file(place: &Plac
         let text = String::from_utf8_lossy(failed[0].1);
         assert!(text.contains(&format!("\"{path}\"")) && text.contains(reason) && text.contains(status), "{text}");
     }
+}
+
+fn a_stop_that_takes_its_time_is_waited_for_and_one_that_panics_harms_nobody(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a", b"abc", 10));
+    let code = Noted::new(|file: &DownloadDataFile, _: &Call<'_>| size_of(file));
+    let slow = Noted { stop: || std::thread::sleep(Duration::from_millis(700)), ..code.clone() };
+    assert_eq!(counts(&bench.run_code(&bench.settings(), slow.code()).unwrap()), (1, 0));
+    assert_eq!(slow.count(&Event::Stopped), 2, "the program ends after its workers");
+    bench.send(&chunks(0, "b", b"abc", 10));
+    let panics = Noted { stop: || panic!("the connection is gone"), ..code };
+    assert_eq!(counts(&bench.run_code(&bench.settings(), panics.code()).unwrap()), (1, 0));
+}
+
+fn a_program_that_is_stopped_while_its_code_starts_ends(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a", b"abc", 10));
+    let mut settings = bench.settings();
+    settings.exit_at_end = false;
+    let control = Control::default();
+    // ends in any case, so that the thread does
+    let slow = |_| {
+        std::thread::sleep(Duration::from_secs(20));
+        None
+    };
+    let code = Noted::new(|file: &DownloadDataFile, _: &Call<'_>| size_of(file));
+    let code = Noted { fails: slow, ..code };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_for("the code starts", || code.starts.load(SeqCst) > 0);
+            control.stop(StopKind::Leave);
+        });
+        let summary = datamill::engine::run(&bench.log, &settings, code.code(), &control, &Counters::default());
+        assert_eq!(counts(&summary.unwrap()), (0, 0));
+    });
+    assert!(code.all().is_empty(), "nothing has started yet, and nothing was waited for");
+}
+
+#[test]
+fn a_program_whose_code_cannot_start_says_why_and_ends_with_exit_code_2() {
+    let bench = Bench::new(&Place::Embedded, 1);
+    let config = bench.folder.path().join("test.config");
+    let log = bench.folder.path().join("log.db");
+    std::fs::write(&config, format!("[broker]\nbootstrap.servers = sqlite:{}\n", log.display())).unwrap();
+    let test = std::env::current_exe().unwrap();
+    let mut command = Command::new(test);
+    command.args(["--exact", "port::the_program_of_the_test_before", "--ignored", "--nocapture"]);
+    command.current_dir(bench.folder.path()).env(TOPICS, format!("{} {}", bench.topic, bench.results));
+    let ended = command.output().unwrap();
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{text}");
+    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors, ["error: the function could not start, and nothing was read: there is no model `xrd.onnx`"]);
+}
+
+/// Variable that tells the other process what to read.
+const TOPICS: &str = "PORT_TEST_TOPICS";
+
+#[test]
+#[ignore = "no test: the one before starts it as a process of its own"]
+fn the_program_of_the_test_before() {
+    use clap::{Args, FromArgMatches};
+
+    let topics = std::env::var(TOPICS).unwrap();
+    let (topic, results) = topics.split_once(' ').unwrap();
+    let args = ["models", "--config", "test.config", "--consumer_topic_name", topic, "--producer_topic_name", results];
+    let matches = ReproducerArgs::augment_args(clap::Command::new("models")).get_matches_from(args);
+    let args = ReproducerArgs::from_arg_matches(&matches).unwrap();
+    let code = Noted::new(|file: &DownloadDataFile, _: &Call<'_>| size_of(file));
+    let code = Noted { fails: |_| Some("there is no model `xrd.onnx`"), ..code };
+    assert_eq!(run_program(&args, "models", code.code()).code(), 2);
 }

@@ -3,7 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::{Args, FromArgMatches};
 use datamill::broker::{NewRecord, Properties};
+use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
+use datamill::engine::{self, Control, StopKind};
+use datamill::process::UserCode;
+use datamill::program::{ProcessorArgs, ProgramArgs, Runnable};
+use datamill::report::Counters;
+use datamill::settings::Config;
 use datamill::wire::{Chunk, headers, hex, partition_for, sha512};
 use datamill_testkit::s3::S3Server;
 
@@ -18,11 +25,15 @@ const REST: std::ops::Range<usize> = 50..60;
 /// The parts of the first chunks that are full.
 const PARTS: usize = 6;
 
-/// Puts some chunks of a file on the topic, which is there.
-fn send(bench: &Bench, path: &str, content: &[u8], hash: &[u8; 64], which: std::ops::Range<usize>) {
+fn properties(bench: &Bench) -> Properties {
     let servers = format!("sqlite:{}", bench.place.path("log.db").display());
     let broker = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
-    let log = datamill::broker::open(&Properties { broker, ..Properties::default() }).unwrap();
+    Properties { broker, ..Properties::default() }
+}
+
+/// Puts some chunks of a file on the topic, which is there.
+fn send(bench: &Bench, path: &str, content: &[u8], hash: &[u8; 64], which: std::ops::Range<usize>) {
+    let log = datamill::broker::open(&properties(bench)).unwrap();
     let mut publisher = log.publisher().unwrap();
     let partitions = log.topic(TOPIC).unwrap().partitions;
     for (number, data) in content.chunks(CHUNK).enumerate().filter(|(number, _)| which.contains(number)) {
@@ -115,6 +126,45 @@ fn a_large_file_is_on_its_way_before_it_is_whole_and_is_seen_once_it_is_verified
     assert_eq!(object.metadata["datamill-sha512"], hex(&sha512(&content)));
     assert!(object.metadata["datamill-offsets"].ends_with('-'), "{:?}", object.metadata);
     assert_eq!(done(&bench.transfer_again("newer")), 0, "it is recognised");
+}
+
+/// Whatever can run as a program, by the one way that all programs go.
+fn started<Kind>(code: impl Runnable<Kind>) -> UserCode {
+    code.into_user_code()
+}
+
+#[test]
+fn a_transfer_that_is_started_as_any_other_program_takes_large_files_early_too() {
+    let bench = Bench::new(&S3Server::from_env());
+    bench.upload(&[("a", b"1")]);
+    let content = content(1, 60 * CHUNK);
+    send(&bench, "large.raw", &content, &sha512(&content), FIRST);
+    let config = bench.place.path("lab.config");
+    let loaded = Config::load(config.to_str()).unwrap();
+    let settings =
+        TransferSettings { url: bench.url(), section: loaded.section("s3").unwrap(), on_exists: OnExists::Newer };
+    let code = started(S3TransferStreamProcessor::new(&settings).unwrap());
+    let output = bench.place.path("output");
+    let args = ["transfer", "--topic_name", TOPIC, "--consumer_group_id", "early", "--output_dir"];
+    let args = args.into_iter().chain([output.to_str().unwrap()]);
+    let args = ProcessorArgs::augment_args(clap::Command::new("transfer")).get_matches_from(args);
+    let settings = ProcessorArgs::from_arg_matches(&args).unwrap().engine_settings("transfer", &loaded).unwrap();
+    let log = datamill::broker::open(&properties(&bench)).unwrap();
+    let control = Control::default();
+    std::thread::scope(|scope| {
+        let program = scope.spawn(|| engine::run(&log, &settings, code, &control, &Counters::default()));
+        let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until_taken(&bench);
+            assert!(!is_there(&bench), "the file is not whole");
+            send(&bench, "large.raw", &content, &sha512(&content), REST);
+            wait_until("it is there", || is_there(&bench));
+        }));
+        control.stop(StopKind::Leave);
+        let summary = program.join().unwrap().unwrap();
+        taken.unwrap();
+        assert_eq!((summary.succeeded, summary.failed), (2, 0));
+    });
+    assert!(bench.bucket.object("files/large.raw").unwrap().content == content);
 }
 
 #[test]
