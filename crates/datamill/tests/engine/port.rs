@@ -412,7 +412,7 @@ fn a_program_whose_code_cannot_start_says_why_and_ends_with_exit_code_2() {
     std::fs::write(&config, format!("[broker]\nbootstrap.servers = sqlite:{}\n", log.display())).unwrap();
     let test = std::env::current_exe().unwrap();
     let mut command = Command::new(test);
-    command.args(["--exact", "port::the_program_of_the_test_before", "--ignored", "--nocapture"]);
+    command.args(["--exact", "port::the_second_process", "--ignored", "--nocapture"]);
     command.current_dir(bench.folder.path()).env(TOPICS, format!("{} {}", bench.topic, bench.results));
     let ended = command.output().unwrap();
     let text = String::from_utf8(ended.stderr).unwrap();
@@ -426,7 +426,7 @@ const TOPICS: &str = "PORT_TEST_TOPICS";
 
 #[test]
 #[ignore = "no test: the one before starts it as a process of its own"]
-fn the_program_of_the_test_before() {
+fn the_second_process() {
     use clap::{Args, FromArgMatches};
 
     let topics = std::env::var(TOPICS).unwrap();
