@@ -15,44 +15,97 @@
 //! A request has a number of its own, so the commit that answers it takes away what was asked before the try began
 //! and nothing that was asked since.
 
+use std::borrow::Cow;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use datamill_broker::StateChange;
 use datamill_wire::hex;
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Failure, Outcome};
 use crate::assemble::{FileInfo, IndexRun, InstanceId, Span, Version};
 use crate::ledger::FailureStatus;
 
-/// See the module.
+/// See the module. A group may have very many: each takes little memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) key: String,
-    value: Value,
+    pub(super) key: Box<str>,
+    pub(super) place: Place,
+    /// The key ends with the path, from here on.
+    path_at: usize,
+    sha512: [u8; 64],
+    n_chunks: u32,
+    attempts: u32,
+    spans: Box<[Span]>,
+    others: Box<[Span]>,
+    chunks: Box<[IndexRun]>,
+    status: Cow<'static, str>,
+    reason: Box<str>,
+    topic_id: Option<Arc<str>>,
     /// Keys of the requests that its next outcome answers.
     pub(super) requests: Vec<String>,
     /// It is of a topic of this name that was deleted: its offsets mean nothing.
     pub(super) is_foreign: bool,
 }
 
+/// Where the first chunk of a failed file is, and which file it is: an entry of a topic that was deleted may have the
+/// offset of one of the topic that came after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) partition: i32,
+    pub(super) first: i64,
+    /// A hash of the path.
+    path: u64,
+}
+
+impl Place {
+    /// Place and path, as the key of an entry of this topic tells them.
+    pub(super) fn of_key<'k>(topic: &str, key: &'k str) -> Option<(Self, &'k str)> {
+        Self::parse(key.strip_prefix("failed/")?.strip_prefix(topic)?.strip_prefix('/')?)
+    }
+
+    fn parse(place_and_path: &str) -> Option<(Self, &str)> {
+        let (place, path) = place_and_path.split_once('/')?;
+        let (partition, first) = place.split_once(':')?;
+        Some((Self::new(partition.parse().ok()?, first.parse().ok()?, path), path))
+    }
+
+    /// Where the first chunk of a file is.
+    pub(super) fn of(info: &FileInfo) -> Self {
+        let (partition, first) = info.spans.first().map_or((0, 0), |span| (span.partition, span.first));
+        Self::new(partition, first, &info.version.path)
+    }
+
+    fn new(partition: i32, first: i64, path: &str) -> Self {
+        Self { partition, first, path: FxBuildHasher.hash_one(path) }
+    }
+}
+
 /// Runs of chunks that an entry keeps.
 const MAX_CHUNK_RUNS: usize = 1000;
+/// Bytes of memory that an entry takes beside its texts and spans.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 128;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Value {
-    path: String,
-    sha512: String,
+#[derive(Serialize, Deserialize)]
+struct Value<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(borrow)]
+    sha512: Cow<'a, str>,
     n_chunks: u32,
     spans: Vec<(i32, i64, i64)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    topic_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    topic_id: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     others: Vec<(i32, i64, i64)>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    chunks: Vec<IndexRun>,
-    status: String,
-    reason: String,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    chunks: Cow<'a, [IndexRun]>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
     attempts: u32,
 }
 
@@ -60,8 +113,14 @@ fn triples(spans: &[Span]) -> Vec<(i32, i64, i64)> {
     spans.iter().map(|span| (span.partition, span.first, span.last)).collect()
 }
 
-fn of_triples(triples: &[(i32, i64, i64)]) -> Vec<Span> {
+fn of_triples(triples: &[(i32, i64, i64)]) -> Box<[Span]> {
     triples.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect()
+}
+
+/// The word for a status, without a copy for those that are written here.
+fn word(status: &str) -> Cow<'static, str> {
+    let known = FailureStatus::ALL.iter().map(|known| known.as_str()).find(|known| *known == status);
+    known.map_or_else(|| Cow::Owned(status.to_owned()), Cow::Borrowed)
 }
 
 impl Entry {
@@ -70,67 +129,100 @@ impl Entry {
         format!("failed/{topic}/")
     }
 
-    fn key_of(topic: &str, info: &FileInfo) -> String {
-        let (partition, first) = info.spans.first().map_or((0, 0), |span| (span.partition, span.first));
-        format!("{}{partition}:{first}/{}", Self::prefix(topic), info.version.path)
-    }
-
-    /// Partition and offset of the first chunk, as the key of an entry of this topic tells them.
-    pub(super) fn first_chunk(topic: &str, key: &str) -> Option<(i32, i64)> {
-        let (place, _) = key.strip_prefix(&Self::prefix(topic))?.split_once('/')?;
-        let (partition, first) = place.split_once(':')?;
-        Some((partition.parse().ok()?, first.parse().ok()?))
-    }
-
-    /// The key of the entry that an outcome makes or answers.
-    pub(super) fn key_for(topic: &str, outcome: &Outcome) -> String {
-        outcome.answers.as_ref().map_or_else(|| Self::key_of(topic, &outcome.info), |entry| entry.key.clone())
+    /// Place of the entry that an outcome makes or answers.
+    pub(super) fn place_for(outcome: &Outcome) -> Place {
+        outcome.answers.as_ref().map_or_else(|| Place::of(&outcome.info), |entry| entry.place)
     }
 
     /// The entry once the outcome is durable: that of a file that failed, or failed again, in the topic with this id.
     pub(super) fn after(topic: &str, topic_id: Option<&str>, outcome: &Outcome, failure: &Failure) -> Self {
-        let version = &outcome.info.version;
-        let foreign = outcome.answers.as_ref().filter(|entry| entry.is_foreign);
-        let topic_id = foreign.map_or(topic_id, |entry| entry.value.topic_id.as_deref());
-        let chunks = &outcome.chunks;
+        let (info, chunks, before) = (&outcome.info, &outcome.chunks, outcome.answers.as_ref());
+        let foreign = before.filter(|entry| entry.is_foreign);
+        let place = Self::place_for(outcome);
+        let Place { partition, first, .. } = place;
+        let path = &info.version.path;
+        let key = || format!("{}{partition}:{first}/{path}", Self::prefix(topic)).into();
+        let key: Box<str> = before.map_or_else(key, |entry| entry.key.clone());
         Self {
-            key: Self::key_for(topic, outcome),
+            path_at: key.len() - path.len(),
+            key,
+            place,
+            sha512: info.version.sha512,
+            n_chunks: info.version.total,
+            attempts: before.map_or(0, |entry| entry.attempts) + outcome.attempts,
+            spans: info.spans.as_slice().into(),
+            others: info.others.as_slice().into(),
+            chunks: if chunks.len() > MAX_CHUNK_RUNS { Box::default() } else { chunks.as_slice().into() },
+            status: failure.status.as_str().into(),
+            reason: failure.reason.as_str().into(),
             requests: Vec::new(),
             is_foreign: foreign.is_some(),
-            value: Value {
-                path: version.path.to_string(),
-                sha512: hex(&version.sha512),
-                n_chunks: version.total,
-                spans: triples(&outcome.info.spans),
-                topic_id: topic_id.map(str::to_owned),
-                others: triples(&outcome.info.others),
-                chunks: if chunks.len() > MAX_CHUNK_RUNS { Vec::new() } else { chunks.clone() },
-                status: failure.status.as_str().to_owned(),
-                reason: failure.reason.clone(),
-                attempts: outcome.answers.as_ref().map_or(0, |entry| entry.value.attempts) + outcome.attempts,
-            },
+            topic_id: foreign.map_or_else(|| topic_id.map(Arc::from), |entry| entry.topic_id.clone()),
         }
     }
 
     /// `None` for what was written by something else.
     pub(super) fn parse(key: &str, value: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(value).ok()?;
+        let (_, place_and_path) = key.strip_prefix("failed/")?.split_once('/')?;
+        let (place, path) = Place::parse(place_and_path)?;
+        let value: Value<'_> = serde_json::from_slice(value).ok()?;
         let in_order = |runs: &[IndexRun]| {
             runs.is_sorted_by(|a, b| a.1 < b.0)
                 && runs.iter().all(|run| 1 <= run.0 && run.0 <= run.1 && run.1 <= value.n_chunks)
         };
-        let is_entry = !value.spans.is_empty() && hash(&value.sha512).is_some() && in_order(&value.chunks);
-        is_entry.then(|| Self { key: key.to_owned(), value, requests: Vec::new(), is_foreign: false })
+        if path != value.path || value.spans.is_empty() || !in_order(&value.chunks) {
+            return None;
+        }
+        Some(Self {
+            path_at: key.len() - path.len(),
+            key: key.into(),
+            place,
+            sha512: hash(&value.sha512)?,
+            n_chunks: value.n_chunks,
+            attempts: value.attempts,
+            spans: of_triples(&value.spans),
+            others: of_triples(&value.others),
+            chunks: value.chunks.into_owned().into(),
+            status: word(&value.status),
+            reason: value.reason.into(),
+            topic_id: value.topic_id.map(Arc::from),
+            requests: Vec::new(),
+            is_foreign: false,
+        })
+    }
+
+    /// For one that is read to be tried again in this topic, and will be written with the reason of that try.
+    pub(super) fn for_a_try(self, in_topic: Option<&Arc<str>>) -> Self {
+        let topic_id = self.topic_id.map(|id| in_topic.filter(|ours| **ours == id).cloned().unwrap_or(id));
+        Self { reason: Box::default(), topic_id, ..self }
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let spans = size_of_val(&*self.spans) + size_of_val(&*self.others) + size_of_val(&*self.chunks);
+        ENTRY_BYTES + self.key.len() + self.reason.len() + spans
     }
 
     /// The change that writes the entry.
     pub(super) fn change(&self) -> Result<StateChange, serde_json::Error> {
-        Ok(StateChange { key: self.key.clone(), value: Some(serde_json::to_vec(&self.value)?) })
+        let value = Value {
+            path: self.path().into(),
+            sha512: self.sha512().into(),
+            n_chunks: self.n_chunks,
+            spans: triples(&self.spans),
+            others: triples(&self.others),
+            chunks: (&*self.chunks).into(),
+            status: (&*self.status).into(),
+            reason: (&*self.reason).into(),
+            attempts: self.attempts,
+            topic_id: self.topic_id.as_deref().map(Cow::Borrowed),
+        };
+        Ok(StateChange { key: self.key.to_string(), value: Some(serde_json::to_vec(&value)?) })
     }
 
     /// The entry is removed.
     pub(super) fn removal(&self) -> StateChange {
-        StateChange { key: self.key.clone(), value: None }
+        StateChange { key: self.key.to_string(), value: None }
     }
 
     /// The requests are answered.
@@ -140,12 +232,12 @@ impl Entry {
 
     /// The partition whose owner retries the file.
     pub(super) fn partition(&self) -> i32 {
-        self.value.spans.first().map_or(-1, |span| span.0)
+        self.place.partition
     }
 
     /// The id of the topic that it is of, where the log told it.
     pub(super) fn topic_id(&self) -> Option<&str> {
-        self.value.topic_id.as_deref()
+        self.topic_id.as_deref()
     }
 
     /// Whether its chunks are known to be gone.
@@ -166,72 +258,70 @@ impl Entry {
     pub(super) fn lacks_chunks(&self) -> bool {
         !self.is_foreign
             && self.status() == FailureStatus::Incomplete.as_str()
-            && !self.value.chunks.is_empty()
+            && !self.chunks.is_empty()
             && !self.has_all_chunks()
     }
 
     fn has_all_chunks(&self) -> bool {
-        self.value.chunks == [(1, self.value.n_chunks)]
+        *self.chunks == [(1, self.n_chunks)]
     }
 
     /// The chunks that are there, of a file that is incomplete.
     pub(super) fn chunks(&self) -> &[IndexRun] {
-        &self.value.chunks
+        &self.chunks
     }
 
     pub(super) fn path(&self) -> &str {
-        &self.value.path
+        &self.key[self.path_at..]
     }
 
-    pub(super) fn sha512(&self) -> &str {
-        &self.value.sha512
+    pub(super) fn sha512(&self) -> String {
+        hex(&self.sha512)
     }
 
     pub(super) fn n_chunks(&self) -> u32 {
-        self.value.n_chunks
+        self.n_chunks
     }
 
     pub(super) fn status(&self) -> &str {
-        &self.value.status
+        &self.status
     }
 
     pub(super) fn reason(&self) -> &str {
-        &self.value.reason
+        &self.reason
     }
 
     pub(super) fn attempts(&self) -> u32 {
-        self.value.attempts
+        self.attempts
     }
 
     /// Where its chunks are, in the order in which they came; a partition may occur several times.
-    pub(super) fn spans(&self) -> Vec<Span> {
-        of_triples(&self.value.spans)
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     /// Where, within the spans, chunks of other uploads of the version are.
-    pub(super) fn others(&self) -> Vec<Span> {
-        of_triples(&self.value.others)
+    pub(super) fn others(&self) -> &[Span] {
+        &self.others
     }
 
     /// Whether this version of a file is the one that failed.
     pub(super) fn is_of(&self, version: &Version) -> bool {
-        *version.path == *self.value.path
-            && version.total == self.value.n_chunks
-            && hash(&self.value.sha512) == Some(version.sha512)
+        version.sha512 == self.sha512 && version.total == self.n_chunks && *version.path == *self.path()
+    }
+
+    /// The SHA-512 of the file.
+    pub(super) fn hash(&self) -> &[u8; 64] {
+        &self.sha512
     }
 
     /// What is known of the file without its chunks.
     pub(super) fn info(&self, id: InstanceId) -> FileInfo {
         FileInfo {
             id,
-            version: Version {
-                path: self.value.path.as_str().into(),
-                sha512: hash(&self.value.sha512).unwrap_or([0; 64]),
-                total: self.value.n_chunks,
-                mtime: None,
-            },
-            spans: self.spans(),
-            others: self.others(),
+            version: Version { path: self.path().into(), sha512: self.sha512, total: self.n_chunks, mtime: None },
+            spans: self.spans.to_vec(),
+            others: self.others.to_vec(),
             first_ms: 0,
             last_ms: 0,
             bytes: 0,
@@ -255,7 +345,6 @@ pub(super) fn hash(text: &str) -> Option<[u8; 64]> {
 /// The request for another try of the file of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request<'a> {
-    topic: &'a str,
     /// What the key of the entry ends with.
     place: &'a str,
 }
@@ -272,19 +361,14 @@ impl<'a> Request<'a> {
     }
 
     /// `None` for other keys.
-    pub(super) fn parse(topic: &'a str, key: &'a str) -> Option<Self> {
+    pub(super) fn parse(topic: &str, key: &'a str) -> Option<Self> {
         let (_, place) = key.strip_prefix(&Self::prefix(topic))?.split_once('/')?;
-        Some(Self { topic, place })
+        Some(Self { place })
     }
 
-    /// The key of the entry.
-    pub(super) fn entry(&self) -> String {
-        format!("{}{}", Entry::prefix(self.topic), self.place)
-    }
-
-    /// The partition of the entry.
-    pub(super) fn partition(&self) -> Option<i32> {
-        self.place.split_once(':')?.0.parse().ok()
+    /// The place of the entry.
+    pub(super) fn place(&self) -> Option<Place> {
+        Place::parse(self.place).map(|(place, _)| place)
     }
 }
 
@@ -308,19 +392,23 @@ mod tests {
             )
         };
         let good = value(&"0f".repeat(64), "[[1,2,3]]");
-        let entry = Entry::parse("k", good.as_bytes()).unwrap();
+        let key = "failed/t/1:2/a/b";
+        let entry = Entry::parse(key, good.as_bytes()).unwrap();
         assert_eq!((entry.partition(), entry.info(InstanceId(1)).version.sha512), (1, [15; 64]));
+        for other in ["k", "failed/t/1:2/a", "failed/t/1/a/b", "failed/t/1:x/a/b"] {
+            assert_eq!(Entry::parse(other, good.as_bytes()), None, "{other}");
+        }
         assert_eq!(entry.change().unwrap().value.as_deref(), Some(good.as_bytes()));
         assert_eq!(entry.topic_id(), None, "as release 0.1.0 wrote it");
         let with_chunks = |chunks: &str| good.replace(r#""status""#, &format!(r#""chunks":{chunks},"status""#));
-        assert_eq!(Entry::parse("k", with_chunks("[[1,1]]").as_bytes()).unwrap().chunks(), [(1, 1)]);
+        assert_eq!(Entry::parse(key, with_chunks("[[1,1]]").as_bytes()).unwrap().chunks(), [(1, 1)]);
         for bad in ["[[0,1]]", "[[1,3]]", "[[2,1]]", "[[2,2],[1,1]]", "[[1,1],[1,2]]"] {
-            assert_eq!(Entry::parse("k", with_chunks(bad).as_bytes()), None, "{bad}");
+            assert_eq!(Entry::parse(key, with_chunks(bad).as_bytes()), None, "{bad}");
         }
         for bad in
             [value("0f", "[[1,2,3]]"), value(&"µ".repeat(64), "[[1,2,3]]"), value(&"0f".repeat(64), "[]"), "{".into()]
         {
-            assert_eq!(Entry::parse("k", bad.as_bytes()), None, "{bad}");
+            assert_eq!(Entry::parse(key, bad.as_bytes()), None, "{bad}");
         }
     }
 
@@ -329,7 +417,8 @@ mod tests {
         let entry = "failed/t/12:34567/a/b: c.dat";
         let key = Request::key("t", "17-4", entry).unwrap();
         let request = Request::parse("t", &key).unwrap();
-        assert_eq!((request.entry().as_str(), request.partition()), (entry, Some(12)));
+        assert_eq!(request.place(), Some(Place::new(12, 34567, "a/b: c.dat")));
+        assert_eq!(Place::of_key("t", entry).map(|(_, path)| path), Some("a/b: c.dat"));
         assert_eq!(Request::key("other", "1", entry), None);
         assert_eq!(Request::parse("other", &key), None);
     }

@@ -1,9 +1,11 @@
 //! The failed files of a group as a person sees them, also while programs of the group run.
 
-use datamill_broker::{Error, ErrorKind, Log, StateChange};
+use std::collections::{BTreeMap, BTreeSet};
+
+use datamill_broker::{Error, ErrorKind, Log, StateChange, StateMark};
 
 use super::commit::spans_text;
-use super::entry::{Entry, Request};
+use super::entry::{Entry, Place, Request};
 use crate::report::clock;
 
 /// A file that has no result, as an entry of its group's state says.
@@ -30,31 +32,50 @@ pub struct FailedFile {
     key: String,
 }
 
+impl FailedFile {
+    fn of(entry: Entry) -> Self {
+        Self {
+            path: entry.path().to_owned(),
+            sha512: entry.sha512(),
+            n_chunks: entry.n_chunks(),
+            offsets: spans_text(entry.spans()),
+            status: entry.status().to_owned(),
+            reason: entry.reason().to_owned(),
+            attempts: entry.attempts(),
+            can_be_retried: entry.can_be_retried(),
+            requested: false,
+            key: entry.key.into(),
+        }
+    }
+}
+
 /// The failed files of a group on a topic, in the order of their offsets.
 ///
 /// # Errors
 /// Those of the log.
 pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<FailedFile>, Error> {
-    let state = log.group_state(group, None)?;
-    let requests = state.keys().filter_map(|key| Some(Request::parse(topic, key)?.entry()));
-    let requested: std::collections::HashSet<String> = requests.collect();
-    let prefix = Entry::prefix(topic);
-    let ours = state.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-    let mut entries: Vec<Entry> = ours.filter_map(|(key, value)| Entry::parse(key, value)).collect();
-    entries.sort_by_key(|entry| entry.spans().first().map(|span| (span.partition, span.first)));
-    let files = entries.into_iter().map(|entry| FailedFile {
-        path: entry.path().to_owned(),
-        sha512: entry.sha512().to_owned(),
-        n_chunks: entry.n_chunks(),
-        offsets: spans_text(&entry.spans()),
-        status: entry.status().to_owned(),
-        reason: entry.reason().to_owned(),
-        attempts: entry.attempts(),
-        can_be_retried: entry.can_be_retried(),
-        requested: requested.contains(&entry.key),
-        key: entry.key,
-    });
-    Ok(files.collect())
+    let mut files: BTreeMap<Place, FailedFile> = BTreeMap::new();
+    let mut requests: BTreeSet<String> = BTreeSet::new();
+    let mut take = |key: &str, value: Option<&[u8]>| {
+        if Request::parse(topic, key).is_some() {
+            match value {
+                Some(_) => requests.insert(key.to_owned()),
+                None => requests.remove(key),
+            };
+        } else if let Some((place, _)) = Place::of_key(topic, key) {
+            match value.and_then(|value| Entry::parse(key, value)) {
+                Some(entry) => files.insert(place, FailedFile::of(entry)),
+                None => files.remove(&place),
+            };
+        }
+    };
+    log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+    for place in requests.iter().filter_map(|key| Request::parse(topic, key)?.place()) {
+        if let Some(file) = files.get_mut(&place) {
+            file.requested = true;
+        }
+    }
+    Ok(files.into_values().collect())
 }
 
 /// Asks for another try of these files, durably. The program of the group that owns a file's partition takes that up

@@ -10,10 +10,10 @@
 //!   upload 8-10, filling            ┘ ────────────▶  offsets of both   ───────▶  result, entry removed
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::entry::{Due, Entry};
+use super::entry::{Due, Entry, Place};
 use super::outcome::Outcome;
 use crate::assemble::{Assembler, Budget, Expired, FileInfo, IndexRun, InstanceId, InstanceIds, Span, together};
 
@@ -24,8 +24,8 @@ pub(super) struct LateChunks {
     lacking: HashMap<String, Vec<Due>>,
     /// What becomes of an entry with the commit of the upload that has ended.
     coming: HashMap<InstanceId, Due>,
-    /// Keys of all entries that were in a commit, with their partitions: what was read of them may be older.
-    ours: HashMap<String, i32>,
+    /// All entries that were in a commit: what was read of them may be older.
+    ours: HashSet<Place>,
     /// Chunks that an upload had at the last look.
     seen: HashMap<InstanceId, u32>,
 }
@@ -34,8 +34,8 @@ impl LateChunks {
     /// Entries that lack chunks, as the group's state has them.
     pub(super) fn know(&mut self, entries: Vec<Due>) {
         for due in entries {
-            if !self.ours.contains_key(&due.entry.key) {
-                self.forget(&due.entry.key);
+            if !self.ours.contains(&due.entry.place) {
+                self.forget(due.entry.place, due.entry.path());
                 self.lacking.entry(due.entry.path().to_owned()).or_default().push(due);
             }
         }
@@ -49,15 +49,17 @@ impl LateChunks {
             !all.is_empty()
         });
         self.coming.retain(|_, due| is_ours(due));
-        self.ours.retain(|_, partition| !partitions.contains(partition));
+        self.ours.retain(|place| !partitions.contains(&place.partition));
     }
 
-    /// The entry is gone.
-    pub(super) fn forget(&mut self, key: &str) {
-        self.lacking.retain(|_, all| {
-            all.retain(|due| due.entry.key != key);
-            !all.is_empty()
-        });
+    /// The entry of this file is gone.
+    pub(super) fn forget(&mut self, place: Place, path: &str) {
+        if let Some(all) = self.lacking.get_mut(path) {
+            all.retain(|due| due.entry.place != place);
+            if all.is_empty() {
+                self.lacking.remove(path);
+            }
+        }
     }
 
     /// Ends the uploads that complete an entry: at once where nothing more is to come, and else when no chunk came
@@ -122,7 +124,7 @@ impl LateChunks {
     pub(super) fn finish(&mut self, finished: &InstanceIds) -> Vec<Due> {
         let mut whole = Vec::new();
         for (_, due) in self.coming.extract_if(|id, _| finished.contains(id)) {
-            self.ours.insert(due.entry.key.clone(), due.entry.partition());
+            self.ours.insert(due.entry.place);
             if due.entry.lacks_chunks() {
                 self.lacking.entry(due.entry.path().to_owned()).or_default().push(due);
             } else if due.entry.can_be_retried() {

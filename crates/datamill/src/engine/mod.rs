@@ -132,6 +132,11 @@ impl EngineSettings {
         self.memory_limit / 4
     }
 
+    /// Bytes that entries of failed files may take which wait for another try.
+    fn entries_bytes(&self) -> usize {
+        self.memory_limit / 8
+    }
+
     /// Bytes that files which are followed may hold: they cannot go to disk.
     fn followed_bytes(&self) -> usize {
         self.memory_limit / 8

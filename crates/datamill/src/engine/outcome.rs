@@ -105,8 +105,8 @@ impl Outcome {
         let total = ended.version.total;
         let reason = format!("its chunks stopped coming; with those that came late {there} of {total} are there");
         let info = FileInfo {
-            spans: [entry.spans(), ended.spans.clone()].concat(),
-            others: [entry.others(), ended.others.clone()].concat(),
+            spans: [entry.spans(), &ended.spans].concat(),
+            others: [entry.others(), &ended.others].concat(),
             ..ended.clone()
         };
         let answers = Some(entry);

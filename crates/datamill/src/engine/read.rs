@@ -5,7 +5,7 @@ mod batch;
 mod ending;
 mod ownership;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::late::LateChunks;
 use super::outcome::Outcome;
 use super::reread::{Reread, RereadSettings, Rereads};
-use super::retry::{Retried, Retries, RetryFailed, RetrySettings};
+use super::retry::{Retried, Retries, RetryFailed, RetrySettings, Tried};
 use super::skew::Skew;
 use super::source::Source;
 use super::state::GroupState;
@@ -31,7 +31,7 @@ use super::summary::Left;
 use super::tails::Tails;
 use super::work::{Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally, start};
-use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceId, InstanceIds, SpillFolder};
+use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceId, InstanceIds, SpillFolder, WholeFile};
 use crate::ledger::Ledger;
 use crate::report::Counters;
 
@@ -76,8 +76,7 @@ pub(super) struct Engine<'a> {
     pub(super) pool: &'a Pool,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
-    /// Keys of failures that this process had a hand in: it does not try them again.
-    pub(super) tried: RefCell<HashSet<String>>,
+    pub(super) tried: Tried,
 }
 
 enum Ended {
@@ -125,11 +124,14 @@ impl Engine<'_> {
 
     /// Where a member starts in partitions without a position. A group that has a mark knows which partitions it had:
     /// one that it never had is read from its first record, also where all positions were forgotten.
-    fn first_start(&self) -> Result<FirstStart, EngineError> {
+    /// `None` where the program is asked to stop before that is known.
+    fn first_start(&self) -> Result<Option<FirstStart>, EngineError> {
         match self.settings.start_from.map_or(self.settings.first_start, StartFrom::first_start) {
-            FirstStart::Earliest => Ok(FirstStart::Earliest),
-            _ if start::knows(&self.state.marks(&self.source)?) => Ok(FirstStart::Earliest),
-            first_start => Ok(first_start),
+            FirstStart::Earliest => Ok(Some(FirstStart::Earliest)),
+            other => Ok(self
+                .state
+                .marks(&self.source, self.control)?
+                .map(|marks| if start::knows(&marks) { FirstStart::Earliest } else { other })),
         }
     }
 
@@ -138,13 +140,14 @@ impl Engine<'_> {
         self.sessions.set(self.sessions.get() + 1);
         let topic = self.log.topic_for_use(&settings.topic)?;
         let ends = if settings.exit_at_end { Some(self.ends(topic.partitions)?) } else { None };
+        let Some(first_start) = self.first_start()? else { return Ok(Ended::Finished(Left::default())) };
         let Session { subscription, committer } = self.log.subscribe(&SubscribeOptions {
             group: settings.group.clone(),
             instance: settings.instance.clone(),
             membership: settings.membership,
             topics: vec![settings.topic.clone()],
             identity: self.source.identity(),
-            first_start: self.first_start()?,
+            first_start,
             queue_bytes: settings.queue_bytes(),
             state_topic: None,
             delivery: settings.delivery,
@@ -161,7 +164,7 @@ impl Engine<'_> {
         };
         let (tasks, task_queue) = crossbeam_channel::bounded(2);
         let (answer_queue, answers) = crossbeam_channel::bounded(2);
-        let (retries, retry_thread) = Retries::new(&self.budget, self.sessions.get());
+        let (retries, retry_thread) = Retries::new(&self.topic, &self.budget, self.sessions.get());
         let retry_settings = RetrySettings {
             log: self.log.as_ref(),
             topic: &settings.topic,
@@ -169,9 +172,12 @@ impl Engine<'_> {
             group: &settings.group,
             unasked: settings.retry_failed != RetryFailed::No,
             state: self.state,
+            tried: &self.tried,
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
-            filling_limit: settings.files_bytes(),
+            entries_bytes: settings.entries_bytes(),
+            filling_bytes: settings.files_bytes(),
+            whole_bytes: settings.whole_bytes() / 2,
             counters: self.counters,
         };
         let (rereads, reread_thread) = Rereads::new();
@@ -376,11 +382,9 @@ impl<'a> Reader<'a> {
             self.held = true;
         }
         loop {
-            let busy = !self.torn
-                && (self.committing
-                    || matches!(self.verified, Verified::Asked(_))
-                    || self.waits_for_commit()
-                    || !self.engine.pool.is_idle());
+            let works = self.committing || self.waits_for_commit() || self.retries.is_reading();
+            let works = works || matches!(self.verified, Verified::Asked(_));
+            let busy = !self.torn && (works || !self.engine.pool.is_idle());
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
             if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
                 return match error.kind() {
@@ -463,6 +467,9 @@ impl<'a> Reader<'a> {
 
     /// Nobody waits for the outcomes of these files any more.
     fn drop_files(&mut self, gone: &InstanceIds) {
+        if gone.is_empty() {
+            return;
+        }
         self.engine.pool.cancel(|id| gone.contains(&id));
         self.ready.retain(|outcome| !gone.contains(&outcome.info.id));
     }
@@ -485,19 +492,24 @@ impl<'a> Reader<'a> {
 
     /// Hands files that failed earlier to the pool.
     fn retry(&mut self) {
-        let crowded = self.is_crowded();
-        let retried = self.retries.step(&self.owned, &self.engine.tried.borrow(), crowded);
-        for retried in retried {
+        // new files do not stand behind all that failed
+        let crowded = self.is_crowded() || self.engine.pool.waiting() > MAX_WAITING / 4;
+        let mut whole = Vec::new();
+        for retried in self.retries.step(&self.owned, &self.engine.tried, crowded) {
             match retried {
-                Retried::Whole(whole) => self.engine.pool.submit(*whole),
+                Retried::Whole(file) => whole.push(*file),
                 Retried::Outcome(outcome) => self.ready.push(*outcome),
                 Retried::Incomplete(entries) => self.late.know(entries),
                 Retried::Begun(all) => all.into_iter().for_each(|(p, begun)| self.tails.know(p, begun)),
-                Retried::Forgotten(keys, files) => {
-                    keys.iter().for_each(|key| self.late.forget(key));
+                Retried::Forgotten(entries, files) => {
+                    entries.iter().for_each(|(place, path)| self.late.forget(*place, path));
+                    whole.retain(|file: &WholeFile| !files.contains(&file.info.id));
                     self.drop_files(&files.into_iter().collect());
                 }
             }
+        }
+        if !whole.is_empty() {
+            self.engine.pool.submit_all(whole.into_iter());
         }
     }
 

@@ -61,10 +61,9 @@ impl Source {
         Some(StateChange { key: self.adopted_key(partition), value: Some(value) })
     }
 
-    /// The id that what has none is of, as the group's state says.
-    pub(super) fn adopted<'s>(&self, partition: i32, state: &'s [StateChange]) -> Option<&'s str> {
-        let key = self.adopted_key(partition);
-        let change = state.iter().find(|change| change.key == key)?;
-        std::str::from_utf8(change.value.as_deref()?).ok()
+    /// The partition that a key of the group's state is about, whose value is the id of what has none. `None` for other
+    /// keys.
+    pub(super) fn adopted_partition(&self, key: &str) -> Option<i32> {
+        key.strip_prefix("adopted/")?.strip_prefix(&*self.name)?.strip_prefix('/')?.parse().ok()
     }
 }

@@ -14,15 +14,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use datamill_broker::{
-    Commit, CommitOutcome, Committer, CrashPoint, DeliveryGuarantee, Error, ErrorKind, Log, StateChange, StateChanges,
-    StateMark, crash_point,
+    Commit, CommitOutcome, Committer, CrashPoint, DeliveryGuarantee, Error, ErrorKind, Log, StateChange, StateMark,
+    crash_point,
 };
 use parking_lot::Mutex;
 
-use super::entry::Entry;
+use super::entry::{Entry, Place};
 use super::source::Source;
 use super::start::Marks;
-use super::{EngineError, EngineSettings, start};
+use super::{Control, EngineError, EngineSettings, start};
 use crate::progress::{OpenKind, Progress};
 use in_folder::FolderState;
 
@@ -48,42 +48,49 @@ impl<'a> GroupState<'a> {
         }
     }
 
-    /// The whole map.
-    pub(super) fn load(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-        match self {
-            Self::InLog { log, group } => log.group_state(group, None),
-            Self::InFolder { file, .. } => Ok(file.lock().map().clone()),
-        }
+    /// What the map has of keys that are `wanted`: it may be too large to be held. `None` where the program is asked
+    /// to stop before that is known.
+    pub(super) fn load(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        control: &Control,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
+        let mut map = BTreeMap::new();
+        let mut sink = |key: &str, value: Option<&[u8]>| match value {
+            Some(value) if wanted(key) => drop(map.insert(key.to_owned(), value.to_vec())),
+            _ => drop(map.remove(key)),
+        };
+        let mark = self.read(StateMark::default(), &mut sink, &|| control.stopping().is_some())?;
+        Ok(mark.map(|_| map))
     }
 
-    /// The marks of a topic.
-    pub(super) fn marks(&self, source: &Source) -> Result<Marks, Error> {
+    /// The marks of a topic. `None` where the program is asked to stop before they are known.
+    pub(super) fn marks(&self, source: &Source, control: &Control) -> Result<Option<Marks>, Error> {
         let mut marks = Marks::new();
         let mut take = |key: &str, value: Option<&[u8]>| {
             if let Some((partition, mark)) = start::read_mark(source, key, value.unwrap_or_default()) {
                 let _ = if value.is_some() { marks.insert(partition, mark) } else { marks.remove(&partition) };
             }
         };
-        match self {
-            Self::InLog { log, group } => {
-                log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
-            }
-            Self::InFolder { file, .. } => {
-                file.lock().map().iter().for_each(|(key, value)| take(key, Some(value.as_slice())));
-            }
-        }
-        Ok(marks)
+        let read = self.read(StateMark::default(), &mut take, &|| control.stopping().is_some())?;
+        Ok(read.map(|_| marks))
     }
 
-    /// What changed since the mark of an earlier look; since the default mark, the whole map. In the folder only
+    /// Hands out what changed since the mark of an earlier look, as [`Log::read_group_state`] does. In the folder only
     /// this process makes changes, so there is nothing that it has to be told.
-    pub(super) fn since(&self, mark: StateMark) -> Result<StateChanges, Error> {
+    pub(super) fn read(
+        &self,
+        since: StateMark,
+        sink: &mut dyn FnMut(&str, Option<&[u8]>),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<StateMark>, Error> {
         match self {
-            Self::InLog { log, group } => log.group_state_since(group, None, mark),
+            Self::InLog { log, group } => log.read_group_state(group, None, since, sink, stop),
             Self::InFolder { file, .. } => {
-                let entries = file.lock().map().clone().into_iter().filter(|_| mark == StateMark::default());
-                let changes = entries.map(|(key, value)| StateChange { key, value: Some(value) }).collect();
-                Ok(StateChanges { changes, mark: StateMark(1) })
+                if since == StateMark::default() {
+                    file.lock().map().iter().for_each(|(key, value)| sink(key, Some(value)));
+                }
+                Ok(Some(StateMark(1)))
             }
         }
     }
@@ -117,10 +124,10 @@ impl<'a> GroupState<'a> {
         let Self::InFolder { file, .. } = self else { return Ok(()) };
         let mut file = file.lock();
         let is_open = |first: i64| first >= progress.frontier || progress.open.get(&first) == Some(&OpenKind::Open);
-        let undone =
-            |key: &&String| Entry::first_chunk(topic, key).is_some_and(|(p, first)| p == partition && is_open(first));
-        let undone: Vec<StateChange> =
-            file.map().keys().filter(undone).map(|key| StateChange { key: key.clone(), value: None }).collect();
+        let prefix = format!("{}{partition}:", Entry::prefix(topic));
+        let ours = file.map().range(prefix.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
+        let undone = ours.filter(|key| Place::of_key(topic, key).is_some_and(|(place, _)| is_open(place.first)));
+        let undone: Vec<StateChange> = undone.map(|key| StateChange { key: key.clone(), value: None }).collect();
         file.change(&undone).map_err(|error| self.unwritable(error))
     }
 
@@ -151,9 +158,13 @@ mod tests {
     impl Committer for Scripted<'_> {
         fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome {
             assert!(commit.state.is_empty(), "the log has no part in it");
-            self.seen = self.state.load().unwrap().into_keys().collect();
+            self.seen = keys_of(self.state);
             self.answer.take().unwrap()
         }
+    }
+
+    fn keys_of(state: &GroupState<'_>) -> Vec<String> {
+        state.load(|_| true, &Control::default()).unwrap().unwrap().into_keys().collect()
     }
 
     fn change(key: &str, value: Option<&str>) -> StateChange {
@@ -175,7 +186,7 @@ mod tests {
             let outcome = state.commit(&mut committer, &commit);
             assert_eq!(matches!(outcome, CommitOutcome::Done(_)), done);
             assert_eq!(committer.seen, ["failed/t/0:1/old", "failed/t/0:5/new"]);
-            let after: Vec<String> = state.load().unwrap().into_keys().collect();
+            let after: Vec<String> = keys_of(&state);
             match done {
                 false => assert_eq!(after, committer.seen),
                 true => assert_eq!(after, ["failed/t/0:5/new", "started/t/0"]),
@@ -194,7 +205,7 @@ mod tests {
         let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
         let open = BTreeMap::from([(5, OpenKind::Open), (7, OpenKind::Shadow)]);
         state.settle("t", 0, &Progress { frontier: 9, open }).unwrap();
-        let left: Vec<String> = state.load().unwrap().into_keys().collect();
+        let left: Vec<String> = keys_of(&state);
         let still = [0, 2, 4, 5].map(|i| keys[i].clone());
         assert_eq!(left, still);
     }

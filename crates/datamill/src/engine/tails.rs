@@ -29,13 +29,17 @@ fn key(topic: &str, partition: i32) -> String {
 }
 
 impl Begun {
-    /// `None` for what was written by something else, and for a start in another topic of this name.
-    pub(super) fn parse(source: &Source, partition: i32, state: &[StateChange]) -> Option<Self> {
-        let key = key(&source.name, partition);
-        let value = state.iter().find(|change| change.key == key)?.value.as_deref()?;
+    /// The partition that a key of the group's state is about. `None` for other keys.
+    pub(super) fn partition(topic: &str, key: &str) -> Option<i32> {
+        key.strip_prefix("begun/")?.strip_prefix(topic)?.strip_prefix('/')?.parse().ok()
+    }
+
+    /// `None` for what was written by something else, and for a start in another topic of this name. One that has no id
+    /// is of the topic that the group has `adopted`.
+    pub(super) fn parse(source: &Source, adopted: Option<&str>, value: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(value).ok()?.split(' ');
         let begun = Self { offset: words.next()?.parse().ok()?, time_ms: words.next()?.parse().ok()? };
-        let is_same = source.is_same(words.next(), source.adopted(partition, state));
+        let is_same = source.is_same(words.next(), adopted);
         (is_same && words.next().is_none()).then_some(begun)
     }
 
@@ -124,18 +128,22 @@ mod tests {
         let mut tails = Tails::default();
         tails.begin(3, begun);
         let (old, new, untold) = (Source::new("t", Some("a")), Source::new("t", Some("b")), Source::new("t", None));
+        let parse = |source: &Source, adopted, change: &StateChange| {
+            Begun::parse(source, adopted, change.value.as_deref().unwrap())
+        };
         for source in [&old, &untold] {
-            let state = [tails.change(source, 3).unwrap()];
-            assert_eq!(Begun::parse(source, 3, &state), Some(begun));
-            assert_eq!(Begun::parse(source, 2, &state), None);
+            let change = tails.change(source, 3).unwrap();
+            assert_eq!(Begun::partition("t", &change.key), Some(3));
+            assert_eq!(Begun::partition("other", &change.key), None);
+            assert_eq!(parse(source, None, &change), Some(begun));
         }
         assert_eq!(tails.change(&old, 2), None);
         let of_old = tails.change(&old, 3).unwrap();
         let of_untold = tails.change(&untold, 3).unwrap();
         assert_eq!(of_untold.value.as_deref(), Some(&b"17 1700000000000"[..]), "as release 0.1.0 wrote it");
-        assert_eq!(Begun::parse(&new, 3, &[of_old]), None, "a start in the topic before");
-        assert_eq!(Begun::parse(&new, 3, std::slice::from_ref(&of_untold)), Some(begun));
-        assert_eq!(Begun::parse(&new, 3, &[of_untold, old.adopt(3).unwrap()]), None);
+        assert_eq!(parse(&new, None, &of_old), None, "a start in the topic before");
+        assert_eq!(parse(&new, None, &of_untold), Some(begun));
+        assert_eq!(parse(&new, Some("a"), &of_untold), None);
         tails.committed(3);
         assert_eq!(tails.change(&old, 3), None, "it is committed once");
         assert!(!tails.is_new());

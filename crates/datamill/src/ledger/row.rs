@@ -46,6 +46,17 @@ pub enum FailureStatus {
 }
 
 impl FailureStatus {
+    /// All there are.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::MismatchedHash,
+        Self::Failed,
+        Self::ComputingResultMessageFailed,
+        Self::ProducingMessageFailed,
+        Self::Incomplete,
+        Self::BegunBefore,
+        Self::Expired,
+    ];
+
     /// The word in the tables.
     pub const fn as_str(self) -> &'static str {
         match self {

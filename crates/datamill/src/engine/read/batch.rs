@@ -135,8 +135,7 @@ impl Reader<'_> {
         }
         self.last_commit = now;
         let failed = outcomes.iter().filter(|outcome| outcome.result.is_err() && !outcome.is_incomplete());
-        let failed = failed.map(|outcome| Entry::key_for(&self.engine.topic, outcome));
-        self.engine.tried.borrow_mut().extend(failed);
+        self.engine.tried.add(failed.map(Entry::place_for));
         // a frontier that moves takes the dead letters of all records below it along
         let unusable = std::mem::take(&mut self.intake.unusable);
         let (positions, state) = self.positions(&moves);

@@ -1,6 +1,7 @@
 //! Which partitions are this process's: what begins when one is assigned, what ends when one is revoked, and
 //! what holds while a topic that spreads files over partitions is owned in part.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,19 @@ impl Reader<'_> {
         let engine = self.engine;
         let group = &engine.settings.group;
         let (log, topic, source) = (engine.log.as_ref(), &engine.topic, &engine.source);
+        // The state may hold very many failed files as well, and the program may be asked to stop meanwhile.
+        let named: Vec<&str> = all.iter().filter_map(|a| key_of_elsewhere(&a.committed.as_ref()?.text)).collect();
         let new = all.iter().any(|assigned| assigned.committed.is_none());
-        let marks = if new { engine.state.marks(source)? } else { Marks::new() };
+        let marks = if new { engine.state.marks(source, engine.control)? } else { Some(Marks::new()) };
+        let is_named = |key: &str| named.contains(&key);
+        let elsewhere =
+            if named.is_empty() { Some(BTreeMap::new()) } else { engine.state.load(is_named, engine.control)? };
+        let (Some(marks), Some(elsewhere)) = (marks, elsewhere) else { return Ok(0) };
+        // A name without a text there is refused by the decoder.
+        let whole_text = |text: &str| {
+            let whole = key_of_elsewhere(text).and_then(|key| elsewhere.get(key));
+            whole.map_or_else(|| text.to_owned(), |whole| String::from_utf8_lossy(whole).into_owned())
+        };
         let start = Start { log, source, group, asked: engine.settings.start_from, marks };
         let mut read_again = 0;
         let is_first = engine.sessions.get() == 1 && !self.committed_once && !self.only_retries();
@@ -39,10 +51,7 @@ impl Reader<'_> {
                 left out; --take_over at the first start, with the output folder of OpenMSIStream's program, does them");
         }
         for assigned in all {
-            let text = match &assigned.committed {
-                None => None,
-                Some(committed) => Some((committed.offset, self.whole_text(&committed.text)?)),
-            };
+            let text = assigned.committed.as_ref().map(|committed| (committed.offset, whole_text(&committed.text)));
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
             let known = committed.as_ref().and_then(|c| c.as_ref().ok()).filter(|_| !is_plain(assigned)).cloned();
             let restored = start.progress(assigned, committed)?;
@@ -66,21 +75,13 @@ impl Reader<'_> {
             self.intake.assign(assigned, restored);
             self.owned.insert(assigned.partition, assigned.assignment);
             if self.stop_since.is_none() {
-                self.retries.assign(assigned.partition, assigned.assignment);
+                self.retries.assign(assigned.partition);
             }
             if let Some(committed) = text {
                 self.committed.insert(assigned.partition, committed);
             }
         }
         Ok(read_again)
-    }
-
-    /// The progress text itself, where the committed one only names its place in the group's state. A
-    /// name without a text there is refused by the decoder.
-    fn whole_text(&self, text: &str) -> Result<String, EngineError> {
-        let Some(key) = key_of_elsewhere(text) else { return Ok(text.to_owned()) };
-        let whole = self.engine.state.load()?.remove(key).and_then(|text| String::from_utf8(text).ok());
-        Ok(whole.unwrap_or_else(|| text.to_owned()))
     }
 
     pub(super) fn revoke(&mut self, partitions: &[(Arc<str>, i32)], lost: bool) {
