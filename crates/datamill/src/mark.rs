@@ -216,6 +216,11 @@ impl Identity {
         Ok(Self::of_metadata(&file.metadata()?, mount_of(file)))
     }
 
+    /// Whether the path leads to this open file.
+    pub(crate) fn is_of(path: &Path, file: &File) -> bool {
+        matches!((Self::of(path), Self::of_file(file)), (Ok(there), Ok(open)) if there == open)
+    }
+
     /// Whether both were reached by the same mount.
     pub(crate) fn shares_mount(&self, other: &Self) -> bool {
         (self.device, self.mount) == (other.device, other.mount)

@@ -24,6 +24,10 @@ pub struct WatchArgs {
     /// Send also what is there when the folder is watched for the first time
     #[arg(long = "upload_existing")]
     upload_existing: bool,
+    /// Go on although the record of what was sent is gone: what is there counts as existing, as when the
+    /// folder is watched for the first time
+    #[arg(long = "new_folder")]
+    new_folder: bool,
     /// Seconds that a file must not have changed before it is sent
     #[arg(long = "watchdog_lag_time", value_name = "SECONDS", default_value = "3", value_parser = seconds, allow_negative_numbers = true)]
     watchdog_lag_time: Duration,
@@ -54,6 +58,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
         upload: args.sending.settings()?,
         settle_for: args.watchdog_lag_time,
         upload_existing: args.upload_existing,
+        new_folder: args.new_folder,
         polling: args.use_polling_observer,
         exit_at_end: args.exit_at_end,
         tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::aside;
 use super::trouble::{Trouble, is_full};
+use crate::mark::Identity;
 
 /// Longest time that a row waits.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -117,16 +118,21 @@ impl AppendedTable {
         self.rows_bytes = 0;
         // Ends in memory: nothing there can fail.
         self.unwritten.extend(rows.into_inner().map_err(|error| io::Error::other(error.to_string()))?);
-        // Somebody may have moved the file away to start another one.
-        if self.file.is_some() && !self.path.exists() {
-            self.file = None;
-        }
+        // Somebody may have moved the file away to start another one, or its folder.
+        let is_gone = |file: &File| !Identity::is_of(&self.path, file);
+        self.file.take_if(|file| is_gone(file));
         let file = match &mut self.file {
             Some(file) => file,
             none => {
+                aside::make_folder_of(&self.path)?;
                 let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+                let header = header_line(self.header);
+                // one that a file before this one did not take
+                if self.unwritten.starts_with(&header) {
+                    self.unwritten.drain(..header.len());
+                }
                 if file.seek(SeekFrom::End(0))? == 0 {
-                    self.unwritten.splice(..0, header_line(self.header));
+                    self.unwritten.splice(..0, header);
                 }
                 none.insert(file)
             }
@@ -336,22 +342,46 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn rows_wait_while_the_disk_is_full() {
-        let (_folder, path) = folder();
+        let (folder, path) = folder();
         let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
-        let file = table.file.replace(File::options().write(true).open("/dev/full").unwrap());
+        let aside = folder.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         for name in ["a", "b"] {
             table.append(&[name, "1"]);
             table.flush();
         }
-        assert!(rows(&path).is_empty());
-        table.file = file;
+        assert!(rows(&aside).is_empty());
+        fs::rename(&aside, &path).unwrap();
         table.flush();
         assert_eq!(rows(&path), [["a", "1"], ["b", "1"]]);
     }
 
     #[test]
+    fn a_folder_that_was_removed_is_made_again_and_none_above_it() {
+        let (folder, _) = folder();
+        let above = folder.path().join("share");
+        let path = above.join("LOGS/table.csv");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        table.append(&["a", "1"]);
+        table.flush();
+        assert_eq!(rows(&path), [["a", "1"]]);
+        fs::remove_dir_all(&above).unwrap();
+        table.append(&["b", "2"]);
+        table.flush();
+        assert!(!above.exists(), "the share is not mounted");
+        fs::create_dir(&above).unwrap();
+        table.flush();
+        assert_eq!(rows(&path), [["b", "2"]]);
+    }
+
+    #[test]
     fn what_cannot_be_written_waits_and_is_bounded() {
-        let (folder, path) = folder();
+        let (folder, _) = folder();
+        let path = folder.path().join("LOGS/table.csv");
+        fs::create_dir(path.parent().unwrap()).unwrap();
         let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
         let moved = folder.path().with_extension("moved");
         fs::rename(folder.path(), &moved).unwrap();

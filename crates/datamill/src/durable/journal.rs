@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::aside;
+use crate::mark::Identity;
 
 /// Lines that may be in the file beyond twice as many as the owner needs.
 const MAY_BE_DEAD: usize = 1_000;
@@ -155,7 +156,11 @@ impl Journal {
             }
             file.sync_data()?;
         }
-        let journal = Self {
+        Ok((Self::of(path, file, lines, synced), kept))
+    }
+
+    fn of(path: &Path, file: File, lines: usize, synced: u64) -> Self {
+        Self {
             path: path.to_owned(),
             file,
             lines,
@@ -166,8 +171,19 @@ impl Journal {
             written: 0,
             since: None,
             broken: false,
-        };
-        Ok((journal, kept))
+        }
+    }
+
+    /// Makes the file at `path` anew from what the owner has, in place of what may be there.
+    pub(crate) fn make(path: &Path, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io::Result<Self> {
+        let (lines, synced) = write_anew(path, all)?;
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(Self::of(path, file, lines, synced))
+    }
+
+    /// Whether the path still leads to the file that is written to.
+    pub(crate) fn is_in_place(&self) -> bool {
+        Identity::is_of(&self.path, &self.file)
     }
 
     /// Adds a line, in memory: [`Journal::write`] takes it to the file.

@@ -3,7 +3,7 @@
 //! It is written when it changed, at most every five seconds, and for large tables so seldom that it
 //! costs at most a twentieth of the time.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -82,9 +82,7 @@ impl ReplacedTable {
         });
         result?;
         let text = encoder.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
+        aside::make_folder_of(&self.path)?;
         aside::replace(&self.path, |file| file.write_all(&text))
     }
 }
@@ -104,6 +102,8 @@ fn read(file: File, header: &[&str]) -> Result<Vec<Vec<String>>, csv::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const HEADER: &[&str] = &["name", "text"];

@@ -68,6 +68,29 @@ pub enum UploadError {
         #[source]
         source: RecordError,
     },
+    /// The folder was watched before, and the record of that is gone.
+    #[error(
+        "`{root}` was watched for topic `{topic}` before, and the record of what was sent, `{record}`, is gone: put it \
+        back, or start once with `--new_folder`, which counts what is there as existing: it is not sent, or with \
+        `--upload_existing` all of it is sent (again)"
+    )]
+    LostRecord {
+        /// The folder.
+        root: PathBuf,
+        /// The topic.
+        topic: String,
+        /// Where the record was.
+        record: PathBuf,
+    },
+    /// The mark of the folder cannot be used.
+    #[error("the mark by which `{root}` is known again cannot be read or written")]
+    Mark {
+        /// The folder.
+        root: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
     /// The record of what was sent cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -83,7 +106,9 @@ impl UploadError {
     /// Whether the place of the record has no room, which may change.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::LogsFolder { source, .. } | Self::Record(RecordError::Io { source, .. }) => is_full(source),
+            Self::LogsFolder { source, .. }
+            | Self::Mark { source, .. }
+            | Self::Record(RecordError::Io { source, .. }) => is_full(source),
             _ => false,
         }
     }

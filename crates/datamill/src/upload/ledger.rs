@@ -30,6 +30,12 @@ impl Ledger {
         Self { record, registry, behind: None }
     }
 
+    /// Goes on with other tables, and with a record that was written anew.
+    pub(super) fn go_over_to(&mut self, registry: Registry) {
+        self.registry = registry;
+        self.behind = None;
+    }
+
     /// Whether the record lacks something that was to be written down.
     pub(super) fn is_behind(&self) -> bool {
         self.behind.is_some()

@@ -9,6 +9,7 @@ use datamill_wire::{hex, sha512};
 
 use super::error::UploadError;
 use super::filter::LOGS_FOLDER;
+use crate::mark::Identity;
 
 /// Longest topic name that becomes part of a file name as it is. File systems take 255 bytes.
 const LONGEST_TOPIC: usize = 180;
@@ -18,8 +19,10 @@ const LONGEST_TOPIC: usize = 180;
 pub struct LogsFolder {
     path: PathBuf,
     topic: String,
-    log: String,
-    _lock: File,
+    topic_part: String,
+    name: String,
+    /// Missing where it could not be taken again.
+    lock: Option<File>,
 }
 
 impl LogsFolder {
@@ -28,21 +31,42 @@ impl LogsFolder {
     /// # Errors
     /// Where it cannot be made, and where another process has the lock.
     pub fn open(root: &Path, topic: &str, log_id: &str) -> Result<Self, UploadError> {
-        let path = root.join(LOGS_FOLDER);
-        let log = hex(&sha512(log_id.as_bytes())[..4]);
+        let name = Self::name(topic, log_id);
         let topic_part = file_name_part(topic);
-        let lock_path = path.join(format!(".datamill_upload_to_{topic_part}_{log}.lock"));
-        let refused = |source| UploadError::LogsFolder { path: path.clone(), source };
-        fs::create_dir_all(&path).map_err(refused)?;
-        let lock = open_lock(&lock_path).map_err(refused)?;
+        let mut folder = Self { path: PathBuf::new(), topic: topic.to_owned(), topic_part, name, lock: None };
+        folder.go_to(root)?;
+        Ok(folder)
+    }
+
+    /// Goes over to the folder in `root`, which may be the same one, and locks that.
+    ///
+    /// # Errors
+    /// As [`LogsFolder::open`]; then nothing is locked.
+    pub fn go_to(&mut self, root: &Path) -> Result<(), UploadError> {
+        // the old lock would keep this process off the same folder
+        self.lock = None;
+        self.path = root.join(LOGS_FOLDER);
+        let refused = |source| UploadError::LogsFolder { path: self.path.clone(), source };
+        fs::create_dir_all(&self.path).map_err(refused)?;
+        let lock = open_lock(&self.lock_path()).map_err(refused)?;
         match lock.try_lock() {
-            Ok(()) => {}
+            Ok(()) => self.lock = Some(lock),
             Err(TryLockError::WouldBlock) => {
-                return Err(UploadError::Watched { root: root.to_owned(), topic: topic.to_owned() });
+                return Err(UploadError::Watched { root: root.to_owned(), topic: self.topic.clone() });
             }
             Err(TryLockError::Error(error)) => return Err(refused(error)),
         }
-        Ok(Self { path, topic: topic_part, log, _lock: lock })
+        Ok(())
+    }
+
+    /// What the names of the files of one topic in one log have in common.
+    pub fn name(topic: &str, log_id: &str) -> String {
+        format!("{}_{}", file_name_part(topic), hex(&sha512(log_id.as_bytes())[..4]))
+    }
+
+    /// Whether the lock that is held is the one that another process would find.
+    pub fn is_in_place(&self) -> bool {
+        self.lock.as_ref().is_some_and(|lock| Identity::is_of(&self.lock_path(), lock))
     }
 
     /// The folder.
@@ -52,12 +76,16 @@ impl LogsFolder {
 
     /// The topic as file names hold it.
     pub fn topic(&self) -> &str {
-        &self.topic
+        &self.topic_part
     }
 
     /// Where the durable record is.
     pub fn record(&self) -> PathBuf {
-        self.path.join(format!(".datamill_uploaded_to_{}_{}.jsonl", self.topic, self.log))
+        self.path.join(format!(".datamill_uploaded_to_{}.jsonl", self.name))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.path.join(format!(".datamill_upload_to_{}.lock", self.name))
     }
 }
 

@@ -20,6 +20,7 @@ mod filter;
 mod hints;
 mod ledger;
 mod logs_folder;
+mod place;
 mod ranges;
 mod record;
 mod registry;
@@ -110,6 +111,8 @@ pub struct WatchSettings {
     pub settle_for: Duration,
     /// Whether files are sent that are there when the folder is watched for the first time.
     pub upload_existing: bool,
+    /// Whether to go on where the folder was watched before and the record of that is gone: as at a first start.
+    pub new_folder: bool,
     /// Whether scans alone find what changed, for file systems that do not tell of changes.
     pub polling: bool,
     /// Whether to end once everything that was there has been sent.
@@ -125,6 +128,7 @@ impl WatchSettings {
             upload: UploadSettings::new(topic),
             settle_for: Duration::from_secs(3),
             upload_existing: false,
+            new_folder: false,
             polling: false,
             exit_at_end: false,
             tell_every: None,

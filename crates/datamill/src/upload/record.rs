@@ -3,14 +3,15 @@
 //! ```text
 //! .datamill_uploaded_to_{topic}_{8 hex digits of the SHA-512 of the log's id}.jsonl
 //!     a journal of `crate::durable`; its lines are
-//!       {"log":ID,"topic":T}                                          first line
+//!       {"log":ID,"topic":T,"folders":[F,…]}                          first line
 //!     | {"started":true}                                              the first start is over
 //!     | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX}                 delivered
 //!     | {"path":P,"size":N,"mtime_ns":N}                              there at the first start, not sent
 //!     | {"path":P,"sending":HEX}                                      some chunks may be in the topic
 //! ```
 //!
-//! The last line about a path counts. The file of a line that is damaged is sent again.
+//! F is the id of the mark ([`crate::mark`]) of a folder that the record was used for, or the path of one that cannot
+//! be marked; release 0.1.0 wrote none. The last line about a path counts. The file of a line that is damaged is sent again.
 //!
 //! A file is written down once the log has acknowledged its last chunk. A process that is killed
 //! between the two sends the file again after its restart: as the same version, whole, under the same
@@ -31,6 +32,9 @@ use crate::durable::{Contents, Journal, Lines};
 
 /// Longest time that a written line waits for its way to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Folders that a record names at most.
+const MOST_FOLDERS: usize = 100;
 
 /// Why the record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +89,7 @@ pub struct Record {
 #[derive(Debug, Default)]
 struct Content {
     header: Option<(String, String)>,
+    folders: Vec<String>,
     started: bool,
     entries: HashMap<Box<str>, Entry>,
 }
@@ -95,6 +100,8 @@ enum Line {
     Header {
         log: String,
         topic: String,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        folders: Vec<String>,
     },
     Started {
         started: bool,
@@ -147,6 +154,60 @@ impl Record {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How many files count as existing: they were there at the first start, and are not sent as they are.
+    pub fn existing(&self) -> u64 {
+        let existing = |entry: &&Entry| entry.known.is_some_and(|known| known.sha512.is_none());
+        self.content.entries.values().filter(existing).count() as u64
+    }
+
+    /// The folders that it was used for, as [`Record::add_folder`] was told.
+    pub fn folders(&self) -> &[String] {
+        &self.content.folders
+    }
+
+    /// Names a further folder; of many, the oldest are forgotten.
+    ///
+    /// # Errors
+    /// Where the file cannot be written anew.
+    pub fn add_folder(&mut self, folder: String) -> Result<(), RecordError> {
+        if self.content.folders.len() >= MOST_FOLDERS {
+            self.content.folders.remove(0);
+        }
+        self.content.folders.push(folder);
+        self.write_at(&self.path.clone())
+    }
+
+    /// Whether the path of the record still leads to the file that is written to.
+    pub fn is_in_place(&self) -> bool {
+        self.journal.is_in_place()
+    }
+
+    /// Writes all that is known to a new file at `path`, in place of what may be there, and goes on in it.
+    ///
+    /// # Errors
+    /// Where that cannot be written; then the record is what it was.
+    pub fn write_at(&mut self, path: &Path) -> Result<(), RecordError> {
+        let made = Journal::make(path, &|lines| self.content.write(lines));
+        self.journal = made.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
+        self.path = path.to_owned();
+        self.not_written = 0;
+        Ok(())
+    }
+
+    /// Adds what the file at `path` knows of files of which this record knows nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn add_from(&mut self, path: &Path) -> Result<(), RecordError> {
+        let mut other = Content::default();
+        let loaded = Contents::load(path, |line| other.apply(line, false));
+        loaded.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
+        for (name, entry) in other.entries {
+            self.content.entries.entry(name).or_insert(entry);
+        }
+        Ok(())
     }
 
     /// Whether the first start is over: what was there then has been dealt with.
@@ -239,7 +300,10 @@ impl Content {
     /// Takes a line of the file, which is the first one or not.
     fn apply(&mut self, line: Line, is_first: bool) {
         match line {
-            Line::Header { log, topic } if is_first => self.header = Some((log, topic)),
+            Line::Header { log, topic, folders } if is_first => {
+                self.header = Some((log, topic));
+                self.folders = folders;
+            }
             Line::Header { .. } => {}
             Line::Started { started } => self.started = started,
             Line::Sending { path, sending } => {
@@ -255,7 +319,8 @@ impl Content {
 
     fn write(&self, lines: &mut Lines<'_>) -> io::Result<()> {
         if let Some((log, topic)) = &self.header {
-            lines.push(&Line::Header { log: log.clone(), topic: topic.clone() })?;
+            let folders = self.folders.clone();
+            lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), folders })?;
         }
         for (name, entry) in &self.entries {
             if let Some(known) = entry.known {

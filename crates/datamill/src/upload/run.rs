@@ -152,6 +152,18 @@ impl<'a> Run<'a> {
         self.ledger.as_ref().is_some_and(Ledger::is_behind)
     }
 
+    /// Whether a file has begun to be sent and has no outcome yet.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        !self.in_hand.is_empty() || self.is_in_flight()
+    }
+
+    /// Forgets the files that were put off; whoever wants them sent finds them again.
+    pub(super) fn drop_put_off(&mut self) {
+        for (_, job) in self.later.drain(..) {
+            self.busy.remove(&job.relative);
+        }
+    }
+
     /// Whether acknowledgements are waited for.
     pub(super) fn is_in_flight(&self) -> bool {
         self.sender.in_flight() > 0

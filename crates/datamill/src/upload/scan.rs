@@ -80,6 +80,11 @@ impl Scanner {
         &self.root
     }
 
+    /// Goes over to another root, which has no links in it.
+    pub fn go_to(&mut self, root: &Path) {
+        root.clone_into(&mut self.root);
+    }
+
     /// Walks everything below `from`, which is the root or a folder below it, names in order. Stops
     /// where `sink` says no.
     ///

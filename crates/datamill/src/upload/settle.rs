@@ -55,6 +55,11 @@ impl Settle {
         self.files.remove(path);
     }
 
+    /// Drops all files.
+    pub fn clear(&mut self) {
+        self.files.clear();
+    }
+
     /// Takes out the files that are ready at `now`, by path, those for which `hold` is true aside.
     pub fn ready(&mut self, now: Duration, hold: impl Fn(&str) -> bool) -> Vec<Ready> {
         let lag = self.lag;

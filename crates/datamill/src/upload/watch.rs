@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A scan of the whole tree decides, every few seconds, or less often where it takes long; the events
-//! of the file system only make it faster. Nothing is sent when a file is deleted.
+//! of the file system only make it faster. Nothing is sent when a file is deleted. Each scan looks first
+//! whether the folder and its record are still what they were ([`super::place`]).
 //!
 //! A process that is killed sends again, after its restart, what it had not written down: see
 //! [`super::record`] for what that can repeat.
@@ -25,7 +26,7 @@ use super::filter::Reason;
 use super::hints::Hints;
 use super::ledger::Ledger;
 use super::logs_folder::LogsFolder;
-use super::record::Record;
+use super::place::{Arrival, Place};
 use super::registry::Registry;
 use super::run::{Job, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
@@ -34,7 +35,7 @@ use super::stop::Stop;
 use super::summary::Summary;
 use super::{Observer, WatchSettings, new_run, tell_left_out};
 use crate::control::Control;
-use crate::report::{Counters, chain};
+use crate::report::{Counters, chain, text};
 
 /// Time between scans where events tell of changes in between.
 const SCAN_BESIDE_EVENTS: Duration = Duration::from_secs(10);
@@ -47,6 +48,9 @@ const SCAN_SHARE: u32 = 10;
 
 /// Longest time between scans of the largest tree.
 const LONGEST_BETWEEN_SCANS: Duration = Duration::from_secs(600);
+
+/// Files are sent for this long without another look whether the folder is still the same one.
+const COMPARE_EVERY: Duration = Duration::from_millis(100);
 
 /// Longest time that the loop waits for something to happen.
 const TICK: Duration = Duration::from_millis(200);
@@ -74,24 +78,22 @@ pub fn watch(
     let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let mut run = new_run(log, &settings.upload, control, counters, observer)?;
-    let topic = &settings.upload.topic;
-    let log_id = log.id()?;
-    let opened = when_there_is_room(&run.stop, || {
-        let folder = LogsFolder::open(scanner.root(), topic, &log_id)?;
-        let record = Record::open(&folder.record(), &log_id, topic)?;
-        Ok((folder, record))
-    });
-    let (folder, record) = match opened {
+    let (topic, log_id) = (&settings.upload.topic, log.id()?);
+    let opened = when_there_is_room(&run.stop, || Place::open(directory, topic, &log_id, settings.new_folder));
+    let (place, record, arrival) = match opened {
         Err(error) if error.is_full() => return Ok(run.close(Err(error))),
         opened => opened?,
     };
-    let registry = Registry::open(folder.path(), folder.topic())
-        .map_err(|source| UploadError::LogsFolder { path: folder.path().to_owned(), source })?;
-    run.ledger = Some(Ledger::new(record, registry));
-    let hints = if settings.polling { None } else { hints(&scanner, folder.path()) };
+    run.ledger = Some(Ledger::new(record, open_registry(place.logs())?));
+    let hints = if settings.polling { None } else { hints(&place) };
     let mut watch = Watch {
+        place,
+        hold: Hold::default(),
+        compared: Instant::now(),
+        upload_existing: settings.upload_existing,
+        polling: settings.polling,
         settle: Settle::new(settings.settle_for),
-        between_scans: if hints.is_some() { SCAN_BESIDE_EVENTS } else { SCAN_ALONE },
+        between_scans: between_scans(hints.as_ref()),
         scanner,
         run,
         hints,
@@ -99,14 +101,14 @@ pub fn watch(
         next_scan: Instant::now(),
         reported: HashSet::new(),
         not_sent: BTreeMap::new(),
-        root_is_away: false,
         tell_every: settings.tell_every,
         told: Instant::now(),
     };
-    let work = match watch.first_start(settings.upload_existing) {
+    let work = match watch.start(arrival) {
         Err(error) if error.is_full() => Err(error),
         started => started.and_then(|()| watch.work(settings.exit_at_end)),
     };
+    let work = work.and_then(|()| watch.keep_record());
     for (path, reason) in watch.not_sent {
         watch.run.summary.leave_out(reason, path);
     }
@@ -129,21 +131,46 @@ fn when_there_is_room<T>(stop: &Stop<'_>, mut work: impl FnMut() -> Result<T, Up
     }
 }
 
-fn hints(scanner: &Scanner, own: &Path) -> Option<Hints> {
-    match Hints::start(scanner.root(), own.to_owned()) {
+fn open_registry(logs: &LogsFolder) -> Result<Registry, UploadError> {
+    Registry::open(logs.path(), logs.topic())
+        .map_err(|source| UploadError::LogsFolder { path: logs.path().to_owned(), source })
+}
+
+fn hints(place: &Place) -> Option<Hints> {
+    match Hints::start(place.root(), place.logs().path().to_owned()) {
         Ok(hints) => Some(hints),
         Err(error) => {
             warn!(
                 error = %error,
                 "the system does not tell of changes in `{}`: finding them by scans alone, as `--use_polling_observer` does",
-                scanner.root().display()
+                place.root().display()
             );
             None
         }
     }
 }
 
+fn between_scans(hints: Option<&Hints>) -> Duration {
+    if hints.is_some() { SCAN_BESIDE_EVENTS } else { SCAN_ALONE }
+}
+
+/// Nothing is scanned or sent while the folder cannot be used, or is another one than what is on its way comes from.
+#[derive(Debug, Default)]
+struct Hold {
+    holds: bool,
+    /// Why was said.
+    said: bool,
+    /// What is there is still to be counted as existing.
+    first: bool,
+}
+
 struct Watch<'a> {
+    place: Place,
+    hold: Hold,
+    /// When the folder was compared last with what it was.
+    compared: Instant,
+    upload_existing: bool,
+    polling: bool,
     scanner: Scanner,
     run: Run<'a>,
     settle: Settle,
@@ -155,25 +182,39 @@ struct Watch<'a> {
     reported: HashSet<u64>,
     /// Files that were wanted and could not be sent, by path; those that are sent later leave it.
     not_sent: BTreeMap<String, Reason>,
-    root_is_away: bool,
     tell_every: Option<Duration>,
     told: Instant,
 }
 
 impl Watch<'_> {
-    /// What is there when a folder is watched for the first time is sent only if that is asked for.
-    fn first_start(&mut self, upload_existing: bool) -> Result<(), UploadError> {
+    fn start(&mut self, arrival: Arrival) -> Result<(), UploadError> {
+        if arrival == Arrival::First {
+            return self.take_existing("is watched for the first time");
+        }
+        let existing = self.run.ledger.as_ref().map_or(0, |ledger| ledger.record.existing());
+        if existing > 0 && !self.upload_existing {
+            info!(
+                "{} of `{}` were there when it was watched for the first time, and are not sent as they are",
+                text::counted(existing, "file"),
+                self.place.root().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Nothing is known of the folder: what is there is sent only if that is asked for.
+    fn take_existing(&mut self, why: &str) -> Result<(), UploadError> {
         let Some(ledger) = &mut self.run.ledger else {
             return Ok(());
         };
-        if ledger.record.has_started() {
-            return Ok(());
-        }
+        let root = self.scanner.root();
         let mut existing = Vec::new();
-        if !upload_existing {
-            let root = self.scanner.root();
+        if !self.upload_existing {
+            let record = &ledger.record;
             let walked = self.scanner.walk(root, &mut |found| {
-                if let Found::File(file) = found {
+                if let Found::File(file) = found
+                    && record.known(&file.relative).is_none_or(|known| known.stamp != file.stamp)
+                {
                     existing.push((file.relative, file.stamp));
                 }
                 true
@@ -182,10 +223,103 @@ impl Watch<'_> {
         }
         ledger.record.start(&existing);
         when_there_is_room(&self.run.stop, || Ok(ledger.record.flush()?))?;
+        let (root, topic) = (root.display(), &self.run.summary.topic);
+        if existing.is_empty() {
+            info!(topic, "`{root}` {why}");
+        } else {
+            let count = text::counted(existing.len() as u64, "file");
+            warn!(
+                topic,
+                "`{root}` {why}: {count} that are there already are not sent (`--upload_existing` sends them)"
+            );
+        }
         for (path, _) in existing {
             self.run.summary.leave_out(Reason::Existing, path);
         }
         Ok(())
+    }
+
+    /// Whether the folder may be scanned and files of it be sent. If it is another one than before, the watch goes
+    /// over to it, once nothing is on its way any more.
+    fn may_go_on(&mut self) -> bool {
+        match self.go_on() {
+            Ok(true) => {
+                self.hold.holds = false;
+                if std::mem::take(&mut self.hold.said) {
+                    info!("the folder `{}` can be used again", self.place.named().display());
+                }
+                true
+            }
+            Ok(false) => {
+                self.hold.holds = true;
+                self.next_scan = Instant::now() + TICK;
+                false
+            }
+            Err(error) => {
+                self.hold_for(&error);
+                false
+            }
+        }
+    }
+
+    fn hold_for(&mut self, error: &UploadError) {
+        self.hold.holds = true;
+        self.next_scan = Instant::now() + SCAN_ALONE;
+        if !std::mem::replace(&mut self.hold.said, true) {
+            warn!(
+                error = chain(error),
+                "the folder `{}` cannot be used: nothing is sent until it can",
+                self.place.named().display()
+            );
+        }
+    }
+
+    fn go_on(&mut self) -> Result<bool, UploadError> {
+        let is_on_its_way = self.run.is_on_its_way();
+        let Some(ledger) = &mut self.run.ledger else {
+            return Ok(true);
+        };
+        let named = self.place.named();
+        let away = |source| UploadError::Path { path: named.to_owned(), source };
+        if !self.place.is_unchanged(&ledger.record).map_err(away)? {
+            if is_on_its_way {
+                return Ok(false);
+            }
+            let arrival = self.place.arrive(&mut ledger.record)?;
+            self.hold.first |= arrival == Arrival::First;
+            ledger.go_over_to(open_registry(self.place.logs())?);
+            self.go_over_to(arrival);
+        }
+        if self.hold.first {
+            self.take_existing("is a file system now of which nothing is known")?;
+            self.hold.first = false;
+        }
+        Ok(true)
+    }
+
+    /// What was found of the folder before counts no more.
+    fn go_over_to(&mut self, arrival: Arrival) {
+        self.scanner.go_to(self.place.root());
+        self.settle.clear();
+        self.run.drop_put_off();
+        self.hints = if self.polling { None } else { hints(&self.place) };
+        self.between_scans = between_scans(self.hints.as_ref());
+        let (named, root) = (self.place.named().display(), self.place.root().display());
+        match arrival {
+            Arrival::Same => warn!(
+                "datamill's own files in `{root}` were removed or replaced: the record of what was sent is written anew"
+            ),
+            Arrival::Back => warn!("the folder at `{named}` was mounted anew or is back: going on with what is there"),
+            Arrival::OwnRecord => warn!(
+                "another folder is at the path `{named}` now (`{root}`), which was watched before: going on from the \
+                record in it"
+            ),
+            Arrival::Replaced => warn!(
+                "another folder is at the path `{named}` now (`{root}`): what is there and was not sent before is sent"
+            ),
+            // said with the number of files
+            Arrival::First => {}
+        }
     }
 
     fn work(&mut self, exit_at_end: bool) -> Result<(), UploadError> {
@@ -195,17 +329,18 @@ impl Watch<'_> {
             if lost {
                 self.next_scan = self.next_scan.min(Instant::now() + TICK);
             }
-            if Instant::now() >= self.next_scan && !(exit_at_end && scanned) {
-                self.scan();
-                scanned = true;
+            let wanted = !(exit_at_end && scanned) || self.hold.holds;
+            if wanted && Instant::now() >= self.next_scan {
+                scanned = self.scan() || scanned;
             }
             self.send_ready()?;
             while !self.run.is_held()
+                && !self.hold.holds
                 && let Some(job) = self.run.next_put_off()
             {
                 self.send(job)?;
             }
-            if exit_at_end && scanned {
+            if exit_at_end && scanned && !self.hold.holds {
                 self.leave_out_restless();
                 if self.settle.is_empty() && self.run.is_idle() && !self.run.is_held() {
                     return Ok(());
@@ -260,30 +395,32 @@ impl Watch<'_> {
         }
     }
 
-    fn scan(&mut self) {
+    /// Answers whether the folder could be looked at.
+    fn scan(&mut self) -> bool {
         let start = Instant::now();
+        if !self.may_go_on() {
+            return false;
+        }
         let mut all = Vec::new();
         let stop = &self.run.stop;
         let walked = self.scanner.walk(self.scanner.root(), &mut |found| push(&mut all, found) && !stop.is_requested());
+        // what was found may be of two folders
+        let walked = walked.and_then(|()| self.place.has_same_root());
         match walked {
-            Ok(()) => {
-                if std::mem::take(&mut self.root_is_away) {
-                    info!("the folder `{}` is there again", self.scanner.root().display());
-                }
+            Ok(true) => {}
+            Ok(false) => {
+                self.next_scan = Instant::now();
+                return false;
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.root_is_away, true) {
-                    warn!(
-                        error = %error,
-                        "the folder `{}` cannot be read: trying again until it can",
-                        self.scanner.root().display()
-                    );
-                }
+            Err(source) => {
+                self.hold_for(&UploadError::Path { path: self.place.root().to_owned(), source });
+                return false;
             }
         }
         all.into_iter().for_each(|found| self.see(found));
         let pause = (start.elapsed() * SCAN_SHARE).clamp(self.between_scans, LONGEST_BETWEEN_SCANS);
         self.next_scan = Instant::now() + pause;
+        true
     }
 
     fn see(&mut self, found: Found) {
@@ -315,6 +452,27 @@ impl Watch<'_> {
         known.is_none_or(|known| known.stamp != file.stamp) && !self.run.was_refused(&file.relative, file.stamp)
     }
 
+    /// At the end: where the record was removed since the last scan, the next start would know nothing.
+    fn keep_record(&mut self) -> Result<(), UploadError> {
+        self.run.drain()?;
+        if !self.run.is_on_its_way() {
+            self.may_go_on();
+        }
+        Ok(())
+    }
+
+    /// Whether the next scan has to look first: what is at the path may be another folder already.
+    fn is_suspicious(&mut self) -> bool {
+        if !self.hold.holds && self.compared.elapsed() >= COMPARE_EVERY {
+            self.compared = Instant::now();
+            if !matches!(self.place.has_same_root(), Ok(true)) {
+                self.hold.holds = true;
+                self.next_scan = Instant::now();
+            }
+        }
+        self.hold.holds
+    }
+
     fn send_ready(&mut self) -> Result<(), UploadError> {
         if self.run.is_held() {
             return Ok(());
@@ -322,7 +480,7 @@ impl Watch<'_> {
         let run = &self.run;
         let ready = self.settle.ready(self.begun.elapsed(), |path| run.is_busy(path));
         for Ready { path, stamp } in ready {
-            if self.run.stop.is_requested() {
+            if self.run.stop.is_requested() || self.is_suspicious() {
                 return Ok(());
             }
             if self.run.is_held() {

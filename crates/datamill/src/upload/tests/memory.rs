@@ -15,6 +15,8 @@ pub(super) enum Verdict {
     Store,
     /// It is stored and never acknowledged.
     Silence,
+    /// It is stored, and acknowledged once the test says so.
+    Later,
     /// Its delivery fails.
     Fail(ErrorKind),
     /// It is not taken on.
@@ -47,6 +49,7 @@ struct State {
     judge: Option<Judge>,
     sent: usize,
     most_in_flight: usize,
+    answers_all: bool,
 }
 
 #[derive(Clone, Default)]
@@ -67,6 +70,11 @@ impl MemoryLog {
         let mut state = self.state.lock();
         state.sent = 0;
         state.judge = Some(Box::new(judge));
+    }
+
+    /// Acknowledges what waits for it.
+    pub(super) fn answer_all(&self) {
+        self.state.lock().answers_all = true;
     }
 
     pub(super) fn records(&self) -> Vec<Stored> {
@@ -125,6 +133,7 @@ pub(super) fn error(kind: ErrorKind) -> Error {
 struct MemoryPublisher {
     state: Arc<Mutex<State>>,
     deliveries: VecDeque<Delivery>,
+    later: VecDeque<Delivery>,
     unanswered: usize,
 }
 
@@ -146,7 +155,7 @@ impl Publisher for MemoryPublisher {
         let outcome = match verdict {
             Verdict::NotTaken(kind) => return Err(error(kind)),
             Verdict::Fail(kind) => Err(error(kind)),
-            Verdict::Store | Verdict::Silence => {
+            Verdict::Store | Verdict::Silence | Verdict::Later => {
                 let headers = record
                     .headers
                     .iter()
@@ -162,12 +171,12 @@ impl Publisher for MemoryPublisher {
                 Ok(Placed { partition: record.partition.unwrap(), offset: 0 })
             }
         };
-        if verdict == Verdict::Silence {
-            self.unanswered += 1;
-        } else {
-            self.deliveries.push_back(Delivery { token, outcome });
+        match verdict {
+            Verdict::Silence => self.unanswered += 1,
+            Verdict::Later => self.later.push_back(Delivery { token, outcome }),
+            _ => self.deliveries.push_back(Delivery { token, outcome }),
         }
-        let in_flight = self.deliveries.len() + self.unanswered;
+        let in_flight = self.in_flight();
         state.most_in_flight = state.most_in_flight.max(in_flight);
         Ok(())
     }
@@ -175,6 +184,9 @@ impl Publisher for MemoryPublisher {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Delivery)) -> Result<usize> {
         if timeout.is_zero() {
             return Ok(0);
+        }
+        if self.state.lock().answers_all {
+            self.deliveries.append(&mut self.later);
         }
         let count = self.deliveries.len();
         if count == 0 {
@@ -185,7 +197,7 @@ impl Publisher for MemoryPublisher {
     }
 
     fn in_flight(&self) -> usize {
-        self.deliveries.len() + self.unanswered
+        self.deliveries.len() + self.later.len() + self.unanswered
     }
 }
 
@@ -254,7 +266,7 @@ impl Log for MemoryLog {
 
     fn publisher(&self) -> Result<Box<dyn Publisher>> {
         let state = Arc::clone(&self.state);
-        Ok(Box::new(MemoryPublisher { state, deliveries: VecDeque::new(), unanswered: 0 }))
+        Ok(Box::new(MemoryPublisher { state, deliveries: VecDeque::new(), later: VecDeque::new(), unanswered: 0 }))
     }
 
     fn reader(&self, _: &str, _: &[(i32, i64)]) -> Result<Box<dyn Reader>> {

@@ -3,6 +3,7 @@
 mod faults;
 mod memory;
 mod once;
+mod vanished;
 mod watched;
 
 use std::path::Path;
