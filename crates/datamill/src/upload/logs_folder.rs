@@ -18,8 +18,8 @@ const LONGEST_TOPIC: usize = 180;
 #[derive(Debug)]
 pub struct LogsFolder {
     path: PathBuf,
+    topic_name: String,
     topic: String,
-    topic_part: String,
     name: String,
     /// Missing where it could not be taken again.
     lock: Option<File>,
@@ -32,8 +32,8 @@ impl LogsFolder {
     /// Where it cannot be made, and where another process has the lock.
     pub fn open(root: &Path, topic: &str, log_id: &str) -> Result<Self, UploadError> {
         let name = Self::name(topic, log_id);
-        let topic_part = file_name_part(topic);
-        let mut folder = Self { path: PathBuf::new(), topic: topic.to_owned(), topic_part, name, lock: None };
+        let mut folder =
+            Self { path: PathBuf::new(), topic_name: topic.to_owned(), topic: file_name_part(topic), name, lock: None };
         folder.go_to(root)?;
         Ok(folder)
     }
@@ -52,7 +52,7 @@ impl LogsFolder {
         match lock.try_lock() {
             Ok(()) => self.lock = Some(lock),
             Err(TryLockError::WouldBlock) => {
-                return Err(UploadError::Watched { root: root.to_owned(), topic: self.topic.clone() });
+                return Err(UploadError::Watched { root: root.to_owned(), topic: self.topic_name.clone() });
             }
             Err(TryLockError::Error(error)) => return Err(refused(error)),
         }
@@ -76,7 +76,7 @@ impl LogsFolder {
 
     /// The topic as file names hold it.
     pub fn topic(&self) -> &str {
-        &self.topic_part
+        &self.topic
     }
 
     /// Where the durable record is.
