@@ -62,6 +62,11 @@ impl LateChunks {
         }
     }
 
+    /// Whether the entry of this place is in a commit, or was.
+    pub(super) fn has(&self, place: Place) -> bool {
+        self.ours.contains(&place) || self.coming.values().any(|due| due.entry.place == place)
+    }
+
     /// Ends the uploads that complete an entry: at once where nothing more is to come, and else when no chunk came
     /// since the last look. What begins with the missing chunks may be a whole upload.
     pub(super) fn look(&mut self, assembler: &mut Assembler, ending: bool, budget: &Arc<Budget>) -> Vec<Outcome> {

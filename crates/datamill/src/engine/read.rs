@@ -498,6 +498,7 @@ impl<'a> Reader<'a> {
         for retried in self.retries.step(&self.owned, &self.engine.tried, crowded) {
             match retried {
                 Retried::Whole(file) => whole.push(*file),
+                Retried::Outcome(outcome) if self.has_newer(&outcome) => {}
                 Retried::Outcome(outcome) => self.ready.push(*outcome),
                 Retried::Incomplete(entries) => self.late.know(entries),
                 Retried::Begun(all) => all.into_iter().for_each(|(p, begun)| self.tails.know(p, begun)),
@@ -511,6 +512,12 @@ impl<'a> Reader<'a> {
         if !whole.is_empty() {
             self.engine.pool.submit_all(whole.into_iter());
         }
+    }
+
+    /// Whether an entry of the topic before has made room for a failure at the same place of this one.
+    fn has_newer(&self, outcome: &Outcome) -> bool {
+        let foreign = outcome.answers.as_ref().filter(|entry| entry.is_foreign);
+        foreign.is_some_and(|entry| self.engine.tried.contains(entry.place) || self.late.has(entry.place))
     }
 
     /// Hands files whose content was dropped to the pool, once they were read again.

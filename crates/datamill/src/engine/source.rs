@@ -50,7 +50,7 @@ impl Source {
         }
     }
 
-    fn adopted_key(&self, partition: i32) -> String {
+    pub(super) fn adopted_key(&self, partition: i32) -> String {
         format!("adopted/{}/{partition}", self.name)
     }
 

@@ -120,14 +120,22 @@ impl<'a> GroupState<'a> {
 
     /// Forgets failures of a partition whose position never moved: by its committed progress, their files have
     /// no outcome yet.
-    pub(super) fn settle(&self, topic: &str, partition: i32, progress: &Progress) -> Result<(), Error> {
+    pub(super) fn settle(&self, source: &Source, partition: i32, progress: &Progress) -> Result<(), Error> {
         let Self::InFolder { file, .. } = self else { return Ok(()) };
         let mut file = file.lock();
+        let adopted = file.map().get(&source.adopted_key(partition)).and_then(|id| std::str::from_utf8(id).ok());
+        // the offsets of one of the topic before say nothing
+        let is_same = |key: &str, value: &[u8]| {
+            Entry::parse(key, value).is_none_or(|entry| source.is_same(entry.topic_id(), adopted))
+        };
         let is_open = |first: i64| first >= progress.frontier || progress.open.get(&first) == Some(&OpenKind::Open);
-        let prefix = format!("{}{partition}:", Entry::prefix(topic));
-        let ours = file.map().range(prefix.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
-        let undone = ours.filter(|key| Place::of_key(topic, key).is_some_and(|(place, _)| is_open(place.first)));
-        let undone: Vec<StateChange> = undone.map(|key| StateChange { key: key.clone(), value: None }).collect();
+        let prefix = format!("{}{partition}:", Entry::prefix(&source.name));
+        let ours = file.map().range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        let is_undone = |(key, value): &(&String, &Vec<u8>)| {
+            Place::of_key(&source.name, key).is_some_and(|(place, _)| is_open(place.first)) && is_same(key, value)
+        };
+        let undone = ours.filter(is_undone).map(|(key, _)| StateChange { key: key.clone(), value: None });
+        let undone: Vec<StateChange> = undone.collect();
         file.change(&undone).map_err(|error| self.unwritable(error))
     }
 
@@ -204,7 +212,7 @@ mod tests {
         file.change(&keys.each_ref().map(|key| change(key, Some("x")))).unwrap();
         let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
         let open = BTreeMap::from([(5, OpenKind::Open), (7, OpenKind::Shadow)]);
-        state.settle("t", 0, &Progress { frontier: 9, open }).unwrap();
+        state.settle(&Source::new("t", None), 0, &Progress { frontier: 9, open }).unwrap();
         let left: Vec<String> = keys_of(&state);
         let still = [0, 2, 4, 5].map(|i| keys[i].clone());
         assert_eq!(left, still);

@@ -164,6 +164,21 @@ impl Bench {
         settle(publisher.as_mut(), 0);
     }
 
+    /// Deletes the topic of the files and creates another one of its name.
+    pub fn create_again(&self, partitions: i32) {
+        let id = self.topic_id();
+        self.log.delete_topic(&self.topic).unwrap();
+        let (name, settings) = (self.topic.clone(), BTreeMap::new());
+        let again = NewTopic { name, partitions, replication: 1, settings };
+        // a broker may be about to delete the files of the old one
+        wait_for("the topic to be created again", || self.log.create_topic(&again).is_ok());
+        assert_ne!(self.topic_id(), id);
+    }
+
+    pub fn topic_id(&self) -> String {
+        self.log.topic(&self.topic).unwrap().id.unwrap()
+    }
+
     /// Sets an entry of the group's state, as a member of the group.
     pub fn set_state(&self, key: &str, value: &[u8]) {
         let state = [StateChange { key: key.to_owned(), value: Some(value.to_vec()) }];

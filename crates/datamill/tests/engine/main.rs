@@ -22,3 +22,4 @@ mod reproducer;
 mod retries;
 mod secured;
 mod starts;
+mod topic_again;

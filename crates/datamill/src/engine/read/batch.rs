@@ -128,6 +128,8 @@ impl Reader<'_> {
         }
         let mut outcomes = self.take_ready();
         outcomes.append(&mut self.expired);
+        // a failure at the same place of the topic that is read takes the place of one of the topic before
+        outcomes.sort_by_key(|outcome| !outcome.answers.as_ref().is_some_and(|entry| entry.is_foreign));
         let notes = std::mem::take(&mut self.notes);
         let moves = self.moves(&outcomes, &notes, all);
         if outcomes.is_empty() && notes.is_empty() && moves.is_empty() {

@@ -70,7 +70,7 @@ impl Reader<'_> {
             if is_untold {
                 self.adopting.insert(assigned.partition);
             }
-            engine.state.settle(topic, assigned.partition, &restored)?;
+            engine.state.settle(source, assigned.partition, &restored)?;
             read_again += u64::try_from(restored.frontier - assigned.start).unwrap_or(0);
             self.intake.assign(assigned, restored);
             self.owned.insert(assigned.partition, assigned.assignment);
