@@ -38,6 +38,8 @@ pub(crate) struct AppendedTable {
     /// Encoded rows that the file has not taken yet; the first one may be there in part.
     unwritten: Vec<u8>,
     lost: u64,
+    /// Lost rows are made anew by the owner.
+    is_caught_up: bool,
     last_write: Option<Instant>,
     trouble: Trouble,
 }
@@ -59,6 +61,7 @@ impl AppendedTable {
             rows_bytes: 0,
             unwritten: Vec::new(),
             lost: 0,
+            is_caught_up: false,
             last_write: None,
             trouble: Trouble::default(),
         };
@@ -69,6 +72,40 @@ impl AppendedTable {
                 Ok(table)
             }
         }
+    }
+
+    /// The owner makes rows anew that were lost while the file refused to be written: see [`Self::take_lost`].
+    pub(crate) fn caught_up(self) -> Self {
+        Self { is_caught_up: true, ..self }
+    }
+
+    /// How many rows were lost, once the file is written again.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        if self.unwritten.is_empty() && !self.trouble.is_failing() { mem::take(&mut self.lost) } else { 0 }
+    }
+
+    /// So many rows are to be made anew.
+    pub(crate) fn owe(&mut self, rows: u64) {
+        self.lost += rows;
+    }
+
+    /// No row comes any more: says how many are missing.
+    pub(crate) fn close(&mut self) {
+        self.flush();
+        self.is_caught_up = false;
+        self.tell_lost();
+    }
+
+    fn tell_lost(&mut self) {
+        if self.lost > 0 && !self.is_caught_up {
+            let rows = mem::take(&mut self.lost);
+            warn!(file = %self.path.display(), rows, "rows are missing in the registry file: it could not be written for too long");
+        }
+    }
+
+    /// Where the table is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds a row. It must have as many fields as the header.
@@ -106,10 +143,8 @@ impl AppendedTable {
             return;
         }
         let result = self.write();
-        let written = self.trouble.note(&self.path, &result);
-        if written && self.lost > 0 {
-            let rows = mem::take(&mut self.lost);
-            warn!(file = %self.path.display(), rows, "rows are missing in the registry file: it could not be written for too long");
+        if self.trouble.note(&self.path, &result) {
+            self.tell_lost();
         }
     }
 
@@ -209,6 +244,11 @@ fn is_whole(row: &[u8], fields: usize) -> bool {
     }
     let mut reader = csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_reader(row);
     matches!(reader.records().next(), Some(Ok(record)) if record.len() == fields)
+}
+
+/// The rows of a table, without its header.
+pub(crate) fn rows(path: &Path) -> io::Result<csv::StringRecordsIntoIter<File>> {
+    Ok(reader(File::open(path)?).into_records())
 }
 
 pub(super) fn reader<R: Read>(from: R) -> csv::Reader<R> {

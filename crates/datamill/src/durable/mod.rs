@@ -17,7 +17,7 @@ mod journal;
 mod replace;
 mod trouble;
 
-pub(crate) use append::AppendedTable;
+pub(crate) use append::{AppendedTable, rows};
 pub(crate) use journal::{Contents, Journal, Lines};
 pub(crate) use replace::ReplacedTable;
 pub(crate) use trouble::is_full;

@@ -30,23 +30,24 @@ pub(crate) struct ReplacedTable {
 }
 
 impl ReplacedTable {
-    /// Opens the table and hands its rows out, the fields in the order of the header. A file that
-    /// cannot be understood is set aside with a warning; a missing one has no rows. Errors: the file
-    /// cannot be read.
-    pub(crate) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<(Self, Vec<Vec<String>>)> {
-        let rows = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+    /// Opens the table and hands each row to `take`, the fields in the order of the header. A file that cannot be
+    /// understood is set aside with a warning; it has no rows, and neither has a missing one. Errors: the file cannot
+    /// be read.
+    pub(crate) fn open(
+        path: PathBuf,
+        header: &'static [&'static str],
+        take: &mut dyn FnMut(&[&str]),
+    ) -> io::Result<Self> {
+        match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
-            Ok(file) => match read(file, header) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    set_aside(&path, &error.to_string())?;
-                    Vec::new()
-                }
+            // all of it is looked at before the first row counts
+            Ok(file) => match read(file, header, &mut |_| {}) {
+                Ok(()) => read(File::open(&path)?, header, take).map_err(io::Error::other)?,
+                Err(error) => set_aside(&path, &error.to_string())?,
             },
-        };
-        let table = Self { path, header, changed: true, not_before: None, trouble: Trouble::default() };
-        Ok((table, rows))
+        }
+        Ok(Self { path, header, changed: true, not_before: None, trouble: Trouble::default() })
     }
 
     /// The rows are others than those in the file.
@@ -73,22 +74,24 @@ impl ReplacedTable {
     }
 
     fn write(&self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) -> io::Result<()> {
-        let mut encoder = csv::WriterBuilder::new().delimiter(b';').from_writer(header_line(self.header));
-        let mut result = Ok(());
-        rows(&mut |row| {
-            if result.is_ok() {
-                result = encoder.write_record(row);
-            }
-        });
-        result?;
-        let text = encoder.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
         aside::make_folder_of(&self.path)?;
-        aside::replace(&self.path, |file| file.write_all(&text))
+        aside::replace(&self.path, |file| {
+            file.write_all(&header_line(self.header))?;
+            let mut encoder = csv::WriterBuilder::new().delimiter(b';').from_writer(file);
+            let mut result = Ok(());
+            rows(&mut |row| {
+                if result.is_ok() {
+                    result = encoder.write_record(row);
+                }
+            });
+            result?;
+            encoder.flush()
+        })
     }
 }
 
-/// All rows, their fields in the order of the header.
-fn read(file: File, header: &[&str]) -> Result<Vec<Vec<String>>, csv::Error> {
+/// Hands out all rows, their fields in the order of the header.
+fn read(file: File, header: &[&str], take: &mut dyn FnMut(&[&str])) -> Result<(), csv::Error> {
     let mut reader = reader(file);
     let found = reader.headers()?;
     let columns: Option<Vec<usize>> =
@@ -96,8 +99,12 @@ fn read(file: File, header: &[&str]) -> Result<Vec<Vec<String>>, csv::Error> {
     let Some(columns) = columns else {
         return Err(io::Error::new(ErrorKind::InvalidData, "its first line is not the header of this table").into());
     };
-    let fields = |row: StringRecord| columns.iter().map(|&column| row[column].to_owned()).collect();
-    reader.records().map(|row| row.map(fields)).collect()
+    let mut row = StringRecord::new();
+    while reader.read_record(&mut row)? {
+        let fields: Vec<&str> = columns.iter().map(|&column| &row[column]).collect();
+        take(&fields);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -108,11 +115,18 @@ mod tests {
 
     const HEADER: &[&str] = &["name", "text"];
 
+    fn open(path: &std::path::Path) -> (ReplacedTable, Vec<Vec<String>>) {
+        let mut rows = Vec::new();
+        let mut take = |row: &[&str]| rows.push(row.iter().map(|field| (*field).to_owned()).collect());
+        let table = ReplacedTable::open(path.to_owned(), HEADER, &mut take).unwrap();
+        (table, rows)
+    }
+
     #[test]
     fn a_changed_table_is_written_at_most_every_five_seconds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
-        let (mut table, rows) = ReplacedTable::open(path.clone(), HEADER).unwrap();
+        let (mut table, rows) = open(&path);
         assert!(rows.is_empty());
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
@@ -134,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
         fs::write(&path, "text;more;name\r\n\"a;\"\"b\n\";x;1\r\n").unwrap();
-        let (_, rows) = ReplacedTable::open(path, HEADER).unwrap();
+        let (_, rows) = open(&path);
         assert_eq!(rows, [["1", "a;\"b\n"]]);
     }
 
@@ -144,7 +158,7 @@ mod tests {
         let path = folder.path().join("table.csv");
         for bytes in [&b"name;text\na;b;c\n"[..], b"name;text\n\xff;b\n", b"a\n", b"name"] {
             fs::write(&path, bytes).unwrap();
-            let (_, rows) = ReplacedTable::open(path.clone(), HEADER).unwrap();
+            let (_, rows) = open(&path);
             assert!(rows.is_empty() && !path.exists());
             let aside = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
             assert_eq!(fs::read(&aside).unwrap(), bytes);
@@ -157,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("LOGS/table.csv");
         fs::write(folder.path().join("LOGS"), "in the way").unwrap();
-        let (mut table, _) = ReplacedTable::open(folder.path().join("other.csv"), HEADER).unwrap();
+        let (mut table, _) = open(&folder.path().join("other.csv"));
         table.path = path.clone();
         table.flush(|row| row(&["a", "1"]));
         assert!(table.changed);

@@ -17,6 +17,11 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 impl Trouble {
+    /// Whether the table could not be written when that was tried last.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
     /// Takes note of how writing went. Returns whether it went well.
     pub(super) fn note(&mut self, path: &Path, result: &io::Result<()>) -> bool {
         match result {

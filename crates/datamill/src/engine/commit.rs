@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use datamill_broker::{
@@ -29,9 +29,12 @@ use datamill_broker::{
 use datamill_wire::{headers, hex};
 
 use super::Tally;
+use super::alike::FIRST_FILES;
+use super::catch_up::catch_up;
 use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
 use super::outcome::{Failure, Outcome};
+use super::retry::Tried;
 use super::state::GroupState;
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
@@ -97,6 +100,7 @@ pub(super) fn run(
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
+    tried: &Tried,
     tasks: &Receiver<Task>,
     answers: &Sender<Answer>,
 ) {
@@ -115,9 +119,14 @@ pub(super) fn run(
             }
             Ok(Task::Filling(rows)) => ledger.set_filling(rows),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                tell_rest(settings, tally, true);
+                return;
+            }
         }
+        tell_rest(settings, tally, false);
         ledger.tick();
+        catch_up(&settings.topic, state, ledger, tried);
     }
 }
 
@@ -329,6 +338,7 @@ fn after(
                     counters.produced(1, message.value.len() as u64);
                 }
                 tally.succeeded(info.bytes);
+                tally.alike().succeeded();
                 tracing::debug!(file = %info.version.path, "file done");
                 if outcome.answers.is_some() {
                     tally.retried();
@@ -341,14 +351,53 @@ fn after(
                     None => tally.failed(),
                     Some(_) => tally.failed_again(),
                 }
-                tracing::error!(file = %info.version.path, topic = %settings.topic, offsets = %row.offsets,
-                    attempts = outcome.attempts, error = %failure.reason, "the file could not be processed");
+                tell_failure(settings, tally, &row, &failure, outcome.attempts);
                 ledger.failed(&row, failure.status, &failure.reason, now);
             }
         }
         done.push(info);
     }
     done
+}
+
+/// Says which file has failed and why; of many that fail alike the first ones, and the number of the others.
+fn tell_failure(settings: &CommitSettings, tally: &Tally, row: &FileRow, failure: &Failure, attempts: u32) {
+    let (topic, reason) = (&settings.topic, &failure.reason);
+    let told = tally.alike().failed(Instant::now(), failure.status, reason, &row.rel_filepath);
+    match told.after {
+        Some(0) => tracing::error!(file = %row.rel_filepath, %topic, offsets = %row.offsets, attempts,
+            error = %reason, "the file could not be processed"),
+        Some(alike) => tracing::error!(file = %row.rel_filepath, %topic, offsets = %row.offsets, attempts,
+            error = %reason, alike, "the file could not be processed, as the last `alike` files before it, which only the \
+            table of failures names"),
+        None => {}
+    }
+    if told.is_hundredth
+        && let Some(what_to_do) = what_to_do(failure.status)
+    {
+        tracing::error!(%topic, error = %reason,
+            "the first {FIRST_FILES} files of this run have all failed in the same way. {what_to_do}. Stop the program \
+            with `q` or Ctrl-C, mend that, and start it again: the failed files are tried again then");
+    }
+}
+
+fn what_to_do(status: FailureStatus) -> Option<&'static str> {
+    match status {
+        FailureStatus::Failed | FailureStatus::ComputingResultMessageFailed => {
+            Some("Look at the function, and whether `--consumer_topic_name` names a topic with files for it")
+        }
+        FailureStatus::MismatchedHash => Some("What arrives is not what was sent: look at the program that uploads"),
+        FailureStatus::ProducingMessageFailed => Some("Look at the settings of the topic of the results"),
+        FailureStatus::Incomplete | FailureStatus::BegunBefore | FailureStatus::Expired => None,
+    }
+}
+
+/// Says how many files have failed as others before them that were named.
+fn tell_rest(settings: &CommitSettings, tally: &Tally, all: bool) {
+    for (files, reason) in tally.alike().rest(Instant::now(), all) {
+        tracing::error!(topic = %settings.topic, files, error = %reason,
+            "more files could not be processed, in the same way as others before; the table of failures names them");
+    }
 }
 
 /// A file as the registry shows it.

@@ -10,7 +10,9 @@
 //! however slow they are. Queues: whole files (bounded by the memory limit: reading is held above
 //! a quarter of it), outcomes (1024, and the memory limit), commits (one).
 
+mod alike;
 mod assemble;
+mod catch_up;
 mod commit;
 mod dead_letter;
 mod entry;
@@ -222,6 +224,7 @@ pub fn run(
     };
     let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), code, control)?;
+    let tried = retry::Tried::default();
     let mut tally = Tally::start();
     let engine = read::Engine {
         log,
@@ -239,11 +242,13 @@ pub fn run(
         following,
         pool: &pool,
         sessions: Default::default(),
-        tried: Default::default(),
+        tried: &tried,
     };
     let ended = engine.run(&mut ledger);
     pool.join();
     ledger.flush();
+    catch_up::catch_up(&settings.topic, &state, &mut ledger, &tried);
+    ledger.close();
     let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;
     tally.finish(left);
     Ok(tally.into_summary(settings))

@@ -12,6 +12,8 @@ use crate::process::ReproducerMessage;
 const MISSING_NAMED: usize = 20;
 /// Bytes of a reason that are kept: it goes into the group's state, the registry and the log.
 const MAX_REASON: usize = 64 << 10;
+/// Bytes of a failure beside its texts, of which there are up to four copies: its entry, the client's record, its row.
+const FAILURE_BYTES: usize = 2 << 10;
 
 /// Why a file has no result.
 #[derive(Debug, Clone)]
@@ -23,6 +25,11 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(status: FailureStatus, reason: String) -> Self {
         Self { status, reason: shortened(reason, MAX_REASON) }
+    }
+
+    /// Bytes of memory that it takes until it is committed, about.
+    fn bytes(&self, info: &FileInfo) -> usize {
+        FAILURE_BYTES + 4 * (self.reason.len() + info.version.path.len())
     }
 }
 
@@ -66,7 +73,7 @@ impl Outcome {
     ) -> Self {
         let bytes = match &result {
             Ok(message) => message.as_ref().map_or(0, ReproducerMessage::bytes),
-            Err(failure) => failure.reason.len(),
+            Err(failure) => failure.bytes(&info),
         };
         let reservation = Reservation::whole(budget, bytes);
         let file = file.map(Box::new);
@@ -127,15 +134,17 @@ impl Outcome {
     }
 
     fn without_content(info: Arc<FileInfo>, status: FailureStatus, reason: String, budget: &Arc<Budget>) -> Self {
+        let failure = Failure::new(status, reason);
+        let reservation = Reservation::whole(budget, failure.bytes(&info));
         Self {
             info,
-            result: Err(Failure::new(status, reason)),
+            result: Err(failure),
             attempts: 0,
             answers: None,
             chunks: Vec::new(),
             room: Room::default(),
             file: None,
-            reservation: Reservation::whole(budget, 0),
+            reservation,
         }
     }
 

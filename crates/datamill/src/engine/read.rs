@@ -76,7 +76,7 @@ pub(super) struct Engine<'a> {
     pub(super) pool: &'a Pool,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
-    pub(super) tried: Tried,
+    pub(super) tried: &'a Tried,
 }
 
 enum Ended {
@@ -172,7 +172,7 @@ impl Engine<'_> {
             group: &settings.group,
             unasked: settings.retry_failed != RetryFailed::No,
             state: self.state,
-            tried: &self.tried,
+            tried: self.tried,
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
             entries_bytes: settings.entries_bytes(),
@@ -191,6 +191,7 @@ impl Engine<'_> {
         };
         std::thread::scope(|scope| {
             let (log, counters, tally, state) = (self.log.as_ref(), self.counters, self.tally, self.state);
+            let tried = self.tried;
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
                 .spawn_scoped(scope, move || {
@@ -202,6 +203,7 @@ impl Engine<'_> {
                         ledger,
                         counters,
                         tally,
+                        tried,
                         &task_queue,
                         &answer_queue,
                     );
@@ -495,7 +497,7 @@ impl<'a> Reader<'a> {
         // new files do not stand behind all that failed
         let crowded = self.is_crowded() || self.engine.pool.waiting() > MAX_WAITING / 4;
         let mut whole = Vec::new();
-        for retried in self.retries.step(&self.owned, &self.engine.tried, crowded) {
+        for retried in self.retries.step(&self.owned, self.engine.tried, crowded) {
             match retried {
                 Retried::Whole(file) => whole.push(*file),
                 Retried::Outcome(outcome) if self.has_newer(&outcome) => {}

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
+
 use super::EngineSettings;
+use super::alike::Alike;
 use crate::report::text;
 
 /// Counts of one run, shared by the threads of the engine.
@@ -27,6 +30,7 @@ pub(crate) struct Tally {
     tail: AtomicU64,
     dead_letters_of_files: AtomicU64,
     dead_letters_of_records: AtomicU64,
+    alike: Mutex<Alike>,
     left: Left,
 }
 
@@ -90,6 +94,7 @@ impl Tally {
             tail: AtomicU64::default(),
             dead_letters_of_files: AtomicU64::default(),
             dead_letters_of_records: AtomicU64::default(),
+            alike: Mutex::default(),
             left: Left::default(),
         }
     }
@@ -120,6 +125,11 @@ impl Tally {
     pub(crate) fn succeeded(&self, bytes: u64) {
         self.succeeded.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// The failures of the run, as the log tells them.
+    pub(super) fn alike(&self) -> MutexGuard<'_, Alike> {
+        self.alike.lock()
     }
 
     /// Partitions were assigned of which so many records had been read before.

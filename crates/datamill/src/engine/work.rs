@@ -24,6 +24,7 @@ use parking_lot::{Condvar, Mutex};
 
 use life::{Hand, PoolThread};
 
+use super::alike::Alike;
 use super::outcome::{Failure, Outcome};
 use super::{Control, EngineError};
 use crate::assemble::{
@@ -164,6 +165,7 @@ struct Shared {
     code: UserCode,
     lock: Lock,
     reports: Sender<Report>,
+    alike: Mutex<Alike>,
 }
 
 /// The threads that run user code.
@@ -196,6 +198,7 @@ impl Pool {
             code,
             lock: Lock::default(),
             reports: sender,
+            alike: Mutex::default(),
         });
         let pool = Self { shared, threads: Mutex::default(), reports };
         let spawned = numbers.try_for_each(|number| pool.spawn(number));
@@ -440,8 +443,7 @@ impl Shared {
                 Err(error)
                     if error.kind() == ErrorKind::FileFailed && attempts < max_attempts && !file.is_asked_again() =>
                 {
-                    tracing::warn!(attempt = attempts, max_attempts, error = %error,
-                        "the function failed; it runs again in {wait:?}");
+                    self.tell_failed_attempt(&info.version.path, &error, attempts, max_attempts, wait);
                 }
                 computed => return Some((attempts, computed)),
             }
@@ -449,6 +451,26 @@ impl Shared {
                 return None;
             }
             wait = (wait * 2).min(LAST_BACKOFF);
+        }
+    }
+
+    /// Of very many failures that are alike, the first ones.
+    fn tell_failed_attempt(
+        &self,
+        path: &str,
+        error: &ProcessingError,
+        attempt: u32,
+        max_attempts: u32,
+        wait: Duration,
+    ) {
+        let (status, reason) = (self.failure_status(), error.to_string());
+        match self.alike.lock().failed(Instant::now(), status, &reason, path).after {
+            Some(0) => {
+                tracing::warn!(attempt, max_attempts, error = %reason, "the function failed; it runs again in {wait:?}");
+            }
+            Some(alike) => tracing::warn!(attempt, max_attempts, error = %reason, alike,
+                "the function failed, as it did `alike` times since the last line; it runs again in {wait:?}"),
+            None => {}
         }
     }
 

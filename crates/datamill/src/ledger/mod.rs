@@ -21,5 +21,6 @@ mod registry;
 mod row;
 
 pub(crate) use names::file_name_part;
+pub(crate) use registry::FailureKey;
 pub use registry::{Ledger, LedgerKind, LedgerOptions};
 pub use row::{FailureStatus, FileRow};

@@ -1,20 +1,26 @@
 //! The tables of one program: what is filling, what failed, what is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::hash::BuildHasher;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use rustc_hash::FxBuildHasher;
+
 use super::names::file_name_part;
 use super::row::{FailureStatus, FileRow};
-use crate::durable::{AppendedTable, ReplacedTable};
+use crate::durable::{self, AppendedTable, ReplacedTable};
 use crate::report::clock::{self, LocalTimes};
 
 const IN_PROGRESS: &[&str] =
     &["filename", "rel_filepath", "status", "n_chunks", "first_message", "most_recent_message"];
 const COMPLETED: &[&str] = &["filename", "rel_filepath", "n_chunks", "first_message", "processed_at"];
 const FAILURES: &[&str] = &["time", "rel_filepath", "sha512", "status", "reason", "offsets"];
+
+/// Between the fields that are kept of a failed file: no field holds it.
+const BETWEEN: &str = "\u{1f}";
 
 /// Status of a file whose chunks are not all there.
 const FILLING: &str = "in_progress";
@@ -56,8 +62,8 @@ pub struct Ledger {
     first_message: LocalTimes,
     completed_at: LocalTimes,
     filling: Vec<FileRow>,
-    /// Rows of failed files by path, as they are in the table.
-    failed: BTreeMap<String, Vec<String>>,
+    /// What the table has of failed files, by path: the fields from the status on. There may be very many.
+    failed: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl Ledger {
@@ -84,12 +90,20 @@ impl Ledger {
             LedgerKind::Processor => format!("processed_from_{topic}_by_{group}.csv"),
         };
         let in_progress = folder.join(format!("consuming_from_{topic}_in_progress_by_{group}.csv"));
-        let (in_progress, rows) = ReplacedTable::open(in_progress, IN_PROGRESS)?;
-        let failed = rows.into_iter().filter(|row| row[2] != FILLING).map(|row| (row[1].clone(), row)).collect();
+        let mut failed = BTreeMap::new();
+        let mut take = |row: &[&str]| {
+            if let [_, path, rest @ ..] = row
+                && rest.first() != Some(&FILLING)
+            {
+                failed.insert((*path).into(), rest.join(BETWEEN).into());
+            }
+        };
+        let in_progress = ReplacedTable::open(in_progress, IN_PROGRESS, &mut take)?;
         Ok(Self {
             in_progress,
             completed: AppendedTable::open(folder.join(completed), COMPLETED)?,
-            failures: AppendedTable::open(folder.join(format!("failed_from_{topic}_by_{group}.csv")), FAILURES)?,
+            failures: AppendedTable::open(folder.join(format!("failed_from_{topic}_by_{group}.csv")), FAILURES)?
+                .caught_up(),
             first_message: LocalTimes::default(),
             completed_at: LocalTimes::default(),
             filling: Vec::new(),
@@ -114,8 +128,47 @@ impl Ledger {
         let path = file.rel_filepath.as_str();
         let time = clock::local_time_text(when_ms);
         self.failures.append(&[&time, path, &file.sha512, status.as_str(), reason, &file.offsets]);
-        self.failed.insert(path.to_owned(), in_progress_row(file, status.as_str()).to_vec());
+        let [_, _, rest @ ..] = &in_progress_row(file, status.as_str());
+        self.failed.insert(path.into(), rest.join(BETWEEN).into());
         self.in_progress.changed();
+    }
+
+    /// A file has failed earlier, and only the table of failures lacks it: see [`Ledger::take_lost_failures`].
+    pub(crate) fn failed_before(
+        &mut self,
+        when_ms: i64,
+        path: &str,
+        sha512: &str,
+        status: &str,
+        reason: &str,
+        offsets: &str,
+    ) {
+        self.failures.append(&[&clock::local_time_text(when_ms), path, sha512, status, reason, offsets]);
+    }
+
+    /// How many failures the table of failures lacks because it could not be written, once it can be again.
+    pub(crate) fn take_lost_failures(&mut self) -> u64 {
+        self.failures.take_lost()
+    }
+
+    /// So many failures are still to be added.
+    pub(crate) fn owe_failures(&mut self, rows: u64) {
+        self.failures.owe(rows);
+    }
+
+    /// The failures that are in the table of failures.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn failures_in_table(&mut self) -> io::Result<HashSet<FailureKey>> {
+        self.failures.flush();
+        let mut known = HashSet::new();
+        for row in durable::rows(self.failures.path())? {
+            let row = row?;
+            let field = |at: usize| row.get(at).unwrap_or_default();
+            known.insert(FailureKey::of(field(1), field(3), field(5)));
+        }
+        Ok(known)
     }
 
     /// A file has no outcome, at `when_ms` (milliseconds since the epoch), and that is no failure: the table of
@@ -142,7 +195,7 @@ impl Ledger {
 
     /// The failed files that are in the table: path and status.
     pub fn failed_files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.failed.iter().map(|(path, row)| (path.as_str(), row[2].as_str()))
+        self.failed.iter().map(|(path, rest)| (&**path, rest.split(BETWEEN).next().unwrap_or_default()))
     }
 
     /// Writes what is due: appended rows after a second, the table of files in progress after five.
@@ -154,6 +207,12 @@ impl Ledger {
         self.in_progress.tick(now, |row| in_progress_rows(filling, failed, row));
     }
 
+    /// Writes all that waits, for the last time.
+    pub(crate) fn close(&mut self) {
+        self.flush();
+        self.failures.close();
+    }
+
     /// Writes all that waits.
     pub fn flush(&mut self) {
         self.completed.flush();
@@ -163,9 +222,22 @@ impl Ledger {
     }
 }
 
-fn in_progress_rows(filling: &[FileRow], failed: &BTreeMap<String, Vec<String>>, row: &mut dyn FnMut(&[&str])) {
-    for fields in failed.values() {
-        row(&fields.iter().map(String::as_str).collect::<Vec<_>>());
+/// A failure, as a row of the table of failures tells it from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FailureKey(u64);
+
+impl FailureKey {
+    pub(crate) fn of(path: &str, status: &str, offsets: &str) -> Self {
+        Self(FxBuildHasher.hash_one((path, status, offsets)))
+    }
+}
+
+fn in_progress_rows(filling: &[FileRow], failed: &BTreeMap<Box<str>, Box<str>>, row: &mut dyn FnMut(&[&str])) {
+    for (path, rest) in failed {
+        let filename = path.rsplit('/').next().unwrap_or_default();
+        let mut fields = vec![filename, path];
+        fields.extend(rest.split(BETWEEN));
+        row(&fields);
     }
     for file in filling {
         row(&in_progress_row(file, FILLING).each_ref().map(String::as_str));

@@ -63,7 +63,7 @@ impl Registry {
     pub fn open(folder: &Path, topic: &str) -> io::Result<Self> {
         let path = folder.join(format!("upload_to_{topic}_in_progress.csv"));
         // The rows of an earlier run are no longer true: what it had on its way is sent anew.
-        let (in_progress, _) = ReplacedTable::open(path, IN_PROGRESS)?;
+        let in_progress = ReplacedTable::open(path, IN_PROGRESS, &mut |_| {})?;
         let completed = AppendedTable::open(folder.join(format!("uploaded_to_{topic}.csv")), COMPLETED)?;
         let (started, ended) = Default::default();
         let mut registry = Self { in_progress, shows_rows: false, completed, started, ended };

@@ -1,0 +1,53 @@
+//! Rows of failures that the registry could not take while its file refused to be written: the group's state has the
+//! failed files, so the rows are made from it once the file can be written again.
+
+use datamill_broker::{Error, StateMark};
+
+use super::commit::spans_text;
+use super::entry::{Entry, Place};
+use super::retry::Tried;
+use super::state::GroupState;
+use crate::ledger::{FailureKey, Ledger};
+use crate::report::clock;
+
+/// Adds the rows that are missing in the table of failures, if it can be written again. Those of failures of this
+/// process: the others are in the tables of other folders.
+pub(super) fn catch_up(topic: &str, state: &GroupState<'_>, ledger: &mut Ledger, tried: &Tried) {
+    let lost = ledger.take_lost_failures();
+    if lost == 0 {
+        return;
+    }
+    match add_missing(topic, state, ledger, tried) {
+        Ok(rows) => tracing::info!(
+            rows,
+            "failures that the table could not take while it could not be written were added to it, with the time of now"
+        ),
+        Err(error) => {
+            tracing::debug!(error = %crate::report::chain(error.as_ref()), "failures cannot be added to the table");
+            ledger.owe_failures(lost);
+        }
+    }
+}
+
+fn add_missing(
+    topic: &str,
+    state: &GroupState<'_>,
+    ledger: &mut Ledger,
+    tried: &Tried,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let mut known = ledger.failures_in_table()?;
+    let mut rows = 0;
+    let now = clock::now_ms();
+    let mut take = |key: &str, value: Option<&[u8]>| {
+        let is_ours = Place::of_key(topic, key).is_some_and(|(place, _)| tried.contains(place));
+        let Some(entry) = value.filter(|_| is_ours).and_then(|value| Entry::parse(key, value)) else { return };
+        let offsets = spans_text(entry.spans());
+        if known.insert(FailureKey::of(entry.path(), entry.status(), &offsets)) {
+            ledger.failed_before(now, entry.path(), &entry.sha512(), entry.status(), entry.reason(), &offsets);
+            rows += 1;
+        }
+    };
+    state.read(StateMark::default(), &mut take, &|| false).map_err(|error: Error| Box::new(error))?;
+    ledger.flush();
+    Ok(rows)
+}
