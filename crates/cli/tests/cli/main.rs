@@ -12,4 +12,6 @@ mod readme;
 mod rekey;
 mod retry;
 mod transfer;
+#[cfg(target_os = "linux")]
+mod vanish;
 mod watch;

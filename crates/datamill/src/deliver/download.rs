@@ -9,7 +9,8 @@
 //!
 //! Whether a version is written is decided under a lock that all processes of the folder share, from what
 //! is recorded of the one that is there ([`super::origins`]), so that late repetitions of older versions
-//! never replace newer ones, whoever wrote them.
+//! never replace newer ones, whoever wrote them. Before and after each file, the folder is looked at
+//! ([`super::folder`]): what went to another one does not count.
 
 mod aside;
 mod trouble;
@@ -26,6 +27,7 @@ use parking_lot::Mutex;
 
 use self::aside::{Aside, AsideFolder};
 use super::OnExists;
+use super::folder::{Checked, TargetFolder};
 use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
@@ -47,6 +49,7 @@ pub struct DownloadDirectory {
     /// This process's name among those that share the folder.
     process: String,
     on_exists: OnExists,
+    target: TargetFolder,
     parts: OnceLock<Parts>,
     preparing: Mutex<()>,
     durable: Mutex<HashSet<PathBuf>>,
@@ -81,6 +84,7 @@ impl DownloadDirectory {
         Ok(Self {
             output: inside.map(Path::to_owned),
             process: crate::program::instance(&output_dir),
+            target: TargetFolder::open(folder.clone())?,
             folder,
             on_exists,
             parts: OnceLock::new(),
@@ -108,6 +112,15 @@ impl DownloadDirectory {
         });
         let parts = made.map_err(|error| trouble::with_folder(&self.folder, &error))?;
         Ok(self.parts.get_or_init(|| parts))
+    }
+
+    /// Looks whether the folder is the one that it was. What the program keeps in it is made again where it was removed.
+    fn check(&self) -> Result<(), ProcessingError> {
+        if let (Checked::Cleared, Some(parts)) = (self.target.check()?, self.parts.get()) {
+            let made = parts.aside.make_again().and_then(|()| parts.origins.make_again());
+            made.map_err(|error| trouble::with_folder(&self.folder, &error))?;
+        }
+        Ok(())
     }
 
     /// Whether the path lies where the program keeps things of its own.
@@ -284,7 +297,10 @@ impl DataFileStreamProcessor for DownloadDirectory {
                 "its path is one that the program keeps for itself in the folder",
             ));
         }
-        self.deliver(file)
+        self.check()?;
+        let delivered = self.deliver(file);
+        self.check()?;
+        delivered
     }
 }
 

@@ -5,6 +5,7 @@
 //! again, and each target finds it there and does nothing. What happens to another version that is there already, [`OnExists`] says for all targets.
 
 mod download;
+mod folder;
 mod on_exists;
 mod origins;
 #[cfg(feature = "object-store")]

@@ -174,8 +174,14 @@ pub(super) enum Found {
 impl Origins {
     /// `folds_case`: the file system does not tell `a` from `A`.
     pub(super) fn open(folder: PathBuf, folds_case: bool) -> io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, folds_case })
+        let origins = Self { folder, folds_case };
+        origins.make_again()?;
+        Ok(origins)
+    }
+
+    /// Makes the folder where it is missing.
+    pub(super) fn make_again(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.folder)
     }
 
     /// Waits for the lock that the path's records have, and reads them.

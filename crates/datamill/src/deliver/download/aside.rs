@@ -22,6 +22,11 @@ impl AsideFolder {
         Ok(Self { folder: SpillFolder::prepare(folder)?, next: AtomicU64::new(0) })
     }
 
+    /// Makes the folder again where it was removed.
+    pub(super) fn make_again(&self) -> io::Result<()> {
+        std::fs::create_dir_all(self.folder.path())
+    }
+
     /// Whether the file system does not tell `a` from `A`.
     pub(super) fn folds_case(&self) -> io::Result<bool> {
         let probe = self.folder.path().join("probe");

@@ -4,20 +4,8 @@
 use std::io::{self, ErrorKind as Io};
 use std::path::Path;
 
+pub(super) use super::super::folder::with_folder;
 use crate::process::ProcessingError;
-
-/// Something that concerns the whole folder.
-pub(super) fn with_folder(folder: &Path, error: &io::Error) -> ProcessingError {
-    let what = match error.kind() {
-        Io::StorageFull => "the disk is full".to_owned(),
-        Io::QuotaExceeded => "the quota of the account is used up".to_owned(),
-        Io::NotFound => "it or its folder `.datamill` is gone; is it on a share that is not mounted?".to_owned(),
-        Io::PermissionDenied => "this account may not write there".to_owned(),
-        Io::ReadOnlyFilesystem => "it is mounted read-only".to_owned(),
-        _ => error.to_string(),
-    };
-    ProcessingError::not_available(format_args!("cannot write to the folder `{}`: {what}", folder.display()))
-}
 
 /// Something that came up when the content was written.
 pub(super) fn with_content(folder: &Path, error: &io::Error) -> ProcessingError {

@@ -15,6 +15,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
+use super::super::folder::TargetFolder;
 use super::connector::Connector;
 use super::failure;
 use super::key::Names;
@@ -62,8 +63,8 @@ pub enum TargetError {
     /// The shared AWS profile cannot be used.
     #[error(transparent)]
     Profile(#[from] profile::ProfileError),
-    /// The folder cannot be made.
-    #[error("cannot make the folder `{}`", folder.display())]
+    /// The folder cannot be made or read.
+    #[error("cannot make or read the folder `{}`", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -122,7 +123,7 @@ pub(super) struct Target {
     pub(super) connector: Connector,
     pub(super) orphans: Option<Orphans>,
     /// Where it is a local one.
-    folder: Option<PathBuf>,
+    folder: Option<TargetFolder>,
     /// The URL, for people.
     pub(super) shown: String,
 }
@@ -193,11 +194,11 @@ impl Target {
                     // `file:` alone would be the root of the file system
                     return Err(TargetError::Url(url.to_owned()));
                 }
-                std::fs::create_dir_all(&folder)
-                    .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
+                let opened = std::fs::create_dir_all(&folder).and_then(|()| TargetFolder::open(folder.clone()));
+                let opened = opened.map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
                 let store = LocalFileSystem::new_with_prefix(&folder).map_err(cannot)?.with_fsync(true);
                 let target = target(Arc::new(store), Names::Local, '-', false, Conditions::Create, true);
-                Self { folder: Some(folder), ..target }
+                Self { folder: Some(opened), ..target }
             }
             _ => return Err(TargetError::Url(url.to_owned())),
         })
@@ -210,9 +211,14 @@ impl Target {
         self.abilities.metadata || self.folder.is_some()
     }
 
+    /// Looks whether a local folder is still the one that it was.
+    pub(super) fn check_folder(&self) -> Result<(), ProcessingError> {
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.check().map(drop))
+    }
+
     /// Why nothing is put at this key, where that would be a file of the log.
     pub(super) fn refusal(&self, key: &Path, file: &DownloadDataFile) -> Option<String> {
-        let folder = self.folder.as_ref()?;
+        let folder = self.folder.as_ref()?.path();
         file.own_files().would_hold(&folder.join(key.as_ref())).then(|| of_the_log(key.as_ref(), folder))
     }
 
@@ -223,7 +229,7 @@ impl Target {
         let unreadable = |error: std::io::Error| {
             ProcessingError::not_available(format_args!("cannot read `{key}` in `{}`: {error}", self.shown))
         };
-        let mut there = std::fs::File::open(folder.join(key.as_ref())).map_err(unreadable)?;
+        let mut there = std::fs::File::open(folder.path().join(key.as_ref())).map_err(unreadable)?;
         let mut hasher = datamill_wire::Sha512Hasher::new();
         let mut block = vec![0; 1 << 20];
         loop {

@@ -290,7 +290,13 @@ impl Runnable<ProcessorKind> for S3TransferStreamProcessor {
 
     fn into_user_code(self) -> UserCode {
         let needs = Needs::default().followed_by(Arc::new(self.early.clone()));
-        UserCode::function(needs, move |file, _| self.runtime.block_on(self.deliver(file)).map(|()| None))
+        UserCode::function(needs, move |file, _| {
+            self.target.check_folder()?;
+            let delivered = self.runtime.block_on(self.deliver(file));
+            // what went to another folder does not count
+            self.target.check_folder()?;
+            delivered.map(|()| None)
+        })
     }
 }
 

@@ -1,0 +1,221 @@
+//! Folders that vanish: `LOGS` that is removed, and a share that is mounted later, or no longer. The share is a folder
+//! that is mounted at another one, in a mount namespace of its own, for which the tests need to be root.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use datamill_testkit::kafka::Kafka;
+
+use crate::common::{Ended, Place, Running, record, wait_until};
+
+/// A share, and the folder `data` that it is mounted at.
+struct Share {
+    place: Place,
+    /// Keeps the namespace.
+    holder: Running,
+    topic: String,
+}
+
+impl Share {
+    fn new(kafka: bool) -> Self {
+        let place = Place::new();
+        let servers = match kafka {
+            true => Kafka::from_env().address().to_owned(),
+            false => format!("sqlite:{}", place.path("log.db").display()),
+        };
+        place.write("test.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
+        for folder in ["data", "share", "source"] {
+            fs::create_dir(place.path(folder)).unwrap();
+        }
+        let holder = Command::new("unshare")
+            .args(["-m", "sh", "-c", "mount --bind share share && echo ready && exec cat"])
+            .current_dir(place.path(""))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut holder = Running(holder.unwrap());
+        let mut said = String::new();
+        BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n", "the tests need to be root, to mount folders");
+        let unique = (datamill::report::clock::now_ms(), std::thread::current().id());
+        let topic = format!("vanish-{unique:?}").replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "");
+        let share = Self { place, holder, topic };
+        let made = share.place.run(&["topic", "create", &share.topic, "--config", "test.config"]);
+        assert_eq!(made.code(), 0, "{}", made.stderr());
+        share
+    }
+
+    fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-m", "-t", &self.holder.0.id().to_string(), "--wd=.", "--", program]);
+        command.current_dir(self.place.path("")).stdin(Stdio::null());
+        command
+    }
+
+    fn mount(&self) {
+        assert!(self.inside("mount").args(["--bind", "share", "data"]).status().unwrap().success());
+    }
+
+    /// As a share goes whose server does: what is open stays open.
+    fn unmount(&self) {
+        assert!(self.inside("umount").args(["-l", "data"]).status().unwrap().success());
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let datamill = self.place.command(args);
+        let mut command = self.inside(datamill.get_program().to_str().unwrap());
+        command.args(args).args(["--topic_name", &self.topic, "--config", "test.config"]);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        Ended::from(self.command(args).output().unwrap())
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
+        let messages = File::create(self.place.path("messages.txt")).unwrap();
+        Running(self.command(args).stdout(Stdio::null()).stderr(messages).spawn().unwrap())
+    }
+
+    fn said(&self, text: &str) -> usize {
+        fs::read_to_string(self.place.path("messages.txt")).unwrap().matches(text).count()
+    }
+
+    /// How often each file is in the topic.
+    fn sent(&self) -> BTreeMap<String, usize> {
+        let args = ["read", &self.topic, "--exit-at-end", "--config", "test.config"];
+        let ended = self.place.run(&args);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr());
+        let mut files = BTreeMap::new();
+        for line in ended.stdout().lines() {
+            let message: serde_json::Value = serde_json::from_str(line).unwrap();
+            let value = crate::common::bytes(&message["value"]);
+            let path = datamill::wire::Chunk::decode(&value).unwrap().rebuilt_path();
+            *files.entry(path).or_default() += 1;
+        }
+        files
+    }
+
+    fn once(&self, files: &[&str]) -> bool {
+        self.sent() == files.iter().map(|file| ((*file).to_owned(), 1)).collect()
+    }
+
+    /// Puts a file on the topic.
+    fn upload(&self, name: &str) {
+        self.place.write(&format!("source/{name}"), name.as_bytes());
+        let ended = self.run(&["upload", &format!("source/{name}")]);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.place.path(relative)
+    }
+}
+
+const WATCH: [&str; 5] = ["watch", "data", "--watchdog_lag_time", "0.3", "--use_polling_observer"];
+
+fn a_record_that_is_gone_stops_the_next_start(kafka: bool) {
+    let share = Share::new(kafka);
+    let end = |more: &[&str]| share.run(&[&WATCH[..], &["--exit-at-end"], more].concat());
+    assert_eq!(end(&[]).code(), 0);
+    fs::remove_dir_all(share.path("data/LOGS")).unwrap();
+    share.place.write("data/one.csv", b"1");
+    for more in [&[][..], &["--upload_existing"]] {
+        let ended = end(more);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(
+            ended.stderr().contains("is gone: put it back, or start once with `--new_folder`"),
+            "{}",
+            ended.stderr()
+        );
+    }
+    assert!(share.sent().is_empty());
+    let ended = end(&["--new_folder", "--upload_existing"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    share.place.write("data/two.csv", b"2");
+    assert_eq!(end(&[]).code(), 0);
+    assert!(share.once(&["one.csv", "two.csv"]));
+}
+
+fn a_share_that_is_mounted_after_the_watch_starts_is_gone_on_with(kafka: bool) {
+    let share = Share::new(kafka);
+    for number in 0..5 {
+        share.place.write(&format!("share/old {number}.csv"), b"old");
+    }
+    let watch = share.start(&WATCH);
+    wait_until("the first start", || record(&share.path("data")).contains("started"));
+    share.mount();
+    wait_until("the share", || share.said("5 files that are there already are not sent") == 1);
+    share.place.write("share/new.csv", b"new");
+    wait_until("the new file", || record(&share.path("share")).contains("\"new.csv\""));
+    // away, back, and away again, with files that come meanwhile
+    share.unmount();
+    wait_until("the mount point", || share.said("is mounted anew or is back") == 1 || share.said("is back") == 1);
+    share.place.write("data/below.csv", b"below the mount point");
+    wait_until("a file below the mount point", || record(&share.path("data")).contains("\"below.csv\""));
+    share.place.write("share/meanwhile.csv", b"meanwhile");
+    share.mount();
+    wait_until("a file that came meanwhile", || record(&share.path("share")).contains("\"meanwhile.csv\""));
+    assert_eq!(watch.end(), 0);
+    let sent = ["below.csv", "meanwhile.csv", "new.csv"];
+    assert!(share.once(&sent), "{:?}", share.sent());
+    let again = share.run(&[&WATCH[..], &["--exit-at-end"]].concat());
+    assert!(again.code() == 0 && again.stderr().contains("sent 0 files"), "{}", again.stderr());
+    share.unmount();
+    let again = share.run(&[&WATCH[..], &["--exit-at-end"]].concat());
+    assert!(again.code() == 0 && again.stderr().contains("sent 0 files"), "{}", again.stderr());
+    assert!(share.once(&sent), "{:?}", share.sent());
+}
+
+/// A share goes while files are put into it, and comes back.
+fn nothing_goes_under_the_mount_point(share: &Share, program: &[&str], folder: &str) {
+    share.mount();
+    let running = share.start(program);
+    share.upload("first");
+    let there = |name: &str| share.path(folder).join(name).exists();
+    wait_until("the first file", || there("first"));
+    share.unmount();
+    share.upload("second");
+    wait_until("the hold", || {
+        share.said("is its share not mounted?") + share.said("a share that is not mounted?") == 1
+    });
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(!there("second") && fs::read_dir(share.path("data")).unwrap().count() == 0, "it is below the mount point");
+    share.mount();
+    wait_until("the second file", || there("second"));
+    assert_eq!(running.end(), 0);
+}
+
+fn a_share_that_goes_under_a_download_holds_it(kafka: bool) {
+    let share = Share::new(kafka);
+    nothing_goes_under_the_mount_point(&share, &["download", "data", "--output_dir", "own"], "share");
+}
+
+fn a_share_that_goes_under_a_transfer_holds_it(kafka: bool) {
+    let share = Share::new(kafka);
+    let url = format!("file://{}", share.path("data").display());
+    let folder = format!("share/{}", share.topic);
+    nothing_goes_under_the_mount_point(&share, &["transfer", "--to", &url, "--output_dir", "own"], &folder);
+}
+
+/// Each test on both logs.
+macro_rules! on_both_logs {
+    ($($test:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $test() { super::$test(false); })*
+        }
+        mod kafka {
+            $(#[test] fn $test() { super::$test(true); })*
+        }
+    };
+}
+
+on_both_logs! {
+    a_record_that_is_gone_stops_the_next_start,
+    a_share_that_is_mounted_after_the_watch_starts_is_gone_on_with,
+    a_share_that_goes_under_a_download_holds_it,
+    a_share_that_goes_under_a_transfer_holds_it,
+}
