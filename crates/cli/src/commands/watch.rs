@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use datamill::program::{CommonArgs, Exit, update_seconds};
-use datamill::upload::{LOGS_FOLDER, WatchSettings, watch};
+use datamill::upload::{LOGS_FOLDER, RETRY_AFTER, WatchSettings, watch};
 
 use super::sending::{self, SendingArgs};
 
@@ -61,6 +61,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
         new_folder: args.new_folder,
         polling: args.use_polling_observer,
         exit_at_end: args.exit_at_end,
+        retry_after: RETRY_AFTER,
         tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
     };
     let log_file = args.directory.join(LOGS_FOLDER).join("datamill_watch.log");

@@ -7,10 +7,14 @@ mod common;
 mod download;
 #[cfg(target_os = "linux")]
 mod full_disk;
+#[cfg(target_os = "linux")]
+mod healed;
 mod own_topics;
 mod readme;
 mod rekey;
 mod retry;
+#[cfg(target_os = "linux")]
+mod small;
 mod transfer;
 #[cfg(target_os = "linux")]
 mod vanish;

@@ -98,11 +98,12 @@ pub enum CutError {
     Changed,
     /// The bytes do not end where the size says, and the file did not change.
     #[error(
-        "its size is given as `{claimed}` bytes, but {readable} can be read: copy it to a file system that tells true sizes, and send the copy"
+        "its size is given as `{}` bytes, but {readable} can be read: copy it to a file system that tells true sizes, \
+        and send the copy", stamp.size
     )]
     Size {
-        /// The size that the file system tells.
-        claimed: u64,
+        /// What the file system tells.
+        stamp: Stamp,
         /// What can be read, in words.
         readable: String,
     },
@@ -177,14 +178,14 @@ impl Cutter {
             Err(CutError::Changed) => {
                 self.check(file, stamp)?;
                 let readable = format!("only `{}`", file.stream_position()?);
-                return Err(CutError::Size { claimed: stamp.size, readable });
+                return Err(CutError::Size { stamp, readable });
             }
             hashed => hashed?,
         };
         let goes_on = is_more(file)?;
         self.check(file, stamp)?;
         if goes_on {
-            return Err(CutError::Size { claimed: stamp.size, readable: "more".to_owned() });
+            return Err(CutError::Size { stamp, readable: "more".to_owned() });
         }
         Ok(version)
     }
@@ -488,7 +489,7 @@ mod tests {
             for chunk_size in [8, 1 << 20] {
                 let mut file = File::open(path).unwrap();
                 match Cutter::new(chunk_size).first_pass(&mut file, &|| true).unwrap_err() {
-                    CutError::Size { claimed: found, readable } => assert_eq!((found, &*readable), (claimed, words)),
+                    CutError::Size { stamp, readable } => assert_eq!((stamp.size, &*readable), (claimed, words)),
                     other => panic!("{path} in {chunk_size}: {other}"),
                 }
             }

@@ -20,6 +20,7 @@ mod filter;
 mod hints;
 mod ledger;
 mod logs_folder;
+mod not_sent;
 mod place;
 mod ranges;
 mod record;
@@ -70,6 +71,9 @@ pub const MAX_CHUNK_SIZE: usize = 1 << 30;
 /// queue takes.
 pub const DEFAULT_IN_FLIGHT_BYTES: usize = 64 << 20;
 
+/// Time after which a watch tries a file again that the log refused, unless set otherwise.
+pub const RETRY_AFTER: Duration = Duration::from_secs(120);
+
 /// Times that a file which keeps changing is put off by [`upload_paths`] before it is left out: half
 /// a minute in all.
 const MOST_PUT_OFF: u32 = 6;
@@ -117,6 +121,8 @@ pub struct WatchSettings {
     pub polling: bool,
     /// Whether to end once everything that was there has been sent.
     pub exit_at_end: bool,
+    /// Time after which a file that the log refused is tried again as it is, and one whose size is wrong.
+    pub retry_after: Duration,
     /// Time between two log lines about the state; `None` for none.
     pub tell_every: Option<Duration>,
 }
@@ -131,6 +137,7 @@ impl WatchSettings {
             new_folder: false,
             polling: false,
             exit_at_end: false,
+            retry_after: RETRY_AFTER,
             tell_every: None,
         }
     }

@@ -9,7 +9,7 @@
 //!   └─ later ◀─┴─────────────────────────┘
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
@@ -80,6 +80,13 @@ struct InHand {
     started_ms: i64,
 }
 
+/// A file that failed.
+struct Waiting {
+    stamp: Stamp,
+    /// When it is tried again as it is.
+    until: Option<Instant>,
+}
+
 /// A version that is being handed over.
 struct Partial {
     file: FileId,
@@ -104,8 +111,12 @@ pub(super) struct Run<'a> {
     busy: HashSet<String>,
     /// Versions of which some chunks may be in the topic and never all, by path.
     half_sent: HashMap<String, Vec<[u8; 64]>>,
-    /// Files that the log refused, with the stamp that they had.
-    refused: HashMap<String, Stamp>,
+    /// Files that are tried again after a time, or as soon as they have another stamp.
+    waiting: HashMap<String, Waiting>,
+    /// How long that time is; `None` for an upload, which tries once.
+    retry_after: Option<Duration>,
+    /// What the log said of files that it refused and has not taken since.
+    refused: BTreeMap<String, String>,
     reported: Acknowledged,
     begun: Instant,
 }
@@ -131,7 +142,9 @@ impl<'a> Run<'a> {
             later: Vec::new(),
             busy: HashSet::new(),
             half_sent: HashMap::new(),
-            refused: HashMap::new(),
+            waiting: HashMap::new(),
+            retry_after: None,
+            refused: BTreeMap::new(),
             reported: Acknowledged::default(),
             begun: Instant::now(),
         }
@@ -169,9 +182,31 @@ impl<'a> Run<'a> {
         self.sender.in_flight() > 0
     }
 
-    /// Whether the log refused the file as it is.
-    pub(super) fn was_refused(&self, relative: &str, stamp: Stamp) -> bool {
-        self.refused.get(relative) == Some(&stamp)
+    /// Files that the log refuses, or that cannot be read right, are handed to [`Run::send`] again after this time.
+    pub(super) fn retry_after(&mut self, span: Duration) {
+        self.retry_after = Some(span);
+    }
+
+    /// Whether the file, as it is, failed so short a time ago that it is not tried again yet.
+    pub(super) fn waits(&self, relative: &str, stamp: Stamp) -> bool {
+        let waiting = self.waiting.get(relative);
+        waiting
+            .is_some_and(|waiting| waiting.stamp == stamp && waiting.until.is_none_or(|until| Instant::now() < until))
+    }
+
+    /// Lets the file wait for its next try. Answers whether it failed as it is for the first time.
+    fn wait(&mut self, relative: &str, stamp: Stamp) -> bool {
+        let until = self.retry_after.map(|span| Instant::now() + span);
+        let before = self.waiting.insert(relative.to_owned(), Waiting { stamp, until });
+        before.is_none_or(|before| before.stamp != stamp)
+    }
+
+    /// The file is in the log: it waits for nothing.
+    fn healed(&mut self, relative: &str) {
+        self.waiting.remove(relative);
+        if self.refused.remove(relative).is_some() {
+            info!(file = relative, "the file that was refused before is delivered");
+        }
     }
 
     /// Cuts and sends one file. Files that the log cannot take at the moment are tried again by
@@ -216,7 +251,10 @@ impl<'a> Run<'a> {
                     Sent::LeftOut(Reason::Vanished, None)
                 }
                 CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
-                CutError::Size { .. } => Sent::LeftOut(Reason::Size, Some(error.to_string())),
+                CutError::Size { stamp, .. } => {
+                    self.wait(&job.relative, stamp);
+                    Sent::LeftOut(Reason::Size, Some(error.to_string()))
+                }
                 error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
             });
         }
@@ -239,6 +277,7 @@ impl<'a> Run<'a> {
         if partial.is_none() && job.known == Some(version.sha512) {
             self.write_down(&job.relative, version.stamp, &version.sha512);
             self.summary.unchanged += 1;
+            self.healed(&job.relative);
             return Ok(Sent::Unchanged);
         }
         let partial_now = match partial.take() {
@@ -420,7 +459,7 @@ impl<'a> Run<'a> {
                     ledger.completed(&job.relative, total, started_ms);
                 }
                 self.half_sent.remove(&job.relative);
-                self.refused.remove(&job.relative);
+                self.healed(&job.relative);
                 self.summary.files += 1;
                 self.summary.bytes += stamp.size;
                 self.observer.delivered(&job.relative, stamp.size);
@@ -435,15 +474,30 @@ impl<'a> Run<'a> {
                     debug!(file = job.relative, error = chain(&error), "the file is sent again later");
                     self.put_off(job);
                 } else if error.is_of_the_file() {
-                    error!(file = job.relative, error = chain(&error), "the file is not delivered");
-                    self.summary.failed.add(chain(&error));
-                    self.refused.insert(job.relative, stamp);
+                    self.is_refused(job.relative, stamp, chain(&error));
                 } else {
                     return Err(error.into());
                 }
             }
         }
         Ok(())
+    }
+
+    fn is_refused(&mut self, relative: String, stamp: Stamp, error: String) {
+        let is_first = self.wait(&relative, stamp);
+        match self.retry_after {
+            None => error!(file = relative, error, "the file is not delivered"),
+            Some(span) if is_first => {
+                error!(
+                    file = relative,
+                    error,
+                    "the file is not delivered, it is tried again every {}",
+                    text::duration(span)
+                );
+            }
+            Some(_) => debug!(file = relative, error, "the file is not delivered, again"),
+        }
+        self.refused.insert(relative, error);
     }
 
     /// Takes down in the durable record that this content is in the log.
@@ -480,6 +534,7 @@ impl<'a> Run<'a> {
         for job in in_hand.chain(self.later.into_iter().map(|(_, job)| job)) {
             self.summary.leave_out(Reason::Stopped, job.relative);
         }
+        self.refused.into_values().for_each(|error| self.summary.failed.add(error));
         self.summary.messages = self.sender.acknowledged().messages;
         self.summary.elapsed = self.begun.elapsed();
         self.summary

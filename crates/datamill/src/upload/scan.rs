@@ -48,6 +48,14 @@ impl Found {
         Self::LeftOut { path: path.into(), reason, detail: None }
     }
 
+    /// The path of what was wanted and cannot be sent.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::LeftOut { path, reason, .. } if reason.is_failure() => Some(path),
+            _ => None,
+        }
+    }
+
     fn unreadable(path: impl Into<String>, error: &io::Error) -> Self {
         let detail = Some(error.to_string());
         Self::LeftOut { path: path.into(), reason: Reason::Unreadable, detail }
@@ -101,8 +109,11 @@ impl Scanner {
                     if error.depth() == 0 {
                         return Err(error.into_io_error().unwrap_or_else(|| io::Error::other(cause)));
                     }
-                    let found =
-                        Found::LeftOut { path: self.readable(&path), reason: Reason::Unreadable, detail: Some(cause) };
+                    let mut readable = self.readable(&path);
+                    if path.is_dir() {
+                        readable.push('/');
+                    }
+                    let found = Found::LeftOut { path: readable, reason: Reason::Unreadable, detail: Some(cause) };
                     if !sink(found) {
                         return Ok(());
                     }

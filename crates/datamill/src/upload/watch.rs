@@ -13,8 +13,7 @@
 //! A process that is killed sends again, after its restart, what it had not written down: see
 //! [`super::record`] for what that can repeat.
 
-use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use super::filter::Reason;
 use super::hints::Hints;
 use super::ledger::Ledger;
 use super::logs_folder::LogsFolder;
+use super::not_sent::NotSent;
 use super::place::{Arrival, Place};
 use super::registry::Registry;
 use super::run::{Job, Run, Sent};
@@ -84,6 +84,7 @@ pub fn watch(
         Err(error) if error.is_full() => return Ok(run.close(Err(error))),
         opened => opened?,
     };
+    run.retry_after(settings.retry_after);
     run.ledger = Some(Ledger::new(record, open_registry(place.logs())?));
     let hints = if settings.polling { None } else { hints(&place) };
     let mut watch = Watch {
@@ -99,8 +100,7 @@ pub fn watch(
         hints,
         begun: Instant::now(),
         next_scan: Instant::now(),
-        reported: HashSet::new(),
-        not_sent: BTreeMap::new(),
+        not_sent: NotSent::default(),
         tell_every: settings.tell_every,
         told: Instant::now(),
     };
@@ -109,7 +109,7 @@ pub fn watch(
         started => started.and_then(|()| watch.work(settings.exit_at_end)),
     };
     let work = work.and_then(|()| watch.keep_record());
-    for (path, reason) in watch.not_sent {
+    for (path, reason) in watch.not_sent.into_failures() {
         watch.run.summary.leave_out(reason, path);
     }
     Ok(watch.run.close(work))
@@ -141,7 +141,7 @@ fn hints(place: &Place) -> Option<Hints> {
         Ok(hints) => Some(hints),
         Err(error) => {
             warn!(
-                error = %error,
+                error,
                 "the system does not tell of changes in `{}`: finding them by scans alone, as `--use_polling_observer` does",
                 place.root().display()
             );
@@ -178,10 +178,7 @@ struct Watch<'a> {
     between_scans: Duration,
     begun: Instant,
     next_scan: Instant,
-    /// Hashes of what was counted as left out, so that it is counted once.
-    reported: HashSet<u64>,
-    /// Files that were wanted and could not be sent, by path; those that are sent later leave it.
-    not_sent: BTreeMap<String, Reason>,
+    not_sent: NotSent,
     tell_every: Option<Duration>,
     told: Instant,
 }
@@ -381,7 +378,7 @@ impl Watch<'_> {
 
     fn take_hint(&mut self, path: &Path) {
         if path != self.scanner.root() && path.is_dir() && !path.is_symlink() {
-            // A folder that appeared: files in it may have come before anybody watched it.
+            // A folder that appeared, or can be read now: files in it may have come before anybody watched it.
             self.scan_below(path);
         } else if let Some(found) = self.scanner.look(path) {
             self.see(found);
@@ -389,8 +386,15 @@ impl Watch<'_> {
     }
 
     fn scan_below(&mut self, folder: &Path) {
+        if !self.scanner.is_entered(folder) {
+            return;
+        }
+        if let Some(hints) = &mut self.hints {
+            hints.add(folder);
+        }
         let mut all = Vec::new();
-        if self.scanner.is_entered(folder) && self.scanner.walk(folder, &mut |found| push(&mut all, found)).is_ok() {
+        if self.scanner.walk(folder, &mut |found| push(&mut all, found)).is_ok() {
+            self.heal(folder, &all);
             all.into_iter().for_each(|found| self.see(found));
         }
     }
@@ -407,7 +411,11 @@ impl Watch<'_> {
         // what was found may be of two folders
         let walked = walked.and_then(|()| self.place.has_same_root());
         match walked {
-            Ok(true) => {}
+            Ok(true) if self.run.stop.is_requested() => {}
+            Ok(true) => {
+                let root = self.place.root().to_owned();
+                self.heal(&root, &all);
+            }
             Ok(false) => {
                 self.next_scan = Instant::now();
                 return false;
@@ -423,6 +431,25 @@ impl Watch<'_> {
         true
     }
 
+    /// Takes off the list of what was not sent what a whole look at `folder` found no more: folders that can be read
+    /// now, and files that are gone or are as they were sent.
+    fn heal(&mut self, folder: &Path, found: &[Found]) {
+        if self.not_sent.is_empty() {
+            return;
+        }
+        let failing: HashSet<&str> = found.iter().filter_map(Found::failure).collect();
+        let healed = |path: &String| {
+            let place = self.path_of(path);
+            let is_wanted = || match self.scanner.look(&place) {
+                Some(Found::File(file)) => !self.is_recorded(&file),
+                _ => false,
+            };
+            place.starts_with(folder) && !failing.contains(path.as_str()) && (path.ends_with('/') || !is_wanted())
+        };
+        let healed: Vec<String> = self.not_sent.paths().filter(|path| healed(path)).cloned().collect();
+        healed.iter().for_each(|path| self.not_sent.healed(path));
+    }
+
     fn see(&mut self, found: Found) {
         match found {
             Found::File(file) if self.is_news(&file) => {
@@ -431,25 +458,24 @@ impl Watch<'_> {
             Found::File(file) => self.settle.forget(&file.relative),
             Found::LeftOut { reason: Reason::LogsFolder, .. } => {}
             Found::LeftOut { path, reason, detail } => {
-                let mut hasher = DefaultHasher::new();
-                (&path, reason).hash(&mut hasher);
-                if self.reported.insert(hasher.finish()) {
+                if self.not_sent.take(&path, reason) {
                     tell_left_out(&path, reason, detail.as_deref());
                     if !reason.is_failure() {
-                        self.run.summary.leave_out(reason, path.as_str());
+                        self.run.summary.leave_out(reason, path);
                     }
-                }
-                if reason.is_failure() {
-                    self.not_sent.insert(path, reason);
                 }
             }
         }
     }
 
-    /// Whether the file, as it is, was neither delivered nor refused nor there at the first start.
+    /// Whether the file, as it is, was neither delivered nor refused a short time ago nor there at the first start.
     fn is_news(&self, file: &Candidate) -> bool {
+        !self.is_recorded(file) && !self.run.waits(&file.relative, file.stamp)
+    }
+
+    fn is_recorded(&self, file: &Candidate) -> bool {
         let known = self.run.ledger.as_ref().and_then(|ledger| ledger.record.known(&file.relative));
-        known.is_none_or(|known| known.stamp != file.stamp) && !self.run.was_refused(&file.relative, file.stamp)
+        known.is_some_and(|known| known.stamp == file.stamp)
     }
 
     /// At the end: where the record was removed since the last scan, the next start would know nothing.
@@ -505,7 +531,7 @@ impl Watch<'_> {
         let relative = job.relative.clone();
         match self.run.send(job)? {
             Sent::HandedOver | Sent::Unchanged => {
-                self.not_sent.remove(&relative);
+                self.not_sent.healed(&relative);
             }
             Sent::PutOff => {}
             Sent::Changing => {

@@ -24,6 +24,10 @@ fn record_of(root: &Path) -> Option<PathBuf> {
     entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl"))
 }
 
+fn has_started(root: &Path) -> bool {
+    record_of(root).is_some_and(|path| fs::read_to_string(path).unwrap().contains("started"))
+}
+
 fn record_names(root: &Path, file: &str) -> bool {
     let text = record_of(root).and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
     text.lines().any(|line| line.contains(&format!("\"path\":\"{file}\"")) && line.contains("sha512"))
@@ -166,7 +170,7 @@ fn a_link_that_is_turned_while_it_is_watched_is_followed() {
     turn(&first);
     let log = MemoryLog::default();
     let running = Running::start(&log, &current, WatchSettings { polling: true, ..watch_settings() });
-    wait_until("the first start", || record_of(&first).is_some());
+    wait_until("the first start", || has_started(&first));
     write(&first, "a", b"1");
     wait_until("a file of the first folder", || record_names(&first, "a"));
     turn(&second);

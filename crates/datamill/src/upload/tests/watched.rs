@@ -244,7 +244,25 @@ fn a_file_that_the_log_refuses_is_tried_again_when_it_changes() {
     write(dir.path(), "x", b"better");
     wait_until("the better one", || log.times("x") == 1);
     let summary = running.stop();
-    assert_eq!((summary.files, summary.failed.count), (1, 1));
+    assert_eq!((summary.files, summary.failed.count), (1, 0), "what was refused has been replaced");
+}
+
+#[test]
+fn a_file_that_the_log_refuses_for_a_while_is_tried_again_and_leaves_the_list() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "later", b"later");
+    write(dir.path(), "never", b"never");
+    let log = MemoryLog::default();
+    log.judge(|number, chunk| match (chunk.filename, number) {
+        ("later", 6..) => Verdict::Store,
+        _ => Verdict::Fail(datamill_broker::ErrorKind::RecordRefused),
+    });
+    let settings = WatchSettings { retry_after: Duration::from_millis(100), polling: true, ..existing_too() };
+    let running = Running::start(&log, dir.path(), settings);
+    wait_until("the file", || log.times("later") == 1);
+    let summary = running.stop();
+    assert_eq!((summary.files, summary.failed.count), (1, 1), "{summary}");
+    assert!(summary.failed.first[0].contains("file `never`"), "{summary}");
 }
 
 #[test]
