@@ -122,7 +122,7 @@ pub type ThreadBody = Box<dyn FnOnce() + Send + 'static>;
 
 /// A thread that runs a [`ThreadBody`].
 pub trait WorkerThread: Send {
-    /// Whether the thread has ended, or has at least returned from the body. MUST NOT block.
+    /// Whether the thread has ended, or has at least returned from the body; not before it has begun. MUST NOT block.
     fn has_ended(&self) -> bool;
 }
 

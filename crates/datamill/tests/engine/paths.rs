@@ -15,6 +15,7 @@ on_both_logs! {
     a_path_can_be_asked_for_in_each_mode,
     each_attempt_has_a_path_of_its_own_and_all_are_gone_afterwards,
     a_name_that_no_file_can_have_fails_its_file_at_once,
+    code_that_needs_bytes_has_them_in_memory_in_each_mode,
 }
 
 /// Files by path: one that stays in memory, one that fills up on disk, and an empty one.
@@ -133,4 +134,26 @@ fn a_name_that_no_file_can_have_fails_its_file_at_once(place: &Place) {
     let text =
         String::from_utf8_lossy(state.iter().find(|(key, _)| key.starts_with("failed/")).unwrap().1).into_owned();
     assert!(text.contains("cannot be written under this name") && text.contains(r#""attempts":0"#), "{text}");
+}
+
+fn code_that_needs_bytes_has_them_in_memory_in_each_mode(place: &Place) {
+    for mode in [Mode::Memory, Mode::Disk, Mode::Both] {
+        let bench = Bench::new(place, 1);
+        bench.send(&chunks(0, "a.csv", b"abc", 10));
+        let mut settings = bench.settings();
+        settings.mode = mode;
+        let code = UserCode::function(Needs::new(Access::Bytes, Clock::AtOnce), move |file, _| {
+            let Some(path) = file.path() else { return Ok(Some(ReproducerMessage::new(file.bytes()?))) };
+            // what is not there for the moment cannot be read from there
+            let aside = path.with_extension("aside");
+            fs::rename(path, &aside)?;
+            let bytes = file.bytes().map(<[u8]>::to_vec);
+            fs::rename(&aside, path)?;
+            Ok(Some(ReproducerMessage::new(bytes?)))
+        });
+        let summary = bench.run_code(&settings, code).unwrap();
+        assert_eq!((summary.succeeded, summary.failed), (1, 0), "{mode:?}");
+        assert_eq!(bench.read_results()[0].value, b"abc");
+        assert_eq!(bench.output().join("a.csv").exists(), mode != Mode::Memory);
+    }
 }
