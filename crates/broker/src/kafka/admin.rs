@@ -77,6 +77,10 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
 
 /// Deletes a topic and waits until the cluster shows it no longer.
 pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
+    if name.starts_with("__") {
+        let text = format!("topic `{name}` is the cluster's own: it is not deleted");
+        return Err(Error::new(ErrorKind::Settings, text));
+    }
     // Where it is not there, the error names those that were perhaps meant.
     cluster.topic(name)?;
     let what = || format!("cannot delete topic `{name}`");

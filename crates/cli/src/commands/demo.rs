@@ -14,6 +14,7 @@ use datamill::engine::{self, Control, EngineSettings, Summary};
 use datamill::process::{MetadataJson, UserCode};
 use datamill::program::Exit;
 use datamill::report::Counters;
+use datamill::report::text::shell_word;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::headers;
 use include_dir::{Dir, include_dir};
@@ -60,10 +61,11 @@ fn show(args: &DemoArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     line(out, format_args!("1. {count} sample files of an X-ray diffractometer are in `{}`", shown(&samples)))?;
 
     let config = folder.join("demo.config");
-    let servers = format!("sqlite:{}", folder.join("datamill.db").display());
-    fs::write(&config, format!("[broker]\nbootstrap.servers = {}\n", servers.replace('%', "%%")))
+    // The path begins at the folder of the configuration: the two can be moved together.
+    fs::write(&config, "[broker]\nbootstrap.servers = sqlite:datamill.db\n")
         .with_context(|| format!("cannot write `{}`", config.display()))?;
-    let mut properties = Properties::default();
+    let mut properties = Properties { options: format!("--config {}", shown(&config)), ..Properties::default() };
+    let servers = format!("sqlite:{}", folder.join("datamill.db").display());
     properties.broker.insert("bootstrap.servers".to_owned(), servers);
     let log = datamill::broker::open(&properties)?;
 
@@ -243,10 +245,5 @@ fn print_next_steps(folder: &Path, config: &Path, out: &mut impl Write) -> anyho
 /// A path as a person in this folder would write it, quoted where a shell needs it.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().and_then(|here| here.canonicalize()).unwrap_or_default();
-    let text = path.strip_prefix(&here).unwrap_or(path).display().to_string();
-    if text.contains(|c: char| c.is_whitespace() || c == '\'') {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    } else {
-        text
-    }
+    shell_word(&path.strip_prefix(&here).unwrap_or(path).to_string_lossy()).into_owned()
 }

@@ -1,10 +1,11 @@
-//! What `read`, `topic` and `retry` share: the log to look at, tables, and stdout that may be closed at any time.
+//! What `read`, `topic` and `retry` share: the log to look at, tables, questions, and stdout that may be closed at any
+//! time.
 
-use std::io;
+use std::io::{self, BufRead};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use datamill::broker::Log;
 use datamill::report::logging::say;
@@ -67,6 +68,43 @@ pub fn is_wanted(written: io::Result<()>) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the reader of stdout is still there. While there is nothing to write, no write tells that it has gone.
+#[cfg(unix)]
+pub fn has_reader() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let stdout = io::stdout();
+    // No events are asked for: those that say that the other end is gone come in any case.
+    let mut look = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    poll(&mut look, Some(&at_once)).is_err() || !look[0].revents().intersects(gone)
+}
+
+/// Here, only a write tells.
+#[cfg(not(unix))]
+pub fn has_reader() -> bool {
+    true
+}
+
+/// Asks a person to type `yes`.
+pub fn is_confirmed(question: &str) -> anyhow::Result<bool> {
+    say(format_args!("{question} Type `yes` to go on"));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
+    Ok(answer.trim() == "yes")
+}
+
+/// Names in backticks, the first few of many.
+pub fn names(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut text = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        text.push_str(&format!(" and {} more", names.len() - MOST));
+    }
+    text
 }
 
 /// Columns as wide as their longest cell.

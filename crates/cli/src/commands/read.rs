@@ -15,10 +15,10 @@ use datamill::report::logging::say;
 use datamill::report::{chain, clock};
 use serde::{Serialize, Serializer};
 
-use super::output::{LogArgs, is_wanted};
+use super::output::{LogArgs, has_reader, is_wanted};
 
-/// How long one wait for messages lasts.
-const WAIT: Duration = Duration::from_millis(500);
+/// How long one wait for messages lasts; after each, it is looked whether stdout is still read.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// Print the messages of a topic as JSON lines
 ///
@@ -27,22 +27,28 @@ const WAIT: Duration = Duration::from_millis(500);
 ///   {"topic": …, "partition": …, "offset": …, "timestamp": ISO 8601 in UTC or null,
 ///    "key": TEXT or null, "value": TEXT or null, "headers": [[NAME, TEXT], …]}
 ///
-/// TEXT is a string where the bytes are UTF-8, and otherwise an object {"base64": "…"}. A message that
-/// is itself JSON is a string here: `jq '.value | fromjson'` reads it. Without --exit-at-end or
-/// --count, reading goes on until it is stopped.
+/// TEXT is a string where the bytes are UTF-8, and otherwise an object {"base64": "…"}. With --json_values,
+/// a value that is itself JSON stands there as it is, for `jq .value`. Without --exit-at-end or --count,
+/// reading goes on until it is stopped or nobody reads the output any more.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct ReadArgs {
     /// Topic to read
-    #[arg(value_name = "TOPIC")]
-    topic: String,
+    #[arg(value_name = "TOPIC", required_unless_present = "topic_name", conflicts_with = "topic_name")]
+    topic: Option<String>,
+    /// The same, as the other programs name it
+    #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC")]
+    topic_name: Option<String>,
     #[command(flatten)]
     log: LogArgs,
+    /// Print values that are JSON as they are, not as text
+    #[arg(long = "json_values")]
+    json_values: bool,
     /// Stop after so many messages
     #[arg(long, short = 'c', value_name = "N")]
     count: Option<u64>,
-    /// Where to start in each partition: beginning, end, an offset, or -N for the last N messages
-    #[arg(long, short = 'o', value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
+    /// Where to start in each partition: earliest or beginning, latest or end, an offset, or -N for the last N messages
+    #[arg(long, short = 'o', value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
     from: From,
     /// Only this partition
     #[arg(long, short = 'p', value_name = "P")]
@@ -55,8 +61,8 @@ pub struct ReadArgs {
 /// Where reading starts in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
-    Beginning,
-    End,
+    Earliest,
+    Latest,
     Offset(i64),
     Last(i64),
 }
@@ -66,13 +72,13 @@ impl FromStr for From {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "beginning" => return Ok(Self::Beginning),
-            "end" => return Ok(Self::End),
+            "earliest" | "beginning" => return Ok(Self::Earliest),
+            "latest" | "end" => return Ok(Self::Latest),
             _ => {}
         }
         let number: i64 = text
             .parse()
-            .map_err(|_| "write `beginning`, `end`, an offset, or `-N` for the last N messages".to_owned())?;
+            .map_err(|_| "write `earliest`, `latest`, an offset, or `-N` for the last N messages".to_owned())?;
         Ok(if number < 0 { Self::Last(number.saturating_neg()) } else { Self::Offset(number) })
     }
 }
@@ -80,8 +86,8 @@ impl FromStr for From {
 impl From {
     fn start(self, ends: &Offsets) -> i64 {
         let wanted = match self {
-            Self::Beginning => ends.first,
-            Self::End => ends.last_stable,
+            Self::Earliest => ends.first,
+            Self::Latest => ends.last_stable,
             Self::Offset(offset) => offset,
             Self::Last(count) => ends.last_stable.saturating_sub(count),
         };
@@ -90,12 +96,13 @@ impl From {
 }
 
 pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
+    let topic = args.topic.as_ref().or(args.topic_name.as_ref()).context("no topic is named")?;
     let log = args.log.open_existing()?;
-    let partitions = partitions(log.as_ref(), args)?;
+    let partitions = partitions(log.as_ref(), topic, args.partition)?;
     let mut starts = Vec::new();
     let mut open = Vec::new();
     for partition in partitions {
-        let ends = log.offsets(&args.topic, partition)?;
+        let ends = log.offsets(topic, partition)?;
         let start = args.from.start(&ends);
         if !args.exit_at_end || start < ends.last_stable {
             starts.push((partition, start));
@@ -105,16 +112,17 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
     if starts.is_empty() {
         return Ok(Exit::Done);
     }
-    let mut reader = log.reader(&args.topic, &starts)?;
+    let mut reader = log.reader(topic, &starts)?;
     let mut printer = Printer {
         out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
         left: args.count.unwrap_or(u64::MAX),
         open,
         exit_at_end: args.exit_at_end,
+        json_values: args.json_values,
         outcome: Ok(true),
     };
     let mut is_away = false;
-    while printer.wants_more() {
+    while printer.wants_more() && has_reader() {
         match reader.poll(WAIT, &mut |event| printer.take(&event)) {
             Ok(_) => is_away = false,
             Err(error) if error.kind() == ErrorKind::Retry => {
@@ -130,13 +138,13 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn partitions(log: &dyn Log, args: &ReadArgs) -> anyhow::Result<Vec<i32>> {
-    let count = log.topic(&args.topic)?.partitions;
-    match args.partition {
+fn partitions(log: &dyn Log, topic: &str, wanted: Option<i32>) -> anyhow::Result<Vec<i32>> {
+    let count = log.topic(topic)?.partitions;
+    match wanted {
         None => Ok((0..count).collect()),
         Some(partition) if (0..count).contains(&partition) => Ok(vec![partition]),
         Some(partition) => {
-            bail!("topic `{}` has no partition `{partition}`: it has `{count}`, counted from 0", args.topic)
+            bail!("topic `{topic}` has no partition `{partition}`: it has `{count}`, counted from 0")
         }
     }
 }
@@ -147,6 +155,7 @@ struct Printer<W: Write> {
     /// Partitions whose end has not been reached, and the end that they had at the start.
     open: Vec<(i32, i64)>,
     exit_at_end: bool,
+    json_values: bool,
     /// Whether the output is still wanted.
     outcome: io::Result<bool>,
 }
@@ -188,11 +197,16 @@ impl<W: Write> Printer<W> {
             offset: record.offset,
             timestamp: record.timestamp_ms.map(clock::iso8601_utc),
             key: record.key.map(Text),
-            value: record.value.map(Text),
+            value: record.value.map(|value| self.value(value)),
             headers: record.headers.iter().map(|(name, value)| (*name, Text(value))).collect(),
         };
         let written = serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from);
         self.outcome = is_wanted(written.and_then(|()| self.out.write_all(b"\n")));
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8]) -> Content<'a> {
+        let json = self.json_values.then(|| serde_json::from_slice(bytes).ok()).flatten();
+        json.map_or(Content::Text(Text(bytes)), Content::Json)
     }
 
     fn flush(&mut self) {
@@ -209,8 +223,16 @@ struct Line<'a> {
     offset: i64,
     timestamp: Option<String>,
     key: Option<Text<'a>>,
-    value: Option<Text<'a>>,
+    value: Option<Content<'a>>,
     headers: Vec<(&'a str, Text<'a>)>,
+}
+
+/// A value as it is printed.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(Text<'a>),
+    Json(serde_json::Value),
 }
 
 /// Bytes as text, or as `{"base64": …}` where they are none.
@@ -246,7 +268,7 @@ mod tests {
     }
 
     fn printer(exit_at_end: bool, left: u64, open: &[(i32, i64)]) -> Printer<Vec<u8>> {
-        Printer { out: Vec::new(), left, open: open.to_vec(), exit_at_end, outcome: Ok(true) }
+        Printer { out: Vec::new(), left, open: open.to_vec(), exit_at_end, json_values: false, outcome: Ok(true) }
     }
 
     #[test]
@@ -258,6 +280,21 @@ mod tests {
             "{\"topic\":\"t\",\"partition\":2,\"offset\":7,\"timestamp\":\"1970-01-01T00:00:00.000000+00:00\",\
              \"key\":\"k\\\"1\",\"value\":{\"base64\":\"/wA=\"},\"headers\":[[\"h\",\"1\"],[\"h\",{\"base64\":\"gA==\"}]]}\n"
         );
+    }
+
+    #[test]
+    fn a_value_that_is_json_is_printed_as_it_is_where_that_is_asked_for() {
+        for (value, printed) in
+            [(r#"{"b": 1.5, "a": [null]}"#, r#"{"b":1.5,"a":[null]}"#), ("12", "12"), ("{no", r#""{no""#)]
+        {
+            let mut printer = Printer { json_values: true, ..printer(false, 9, &[]) };
+            let mut event = record(0, 0);
+            let Event::Record(record) = &mut event else { unreachable!() };
+            record.value = Some(value.as_bytes());
+            printer.take(&event);
+            let line = String::from_utf8(printer.out).unwrap();
+            assert!(line.contains(&format!("\"value\":{printed},")), "{line}");
+        }
     }
 
     #[test]
@@ -284,9 +321,17 @@ mod tests {
     #[test]
     fn places_are_read_and_stay_within_the_topic() {
         let ends = Offsets { first: 10, last_stable: 20, end: 25 };
-        for (text, start) in
-            [("beginning", 10), ("end", 20), ("15", 15), ("3", 10), ("99", 20), ("-4", 16), ("-99", 10)]
-        {
+        for (text, start) in [
+            ("beginning", 10),
+            ("earliest", 10),
+            ("end", 20),
+            ("latest", 20),
+            ("15", 15),
+            ("3", 10),
+            ("99", 20),
+            ("-4", 16),
+            ("-99", 10),
+        ] {
             assert_eq!(text.parse::<From>().unwrap().start(&ends), start, "{text}");
         }
         assert!("middle".parse::<From>().is_err());

@@ -1,6 +1,6 @@
 //! `datamill retry`: the failed files of a group, and another try of them.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -12,7 +12,7 @@ use datamill::report::logging::say;
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
-use super::output::{LogArgs, is_wanted, table};
+use super::output::{LogArgs, is_confirmed, is_wanted, names, table};
 
 /// Ask for another try of failed files, or show them
 ///
@@ -47,6 +47,9 @@ pub struct RetryArgs {
     /// Forget the failures instead: the files will never be tried again. Asks before it does so
     #[arg(long)]
     forget: bool,
+    /// With --forget: do so without a question
+    #[arg(long, requires = "forget")]
+    yes: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -65,12 +68,16 @@ const REASON: usize = 80;
 
 pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
     let pattern = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;
+    let log = args.log.open_existing()?;
+    let topic = log.topic(&args.topic_name)?.name;
     let group = match (&args.consumer_group_id, args.log.config()?.group_id()) {
         (Some(group), _) | (None, Some(GroupId::Named(group))) => group.clone(),
-        _ => bail!("no consumer group is named: give it with --consumer_group_id"),
+        _ => {
+            let readers = readers(log.as_ref(), &topic)?;
+            bail!("no consumer group is named: give it with --consumer_group_id. {readers}")
+        }
     };
-    let log = args.log.open_existing()?;
-    let (topic, group) = (log.topic(&args.topic_name)?.name, group.as_str());
+    let group = group.as_str();
     let all = failed_files(log.as_ref(), &topic, group)?;
     let is_chosen = |file: &FailedFile| {
         pattern.as_ref().is_none_or(|pattern| pattern.matches(&file.path))
@@ -85,7 +92,7 @@ pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
     if args.list {
         list(&chosen, args.json)
     } else if args.forget {
-        forget(log.as_ref(), group, &chosen)
+        forget(log.as_ref(), group, &chosen, args.yes)
     } else {
         request(log.as_ref(), &topic, group, chosen)
     }
@@ -99,10 +106,20 @@ fn nothing(log: &dyn Log, topic: &str, group: &str, count: usize) -> anyhow::Res
     }
     let known = log.group(group, &[topic])?;
     if known.committed.is_empty() && known.members.is_empty() {
-        bail!("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name");
+        let readers = readers(log, topic)?;
+        bail!("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name. {readers}");
     }
     say(format_args!("group `{group}` has no failed files on topic `{topic}`"));
     Ok(Exit::Done)
+}
+
+/// The groups that may have been meant, as a sentence.
+fn readers(log: &dyn Log, topic: &str) -> anyhow::Result<String> {
+    Ok(match log.groups_of(topic)?.as_slice() {
+        [] => format!("No group has read topic `{topic}` yet"),
+        [one] => format!("Group `{one}` has read topic `{topic}`"),
+        many => format!("Groups that have read topic `{topic}`: {}", names(many)),
+    })
 }
 
 fn list(chosen: &[FailedFile], as_json: bool) -> anyhow::Result<Exit> {
@@ -174,15 +191,13 @@ fn request(log: &dyn Log, topic: &str, group: &str, chosen: Vec<FailedFile>) -> 
     Ok(if left_out.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
 
-fn forget(log: &dyn Log, group: &str, chosen: &[FailedFile]) -> anyhow::Result<Exit> {
-    say(format_args!(
+fn forget(log: &dyn Log, group: &str, chosen: &[FailedFile], unasked: bool) -> anyhow::Result<Exit> {
+    let question = format!(
         "{} of group `{group}` will be forgotten: they have no result, will never be tried again, and nothing but the \
-         registry files, dead letters and logs will tell of them. Type `yes` to go on",
+         registry files, dead letters and logs will tell of them.",
         files(chosen.len())
-    ));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
-    if answer.trim() != "yes" {
+    );
+    if !unasked && !is_confirmed(&question)? {
         say("nothing was forgotten");
         return Ok(Exit::SetUp);
     }

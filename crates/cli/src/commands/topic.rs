@@ -1,18 +1,18 @@
-//! `datamill topic`: create, list, describe.
+//! `datamill topic`: create, list, describe, delete.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use datamill::broker::{Log, NewTopic, Offsets, Topic};
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use serde_json::{Value, json};
 
-use super::output::{LogArgs, is_wanted, table};
+use super::output::{LogArgs, is_confirmed, is_wanted, names, table};
 
-/// Create, list and describe topics
+/// Create, list, describe and delete topics
 #[derive(Debug, Args)]
 pub struct TopicArgs {
     #[command(subcommand)]
@@ -24,6 +24,7 @@ enum Action {
     Create(CreateArgs),
     List(ListArgs),
     Describe(DescribeArgs),
+    Delete(DeleteArgs),
 }
 
 /// Create a topic
@@ -69,8 +70,25 @@ struct DescribeArgs {
     json: bool,
 }
 
+/// Delete a topic with all its messages, for good
+///
+/// Asks before it does so. Groups have no position in the topic afterwards, also in one that is made under the same
+/// name; what they know of its failed files stays in their state. A program that is reading the topic or writing to it
+/// stops, or says that the topic is gone. Exit code 2 where nothing was deleted.
+#[derive(Debug, Args)]
+struct DeleteArgs {
+    /// Name of the topic
+    name: String,
+    /// Delete without a question
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
 pub fn run(args: &TopicArgs) -> anyhow::Result<Exit> {
     let text = match &args.action {
+        Action::Delete(args) => return delete(args),
         Action::Create(args) => create(args)?,
         Action::List(args) => list(args)?,
         Action::Describe(args) => describe(args)?,
@@ -96,12 +114,14 @@ fn create(args: &CreateArgs) -> anyhow::Result<String> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<String> {
-    let topics = args.log.open_existing()?.topics()?;
+    let log = args.log.open_existing()?;
+    let topics = log.topics()?;
     if args.json {
         return Ok(lines_of(&topics.iter().map(json_of).collect()));
     }
     if topics.is_empty() {
-        say("there are no topics that can be seen here: `datamill topic create NAME` makes one");
+        let make = log.command("topic create NAME");
+        say(format_args!("there are no topics that can be seen here: {make} makes one"));
         return Ok(String::new());
     }
     let mut rows = vec![["topic", "partitions", "kept", "largest record"].map(str::to_owned).to_vec()];
@@ -147,6 +167,32 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
     text.push('\n');
     text.push_str(&table(&rows));
     Ok(text)
+}
+
+fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
+    let (log, name) = (args.log.open_existing()?, args.name.as_str());
+    let topic = log.topic(name)?;
+    if !args.yes {
+        if !io::stdin().is_terminal() {
+            bail!("topic `{name}` was not deleted: there is no terminal to ask on, so add --yes");
+        }
+        let messages: i64 = ends(log.as_ref(), &topic)?.iter().map(|ends| ends.end - ends.first).sum();
+        let groups = log.groups_of(name)?;
+        let readers = match groups.as_slice() {
+            [] => String::new(),
+            [one] => format!(" Group `{one}` has read it."),
+            many => format!(" Groups {} have read it.", names(many)),
+        };
+        let messages = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
+        let log = log.name();
+        if !is_confirmed(&format!("topic `{name}` with {messages} will be deleted from `{log}` for good.{readers}"))? {
+            say("nothing was deleted");
+            return Ok(Exit::SetUp);
+        }
+    }
+    log.delete_topic(name)?;
+    say(format_args!("topic `{name}` is deleted"));
+    Ok(Exit::Done)
 }
 
 fn ends(log: &dyn Log, topic: &Topic) -> anyhow::Result<Vec<Offsets>> {

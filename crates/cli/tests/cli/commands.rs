@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::common::{Place, bytes};
+use crate::common::{Place, Running, bytes};
 use serde_json::Value;
 
 #[test]
@@ -66,6 +66,66 @@ fn a_reader_who_has_had_enough_is_no_error() {
     let mut first = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn reading_ends_when_the_reader_of_its_output_is_gone_also_where_no_message_comes() {
+    let place = Place::new();
+    place.write("data/one.csv", b"1");
+    place.run(&["upload", "data", "--topic_name", "t"]);
+    for from in ["earliest", "latest"] {
+        let child = place.command(&["read", "--topic_name", "t", "--from", from]).stdout(Stdio::piped()).spawn();
+        let mut child = Running(child.unwrap());
+        let mut out = child.0.stdout.take().unwrap();
+        if from == "earliest" {
+            out.read_exact(&mut [0; 10]).unwrap();
+        } else {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            assert!(child.0.try_wait().unwrap().is_none(), "it waits for messages");
+        }
+        drop(out);
+        assert_eq!(child.0.wait().unwrap().code(), Some(0), "{from}");
+    }
+}
+
+#[test]
+fn values_that_are_json_are_printed_as_json_where_that_is_asked_for() {
+    let place = Place::new();
+    place.run(&["demo"]);
+    let read = |more: &[&str]| -> Vec<Value> {
+        let args = ["read", "metadata", "--exit-at-end", "--config", "datamill-demo/demo.config"];
+        let ended = place.run(&[&args[..], more].concat());
+        assert_eq!(ended.code(), 0, "{}", ended.stderr());
+        ended.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let texts = read(&[]);
+    let values = read(&["--json-values"]);
+    assert_eq!(values.len(), 9);
+    for (text, value) in texts.iter().zip(&values) {
+        let parsed: Value = serde_json::from_str(text["value"].as_str().unwrap()).unwrap();
+        assert!(value["value"].is_object() && value["value"] == parsed, "{value}");
+    }
+}
+
+#[test]
+fn a_topic_is_named_once() {
+    let place = Place::new();
+    for args in [&["read"][..], &["read", "t", "--topic_name", "t"]] {
+        let ended = place.run(args);
+        assert_eq!(ended.code(), 2);
+        assert!(ended.stderr().contains("TOPIC"), "{}", ended.stderr());
+    }
+}
+
+#[test]
+fn a_demo_can_be_moved() {
+    let place = Place::new();
+    assert_eq!(place.run(&["demo"]).code(), 0);
+    std::fs::create_dir(place.path("elsewhere")).unwrap();
+    std::fs::rename(place.path("datamill-demo"), place.path("elsewhere/demo")).unwrap();
+    let ended = place.run(&["read", "metadata", "--exit-at-end", "--config", "elsewhere/demo/demo.config"]);
+    assert_eq!((ended.code(), ended.stdout().lines().count()), (0, 9), "{}", ended.stderr());
 }
 
 #[test]
@@ -160,13 +220,17 @@ fn a_topic_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn an_empty_folder_sends_nothing_and_says_so() {
+fn an_upload_that_finds_no_file_says_so_and_ends_with_1() {
     let place = Place::new();
     std::fs::create_dir(place.path("empty")).unwrap();
-    let ended = place.run(&["upload", "empty", "--topic_name", "t"]);
-    assert_eq!(ended.code(), 0, "{}", ended.stderr());
-    assert!(ended.stderr().contains("found no file to send"), "{}", ended.stderr());
-    assert!(ended.stderr().contains("sent 0 files to topic `t`"), "{}", ended.stderr());
+    place.write("data/a.csv", b"a");
+    place.write("data/.hidden", b"a");
+    for args in [&["empty"][..], &["data", "--upload_regex", "b"], &["data", "--upload_regex", ".*hidden"]] {
+        let ended = place.run(&[&["upload", "--topic_name", "t"], args].concat());
+        assert_eq!(ended.code(), 1, "{args:?}: {}", ended.stderr());
+        assert!(ended.stderr().contains("found no file to send"), "{args:?}: {}", ended.stderr());
+        assert!(ended.stderr().contains("sent 0 files to topic `t`"), "{args:?}: {}", ended.stderr());
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod rekey;
 mod retry;
 #[cfg(target_os = "linux")]
 mod small;
+mod topics;
 mod transfer;
 #[cfg(target_os = "linux")]
 mod vanish;

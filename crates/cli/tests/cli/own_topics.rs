@@ -46,7 +46,7 @@ fn it_is_the_file_that_counts_whatever_leads_to_it() {
     place.write("data/a.csv", b"a");
     // of another name in a folder below, named by a relative path
     fs::create_dir_all(place.path("data/deep/er")).unwrap();
-    place.write("data/c.config", b"[broker]\nbootstrap.servers = sqlite:data/deep/er/topics.dat\n");
+    place.write("data/c.config", b"[broker]\nbootstrap.servers = sqlite:deep/er/topics.dat\n");
     let config = ["--config", "data/c.config"];
     let send = |what: &[&str]| place.run(&[&["upload"], what, &["--topic_name", "t"], &config[..]].concat());
     assert_eq!(send(&["data/a.csv"]).code(), 0);

@@ -175,8 +175,10 @@ fn failures_are_forgotten_only_when_that_is_confirmed() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("1 failed file is forgotten"), "{said}");
     assert_eq!(bench.listed(&[]), [("bad one.dat".to_owned(), false)]);
+    let ended = bench.retry(&["--forget", "--yes"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
     bench.fails.store(false, SeqCst);
-    assert_eq!(bench.run(RetryFailed::Now, true, &Control::default()).retried, 1);
+    assert_eq!(bench.run(RetryFailed::Now, true, &Control::default()).retried, 0);
 }
 
 #[test]
@@ -187,7 +189,13 @@ fn mistakes_are_named() {
         assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
         assert!(ended.stderr().contains(said), "{args:?}: {}", ended.stderr());
     };
-    mistake(&["retry", "--topic_name", "t"], "no consumer group is named");
+    let read = "Group `g` has read topic `t`";
+    mistake(
+        &["retry", "--topic_name", "t"],
+        &format!("no consumer group is named: give it with --consumer_group_id. {read}"),
+    );
+    mistake(&["retry", "--topic_name", "t", "--consumer_group_id", "gg"], read);
+    mistake(&["retry", "--topic_name", "results"], "No group has read topic `results` yet");
     mistake(&["retry", "--topic_name", "u", "--consumer_group_id", "g"], "there is no topic `u`");
     mistake(&["retry", "--topic_name", "t", "--consumer_group_id", "h"], "group `h` has never read topic `t`");
     mistake(&["retry", "--topic_name", "t", "--consumer_group_id", "g", "--path", "("], "--path cannot be used");

@@ -187,8 +187,9 @@ pub fn upload_paths(
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
-    if files.is_empty() {
-        warn!("found no file to send");
+    if files.is_empty() && !run.stop.is_requested() {
+        warn!("found no file to send: check the paths, and what the summary says was left out");
+        run.summary.found_nothing = true;
     }
     observer.planned(files.len() as u64, files.iter().map(|file| file.stamp.size).sum());
     let work = send_all(&mut run, files);

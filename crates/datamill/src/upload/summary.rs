@@ -43,6 +43,8 @@ impl fmt::Display for Named {
 pub struct Summary {
     /// Topic that was uploaded to.
     pub topic: String,
+    /// There was no file to send in what the user named.
+    pub found_nothing: bool,
     /// Files that the log acknowledged whole.
     pub files: u64,
     /// Their bytes.
@@ -64,9 +66,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether every file that was wanted is in the log.
+    /// Whether every file that was wanted is in the log, and there was one.
     pub fn is_complete(&self) -> bool {
-        self.failed.count == 0 && self.broken_off.is_none() && !self.left_out.keys().any(|reason| reason.is_failure())
+        !self.found_nothing
+            && self.failed.count == 0
+            && self.broken_off.is_none()
+            && !self.left_out.keys().any(|reason| reason.is_failure())
     }
 
     pub(super) fn leave_out(&mut self, reason: Reason, name: impl Into<String>) {

@@ -1,0 +1,115 @@
+//! Topics that are not there, and topics that are deleted, on both logs.
+
+use datamill_testkit::kafka::Kafka;
+use serde_json::Value;
+
+use crate::common::{Ended, Place};
+
+/// A folder with the configuration `my lab.config`, and names of topics that no other test uses.
+struct Bench {
+    place: Place,
+    unique: String,
+}
+
+impl Bench {
+    fn both() -> [Self; 2] {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        ["sqlite:lab.db".to_owned(), Kafka::from_env().address().to_owned()].map(|servers| {
+            let place = Place::new();
+            place.write("my lab.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
+            place.write("x.csv", b"1");
+            let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let unique = format!("{}-{}-{count}", datamill::report::clock::now_ms(), std::process::id());
+            Self { place, unique }
+        })
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{what}-{}", self.unique)
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        self.place.run(&[args, &["--config", "my lab.config"]].concat())
+    }
+
+    fn done(&self, args: &[&str]) -> Ended {
+        let ended = self.run(args);
+        assert_eq!(ended.code(), 0, "{args:?}: {}", ended.stderr());
+        ended
+    }
+
+    fn describe(&self, topic: &str) -> Value {
+        serde_json::from_str(&self.done(&["topic", "describe", topic, "--json"]).stdout()).unwrap()
+    }
+}
+
+#[test]
+fn an_unknown_topic_is_told_with_the_nearest_names_and_a_command_that_carries_the_configuration() {
+    for bench in Bench::both() {
+        let (there, meant) = (bench.name("files"), bench.name("fils"));
+        bench.done(&["topic", "create", &there]);
+        let said = format!("did you mean `{there}`? `datamill topic create {meant} --config 'my lab.config'` makes it");
+        for args in [
+            &["read", &meant, "--exit-at-end"][..],
+            &["topic", "describe", &meant],
+            &["topic", "delete", &meant, "--yes"],
+            &["retry", "--topic_name", &meant, "--consumer_group_id", "g"],
+            &["download", "mirror", "--topic_name", &meant, "--exit-at-end"],
+            &["rekey", &meant, &there, "--exit-at-end"],
+        ] {
+            let ended = bench.run(args);
+            assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
+            assert!(ended.stderr().contains(&said), "{args:?}: {}", ended.stderr());
+        }
+        let listed = bench.done(&["topic", "list"]).stdout();
+        assert!(listed.contains(&there) && !listed.contains(&meant), "no question makes a topic: {listed}");
+        assert!(!bench.place.path("datamill.db").exists());
+    }
+}
+
+#[test]
+fn a_topic_is_deleted_only_where_that_is_confirmed_and_is_another_one_when_it_is_made_again() {
+    for bench in Bench::both() {
+        let topic = bench.name("files");
+        let sent = || {
+            bench.run(&["topic", "create", &topic]);
+            bench.done(&["upload", "x.csv", "--topic_name", &topic]);
+            bench.describe(&topic)
+        };
+        let first = sent();
+        let ended = bench.run(&["topic", "delete", &topic]);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(ended.stderr().contains("there is no terminal to ask on, so add --yes"), "{}", ended.stderr());
+        assert_eq!(bench.describe(&topic), first);
+        let ended = bench.done(&["topic", "delete", &topic, "--yes"]);
+        assert!(ended.stderr().contains(&format!("topic `{topic}` is deleted")), "{}", ended.stderr());
+        let ended = bench.run(&["topic", "delete", &topic, "--yes"]);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(ended.stderr().contains(&format!("there is no topic `{topic}`")), "{}", ended.stderr());
+        let second = sent();
+        assert_ne!(second["id"], first["id"]);
+        assert_eq!(second["ends"], first["ends"], "one message");
+    }
+}
+
+#[test]
+fn a_retry_without_a_group_names_the_groups_of_the_topic() {
+    for bench in Bench::both() {
+        let (topic, group) = (bench.name("files"), bench.name("group"));
+        bench.done(&["topic", "create", &topic]);
+        let ended = bench.run(&["retry", "--topic_name", &topic]);
+        assert!(ended.stderr().contains(&format!("No group has read topic `{topic}` yet")), "{}", ended.stderr());
+        bench.done(&["upload", "x.csv", "--topic_name", &topic]);
+        let download = ["download", "mirror", "--topic_name", &topic, "--consumer_group_id", &group, "--exit-at-end"];
+        bench.done(&download);
+        for more in [&[][..], &["--consumer_group_id", "other"]] {
+            let ended = bench.run(&[&["retry", "--topic_name", &topic], more].concat());
+            assert_eq!(ended.code(), 2, "{}", ended.stderr());
+            assert!(
+                ended.stderr().contains(&format!("Group `{group}` has read topic `{topic}`")),
+                "{}",
+                ended.stderr()
+            );
+        }
+    }
+}
