@@ -75,9 +75,10 @@ impl Error {
     pub(crate) fn unknown_topic(name: &str, log: &str, near: &[&str], options: &str) -> Self {
         let name = name.escape_debug();
         let mut text = format!("there is no topic `{name}` {log}");
-        if !near.is_empty() {
-            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
-            text.push_str(&format!("; did you mean {}?", near.join(" or ")));
+        if let [before @ .., last] = near {
+            let before: Vec<String> = before.iter().map(|name| format!("`{name}`")).collect();
+            let or = if before.is_empty() { "" } else { " or " };
+            text.push_str(&format!("; did you mean {}{or}`{last}`?", before.join(", ")));
         }
         let make = command(&format!("topic create {name}"), options);
         let separator = if near.is_empty() { ": " } else { " " };

@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
 
-Exit codes: 0 done, 1 some files were not sent, 2 the command line or the set-up is wrong or a right is \
+Exit codes: 0 done, 1 some files were not sent or there was none to send, 2 the command line or the set-up is wrong or a right is \
 missing, 3 stopped while working (start it again), 130 left at once at a second signal.";
 
 #[derive(Debug, Subcommand)]

@@ -21,6 +21,7 @@ use datamill_broker::{
 use datamill_wire::{headers, partition_for};
 
 use crate::control::{Control, StopKind};
+use crate::engine::input::topic;
 use crate::report::{Counters, clock, text};
 
 /// Bytes of records in one commit, unless one record alone is larger.
@@ -97,11 +98,13 @@ pub struct RekeySummary {
     pub source: String,
     /// Topic that was written.
     pub destination: String,
+    /// The command that makes a topic which keeps its records for ever.
+    pub create: String,
 }
 
 impl fmt::Display for RekeySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { copied, bytes, left_out, too_old, duration, source, destination } = self;
+        let Self { copied, bytes, left_out, too_old, duration, source, destination, create } = self;
         let (bytes, duration) = (text::bytes(*bytes), text::duration(*duration));
         write!(f, "{copied} messages ({bytes}) of topic `{source}` copied to topic `{destination}` in {duration}")?;
         if *left_out > 0 {
@@ -111,8 +114,8 @@ impl fmt::Display for RekeySummary {
             write!(
                 f,
                 "\n{too_old} messages are older than topic `{destination}` keeps its records, and it will remove them: \
-                read them soon, or let another topic keep its records for longer (`datamill topic create NAME \
-                --setting retention.ms=-1` is for ever) and copy to that one"
+                read them soon, or let another topic keep its records for longer ({create} is for ever) and copy to \
+                that one"
             )?;
         }
         Ok(())
@@ -132,13 +135,25 @@ pub fn rekey(
     if settings.source == settings.destination {
         return Err(RekeyError::SameTopic(settings.source.clone()));
     }
-    let source = log.topic_for_use(&settings.source)?;
+    let started = Instant::now();
+    let create = log.command("topic create NAME --setting retention.ms=-1");
+    let Some(source) = topic(log.as_ref(), &settings.source, !settings.exit_at_end, control)? else {
+        return Ok(RekeySummary {
+            copied: 0,
+            bytes: 0,
+            left_out: 0,
+            too_old: 0,
+            duration: started.elapsed(),
+            source: settings.source.clone(),
+            destination: settings.destination.clone(),
+            create,
+        });
+    };
     let destination = log.topic_for_use(&settings.destination)?;
     let end =
         |partition| Ok::<_, datamill_broker::Error>((partition, log.offsets(&source.name, partition)?.last_stable));
     let ends = settings.exit_at_end.then(|| (0..source.partitions).map(end).collect::<Result<BTreeMap<_, _>, _>>());
     let ends = ends.transpose()?;
-    let started = Instant::now();
     let mut copy = Copy {
         settings,
         counters,
@@ -174,6 +189,7 @@ pub fn rekey(
         duration: started.elapsed(),
         source: settings.source.clone(),
         destination: settings.destination.clone(),
+        create,
     })
 }
 

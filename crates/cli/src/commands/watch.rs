@@ -67,7 +67,6 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
     let log_file = args.directory.join(LOGS_FOLDER).join("datamill_watch.log");
     let without_effect = args.sending.without_effect();
     let started = sending::start(&args.common, "datamill_watch", Some(log_file), &without_effect)?;
-    tracing::info!(log = started.log.name(), topic = settings.upload.topic, "watching `{}`", args.directory.display());
     let log = started.log.as_ref();
     let summary = watch(log, &args.directory, &settings, &started.control, &started.counters, &())?;
     Ok(sending::end(&summary))

@@ -149,6 +149,17 @@ fn a_retry_is_asked_for_while_no_program_runs_and_while_one_does() {
 }
 
 #[test]
+fn a_file_that_fails_again_is_told_with_what_ends_that() {
+    let bench = Bench::new();
+    let summary = bench.run(RetryFailed::Now, true, &Control::default());
+    assert_eq!((summary.failed_again, summary.is_clean()), (2, false));
+    let forget = "`datamill retry --forget --topic_name t --consumer_group_id g` takes them off the list for good";
+    let told = format!("`--retry_failed no` leaves them alone, and {forget}");
+    assert!(summary.to_string().contains(&told), "{summary}");
+    assert!(bench.run(RetryFailed::No, true, &Control::default()).is_clean());
+}
+
+#[test]
 fn failures_are_forgotten_only_when_that_is_confirmed() {
     let bench = Bench::new();
     let forget = |answer: &str| {

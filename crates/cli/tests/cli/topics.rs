@@ -1,9 +1,11 @@
 //! Topics that are not there, and topics that are deleted, on both logs.
 
+use std::process::Stdio;
+
 use datamill_testkit::kafka::Kafka;
 use serde_json::Value;
 
-use crate::common::{Ended, Place};
+use crate::common::{Ended, Place, Running, wait_until};
 
 /// A folder with the configuration `my lab.config`, and names of topics that no other test uses.
 struct Bench {
@@ -48,7 +50,8 @@ fn an_unknown_topic_is_told_with_the_nearest_names_and_a_command_that_carries_th
     for bench in Bench::both() {
         let (there, meant) = (bench.name("files"), bench.name("fils"));
         bench.done(&["topic", "create", &there]);
-        let said = format!("did you mean `{there}`? `datamill topic create {meant} --config 'my lab.config'` makes it");
+        let near = format!("did you mean `{there}`");
+        let make = format!("`datamill topic create {meant} --config 'my lab.config'` makes it");
         for args in [
             &["read", &meant, "--exit-at-end"][..],
             &["topic", "describe", &meant],
@@ -59,7 +62,8 @@ fn an_unknown_topic_is_told_with_the_nearest_names_and_a_command_that_carries_th
         ] {
             let ended = bench.run(args);
             assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
-            assert!(ended.stderr().contains(&said), "{args:?}: {}", ended.stderr());
+            assert!(ended.stderr().contains(&near), "{args:?}: {}", ended.stderr());
+            assert!(ended.stderr().contains(&make), "{args:?}: {}", ended.stderr());
         }
         let listed = bench.done(&["topic", "list"]).stdout();
         assert!(listed.contains(&there) && !listed.contains(&meant), "no question makes a topic: {listed}");
@@ -112,4 +116,67 @@ fn a_retry_without_a_group_names_the_groups_of_the_topic() {
             );
         }
     }
+}
+
+/// A program that runs, and what it says in the file `said`.
+fn start(bench: &Bench, args: &[&str]) -> Running {
+    let said = std::fs::File::create(bench.place.path("said")).unwrap();
+    let args = [args, &["--config", "my lab.config"]].concat();
+    Running(bench.place.command(&args).stdout(Stdio::null()).stderr(said).spawn().unwrap())
+}
+
+fn said(bench: &Bench) -> String {
+    std::fs::read_to_string(bench.place.path("said")).unwrap()
+}
+
+#[test]
+fn a_reader_makes_no_topic_and_waits_for_it_where_the_first_upload_makes_it() {
+    let [embedded, kafka] = Bench::both();
+    let (there, topic) = (embedded.name("data"), embedded.name("dat"));
+    embedded.done(&["topic", "create", &there]);
+    let download = ["download", "mirror", "--topic_name", &topic];
+    let running = start(&embedded, &download);
+    wait_until("the warning", || said(&embedded).contains("Waiting for it"));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let listed = embedded.done(&["topic", "list"]).stdout();
+    assert!(!listed.lines().any(|line| line.starts_with(&format!("{topic} "))), "{listed}");
+    embedded.done(&["upload", "x.csv", "--topic_name", &topic]);
+    wait_until("the file", || embedded.place.path("mirror/x.csv").exists());
+    assert_eq!(running.end(), 0);
+    let told = said(&embedded);
+    assert_eq!(told.matches(&format!("did you mean `{there}`?")).count(), 1, "{told}");
+    assert!(told.find("started").unwrap() > told.find("the topic is there now").unwrap(), "{told}");
+
+    let mut running = start(&kafka, &["download", "mirror", "--topic_name", &kafka.name("none")]);
+    assert_eq!(running.0.wait().unwrap().code(), Some(2), "nothing would make it there");
+    assert!(said(&kafka).contains("there is no topic") && !said(&kafka).contains("started"), "{}", said(&kafka));
+}
+
+#[test]
+fn a_reader_that_waits_for_its_topic_can_be_stopped() {
+    let [bench, _] = Bench::both();
+    for args in [&["download", "mirror", "--topic_name", "none"][..], &["rekey", "none", "new"]] {
+        let running = start(&bench, args);
+        wait_until("the warning", || said(&bench).contains("Waiting for it"));
+        assert_eq!(running.end(), 0, "{}", said(&bench));
+    }
+    assert_eq!(bench.done(&["topic", "list"]).stdout(), "", "no topic was made");
+}
+
+#[test]
+fn what_is_refused_at_the_start_is_not_told_as_started() {
+    let [bench, _] = Bench::both();
+    bench.done(&["upload", "x.csv", "--topic_name", "t"]);
+    let download = ["download", "mirror", "--topic_name", "t", "--consumer_group_id", "g"];
+    let running = start(&bench, &download);
+    wait_until("the start", || said(&bench).contains("started"));
+    for (more, part) in [
+        (&["--output_dir", "other"][..], "group `g` of log `lab.db` belongs to a process that runs"),
+        (&["--take_over", "none"], "there is no folder `none`, which --take_over names"),
+    ] {
+        let ended = bench.run(&[&download[..], more].concat());
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(ended.stderr().contains(part) && !ended.stderr().contains("started"), "{}", ended.stderr());
+    }
+    assert_eq!(running.end(), 0);
 }

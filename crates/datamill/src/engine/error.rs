@@ -43,8 +43,8 @@ pub enum EngineError {
     /// What is committed for the group cannot be understood.
     #[error(
         "the progress committed for group `{group}` in topic `{topic}`, partition {partition}, cannot be used; \
-        was it written by another program? choose another --consumer_group_id, or go on at the committed offset \
-        with --start_from committed"
+        was it written by another program? Go on at the committed offset with --start_from committed, or choose \
+        another --consumer_group_id, which begins anew: each file then gets another result"
     )]
     Progress {
         /// Group.
@@ -78,8 +78,8 @@ pub enum EngineError {
     #[error(
         "the position that group `{group}` had committed in topic `{topic}`, partition {partition}, is gone (a broker \
         forgets those of a group without members after `offsets.retention.minutes`, 7 days by default); nothing was \
-        guessed. Say where to start with --start_from: earliest does everything again, latest leaves out what is \
-        there, an offset begins there"
+        guessed. Say where to start with --start_from: earliest does everything again, so that each file gets another \
+        result; latest leaves out what is there; an offset begins there"
     )]
     LostPosition {
         /// Topic.
@@ -121,9 +121,11 @@ pub enum EngineError {
     /// The topic spreads files over partitions that are not all this process's.
     #[error(
         "topic `{topic}` spreads the chunks of one file over several partitions, and other members of group \
-        `{group}` own some of them; let one process read this topic, or copy it with `datamill rekey`"
+        `{group}` own some of them; let one process read this topic, or copy it with {command}"
     )]
     Spread {
+        /// The command that copies it.
+        command: String,
         /// Topic.
         topic: Arc<str>,
         /// Group.
@@ -145,7 +147,7 @@ pub enum EngineError {
     #[error(
         "group `{group}` cannot be taken over: in topic `{topic}`, some positions are OpenMSIStream's and some are \
         datamill's, so that it cannot be told which files have a result. Choose another --consumer_group_id and say \
-        where it starts with --start_from"
+        where it starts with --start_from; what lies behind that gets another result where it has one"
     )]
     MixedPositions {
         /// Topic.
@@ -153,6 +155,9 @@ pub enum EngineError {
         /// Group.
         group: String,
     },
+    /// The folder of a group that is to be taken over is not there.
+    #[error("there is no folder `{}`, which --take_over names: name the output folder of the OpenMSIStream program", .0.display())]
+    NoFolder(PathBuf),
     /// The table of a group that is to be taken over is not there.
     #[error(
         "there is no file `{name}` in `{}`: name the output folder of the OpenMSIStream program that ran with this \

@@ -7,6 +7,7 @@ use datamill_broker::{Error, ErrorKind, Log, StateChange, StateMark};
 use super::commit::spans_text;
 use super::entry::{Entry, Place, Request};
 use crate::report::clock;
+use crate::report::text::shell_word;
 
 /// A file that has no result, as an entry of its group's state says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,11 @@ pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Faile
         }
     }
     Ok(files.into_values().collect())
+}
+
+/// The command about the failed files of a group, for a message to people.
+pub(super) fn retry_command(log: &dyn Log, topic: &str, group: &str, option: &str) -> String {
+    log.command(&format!("retry {option} --topic_name {topic} --consumer_group_id {}", shell_word(group)))
 }
 
 /// Asks for another try of these files, durably. The program of the group that owns a file's partition takes that up

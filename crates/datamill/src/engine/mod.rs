@@ -19,6 +19,7 @@ mod entry;
 mod error;
 mod failed;
 mod folder;
+pub(crate) mod input;
 mod late;
 mod outcome;
 mod read;
@@ -159,7 +160,10 @@ pub fn run(
 ) -> Result<Summary, EngineError> {
     #[cfg(all(target_os = "linux", feature = "jemalloc"))]
     crate::allocator::keep_large_buffers();
-    let found = log.topic_for_use(&settings.topic)?;
+    let waits = !settings.exit_at_end && settings.retry_failed != RetryFailed::Only;
+    let Some(found) = input::topic(log.as_ref(), &settings.topic, waits, control)? else {
+        return Ok(Tally::start().into_summary(log.as_ref(), settings));
+    };
     let source = source::Source::new(&settings.topic, found.id.as_deref());
     if source.id.is_none() {
         tracing::warn!(topic = %settings.topic,
@@ -242,6 +246,7 @@ pub fn run(
         following,
         pool: &pool,
         sessions: Default::default(),
+        started: Default::default(),
         tried: &tried,
     };
     let ended = engine.run(&mut ledger);
@@ -251,5 +256,5 @@ pub fn run(
     ledger.close();
     let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;
     tally.finish(left);
-    Ok(tally.into_summary(settings))
+    Ok(tally.into_summary(log.as_ref(), settings))
 }

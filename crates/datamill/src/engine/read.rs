@@ -76,6 +76,8 @@ pub(super) struct Engine<'a> {
     pub(super) pool: &'a Pool,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
+    /// It was said that the program has started: what can refuse a start is over.
+    pub(super) started: Cell<bool>,
     pub(super) tried: &'a Tried,
 }
 
@@ -138,7 +140,7 @@ impl Engine<'_> {
     fn session(&self, ledger: &mut Ledger, committed: &mut bool) -> Result<Ended, EngineError> {
         let settings = self.settings;
         self.sessions.set(self.sessions.get() + 1);
-        let topic = self.log.topic_for_use(&settings.topic)?;
+        let topic = self.log.topic(&settings.topic)?;
         let ends = if settings.exit_at_end { Some(self.ends(topic.partitions)?) } else { None };
         let Some(first_start) = self.first_start()? else { return Ok(Ended::Finished(Left::default())) };
         let Session { subscription, committer } = self.log.subscribe(&SubscribeOptions {
@@ -230,6 +232,14 @@ impl Engine<'_> {
         let asked = self.settings.incomplete_after.as_millis();
         let asked = i64::try_from(asked).ok().filter(|ms| *ms > 0)?;
         Some(retention_ms.map_or(asked, |retention| asked.min(retention / 2)))
+    }
+
+    fn say_started(&self) {
+        let settings = self.settings;
+        if !self.started.replace(true) {
+            tracing::info!(log = self.log.name(), topic = %settings.topic, result_topic = settings.result_topic,
+                group = %settings.group, output_dir = %settings.output_dir.display(), "started");
+        }
     }
 
     fn ends(&self, partitions: i32) -> Result<BTreeMap<i32, i64>, EngineError> {
@@ -452,6 +462,7 @@ impl<'a> Reader<'a> {
                 self.is_member = true;
                 match self.assign(&assigned) {
                     Ok(read_again) => {
+                        self.engine.say_started();
                         self.engine.tally.assigned(read_again);
                         let partitions = names(assigned.iter().map(|a| a.partition));
                         tracing::info!(topic = %self.engine.topic, partitions, read_again, "partitions assigned");

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use datamill_broker::Log;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::EngineSettings;
 use super::alike::Alike;
+use super::failed::retry_command;
+use super::{DeliveryGuarantee, EngineSettings};
 use crate::report::text;
 
 /// Counts of one run, shared by the threads of the engine.
@@ -162,7 +164,8 @@ impl Tally {
         )
     }
 
-    pub(super) fn into_summary(self, settings: &EngineSettings) -> Summary {
+    pub(super) fn into_summary(self, log: &dyn Log, settings: &EngineSettings) -> Summary {
+        let forget = retry_command(log, &settings.topic, &settings.group, "--forget");
         Summary {
             succeeded: self.succeeded.into_inner(),
             failed: self.failed.into_inner(),
@@ -186,6 +189,7 @@ impl Tally {
             group: settings.group.clone(),
             result_topic: settings.result_topic.clone(),
             output_dir: settings.output_dir.clone(),
+            forget: (settings.delivery == DeliveryGuarantee::ExactlyOnce).then_some(forget),
         }
     }
 }
@@ -238,6 +242,8 @@ pub struct Summary {
     pub result_topic: Option<String>,
     /// Output folder.
     pub output_dir: PathBuf,
+    /// The command that takes failed files off the list, where the group's state has that.
+    pub forget: Option<String>,
 }
 
 impl Summary {
@@ -273,8 +279,9 @@ impl fmt::Display for Summary {
             write!(
                 f,
                 "\ngroup `{}` went on where it had stopped, and no new whole file was there for this process; \
-                `--consumer_group_id create_new --start_from earliest` does the whole topic once more",
-                self.group
+                `--consumer_group_id create_new --start_from earliest` does the whole topic once more{}",
+                self.group,
+                if self.result_topic.is_some() { ", with another result for each file" } else { "" }
             )?;
         }
         if self.restart_span > 0 {
@@ -290,7 +297,15 @@ impl fmt::Display for Summary {
             write!(f, "\n{} of them had failed in an earlier run", self.retried)?;
         }
         if self.failed_again > 0 {
-            write!(f, "\n{} failed earlier and failed again; the next start tries them again", self.failed_again)?;
+            write!(
+                f,
+                "\n{} failed earlier and failed again; the next start tries them again. `--retry_failed no` leaves them \
+                alone",
+                self.failed_again
+            )?;
+            if let Some(forget) = &self.forget {
+                write!(f, ", and {forget} takes them off the list for good")?;
+            }
         }
         if self.failed > 0 {
             let logs = self.output_dir.join("LOGS");

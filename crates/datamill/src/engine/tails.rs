@@ -108,7 +108,8 @@ impl Tails {
         Some(format!(
             "it began before the group did: {there} of {total} chunks are there, the first ones lie below the start of \
             the reading, offset {offset} of partition {partition}. Where it has no result, upload it again. A first start \
-            with --take_over, or with an earlier --start_from, does such files"
+            with --take_over does such files. So does one with an earlier --start_from, and what lies behind that gets \
+            another result"
         ))
     }
 }

@@ -81,7 +81,7 @@ impl fmt::Display for TakenOver {
 /// has none, or where the program was told to stop meanwhile.
 ///
 /// # Errors
-/// Members in the group, no table in the folder, positions of both programs, and what the log says.
+/// No such folder, members in the group, no table in the folder, positions of both programs, and what the log says.
 pub fn take_over(
     log: &Arc<dyn Log>,
     settings: &EngineSettings,
@@ -89,7 +89,10 @@ pub fn take_over(
     control: &Control,
 ) -> Result<Option<TakenOver>, EngineError> {
     let (topic, group) = (settings.topic.as_str(), settings.group.as_str());
-    let source = Source::new(topic, log.topic_for_use(topic)?.id.as_deref());
+    if !folder.is_dir() {
+        return Err(EngineError::NoFolder(folder.to_owned()));
+    }
+    let source = Source::new(topic, log.topic(topic)?.id.as_deref());
     let positions = plain_positions(log.as_ref(), topic, group)?;
     if positions.is_empty() {
         return Ok(None);

@@ -132,6 +132,7 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::NoSuchStart { .. }
         | EngineError::GroupInUse { .. }
         | EngineError::MixedPositions { .. }
+        | EngineError::NoFolder(_)
         | EngineError::NoTable { .. }
         | EngineError::Table { .. }
         | EngineError::NotStarted(_)

@@ -137,8 +137,6 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     let _reporting = common.start_reporting(logging, program, kind, &config, &log, &counters)?;
     let control = Arc::new(Control::default());
     console::steer(&control)?;
-    tracing::info!(log = log.name(), topic = %settings.topic, result_topic = settings.result_topic,
-        group = %settings.group, output_dir = %settings.output_dir.display(), "started");
     if let Some(folder) = &args.consumer().take_over {
         match engine::take_over(&log, &settings, folder, &control) {
             Ok(Some(taken)) => tracing::info!(group = %settings.group, "{taken}"),

@@ -250,7 +250,8 @@ impl Config {
             None => false,
         };
         if given.contains_key(SERVERS) {
-            let options = self.properties.options.clone();
+            // No command that is told with this log's file would be about that other one.
+            let options = "--config FILE_WITH_THIS_BROKER".to_owned();
             return Ok(Some(Properties { broker: given, options, ..Properties::default() }));
         }
         if given.is_empty() && !separate {

@@ -86,6 +86,7 @@ pub fn watch(
     };
     run.retry_after(settings.retry_after);
     run.ledger = Some(Ledger::new(record, open_registry(place.logs())?));
+    info!(log = log.name(), topic, "watching `{}`", directory.display());
     let hints = if settings.polling { None } else { hints(&place) };
     let mut watch = Watch {
         place,

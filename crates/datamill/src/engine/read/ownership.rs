@@ -119,7 +119,7 @@ impl Reader<'_> {
         self.torn = true;
         if self.ends.is_some() {
             let (topic, group) = (Arc::clone(&self.engine.topic), self.engine.settings.group.clone());
-            return Err(EngineError::Spread { topic, group });
+            return Err(EngineError::Spread { command: self.rekey_command(), topic, group });
         }
         let every = self.engine.settings.update_seconds.clamp(10, 300);
         if self.last_warning.is_none_or(|at| at.elapsed() >= Duration::from_secs(every)) {
@@ -127,8 +127,13 @@ impl Reader<'_> {
             tracing::warn!(topic = %self.engine.topic, group = %self.engine.settings.group,
                 owned = self.owned.len(), partitions = self.intake.partitions,
                 "the topic spreads the chunks of one file over its partitions, and other members of the group own some \
-                of them: holding, nothing is lost. Stop the other members, or copy the topic with `datamill rekey`");
+                of them: holding, nothing is lost. Stop the other members, or copy the topic with {}",
+                self.rekey_command());
         }
         Ok(())
+    }
+
+    fn rekey_command(&self) -> String {
+        self.engine.log.command(&format!("rekey {} NEW", self.engine.topic))
     }
 }

@@ -13,6 +13,7 @@ use datamill_broker::{ErrorKind, StateChange, StateMark};
 
 use super::thread::RetrySettings;
 use crate::engine::entry::{Due, Entry, Place, Request};
+use crate::engine::failed::retry_command;
 use crate::engine::source::Source;
 use crate::engine::tails::Begun;
 
@@ -314,7 +315,8 @@ impl RetrySettings<'_> {
             tracing::info!(
                 files = given_up.len(),
                 group = self.group,
-                "failed files that cannot be tried again, as chunks are missing; `datamill retry --list` shows them"
+                "failed files that cannot be tried again, as chunks are missing; {} shows them",
+                retry_command(self.log, self.topic, self.group, "--list")
             );
         }
         if further.is_empty() {
