@@ -447,7 +447,7 @@ impl DownloadDataFile {
         })
     }
 
-    /// Where the file is on disk: in modes `disk` and `both`, and in mode `memory` for code that needs a path (see
+    /// Where the file is on disk, absolute: in modes `disk` and `both`, and in mode `memory` for code that needs a path (see
     /// [`Access::Path`](crate::process::Access::Path)). The file is there until the function that got it returns; then
     /// it moves to its place under the output folder, or is gone in mode `memory`. Do not change it.
     pub fn path(&self) -> Option<&Path> {

@@ -213,6 +213,8 @@ pub fn run(
     let followers = needs.followers.filter(|_| settings.mode == Mode::Memory && needs.access != Access::Path);
     let room = settings.followed_bytes();
     let following = followers.map(|followers| Following { topic: Arc::clone(&source_topic), followers, room });
+    // user code may work elsewhere, in another process too
+    let work_folder = std::path::absolute(work.path()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work_settings = work::WorkSettings {
         topic: source_topic,
         threads: settings.threads.max(1),
@@ -222,7 +224,7 @@ pub fn run(
         has_results: settings.result_topic.is_some(),
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
-        work_folder: work.path().to_owned(),
+        work_folder,
         output_dir: settings.output_dir.clone(),
         shutdown_timeout: settings.shutdown_timeout,
     };

@@ -54,8 +54,8 @@ impl<'a> Call<'a> {
         self.lock
     }
 
-    /// Where the file is on disk, in every mode: a real file with its name and suffix in a folder of its own. In mode
-    /// `memory` it is made at the first call and is gone when the run ends. Do not change it.
+    /// Where the file is on disk, in every mode: the absolute path of a real file with its name and suffix, in a folder
+    /// of its own. In mode `memory` it is made at the first call and is gone when the run ends. Do not change it.
     ///
     /// # Errors
     /// The file cannot be written, of the kind that says what to do about it: hand it on.

@@ -16,6 +16,7 @@ on_both_logs! {
     each_attempt_has_a_path_of_its_own_and_all_are_gone_afterwards,
     a_name_that_no_file_can_have_fails_its_file_at_once,
     code_that_needs_bytes_has_them_in_memory_in_each_mode,
+    a_path_is_absolute_where_the_output_folder_is_not,
 }
 
 /// Files by path: one that stays in memory, one that fills up on disk, and an empty one.
@@ -156,4 +157,24 @@ fn code_that_needs_bytes_has_them_in_memory_in_each_mode(place: &Place) {
         assert_eq!(bench.read_results()[0].value, b"abc");
         assert_eq!(bench.output().join("a.csv").exists(), mode != Mode::Memory);
     }
+}
+
+fn a_path_is_absolute_where_the_output_folder_is_not(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a.csv", b"abc", 10));
+    let here = std::env::current_dir().unwrap();
+    let root: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    for mode in [Mode::Memory, Mode::Disk] {
+        let mut settings = bench.settings();
+        settings.mode = mode;
+        settings.group = format!("{}-{mode:?}", bench.group);
+        settings.output_dir = root.join(bench.output().strip_prefix("/").unwrap());
+        let code = UserCode::function(Needs::default(), |file, call| {
+            let path = call.path(file)?;
+            Ok(Some(ReproducerMessage::new(format!("{} {}", path.is_absolute(), path.exists()))))
+        });
+        bench.run_code(&settings, code).unwrap();
+    }
+    let answers: Vec<_> = bench.read_results().into_iter().map(|result| result.value).collect();
+    assert_eq!(answers, [b"true true", b"true true"]);
 }
