@@ -16,6 +16,8 @@
 //! processes that make one at a time the first wins, and all read its id. Readers ignore fields that
 //! they do not know; a later version that changes what the three fields mean has another file name.
 
+mod known;
+
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
@@ -24,6 +26,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 use uuid::Uuid;
+
+pub(crate) use known::{Checked, KnownFolder};
 
 /// Folder of datamill's own things in a folder that it uses. It is hidden, so nothing in it is ever sent,
 /// and no message's path leads into it.

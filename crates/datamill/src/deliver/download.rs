@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 
 use self::aside::{Aside, AsideFolder};
 use super::OnExists;
-use super::folder::{Checked, TargetFolder};
+use super::folder::TargetFolder;
 use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
@@ -116,7 +116,9 @@ impl DownloadDirectory {
 
     /// Looks whether the folder is the one that it was. What the program keeps in it is made again where it was removed.
     fn check(&self) -> Result<(), ProcessingError> {
-        if let (Checked::Cleared, Some(parts)) = (self.target.check()?, self.parts.get()) {
+        if self.target.was_cleared()?
+            && let Some(parts) = self.parts.get()
+        {
             let made = parts.aside.make_again().and_then(|()| parts.origins.make_again());
             made.map_err(|error| trouble::with_folder(&self.folder, &error))?;
         }

@@ -231,6 +231,7 @@ mod tests {
 
     use super::*;
     use crate::assemble::Budget;
+    use crate::mark::{KnownFolder, Role};
 
     fn settings() -> CommitSettings {
         CommitSettings {
@@ -238,7 +239,7 @@ mod tests {
             topic_id: None,
             result_topic: None,
             dead_letters: None,
-            kept: KeptRecords::new("out".as_ref()),
+            kept: KeptRecords::new(&Arc::new(KnownFolder::open(".".as_ref(), Role::Output).unwrap())),
             group: "g".to_owned(),
             program: "p 1".to_owned(),
             output_dir: "out".into(),

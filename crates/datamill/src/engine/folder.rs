@@ -2,11 +2,13 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datamill_broker::OwnFiles;
 
 use super::EngineError;
 pub(crate) use crate::mark::OWN;
+use crate::mark::{KnownFolder, Role};
 
 /// Folder of the log file and the registry files inside the output folder.
 pub(crate) const LOGS: &str = "LOGS";
@@ -31,6 +33,7 @@ pub(crate) fn of_the_log(path: &str, folder: &Path) -> String {
 #[derive(Debug)]
 pub(super) struct OutputFolder {
     own: PathBuf,
+    known: Arc<KnownFolder>,
     _lock: File,
 }
 
@@ -45,15 +48,19 @@ impl OutputFolder {
         std::fs::create_dir_all(&own).map_err(failed)?;
         let lock = File::options().write(true).create(true).truncate(false).open(own.join("lock")).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { own, _lock: lock }),
+            Ok(()) => {
+                let known = KnownFolder::open(output_dir, Role::Output).map_err(failed)?;
+                known.require().map_err(failed)?;
+                Ok(Self { own, known: Arc::new(known), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(EngineError::OutputInUse(output_dir.to_owned())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 
-    /// Folder of the program's own things.
-    pub(super) fn own(&self) -> &Path {
-        &self.own
+    /// The folder, by which it is told from another one at its path.
+    pub(super) fn known(&self) -> &Arc<KnownFolder> {
+        &self.known
     }
 
     /// Folder of files that fill up.

@@ -182,7 +182,7 @@ pub fn run(
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let folder = folder::OutputFolder::take(&settings.output_dir, &log.own_files())?;
-    let state = state::GroupState::open(log.as_ref(), settings, folder.own())?;
+    let state = state::GroupState::open(log.as_ref(), settings, &folder)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
@@ -239,6 +239,7 @@ pub fn run(
         source,
         dead_letters,
         state: &state,
+        output: folder.known(),
         control,
         counters,
         tally: &tally,

@@ -33,6 +33,7 @@ use super::work::{Pool, Report};
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally, start};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceId, InstanceIds, SpillFolder, WholeFile};
 use crate::ledger::Ledger;
+use crate::mark::KnownFolder;
 use crate::report::Counters;
 
 /// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
@@ -66,6 +67,7 @@ pub(super) struct Engine<'a> {
     pub(super) source: Source,
     pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) state: &'a GroupState<'a>,
+    pub(super) output: &'a Arc<KnownFolder>,
     pub(super) control: &'a Control,
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
@@ -159,7 +161,7 @@ impl Engine<'_> {
             topic_id: self.source.id.clone(),
             result_topic: settings.result_topic.clone(),
             dead_letters: self.dead_letters.clone(),
-            kept: KeptRecords::new(&settings.output_dir),
+            kept: KeptRecords::new(self.output),
             group: settings.group.clone(),
             program: settings.program.clone(),
             output_dir: settings.output_dir.clone(),

@@ -11,7 +11,6 @@
 mod in_folder;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use datamill_broker::{
     Commit, CommitOutcome, Committer, CrashPoint, DeliveryGuarantee, Error, ErrorKind, Log, StateChange, StateMark,
@@ -20,6 +19,7 @@ use datamill_broker::{
 use parking_lot::Mutex;
 
 use super::entry::{Entry, Place};
+use super::folder::OutputFolder;
 use super::source::Source;
 use super::start::Marks;
 use super::{Control, EngineError, EngineSettings, start};
@@ -35,13 +35,17 @@ pub(super) enum GroupState<'a> {
 }
 
 impl<'a> GroupState<'a> {
-    /// The state of the group of these settings; `folder` is the program's own folder in the output folder.
-    pub(super) fn open(log: &'a dyn Log, settings: &'a EngineSettings, folder: &Path) -> Result<Self, EngineError> {
+    /// The state of the group of these settings; `folder` is the output folder.
+    pub(super) fn open(
+        log: &'a dyn Log,
+        settings: &'a EngineSettings,
+        folder: &OutputFolder,
+    ) -> Result<Self, EngineError> {
         let group = settings.group.as_str();
         match settings.delivery {
             DeliveryGuarantee::ExactlyOnce => Ok(Self::InLog { log, group }),
             DeliveryGuarantee::AtLeastOnce => {
-                let file = FolderState::open(folder, &log.id()?, group)
+                let file = FolderState::open(folder.known(), &log.id()?, group)
                     .map_err(|error| EngineError::output(&settings.output_dir, error))?;
                 Ok(Self::InFolder { file: Mutex::new(file), group })
             }
@@ -144,7 +148,10 @@ impl<'a> GroupState<'a> {
             Self::InLog { group, .. } | Self::InFolder { group, .. } => group,
         };
         let kind = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            // what may be there again later
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::NotFound => {
+                ErrorKind::NoSpace
+            }
             _ => ErrorKind::Fatal,
         };
         let text = format!("cannot write the failed files of group `{group}` to the output folder");
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn what_positions_need_goes_ahead_of_them_and_the_rest_follows_only_once_they_moved() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = FolderState::open(folder.path(), "log", "g").unwrap();
+        let mut file = FolderState::open(&in_folder::output(folder.path()), "log", "g").unwrap();
         file.change(&[change("failed/t/0:1/old", Some("1"))]).unwrap();
         let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
         let changes =
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn a_failure_counts_only_where_the_committed_progress_has_passed_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = FolderState::open(folder.path(), "log", "g").unwrap();
+        let mut file = FolderState::open(&in_folder::output(folder.path()), "log", "g").unwrap();
         let keys = ["t/0:3/a", "t/0:5/open", "t/0:7/shadow", "t/0:9/beyond", "t/1:9/elsewhere", "t/2/0:9/other"];
         let keys = keys.map(|key| format!("failed/{key}"));
         file.change(&keys.each_ref().map(|key| change(key, Some("x")))).unwrap();
@@ -221,7 +228,7 @@ mod tests {
     #[test]
     fn no_position_moves_where_the_folder_cannot_be_written() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = FolderState::open(folder.path(), "log", "g").unwrap();
+        let mut file = FolderState::open(&in_folder::output(folder.path()), "log", "g").unwrap();
         file.lose_the_file();
         let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
         let changes = [change("failed/t/0:5/new", Some("2"))];

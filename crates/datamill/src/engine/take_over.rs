@@ -110,7 +110,7 @@ pub fn take_over(
     }
     let moves = scan.finish(&spans);
     let output = OutputFolder::take(&settings.output_dir, &log.own_files())?;
-    let group_state = GroupState::open(log.as_ref(), settings, output.own())?;
+    let group_state = GroupState::open(log.as_ref(), settings, &output)?;
     commit(log.as_ref(), settings, &source, &group_state, &moves, control)?;
     Ok(Some(scan.taken(&table)))
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use datamill_broker::Publisher;
 use indicatif::MultiProgress;
@@ -19,6 +20,7 @@ use super::lines::{Line, Lines, Output};
 use super::log_topic::{self, LogTopicLines, LogTopicOptions, Ring};
 use super::periodic::Periodic;
 use super::text::chain;
+use crate::mark::Identity;
 
 /// Which lines go where.
 #[derive(Debug, Clone, Default)]
@@ -150,14 +152,40 @@ struct LogFile {
 
 struct FileState {
     file: File,
+    /// When it was looked at last whether it still is at its path.
+    looked: Instant,
     failing: bool,
 }
+
+/// A file that was removed or moved away is noticed this much later at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl LogFile {
     fn open(path: PathBuf, level: LogLevel) -> Result<Self, LogFileError> {
         match append_to(&path) {
-            Ok(file) => Ok(Self { path, level: level.filter(), state: Mutex::new(FileState { file, failing: false }) }),
+            Ok(file) => {
+                let state = Mutex::new(FileState { file, looked: Instant::now(), failing: false });
+                Ok(Self { path, level: level.filter(), state })
+            }
             Err(source) => Err(LogFileError { path, source }),
+        }
+    }
+}
+
+impl FileState {
+    /// Begins a new file where the one before was removed or moved away. Its folder is made again, but none above:
+    /// that may be a share that is not mounted.
+    fn look(&mut self, path: &Path) {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return;
+        }
+        self.looked = Instant::now();
+        if !Identity::is_of(path, &self.file) {
+            // it may be there already; and without a new file, the lines go where they went
+            let _ = path.parent().map(fs::create_dir);
+            if let Ok(file) = OpenOptions::new().create(true).append(true).open(path) {
+                self.file = file;
+            }
         }
     }
 }
@@ -178,6 +206,7 @@ impl Output for LogFile {
         let mut text = line.full();
         text.push('\n');
         let mut state = self.state.lock();
+        state.look(&self.path);
         match state.file.write_all(text.as_bytes()) {
             Ok(()) => state.failing = false,
             Err(error) => {
@@ -205,6 +234,20 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("WARN  t: first") && lines[1].ends_with("WARN  t: second"), "{text}");
+    }
+
+    #[test]
+    fn a_log_file_that_was_removed_with_its_folder_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("LOGS/xrd.log");
+        let file = LogFile::open(path.clone(), LogLevel::Info).unwrap();
+        let write = |text| file.write(&Line { time_ms: 0, level: tracing::Level::WARN, target: "t", text });
+        write("first");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        std::thread::sleep(LOOK_EVERY);
+        write("second");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("t: second\n") && !text.contains("first"), "{text}");
     }
 
     #[test]

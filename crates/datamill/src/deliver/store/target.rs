@@ -213,7 +213,7 @@ impl Target {
 
     /// Looks whether a local folder is still the one that it was.
     pub(super) fn check_folder(&self) -> Result<(), ProcessingError> {
-        self.folder.as_ref().map_or(Ok(()), |folder| folder.check().map(drop))
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.was_cleared().map(drop))
     }
 
     /// Why nothing is put at this key, where that would be a file of the log.

@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -23,6 +24,7 @@ use super::Unusable;
 use crate::engine::LOGS;
 use crate::engine::commit::CommitSettings;
 use crate::ledger::file_name_part;
+use crate::mark::KnownFolder;
 
 const MAX_RECORDS: usize = 1000;
 const MAX_BYTES: u64 = 256 << 20;
@@ -30,6 +32,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// The folder of an output folder's kept records.
 #[derive(Debug)]
 pub(in crate::engine) struct KeptRecords {
+    output: Arc<KnownFolder>,
     folder: PathBuf,
     /// Records and bytes that are there; counted when the first one is to be kept.
     there: Cell<Option<(usize, u64)>>,
@@ -37,9 +40,9 @@ pub(in crate::engine) struct KeptRecords {
 }
 
 impl KeptRecords {
-    pub(in crate::engine) fn new(output_dir: &Path) -> Self {
-        let folder = output_dir.join(LOGS).join("dead_letters");
-        Self { folder, there: Cell::new(None), said_full: Cell::new(false) }
+    pub(in crate::engine) fn new(output: &Arc<KnownFolder>) -> Self {
+        let folder = output.path().join(LOGS).join("dead_letters");
+        Self { output: Arc::clone(output), folder, there: Cell::new(None), said_full: Cell::new(false) }
     }
 
     /// Keeps the records. The names are made from their offsets, so that a repetition keeps none twice.
@@ -60,6 +63,8 @@ impl KeptRecords {
     }
 
     fn keep_one(&self, settings: &CommitSettings, record: &Unusable) -> io::Result<()> {
+        self.output.require()?;
+        self.make_folder()?;
         let (records, bytes) = match self.there.get() {
             Some(there) => there,
             None => self.count()?,
@@ -86,8 +91,18 @@ impl KeptRecords {
         Ok(())
     }
 
+    /// Not the output folder itself: that one may be on a share that is not mounted.
+    fn make_folder(&self) -> io::Result<()> {
+        for folder in self.folder.parent().into_iter().chain([&*self.folder]) {
+            match std::fs::create_dir(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn count(&self) -> io::Result<(usize, u64)> {
-        std::fs::create_dir_all(&self.folder)?;
         let (mut records, mut bytes) = (0, 0);
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;

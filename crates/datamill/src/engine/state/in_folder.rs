@@ -13,17 +13,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use datamill_broker::StateChange;
 use datamill_wire::{hex, sha512};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{Contents, Journal, Lines};
+use crate::mark::{KnownFolder, OWN};
 
 /// See the module.
 #[derive(Debug)]
 pub(in crate::engine) struct FolderState {
+    folder: Arc<KnownFolder>,
+    path: PathBuf,
     header: Line,
     journal: Journal,
     map: BTreeMap<String, Vec<u8>>,
@@ -44,10 +48,10 @@ enum Line {
 }
 
 impl FolderState {
-    /// Opens or makes the file of this log and group.
-    pub(super) fn open(folder: &Path, log_id: &str, group: &str) -> io::Result<Self> {
+    /// Opens or makes the file of this log and group in an output folder.
+    pub(super) fn open(folder: &Arc<KnownFolder>, log_id: &str, group: &str) -> io::Result<Self> {
         let name = hex(&sha512(format!("{log_id}\0{group}").as_bytes())[..8]);
-        let path = folder.join(format!("state-{name}.jsonl"));
+        let path = folder.path().join(OWN).join(format!("state-{name}.jsonl"));
         let mut map = BTreeMap::new();
         let contents = Contents::load(&path, |line| apply(line, &mut map))?;
         let header = Line::Header { log: log_id.to_owned(), group: group.to_owned() };
@@ -56,7 +60,7 @@ impl FolderState {
             tracing::error!(file = %kept.display(), group, lines = contents.damaged,
                 "the group's state in the output folder is damaged: the failed files of these lines are forgotten");
         }
-        Ok(Self { header, journal, map })
+        Ok(Self { folder: Arc::clone(folder), path, header, journal, map })
     }
 
     pub(super) fn map(&self) -> &BTreeMap<String, Vec<u8>> {
@@ -85,13 +89,28 @@ impl FolderState {
         Ok(())
     }
 
+    /// A file that was removed is made again. Where another folder is at the path, as where a share is not mounted,
+    /// nothing is written.
     fn write(&mut self, changes: &[&StateChange]) -> io::Result<()> {
+        self.folder.require()?;
+        if !self.journal.is_in_place() {
+            tracing::warn!(file = %self.path.display(), "the group's state in the output folder was removed, and is written anew");
+            self.journal = Journal::make(&self.path, &|lines| all(&self.header, &self.map, lines))?;
+        }
         for change in changes {
             self.journal.push(&line(&change.key, change.value.as_deref())?);
         }
         self.journal.write(self.map.len(), &|lines| all(&self.header, &self.map, lines))?;
         self.journal.sync()
     }
+}
+
+/// An output folder as the engine has it.
+#[cfg(test)]
+pub(super) fn output(folder: &std::path::Path) -> Arc<KnownFolder> {
+    let known = KnownFolder::open(folder, crate::mark::Role::Output).unwrap();
+    known.require().unwrap();
+    Arc::new(known)
 }
 
 #[cfg(test)]
@@ -125,7 +144,7 @@ fn line(key: &str, value: Option<&[u8]>) -> io::Result<Line> {
 mod tests {
     use std::fs::{self, OpenOptions};
     use std::io::Write;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -138,7 +157,7 @@ mod tests {
     }
 
     fn open(folder: &Path) -> FolderState {
-        FolderState::open(folder, "log", "g").unwrap()
+        FolderState::open(&output(folder), "log", "g").unwrap()
     }
 
     fn keys(state: &FolderState) -> Vec<&str> {
@@ -147,7 +166,7 @@ mod tests {
 
     fn path(folder: &Path) -> PathBuf {
         drop(open(folder));
-        let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = fs::read_dir(folder.join(OWN)).unwrap().map(|entry| entry.unwrap().path());
         files.find(|path| path.extension().is_some_and(|end| end == "jsonl")).unwrap()
     }
 
@@ -164,7 +183,7 @@ mod tests {
             assert_eq!(state.map()["a"], b"3");
         }
         for (log, group) in [("log", "h"), ("other", "g")] {
-            assert!(FolderState::open(folder.path(), log, group).unwrap().map().is_empty());
+            assert!(FolderState::open(&output(folder.path()), log, group).unwrap().map().is_empty());
         }
     }
 
@@ -181,6 +200,28 @@ mod tests {
         state.change(&[set("b", "2")]).unwrap();
         drop(state);
         assert_eq!(keys(&open(folder.path())), ["a", "b"]);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no damaged line");
+        assert_eq!(fs::read_dir(folder.path().join(OWN)).unwrap().count(), 2, "no damaged line, but the mark");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_written_anew_and_nothing_goes_to_another_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, away) = (place.path().join("out"), place.path().join("away"));
+        fs::create_dir(&folder).unwrap();
+        let mut state = open(&folder);
+        state.change(&[set("a", "1")]).unwrap();
+        fs::remove_dir_all(folder.join(OWN)).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        state.change(&[set("b", "2")]).unwrap();
+        fs::rename(&folder, &away).unwrap();
+        assert!(state.change(&[set("c", "3")]).is_err());
+        fs::create_dir(&folder).unwrap();
+        assert!(state.change(&[set("c", "3")]).is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir(&folder).unwrap();
+        fs::rename(&away, &folder).unwrap();
+        state.change(&[set("c", "3")]).unwrap();
+        drop(state);
+        assert_eq!(keys(&open(&folder)), ["a", "b", "c"]);
     }
 }
