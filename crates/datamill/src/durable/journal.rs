@@ -241,6 +241,11 @@ impl Journal {
         self.since.is_some_and(|since| since.elapsed() >= span)
     }
 
+    /// Bytes of the lines that are not on the disk.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Drops the lines that are not on the disk; the next write cuts off what the file has of them.
     pub(crate) fn take_back(&mut self) {
         self.waiting.clear();

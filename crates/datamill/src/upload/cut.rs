@@ -32,7 +32,7 @@ use crossbeam_channel::bounded;
 use datamill_wire::{MAX_CHUNKS, Sha512Hasher, sha512};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::stamp::Stamp;
+use super::stamp::{Stamp, Trace};
 
 /// Bytes that are read at a time in the first pass, unless a chunk is larger.
 const BLOCK: usize = 1 << 20;
@@ -51,6 +51,8 @@ const MOST_CHUNKS: u64 = 1 << 22;
 pub struct Version {
     /// Size and modification time while the file was read.
     pub stamp: Stamp,
+    /// What else the file system told before it was read.
+    pub trace: Option<Trace>,
     /// SHA-512 of all bytes.
     pub sha512: [u8; 64],
     chunks: Vec<ChunkHash>,
@@ -173,7 +175,7 @@ impl Cutter {
             return Err(CutError::TooManyChunks { chunks, most });
         }
         file.seek(SeekFrom::Start(0))?;
-        let version = match self.hash(file, stamp, chunks as usize, go_on) {
+        let mut version = match self.hash(file, stamp, chunks as usize, go_on) {
             // The bytes ended before the size did.
             Err(CutError::Changed) => {
                 self.check(file, stamp)?;
@@ -187,6 +189,7 @@ impl Cutter {
         if goes_on {
             return Err(CutError::Size { stamp, readable: "more".to_owned() });
         }
+        version.trace = Trace::of(&metadata);
         Ok(version)
     }
 
@@ -202,7 +205,7 @@ impl Cutter {
             self.first.resize(stamp.size as usize, 0);
             file.read_exact(&mut self.first)?;
             let chunk = ChunkHash::of(&self.first);
-            Ok(Version { stamp, sha512: chunk.sha512, chunks: vec![chunk] })
+            Ok(Version { stamp, trace: None, sha512: chunk.sha512, chunks: vec![chunk] })
         } else if stamp.size < TWO_THREADS_FROM {
             self.hash_here(file, stamp, chunks, go_on)
         } else {
@@ -281,7 +284,7 @@ impl Cutter {
                 return Err(CutError::Ended);
             }
         }
-        Ok(Version { stamp, sha512: whole.finish(), chunks })
+        Ok(Version { stamp, trace: None, sha512: whole.finish(), chunks })
     }
 
     /// This thread reads and hashes the file, the other one hashes the chunks of the same blocks.
@@ -324,7 +327,7 @@ impl Cutter {
             }
             drop(full);
             match other.join() {
-                Ok(chunks) => Ok(Version { stamp, sha512: whole.finish(), chunks }),
+                Ok(chunks) => Ok(Version { stamp, trace: None, sha512: whole.finish(), chunks }),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })

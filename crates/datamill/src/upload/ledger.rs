@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::error::UploadError;
 use super::record::{Record, RecordError};
 use super::registry::{Registry, Row};
-use super::stamp::Stamp;
+use super::stamp::{Stamp, Trace};
 use crate::report::chain;
 
 /// Time between two tries to write a record that could not be written.
@@ -48,9 +48,18 @@ impl Ledger {
     }
 
     /// This content is in the log.
-    pub(super) fn delivered(&mut self, relative: &str, stamp: Stamp, sha512: &[u8; 64]) {
-        self.record.delivered(relative, stamp, sha512);
+    pub(super) fn delivered(&mut self, relative: &str, stamp: Stamp, trace: Option<Trace>, sha512: &[u8; 64]) {
+        self.record.delivered(relative, stamp, trace, sha512);
         self.write();
+    }
+
+    /// A file that was delivered before is the same with this trace. Of many such lines, few wait in memory.
+    pub(super) fn is_same(&mut self, relative: &str, trace: Option<Trace>) {
+        self.record.is_same(relative, trace);
+        if self.behind.is_none() && self.record.is_much_waiting() {
+            let written = self.record.flush();
+            self.note(written);
+        }
     }
 
     /// The file came into the log in this run.

@@ -32,6 +32,7 @@ mod settle;
 mod stamp;
 mod stop;
 mod summary;
+mod suspects;
 mod watch;
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //!     a journal of `crate::durable`; its lines are
 //!       {"log":ID,"topic":T,"folders":[F,…]}                          first line
 //!     | {"started":true}                                              the first start is over
-//!     | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX}                 delivered
+//!     | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX,                 delivered
+//!        "ctime_ns":N,"inode":N}
 //!     | {"path":P,"size":N,"mtime_ns":N}                              there at the first start, not sent
 //!     | {"path":P,"sending":HEX}                                      some chunks may be in the topic
 //! ```
 //!
 //! F is the id of the mark ([`crate::mark`]) of a folder that the record was used for, or the path of one that cannot
-//! be marked; release 0.1.0 wrote none. The last line about a path counts. The file of a line that is damaged is sent again.
+//! be marked. Release 0.1.0 wrote no folders, and no `ctime_ns` and `inode`. The last line about a path counts. The file of a line that is damaged is sent again.
 //!
 //! A file is written down once the log has acknowledged its last chunk. A process that is killed
 //! between the two sends the file again after its restart: as the same version, whole, under the same
@@ -27,11 +28,14 @@ use datamill_wire::hex;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::stamp::Stamp;
+use super::stamp::{Stamp, Trace};
 use crate::durable::{Contents, Journal, Lines};
 
 /// Longest time that a written line waits for its way to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes of lines that may wait to be written.
+const MUCH: usize = 1 << 20;
 
 /// Folders that a record names at most.
 const MOST_FOLDERS: usize = 100;
@@ -67,12 +71,15 @@ pub struct Known {
     pub stamp: Stamp,
     /// The hash of what was delivered; `None` where nothing was.
     pub sha512: Option<[u8; 64]>,
+    /// Its trace then, or when its content was last compared.
+    pub trace: Option<Trace>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     known: Option<Known>,
-    sending: Option<[u8; 64]>,
+    /// Seldom there, so it takes no room in the others.
+    sending: Option<Box<[u8; 64]>>,
 }
 
 /// The record of one watched folder, log and topic.
@@ -117,6 +124,10 @@ enum Line {
         mtime_ns: Option<i64>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         sha512: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        ctime_ns: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        inode: Option<u64>,
     },
 }
 
@@ -222,21 +233,41 @@ impl Record {
 
     /// The hash of a version of which some chunks may be in the topic, and not all.
     pub fn half_sent(&self, path: &str) -> Option<[u8; 64]> {
-        self.content.entries.get(path).and_then(|entry| entry.sending)
+        self.content.entries.get(path).and_then(|entry| entry.sending.as_deref().copied())
     }
 
-    /// Takes down that the file was delivered with this stamp and hash, or was delivered before with
-    /// this hash and has this stamp by now. [`Record::write`] writes it.
-    pub fn delivered(&mut self, path: &str, stamp: Stamp, hash: &[u8; 64]) {
-        let entry = Entry { known: Some(Known { stamp, sha512: Some(*hash) }), sending: None };
-        self.content.entries.insert(path.into(), entry);
-        self.journal.push(&known_line(path, stamp, Some(hash)));
+    /// Takes down that the file was delivered with this hash, or was delivered before with this hash, and
+    /// looks like this by now. [`Record::write`] writes it.
+    pub fn delivered(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
+        let known = Known { stamp, sha512: Some(*hash), trace };
+        self.journal.push(&known_line(path, &known));
+        self.content.entries.insert(path.into(), Entry { known: Some(known), sending: None });
         self.not_written += 1;
+    }
+
+    /// Takes down that a file that was delivered is the same with this trace.
+    pub fn is_same(&mut self, path: &str, trace: Option<Trace>) {
+        let known = self.content.entries.get_mut(path).and_then(|entry| entry.known.as_mut());
+        if let Some(known) = known
+            && known.sha512.is_some()
+        {
+            known.trace = trace;
+            self.journal.push(&known_line(path, known));
+        }
+    }
+
+    /// Forgets how a file looked whose content is another one by now: as it looks, it is news. A restart finds that
+    /// again, by its trace.
+    pub fn is_another(&mut self, path: &str) {
+        let known = self.content.entries.get_mut(path).and_then(|entry| entry.known.as_mut());
+        if let Some(known) = known {
+            known.stamp.mtime_ns = None;
+        }
     }
 
     /// Takes down that chunks of this version are about to be sent. [`Record::write`] writes it.
     pub fn sending(&mut self, path: &str, hash: &[u8; 64]) {
-        self.content.entries.entry(path.into()).or_default().sending = Some(*hash);
+        self.content.entries.entry(path.into()).or_default().sending = Some(Box::new(*hash));
         self.journal.push(&Line::Sending { path: path.to_owned(), sending: hex(hash) });
     }
 
@@ -244,9 +275,9 @@ impl Record {
     /// it last.
     pub fn start(&mut self, existing: &[(String, Stamp)]) {
         for (path, stamp) in existing {
-            let known = Some(Known { stamp: *stamp, sha512: None });
-            self.content.entries.insert(path.as_str().into(), Entry { known, sending: None });
-            self.journal.push(&known_line(path, *stamp, None));
+            let known = Known { stamp: *stamp, sha512: None, trace: None };
+            self.journal.push(&known_line(path, &known));
+            self.content.entries.insert(path.as_str().into(), Entry { known: Some(known), sending: None });
         }
         self.content.started = true;
         self.journal.push(&Line::Started { started: true });
@@ -265,6 +296,11 @@ impl Record {
         Ok(())
     }
 
+    /// Whether more waits to be written than should be kept in memory.
+    pub fn is_much_waiting(&self) -> bool {
+        self.journal.waiting_bytes() > MUCH
+    }
+
     /// Files that were delivered and are not written down.
     pub fn not_written(&self) -> u64 {
         self.not_written
@@ -275,7 +311,7 @@ impl Record {
     /// # Errors
     /// Where the disk does not take it.
     pub fn sync_if_due(&mut self) -> Result<(), RecordError> {
-        if self.journal.waits_for(SYNC_EVERY) { self.sync() } else { Ok(()) }
+        if self.journal.waits_for(SYNC_EVERY) { self.flush() } else { Ok(()) }
     }
 
     /// Writes everything and brings it to the disk.
@@ -307,11 +343,12 @@ impl Content {
             Line::Header { .. } => {}
             Line::Started { started } => self.started = started,
             Line::Sending { path, sending } => {
-                self.entries.entry(path.into()).or_default().sending = unhex(&sending);
+                self.entries.entry(path.into()).or_default().sending = unhex(&sending).map(Box::new);
             }
-            Line::Known { path, size, mtime_ns, sha512 } => {
+            Line::Known { path, size, mtime_ns, sha512, ctime_ns, inode } => {
                 let stamp = Stamp { size, mtime_ns };
-                let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex) });
+                let trace = ctime_ns.zip(inode).map(|(ctime_ns, inode)| Trace { ctime_ns, inode });
+                let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex), trace });
                 self.entries.insert(path.into(), Entry { known, sending: None });
             }
         }
@@ -323,23 +360,25 @@ impl Content {
             lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), folders })?;
         }
         for (name, entry) in &self.entries {
-            if let Some(known) = entry.known {
-                lines.push(&known_line(name, known.stamp, known.sha512.as_ref()))?;
+            if let Some(known) = &entry.known {
+                lines.push(&known_line(name, known))?;
             }
-            if let Some(hash) = entry.sending {
-                lines.push(&Line::Sending { path: name.to_string(), sending: hex(&hash) })?;
+            if let Some(hash) = &entry.sending {
+                lines.push(&Line::Sending { path: name.to_string(), sending: hex(&**hash) })?;
             }
         }
         if self.started { lines.push(&Line::Started { started: true }) } else { Ok(()) }
     }
 }
 
-fn known_line(path: &str, stamp: Stamp, sha512: Option<&[u8; 64]>) -> Line {
+fn known_line(path: &str, known: &Known) -> Line {
     Line::Known {
         path: path.to_owned(),
-        size: stamp.size,
-        mtime_ns: stamp.mtime_ns,
-        sha512: sha512.map(|hash| hex(hash)),
+        size: known.stamp.size,
+        mtime_ns: known.stamp.mtime_ns,
+        sha512: known.sha512.map(|hash| hex(&hash)),
+        ctime_ns: known.trace.map(|trace| trace.ctime_ns),
+        inode: known.trace.map(|trace| trace.inode),
     }
 }
 
@@ -364,6 +403,7 @@ mod tests {
     use super::*;
 
     const STAMP: Stamp = Stamp { size: 3, mtime_ns: Some(-5) };
+    const TRACE: Option<Trace> = Some(Trace { ctime_ns: i64::MAX, inode: u64::MAX });
 
     fn open(dir: &Path) -> Record {
         Record::open(&dir.join("r.jsonl"), "log", "t").unwrap()
@@ -379,15 +419,15 @@ mod tests {
         record.write().unwrap();
         record.sending("half.csv", &[2; 64]);
         record.write().unwrap();
-        record.delivered("a b\n\".csv", STAMP, &[1; 64]);
+        record.delivered("a b\n\".csv", STAMP, TRACE, &[1; 64]);
         record.write().unwrap();
         drop(record);
         for _ in 0..2 {
             let record = open(dir.path());
             assert!(record.has_started());
-            let known = Known { stamp: STAMP, sha512: None };
+            let known = Known { stamp: STAMP, sha512: None, trace: None };
             assert_eq!(record.known("old.csv"), Some(known));
-            let known = Known { stamp: STAMP, sha512: Some([1; 64]) };
+            let known = Known { stamp: STAMP, sha512: Some([1; 64]), trace: TRACE };
             assert_eq!(record.known("a b\n\".csv"), Some(known));
             assert_eq!(record.half_sent("a b\n\".csv"), None);
             assert_eq!(record.half_sent("half.csv"), Some([2; 64]));
@@ -401,10 +441,10 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         record.start(&[]);
-        record.delivered("a", STAMP, &[1; 64]);
+        record.delivered("a", STAMP, TRACE, &[1; 64]);
         record.write().unwrap();
         let before = fs::metadata(&path).unwrap().len();
-        record.delivered("b", STAMP, &[2; 64]);
+        record.delivered("b", STAMP, TRACE, &[2; 64]);
         record.write().unwrap();
         drop(record);
         let whole = fs::read(&path).unwrap();
@@ -413,7 +453,7 @@ mod tests {
             let mut record = open(dir.path());
             assert!(record.known("a").is_some() && record.has_started());
             assert_eq!(record.known("b"), None);
-            record.delivered("c", STAMP, &[3; 64]);
+            record.delivered("c", STAMP, TRACE, &[3; 64]);
             record.write().unwrap();
             drop(record);
             assert!(open(dir.path()).known("c").is_some());
@@ -426,7 +466,7 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         for name in ["a", "b", "c"] {
-            record.delivered(name, STAMP, &[1; 64]);
+            record.delivered(name, STAMP, TRACE, &[1; 64]);
             record.write().unwrap();
         }
         drop(record);
@@ -435,6 +475,11 @@ mod tests {
         let record = open(dir.path());
         assert!(record.known("a").is_some() && record.known("c").is_some());
         assert!(record.known("b").is_none() && record.known("x").is_none());
+    }
+
+    #[test]
+    fn a_known_file_takes_128_bytes_beside_its_path() {
+        assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
     }
 
     #[test]
@@ -451,7 +496,7 @@ mod tests {
         let path = dir.path().join("r.jsonl");
         let mut record = open(dir.path());
         for round in 0..1500 {
-            record.delivered("a", Stamp { size: round, mtime_ns: Some(0) }, &[1; 64]);
+            record.delivered("a", Stamp { size: round, mtime_ns: Some(0) }, TRACE, &[1; 64]);
             record.write().unwrap();
         }
         drop(record);

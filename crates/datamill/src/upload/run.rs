@@ -27,7 +27,7 @@ use super::ledger::Ledger;
 use super::registry::Row;
 use super::scan::split;
 use super::send::{Acknowledged, FileId, Finished, Sender};
-use super::stamp::Stamp;
+use super::stamp::{Stamp, Trace};
 use super::stop::Stop;
 use super::summary::Summary;
 use crate::report::{Counters, chain, clock, text};
@@ -75,6 +75,7 @@ pub(super) enum Sent {
 struct InHand {
     job: Job,
     stamp: Stamp,
+    trace: Option<Trace>,
     sha512: [u8; 64],
     total: u32,
     started_ms: i64,
@@ -275,7 +276,7 @@ impl<'a> Run<'a> {
             self.give_up(&job.relative, &old);
         }
         if partial.is_none() && job.known == Some(version.sha512) {
-            self.write_down(&job.relative, version.stamp, &version.sha512);
+            self.write_down(&job.relative, version.stamp, version.trace, &version.sha512);
             self.summary.unchanged += 1;
             self.healed(&job.relative);
             return Ok(Sent::Unchanged);
@@ -298,7 +299,7 @@ impl<'a> Run<'a> {
         handed_over?;
         if let Some(done) = partial.take() {
             if let Some(in_hand) = self.in_hand.get_mut(&done.file) {
-                in_hand.stamp = version.stamp;
+                (in_hand.stamp, in_hand.trace) = (version.stamp, version.trace);
             }
             self.sender.end(done.file);
         }
@@ -313,6 +314,7 @@ impl<'a> Run<'a> {
         let in_hand = InHand {
             job: job.clone(),
             stamp: version.stamp,
+            trace: version.trace,
             sha512: version.sha512,
             total: version.total(),
             started_ms: clock::now_ms(),
@@ -450,11 +452,11 @@ impl<'a> Run<'a> {
         let Some(in_hand) = self.in_hand.remove(&finished.file) else {
             return Ok(());
         };
-        let InHand { job, stamp, sha512, total, started_ms } = in_hand;
+        let InHand { job, stamp, trace, sha512, total, started_ms } = in_hand;
         self.busy.remove(&job.relative);
         match finished.outcome {
             Ok(()) => {
-                self.write_down(&job.relative, stamp, &sha512);
+                self.write_down(&job.relative, stamp, trace, &sha512);
                 if let Some(ledger) = &mut self.ledger {
                     ledger.completed(&job.relative, total, started_ms);
                 }
@@ -501,9 +503,9 @@ impl<'a> Run<'a> {
     }
 
     /// Takes down in the durable record that this content is in the log.
-    fn write_down(&mut self, relative: &str, stamp: Stamp, sha512: &[u8; 64]) {
+    fn write_down(&mut self, relative: &str, stamp: Stamp, trace: Option<Trace>, sha512: &[u8; 64]) {
         if let Some(ledger) = &mut self.ledger {
-            ledger.delivered(relative, stamp, sha512);
+            ledger.delivered(relative, stamp, trace, sha512);
         }
     }
 

@@ -14,7 +14,7 @@ use datamill_wire::{Chunk, name};
 use walkdir::WalkDir;
 
 use super::filter::{Filter, Reason, always_left_out};
-use super::stamp::Stamp;
+use super::stamp::{Stamp, Trace};
 
 /// A file that may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Candidate {
     pub path: PathBuf,
     /// What it looked like when it was found.
     pub stamp: Stamp,
+    /// What else the file system told.
+    pub trace: Option<Trace>,
 }
 
 /// What a walk found.
@@ -205,7 +207,7 @@ impl Scanner {
         if let Some(reason) = self.filter.leaves_out(&relative) {
             return Some(Found::left_out(relative, reason));
         }
-        Some(candidate(relative, target, Stamp::of(&metadata)))
+        Some(candidate(relative, target, &metadata))
     }
 
     /// The file that a link leads to, if it may be sent in the link's place.
@@ -258,12 +260,15 @@ pub fn named_file(path: &Path, filter: &Filter, own: &OwnFiles) -> io::Result<Fo
     if filter.has_pattern() && filter.leaves_out(relative).is_some() {
         return Ok(Found::left_out(relative, Reason::Pattern));
     }
-    Ok(candidate(relative.to_owned(), path.to_owned(), Stamp::of(&metadata)))
+    Ok(candidate(relative.to_owned(), path.to_owned(), &metadata))
 }
 
-fn candidate(relative: String, path: PathBuf, stamp: Stamp) -> Found {
+fn candidate(relative: String, path: PathBuf, metadata: &fs::Metadata) -> Found {
     match refusal(&relative) {
-        None => Found::File(Candidate { relative, path, stamp }),
+        None => {
+            let (stamp, trace) = (Stamp::of(metadata), Trace::of(metadata));
+            Found::File(Candidate { relative, path, stamp, trace })
+        }
         Some(why) => Found::LeftOut { path: relative, reason: Reason::Name, detail: Some(why) },
     }
 }

@@ -15,6 +15,34 @@ pub struct Stamp {
     pub mtime_ns: Option<i64>,
 }
 
+/// What the file system keeps about a file beyond its stamp. A file whose stamp is that of an earlier one, and whose
+/// trace is not, may be another file: replaced within the same second, or with its time set back. It may as well have
+/// got other rights, or its file system may have been mounted anew. So a trace decides nothing, it raises suspicion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// When anything about the file changed last, nanoseconds since the Unix epoch.
+    pub ctime_ns: i64,
+    /// Its number on the file system.
+    pub inode: u64,
+}
+
+impl Trace {
+    /// The trace in what the file system told; `None` where the system has no such thing.
+    pub fn of(metadata: &Metadata) -> Option<Self> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let ctime_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+            Some(Self { ctime_ns, inode: metadata.ino() })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = metadata;
+            None
+        }
+    }
+}
+
 impl Stamp {
     /// The stamp in what the file system told.
     pub fn of(metadata: &Metadata) -> Self {

@@ -13,7 +13,8 @@
 //! A process that is killed sends again, after its restart, what it had not written down: see
 //! [`super::record`] for what that can repeat.
 
-use std::collections::HashSet;
+mod known;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
 use super::stop::Stop;
 use super::summary::Summary;
+use super::suspects::Suspects;
 use super::{Observer, WatchSettings, new_run, tell_left_out};
 use crate::control::Control;
 use crate::report::{Counters, chain, text};
@@ -54,6 +56,9 @@ const COMPARE_EVERY: Duration = Duration::from_millis(100);
 
 /// Longest time that the loop waits for something to happen.
 const TICK: Duration = Duration::from_millis(200);
+
+/// Longest time that it waits while files are to be compared.
+const BETWEEN_STEPS: Duration = Duration::from_millis(50);
 
 /// With `exit_at_end`, files that have been changing for this long are left out.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -102,6 +107,7 @@ pub fn watch(
         begun: Instant::now(),
         next_scan: Instant::now(),
         not_sent: NotSent::default(),
+        suspects: Suspects::default(),
         tell_every: settings.tell_every,
         told: Instant::now(),
     };
@@ -180,6 +186,7 @@ struct Watch<'a> {
     begun: Instant,
     next_scan: Instant,
     not_sent: NotSent,
+    suspects: Suspects,
     tell_every: Option<Duration>,
     told: Instant,
 }
@@ -299,6 +306,7 @@ impl Watch<'_> {
     fn go_over_to(&mut self, arrival: Arrival) {
         self.scanner.go_to(self.place.root());
         self.settle.clear();
+        self.suspects.clear();
         self.run.drop_put_off();
         self.hints = if self.polling { None } else { hints(&self.place) };
         self.between_scans = between_scans(self.hints.as_ref());
@@ -338,9 +346,15 @@ impl Watch<'_> {
             {
                 self.send(job)?;
             }
+            self.compare(exit_at_end && scanned);
             if exit_at_end && scanned && !self.hold.holds {
                 self.leave_out_restless();
-                if self.settle.is_empty() && self.run.is_idle() && !self.run.is_held() {
+                if self.suspects.is_empty() && self.suspects.take_left_over() {
+                    scanned = false;
+                    self.next_scan = Instant::now();
+                    continue;
+                }
+                if self.suspects.is_empty() && self.settle.is_empty() && self.run.is_idle() && !self.run.is_held() {
                     return Ok(());
                 }
                 self.look_again();
@@ -363,6 +377,9 @@ impl Watch<'_> {
         let mut timeout = TICK;
         if let Some(due) = self.settle.next_due() {
             timeout = timeout.min(due.saturating_sub(self.begun.elapsed()));
+        }
+        if !self.suspects.is_empty() {
+            timeout = timeout.min(BETWEEN_STEPS);
         }
         timeout = timeout.max(Duration::from_millis(20));
         let hinted = match &self.hints {
@@ -432,31 +449,15 @@ impl Watch<'_> {
         true
     }
 
-    /// Takes off the list of what was not sent what a whole look at `folder` found no more: folders that can be read
-    /// now, and files that are gone or are as they were sent.
-    fn heal(&mut self, folder: &Path, found: &[Found]) {
-        if self.not_sent.is_empty() {
-            return;
-        }
-        let failing: HashSet<&str> = found.iter().filter_map(Found::failure).collect();
-        let healed = |path: &String| {
-            let place = self.path_of(path);
-            let is_wanted = || match self.scanner.look(&place) {
-                Some(Found::File(file)) => !self.is_recorded(&file),
-                _ => false,
-            };
-            place.starts_with(folder) && !failing.contains(path.as_str()) && (path.ends_with('/') || !is_wanted())
-        };
-        let healed: Vec<String> = self.not_sent.paths().filter(|path| healed(path)).cloned().collect();
-        healed.iter().for_each(|path| self.not_sent.healed(path));
-    }
-
     fn see(&mut self, found: Found) {
         match found {
             Found::File(file) if self.is_news(&file) => {
                 self.settle.observe(&file.relative, file.stamp, self.begun.elapsed());
             }
-            Found::File(file) => self.settle.forget(&file.relative),
+            Found::File(file) => {
+                self.settle.forget(&file.relative);
+                self.suspect(&file);
+            }
             Found::LeftOut { reason: Reason::LogsFolder, .. } => {}
             Found::LeftOut { path, reason, detail } => {
                 if self.not_sent.take(&path, reason) {

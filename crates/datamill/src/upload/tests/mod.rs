@@ -3,6 +3,8 @@
 mod faults;
 mod memory;
 mod once;
+#[cfg(unix)]
+mod replaced;
 mod vanished;
 mod watched;
 
