@@ -31,7 +31,7 @@ pub(super) enum GroupState<'a> {
     /// In the log, and of all members.
     InLog { log: &'a dyn Log, group: &'a str },
     /// In the output folder, and of this place in the group alone.
-    InFolder { file: Mutex<FolderState>, group: &'a str },
+    InFolder { file: Box<Mutex<FolderState>>, group: &'a str },
 }
 
 impl<'a> GroupState<'a> {
@@ -47,7 +47,7 @@ impl<'a> GroupState<'a> {
             DeliveryGuarantee::AtLeastOnce => {
                 let file = FolderState::open(folder.known(), &log.id()?, group)
                     .map_err(|error| EngineError::output(&settings.output_dir, error))?;
-                Ok(Self::InFolder { file: Mutex::new(file), group })
+                Ok(Self::InFolder { file: Box::new(Mutex::new(file)), group })
             }
         }
     }
@@ -191,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut file = FolderState::open(&in_folder::output(folder.path()), "log", "g").unwrap();
         file.change(&[change("failed/t/0:1/old", Some("1"))]).unwrap();
-        let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
+        let state = GroupState::InFolder { file: Box::new(Mutex::new(file)), group: "g" };
         let changes =
             [change("started/t/0", Some("")), change("failed/t/0:1/old", None), change("failed/t/0:5/new", Some("2"))];
         let commit = Commit { state: &changes, ..Commit::default() };
@@ -217,7 +217,7 @@ mod tests {
         let keys = ["t/0:3/a", "t/0:5/open", "t/0:7/shadow", "t/0:9/beyond", "t/1:9/elsewhere", "t/2/0:9/other"];
         let keys = keys.map(|key| format!("failed/{key}"));
         file.change(&keys.each_ref().map(|key| change(key, Some("x")))).unwrap();
-        let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
+        let state = GroupState::InFolder { file: Box::new(Mutex::new(file)), group: "g" };
         let open = BTreeMap::from([(5, OpenKind::Open), (7, OpenKind::Shadow)]);
         state.settle(&Source::new("t", None), 0, &Progress { frontier: 9, open }).unwrap();
         let left: Vec<String> = keys_of(&state);
@@ -230,7 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut file = FolderState::open(&in_folder::output(folder.path()), "log", "g").unwrap();
         file.lose_the_file();
-        let state = GroupState::InFolder { file: Mutex::new(file), group: "g" };
+        let state = GroupState::InFolder { file: Box::new(Mutex::new(file)), group: "g" };
         let changes = [change("failed/t/0:5/new", Some("2"))];
         let mut committer = Scripted { state: &state, answer: None, seen: Vec::new() };
         let outcome = state.commit(&mut committer, &Commit { state: &changes, ..Commit::default() });
