@@ -91,6 +91,16 @@ pub enum UploadError {
         #[source]
         source: io::Error,
     },
+    /// The topic is another one than the one that was sent to.
+    #[error(
+        "topic `{topic}` was deleted and created again while files were sent to it: what was on its way has failed, and \
+        what was sent before went with the topic that was deleted. Start the program again to send to the new one (a \
+        watch sends what it had sent before with `--upload_existing`)"
+    )]
+    TopicReplaced {
+        /// The topic.
+        topic: String,
+    },
     /// The record of what was sent cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),

@@ -33,6 +33,7 @@ mod stamp;
 mod stop;
 mod summary;
 mod suspects;
+mod target;
 mod watch;
 
 #[cfg(test)]
@@ -61,6 +62,7 @@ use run::{Job, Run, Sent};
 use scan::{Candidate, Found, Scanner};
 use send::Sender;
 use stop::Stop;
+use target::Target;
 
 /// Usual size of a chunk in bytes: OpenMSIStream's.
 pub const DEFAULT_CHUNK_SIZE: usize = 524_288;
@@ -212,7 +214,7 @@ pub fn check_paths(paths: &[PathBuf]) -> Result<(), UploadError> {
 }
 
 fn new_run<'a>(
-    log: &dyn Log,
+    log: &'a dyn Log,
     settings: &UploadSettings,
     control: &'a Control,
     counters: &'a Counters,
@@ -223,10 +225,16 @@ fn new_run<'a>(
         return Err(UploadError::ChunkSize(size));
     }
     let topic = log.topic_for_use(&settings.topic)?;
+    if topic.id.is_none() {
+        warn!(
+            topic = topic.name,
+            "the broker does not tell the id of the topic (brokers do from version 2.8 on): that the topic is deleted and created again is not noticed"
+        );
+    }
     let window = settings.in_flight_bytes;
     let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
     let stop = Stop::new(control, settings.drain_limit);
-    Ok(Run::new(stop, counters, observer, Cutter::new(size), sender, &topic.name))
+    Ok(Run::new(stop, counters, observer, Cutter::new(size), sender, Target::new(log, &topic)))
 }
 
 fn collect(

@@ -3,7 +3,7 @@
 //! ```text
 //! .datamill_uploaded_to_{topic}_{8 hex digits of the SHA-512 of the log's id}.jsonl
 //!     a journal of `crate::durable`; its lines are
-//!       {"log":ID,"topic":T,"folders":[F,…]}                          first line
+//!       {"log":ID,"topic":T,"topic_id":ID,"folders":[F,…]}            first line
 //!     | {"started":true}                                              the first start is over
 //!     | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX,                 delivered
 //!        "ctime_ns":N,"inode":N}
@@ -12,7 +12,9 @@
 //! ```
 //!
 //! F is the id of the mark ([`crate::mark`]) of a folder that the record was used for, or the path of one that cannot
-//! be marked. Release 0.1.0 wrote no folders, and no `ctime_ns` and `inode`. The last line about a path counts. The file of a line that is damaged is sent again.
+//! be marked. Release 0.1.0 wrote no folders, no `topic_id`, and no `ctime_ns` and `inode`. A topic that was deleted
+//! and created again has another id: what was delivered to the one before counts as existing from then on. The last
+//! line about a path counts. The file of a line that is damaged is sent again.
 //!
 //! A file is written down once the log has acknowledged its last chunk. A process that is killed
 //! between the two sends the file again after its restart: as the same version, whole, under the same
@@ -96,6 +98,7 @@ pub struct Record {
 #[derive(Debug, Default)]
 struct Content {
     header: Option<(String, String)>,
+    topic_id: Option<String>,
     folders: Vec<String>,
     started: bool,
     entries: HashMap<Box<str>, Entry>,
@@ -107,6 +110,8 @@ enum Line {
     Header {
         log: String,
         topic: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        topic_id: Option<String>,
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         folders: Vec<String>,
     },
@@ -160,6 +165,29 @@ impl Record {
             );
         }
         Ok(Self { path: path.to_owned(), journal, content, not_written: 0 })
+    }
+
+    /// Says which topic of its name is sent to, where that is known. Answers whether the record is one of another topic:
+    /// then what was delivered to that one counts as existing, or as new if it is to be `sent_again`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written anew.
+    pub fn set_topic_id(&mut self, id: Option<&str>, sent_again: bool) -> Result<bool, RecordError> {
+        let Some(id) = id.filter(|id| self.content.topic_id.as_deref() != Some(*id)) else { return Ok(false) };
+        let before = self.content.topic_id.replace(id.to_owned());
+        if before.is_some() {
+            for entry in self.content.entries.values_mut() {
+                entry.sending = None;
+                entry.known =
+                    entry.known.filter(|_| !sent_again).map(|known| Known { sha512: None, trace: None, ..known });
+            }
+            self.content.entries.retain(|_, entry| entry.known.is_some());
+        }
+        if let Err(error) = self.write_at(&self.path.clone()) {
+            self.content.topic_id = before;
+            return Err(error);
+        }
+        Ok(before.is_some())
     }
 
     /// Where it is.
@@ -336,8 +364,9 @@ impl Content {
     /// Takes a line of the file, which is the first one or not.
     fn apply(&mut self, line: Line, is_first: bool) {
         match line {
-            Line::Header { log, topic, folders } if is_first => {
+            Line::Header { log, topic, topic_id, folders } if is_first => {
                 self.header = Some((log, topic));
+                self.topic_id = topic_id;
                 self.folders = folders;
             }
             Line::Header { .. } => {}
@@ -356,8 +385,8 @@ impl Content {
 
     fn write(&self, lines: &mut Lines<'_>) -> io::Result<()> {
         if let Some((log, topic)) = &self.header {
-            let folders = self.folders.clone();
-            lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), folders })?;
+            let (topic_id, folders) = (self.topic_id.clone(), self.folders.clone());
+            lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), topic_id, folders })?;
         }
         for (name, entry) in &self.entries {
             if let Some(known) = &entry.known {
@@ -480,6 +509,31 @@ mod tests {
     #[test]
     fn a_known_file_takes_128_bytes_beside_its_path() {
         assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn what_was_delivered_to_the_topic_before_counts_as_existing_or_as_new() {
+        for sent_again in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut record = open(dir.path());
+            record.start(&[("old.csv".into(), STAMP)]);
+            record.delivered("a.csv", STAMP, None, &[1; 64]);
+            record.sending("half.csv", &[2; 64]);
+            record.flush().unwrap();
+            assert!(!record.set_topic_id(None, sent_again).unwrap(), "nothing is told");
+            assert!(!record.set_topic_id(Some("one"), sent_again).unwrap(), "a record of release 0.1.0");
+            drop(record);
+            let mut record = open(dir.path());
+            assert!(!record.set_topic_id(Some("one"), sent_again).unwrap());
+            assert_eq!(record.known("a.csv").unwrap().sha512, Some([1; 64]));
+            assert!(record.set_topic_id(Some("two"), sent_again).unwrap());
+            drop(record);
+            let mut record = open(dir.path());
+            assert!(record.has_started() && !record.set_topic_id(Some("two"), sent_again).unwrap());
+            let existing = (!sent_again).then_some(Known { stamp: STAMP, sha512: None, trace: None });
+            assert_eq!((record.known("a.csv"), record.known("old.csv")), (existing, existing));
+            assert_eq!((record.known("half.csv"), record.half_sent("half.csv")), (None, None));
+        }
     }
 
     #[test]

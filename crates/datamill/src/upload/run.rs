@@ -4,7 +4,7 @@
 //! ```text
 //! Job ──▶ first pass ──▶ same content as delivered? ──▶ written down, done
 //!   ▲          │ no
-//!   │     second pass ──▶ Sender ──▶ in hand ──▶ acknowledged ──▶ written down, done
+//!   │     second pass ──▶ Sender ──▶ in hand ──▶ acknowledged ──▶ same topic? ──▶ written down, done
 //!   │          │ changed                 │ not delivered
 //!   └─ later ◀─┴─────────────────────────┘
 //! ```
@@ -30,6 +30,7 @@ use super::send::{Acknowledged, FileId, Finished, Sender};
 use super::stamp::{Stamp, Trace};
 use super::stop::Stop;
 use super::summary::Summary;
+use super::target::Target;
 use crate::report::{Counters, chain, clock, text};
 
 /// Times that a file which changed while it was read is cut anew at once.
@@ -107,7 +108,10 @@ pub(super) struct Run<'a> {
     observer: &'a dyn Observer,
     cutter: Cutter,
     sender: Sender,
+    target: Target<'a>,
     in_hand: HashMap<FileId, InHand>,
+    /// Files that are acknowledged, and for which the topic has to be asked about once more.
+    acknowledged: Vec<InHand>,
     later: Vec<(Instant, Job)>,
     busy: HashSet<String>,
     /// Versions of which some chunks may be in the topic and never all, by path.
@@ -129,17 +133,19 @@ impl<'a> Run<'a> {
         observer: &'a dyn Observer,
         cutter: Cutter,
         sender: Sender,
-        topic: &str,
+        target: Target<'a>,
     ) -> Self {
         Self {
             stop,
-            summary: Summary { topic: topic.to_owned(), ..Summary::default() },
+            summary: Summary { topic: target.name().to_owned(), ..Summary::default() },
             ledger: None,
             counters,
             observer,
             cutter,
             sender,
+            target,
             in_hand: HashMap::new(),
+            acknowledged: Vec::new(),
             later: Vec::new(),
             busy: HashSet::new(),
             half_sent: HashMap::new(),
@@ -158,7 +164,7 @@ impl<'a> Run<'a> {
 
     /// Whether any file is being sent or waits for its next try.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_hand.is_empty() && self.later.is_empty() && self.sender.in_flight() == 0
+        !self.is_on_its_way() && self.later.is_empty()
     }
 
     /// Whether nothing further may be sent, since the record cannot be written.
@@ -168,7 +174,7 @@ impl<'a> Run<'a> {
 
     /// Whether a file has begun to be sent and has no outcome yet.
     pub(super) fn is_on_its_way(&self) -> bool {
-        !self.in_hand.is_empty() || self.is_in_flight()
+        !self.in_hand.is_empty() || !self.acknowledged.is_empty() || self.is_in_flight()
     }
 
     /// Forgets the files that were put off; whoever wants them sent finds them again.
@@ -181,6 +187,11 @@ impl<'a> Run<'a> {
     /// Whether acknowledgements are waited for.
     pub(super) fn is_in_flight(&self) -> bool {
         self.sender.in_flight() > 0
+    }
+
+    /// The topic's id, where the log tells it.
+    pub(super) fn topic_id(&self) -> Option<&str> {
+        self.target.id()
     }
 
     /// Files that the log refuses, or that cannot be read right, are handed to [`Run::send`] again after this time.
@@ -292,7 +303,7 @@ impl<'a> Run<'a> {
                 if self.is_held() {
                     return Ok(Sent::PutOff);
                 }
-                self.begin(job, &version)
+                self.begin(job, &version)?
             }
         };
         let handed_over = self.hand_over(job, &mut file, &version, partial.insert(partial_now));
@@ -307,7 +318,8 @@ impl<'a> Run<'a> {
     }
 
     /// Opens the account of a version.
-    fn begin(&mut self, job: &Job, version: &Version) -> Partial {
+    fn begin(&mut self, job: &Job, version: &Version) -> Result<Partial, UploadError> {
+        self.sender.set_partitions(self.target.partitions()?);
         let superseded = self.half_sent.get(&job.relative).into_iter().flatten();
         let superseded = superseded.filter(|hash| **hash != version.sha512).map(|hash| hex(hash)).collect();
         let file = self.sender.begin(&job.relative, version.total(), superseded);
@@ -320,7 +332,7 @@ impl<'a> Run<'a> {
             started_ms: clock::now_ms(),
         };
         self.in_hand.insert(file, in_hand);
-        Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 }
+        Ok(Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 })
     }
 
     /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
@@ -434,6 +446,9 @@ impl<'a> Run<'a> {
         while let Some(finished) = self.sender.finished() {
             self.finish(finished)?;
         }
+        if !self.acknowledged.is_empty() && self.target.confirms(self.sender.in_flight() == 0)? {
+            std::mem::take(&mut self.acknowledged).into_iter().for_each(|file| self.deliver(file));
+        }
         if self.stop.take_check() {
             self.tell();
         }
@@ -452,23 +467,12 @@ impl<'a> Run<'a> {
         let Some(in_hand) = self.in_hand.remove(&finished.file) else {
             return Ok(());
         };
-        let InHand { job, stamp, trace, sha512, total, started_ms } = in_hand;
-        self.busy.remove(&job.relative);
         match finished.outcome {
-            Ok(()) => {
-                self.write_down(&job.relative, stamp, trace, &sha512);
-                if let Some(ledger) = &mut self.ledger {
-                    ledger.completed(&job.relative, total, started_ms);
-                }
-                self.half_sent.remove(&job.relative);
-                self.healed(&job.relative);
-                self.summary.files += 1;
-                self.summary.bytes += stamp.size;
-                self.observer.delivered(&job.relative, stamp.size);
-                debug!(file = job.relative, chunks = total, "the file is delivered");
-                return Ok(());
-            }
+            Ok(()) if self.target.id().is_some() => self.acknowledged.push(in_hand),
+            Ok(()) => self.deliver(in_hand),
             Err(error) => {
+                let InHand { job, stamp, sha512, total, .. } = in_hand;
+                self.busy.remove(&job.relative);
                 if total > 1 {
                     self.add_half_sent(&job.relative, sha512);
                 }
@@ -502,6 +506,22 @@ impl<'a> Run<'a> {
         self.refused.insert(relative, error);
     }
 
+    /// The file is in the topic.
+    fn deliver(&mut self, file: InHand) {
+        let InHand { job, stamp, trace, sha512, total, started_ms } = file;
+        self.busy.remove(&job.relative);
+        self.write_down(&job.relative, stamp, trace, &sha512);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.completed(&job.relative, total, started_ms);
+        }
+        self.half_sent.remove(&job.relative);
+        self.healed(&job.relative);
+        self.summary.files += 1;
+        self.summary.bytes += stamp.size;
+        self.observer.delivered(&job.relative, stamp.size);
+        debug!(file = job.relative, chunks = total, "the file is delivered");
+    }
+
     /// Takes down in the durable record that this content is in the log.
     fn write_down(&mut self, relative: &str, stamp: Stamp, trace: Option<Trace>, sha512: &[u8; 64]) {
         if let Some(ledger) = &mut self.ledger {
@@ -511,8 +531,9 @@ impl<'a> Run<'a> {
 
     /// Waits until nothing is in flight and everything is written down, as long as it may.
     pub(super) fn drain(&mut self) -> Result<(), UploadError> {
-        while (self.sender.in_flight() > 0 || self.is_held()) && self.stop.may_go_on() {
-            self.pump(Duration::from_millis(100))?;
+        let is_left = |run: &Self| run.is_in_flight() || !run.acknowledged.is_empty() || run.is_held();
+        while is_left(self) && self.stop.may_go_on() {
+            self.pump(if self.is_in_flight() { Duration::from_millis(100) } else { Duration::from_millis(5) })?;
         }
         self.pump(Duration::ZERO)
     }
@@ -527,12 +548,12 @@ impl<'a> Run<'a> {
             }
             (None, ended) => ended,
         };
-        if let Err(error) = ended {
+        if let Err(error) = ended.map_err(|error| self.target.explain(error)) {
             error!(topic = self.summary.topic, error = chain(&error), "the upload is broken off");
             self.summary.broken_off = Some(chain(&error));
             self.summary.refusal = error.refusal();
         }
-        let in_hand = self.in_hand.into_values().map(|in_hand| in_hand.job);
+        let in_hand = self.in_hand.into_values().chain(self.acknowledged).map(|in_hand| in_hand.job);
         for job in in_hand.chain(self.later.into_iter().map(|(_, job)| job)) {
             self.summary.leave_out(Reason::Stopped, job.relative);
         }

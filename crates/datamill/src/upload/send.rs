@@ -137,6 +137,11 @@ impl Sender {
         }
     }
 
+    /// Files that begin from now on find the topic with so many partitions.
+    pub fn set_partitions(&mut self, partitions: i32) {
+        self.partitions = partitions;
+    }
+
     /// Opens the account of a file. `superseded` are the hashes, in hexadecimal, of versions whose
     /// sending was given up and whose place this one takes.
     pub fn begin(&mut self, relative: &str, total: u32, superseded: Vec<String>) -> FileId {

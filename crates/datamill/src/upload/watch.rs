@@ -84,12 +84,19 @@ pub fn watch(
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let mut run = new_run(log, &settings.upload, control, counters, observer)?;
     let (topic, log_id) = (&settings.upload.topic, log.id()?);
-    let opened = when_there_is_room(&run.stop, || Place::open(directory, topic, &log_id, settings.new_folder));
-    let (place, record, arrival) = match opened {
+    let opened = when_there_is_room(&run.stop, || {
+        let (place, mut record, arrival) = Place::open(directory, topic, &log_id, settings.new_folder)?;
+        let is_another = record.set_topic_id(run.topic_id(), settings.upload_existing)?;
+        Ok((place, record, arrival, is_another))
+    });
+    let (place, record, arrival, is_another) = match opened {
         Err(error) if error.is_full() => return Ok(run.close(Err(error))),
         opened => opened?,
     };
     run.retry_after(settings.retry_after);
+    if is_another {
+        tell_another_topic(topic, &place, settings.upload_existing);
+    }
     run.ledger = Some(Ledger::new(record, open_registry(place.logs())?));
     info!(log = log.name(), topic, "watching `{}`", directory.display());
     let hints = if settings.polling { None } else { hints(&place) };
@@ -136,6 +143,17 @@ fn when_there_is_room<T>(stop: &Stop<'_>, mut work: impl FnMut() -> Result<T, Up
             done => return done,
         }
     }
+}
+
+/// Says that the record is one of the topic that had the name before.
+fn tell_another_topic(topic: &str, place: &Place, sent_again: bool) {
+    let what = match sent_again {
+        true => "what was sent to the one before is sent again",
+        false => {
+            "what was sent to the one before counts as existing and is not sent again (`--upload_existing` sends it)"
+        }
+    };
+    warn!(topic, "the topic was deleted and created again since `{}` was watched: {what}", place.root().display());
 }
 
 fn open_registry(logs: &LogsFolder) -> Result<Registry, UploadError> {
@@ -281,6 +299,7 @@ impl Watch<'_> {
 
     fn go_on(&mut self) -> Result<bool, UploadError> {
         let is_on_its_way = self.run.is_on_its_way();
+        let topic_id = self.run.topic_id().map(str::to_owned);
         let Some(ledger) = &mut self.run.ledger else {
             return Ok(true);
         };
@@ -291,6 +310,9 @@ impl Watch<'_> {
                 return Ok(false);
             }
             let arrival = self.place.arrive(&mut ledger.record)?;
+            if ledger.record.set_topic_id(topic_id.as_deref(), self.upload_existing)? {
+                tell_another_topic(&self.run.summary.topic, &self.place, self.upload_existing);
+            }
             self.hold.first |= arrival == Arrival::First;
             ledger.go_over_to(open_registry(self.place.logs())?);
             self.go_over_to(arrival);

@@ -23,3 +23,4 @@ mod retries;
 mod secured;
 mod starts;
 mod topic_again;
+mod uploads;

@@ -50,6 +50,8 @@ struct State {
     sent: usize,
     most_in_flight: usize,
     answers_all: bool,
+    id: Option<String>,
+    more_partitions: i32,
 }
 
 #[derive(Clone, Default)]
@@ -70,6 +72,16 @@ impl MemoryLog {
         let mut state = self.state.lock();
         state.sent = 0;
         state.judge = Some(Box::new(judge));
+    }
+
+    /// The topic has this id from now on.
+    pub(super) fn set_topic_id(&self, id: &str) {
+        self.state.lock().id = Some(id.to_owned());
+    }
+
+    /// The topic has so many partitions more than 3.
+    pub(super) fn add_partitions(&self, more: i32) {
+        self.state.lock().more_partitions = more;
     }
 
     /// Acknowledges what waits for it.
@@ -242,10 +254,11 @@ impl Log for MemoryLog {
         if name != "t" {
             return Err(error(ErrorKind::UnknownTopic));
         }
+        let state = self.state.lock();
         Ok(Topic {
             name: name.to_owned(),
-            id: None,
-            partitions: 3,
+            id: state.id.clone(),
+            partitions: 3 + state.more_partitions,
             largest_record: None,
             retention_ms: None,
             compacted: false,

@@ -1,5 +1,6 @@
 //! Uploads and watches as a whole, on a log in memory that does what each test asks for.
 
+mod again;
 mod faults;
 mod memory;
 mod once;
