@@ -201,7 +201,7 @@ pub struct ConsumerArgs {
     #[arg(long = "dead_letter_topic", value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
     /// Consumer group; programs with the same group share the work. `create_new` makes a group for
-    /// this run only, which starts anew [default: group.id of the configuration, or a name made from
+    /// this run only, which starts anew: what has a result gets another one [default: group.id of the configuration, or a name made from
     /// program and topic]
     #[arg(long = "consumer_group_id", value_name = "GROUP", value_parser = name)]
     pub consumer_group_id: Option<String>,
@@ -220,8 +220,9 @@ pub struct ConsumerArgs {
     pub delivery: DeliveryGuarantee,
     /// Where to start in partitions whose committed position is missing or cannot be used: `committed` (the
     /// committed offset, without what is noted beside it), `earliest`, `latest`, or an offset for each
-    /// partition. Where the committed position can be used, reading goes on there [default: a group that
-    /// is new starts where `auto.offset.reset` says; where a position was lost, the program stops]
+    /// partition; what lies behind that and has a result gets another one. Where the committed position can
+    /// be used, reading goes on there [default: a group that is new starts where `auto.offset.reset` says;
+    /// where a position was lost, the program stops]
     #[arg(long = "start_from", value_name = "WHERE")]
     pub start_from: Option<StartFrom>,
     /// Take the group over from a program of OpenMSIStream that is stopped, with this output folder: the files

@@ -64,7 +64,7 @@ pub(super) enum IniError {
     #[error("key `{key}` is there twice in section `[{section}]`: remove one of them")]
     DuplicateKey { line: usize, section: String, key: String },
     /// Lines that are neither a section nor a setting.
-    #[error("neither `[section]`, `key = value` nor a comment{}", others(.lines))]
+    #[error("this line is neither `[section]`, `key = value` nor a comment{}", others(.lines))]
     Syntax { lines: Vec<usize> },
     /// A `%` that begins nothing.
     #[error("`%` must be followed by `%` or `(name)s`: write `%%` for a percent sign")]
@@ -95,7 +95,7 @@ impl IniError {
 fn outside(open: bool) -> &'static str {
     match open {
         true => "a section is written `[name]`",
-        false => "stands above the first section: put a line such as `[broker]` before it",
+        false => "this line stands above the first section: put a line such as `[broker]` before it",
     }
 }
 
