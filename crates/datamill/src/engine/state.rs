@@ -122,6 +122,12 @@ impl<'a> GroupState<'a> {
         outcome
     }
 
+    /// Whether the state is in the output folder, and was never that of this partition.
+    pub(super) fn knows_nothing_of(&self, source: &Source, partition: i32) -> bool {
+        let Self::InFolder { file, .. } = self else { return false };
+        !file.lock().map().contains_key(&start::mark(source, partition).key)
+    }
+
     /// Forgets failures of a partition whose position never moved: by its committed progress, their files have
     /// no outcome yet.
     pub(super) fn settle(&self, source: &Source, partition: i32, progress: &Progress) -> Result<(), Error> {

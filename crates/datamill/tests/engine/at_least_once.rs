@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
-use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, sizes};
+use crate::common::{Bench, ByName, Place, Sent, StopAtEnd, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::DownloadDataFile;
-use datamill::engine::{DeliveryGuarantee, EngineError, EngineSettings};
+use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::wire::{headers, hex, sha512};
 
@@ -15,6 +16,7 @@ on_both_logs! {
     a_failure_whose_position_never_moved_is_forgotten,
     more_open_files_than_fit_beside_an_offset_survive_a_restart,
     a_position_that_the_log_forgot_is_told_from_a_first_start,
+    what_the_output_folder_must_keep_waits_while_the_folder_is_away,
 }
 
 fn at_least_once(bench: &Bench) -> EngineSettings {
@@ -92,6 +94,43 @@ fn failed_files_are_tried_again_from_the_folder_and_another_folder_knows_nothing
     assert_eq!(results.len(), 4);
     let answers: Vec<_> = results.iter().filter_map(|got| got.headers.get(headers::RETRY_OF)).collect();
     assert!(answers.len() == 2 && answers.iter().all(|key| keys.contains(key)), "{answers:?}");
+}
+
+/// A failure and a message that is no chunk of a file, while another folder is at the path of the output folder, as the
+/// mount point of a share.
+fn what_the_output_folder_must_keep_waits_while_the_folder_is_away(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let settings = EngineSettings { exit_at_end: false, ..at_least_once(&bench) };
+    let (output, away) = (bench.output(), bench.folder.path().join("away"));
+    let committed = || {
+        let group = bench.log.group(&bench.group, &[&bench.topic]).unwrap();
+        group.committed.get(&(bench.topic.clone(), 0)).map(|position| position.offset)
+    };
+    let control = Control::default();
+    std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&control);
+        let program = scope.spawn(|| bench.run_controlled(&settings, Fails(&BROKEN), &control).unwrap());
+        bench.send(&chunks(0, "first", b"1", 10));
+        wait_for("the first file", || committed() == Some(1));
+        std::fs::rename(&output, &away).unwrap();
+        std::fs::create_dir(&output).unwrap();
+        bench.send(&chunks(0, "bad/second", b"2", 10));
+        bench.send(&[Sent { partition: 0, key: "k".to_owned(), value: b"garbage".to_vec(), marked: false }]);
+        std::thread::sleep(Duration::from_millis(2500));
+        assert_eq!(committed(), Some(1), "no position moves past what is not kept");
+        assert_eq!(
+            std::fs::read_dir(&output).unwrap().filter(|e| e.as_ref().unwrap().file_name() != "LOGS").count(),
+            0
+        );
+        assert!(!output.join("LOGS/dead_letters").exists());
+        std::fs::remove_dir_all(&output).unwrap();
+        std::fs::rename(&away, &output).unwrap();
+        wait_for("both", || committed() == Some(3));
+        control.stop(StopKind::Leave);
+        assert_eq!(program.join().unwrap().failed, 1);
+    });
+    assert_eq!(failed(&bench).len(), 1);
+    assert_eq!(std::fs::read_dir(output.join("LOGS/dead_letters")).unwrap().count(), 2);
 }
 
 fn a_failure_whose_position_never_moved_is_forgotten(place: &Place) {

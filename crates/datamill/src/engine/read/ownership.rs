@@ -50,6 +50,14 @@ impl Reader<'_> {
                 "positions that another program committed are taken as they are: files that it had read only in part are \
                 left out; --take_over at the first start, with the output folder of OpenMSIStream's program, does them");
         }
+        // at the first assignment: later ones have partitions that were another member's
+        let committed = all.iter().filter(|a| a.committed.is_some() && !is_plain(a)).map(|a| a.partition);
+        let unknown: Vec<i32> = committed.filter(|p| engine.state.knows_nothing_of(source, *p)).collect();
+        if is_first && !unknown.is_empty() {
+            tracing::warn!(topic = %topic, group, partitions = names(unknown.into_iter()), output_dir = %engine.output.path().display(),
+                "the group has positions, and the output folder has nothing of its state: failed files of earlier runs that \
+                are kept elsewhere, in another output folder or in the log, are not tried again here");
+        }
         for assigned in all {
             let text = assigned.committed.as_ref().map(|committed| (committed.offset, whole_text(&committed.text)));
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));
