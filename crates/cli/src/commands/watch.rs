@@ -6,14 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use datamill::program::{CommonArgs, Exit, update_seconds};
-use datamill::upload::{LOGS_FOLDER, RETRY_AFTER, WatchSettings, watch};
+use datamill::upload::{LOG_FILE, RETRY_AFTER, WatchSettings, logs_folder, watch};
 
 use super::sending::{self, SendingArgs};
 
 /// Send new and changed files of a folder to a topic as they are finished
 ///
-/// What was sent is written down in the folder LOGS in it: after a restart, what is new or changed since
-/// is sent, and nothing twice. Deleting a file sends nothing. Type `c` for the counts, `q` to stop.
+/// What was sent is written down in the folder LOGS in it (LOGS_datamill, if LOGS is a folder of yours): after a
+/// restart, what is new or changed since is sent, and nothing twice. Deleting a file sends nothing. Folders in which
+/// datamill and OpenMSIStream keep files of their own are left out, and so are the files of the embedded log. Type
+/// `c` for the counts, `q` to stop.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     /// Folder to watch, with all folders in it
@@ -21,13 +23,17 @@ pub struct WatchArgs {
     directory: PathBuf,
     #[command(flatten)]
     sending: SendingArgs,
-    /// Send also what is there when the folder is watched for the first time
+    /// Send also what is there when the folder is watched for the first time; given later, what was left out then
     #[arg(long = "upload_existing")]
     upload_existing: bool,
     /// Go on although the record of what was sent is gone: what is there counts as existing, as when the
     /// folder is watched for the first time
     #[arg(long = "new_folder")]
     new_folder: bool,
+    /// Folder for the record of what was sent, the tables and the log file, one for each watched folder: for folders
+    /// that may only be read [default: LOGS in DIR]
+    #[arg(long = "logs_dir", value_name = "FOLDER")]
+    logs_dir: Option<PathBuf>,
     /// Seconds that a file must not have changed before it is sent
     #[arg(long = "watchdog_lag_time", value_name = "SECONDS", default_value = "3", value_parser = seconds, allow_negative_numbers = true)]
     watchdog_lag_time: Duration,
@@ -59,12 +65,13 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
         settle_for: args.watchdog_lag_time,
         upload_existing: args.upload_existing,
         new_folder: args.new_folder,
+        logs_dir: args.logs_dir.clone(),
         polling: args.use_polling_observer,
         exit_at_end: args.exit_at_end,
         retry_after: RETRY_AFTER,
         tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
     };
-    let log_file = args.directory.join(LOGS_FOLDER).join("datamill_watch.log");
+    let log_file = logs_folder(&args.directory, args.logs_dir.as_deref())?.join(LOG_FILE);
     let without_effect = args.sending.without_effect();
     let started = sending::start(&args.common, "datamill_watch", Some(log_file), &without_effect)?;
     let log = started.log.as_ref();

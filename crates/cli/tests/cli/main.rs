@@ -9,6 +9,7 @@ mod download;
 mod full_disk;
 #[cfg(target_os = "linux")]
 mod healed;
+mod own_folders;
 mod own_topics;
 mod readme;
 mod rekey;

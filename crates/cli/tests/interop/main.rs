@@ -8,6 +8,7 @@ mod common;
 mod faults;
 mod matrix;
 mod options;
+mod own_folders;
 mod registry;
 mod release_0_1_0;
 mod reports;

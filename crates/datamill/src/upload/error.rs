@@ -50,7 +50,8 @@ pub enum UploadError {
     },
     /// The folder for datamill's own files cannot be used.
     #[error(
-        "datamill keeps its record in `{path}`, which cannot be written: give the account the right to write there"
+        "datamill keeps its record of what was sent in `{path}`, which cannot be written: give the account the right \
+        to write there, or name a folder of its own for the record with `--logs_dir`"
     )]
     LogsFolder {
         /// The folder.
@@ -71,7 +72,7 @@ pub enum UploadError {
     /// The folder was watched before, and the record of that is gone.
     #[error(
         "`{root}` was watched for topic `{topic}` before, and the record of what was sent, `{record}`, is gone: put it \
-        back, or start once with `--new_folder`, which counts what is there as existing: it is not sent, or with \
+        back, name its folder with `--logs_dir` if it is elsewhere, or start once with `--new_folder`, which counts what is there as existing: it is not sent, or with \
         `--upload_existing` all of it is sent (again)"
     )]
     LostRecord {
@@ -100,6 +101,34 @@ pub enum UploadError {
     TopicReplaced {
         /// The topic.
         topic: String,
+    },
+    /// The user has folders of both names that the folder for datamill's own files could have.
+    #[error(
+        "`{logs}` and `{beside}` are folders of yours, in which datamill puts nothing: name a folder for its record \
+        of what was sent with `--logs_dir`"
+    )]
+    NoLogsFolder {
+        /// The usual folder.
+        logs: PathBuf,
+        /// The one that takes its place.
+        beside: PathBuf,
+    },
+    /// Another process keeps its record of another folder there.
+    #[error(
+        "`{0}` holds the record of a watch of another folder, which is running: give each watched folder a \
+        `--logs_dir` of its own"
+    )]
+    LogsFolderInUse(PathBuf),
+    /// There is a record in the usual place.
+    #[error(
+        "what was sent of this folder is recorded in `{record}`, and would be sent again by a second record: watch it \
+        without `--logs_dir`, or stop every watch of it and move that file to `{to}`"
+    )]
+    RecordElsewhere {
+        /// The record that is there.
+        record: PathBuf,
+        /// Where the record would be.
+        to: PathBuf,
     },
     /// The record of what was sent cannot be used.
     #[error(transparent)]

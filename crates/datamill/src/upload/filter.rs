@@ -1,22 +1,25 @@
 //! Which files of a folder are uploaded: their path goes in, the reason to leave them out comes out.
 //!
-//! Two rules always hold: nothing whose path has a part that starts with `.`, and nothing in the
-//! folder `LOGS` at the root. Beyond them, either the default rules or the user's pattern decides.
+//! One rule always holds: nothing whose path has a part that starts with `.`. Beyond it, either the default rules or
+//! the user's pattern decides. What is datamill's own is told by what it is, not by its name: see
+//! [`super::own_folders`].
 
 use std::fmt;
 
 use crate::settings::{Pattern, PatternError};
 
-/// Name of the folder at the root of a watched folder where datamill keeps its own files.
-pub const LOGS_FOLDER: &str = "LOGS";
+/// Usual name of the folder at the root of a watched folder where datamill keeps its own files.
+pub(super) const LOGS_FOLDER: &str = "LOGS";
 
 /// Why something was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// A part of its path starts with `.`.
     Hidden,
-    /// It is the folder in which datamill keeps its own files.
-    LogsFolder,
+    /// It is a folder in which datamill or OpenMSIStream keeps files of its own.
+    OwnFolder,
+    /// It is a folder that a download or a transfer fills.
+    Filled,
     /// It is a file of the embedded log, which holds the topics.
     OwnTopics,
     /// Default rules: `*.log`.
@@ -49,6 +52,8 @@ pub enum Reason {
     Vanished,
     /// It kept changing while it was read.
     Changing,
+    /// It changes after each of its deliveries.
+    Restless,
     /// The program was stopped before.
     Stopped,
 }
@@ -56,7 +61,16 @@ pub enum Reason {
 impl Reason {
     /// Whether a user who asked for the file has reason to complain: it was wanted and not sent.
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::NotUtf8 | Self::Name | Self::Unreadable | Self::Size | Self::Changing | Self::Stopped)
+        matches!(
+            self,
+            Self::NotUtf8
+                | Self::Name
+                | Self::Unreadable
+                | Self::Size
+                | Self::Changing
+                | Self::Restless
+                | Self::Stopped
+        )
     }
 }
 
@@ -64,7 +78,8 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hidden => "hidden",
-            Self::LogsFolder => "datamill's own folder `LOGS`",
+            Self::OwnFolder => "datamill's or OpenMSIStream's own folders",
+            Self::Filled => "folders that a download or transfer fills (name such a folder itself to send its files)",
             Self::OwnTopics => "datamill's own, which hold the topics",
             Self::LogFile => "log files",
             Self::OfficeLock => "lock files of office programs",
@@ -81,6 +96,7 @@ impl fmt::Display for Reason {
             Self::Size => "with a size that is not that of the bytes that can be read",
             Self::Vanished => "gone before they were read to the end",
             Self::Changing => "changing all the time",
+            Self::Restless => "held back, since they change after each of their deliveries",
             Self::Stopped => "when the program was stopped",
         })
     }
@@ -131,13 +147,9 @@ impl Filter {
     }
 }
 
-/// The reason that always holds, by the parts of a relative path.
-pub fn always_left_out(relative: &str) -> Option<Reason> {
-    if relative.split('/').any(|part| part.starts_with('.')) {
-        return Some(Reason::Hidden);
-    }
-    let first = relative.split('/').next().unwrap_or(relative);
-    (first == LOGS_FOLDER).then_some(Reason::LogsFolder)
+/// Whether a relative path is left out by the rule that always holds.
+pub fn is_hidden(relative: &str) -> bool {
+    relative.split('/').any(|part| part.starts_with('.'))
 }
 
 #[cfg(test)]
@@ -172,11 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn hidden_parts_and_the_logs_folder_are_never_taken() {
-        assert_eq!(always_left_out(".git/config"), Some(Reason::Hidden));
-        assert_eq!(always_left_out("a/.b"), Some(Reason::Hidden));
-        assert_eq!(always_left_out("LOGS/x"), Some(Reason::LogsFolder));
-        assert_eq!(always_left_out("a/LOGS/x"), None);
-        assert_eq!(always_left_out("LOGS.csv"), None);
+    fn hidden_parts_are_never_taken() {
+        assert!(is_hidden(".git/config") && is_hidden("a/.b"));
+        assert!(!is_hidden("LOGS/x") && !is_hidden("a/b.c"));
     }
 }

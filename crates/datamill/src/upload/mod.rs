@@ -21,10 +21,13 @@ mod hints;
 mod ledger;
 mod logs_folder;
 mod not_sent;
+mod one_watcher;
+mod own_folders;
 mod place;
 mod ranges;
 mod record;
 mod registry;
+mod restless;
 mod run;
 mod scan;
 mod send;
@@ -45,13 +48,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use datamill_broker::{Log, OwnFiles};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::control::Control;
 use crate::report::Counters;
 
 pub use error::UploadError;
-pub use filter::{Filter, LOGS_FOLDER, Reason};
+pub use filter::{Filter, Reason};
+pub use logs_folder::logs_folder;
 pub use record::RecordError;
 pub use send::NotDelivered;
 pub use summary::{Named, Summary};
@@ -63,6 +67,9 @@ use scan::{Candidate, Found, Scanner};
 use send::Sender;
 use stop::Stop;
 use target::Target;
+
+/// Name of the log file of a watch, in the folder of its record.
+pub const LOG_FILE: &str = "datamill_watch.log";
 
 /// Usual size of a chunk in bytes: OpenMSIStream's.
 pub const DEFAULT_CHUNK_SIZE: usize = 524_288;
@@ -120,6 +127,8 @@ pub struct WatchSettings {
     pub upload_existing: bool,
     /// Whether to go on where the folder was watched before and the record of that is gone: as at a first start.
     pub new_folder: bool,
+    /// Folder for the record of what was delivered and the tables; `None` is the usual one in the watched folder.
+    pub logs_dir: Option<PathBuf>,
     /// Whether scans alone find what changed, for file systems that do not tell of changes.
     pub polling: bool,
     /// Whether to end once everything that was there has been sent.
@@ -138,6 +147,7 @@ impl WatchSettings {
             settle_for: Duration::from_secs(3),
             upload_existing: false,
             new_folder: false,
+            logs_dir: None,
             polling: false,
             exit_at_end: false,
             retry_after: RETRY_AFTER,
@@ -270,10 +280,11 @@ fn report_left_out(summary: &mut Summary, path: String, reason: Reason, detail: 
 }
 
 fn tell_left_out(file: &str, reason: Reason, detail: Option<&str>) {
-    if reason.is_failure() {
-        warn!(file, error = detail, "not sent: {reason}");
-    } else {
-        debug!(file, error = detail, "left out: {reason}");
+    match reason {
+        reason if reason.is_failure() => warn!(file, error = detail, "not sent: {reason}"),
+        Reason::Filled => warn!(file, "left out: {reason}"),
+        Reason::OwnFolder => info!(file, "left out: {reason}"),
+        _ => debug!(file, error = detail, "left out: {reason}"),
     }
 }
 

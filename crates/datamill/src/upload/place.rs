@@ -58,12 +58,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Opens `directory` at the start of a watch, with its record. `new_folder`: that the record was lost is known.
+    /// Opens `directory` at the start of a watch, with its record, which is in `logs_dir` or at its usual place.
+    /// `new_folder`: that the record was lost is known.
     ///
     /// # Errors
     /// Where the folder or its record cannot be used, and where the record was lost.
     pub(super) fn open(
         directory: &Path,
+        logs_dir: Option<&Path>,
         topic: &str,
         log_id: &str,
         new_folder: bool,
@@ -74,7 +76,7 @@ impl Place {
         let identity = Identity::of(&root).map_err(at_path)?;
         let role = Role::Watched { name: LogsFolder::name(topic, log_id) };
         let mark = find_mark(&root, &role)?;
-        let logs = LogsFolder::open(&root, topic, log_id)?;
+        let logs = LogsFolder::open(&named, &root, logs_dir, topic, log_id)?;
         let path = logs.record();
         let (topic, log_id) = (topic.to_owned(), log_id.to_owned());
         let mut place = Self { named, topic, log_id, role, root, identity, mark, logs };

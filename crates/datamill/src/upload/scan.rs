@@ -1,7 +1,7 @@
 //! A folder tree becomes candidates: the files that may be sent, and for all else the reason to leave
 //! it out. Nothing is opened here.
 //!
-//! A hidden folder, the `LOGS` folder and a link to a folder are one entry each; what is in them is
+//! A hidden folder, a folder of datamill's own and a link to a folder are one entry each; what is in them is
 //! not looked at, so no chain of links can make a walk endless.
 
 use std::ffi::OsStr;
@@ -13,7 +13,8 @@ use datamill_broker::OwnFiles;
 use datamill_wire::{Chunk, name};
 use walkdir::WalkDir;
 
-use super::filter::{Filter, Reason, always_left_out};
+use super::filter::{Filter, Reason, is_hidden};
+use super::own_folders::OwnFolders;
 use super::stamp::{Stamp, Trace};
 
 /// A file that may be sent.
@@ -70,6 +71,7 @@ pub struct Scanner {
     root: PathBuf,
     filter: Filter,
     own: OwnFiles,
+    own_folders: OwnFolders,
 }
 
 impl Scanner {
@@ -82,7 +84,7 @@ impl Scanner {
         if !root.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
         }
-        Ok(Self { root, filter, own })
+        Ok(Self { root, filter, own, own_folders: OwnFolders::default() })
     }
 
     /// The root, without links.
@@ -158,33 +160,39 @@ impl Scanner {
         if metadata.is_dir() {
             return None;
         }
+        if let Some(found) = self.folders_above(path) {
+            return Some(found);
+        }
         self.entry(path, metadata.is_symlink(), || Ok(metadata))
     }
 
     /// Whether a walk from the root would come to this folder.
     pub fn is_entered(&self, folder: &Path) -> bool {
-        let relative = self.relative(folder);
-        relative.is_some_and(|relative| always_left_out(&relative).is_none())
-            && fs::canonicalize(folder).is_ok_and(|real| real == folder)
+        self.folders_above(&folder.join("in it")).is_none() && fs::canonicalize(folder).is_ok_and(|real| real == folder)
+    }
+
+    /// The folder between the root and this path that is not entered, if there is one.
+    fn folders_above(&self, path: &Path) -> Option<Found> {
+        let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|above| *above != self.root).collect();
+        above.reverse();
+        above.into_iter().find_map(|folder| self.folder(folder))
     }
 
     /// Why a folder is not entered, if so.
     fn folder(&self, path: &Path) -> Option<Found> {
-        match self.relative(path) {
-            Some(relative) => {
-                let reason = always_left_out(&relative)?;
-                Some(Found::left_out(format!("{relative}/"), reason))
-            }
-            None => Some(Found::left_out(format!("{}/", self.readable(path)), Reason::NotUtf8)),
-        }
+        let Some(relative) = self.relative(path) else {
+            return Some(Found::left_out(format!("{}/", self.readable(path)), Reason::NotUtf8));
+        };
+        let reason = if is_hidden(&relative) { Some(Reason::Hidden) } else { self.own_folders.reason(path) };
+        Some(Found::left_out(format!("{relative}/"), reason?))
     }
 
     fn entry(&self, path: &Path, is_link: bool, metadata: impl FnOnce() -> io::Result<fs::Metadata>) -> Option<Found> {
         let Some(relative) = self.relative(path) else {
             return Some(Found::left_out(self.readable(path), Reason::NotUtf8));
         };
-        if let Some(reason) = always_left_out(&relative) {
-            return Some(Found::left_out(relative, reason));
+        if is_hidden(&relative) {
+            return Some(Found::left_out(relative, Reason::Hidden));
         }
         let (target, metadata) = if is_link {
             match self.follow(path) {
@@ -220,9 +228,12 @@ impl Scanner {
         if !target.starts_with(&self.root) {
             return Err(Reason::LinkOutside);
         }
-        match self.relative(&target).as_deref().and_then(always_left_out) {
-            Some(reason) => Err(reason),
-            None => Ok((target, metadata)),
+        if self.relative(&target).is_some_and(|target| is_hidden(&target)) {
+            return Err(Reason::Hidden);
+        }
+        match self.folders_above(&target) {
+            Some(Found::LeftOut { reason, .. }) => Err(reason),
+            _ => Ok((target, metadata)),
         }
     }
 
@@ -339,7 +350,7 @@ mod tests {
             "quote'\";.csv",
             ".hidden/in",
             "a/.b",
-            "LOGS/own.csv",
+            "LOGS/uploaded_to_t.csv",
             "a/LOGS/data.csv",
             "run.log",
             "~$x.docx",
@@ -352,7 +363,7 @@ mod tests {
         let expected = BTreeMap::from([
             (".hidden/".to_owned(), Reason::Hidden),
             ("a/.b".to_owned(), Reason::Hidden),
-            ("LOGS/".to_owned(), Reason::LogsFolder),
+            ("LOGS/".to_owned(), Reason::OwnFolder),
             ("run.log".to_owned(), Reason::LogFile),
             ("~$x.docx".to_owned(), Reason::OfficeLock),
             ("big.part".to_owned(), Reason::Unfinished),

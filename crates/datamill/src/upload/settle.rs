@@ -83,9 +83,9 @@ impl Settle {
         paths
     }
 
-    /// When the next file is ready if none of them changes.
-    pub fn next_due(&self) -> Option<Duration> {
-        self.files.values().map(|seen| seen.since + self.lag).min()
+    /// When the next file is ready if none of them changes, those for which `hold` is true aside.
+    pub fn next_due(&self, hold: impl Fn(&str) -> bool) -> Option<Duration> {
+        self.files.iter().filter(|(path, _)| !hold(path)).map(|(_, seen)| seen.since + self.lag).min()
     }
 
     /// How long a file must be left alone.
@@ -120,7 +120,7 @@ mod tests {
     fn a_file_is_ready_once_it_has_been_left_alone() {
         let mut settle = Settle::new(s(3));
         settle.observe("a", stamp(1), s(10));
-        assert_eq!(settle.next_due(), Some(s(13)));
+        assert_eq!(settle.next_due(|_| false), Some(s(13)));
         assert!(settle.ready(s(12), |_| false).is_empty());
         settle.observe("a", stamp(1), s(12));
         assert_eq!(settle.ready(s(13), |_| false), vec![Ready { path: "a".into(), stamp: stamp(1) }]);

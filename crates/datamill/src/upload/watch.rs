@@ -28,7 +28,9 @@ use super::ledger::Ledger;
 use super::logs_folder::LogsFolder;
 use super::not_sent::NotSent;
 use super::place::{Arrival, Place};
+use super::record::Known;
 use super::registry::Registry;
+use super::restless::{IN_A_ROW, Restless};
 use super::run::{Job, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
@@ -85,7 +87,8 @@ pub fn watch(
     let mut run = new_run(log, &settings.upload, control, counters, observer)?;
     let (topic, log_id) = (&settings.upload.topic, log.id()?);
     let opened = when_there_is_room(&run.stop, || {
-        let (place, mut record, arrival) = Place::open(directory, topic, &log_id, settings.new_folder)?;
+        let logs_dir = settings.logs_dir.as_deref();
+        let (place, mut record, arrival) = Place::open(directory, logs_dir, topic, &log_id, settings.new_folder)?;
         let is_another = record.set_topic_id(run.topic_id(), settings.upload_existing)?;
         Ok((place, record, arrival, is_another))
     });
@@ -107,6 +110,7 @@ pub fn watch(
         upload_existing: settings.upload_existing,
         polling: settings.polling,
         settle: Settle::new(settings.settle_for),
+        restless: Restless::default(),
         between_scans: between_scans(hints.as_ref()),
         scanner,
         run,
@@ -123,6 +127,7 @@ pub fn watch(
         started => started.and_then(|()| watch.work(settings.exit_at_end)),
     };
     let work = work.and_then(|()| watch.keep_record());
+    watch.name_held_back();
     for (path, reason) in watch.not_sent.into_failures() {
         watch.run.summary.leave_out(reason, path);
     }
@@ -157,7 +162,7 @@ fn tell_another_topic(topic: &str, place: &Place, sent_again: bool) {
 }
 
 fn open_registry(logs: &LogsFolder) -> Result<Registry, UploadError> {
-    Registry::open(logs.path(), logs.topic())
+    Registry::open(logs.path(), &logs.topic())
         .map_err(|source| UploadError::LogsFolder { path: logs.path().to_owned(), source })
 }
 
@@ -194,11 +199,13 @@ struct Watch<'a> {
     hold: Hold,
     /// When the folder was compared last with what it was.
     compared: Instant,
+    /// Files that were there at the first start, and were not sent then, are sent.
     upload_existing: bool,
     polling: bool,
     scanner: Scanner,
     run: Run<'a>,
     settle: Settle,
+    restless: Restless,
     hints: Option<Hints>,
     between_scans: Duration,
     begun: Instant,
@@ -397,7 +404,8 @@ impl Watch<'_> {
     /// Waits for acknowledgements or hints, and looks at what the hints name.
     fn wait(&mut self) -> Result<(), UploadError> {
         let mut timeout = TICK;
-        if let Some(due) = self.settle.next_due() {
+        let now = self.begun.elapsed();
+        if let Some(due) = self.settle.next_due(|path| self.run.is_busy(path) || self.restless.holds(path, now)) {
             timeout = timeout.min(due.saturating_sub(self.begun.elapsed()));
         }
         if !self.suspects.is_empty() {
@@ -466,6 +474,7 @@ impl Watch<'_> {
             }
         }
         all.into_iter().for_each(|found| self.see(found));
+        self.restless.tidy(self.begun.elapsed());
         let pause = (start.elapsed() * SCAN_SHARE).clamp(self.between_scans, LONGEST_BETWEEN_SCANS);
         self.next_scan = Instant::now() + pause;
         true
@@ -480,7 +489,6 @@ impl Watch<'_> {
                 self.settle.forget(&file.relative);
                 self.suspect(&file);
             }
-            Found::LeftOut { reason: Reason::LogsFolder, .. } => {}
             Found::LeftOut { path, reason, detail } => {
                 if self.not_sent.take(&path, reason) {
                     tell_left_out(&path, reason, detail.as_deref());
@@ -492,14 +500,16 @@ impl Watch<'_> {
         }
     }
 
-    /// Whether the file, as it is, was neither delivered nor refused a short time ago nor there at the first start.
+    /// Whether the file, as it is, was neither delivered nor refused a short time ago, nor there at the first start if
+    /// such files are not sent.
     fn is_news(&self, file: &Candidate) -> bool {
         !self.is_recorded(file) && !self.run.waits(&file.relative, file.stamp)
     }
 
     fn is_recorded(&self, file: &Candidate) -> bool {
         let known = self.run.ledger.as_ref().and_then(|ledger| ledger.record.known(&file.relative));
-        known.is_some_and(|known| known.stamp == file.stamp)
+        let is_done = |known: &Known| known.sha512.is_some() || !self.upload_existing;
+        known.is_some_and(|known| known.stamp == file.stamp && is_done(&known))
     }
 
     /// At the end: where the record was removed since the last scan, the next start would know nothing.
@@ -527,8 +537,8 @@ impl Watch<'_> {
         if self.run.is_held() {
             return Ok(());
         }
-        let run = &self.run;
-        let ready = self.settle.ready(self.begun.elapsed(), |path| run.is_busy(path));
+        let (run, restless, now) = (&self.run, &self.restless, self.begun.elapsed());
+        let ready = self.settle.ready(now, |path| run.is_busy(path) || restless.holds(path, now));
         for Ready { path, stamp } in ready {
             if self.run.stop.is_requested() || self.is_suspicious() {
                 return Ok(());
@@ -553,9 +563,13 @@ impl Watch<'_> {
     fn send(&mut self, job: Job) -> Result<(), UploadError> {
         let path = self.path_of(&job.relative);
         let relative = job.relative.clone();
+        let is_another_version = job.known.is_some() && job.put_off == 0;
         match self.run.send(job)? {
-            Sent::HandedOver | Sent::Unchanged => {
+            sent @ (Sent::HandedOver | Sent::Unchanged) => {
                 self.not_sent.healed(&relative);
+                if sent == Sent::HandedOver && is_another_version {
+                    self.hold_back(&relative);
+                }
             }
             Sent::PutOff => {}
             Sent::Changing => {
@@ -569,6 +583,31 @@ impl Watch<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Holds a file back that has changed after each of many deliveries.
+    fn hold_back(&mut self, relative: &str) {
+        if let Some(hold) = self.restless.sent_again(relative, self.begun.elapsed()) {
+            warn!(
+                file = relative,
+                "the file has changed soon after each of its last `{IN_A_ROW}` deliveries: it is held back for `{}` s, \
+                and for longer each time; does a program write it that reads topic `{}`? then let that program write \
+                outside of `{}`",
+                hold.as_secs(),
+                self.run.summary.topic,
+                self.scanner.root().display()
+            );
+        }
+    }
+
+    /// Counts the files whose last version was held back to the end.
+    fn name_held_back(&mut self) {
+        let now = self.begun.elapsed();
+        for path in self.settle.paths() {
+            if self.restless.holds(&path, now) {
+                self.not_sent.take(&path, Reason::Restless);
+            }
+        }
     }
 
     fn job(&self, file: Candidate) -> Job {
@@ -588,6 +627,13 @@ impl Watch<'_> {
     }
 
     fn leave_out_restless(&mut self) {
+        let now = self.begun.elapsed();
+        for path in self.settle.paths() {
+            if self.restless.holds(&path, now) {
+                self.settle.forget(&path);
+                self.see(Found::LeftOut { path, reason: Reason::Restless, detail: None });
+            }
+        }
         let patience = PATIENCE.max(self.settle.lag() * 10);
         let Some(earliest) = self.begun.elapsed().checked_sub(patience) else {
             return;

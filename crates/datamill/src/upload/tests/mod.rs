@@ -4,6 +4,7 @@ mod again;
 mod faults;
 mod memory;
 mod once;
+mod own;
 #[cfg(unix)]
 mod replaced;
 mod vanished;

@@ -68,7 +68,7 @@ fn odd_names_arrive_and_what_is_left_out_is_counted() {
     for name in names {
         write(dir.path(), name, name.as_bytes());
     }
-    for name in [".hidden", "run.log", "LOGS/own.csv", "x.part", "y.tmp"] {
+    for name in [".hidden", "run.log", "LOGS/uploaded_to_t.csv", "x.part", "y.tmp"] {
         write(dir.path(), name, b"no");
     }
     let log = MemoryLog::default();
@@ -78,7 +78,7 @@ fn odd_names_arrive_and_what_is_left_out_is_counted() {
         assert_eq!(log.only(name), name.as_bytes());
     }
     let counts: Vec<(Reason, u64)> = summary.left_out.iter().map(|(reason, named)| (*reason, named.count)).collect();
-    let expected = [(Reason::Hidden, 1), (Reason::LogsFolder, 1), (Reason::LogFile, 1), (Reason::Unfinished, 2)];
+    let expected = [(Reason::Hidden, 1), (Reason::OwnFolder, 1), (Reason::LogFile, 1), (Reason::Unfinished, 2)];
     assert_eq!(counts, expected);
     assert!(summary.is_complete());
 }

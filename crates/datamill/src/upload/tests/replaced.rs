@@ -45,7 +45,7 @@ fn assert_nothing_is_sent(log: &MemoryLog, root: &Path, compared: u64) {
 }
 
 fn record_of(root: &Path) -> PathBuf {
-    let mut entries = fs::read_dir(root.join(LOGS_FOLDER)).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries = fs::read_dir(root.join("LOGS")).unwrap().map(|entry| entry.unwrap().path());
     entries.find(|path| path.extension().is_some_and(|end| end == "jsonl")).unwrap()
 }
 

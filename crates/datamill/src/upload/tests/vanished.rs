@@ -20,7 +20,7 @@ fn watch_once(log: &MemoryLog, root: &Path, settings: WatchSettings) -> Result<S
 }
 
 fn record_of(root: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(root.join(LOGS_FOLDER)).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(root.join("LOGS")).into_iter().flatten().map(|entry| entry.unwrap().path());
     entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl"))
 }
 
@@ -50,7 +50,7 @@ fn a_record_that_was_lost_between_two_starts_stops_the_watch_until_a_person_deci
         watch_once(&log, &data, settings.clone()).unwrap();
         write(&data, "sent.csv", b"1");
         assert_eq!(watch_once(&log, &data, settings.clone()).unwrap().files, 1);
-        fs::remove_dir_all(data.join(LOGS_FOLDER)).unwrap();
+        fs::remove_dir_all(data.join("LOGS")).unwrap();
         write(&data, "one.csv", b"1");
         for _ in 0..2 {
             let error = watch_once(&log, &data, settings.clone()).unwrap_err();
@@ -94,7 +94,7 @@ fn a_record_that_vanishes_while_the_watch_runs_is_written_anew() {
     let (_dir, data) = folder();
     let log = MemoryLog::default();
     let running = Running::start(&log, &data, existing_too());
-    for (round, gone) in [LOGS_FOLDER, OWN, LOGS_FOLDER].into_iter().enumerate() {
+    for (round, gone) in ["LOGS", OWN, "LOGS"].into_iter().enumerate() {
         let (before, after) = (format!("before {round}"), format!("after {round}"));
         write(&data, &before, b"1");
         wait_until("a file before", || log.times(&before) == 1 && record_names(&data, &before));
@@ -118,7 +118,7 @@ fn a_record_that_vanishes_at_the_very_end_is_written_anew() {
     write(&data, "a", b"1");
     let running = Running::start(&log, &data, WatchSettings { polling: false, ..existing_too() });
     wait_until("the file", || record_names(&data, "a"));
-    fs::remove_dir_all(data.join(LOGS_FOLDER)).unwrap();
+    fs::remove_dir_all(data.join("LOGS")).unwrap();
     running.stop();
     assert_eq!(watch_once(&log, &data, existing_too()).unwrap().files, 0);
 }
@@ -226,7 +226,7 @@ fn a_watcher_that_took_the_place_meanwhile_ends_nothing_and_is_named() {
     let running = Running::start(&log, &data, existing_too());
     write(&data, "a", b"1");
     wait_until("the first file", || record_names(&data, "a"));
-    fs::remove_dir_all(data.join(LOGS_FOLDER)).unwrap();
+    fs::remove_dir_all(data.join("LOGS")).unwrap();
     // without the word of a person, another watcher does not begin anew there
     let error = watch_once(&log, &data, existing_too()).unwrap_err();
     assert!(matches!(error, UploadError::LostRecord { .. } | UploadError::Watched { .. }), "{error}");
