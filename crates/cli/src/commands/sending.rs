@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use datamill::broker::Log;
+use datamill::broker::{ErrorKind, Log};
 use datamill::engine::Control;
-use datamill::program::{CommonArgs, Exit, Reporting, of_upload, steer};
-use datamill::report::Counters;
+use datamill::program::{CommonArgs, Exit, Reporting, SetUpError, of_upload, steer};
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
+use datamill::report::{Counters, chain};
+use datamill::settings::Config;
 use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, MAX_CHUNK_SIZE, Summary, UploadSettings};
 
 /// Options of everything that sends files.
@@ -89,12 +91,28 @@ pub fn start(
     let config = common.load_config()?;
     let logging = common.start_logging(&config, log_file)?;
     common.say_without_effect(without_effect);
-    let log = common.open_log(&config)?;
-    let counters = Arc::new(Counters::default());
-    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &counters)?;
     let control = Arc::new(Control::default());
     steer(&control)?;
+    let log = open_log(common, &config, &control)?;
+    let counters = Arc::new(Counters::default());
+    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &counters)?;
     Ok(Started { log, control, counters, _reporting: reporting })
+}
+
+/// Opens the log. Where there is no room for it, that is said and waited for, until a stop is asked for.
+fn open_log(common: &CommonArgs, config: &Config, control: &Control) -> Result<Arc<dyn Log>, SetUpError> {
+    let mut said = false;
+    loop {
+        match common.open_log(config) {
+            Err(SetUpError::Log(error)) if error.kind() == ErrorKind::NoSpace && control.stopping().is_none() => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(error = chain(&error), "the disk of the log is full: waiting until there is room");
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Prints the summary.

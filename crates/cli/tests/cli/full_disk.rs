@@ -28,12 +28,26 @@ fn a_watch_that_is_started_on_a_full_disk_waits_for_room(kafka: bool) {
     let small = Small::new(kafka);
     fs::write(small.watched().join("a.csv"), "a").unwrap();
     small.fill();
+    small.fill_files();
     let watch = small.start();
     wait_until("the full disk", || small.said("waiting until there is room") > 0);
     small.make_room();
     wait_until("the file", || small.recorded() == 1);
     assert_eq!(small.said("waiting until there is room"), 1);
     small.end(watch, 1);
+}
+
+#[test]
+fn a_watch_whose_log_has_no_room_either_waits_for_it() {
+    let small = Small::new(false);
+    fs::write(small.watched().join("a.csv"), "a").unwrap();
+    small.take_the_log_in();
+    small.fill();
+    let watch = small.start();
+    wait_until("the full disk", || small.said("waiting until there is room") > 0);
+    small.make_room();
+    wait_until("the file", || small.recorded() == 1);
+    assert_eq!(watch.end(), 0);
 }
 
 #[test]

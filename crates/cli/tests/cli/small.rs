@@ -9,7 +9,7 @@ use datamill_testkit::kafka::Kafka;
 
 use crate::common::{Ended, Place, Running, record};
 
-/// A folder `in` that is a file system of 512 KiB, in a mount namespace of its own.
+/// A folder `in` that is a file system of 512 KiB and 200 files, in a mount namespace of its own.
 pub struct Small {
     pub place: Place,
     /// Keeps the file system mounted.
@@ -27,7 +27,7 @@ impl Small {
         place.write("test.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
         fs::create_dir(place.path("in")).unwrap();
         let holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", "mount -t tmpfs -o size=512k small in && echo mounted && exec cat"])
+            .args(["-m", "sh", "-c", "mount -t tmpfs -o size=512k,nr_inodes=200 small in && echo mounted && exec cat"])
             .current_dir(place.path(""))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -42,6 +42,13 @@ impl Small {
         let made = small.place.run(&["topic", "create", &small.topic, "--config", "test.config"]);
         assert_eq!(made.code(), 0, "{}", made.stderr());
         small
+    }
+
+    /// From now on the log is in the small file system, where there is none yet.
+    pub fn take_the_log_in(&self) {
+        let servers = self.place.path("in/log.db");
+        self.place
+            .write("test.config", format!("[broker]\nbootstrap.servers = sqlite:{}\n", servers.display()).as_bytes());
     }
 
     /// The watched folder, seen from outside of the namespace.
@@ -92,8 +99,19 @@ impl Small {
         assert_eq!(full.kind(), ErrorKind::StorageFull);
     }
 
+    /// Takes all the files that can be made.
+    pub fn fill_files(&self) {
+        let made = |number: u32| File::create(self.watched().join(format!(".fill{number}")));
+        let full = (0..).find_map(|number| made(number).err()).unwrap();
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "no file can be made either");
+    }
+
     pub fn make_room(&self) {
-        fs::remove_file(self.watched().join(".fill")).unwrap();
+        for entry in fs::read_dir(self.watched()).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_name().to_string_lossy().starts_with(".fill") {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
     }
 
     pub fn recorded(&self) -> usize {

@@ -20,6 +20,7 @@ use super::lines::{Line, Lines, Output};
 use super::log_topic::{self, LogTopicLines, LogTopicOptions, Ring};
 use super::periodic::Periodic;
 use super::text::chain;
+use crate::durable::is_full;
 use crate::mark::Identity;
 
 /// Which lines go where.
@@ -151,7 +152,8 @@ struct LogFile {
 }
 
 struct FileState {
-    file: File,
+    /// There is none while the disk has no room for it.
+    file: Option<File>,
     /// When it was looked at last whether it still is at its path.
     looked: Instant,
     failing: bool,
@@ -162,13 +164,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl LogFile {
     fn open(path: PathBuf, level: LogLevel) -> Result<Self, LogFileError> {
-        match append_to(&path) {
-            Ok(file) => {
-                let state = Mutex::new(FileState { file, looked: Instant::now(), failing: false });
-                Ok(Self { path, level: level.filter(), state })
-            }
-            Err(source) => Err(LogFileError { path, source }),
-        }
+        let file = match append_to(&path) {
+            Ok(file) => Some(file),
+            Err(error) if is_full(&error) => None,
+            Err(source) => return Err(LogFileError { path, source }),
+        };
+        let state = Mutex::new(FileState { file, looked: Instant::now(), failing: false });
+        Ok(Self { path, level: level.filter(), state })
     }
 }
 
@@ -180,11 +182,11 @@ impl FileState {
             return;
         }
         self.looked = Instant::now();
-        if !Identity::is_of(path, &self.file) {
+        if !self.file.as_ref().is_some_and(|file| Identity::is_of(path, file)) {
             // it may be there already; and without a new file, the lines go where they went
             let _ = path.parent().map(fs::create_dir);
             if let Ok(file) = OpenOptions::new().create(true).append(true).open(path) {
-                self.file = file;
+                self.file = Some(file);
             }
         }
     }
@@ -207,7 +209,11 @@ impl Output for LogFile {
         text.push('\n');
         let mut state = self.state.lock();
         state.look(&self.path);
-        match state.file.write_all(text.as_bytes()) {
+        let written = match &mut state.file {
+            Some(file) => file.write_all(text.as_bytes()),
+            None => Err(io::ErrorKind::StorageFull.into()),
+        };
+        match written {
             Ok(()) => state.failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut state.failing, true) {

@@ -142,12 +142,13 @@ pub enum UploadError {
 }
 
 impl UploadError {
-    /// Whether the place of the record has no room, which may change.
+    /// Whether the place of the record, or the log, has no room, which may change.
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::LogsFolder { source, .. }
             | Self::Mark { source, .. }
             | Self::Record(RecordError::Io { source, .. }) => is_full(source),
+            Self::Log(error) => error.kind() == ErrorKind::NoSpace,
             _ => false,
         }
     }

@@ -84,7 +84,8 @@ pub fn watch(
 ) -> Result<Summary, UploadError> {
     let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
-    let mut run = new_run(log, &settings.upload, control, counters, observer)?;
+    let stop = Stop::new(control, settings.upload.drain_limit);
+    let mut run = when_there_is_room(&stop, || new_run(log, &settings.upload, control, counters, observer))?;
     let (topic, log_id) = (&settings.upload.topic, log.id()?);
     let opened = when_there_is_room(&run.stop, || {
         let logs_dir = settings.logs_dir.as_deref();
