@@ -18,7 +18,6 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +37,7 @@ use super::retry::Tried;
 use super::state::GroupState;
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
+use crate::mark::KnownFolder;
 use crate::report::{Counters, clock};
 
 /// An upload that ends without an outcome.
@@ -87,7 +87,7 @@ pub(super) struct CommitSettings {
     pub(super) kept: KeptRecords,
     pub(super) group: String,
     pub(super) program: String,
-    pub(super) output_dir: PathBuf,
+    pub(super) output: Arc<KnownFolder>,
 }
 
 /// Runs the commit thread until the reader drops its end.
@@ -155,6 +155,12 @@ fn commit(
     if settings.dead_letters.is_none()
         && let Err(error) = settings.kept.keep(settings, &batch.unusable)
     {
+        return Answer::Again(batch, Some(Error::new(ErrorKind::NoSpace, error.to_string())));
+    }
+    if batch.outcomes.iter().any(|outcome| outcome.file.is_some())
+        && let Err(error) = settings.output.require()
+    {
+        // files that get their place there once they are committed
         return Answer::Again(batch, Some(Error::new(ErrorKind::NoSpace, error.to_string())));
     }
     let origins: Vec<Origin<'_>> = batch.outcomes.iter().map(|o| Origin::of(settings, &o.info)).collect();
@@ -323,9 +329,9 @@ fn after(
         }
         let info = outcome.info;
         // a version that came later may be there already
-        let superseded = outcome.answers.is_some() && settings.output_dir.join(&*info.version.path).exists();
+        let superseded = outcome.answers.is_some() && settings.output.path().join(&*info.version.path).exists();
         if let Some(mut file) = outcome.file.filter(|_| !superseded)
-            && let Err(error) = file.publish(&settings.output_dir)
+            && let Err(error) = file.publish(settings.output.path())
         {
             tracing::error!(file = %info.version.path, error = %error,
                 "the file cannot get its place in the output folder; its outcome is committed");

@@ -239,10 +239,10 @@ mod tests {
             topic_id: None,
             result_topic: None,
             dead_letters: None,
-            kept: KeptRecords::new(&Arc::new(KnownFolder::open(".".as_ref(), Role::Output).unwrap())),
+            kept: KeptRecords::new("out".as_ref()),
             group: "g".to_owned(),
             program: "p 1".to_owned(),
-            output_dir: "out".into(),
+            output: Arc::new(KnownFolder::open(".".as_ref(), Role::Output).unwrap()),
         }
     }
 

@@ -161,10 +161,10 @@ impl Engine<'_> {
             topic_id: self.source.id.clone(),
             result_topic: settings.result_topic.clone(),
             dead_letters: self.dead_letters.clone(),
-            kept: KeptRecords::new(self.output),
+            kept: KeptRecords::new(&settings.output_dir),
             group: settings.group.clone(),
             program: settings.program.clone(),
-            output_dir: settings.output_dir.clone(),
+            output: Arc::clone(self.output),
         };
         let (tasks, task_queue) = crossbeam_channel::bounded(2);
         let (answer_queue, answers) = crossbeam_channel::bounded(2);

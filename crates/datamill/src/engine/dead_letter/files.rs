@@ -14,7 +14,6 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -24,7 +23,6 @@ use super::Unusable;
 use crate::engine::LOGS;
 use crate::engine::commit::CommitSettings;
 use crate::ledger::file_name_part;
-use crate::mark::KnownFolder;
 
 const MAX_RECORDS: usize = 1000;
 const MAX_BYTES: u64 = 256 << 20;
@@ -32,7 +30,6 @@ const MAX_BYTES: u64 = 256 << 20;
 /// The folder of an output folder's kept records.
 #[derive(Debug)]
 pub(in crate::engine) struct KeptRecords {
-    output: Arc<KnownFolder>,
     folder: PathBuf,
     /// Records and bytes that are there; counted when the first one is to be kept.
     there: Cell<Option<(usize, u64)>>,
@@ -40,9 +37,9 @@ pub(in crate::engine) struct KeptRecords {
 }
 
 impl KeptRecords {
-    pub(in crate::engine) fn new(output: &Arc<KnownFolder>) -> Self {
-        let folder = output.path().join(LOGS).join("dead_letters");
-        Self { output: Arc::clone(output), folder, there: Cell::new(None), said_full: Cell::new(false) }
+    pub(in crate::engine) fn new(output_dir: &Path) -> Self {
+        let folder = output_dir.join(LOGS).join("dead_letters");
+        Self { folder, there: Cell::new(None), said_full: Cell::new(false) }
     }
 
     /// Keeps the records. The names are made from their offsets, so that a repetition keeps none twice.
@@ -63,7 +60,7 @@ impl KeptRecords {
     }
 
     fn keep_one(&self, settings: &CommitSettings, record: &Unusable) -> io::Result<()> {
-        self.output.require()?;
+        settings.output.require()?;
         self.make_folder()?;
         let (records, bytes) = match self.there.get() {
             Some(there) => there,
