@@ -241,7 +241,7 @@ pub struct Commit<'a> {
 /// | `Done` | all of it | forget what was committed |
 /// | `Again` | nothing | the same commit later |
 /// | `NotOwner` | nothing | drop the partitions named; they are someone else's |
-/// | `RecordRefused` | nothing | commit again without that record |
+/// | `RecordsRefused` | nothing | commit again without these records |
 /// | `Unknown` | all or nothing, not known which | end the session; a new one starts from what is committed |
 ///
 /// With [`DeliveryGuarantee::AtLeastOnce`], "nothing" is said of the positions: records may be there.
@@ -255,13 +255,9 @@ pub enum CommitOutcome {
     Again(Error),
     /// Nothing happened: the assignment numbers of these partitions are stale.
     NotOwner(Vec<(Arc<str>, i32)>),
-    /// Nothing happened: the record with this index can never be taken.
-    RecordRefused {
-        /// Index in [`Commit::records`].
-        index: usize,
-        /// Why.
-        error: Error,
-    },
+    /// Nothing happened: these records can never be taken. Each is named by its index in [`Commit::records`], with
+    /// the reason; at least one. A backend need not find all of them in one commit.
+    RecordsRefused(Vec<(usize, Error)>),
     /// It is not known whether anything happened.
     Unknown(Error),
 }

@@ -26,8 +26,10 @@ pub enum ErrorKind {
     Denied,
     /// The account lacks a right that [`crate::DeliveryGuarantee::AtLeastOnce`] does not need.
     DeniedExactlyOnce,
-    /// This one record can never be taken (too large, malformed).
+    /// This one record can never be taken: its time, its form, or that it has no key.
     RecordRefused,
+    /// This one record can never be taken: it is too large.
+    RecordTooLarge,
     /// A setting is wrong; nothing was started.
     Settings,
     /// The position does not exist in the log any more.
@@ -38,6 +40,13 @@ pub enum ErrorKind {
     NoSpace,
     /// Nothing helps but to end this process.
     Fatal,
+}
+
+impl ErrorKind {
+    /// Whether one record is refused, and others may be taken.
+    pub fn refuses_record(self) -> bool {
+        matches!(self, Self::RecordRefused | Self::RecordTooLarge)
+    }
 }
 
 /// What went wrong in the log. The text says what and where; the cause is in `source()`.

@@ -58,10 +58,10 @@ pub enum RekeyError {
     /// A topic cannot be copied into itself.
     #[error("topic `{0}` cannot be copied into itself: name another topic")]
     SameTopic(String),
-    /// The destination takes no record of this size.
+    /// The destination does not take a record.
     #[error(
         "topic `{destination}` does not take the record at offset {offset} of partition {partition} of topic \
-        `{source_topic}`; nothing was left out. Let the topic take larger records (`max.message.bytes`), and start again"
+        `{source_topic}`; nothing was left out. Let the topic take it, and start again"
     )]
     Refused {
         /// Topic that is read.
@@ -386,7 +386,8 @@ impl Copy<'_> {
                 }
                 CommitOutcome::Again(error) => return Err(error.into()),
                 CommitOutcome::NotOwner(_) => {}
-                CommitOutcome::RecordRefused { index, error } => {
+                CommitOutcome::RecordsRefused(refused) => {
+                    let Some((index, error)) = refused.into_iter().min_by_key(|(index, _)| *index) else { continue };
                     let (partition, offset) = self.batch.records[index].from;
                     return Err(RekeyError::Refused {
                         source_topic: self.settings.source.clone(),

@@ -55,7 +55,7 @@ pub(super) fn check_size(record: &NewRecord<'_>) -> Result<usize> {
             "a record of {bytes} bytes for topic `{}` is too large: the embedded log takes {LARGEST_RECORD}",
             record.topic.escape_debug()
         );
-        return Err(Error::new(ErrorKind::RecordRefused, text));
+        return Err(Error::new(ErrorKind::RecordTooLarge, text));
     }
     Ok(bytes)
 }

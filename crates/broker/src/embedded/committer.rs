@@ -104,10 +104,10 @@ impl Committer for EmbeddedCommitter {
         if let Err(error) = commit.positions.iter().try_for_each(check_text) {
             return CommitOutcome::Again(error);
         }
-        for (index, record) in commit.records.iter().enumerate() {
-            if let Err(error) = append::check_size(record) {
-                return CommitOutcome::RecordRefused { index, error };
-            }
+        let records = commit.records.iter().enumerate();
+        let refused: Vec<_> = records.filter_map(|(i, record)| Some((i, append::check_size(record).err()?))).collect();
+        if !refused.is_empty() {
+            return CommitOutcome::RecordsRefused(refused);
         }
         let again = |error| CommitOutcome::Again(self.file.failed("commit to", error));
         let writing = match self.file.write(&mut self.connection) {

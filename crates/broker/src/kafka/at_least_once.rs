@@ -141,7 +141,7 @@ impl AtLeastOnceCommitter {
             Err(error) => return (Vec::new(), Err(CommitOutcome::Again(error))),
         };
         let is_refused = |(_, outcome): &(&usize, &Result<Placed>)| {
-            outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::RecordRefused)
+            outcome.as_ref().is_err_and(|error| error.kind().refuses_record())
         };
         let refused: Vec<usize> = outcomes.iter().filter(is_refused).map(|(&index, _)| index).collect();
         if refused.len() > 1 {
@@ -161,15 +161,17 @@ impl AtLeastOnceCommitter {
                 Err(error) => failed.push((index, error)),
             }
         }
-        // A missing right or topic says more than what waited behind it.
-        let telling = failed.iter().position(|(_, error)| error.kind() != ErrorKind::Retry).unwrap_or(0);
         if failed.is_empty() {
             return (taken, Ok(()));
         }
-        let (index, error) = failed.swap_remove(telling);
-        if error.kind() == ErrorKind::RecordRefused {
-            return (taken, Err(CommitOutcome::RecordRefused { index, error }));
+        let (refused, mut failed): (Vec<_>, Vec<_>) =
+            failed.into_iter().partition(|(_, error)| error.kind().refuses_record());
+        if !refused.is_empty() {
+            return (taken, Err(CommitOutcome::RecordsRefused(refused)));
         }
+        // A missing right or topic says more than what waited behind it.
+        let telling = failed.iter().position(|(_, error)| error.kind() != ErrorKind::Retry).unwrap_or(0);
+        let (index, error) = failed.swap_remove(telling);
         self.cluster.forget(records[index].topic);
         self.publisher = None;
         let error = match error.kind() {

@@ -141,8 +141,9 @@ impl KafkaCommitter {
         }
     }
 
-    /// Which record is to blame when some were not delivered. Brokers refuse a batch as a whole, so among
-    /// several the one that is refused alone is looked for; the caller can name the first `named`.
+    /// Which records are to blame when some were not delivered. A broker that does not accept records names them;
+    /// a batch that is too large it refuses as a whole, so among several the one that is refused alone is looked
+    /// for. The caller can name the first `named`.
     fn blame(
         &mut self,
         records: &[&NewRecord<'_>],
@@ -155,11 +156,15 @@ impl KafkaCommitter {
             }
         }
         let refused: Vec<&(usize, Undelivered)> =
-            failed.iter().filter(|(_, why)| failure::kind(why.code) == ErrorKind::RecordRefused).collect();
+            failed.iter().filter(|(_, why)| failure::kind(why.code).refuses_record()).collect();
         let Some(largest) = refused.iter().max_by_key(|(_, why)| why.bytes) else {
             return Ok(CommitOutcome::Again(self.said(&failed)));
         };
-        let for_size = matches!(largest.1.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
+        let surely: Vec<_> = refused.iter().copied().filter(|failed| self.is_refused_alone(failed, &refused)).collect();
+        if !surely.is_empty() {
+            return Ok(refusal(&surely, named));
+        }
+        let for_size = failure::kind(largest.1.code) == ErrorKind::RecordTooLarge;
         let mut suspects: Vec<usize> = match for_size {
             true => vec![largest.0],
             false => refused.iter().map(|(token, _)| *token).collect(),
@@ -181,12 +186,35 @@ impl KafkaCommitter {
                 )));
             }
         }
-        let (index, why) = refused.iter().find(|(token, _)| suspects == [*token]).unwrap_or(largest);
-        let error = not_delivered(why);
-        Ok(match *index < named {
-            true => CommitOutcome::RecordRefused { index: *index, error },
-            false => CommitOutcome::Again(error),
-        })
+        let found = refused.iter().find(|(token, _)| suspects == [*token]).unwrap_or(largest);
+        Ok(refusal(&[found], named))
+    }
+
+    /// Whether a record was refused for itself, and not with the batch that it was in.
+    fn is_refused_alone(&self, (token, why): &(usize, Undelivered), refused: &[&(usize, Undelivered)]) -> bool {
+        let with_it = |other: &&&(usize, Undelivered)| {
+            other.0 != *token && (&other.1.topic, other.1.partition) == (&why.topic, why.partition)
+        };
+        match why.code {
+            // Comes only from brokers that name the records, of which the others have another code.
+            Code::InvalidRecord => true,
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
+                // No batch grows beyond what the topic takes: larger records travel alone.
+                let limit = self.cluster.target(&why.topic).ok().and_then(|target| target.batch);
+                limit.is_some_and(|limit| why.bytes >= limit)
+            }
+            _ => !refused.iter().any(|other| with_it(&other)),
+        }
+    }
+}
+
+/// The outcome where these records are refused. One that the caller cannot name is part of the group's state.
+fn refusal(refused: &[&(usize, Undelivered)], named: usize) -> CommitOutcome {
+    match refused.iter().find(|(index, _)| *index >= named) {
+        Some((_, why)) => CommitOutcome::Again(not_delivered(why)),
+        None => {
+            CommitOutcome::RecordsRefused(refused.iter().map(|(index, why)| (*index, not_delivered(why))).collect())
+        }
     }
 }
 
@@ -291,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_missing_right_says_more_than_what_went_down_with_it() {
-        let undelivered = |code| Undelivered { code, topic: "t".into(), partition: 0, bytes: 4 };
+        let undelivered = |code| Undelivered { code, topic: "t".into(), partition: 0, bytes: 4, has_key: true };
         let failed = [(0, undelivered(Code::PurgeQueue)), (1, undelivered(Code::TopicAuthorizationFailed))];
         let error = said(&failed);
         assert_eq!(error.kind(), ErrorKind::Denied);

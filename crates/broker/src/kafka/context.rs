@@ -120,6 +120,7 @@ pub(super) struct Undelivered {
     pub(super) partition: i32,
     /// Key and value.
     pub(super) bytes: usize,
+    pub(super) has_key: bool,
 }
 
 /// What became of the record with this token.
@@ -188,6 +189,7 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
                 topic: message.topic().to_owned(),
                 partition: message.partition(),
                 bytes: message.key_len() + message.payload_len(),
+                has_key: message.key().is_some(),
             }),
         };
         let mut done = self.done.lock();

@@ -36,9 +36,8 @@ pub(super) fn kind(code: Code) -> ErrorKind {
         | Code::Authentication
         | Code::SaslAuthenticationFailed => ErrorKind::Denied,
         Code::TransactionalIdAuthorizationFailed => ErrorKind::DeniedExactlyOnce,
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord | Code::InvalidTimestamp => {
-            ErrorKind::RecordRefused
-        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => ErrorKind::RecordTooLarge,
+        Code::InvalidRecord | Code::InvalidTimestamp => ErrorKind::RecordRefused,
         Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset | Code::LogTruncation => {
             ErrorKind::OffsetOutOfRange
         }
@@ -52,6 +51,8 @@ pub(super) fn kind(code: Code) -> ErrorKind {
         | Code::InvalidSessionTimeout
         | Code::InvalidTransactionTimeout
         | Code::InconsistentGroupProtocol
+        | Code::OffsetMetadataTooLarge
+        | Code::UnsupportedForMessageFormat
         | Code::UnsupportedVersion
         | Code::UnsupportedFeature
         | Code::UnsupportedSASLMechanism
@@ -102,10 +103,52 @@ fn told(
         ErrorKind::Fenced => {
             format!("{what}: another process uses this name and has taken the place")
         }
-        _ => what,
+        _ => match advice(code) {
+            Some(advice) => format!("{what}: {advice}"),
+            None => what,
+        },
     };
     Error::with_source(kind, text, cause)
 }
+
+/// What a refusal is about, and what can be done, where the code of the broker says so and its words do not.
+fn advice(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
+            "it is larger than the topic takes (`max.message.bytes` of the topic)"
+        }
+        Code::InvalidTimestamp => {
+            "the broker refuses its time; check the clock of this machine, and `message.timestamp.before.max.ms` and \
+            `message.timestamp.after.max.ms` of the topic"
+        }
+        // What the broker says of a record is not kept by librdkafka.
+        Code::InvalidRecord => {
+            "the broker does not accept the record, most likely for its time; check the clock of this machine, and \
+            `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms` of the topic"
+        }
+        Code::PolicyViolation => "a policy of the broker does not allow it; ask who runs the broker",
+        Code::UnsupportedForMessageFormat => {
+            "the topic keeps its records in a format from before Kafka 0.11 (`message.format.version`), without headers \
+            and transactions; use another topic"
+        }
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            "fewer copies of the partition are in sync than the topic asks for (`min.insync.replicas`); a broker is away"
+        }
+        Code::OffsetMetadataTooLarge => {
+            "the broker keeps too little text beside an offset; set its `offset.metadata.max.bytes` to 4096, which is \
+            the default, or at least to 256"
+        }
+        Code::InvalidTransactionTimeout => {
+            "the broker allows less time for a transaction than is needed; raise its `transaction.max.timeout.ms` to 60000"
+        }
+        Code::GroupMaxSizeReached => "the group has as many members as the broker allows (`group.max.size`)",
+        _ => return None,
+    })
+}
+
+/// What a refusal of a record without a key is about.
+pub(super) const NO_KEY: &str = "the broker does not accept the record, most likely because it has no key and the topic \
+                                 keeps only the newest record of each key (`cleanup.policy=compact`)";
 
 /// Whether the broker does not know who this is, rather than what it may do.
 pub(super) fn is_login(code: Code) -> bool {

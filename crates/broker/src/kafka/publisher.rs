@@ -151,9 +151,14 @@ pub(super) fn not_sent(code: Code, topic: &str) -> Error {
 
 /// The error for a record that was taken on and not delivered.
 pub(super) fn not_delivered(why: &Undelivered) -> Error {
-    let Undelivered { code, topic, partition, bytes } = why;
+    let Undelivered { code, topic, partition, bytes, has_key } = why;
     let text = format!("cannot send a record of {bytes} bytes to partition {partition} of topic `{topic}`");
-    failure::failed_code(*code, text, "the right Write on the topic")
+    match code {
+        Code::InvalidRecord if !has_key => {
+            Error::with_source(failure::kind(*code), format!("{text}: {}", failure::NO_KEY), *code)
+        }
+        _ => failure::failed_code(*code, text, "the right Write on the topic"),
+    }
 }
 
 impl Publisher for KafkaPublisher {
@@ -168,7 +173,7 @@ impl Publisher for KafkaPublisher {
             }
             Err(Code::QueueFull) if self.in_flight > 0 => Err(queue_full("its queue is full")),
             Err(Code::QueueFull) => Err(Error::new(
-                ErrorKind::RecordRefused,
+                ErrorKind::RecordTooLarge,
                 format!(
                     "a record for topic `{}` is larger than the producer's whole queue, see `queue.buffering.max.kbytes`",
                     record.topic

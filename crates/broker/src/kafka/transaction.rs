@@ -202,6 +202,7 @@ impl Transactions {
             topic: record.topic.to_owned(),
             partition: record.partition.unwrap_or(-1),
             bytes: record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len),
+            has_key: record.key.is_some(),
         };
         Err(self.fatal().map_or(Ending::Undelivered(vec![(token, why)]), Ending::Over))
     }
@@ -331,7 +332,7 @@ impl Transactions {
 
 /// Whether the log refused a record for itself.
 fn is_refusal(failed: &[(usize, Undelivered)]) -> bool {
-    failed.iter().any(|(_, why)| failure::kind(why.code) == ErrorKind::RecordRefused)
+    failed.iter().any(|(_, why)| failure::kind(why.code).refuses_record())
 }
 
 /// Makes a call again while librdkafka says that the same call may help.

@@ -63,8 +63,9 @@ pub fn a_record_that_is_refused_moves_no_position_and_is_named(backend: &Backend
     records.insert(2, too_large);
     let positions = [member.position(&topic, 0, 0, "with")];
     match member.committer.commit(&Commit { records: &records, positions: &positions, state: &[] }) {
-        CommitOutcome::RecordRefused { index, error } => {
-            assert_eq!((index, error.kind()), (2, ErrorKind::RecordRefused), "{error:?}");
+        CommitOutcome::RecordsRefused(refused) => {
+            let refused: Vec<_> = refused.iter().map(|(index, error)| (*index, error.kind())).collect();
+            assert_eq!(refused, [(2, ErrorKind::RecordTooLarge)]);
         }
         other => panic!("the record is refused, not {other:?}"),
     }

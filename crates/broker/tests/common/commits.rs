@@ -83,9 +83,9 @@ pub fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
     let positions = [member.position(&topic, 0, 0, "with")];
     let state = [change("k", Some(b"v"))];
     match member.committer.commit(&Commit { records: &records, positions: &positions, state: &state }) {
-        CommitOutcome::RecordRefused { index, error } => {
-            assert_eq!(index, 2);
-            assert_eq!(error.kind(), ErrorKind::RecordRefused, "{error:?}");
+        CommitOutcome::RecordsRefused(refused) => {
+            let refused: Vec<_> = refused.iter().map(|(index, error)| (*index, error.kind())).collect();
+            assert_eq!(refused, [(2, ErrorKind::RecordTooLarge)]);
         }
         other => panic!("the record is refused, not {other:?}"),
     }

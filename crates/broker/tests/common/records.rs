@@ -192,7 +192,7 @@ pub fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) 
     let mut publisher = log.publisher().expect("a publisher");
     let outcomes = deliver(publisher.as_mut(), &[of(100), of(above), of(largest), of(200)]);
     let error = outcomes[1].as_ref().expect_err("it is too large");
-    assert_eq!(error.kind(), ErrorKind::RecordRefused, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::RecordTooLarge, "{error:?}");
     for passed in [0, 2, 3] {
         assert!(outcomes[passed].is_ok(), "only the large one fails: {:?}", outcomes[passed]);
     }

@@ -8,6 +8,8 @@ mod faults;
 mod members;
 mod membership;
 mod outages;
+
+mod refusals;
 mod topics;
 
 use common::{Backend, Capabilities};

@@ -129,7 +129,7 @@ fn a_second_process_of_the_same_name_fences_the_first() {
             assert!(error.to_string().contains("instance"), "{error:?}");
         }
         CommitOutcome::NotOwner(_) | CommitOutcome::Again(_) => {}
-        done @ (CommitOutcome::Done(_) | CommitOutcome::RecordRefused { .. }) => panic!("{done:?}"),
+        done @ (CommitOutcome::Done(_) | CommitOutcome::RecordsRefused(_)) => panic!("{done:?}"),
     }
     let error = wait_for("the word that another process has the place", || first.pump(Duration::from_millis(50)).err());
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
@@ -156,7 +156,7 @@ fn a_small_limit_of_a_topic_refuses_the_large_record_and_nothing_else() {
     records.insert(17, record(&bad));
     let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1);
     match member.committer.commit(&Commit { records: &records, ..Commit::default() }) {
-        CommitOutcome::RecordRefused { index, .. } => assert_eq!(index, 17),
+        CommitOutcome::RecordsRefused(refused) => assert_eq!(refused.iter().map(|r| r.0).collect::<Vec<_>>(), [17]),
         other => panic!("{other:?}"),
     }
     records.remove(17);
@@ -186,9 +186,10 @@ fn a_record_whose_content_is_refused_is_named_among_its_neighbours() {
     // A compacted topic takes no record without a key.
     records[3].key = None;
     match member.committer.commit(&Commit { records: &records, ..Commit::default() }) {
-        CommitOutcome::RecordRefused { index, error } => {
-            assert_eq!(index, 3);
+        CommitOutcome::RecordsRefused(refused) => {
+            let [(3, error)] = &refused[..] else { panic!("{refused:?}") };
             assert_eq!(error.kind(), ErrorKind::RecordRefused, "{error:?}");
+            assert!(error.to_string().contains("`cleanup.policy=compact`"), "{error:?}");
         }
         other => panic!("{other:?}"),
     }

@@ -163,9 +163,7 @@ fn copy(
                 }
                 // The reading thread goes on meanwhile.
                 CommitOutcome::Again(_) if member.pump(Duration::from_millis(50)).is_ok() => {}
-                CommitOutcome::RecordRefused { index, error } => {
-                    panic!("record {index}: {error:?}")
-                }
+                CommitOutcome::RecordsRefused(refused) => panic!("{refused:?}"),
                 _ => return false,
             }
         }

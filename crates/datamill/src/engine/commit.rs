@@ -13,10 +13,10 @@
 //! |---|---|---|
 //! | `Done` | forgotten | goes on |
 //! | `Again`, not the owner | kept, tried again; those of revoked partitions fall away | goes on |
-//! | `RecordRefused` | that one becomes a failure, or a shorter dead letter; the rest is tried again | goes on |
+//! | `RecordsRefused` | these become failures, or shorter dead letters; the rest is tried again | goes on |
 //! | `Unknown` | forgotten | a new one starts from what is committed |
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ pub(super) struct Batch {
 pub(super) enum Answer {
     Done(Vec<Arc<FileInfo>>),
     Again(Batch, Option<Error>),
-    RecordRefused(Batch),
+    RecordsRefused(Batch),
     Unknown(Error),
     /// Whether the topic is still the same; so is one that cannot be asked about.
     Verified(Result<(), Error>),
@@ -221,19 +221,32 @@ fn commit(
         }
         CommitOutcome::Again(error) => Answer::Again(batch, Some(error)),
         CommitOutcome::NotOwner(_) => Answer::Again(batch, None),
-        CommitOutcome::RecordRefused { index, error } => {
+        CommitOutcome::RecordsRefused(refused) => {
             drop(records);
-            let room = letters.iter().find(|(source, _)| sources.get(index) == Some(source)).map(|(_, l)| l.refused());
-            match (sources.get(index), room) {
-                (Some(Source::Result(i)), _) => {
-                    let reason = format!("the result was refused: {}", crate::report::chain(&error));
-                    batch.outcomes[*i].result = Err(Failure::new(FailureStatus::ProducingMessageFailed, reason));
+            let letters: HashMap<Source, &Letter> = letters.iter().map(|(source, letter)| (*source, letter)).collect();
+            let mut said = None;
+            for (index, error) in refused {
+                let Some(source) = sources.get(index) else { continue };
+                match (source, letters.get(source).map(|letter| letter.refused(error.kind()))) {
+                    (Source::Result(i), _) => {
+                        let reason = format!("the result was refused: {}", crate::report::chain(&error));
+                        batch.outcomes[*i].result = Err(Failure::new(FailureStatus::ProducingMessageFailed, reason));
+                    }
+                    (Source::File(i), Some(room)) => {
+                        batch.outcomes[*i].room = room;
+                        said.get_or_insert(error);
+                    }
+                    (Source::Record(i), Some(room)) => {
+                        batch.unusable[*i].room = room;
+                        said.get_or_insert(error);
+                    }
+                    _ => {}
                 }
-                (Some(Source::File(i)), Some(room)) => batch.outcomes[*i].room = room,
-                (Some(Source::Record(i)), Some(room)) => batch.unusable[*i].room = room,
-                _ => {}
             }
-            Answer::RecordRefused(batch)
+            if let Some(error) = said {
+                tracing::warn!(error = %crate::report::chain(&error), "a dead letter was refused");
+            }
+            Answer::RecordsRefused(batch)
         }
         CommitOutcome::Unknown(error) => Answer::Unknown(error),
     }
@@ -273,7 +286,7 @@ fn tell_letters(settings: &CommitSettings, tally: &Tally, batch: &Batch, letters
         return;
     }
     let sent: HashSet<Source> = letters.iter().map(|(source, _)| *source).collect();
-    let left_out = "the topic of dead letters takes none that is large enough to say what happened";
+    let left_out = "the topic of dead letters takes none that says what happened; it is left out";
     let first_failures = |(_, outcome): &(usize, &Outcome)| outcome.result.is_err() && outcome.answers.is_none();
     for (i, outcome) in batch.outcomes.iter().enumerate().filter(first_failures) {
         if sent.contains(&Source::File(i)) {

@@ -15,7 +15,7 @@ mod files;
 
 pub(super) use files::KeptRecords;
 
-use datamill_broker::{NewRecord, Record, Topic};
+use datamill_broker::{ErrorKind, NewRecord, Record, Topic};
 use datamill_wire::headers;
 use serde_json::json;
 
@@ -180,9 +180,9 @@ impl Letter {
         self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers
     }
 
-    /// The room that is left for it after it was refused.
-    pub(super) fn refused(&self) -> Room {
-        Room(self.bytes() / SHRINK)
+    /// The room that is left for it after it was refused: none where a shorter one would be refused as well.
+    pub(super) fn refused(&self, kind: ErrorKind) -> Room {
+        Room(if kind == ErrorKind::RecordTooLarge { self.bytes() / SHRINK } else { 0 })
     }
 
     pub(super) fn record<'a>(&'a self, topic: &'a DeadLetterTopic) -> NewRecord<'a> {
@@ -289,7 +289,7 @@ mod tests {
         let mut record = unusable(&vec![b'x'; 60 << 20], b"h");
         let mut refusals = 0;
         while let Some(letter) = Letter::of_record(&topic(64 << 20), &settings(), &record) {
-            record.room = letter.refused();
+            record.room = letter.refused(ErrorKind::RecordTooLarge);
             refusals += 1;
         }
         assert!((2..8).contains(&refusals), "{refusals}");

@@ -334,7 +334,11 @@ fn commit(
                 tracing::debug!(error = %crate::report::chain(&error), "the positions are not committed yet");
             }
             CommitOutcome::Again(error) | CommitOutcome::Unknown(error) => return Err(EngineError::Session(error)),
-            CommitOutcome::RecordRefused { error, .. } => return Err(error.into()),
+            CommitOutcome::RecordsRefused(refused) => {
+                if let Some((_, error)) = refused.into_iter().next() {
+                    return Err(error.into());
+                }
+            }
         }
     }
 }

@@ -61,6 +61,8 @@ fn of_kind(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::Fenced => Exit::Replaced,
         ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,
+        // the group's state: until the clock or the topic is mended, no start gets further
+        kind if kind.refuses_record() => Exit::SetUp,
         _ => Exit::Stopped,
     }
 }

@@ -66,7 +66,7 @@ impl NotDelivered {
 
     /// Whether it concerns this file alone: others may be taken.
     pub fn is_of_the_file(&self) -> bool {
-        self.error.kind() == ErrorKind::RecordRefused
+        self.error.kind().refuses_record()
     }
 }
 
@@ -238,7 +238,7 @@ impl Sender {
                 self.is_away(&error);
                 self.wait_out(WAIT)?;
             }
-            ErrorKind::RecordRefused => {
+            kind if kind.refuses_record() => {
                 if let Some(account) = self.files.get_mut(&file) {
                     account.failure.get_or_insert((chunk, error));
                 }
@@ -347,8 +347,8 @@ impl Sender {
                     chunk,
                     total: account.total,
                     advice: match error.kind() {
-                        ErrorKind::RecordRefused => {
-                            ": if it is too large, use a smaller `--chunk_size` or raise the topic's `max.message.bytes`"
+                        ErrorKind::RecordTooLarge => {
+                            ": use a smaller `--chunk_size`, or raise the topic's `max.message.bytes`"
                         }
                         _ => "",
                     },

@@ -69,7 +69,7 @@ impl Reader<'_> {
                 self.not_before = Instant::now() + Duration::from_millis(wait);
                 self.take_back(batch);
             }
-            Answer::RecordRefused(batch) => {
+            Answer::RecordsRefused(batch) => {
                 self.take_back(batch);
                 self.not_before = Instant::now();
                 self.last_commit = Instant::now() - COMMIT_EVERY;

@@ -36,7 +36,7 @@ fn a_file_whose_delivery_failed_for_a_while_is_sent_whole_again() {
 
 #[test]
 fn a_file_that_the_log_refuses_is_named_with_advice_and_the_rest_goes_on() {
-    for verdict in [Verdict::Fail(ErrorKind::RecordRefused), Verdict::NotTaken(ErrorKind::RecordRefused)] {
+    for verdict in [Verdict::Fail(ErrorKind::RecordTooLarge), Verdict::NotTaken(ErrorKind::RecordTooLarge)] {
         let dir = three_files();
         let log = MemoryLog::default();
         log.judge(move |_, chunk| match (chunk.filename, chunk.index) {

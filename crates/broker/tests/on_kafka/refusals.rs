@@ -1,0 +1,137 @@
+//! What a broker refuses is told as what it is: by whom, and what to change.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::common::{Backend, Member, deliver, new_topic, of_values, read_all, values, wait_for};
+use crate::{backend, backend_at};
+use datamill_broker::{
+    Commit, CommitOutcome, DeliveryGuarantee, Error, ErrorKind, Log, NewRecord, StateChange, SubscribeOptions,
+};
+use datamill_testkit::kafka::Kafka;
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// A topic of one partition that takes records of the last hour alone.
+fn takes_an_hour(backend: &Backend, log: &dyn Log) -> String {
+    let mut topic = new_topic(&backend.name("hour"), 1);
+    topic.settings.insert("message.timestamp.before.max.ms".to_owned(), HOUR_MS.to_string());
+    log.create_topic(&topic).expect("the topic can be created");
+    wait_for("the topic that was created", || log.topic(&topic.name).ok());
+    topic.name
+}
+
+fn member(backend: &Backend, log: &dyn Log, delivery: DeliveryGuarantee) -> Member {
+    let topic = backend.topic(log, "in", 1);
+    let options = SubscribeOptions { delivery, ..backend.member(&backend.name("g"), &[&topic]) };
+    Member::join(log, &options, 1)
+}
+
+fn is_about_the_time(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::RecordRefused, "{error:?}");
+    for part in ["its time", "the clock of this machine", "`message.timestamp.before.max.ms`"] {
+        assert!(error.to_string().contains(part), "no {part}: {error:?}");
+    }
+}
+
+/// A broker refuses a batch as a whole; many records that are refused cost no transaction each.
+#[test]
+fn all_records_whose_time_is_refused_are_named_at_once_and_the_others_are_taken() {
+    for delivery in [DeliveryGuarantee::ExactlyOnce, DeliveryGuarantee::AtLeastOnce] {
+        let backend = backend();
+        let log = backend.open();
+        let out = takes_an_hour(&backend, log.as_ref());
+        let mut member = member(&backend, log.as_ref(), delivery);
+        let sent = values("r", 0..200);
+        let is_old = |i: usize| i % 3 == 0;
+        let mut records = of_values(&out, &sent);
+        for (i, record) in records.iter_mut().enumerate() {
+            record.timestamp_ms = Some(now_ms() - if is_old(i) { 2 * HOUR_MS } else { 0 });
+        }
+        let refused = match member.committer.commit(&Commit { records: &records, ..Commit::default() }) {
+            CommitOutcome::RecordsRefused(refused) => refused,
+            other => panic!("{delivery:?}: {other:?}"),
+        };
+        refused.iter().for_each(|(_, error)| is_about_the_time(error));
+        let named: Vec<usize> = refused.iter().map(|(index, _)| *index).collect();
+        assert_eq!(named, (0..200).filter(|i| is_old(*i)).collect::<Vec<_>>(), "{delivery:?}");
+        let good: Vec<_> = (0..200).filter(|i| !is_old(*i)).map(|i| records[i].clone()).collect();
+        assert_eq!(member.commit(&Commit { records: &good, ..Commit::default() }).len(), good.len());
+        assert_eq!(read_all(log.as_ref(), &out, 0).len(), good.len());
+        member.leave();
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_told_as_such() {
+    let backend = backend();
+    let log = backend.open();
+    let out = backend.topic(log.as_ref(), "out", 1);
+    let sent = values("r", 0..1);
+    let ahead = |record: NewRecord<'static>| NewRecord { timestamp_ms: Some(now_ms() + 2 * HOUR_MS), ..record };
+    let record = ahead(NewRecord { topic: "", key: Some(b"k"), value: Some(b"v"), ..NewRecord::default() });
+    let record = NewRecord { topic: &out, ..record };
+    let mut publisher = log.publisher().expect("a publisher");
+    let outcomes = deliver(publisher.as_mut(), &[record.clone()]);
+    is_about_the_time(outcomes[0].as_ref().expect_err("two hours ahead"));
+    let mut member = member(&backend, log.as_ref(), DeliveryGuarantee::ExactlyOnce);
+    match member.committer.commit(&Commit { records: &[record], ..Commit::default() }) {
+        CommitOutcome::RecordsRefused(refused) => is_about_the_time(&refused[0].1),
+        other => panic!("{other:?}"),
+    }
+    member.commit(&Commit { records: &of_values(&out, &sent), ..Commit::default() });
+    member.leave();
+}
+
+/// Nothing of such a commit ever passes.
+#[test]
+fn a_broker_that_keeps_no_text_beside_an_offset_is_told_with_the_name_of_the_setting() {
+    let kafka = Kafka::start_own_with("offset.metadata.max.bytes=8");
+    for delivery in [DeliveryGuarantee::ExactlyOnce, DeliveryGuarantee::AtLeastOnce] {
+        let backend = backend_at(&kafka);
+        let log = backend.open();
+        let topic = backend.topic(log.as_ref(), "in", 1);
+        let options = SubscribeOptions { delivery, ..backend.member(&backend.name("g"), &[&topic]) };
+        let mut member = Member::join(log.as_ref(), &options, 1);
+        let position = [member.position(&topic, 0, 0, "more than eight")];
+        let commit = Commit { positions: &position, ..Commit::default() };
+        let error = wait_for("the refusal", || match member.committer.commit(&commit) {
+            CommitOutcome::Again(error) if error.kind() != ErrorKind::Retry => Some(error),
+            CommitOutcome::Again(_) => {
+                member.pump(Duration::from_millis(50)).expect("polling works");
+                None
+            }
+            other => panic!("{delivery:?}: {other:?}"),
+        });
+        assert_eq!(error.kind(), ErrorKind::Settings, "{error:?}");
+        assert!(error.to_string().contains("`offset.metadata.max.bytes`"), "{error:?}");
+        member.leave();
+    }
+}
+
+/// The caller can name no record of the state, so the refusal is the commit's.
+#[test]
+fn a_topic_of_the_state_that_refuses_the_time_is_named() {
+    let backend = backend();
+    let log = backend.open();
+    let topic = backend.topic(log.as_ref(), "in", 1);
+    let mut state = new_topic(&backend.name("state"), 1);
+    state.settings.insert("message.timestamp.after.max.ms".to_owned(), "0".to_owned());
+    state.settings.insert("message.timestamp.before.max.ms".to_owned(), "0".to_owned());
+    log.create_topic(&state).expect("the topic can be created");
+    let options =
+        SubscribeOptions { state_topic: Some(state.name.clone()), ..backend.member(&backend.name("g"), &[&topic]) };
+    let mut member = Member::join(log.as_ref(), &options, 1);
+    let change = [StateChange { key: "k".to_owned(), value: Some(b"v".to_vec()) }];
+    match member.committer.commit(&Commit { state: &change, ..Commit::default() }) {
+        CommitOutcome::Again(error) => {
+            is_about_the_time(&error);
+            assert!(error.to_string().contains(&state.name), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    member.leave();
+}
