@@ -160,7 +160,7 @@ impl KafkaCommitter {
         let Some(largest) = refused.iter().max_by_key(|(_, why)| why.bytes) else {
             return Ok(CommitOutcome::Again(self.said(&failed)));
         };
-        let surely: Vec<_> = refused.iter().copied().filter(|failed| self.is_refused_alone(failed, &refused)).collect();
+        let surely: Vec<_> = refused.iter().copied().filter(|one| self.is_refused_alone(one, &failed)).collect();
         if !surely.is_empty() {
             return Ok(refusal(&surely, named));
         }
@@ -191,19 +191,24 @@ impl KafkaCommitter {
     }
 
     /// Whether a record was refused for itself, and not with the batch that it was in.
-    fn is_refused_alone(&self, (token, why): &(usize, Undelivered), refused: &[&(usize, Undelivered)]) -> bool {
-        let with_it = |other: &&&(usize, Undelivered)| {
-            other.0 != *token && (&other.1.topic, other.1.partition) == (&why.topic, why.partition)
+    fn is_refused_alone(&self, (token, why): &(usize, Undelivered), failed: &[(usize, Undelivered)]) -> bool {
+        let is_beside = |(other, beside): &&(usize, Undelivered)| {
+            other != token && (&beside.topic, beside.partition) == (&why.topic, why.partition)
         };
+        let mut beside = failed.iter().filter(is_beside).map(|(_, why)| why);
         match why.code {
-            // Comes only from brokers that name the records, of which the others have another code.
-            Code::InvalidRecord => true,
+            // Where the broker has named the records of a batch, the others have another code. Where it has not, all
+            // are refused for their time, or those without a key.
+            Code::InvalidRecord => {
+                let is_named = beside.clone().any(|other| other.code == Code::InvalidDifferentRecord);
+                is_named || !why.has_key || beside.all(|other| other.code != Code::InvalidRecord || other.has_key)
+            }
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
                 // No batch grows beyond what the topic takes: larger records travel alone.
                 let limit = self.cluster.target(&why.topic).ok().and_then(|target| target.batch);
                 limit.is_some_and(|limit| why.bytes >= limit)
             }
-            _ => !refused.iter().any(|other| with_it(&other)),
+            code => beside.all(|other| other.code != code),
         }
     }
 }

@@ -146,9 +146,10 @@ fn advice(code: Code) -> Option<&'static str> {
     })
 }
 
-/// What a refusal of a record without a key is about.
-pub(super) const NO_KEY: &str = "the broker does not accept the record, most likely because it has no key and the topic \
-                                 keeps only the newest record of each key (`cleanup.policy=compact`)";
+/// What a refusal of a record without a key is about: the code is the same.
+pub(super) const NO_KEY: &str = "the broker does not accept the record, either because it has no key, which a topic with \
+                                 `cleanup.policy=compact` asks for, or for its time; check the clock of this machine, \
+                                 and `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms` of the topic";
 
 /// Whether the broker does not know who this is, rather than what it may do.
 pub(super) fn is_login(code: Code) -> bool {

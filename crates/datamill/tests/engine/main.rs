@@ -18,6 +18,7 @@ mod port;
 mod processor;
 #[cfg(unix)]
 mod program;
+mod refusals;
 mod reproducer;
 mod retries;
 mod secured;
