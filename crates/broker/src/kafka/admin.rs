@@ -120,8 +120,15 @@ fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration)
     if topics.is_empty() {
         return Ok(Vec::new());
     }
+    let names: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
+    let settings = settings_within(cluster, &names, limit)?;
+    Ok(topics.iter().map(|(name, partitions)| topic(name.clone(), *partitions, settings.get(name))).collect())
+}
+
+/// The settings of topics, of those that the account may see.
+fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result<HashMap<String, ConfigResource>> {
     let admin = cluster.admin()?;
-    let asked: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let answers = match wait(admin.describe_configs(&asked, &options(limit))) {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
@@ -135,7 +142,7 @@ fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration)
             settings.insert(name.clone(), answer);
         }
     }
-    Ok(topics.iter().map(|(name, partitions)| topic(name.clone(), *partitions, settings.get(name))).collect())
+    Ok(settings)
 }
 
 /// Adds the ids of topics; what the account may not see stays unknown.
@@ -193,14 +200,46 @@ fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> To
     }
 }
 
-/// Bytes that a batch of records may have in a topic, where the account may see it.
-pub(super) fn largest_batch(cluster: &Cluster, name: &str) -> Option<usize> {
+/// What a topic takes, where the account may see it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// Bytes of a batch of records.
+    pub(super) batch: Option<usize>,
+    /// How old a record may be, milliseconds.
+    pub(super) age_ms: Option<i64>,
+}
+
+/// How long the end of a transaction may take to reach the topics in it.
+const ENDING_MS: i64 = 60_000;
+
+impl Limits {
+    /// Fails where the topic would refuse the mark that a broker writes at the end of a transaction: that transaction
+    /// never ends, and no other one of the same id begins.
+    pub(super) fn end_of_transaction(&self, topic: &str) -> Result<()> {
+        let Some(age_ms) = self.age_ms.filter(|age_ms| *age_ms < ENDING_MS) else { return Ok(()) };
+        let text = format!(
+            "topic `{topic}` refuses records for their time when they are more than {age_ms} ms old, and with them the \
+            marks that end a transaction: set its `message.timestamp.before.max.ms` to {ENDING_MS} or more"
+        );
+        Err(Error::new(ErrorKind::RecordRefused, text))
+    }
+}
+
+/// The limits of a topic.
+pub(super) fn limits(cluster: &Cluster, name: &str) -> Limits {
     // Worth knowing, but not worth waiting for.
-    match describe_within(cluster, &[(name.to_owned(), 1)], Duration::from_secs(2)) {
-        Ok(topics) => topics.first()?.largest_record.map(|bytes| bytes + FRAME),
+    match settings_within(cluster, &[name], Duration::from_secs(2)) {
+        Ok(settings) => {
+            let get = |key| settings.get(name)?.get(key)?.value.as_deref();
+            let of_sender = get("message.timestamp.type") != Some("LogAppendTime");
+            Limits {
+                batch: get("max.message.bytes").and_then(|bytes| bytes.parse().ok()),
+                age_ms: get("message.timestamp.before.max.ms").and_then(|ms| ms.parse().ok()).filter(|_| of_sender),
+            }
+        }
         Err(error) => {
             debug!(topic = name, %error, "the topic's limits stay unknown");
-            None
+            Limits::default()
         }
     }
 }

@@ -98,7 +98,7 @@ impl AtLeastOnceCommitter {
         let mut waves = Vec::new();
         for (index, record) in records.iter().enumerate().filter(|(index, _)| placed[*index].is_none()) {
             let target = self.cluster.target_partition(record.topic, record.partition).map_err(CommitOutcome::Again)?;
-            let surely_taken = target.batch.map_or(SURELY_TAKEN, |limit| limit.saturating_sub(ROOM));
+            let surely_taken = target.limits.batch.map_or(SURELY_TAKEN, |limit| limit.saturating_sub(ROOM));
             if size(record) > surely_taken {
                 waves.push(vec![index]);
             } else {

@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use super::admin::{self, Silent};
+use super::admin::{self, Limits, Silent};
 use super::config::Settings;
 use super::context::{Notes, Watch};
 use super::failure;
@@ -33,8 +33,7 @@ const REFUSED: Duration = Duration::from_secs(5);
 pub(super) struct Target {
     /// Number of partitions.
     pub(super) partitions: i32,
-    /// Bytes that a batch of records may have, if known.
-    pub(super) batch: Option<usize>,
+    pub(super) limits: Limits,
 }
 
 /// See the module.
@@ -118,8 +117,7 @@ impl Cluster {
             return Ok(*target);
         }
         let partitions = self.partitions(name)?;
-        let batch = admin::largest_batch(self, name);
-        let target = Target { partitions, batch };
+        let target = Target { partitions, limits: admin::limits(self, name) };
         self.targets.lock().insert(name.to_owned(), target);
         Ok(target)
     }

@@ -75,7 +75,7 @@ impl KafkaCommitter {
         for record in commit.records {
             if seen.insert((record.topic, record.partition)) {
                 let target = self.cluster.target_partition(record.topic, record.partition)?;
-                smallest = smallest.min(target.batch.unwrap_or(smallest));
+                smallest = smallest.min(target.limits.batch.unwrap_or(smallest));
             }
         }
         if !commit.state.is_empty() {
@@ -86,6 +86,18 @@ impl KafkaCommitter {
             }
         }
         self.shrink(smallest)
+    }
+
+    /// The records of topics to which no transaction can write.
+    fn never_taken(&self, commit: &Commit<'_>) -> Vec<(usize, Error)> {
+        let refusal = |(index, record): (usize, &NewRecord<'_>)| {
+            let target = self.cluster.target(record.topic).ok()?;
+            Some((index, target.limits.end_of_transaction(record.topic).err()?))
+        };
+        let refused: Vec<_> = commit.records.iter().enumerate().filter_map(refusal).collect();
+        // The topic may be mended.
+        refused.iter().for_each(|(index, _)| self.cluster.forget(commit.records[*index].topic));
+        refused
     }
 
     /// No batch may be larger than what a topic takes: brokers refuse a batch as a whole, and a record that
@@ -110,14 +122,22 @@ impl KafkaCommitter {
         if let Ending::Over(error) = ending {
             return self.end(error);
         }
-        // A broker may be unable to abort what a missing right has spoilt: the right says more.
-        let denied = match &ending {
+        // A broker may be unable to abort what a missing right or the time of its own mark has spoilt: that says more.
+        let said = match &ending {
             Ending::Undelivered(failed) => Some(self.said(failed)),
             _ => None,
         };
-        let denied = denied.filter(|error| matches!(error.kind(), ErrorKind::Denied | ErrorKind::DeniedExactlyOnce));
+        let spoilt = said.and_then(|error| match error.kind() {
+            ErrorKind::Denied | ErrorKind::DeniedExactlyOnce => Some(error),
+            ErrorKind::RecordRefused => {
+                let text =
+                    "the broker cannot end the transaction: a topic in it refuses the times of the broker's own marks";
+                Some(Error::with_source(ErrorKind::Settings, text, error))
+            }
+            _ => None,
+        });
         let settled = match self.transactions.abort() {
-            Err(ending) => Err(denied.map_or(ending, Ending::Over)),
+            Err(ending) => Err(spoilt.map_or(ending, Ending::Over)),
             Ok(()) => match ending {
                 Ending::Undelivered(failed) => self.blame(records, named, failed),
                 Ending::Passing(error) | Ending::Over(error) => Ok(CommitOutcome::Again(error)),
@@ -205,7 +225,7 @@ impl KafkaCommitter {
             }
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
                 // No batch grows beyond what the topic takes: larger records travel alone.
-                let limit = self.cluster.target(&why.topic).ok().and_then(|target| target.batch);
+                let limit = self.cluster.target(&why.topic).ok().and_then(|target| target.limits.batch);
                 limit.is_some_and(|limit| why.bytes >= limit)
             }
             code => beside.all(|other| other.code != code),
@@ -286,6 +306,10 @@ impl Committer for KafkaCommitter {
         }
         if let Err(error) = self.prepare(commit) {
             return CommitOutcome::Again(error);
+        }
+        let never = self.never_taken(commit);
+        if !never.is_empty() {
+            return CommitOutcome::RecordsRefused(never);
         }
         let list = match positions(commit.positions) {
             Ok(list) => list,

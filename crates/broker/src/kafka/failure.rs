@@ -141,6 +141,10 @@ fn advice(code: Code) -> Option<&'static str> {
         Code::InvalidTransactionTimeout => {
             "the broker allows less time for a transaction than is needed; raise its `transaction.max.timeout.ms` to 60000"
         }
+        Code::ConcurrentTransactions => {
+            "the broker has not ended an earlier transaction of this process; if it stays so, a topic in that one refuses \
+            the time of the broker's own marks (`message.timestamp.before.max.ms`)"
+        }
         Code::GroupMaxSizeReached => "the group has as many members as the broker allows (`group.max.size`)",
         _ => return None,
     })

@@ -164,7 +164,7 @@ pub(super) fn not_delivered(why: &Undelivered) -> Error {
 impl Publisher for KafkaPublisher {
     fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()> {
         let target = self.cluster.target_partition(record.topic, record.partition)?;
-        self.fit(target.batch)?;
+        self.fit(target.limits.batch)?;
         self.know(record.topic, target.partitions)?;
         match enqueue(&self.producer, record, token) {
             Ok(()) => {

@@ -63,10 +63,10 @@ pub(super) fn denied(error: Error, group: &str, topic: &str) -> Error {
     }
 }
 
-/// Makes the topic unless it is there.
+/// Makes the topic unless it is there, and fails where no transaction can write to it.
 pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
     match cluster.target(name) {
-        Ok(_) => Ok(()),
+        Ok(target) => target.limits.end_of_transaction(name),
         Err(error) if error.kind() == ErrorKind::UnknownTopic => {
             let settings = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
             // The number of copies is the broker's default.
@@ -174,7 +174,7 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
     legal_name(topic)?;
     ensure(cluster, topic)?;
     let batch = cluster.settings.batch_size();
-    let batch = cluster.target(topic)?.batch.map_or(batch, |limit| limit.min(batch));
+    let batch = cluster.target(topic)?.limits.batch.map_or(batch, |limit| limit.min(batch));
     let options = SubscribeOptions {
         group: group.to_owned(),
         instance: "state-change".to_owned(),

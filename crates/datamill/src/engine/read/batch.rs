@@ -79,7 +79,10 @@ impl Reader<'_> {
                 same?;
             }
             Answer::Unknown(error) => {
-                if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) {
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Fenced | ErrorKind::Denied | ErrorKind::DeniedExactlyOnce | ErrorKind::Settings
+                ) {
                     return Err(error.into());
                 }
                 return Ok(ControlFlow::Break(error));
