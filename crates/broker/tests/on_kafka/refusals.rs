@@ -11,8 +11,9 @@ use datamill_testkit::kafka::Kafka;
 
 const HOUR_MS: i64 = 3_600_000;
 
+#[allow(clippy::disallowed_methods, reason = "the broker has a clock of its own")]
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
 }
 
 /// A topic of one partition that takes records of the last hour alone.
@@ -46,7 +47,7 @@ fn all_records_whose_time_is_refused_are_named_at_once_and_the_others_are_taken(
         let out = takes_an_hour(&backend, log.as_ref());
         let mut member = member(&backend, log.as_ref(), delivery);
         let sent = values("r", 0..200);
-        let is_old = |i: usize| i % 3 == 0;
+        let is_old = |i: usize| i.is_multiple_of(3);
         let mut records = of_values(&out, &sent);
         for (i, record) in records.iter_mut().enumerate() {
             record.timestamp_ms = Some(now_ms() - if is_old(i) { 2 * HOUR_MS } else { 0 });
@@ -75,7 +76,7 @@ fn a_clock_that_is_ahead_is_told_as_such() {
     let record = ahead(NewRecord { topic: "", key: Some(b"k"), value: Some(b"v"), ..NewRecord::default() });
     let record = NewRecord { topic: &out, ..record };
     let mut publisher = log.publisher().expect("a publisher");
-    let outcomes = deliver(publisher.as_mut(), &[record.clone()]);
+    let outcomes = deliver(publisher.as_mut(), std::slice::from_ref(&record));
     is_about_the_time(outcomes[0].as_ref().expect_err("two hours ahead"));
     let mut member = member(&backend, log.as_ref(), DeliveryGuarantee::ExactlyOnce);
     match member.committer.commit(&Commit { records: &[record], ..Commit::default() }) {

@@ -143,6 +143,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         spill_limit: None,
         retry_failed: datamill::engine::RetryFailed::Now,
         incomplete_after: Duration::ZERO,
+        same_group: false,
         exit_at_end: true,
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(30),

@@ -6,7 +6,6 @@ use anyhow::Context;
 use clap::Args;
 use datamill::assemble::Mode;
 use datamill::deliver::{DownloadDirectory, OnExists};
-use datamill::process::UserCode;
 use datamill::program::{Exit, ProcessorArgs, instance, run_program};
 
 /// OpenMSIStream's name of this program: in the group, the log file and heartbeats.
@@ -53,5 +52,5 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
     // a group for each folder, so that each becomes complete
     let group = format!("{NAME}_{}_{}", processor.topic_name, instance(&args.folder));
     processor.consumer.default_group = Some(group);
-    Ok(run_program(&processor, NAME, UserCode::processor(directory)))
+    Ok(run_program(&processor, NAME, directory.into_user_code()))
 }

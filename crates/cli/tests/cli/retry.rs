@@ -78,6 +78,7 @@ impl Bench {
             delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
             retry_failed,
             incomplete_after: Duration::ZERO,
+            same_group: false,
             exit_at_end,
             update_seconds: 0,
             shutdown_timeout: Duration::from_secs(10),

@@ -32,7 +32,7 @@ use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
 use crate::engine::{OWN, is_reserved, of_the_log};
-use crate::process::{DataFileStreamProcessor, Lock, ProcessingError};
+use crate::process::{DataFileStreamProcessor, Lock, ProcessingError, Target, UserCode};
 
 /// Folders that are known to be durable; more are made so again.
 const MAX_DURABLE: usize = 10_000;
@@ -91,6 +91,12 @@ impl DownloadDirectory {
             preparing: Mutex::default(),
             durable: Mutex::default(),
         })
+    }
+
+    /// The engine's view of it. Unlike [`UserCode::processor`], its group is for this folder alone.
+    pub fn into_user_code(self) -> UserCode {
+        let folder = self.folder.clone();
+        UserCode::processor(self).delivering_to(Target::Folder(folder))
     }
 
     fn parts(&self, log: &OwnFiles) -> Result<&Parts, ProcessingError> {

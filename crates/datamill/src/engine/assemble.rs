@@ -126,7 +126,9 @@ impl<'a> Intake<'a> {
         match added {
             Added::Whole(id) => self.submit(id),
             Added::Finished => self.tally.read_again(),
-            Added::Filtered => self.tally.filtered(),
+            // a file is counted once, at its first chunk
+            Added::Filtered if chunk.index == 1 => self.tally.filtered(&chunk.rebuilt_path()),
+            Added::Filtered => {}
             Added::Taken => {}
         }
         let is_full =

@@ -27,14 +27,15 @@ use datamill_broker::{
 };
 use datamill_wire::{headers, hex};
 
-use super::Tally;
 use super::alike::FIRST_FILES;
 use super::catch_up::catch_up;
 use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
 use super::outcome::{Failure, Outcome};
+use super::purpose::{Standing, Unmarked};
 use super::retry::Tried;
 use super::state::GroupState;
+use super::{EngineError, Tally};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
 use crate::mark::KnownFolder;
@@ -65,6 +66,8 @@ pub(super) enum Answer {
     Unknown(Error),
     /// Whether the topic is still the same; so is one that cannot be asked about.
     Verified(Result<(), Error>),
+    /// The program cannot go on.
+    Over(EngineError),
 }
 
 /// What the commit thread is told.
@@ -88,6 +91,47 @@ pub(super) struct CommitSettings {
     pub(super) group: String,
     pub(super) program: String,
     pub(super) output: Arc<KnownFolder>,
+    /// Whose the failures are.
+    pub(super) by: String,
+}
+
+/// Wait before the group is marked again.
+const MARK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Marks the group as this program's, before anything else is committed. Answers the tasks that came meanwhile; `None`
+/// where the thread has nothing more to do.
+pub(super) fn mark(
+    log: &dyn Log,
+    committer: &mut dyn Committer,
+    state: &GroupState<'_>,
+    standing: &mut Standing,
+    ledger: &mut Ledger,
+    tasks: &Receiver<Task>,
+    answers: &Sender<Answer>,
+) -> Option<Vec<Task>> {
+    let (mut waiting, mut is_said) = (Vec::new(), false);
+    loop {
+        let over = match standing.mark(log, state, committer) {
+            Ok(()) => return Some(waiting),
+            Err(Unmarked::Again(error)) => {
+                if !std::mem::replace(&mut is_said, true) {
+                    tracing::warn!(error = %crate::report::chain(&error), "a commit did not happen; trying again");
+                }
+                match tasks.recv_timeout(MARK_AGAIN) {
+                    Ok(Task::Filling(rows)) => ledger.set_filling(rows),
+                    Ok(task) => waiting.push(task),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
+                continue;
+            }
+            Err(Unmarked::Unknown(error)) => Answer::Unknown(error),
+            Err(Unmarked::Over(error)) => Answer::Over(error),
+        };
+        // whoever does not listen has ended
+        drop(answers.send(over));
+        return None;
+    }
 }
 
 /// Runs the commit thread until the reader drops its end.
@@ -97,6 +141,7 @@ pub(super) fn run(
     settings: &CommitSettings,
     mut committer: Box<dyn Committer>,
     state: &GroupState<'_>,
+    waiting: Vec<Task>,
     ledger: &mut Ledger,
     counters: &Counters,
     tally: &Tally,
@@ -104,8 +149,9 @@ pub(super) fn run(
     tasks: &Receiver<Task>,
     answers: &Sender<Answer>,
 ) {
+    let mut waiting = waiting.into_iter();
     loop {
-        match tasks.recv_timeout(Duration::from_millis(500)) {
+        match waiting.next().map_or_else(|| tasks.recv_timeout(Duration::from_millis(500)), Ok) {
             Ok(Task::Commit(batch)) => {
                 let answer = commit(settings, committer.as_mut(), state, ledger, counters, tally, batch);
                 if answers.send(answer).is_err() {
@@ -192,7 +238,8 @@ fn commit(
                 });
             }
             Err(failure) => {
-                match Entry::after(&settings.topic, settings.topic_id.as_deref(), outcome, failure).change() {
+                let entry = Entry::after(&settings.topic, settings.topic_id.as_deref(), &settings.by, outcome, failure);
+                match entry.change() {
                     Ok(change) => state.push(change),
                     Err(error) => return Answer::Unknown(unwritable(&outcome.info, error)),
                 }

@@ -243,6 +243,7 @@ mod tests {
             group: "g".to_owned(),
             program: "p 1".to_owned(),
             output: Arc::new(KnownFolder::open(".".as_ref(), Role::Output).unwrap()),
+            by: "me".into(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! key    failed/{topic}/{partition}:{first offset}/{path}
 //! value  JSON: path, sha512, n_chunks, spans [[partition, first, last]], status, reason, attempts
 //!        topic_id                           id of the topic, where the log told it
+//!        by                                 whose failure it is, as the group's purposes tell; 0.1.0 wrote none
 //!        others [[partition, first, last]]  offsets in the spans with chunks of other uploads of the version, where
 //!                                           there are any; at most 1000 runs
 //!        chunks [[first, last]]             of an incomplete file, the chunks that are there; left out above 1000 runs
@@ -44,6 +45,7 @@ pub(super) struct Entry {
     status: Cow<'static, str>,
     reason: Box<str>,
     topic_id: Option<Arc<str>>,
+    by: Option<Box<str>>,
     /// Keys of the requests that its next outcome answers.
     pub(super) requests: Vec<String>,
     /// It is of a topic of this name that was deleted: its offsets mean nothing.
@@ -107,6 +109,8 @@ struct Value<'a> {
     #[serde(borrow)]
     reason: Cow<'a, str>,
     attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    by: Option<Cow<'a, str>>,
 }
 
 fn triples(spans: &[Span]) -> Vec<(i32, i64, i64)> {
@@ -135,7 +139,8 @@ impl Entry {
     }
 
     /// The entry once the outcome is durable: that of a file that failed, or failed again, in the topic with this id.
-    pub(super) fn after(topic: &str, topic_id: Option<&str>, outcome: &Outcome, failure: &Failure) -> Self {
+    /// It is `by` this program unless it is another one's already.
+    pub(super) fn after(topic: &str, topic_id: Option<&str>, by: &str, outcome: &Outcome, failure: &Failure) -> Self {
         let (info, chunks, before) = (&outcome.info, &outcome.chunks, outcome.answers.as_ref());
         let foreign = before.filter(|entry| entry.is_foreign);
         let place = Self::place_for(outcome);
@@ -158,6 +163,7 @@ impl Entry {
             requests: Vec::new(),
             is_foreign: foreign.is_some(),
             topic_id: foreign.map_or_else(|| topic_id.map(Arc::from), |entry| entry.topic_id.clone()),
+            by: before.and_then(|entry| entry.by.clone()).or_else(|| Some(by.into())),
         }
     }
 
@@ -186,6 +192,7 @@ impl Entry {
             status: word(&value.status),
             reason: value.reason.into(),
             topic_id: value.topic_id.map(Arc::from),
+            by: value.by.map(|by| by.into_owned().into()),
             requests: Vec::new(),
             is_foreign: false,
         })
@@ -200,7 +207,7 @@ impl Entry {
     /// Bytes of memory that it takes, about.
     pub(super) fn bytes(&self) -> usize {
         let spans = size_of_val(&*self.spans) + size_of_val(&*self.others) + size_of_val(&*self.chunks);
-        ENTRY_BYTES + self.key.len() + self.reason.len() + spans
+        ENTRY_BYTES + self.key.len() + self.reason.len() + self.by.as_ref().map_or(0, |by| by.len()) + spans
     }
 
     /// The change that writes the entry.
@@ -216,6 +223,7 @@ impl Entry {
             reason: (&*self.reason).into(),
             attempts: self.attempts,
             topic_id: self.topic_id.as_deref().map(Cow::Borrowed),
+            by: self.by.as_deref().map(Cow::Borrowed),
         };
         Ok(StateChange { key: self.key.to_string(), value: Some(serde_json::to_vec(&value)?) })
     }
@@ -289,6 +297,11 @@ impl Entry {
 
     pub(super) fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// Whose failure it is; `None` where 0.1.0 wrote it.
+    pub(super) fn by(&self) -> Option<&str> {
+        self.by.as_deref()
     }
 
     pub(super) fn attempts(&self) -> u32 {

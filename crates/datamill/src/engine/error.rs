@@ -131,6 +131,50 @@ pub enum EngineError {
         /// Group.
         group: String,
     },
+    /// The group is another program's.
+    #[error(
+        "group `{group}` is used for topic `{topic}` by {theirs}. Programs of one group share the files of a topic, so \
+        {ours} would take some of its files away and get only a part. Give this program a group of its own with \
+        --consumer_group_id; if both are to share the files, or this one takes the place of the other, start it once \
+        with --same_group"
+    )]
+    OtherPurpose {
+        /// Topic.
+        topic: String,
+        /// Group.
+        group: String,
+        /// What the group is for.
+        theirs: String,
+        /// What this program would do.
+        ours: String,
+    },
+    /// The folder of a delivery is not the one that the group puts files into.
+    #[error(
+        "the folder `{}` does not carry the mark of the one into which group `{group}` puts the files of topic `{topic}` (`{before}`). \
+        If it is on a share, is the share mounted? For another folder, choose another group with --consumer_group_id: \
+        what a group was given does not come again. To go on with this folder all the same, start once with \
+        --same_group",
+        folder.display()
+    )]
+    UnmarkedFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// Where the folder of the group was.
+        before: String,
+        /// Group.
+        group: String,
+        /// Topic.
+        topic: String,
+    },
+    /// The folder of a delivery cannot be used.
+    #[error("cannot use the folder `{}`", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A group that is to be taken over has members.
     #[error(
         "group `{group}` cannot be taken over while it has members: {}. Stop the programs of OpenMSIStream in it; one \

@@ -22,6 +22,7 @@ mod folder;
 pub(crate) mod input;
 mod late;
 mod outcome;
+mod purpose;
 mod read;
 mod reread;
 mod retry;
@@ -106,6 +107,8 @@ pub struct EngineSettings {
     pub incomplete_after: Duration,
     /// What is done with the files that failed in earlier runs of the group.
     pub retry_failed: RetryFailed,
+    /// The group may be used by another program on this topic: both share the files.
+    pub same_group: bool,
     /// Stop once everything that was in the topic at the start is handled.
     pub exit_at_end: bool,
     /// Seconds between two lines about the state; 0 is never.
@@ -173,6 +176,12 @@ pub fn run(
         tracing::warn!(topic = %settings.topic,
             "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
     }
+    let folder = folder::OutputFolder::take(&settings.output_dir, &log.own_files())?;
+    let state = state::GroupState::open(log.as_ref(), settings, &folder)?;
+    let mut tally = Tally::start();
+    let Some(standing) = purpose::Standing::look(log.as_ref(), settings, &state, &code, control)? else {
+        return Ok(tally.into_summary(log.as_ref(), settings));
+    };
     if let Some(result_topic) = &settings.result_topic
         && log.topic_for_use(result_topic)?.compacted
     {
@@ -181,8 +190,6 @@ pub fn run(
     }
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
-    let folder = folder::OutputFolder::take(&settings.output_dir, &log.own_files())?;
-    let state = state::GroupState::open(log.as_ref(), settings, &folder)?;
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let mut ledger = Ledger::open(LedgerOptions {
@@ -231,7 +238,6 @@ pub fn run(
     let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), code, control)?;
     let tried = retry::Tried::default();
-    let mut tally = Tally::start();
     let engine = read::Engine {
         log,
         settings,
@@ -240,6 +246,8 @@ pub fn run(
         dead_letters,
         state: &state,
         output: folder.known(),
+        by: standing.id(),
+        standing: standing.into(),
         control,
         counters,
         tally: &tally,

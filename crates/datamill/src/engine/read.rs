@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use datamill_broker::{ErrorKind, Event, FirstStart, Log, Session, SubscribeOptions, Subscription};
 use datamill_wire::{hex, sha512};
+use parking_lot::Mutex;
 
 use ownership::names;
 
@@ -22,6 +23,7 @@ use super::commit::{self, Answer, CommitSettings, Note, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::late::LateChunks;
 use super::outcome::Outcome;
+use super::purpose::Standing;
 use super::reread::{Reread, RereadSettings, Rereads};
 use super::retry::{Retried, Retries, RetryFailed, RetrySettings, Tried};
 use super::skew::Skew;
@@ -68,6 +70,9 @@ pub(super) struct Engine<'a> {
     pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) state: &'a GroupState<'a>,
     pub(super) output: &'a Arc<KnownFolder>,
+    pub(super) standing: Mutex<Standing>,
+    /// Whose the failures of this program are.
+    pub(super) by: String,
     pub(super) control: &'a Control,
     pub(super) counters: &'a Counters,
     pub(super) tally: &'a Tally,
@@ -165,6 +170,7 @@ impl Engine<'_> {
             group: settings.group.clone(),
             program: settings.program.clone(),
             output: Arc::clone(self.output),
+            by: self.by.clone(),
         };
         let (tasks, task_queue) = crossbeam_channel::bounded(2);
         let (answer_queue, answers) = crossbeam_channel::bounded(2);
@@ -174,6 +180,7 @@ impl Engine<'_> {
             topic: &settings.topic,
             source: &self.source,
             group: &settings.group,
+            answers: self.standing.lock().answers(),
             unasked: settings.retry_failed != RetryFailed::No,
             state: self.state,
             tried: self.tried,
@@ -195,15 +202,21 @@ impl Engine<'_> {
         };
         std::thread::scope(|scope| {
             let (log, counters, tally, state) = (self.log.as_ref(), self.counters, self.tally, self.state);
-            let tried = self.tried;
+            let (tried, standing) = (self.tried, &self.standing);
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
                 .spawn_scoped(scope, move || {
+                    let (mut committer, mut standing) = (committer, standing.lock());
+                    let marked =
+                        commit::mark(log, committer.as_mut(), state, &mut standing, ledger, &task_queue, &answer_queue);
+                    let Some(waiting) = marked else { return };
+                    drop(standing);
                     commit::run(
                         log,
                         &commit_settings,
                         committer,
                         state,
+                        waiting,
                         ledger,
                         counters,
                         tally,

@@ -12,6 +12,7 @@ use super::alike::Alike;
 use super::failed::retry_command;
 use super::{DeliveryGuarantee, EngineSettings};
 use crate::report::text;
+use crate::upload::Named;
 
 /// Counts of one run, shared by the threads of the engine.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Tally {
     bytes: AtomicU64,
     went_on: AtomicBool,
     undecodable: AtomicU64,
-    filtered: AtomicU64,
+    filtered: Mutex<Named>,
     restart_span: AtomicU64,
     read_again: AtomicU64,
     bytes_read_again: AtomicU64,
@@ -88,7 +89,7 @@ impl Tally {
             bytes: AtomicU64::default(),
             went_on: AtomicBool::default(),
             undecodable: AtomicU64::default(),
-            filtered: AtomicU64::default(),
+            filtered: Mutex::default(),
             restart_span: AtomicU64::default(),
             read_again: AtomicU64::default(),
             bytes_read_again: AtomicU64::default(),
@@ -110,8 +111,6 @@ impl Tally {
         failed_again,
         /// A record holds no chunk.
         undecodable,
-        /// A chunk of a file that is not wanted.
-        filtered,
         /// A record that was read again after a restart.
         read_again,
         /// An unfinished file lost its first record.
@@ -122,6 +121,11 @@ impl Tally {
         dead_letters_of_files,
         /// The dead letter of a record is committed.
         dead_letters_of_records,
+    }
+
+    /// `--download_regex` leaves out a file.
+    pub(super) fn filtered(&self, path: &str) {
+        self.filtered.lock().add(path);
     }
 
     pub(crate) fn succeeded(&self, bytes: u64) {
@@ -155,8 +159,12 @@ impl Tally {
 
     /// One line about the state.
     pub(super) fn line(&self) -> String {
+        let filtered = match self.filtered.lock().count {
+            0 => String::new(),
+            count => format!(", {} left out by --download_regex", text::counted(count, "file")),
+        };
         format!(
-            "{} files processed ({}), {} failed, {} messages left out",
+            "{} files processed ({}), {} failed{filtered}, {} messages left out",
             self.succeeded.load(Relaxed),
             text::bytes(self.bytes.load(Relaxed)),
             self.failed.load(Relaxed),
@@ -174,7 +182,7 @@ impl Tally {
             bytes: self.bytes.into_inner(),
             went_on_to_the_end: self.went_on.into_inner() && self.left.at_end,
             undecodable: self.undecodable.into_inner(),
-            filtered_messages: self.filtered.into_inner(),
+            filtered: self.filtered.into_inner(),
             restart_span: self.restart_span.into_inner(),
             read_again: self.read_again.into_inner(),
             bytes_read_again: self.bytes_read_again.into_inner(),
@@ -211,8 +219,8 @@ pub struct Summary {
     pub went_on_to_the_end: bool,
     /// Messages that hold no chunk of a file.
     pub undecodable: u64,
-    /// Messages of files that the filter leaves out.
-    pub filtered_messages: u64,
+    /// Files that `--download_regex` leaves out: each upload of one counts, at its first chunk.
+    pub filtered: Named,
     /// Offsets between the position and the newest message that was read before, over all partitions that
     /// were assigned: what was read again.
     pub restart_span: u64,
@@ -275,7 +283,7 @@ impl fmt::Display for Summary {
         if let Some(result_topic) = &self.result_topic {
             write!(f, "; results are in topic `{result_topic}`")?;
         }
-        if self.succeeded == 0 && self.failed == 0 && self.filtered_messages == 0 && self.went_on_to_the_end {
+        if self.succeeded == 0 && self.failed == 0 && self.filtered.count == 0 && self.went_on_to_the_end {
             write!(
                 f,
                 "\ngroup `{}` went on where it had stopped, and no new whole file was there for this process; \
@@ -283,6 +291,10 @@ impl fmt::Display for Summary {
                 self.group,
                 if self.result_topic.is_some() { ", with another result for each file" } else { "" }
             )?;
+        }
+        if self.filtered.count > 0 {
+            let files = text::counted(self.filtered.count, "file");
+            write!(f, "\nleft out by --download_regex: {files}, e.g. {}", self.filtered)?;
         }
         if self.restart_span > 0 {
             write!(

@@ -26,10 +26,12 @@ use datamill_broker::{
 use datamill_wire::Chunk;
 
 use super::folder::OutputFolder;
+use super::purpose::Standing;
 use super::source::Source;
 use super::state::GroupState;
 use super::{Control, EngineError, EngineSettings, read, start};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, InstanceIds, Version};
+use crate::process::UserCode;
 use crate::progress::{Progress, elsewhere, encode};
 use crate::report::text::counted;
 
@@ -86,6 +88,7 @@ pub fn take_over(
     log: &Arc<dyn Log>,
     settings: &EngineSettings,
     folder: &Path,
+    code: &UserCode,
     control: &Control,
 ) -> Result<Option<TakenOver>, EngineError> {
     let (topic, group) = (settings.topic.as_str(), settings.group.as_str());
@@ -95,6 +98,11 @@ pub fn take_over(
     let source = Source::new(topic, log.topic(topic)?.id.as_deref());
     let positions = plain_positions(log.as_ref(), topic, group)?;
     if positions.is_empty() {
+        return Ok(None);
+    }
+    let output = OutputFolder::take(&settings.output_dir, &log.own_files())?;
+    let group_state = GroupState::open(log.as_ref(), settings, &output)?;
+    if Standing::look(log.as_ref(), settings, &group_state, code, control)?.is_none() {
         return Ok(None);
     }
     let table = table::Table::read(folder, topic, group)?;
@@ -109,8 +117,6 @@ pub fn take_over(
         return Ok(None);
     }
     let moves = scan.finish(&spans);
-    let output = OutputFolder::take(&settings.output_dir, &log.own_files())?;
-    let group_state = GroupState::open(log.as_ref(), settings, &output)?;
     commit(log.as_ref(), settings, &source, &group_state, &moves, control)?;
     Ok(Some(scan.taken(&table)))
 }

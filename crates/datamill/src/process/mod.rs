@@ -25,6 +25,8 @@ pub use metadata::{Metadata, MetadataJson};
 pub use port::{Access, Clock, Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
 pub use user_code::UserCode;
 
+use std::path::PathBuf;
+
 use crate::assemble::DownloadDataFile;
 
 /// Computes a message from each whole file of a topic; the message goes to another topic.
@@ -71,4 +73,17 @@ pub trait DataFileStreamProcessor: Send + Sync + 'static {
     /// with other files. The error's [`kind`](ProcessingError::kind) can also ask the program to hold or to
     /// stop.
     fn process_downloaded_data_file(&self, file: &DownloadDataFile, lock: &Lock) -> Result<(), ProcessingError>;
+}
+
+/// Where code puts files: what a group that delivers is for.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// A folder that carries a mark.
+    Folder(PathBuf),
+    /// An object store, and where in it.
+    #[cfg(feature = "object-store")]
+    Url(String),
+    /// A folder that carries a mark, as an object store.
+    #[cfg(feature = "object-store")]
+    StoreFolder(PathBuf),
 }

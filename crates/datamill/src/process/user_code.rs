@@ -4,17 +4,20 @@ use std::io;
 use std::sync::Arc;
 
 use super::port::{Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
-use super::{Call, DataFileStreamProcessor, DataFileStreamReproducer, ProcessingError, ReproducerMessage};
+use super::{Call, DataFileStreamProcessor, DataFileStreamReproducer, ProcessingError, ReproducerMessage, Target};
 use crate::assemble::DownloadDataFile;
 
 /// Code of a user as the engine runs it.
 #[derive(Clone)]
-pub struct UserCode(Arc<dyn Workers>);
+pub struct UserCode {
+    workers: Arc<dyn Workers>,
+    target: Option<Target>,
+}
 
 impl UserCode {
     /// Code that brings workers of its own.
     pub fn new(workers: impl Workers) -> Self {
-        Self(Arc::new(workers))
+        Self { workers: Arc::new(workers), target: None }
     }
 
     /// The code of a reproducer, which all threads share.
@@ -42,8 +45,17 @@ impl UserCode {
         Self::new(Shared { needs, function: Arc::new(function) })
     }
 
+    /// Says where the code puts files.
+    pub(crate) fn delivering_to(self, target: Target) -> Self {
+        Self { target: Some(target), ..self }
+    }
+
+    pub(crate) fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
     pub(crate) fn workers(&self) -> &dyn Workers {
-        &*self.0
+        &*self.workers
     }
 }
 

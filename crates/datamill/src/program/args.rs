@@ -218,6 +218,11 @@ pub struct ConsumerArgs {
         value_parser = PossibleValuesParser::new(["exactly-once", "at-least-once"]).map(|name| delivery(&name))
     )]
     pub delivery: DeliveryGuarantee,
+    /// Go on in a group that another program uses for this topic, or this program with another result topic,
+    /// folder or store: both share the files, each getting a part. Needed once, where that is meant or where this
+    /// program takes the place of the other
+    #[arg(long = "same_group")]
+    pub same_group: bool,
     /// Where to start in partitions whose committed position is missing or cannot be used: `committed` (the
     /// committed offset, without what is noted beside it), `earliest`, `latest`, or an offset for each
     /// partition; what lies behind that and has a result gets another one. Where the committed position can
@@ -342,6 +347,7 @@ impl ConsumerArgs {
             delivery: self.delivery,
             first_start: config.first_start().unwrap_or_default(),
             start_from: self.start_from,
+            same_group: self.same_group,
             mode: self.mode,
             threads: self.n_consumer_threads.into(),
             max_attempts: self.max_attempts,

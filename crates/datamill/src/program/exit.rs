@@ -132,6 +132,9 @@ pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
         | EngineError::LostPosition { .. }
         | EngineError::TopicReplaced { .. }
         | EngineError::NoSuchStart { .. }
+        | EngineError::OtherPurpose { .. }
+        | EngineError::UnmarkedFolder { .. }
+        | EngineError::Folder { .. }
         | EngineError::GroupInUse { .. }
         | EngineError::MixedPositions { .. }
         | EngineError::NoFolder(_)

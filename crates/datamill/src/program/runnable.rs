@@ -138,7 +138,7 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     let control = Arc::new(Control::default());
     console::steer(&control)?;
     if let Some(folder) = &args.consumer().take_over {
-        match engine::take_over(&log, &settings, folder, &control) {
+        match engine::take_over(&log, &settings, folder, &code, &control) {
             Ok(Some(taken)) => tracing::info!(group = %settings.group, "{taken}"),
             Ok(None) => tracing::info!(group = %settings.group, "there is nothing to take over"),
             Err(error) => {

@@ -22,7 +22,7 @@ pub struct Named {
 }
 
 impl Named {
-    pub(super) fn add(&mut self, name: impl Into<String>) {
+    pub(crate) fn add(&mut self, name: impl Into<String>) {
         self.count += 1;
         if self.first.len() < NAMES_KEPT {
             self.first.push(name.into());

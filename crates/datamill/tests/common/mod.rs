@@ -287,6 +287,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         spill_limit: None,
         retry_failed: datamill::engine::RetryFailed::Now,
         incomplete_after: Duration::from_secs(24 * 3600),
+        same_group: false,
         exit_at_end: true,
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(10),

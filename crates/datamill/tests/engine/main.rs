@@ -18,6 +18,7 @@ mod port;
 mod processor;
 #[cfg(unix)]
 mod program;
+mod purposes;
 mod refusals;
 mod reproducer;
 mod retries;

@@ -165,7 +165,9 @@ fn the_filter_matches_from_the_start_of_the_path(place: &Place) {
     let mut settings = bench.settings();
     settings.download_regex = Some(datamill::settings::Pattern::from_python(r"keep/(?!c)").unwrap());
     let summary = bench.run(&settings, ByName::default()).unwrap();
-    assert_eq!((summary.succeeded, summary.filtered_messages), (1, 4));
+    assert_eq!((summary.succeeded, summary.filtered.count), (1, 2), "files, not their chunks");
+    let said = summary.to_string();
+    assert!(said.contains("left out by --download_regex: 2 files, e.g. `other/keep/b.dat`, `keep/c.txt`"), "{said}");
     assert_eq!(sizes(&bench).keys().collect::<Vec<_>>(), ["keep/a.dat"]);
 }
 

@@ -23,7 +23,7 @@ use super::orphans::{OrphanError, Orphans};
 use super::profile;
 use crate::assemble::DownloadDataFile;
 use crate::engine::of_the_log;
-use crate::process::ProcessingError;
+use crate::process::{ProcessingError, Target as Place};
 
 /// Key of OpenMSIStream's configuration files for the secret.
 const SECRET_KEY_ID: &str = "secret_key_id";
@@ -124,6 +124,8 @@ pub(super) struct Target {
     pub(super) orphans: Option<Orphans>,
     /// Where it is a local one.
     folder: Option<TargetFolder>,
+    /// The address of the store, where the URL does not say it.
+    endpoint: Option<String>,
     /// The URL, for people.
     pub(super) shown: String,
 }
@@ -155,11 +157,13 @@ impl Target {
             connector: connector.clone(),
             orphans: None,
             folder: None,
+            endpoint: None,
             shown: shown.clone(),
         };
         Ok(match scheme {
             ObjectStoreScheme::AmazonS3 => {
                 let builder = s3(&parsed, section)?;
+                let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
                 let disabled = builder.get_config_value(&AmazonS3ConfigKey::ConditionalPut);
                 let conditions = match disabled.as_deref() {
                     Some("disabled") => Conditions::None,
@@ -169,7 +173,7 @@ impl Target {
                 let store = Arc::new(builder.with_http_connector(connector.clone()).build().map_err(cannot)?);
                 let client = connector.client(&options).map_err(cannot)?;
                 let orphans = Some(Orphans::new(Arc::clone(&store), client));
-                Self { orphans, ..target(store, Names::Any, '-', true, conditions, true) }
+                Self { orphans, endpoint, ..target(store, Names::Any, '-', true, conditions, true) }
             }
             ObjectStoreScheme::MicrosoftAzure => {
                 let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retries());
@@ -206,6 +210,15 @@ impl Target {
 }
 
 impl Target {
+    /// Where the files go, for the group's purpose.
+    pub(super) fn place(&self) -> Place {
+        match (&self.folder, &self.endpoint) {
+            (Some(folder), _) => Place::StoreFolder(folder.path().to_owned()),
+            (None, Some(endpoint)) => Place::Url(format!("{} at {endpoint}", self.shown)),
+            (None, None) => Place::Url(self.shown.clone()),
+        }
+    }
+
     /// Whether the same version can be told from another one.
     pub(super) fn tells_versions(&self) -> bool {
         self.abilities.metadata || self.folder.is_some()

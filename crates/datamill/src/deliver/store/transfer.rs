@@ -290,13 +290,15 @@ impl Runnable<ProcessorKind> for S3TransferStreamProcessor {
 
     fn into_user_code(self) -> UserCode {
         let needs = Needs::default().followed_by(Arc::new(self.early.clone()));
-        UserCode::function(needs, move |file, _| {
+        let place = self.target.place();
+        let code = UserCode::function(needs, move |file, _| {
             self.target.check_folder()?;
             let delivered = self.runtime.block_on(self.deliver(file));
             // what went to another folder does not count
             self.target.check_folder()?;
             delivered.map(|()| None)
-        })
+        });
+        code.delivering_to(place)
     }
 }
 

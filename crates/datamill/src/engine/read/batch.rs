@@ -78,6 +78,7 @@ impl Reader<'_> {
                 self.verified = Verified::Yes;
                 same?;
             }
+            Answer::Over(error) => return Err(error),
             Answer::Unknown(error) => {
                 if matches!(
                     error.kind(),
@@ -176,7 +177,8 @@ impl Reader<'_> {
 
     fn ended_incomplete(&mut self, outcome: Outcome) {
         if let Err(failure) = &outcome.result {
-            let entry = Arc::new(Entry::after(&self.engine.topic, self.engine.source.id.as_deref(), &outcome, failure));
+            let source = self.engine.source.id.as_deref();
+            let entry = Arc::new(Entry::after(&self.engine.topic, source, &self.engine.by, &outcome, failure));
             if let Some(&assignment) = self.owned.get(&entry.partition()) {
                 self.late.expect(outcome.info.id, Due { entry, assignment });
             }

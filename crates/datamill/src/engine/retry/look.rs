@@ -14,6 +14,7 @@ use datamill_broker::{ErrorKind, StateChange, StateMark};
 use super::thread::RetrySettings;
 use crate::engine::entry::{Due, Entry, Place, Request};
 use crate::engine::failed::retry_command;
+use crate::engine::purpose::Answers;
 use crate::engine::source::Source;
 use crate::engine::tails::Begun;
 
@@ -102,6 +103,9 @@ struct Gathered<'a> {
     given_up: HashSet<Place>,
     /// Places of entries that can be tried and that somebody asks for.
     answerable: HashSet<Place>,
+    /// Places of entries that another program of the group answers, and whether they were assigned now.
+    of_others: HashMap<Place, bool>,
+    answers: &'a Answers,
 }
 
 impl<'a> Gathered<'a> {
@@ -118,6 +122,8 @@ impl<'a> Gathered<'a> {
             begun: BTreeMap::new(),
             given_up: HashSet::new(),
             answerable: HashSet::new(),
+            of_others: HashMap::new(),
+            answers: &settings.answers,
         }
     }
 
@@ -130,6 +136,7 @@ impl<'a> Gathered<'a> {
         self.incomplete.remove(&place);
         self.given_up.remove(&place);
         self.answerable.remove(&place);
+        self.of_others.remove(&place);
         let Some(value) = value.filter(|_| self.look.owned.contains_key(&place.partition)) else { return };
         let is_new = self.look.assigned.contains(&place.partition);
         let is_further = self.look.further.contains(&place.partition);
@@ -142,6 +149,10 @@ impl<'a> Gathered<'a> {
             tracing::warn!(key, "an entry of the group's state is not understood; left alone");
             return;
         };
+        if !self.answers.is_mine(entry.by()) {
+            self.of_others.insert(place, is_new);
+            return;
+        }
         entry.is_foreign = !self.source.is_same(entry.topic_id(), at.adopted);
         // one of another topic gets its outcome without a look at its offsets
         let is_given_up = if entry.is_foreign { entry.is_expired() } else { !entry.can_be_retried() };
@@ -170,7 +181,8 @@ impl<'a> Gathered<'a> {
     /// Whether an entry is not here that somebody asks for, though there would have been room for it.
     fn lacks(&self, requests: &HashMap<Place, BTreeSet<String>>) -> bool {
         let mut ours = requests.keys().filter(|place| self.look.owned.contains_key(&place.partition));
-        self.further.is_empty() && ours.any(|place| !self.due.contains_key(place))
+        self.further.is_empty()
+            && ours.any(|place| !self.due.contains_key(place) && !self.of_others.contains_key(place))
     }
 
     fn begun(&mut self, key: &str, value: Option<&[u8]>, adopted: &BTreeMap<i32, String>) {
@@ -310,7 +322,15 @@ impl RetrySettings<'_> {
     }
 
     fn seen(&self, found: Gathered<'_>, known: &mut Known) -> Seen {
-        let Gathered { look, due, further, incomplete, begun, given_up, answerable, .. } = found;
+        let Gathered { look, due, further, incomplete, begun, given_up, answerable, of_others, .. } = found;
+        let of_others_now = of_others.values().filter(|is_new| **is_new).count();
+        if of_others_now > 0 {
+            tracing::info!(
+                files = of_others_now,
+                group = self.group,
+                "failed files of another program that uses this group are left to that program"
+            );
+        }
         if !given_up.is_empty() {
             tracing::info!(
                 files = given_up.len(),
@@ -320,7 +340,11 @@ impl RetrySettings<'_> {
             );
         }
         if further.is_empty() {
-            let is_void = |place: &Place| look.owned.contains_key(&place.partition) && !answerable.contains(place);
+            let is_void = |place: &Place| {
+                look.owned.contains_key(&place.partition)
+                    && !answerable.contains(place)
+                    && !of_others.contains_key(place)
+            };
             let void = known.requests.extract_if(|place, _| is_void(place) && !due.contains_key(place));
             self.drop_requests(void.flat_map(|(_, keys)| keys).collect());
         }

@@ -12,6 +12,7 @@ use super::Tried;
 use super::look::{Known, Look, Seen};
 use super::sweep::{Sweep, Wanted};
 use crate::assemble::{Budget, InstanceId, InstanceIds, SpillFolder, WholeFile};
+use crate::engine::purpose::Answers;
 use crate::engine::source::Source;
 use crate::engine::state::GroupState;
 use crate::report::Counters;
@@ -47,6 +48,8 @@ pub(in crate::engine) struct RetrySettings<'a> {
     pub(in crate::engine) source: &'a Source,
     pub(in crate::engine) group: &'a str,
     pub(in crate::engine) state: &'a GroupState<'a>,
+    /// Which failures are this program's to answer.
+    pub(in crate::engine) answers: Answers,
     /// Whether files are tried that nobody asks for.
     pub(in crate::engine) unasked: bool,
     pub(in crate::engine) tried: &'a Tried,

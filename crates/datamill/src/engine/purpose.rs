@@ -1,0 +1,357 @@
+//! What a group is for. Programs of one group share the files of a topic, so programs that do different things with
+//! them must not be in one group: each would do a part. The group's state says who has begun with a topic.
+//!
+//! ```text
+//! key    purpose/{topic}/{16 hex digits of the SHA-512 of kind, a zero byte and target}
+//! value  JSON: kind            reproducer | processor | download | transfer
+//!              target          result topic | name of the program | id of the folder's mark | URL, or that of a folder
+//!              shown           name of the program | the same | path of the folder | the same as target
+//!              download_regex  of the last start, where there was one
+//!              first           true for the one that marked the group first: what carries no mark belongs to it
+//! ```
+//!
+//! A program looks before it joins the group, and marks the group before it commits anything else. Then it looks
+//! again: of two that mark a group at the same moment, the one whose mark comes later in the log gives in. So neither
+//! has done a file that was the other's. A group has several purposes only where somebody asked for that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, Log, StateChange, StateMark};
+use datamill_wire::{hex, sha512};
+use serde::{Deserialize, Serialize};
+
+use super::state::GroupState;
+use super::{Control, EngineError, EngineSettings};
+use crate::mark::{self, Mark, Role};
+use crate::process::{Target, UserCode};
+
+const REPRODUCER: &str = "reproducer";
+const PROCESSOR: &str = "processor";
+const DOWNLOAD: &str = "download";
+const TRANSFER: &str = "transfer";
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Purpose {
+    kind: String,
+    target: String,
+    shown: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    download_regex: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    first: bool,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, target, shown, .. } = self;
+        match kind.as_str() {
+            REPRODUCER => write!(f, "the reproducer `{shown}`, whose results go to topic `{target}`"),
+            PROCESSOR => write!(f, "the processor `{shown}`"),
+            DOWNLOAD => write!(f, "the download into the folder `{shown}`"),
+            TRANSFER => write!(f, "the transfer to `{shown}`"),
+            _ => write!(f, "`{shown}` ({kind})"),
+        }
+    }
+}
+
+impl Purpose {
+    fn new(kind: &str, target: &str, shown: &str) -> Self {
+        let [kind, target, shown] = [kind, target, shown].map(str::to_owned);
+        Self { kind, target, shown, download_regex: None, first: false }
+    }
+
+    /// Tells it from others of the topic.
+    fn id(&self) -> String {
+        hex(&sha512(format!("{}\0{}", self.kind, self.target).as_bytes())[..8])
+    }
+}
+
+fn prefix(topic: &str) -> String {
+    format!("purpose/{topic}/")
+}
+
+/// The purposes of a group on a topic by their keys, each with the place of its mark in the log.
+type Marks = BTreeMap<String, (usize, Purpose)>;
+
+/// Reads them. `None` when it was stopped.
+fn read(
+    log: &dyn Log,
+    group: &str,
+    topic: &str,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Marks>, datamill_broker::Error> {
+    let prefix = prefix(topic);
+    let mut marks = Marks::new();
+    let mut place = 0;
+    let mut sink = |key: &str, value: Option<&[u8]>| {
+        if key.starts_with(&prefix) {
+            place += 1;
+            match value.and_then(|value| serde_json::from_slice(value).ok()) {
+                Some(purpose) => drop(marks.insert(key.to_owned(), (place, purpose))),
+                None => drop(marks.remove(key)),
+            }
+        }
+    };
+    let read = log.read_group_state(group, None, StateMark::default(), &mut sink, stop)?;
+    Ok(read.map(|_| marks))
+}
+
+/// What this program has to do with its group.
+#[derive(Debug)]
+pub(super) struct Standing {
+    topic: String,
+    group: String,
+    own: Purpose,
+    /// The mark is to be written.
+    is_new: bool,
+    /// Nobody else may have marked the group meanwhile.
+    alone: bool,
+    same_group: bool,
+}
+
+impl Standing {
+    /// Looks at the group before it is joined. `None` when the program was stopped meanwhile.
+    ///
+    /// # Errors
+    /// The group is another program's, or the state cannot be read.
+    pub(super) fn look(
+        log: &dyn Log,
+        settings: &EngineSettings,
+        state: &GroupState<'_>,
+        code: &UserCode,
+        control: &Control,
+    ) -> Result<Option<Self>, EngineError> {
+        let (topic, group) = (&settings.topic, &settings.group);
+        let stop = || control.stopping().is_some();
+        let mut marks = match read(log, group, topic, &stop) {
+            Ok(Some(marks)) => marks,
+            Ok(None) => return Ok(None),
+            // without transactions, the account needs no right on the state
+            Err(error) if is_denied(&error) && matches!(state, GroupState::InFolder { .. }) => Marks::new(),
+            Err(error) => return Err(error.into()),
+        };
+        if let GroupState::InFolder { .. } = state {
+            let prefix = prefix(topic);
+            let found = state.load(|key| key.starts_with(&prefix), control)?.unwrap_or_default();
+            let found =
+                found.into_iter().filter_map(|(key, value)| Some((key, (0, serde_json::from_slice(&value).ok()?))));
+            marks.extend(found);
+        }
+        let own = purpose_of(settings, code, &marks)?;
+        let other = marks.values().map(|(_, other)| other).find(|other| other.id() != own.id());
+        let before = marks.get(&format!("{}{}", prefix(topic), own.id())).map(|(_, before)| before.clone());
+        let is_known = !own.target.is_empty();
+        let mut standing = Self {
+            topic: topic.clone(),
+            group: group.clone(),
+            is_new: is_known,
+            alone: before.is_none() && !settings.same_group,
+            same_group: settings.same_group,
+            own,
+        };
+        match before {
+            Some(before) => {
+                standing.own.first = before.first;
+                standing.is_new = is_known && before != standing.own;
+                standing.tell_changes(&before);
+            }
+            None => match other {
+                Some(theirs) if !settings.same_group => return Err(standing.refused(theirs)),
+                other => standing.own.first = other.is_none(),
+            },
+        }
+        Ok(Some(standing))
+    }
+
+    fn tell_changes(&self, before: &Purpose) {
+        let (topic, group) = (&self.topic, &self.group);
+        if before.kind == REPRODUCER && before.shown != self.own.shown {
+            tracing::warn!(
+                group,
+                topic,
+                before = before.shown,
+                now = self.own.shown,
+                "a program of another name was started with this group and result topic: if it is not the same one \
+                under a new name, both share the files; give this one a group of its own with --consumer_group_id"
+            );
+        }
+        if before.download_regex != self.own.download_regex {
+            tracing::warn!(group, topic, "{}", changed_regex(before, &self.own));
+        }
+    }
+
+    fn refused(&self, theirs: &Purpose) -> EngineError {
+        EngineError::OtherPurpose {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            theirs: theirs.to_string(),
+            ours: self.own.to_string(),
+        }
+    }
+
+    /// Who the failures of this program belong to.
+    pub(super) fn id(&self) -> String {
+        self.own.id()
+    }
+
+    /// Which failures this program answers.
+    pub(super) fn answers(&self) -> Answers {
+        Answers { own: self.own.id(), unmarked: self.own.first, all: self.same_group }
+    }
+
+    fn key(&self) -> String {
+        format!("{}{}", prefix(&self.topic), self.own.id())
+    }
+
+    /// Marks the group, in a commit of its own. Answers why that did not happen, and whether another try may help.
+    pub(super) fn mark(
+        &mut self,
+        log: &dyn Log,
+        state: &GroupState<'_>,
+        committer: &mut dyn Committer,
+    ) -> Result<(), Unmarked> {
+        if !self.is_new {
+            return Ok(());
+        }
+        let value = serde_json::to_vec(&self.own).map_err(|error| {
+            Unmarked::Over(Error::with_source(ErrorKind::Fatal, "a mark cannot be written as JSON", error).into())
+        })?;
+        self.change(state, committer, Some(value))?;
+        if std::mem::take(&mut self.alone)
+            && let GroupState::InLog { .. } = state
+        {
+            let marks = read(log, &self.group, &self.topic, &|| false).map_err(Unmarked::Again)?.unwrap_or_default();
+            let place = marks.get(&self.key()).map(|(place, _)| *place);
+            let earlier = marks.values().find(|(at, other)| other.id() != self.own.id() && Some(*at) < place);
+            if let Some((_, theirs)) = earlier {
+                let refused = self.refused(theirs);
+                // otherwise the next start has this mark, and goes on
+                self.change(state, committer, None)?;
+                return Err(Unmarked::Over(refused));
+            }
+        }
+        self.is_new = false;
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        state: &GroupState<'_>,
+        committer: &mut dyn Committer,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Unmarked> {
+        let change = [StateChange { key: self.key(), value }];
+        match state.commit(committer, &Commit { state: &change, ..Commit::default() }) {
+            CommitOutcome::Done(_) => Ok(()),
+            CommitOutcome::Again(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) => {
+                Err(Unmarked::Again(error))
+            }
+            CommitOutcome::Again(error) => Err(Unmarked::Over(error.into())),
+            CommitOutcome::Unknown(error) => Err(Unmarked::Unknown(error)),
+            // it holds neither positions nor records
+            CommitOutcome::NotOwner(_) | CommitOutcome::RecordsRefused(_) => Ok(()),
+        }
+    }
+}
+
+/// Why a group is not marked.
+pub(super) enum Unmarked {
+    /// It may be marked later.
+    Again(Error),
+    /// It is not known whether it is.
+    Unknown(Error),
+    /// The program cannot go on.
+    Over(EngineError),
+}
+
+/// What a regular expression means that is another one than at the last start.
+fn changed_regex(before: &Purpose, now: &Purpose) -> String {
+    let named = |regex: &Option<String>| match regex {
+        Some(regex) => format!("--download_regex '{regex}'"),
+        None => "no --download_regex".to_owned(),
+    };
+    let (was, is) = (named(&before.download_regex), named(&now.download_regex));
+    let Some(old) = &before.download_regex else {
+        return format!(
+            "this group was started with {was} the last time, and now with {is}: from here on, files that do not match are left out"
+        );
+    };
+    let rest = now.download_regex.as_ref().map_or_else(String::new, |new| format!("(?:{new})"));
+    format!(
+        "this group was started with {was} the last time, and now with {is}: files that were left out until now are \
+        behind it and are not looked at again. To have those as well, run the program once more in a new group: \
+        --consumer_group_id create_new --start_from earliest --exit-at-end --download_regex '(?!{old}){rest}'"
+    )
+}
+
+/// Which failures a program answers.
+#[derive(Debug, Clone)]
+pub(super) struct Answers {
+    own: String,
+    unmarked: bool,
+    all: bool,
+}
+
+impl Answers {
+    /// Whether those that belong to `by` are among them; those of 0.1.0 say nothing.
+    pub(super) fn is_mine(&self, by: Option<&str>) -> bool {
+        self.all || by.map_or(self.unmarked, |by| by == self.own)
+    }
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Denied | ErrorKind::DeniedExactlyOnce)
+}
+
+/// What the program of these settings and this code is for.
+fn purpose_of(settings: &EngineSettings, code: &UserCode, marks: &Marks) -> Result<Purpose, EngineError> {
+    let program = settings.program.rsplit_once(" datamill/").map_or(&*settings.program, |(name, _)| name);
+    let in_folder = |kind, folder: &Path| {
+        let mark = folder_mark(settings, kind, folder, marks)?;
+        let mark = mark.map_or_else(String::new, |mark| mark.to_string());
+        Ok::<_, EngineError>(Purpose::new(kind, &mark, &folder.display().to_string()))
+    };
+    let purpose = match (code.target(), &settings.result_topic) {
+        (Some(Target::Folder(folder)), _) => in_folder(DOWNLOAD, folder)?,
+        #[cfg(feature = "object-store")]
+        (Some(Target::Url(url)), _) => Purpose::new(TRANSFER, url, url),
+        #[cfg(feature = "object-store")]
+        (Some(Target::StoreFolder(folder)), _) => in_folder(TRANSFER, folder)?,
+        (None, Some(result_topic)) => Purpose::new(REPRODUCER, result_topic, program),
+        (None, None) => Purpose::new(PROCESSOR, program, program),
+    };
+    let download_regex = settings.download_regex.as_ref().map(|pattern| pattern.as_str().to_owned());
+    Ok(Purpose { download_regex, ..purpose })
+}
+
+/// The mark of the folder of a delivery. A folder without one is marked, unless the group has a folder already: then
+/// this is another one, or its share is not mounted.
+///
+/// `None` where the folder may only be read: each file says so.
+fn folder_mark(
+    settings: &EngineSettings,
+    kind: &str,
+    folder: &Path,
+    marks: &Marks,
+) -> Result<Option<Mark>, EngineError> {
+    let unusable = |source| EngineError::Folder { folder: folder.to_owned(), source };
+    if let Some(mark) = Mark::find(folder, &Role::Target).map_err(unusable)? {
+        return Ok(Some(mark));
+    }
+    let before = marks.values().map(|(_, purpose)| purpose).find(|purpose| purpose.kind == kind);
+    if let Some(before) = before.filter(|_| !settings.same_group) {
+        return Err(EngineError::UnmarkedFolder {
+            folder: folder.to_owned(),
+            before: before.shown.clone(),
+            group: settings.group.clone(),
+            topic: settings.topic.clone(),
+        });
+    }
+    match Mark::find_or_make(folder, &Role::Target) {
+        Err(error) if mark::is_refused(&error) => Ok(None),
+        mark => mark.map(Some).map_err(unusable),
+    }
+}
