@@ -129,8 +129,8 @@ impl Standing {
         let mut marks = match read(log, group, topic, &stop) {
             Ok(Some(marks)) => marks,
             Ok(None) => return Ok(None),
-            // without transactions, the account needs no right on the state
-            Err(error) if is_denied(&error) && matches!(state, GroupState::InFolder { .. }) => Marks::new(),
+            // where a right is needed, the first commit names it; without transactions none is
+            Err(error) if is_denied(&error) => Marks::new(),
             Err(error) => return Err(error.into()),
         };
         if let GroupState::InFolder { .. } = state {

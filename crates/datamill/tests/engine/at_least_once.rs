@@ -64,7 +64,8 @@ fn each_file_has_its_result_and_the_log_holds_no_state(place: &Place) {
     }
     assert!(bench.log.group_state(&bench.group, None).unwrap().is_empty());
     let marks: Vec<String> = (0..3).map(|p| format!("started/{}/{p}", bench.topic)).collect();
-    assert_eq!(bench.folder_state().into_keys().collect::<Vec<_>>(), marks);
+    let state = bench.folder_state().into_keys().filter(|key| !key.starts_with("purpose/"));
+    assert_eq!(state.collect::<Vec<_>>(), marks);
 }
 
 fn failed_files_are_tried_again_from_the_folder_and_another_folder_knows_nothing_of_them(place: &Place) {

@@ -300,7 +300,7 @@ fn the_topic_of_the_state_is_named_where_it_may_not_be_used(kafka: &SecuredKafka
     account.send(&["again/error"]);
     account.lacks(&settings, &state);
     account.follow("reproducer, at-least-once");
-    let reproducer = account.settings(ONCE, true);
+    let reproducer = EngineSettings { same_group: true, ..account.settings(ONCE, true) };
     account.lacks(&reproducer, &state);
     account.send(&["b"]);
     account.lacks(&reproducer, &state);
