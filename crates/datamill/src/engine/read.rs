@@ -429,9 +429,15 @@ impl<'a> Reader<'a> {
             self.retry();
             self.reread();
             self.collect()?;
-            match self.answered()? {
-                ControlFlow::Continue(()) => {}
-                ControlFlow::Break(error) => {
+            match self.answered() {
+                // the program that the group is for need not wait for the end of this one's session
+                Err(error @ EngineError::OtherPurpose { .. }) => {
+                    subscription.close(true)?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(error)) => {
                     return Ok(Ended::Rebuild("it is unclear whether the last commit happened", error));
                 }
             }
