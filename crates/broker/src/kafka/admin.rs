@@ -90,9 +90,10 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
     match answers.into_iter().next() {
         // Another one deletes it at the same time.
         Some(Ok(_) | Err((_, Code::UnknownTopicOrPartition))) => {}
-        Some(Err((_, Code::TopicDeletionDisabled))) => {
-            let text = format!("{}: the broker's setting `delete.topic.enable` is `false`", what());
-            return Err(Error::new(ErrorKind::Settings, text));
+        // The first is what the broker answers to the version of the request that librdkafka sends.
+        Some(Err((_, code @ (Code::InvalidRequest | Code::TopicDeletionDisabled)))) => {
+            let text = format!("{}, see the broker's setting `delete.topic.enable`", what());
+            return Err(Error::with_source(ErrorKind::Settings, text, code));
         }
         Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
         None => return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what()))),

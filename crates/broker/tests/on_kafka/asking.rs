@@ -11,7 +11,7 @@ use crate::common::{Member, deliver, of_values, values};
 
 #[test]
 fn no_question_creates_a_topic_on_a_broker_that_creates_what_it_is_asked_for() {
-    let kafka = Kafka::start_own_with("auto.create.topics.enable=true\n");
+    let kafka = Kafka::start_own_with("auto.create.topics.enable=true\ndelete.topic.enable=false\n");
     let backend = backend_at(&kafka);
     let broker = BTreeMap::from([
         ("bootstrap.servers".to_owned(), kafka.address().to_owned()),
@@ -47,6 +47,9 @@ fn no_question_creates_a_topic_on_a_broker_that_creates_what_it_is_asked_for() {
         }
         member.leave();
     }
+    let error = log.delete_topic(&there).expect_err("the broker deletes no topic");
+    assert_eq!(error.kind(), ErrorKind::Settings, "{error:?}");
+    assert!(error.to_string().contains("`delete.topic.enable`"), "{error:?}");
     // What a client asks for by itself, it asks for every now and then.
     deliver(publisher.as_mut(), &of_values(&there, &sent));
     std::thread::sleep(Duration::from_secs(2));

@@ -378,6 +378,19 @@ fn the_other_programs_need_what_the_documentation_says(kafka: &SecuredKafka) {
     account.kafka.allow(account.user, &["--operation", "Create", "--operation", "Describe", "--topic", "made-user8"]);
     let topic = NewTopic { name: "made-user8".to_owned(), partitions: 1, replication: 1, settings: BTreeMap::new() };
     account.log.create_topic(&topic).unwrap();
+    let files = account.bench.topic.as_str();
+    let error = account.log.delete_topic(files).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    assert!(error.to_string().contains("the right Delete on the topic"), "{error}");
+    account.follow("topic delete");
+    let deleted = (0..ASKED_AGAIN).any(|_| match account.log.delete_topic(files) {
+        Ok(()) => true,
+        Err(_) => {
+            std::thread::sleep(Duration::from_millis(500));
+            false
+        }
+    });
+    assert!(deleted);
 }
 
 fn an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs(kafka: &SecuredKafka) {
