@@ -8,6 +8,9 @@
 //! partition is the one that an upload would choose, and the header of datamill's chunks is added. Records
 //! and the positions behind them are committed in one step, so that each record is copied once whatever
 //! ends the program. Several processes may share the work as members of one group.
+//!
+//! A position says by its text ([`crate::progress`]) from which topic to which topic was copied: where either was
+//! deleted and created again, the positions say nothing, and the copy stops.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::{
     Assigned, Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Event, FirstStart, Log, NewRecord, Position, Record,
-    Session, SubscribeOptions, Subscription,
+    Session, SubscribeOptions, Subscription, TopicIdentity,
 };
 use datamill_wire::{headers, partition_for};
 
 use crate::control::{Control, StopKind};
 use crate::engine::input::topic;
+use crate::progress::{Progress, TopicTag, encode, is_foreign};
 use crate::report::{Counters, clock, text};
 
 /// Bytes of records in one commit, unless one record alone is larger.
@@ -75,6 +79,20 @@ pub enum RekeyError {
         /// Why.
         #[source]
         error: datamill_broker::Error,
+    },
+    /// A topic is another one than the one that was copied.
+    #[error(
+        "topic `{source_topic}` or topic `{destination}` was deleted and created again since group `{group}` began to \
+        copy; nothing was guessed. Name another group with --consumer_group_id to copy all that is in topic \
+        `{source_topic}`"
+    )]
+    TopicReplaced {
+        /// Topic that is read.
+        source_topic: String,
+        /// Topic that is written.
+        destination: String,
+        /// Consumer group.
+        group: String,
     },
     /// The log refused something for good.
     #[error(transparent)]
@@ -157,6 +175,10 @@ pub fn rekey(
     let mut copy = Copy {
         settings,
         counters,
+        source_id: source.id.clone(),
+        destination_id: destination.id.clone(),
+        pair: source.id.zip(destination.id).map(|(source, destination)| format!("{source} {destination}")),
+        is_foreign: false,
         partitions: destination.partitions,
         retention_ms: destination.retention_ms,
         batch: Batch::default(),
@@ -169,7 +191,7 @@ pub fn rekey(
     let mut failures = 0;
     loop {
         let before = copy.copied;
-        match copy.session(log.as_ref(), control, ends.as_ref())? {
+        match copy.session(log.as_ref(), control, ends.as_ref()).map_err(|error| copy.explain(error))? {
             None => break,
             Some(error) => {
                 failures = if copy.copied > before { 1 } else { failures + 1 };
@@ -224,6 +246,12 @@ struct Place {
 struct Copy<'a> {
     settings: &'a RekeySettings,
     counters: &'a Counters,
+    source_id: Option<String>,
+    destination_id: Option<String>,
+    /// Both ids, where the log tells them.
+    pair: Option<String>,
+    /// A position of other topics was found.
+    is_foreign: bool,
     /// Of the destination.
     partitions: i32,
     /// How long the destination keeps its records, by their times; `None` is for ever.
@@ -237,6 +265,18 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
+    /// An error of the log, with what a person does about it.
+    fn explain(&self, error: RekeyError) -> RekeyError {
+        match error {
+            RekeyError::Log(error) if error.kind() == ErrorKind::TopicReplaced => RekeyError::TopicReplaced {
+                source_topic: self.settings.source.clone(),
+                destination: self.settings.destination.clone(),
+                group: self.settings.group.clone(),
+            },
+            other => other,
+        }
+    }
+
     /// One session. Answers an error after which a new one goes on from what is committed.
     fn session(
         &mut self,
@@ -245,12 +285,13 @@ impl Copy<'_> {
         ends: Option<&BTreeMap<i32, i64>>,
     ) -> Result<Option<datamill_broker::Error>, RekeyError> {
         (self.batch, self.owned) = (Batch::default(), BTreeMap::new());
+        let ids = self.source_id.iter().map(|id| (self.settings.source.clone(), id.clone())).collect();
         let Session { mut subscription, mut committer } = log.subscribe(&SubscribeOptions {
             group: self.settings.group.clone(),
             instance: self.settings.instance.clone(),
             membership: Default::default(),
             topics: vec![self.settings.source.clone()],
-            identity: Default::default(),
+            identity: TopicIdentity { ids, ..TopicIdentity::default() },
             first_start: FirstStart::Earliest,
             queue_bytes: QUEUE_BYTES,
             state_topic: None,
@@ -260,6 +301,9 @@ impl Copy<'_> {
             let mut assigned_once = !self.owned.is_empty();
             if let Err(error) = subscription.poll(POLL, &mut |event| self.event(event, &mut assigned_once)) {
                 return passing(error);
+            }
+            if self.is_foreign {
+                return Err(datamill_broker::Error::topic_replaced(&self.settings.source).into());
             }
             let stopping = control.stopping();
             let at_end = assigned_once
@@ -275,10 +319,23 @@ impl Copy<'_> {
             }
             let done = self.owned.values().all(|place| place.next == place.committed);
             if done && (stopping.is_some() || at_end) {
+                self.verify(log)?;
                 subscription.close(stopping != Some(StopKind::KeepPlace))?;
                 return Ok(None);
             }
         }
+    }
+
+    /// Fails where what was copied went from or to another topic. One that cannot be asked about is taken for the same.
+    fn verify(&self, log: &dyn Log) -> Result<(), RekeyError> {
+        let RekeySettings { source, destination, .. } = self.settings;
+        for (topic, id) in [(source, &self.source_id), (destination, &self.destination_id)] {
+            let now = log.topic_now(topic).ok().and_then(|now| now.id);
+            if now.is_some() && id.is_some() && now != *id {
+                return Err(datamill_broker::Error::topic_replaced(topic).into());
+            }
+        }
+        Ok(())
     }
 
     fn event(&mut self, event: Event<'_>, assigned_once: &mut bool) {
@@ -292,7 +349,9 @@ impl Copy<'_> {
             }
             Event::Assigned(assigned) => {
                 *assigned_once = true;
-                for Assigned { partition, assignment, start, .. } in assigned {
+                for Assigned { partition, assignment, start, committed, .. } in assigned {
+                    let text = committed.as_ref().map_or("", |committed| committed.text.as_str());
+                    self.is_foreign |= self.pair.as_ref().is_some_and(|pair| is_foreign(text, pair));
                     tracing::info!(topic = %self.settings.source, partition, offset = start, "partition assigned");
                     self.owned.insert(partition, Place { assignment, next: start, committed: start });
                 }
@@ -353,13 +412,15 @@ impl Copy<'_> {
         loop {
             let topic: Arc<str> = self.settings.source.as_str().into();
             let moved = self.owned.iter().filter(|(_, place)| place.next != place.committed);
+            let tag = self.pair.as_deref().map(TopicTag::of);
+            let text = |next| tag.as_ref().map(|tag| encode(&Progress::starting_at(next), Some(tag)).1);
             let positions: Vec<Position> = moved
                 .map(|(&partition, place)| Position {
                     topic: Arc::clone(&topic),
                     partition,
                     assignment: place.assignment,
                     offset: place.next,
-                    text: String::new(),
+                    text: text(place.next).unwrap_or_default(),
                 })
                 .collect();
             if positions.is_empty() {

@@ -16,6 +16,7 @@ mod rekey;
 mod retry;
 #[cfg(target_os = "linux")]
 mod small;
+mod topic_again;
 mod topics;
 mod transfer;
 #[cfg(target_os = "linux")]

@@ -233,3 +233,26 @@ fn mistakes_are_named() {
     assert_eq!(ended.code(), 2);
     assert!(ended.stderr().contains("topic `a` cannot be copied into itself"), "{}", ended.stderr());
 }
+
+#[test]
+fn a_copy_stops_where_a_topic_was_created_again() {
+    for kafka in [false, true] {
+        let bench = Bench::new(kafka);
+        bench.spread(2);
+        assert_eq!(bench.place.run(&bench.args()).code(), 0);
+        assert_eq!(bench.place.run(&bench.args()).code(), 0, "a position of its own is gone on from");
+        let all = bench.copied();
+        bench.log.delete_topic(&bench.destination).unwrap();
+        let (name, settings) = (bench.destination.clone(), BTreeMap::from([("retention.ms".into(), "-1".into())]));
+        let again = NewTopic { name, partitions: 3, replication: 1, settings };
+        crate::common::wait_until("the topic to be created again", || bench.log.create_topic(&again).is_ok());
+        let ended = bench.place.run(&bench.args());
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        let text = ended.stderr();
+        assert!(text.contains("was deleted and created again") && text.contains("--consumer_group_id"), "{text}");
+        let other = format!("{}-other", bench.destination);
+        let ended = bench.place.run(&[&bench.args()[..], &["--consumer_group_id", &other]].concat());
+        assert_eq!(ended.code(), 0, "{}", ended.stderr());
+        assert_eq!(bench.copied(), all);
+    }
+}
