@@ -37,7 +37,7 @@ const FETCH_BYTES: &str = "4194304";
 const UNPACK_BYTES: &str = "131072";
 
 /// Kilobytes that a reader without a group holds ahead of its user.
-const READER_QUEUE_KBYTES: &str = "16384";
+const READER_QUEUE_KBYTES: &str = "4096";
 
 /// How often a member looks for partitions that were added to its topic, milliseconds: they are read within a minute.
 const NEW_PARTITIONS_MS: &str = "30000";

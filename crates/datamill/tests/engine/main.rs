@@ -13,6 +13,7 @@ mod group;
 mod half_uploads;
 mod hanging;
 mod limits;
+mod many_failures;
 mod paths;
 mod port;
 mod processor;
