@@ -12,6 +12,7 @@
 
 mod child;
 mod extract;
+mod failures;
 mod latency;
 mod place;
 mod plot;

@@ -30,6 +30,13 @@ pub(crate) struct PlaceArgs {
     partitions: u32,
 }
 
+impl PlaceArgs {
+    /// An example program, which is built beside the command.
+    pub(crate) fn example(&self, name: &str) -> PathBuf {
+        self.datamill.with_file_name("examples").join(name)
+    }
+}
+
 /// Where one measurement happens.
 pub(crate) struct Place {
     pub(crate) args: PlaceArgs,

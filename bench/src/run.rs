@@ -11,7 +11,7 @@ use crate::place::{Place, PlaceArgs};
 use crate::report::{Machine, Report, Row};
 use crate::visible::{Found, Visible};
 use crate::workload::Workload;
-use crate::{latency, plot, restart};
+use crate::{failures, latency, plot, restart};
 
 /// Bytes of file content in a message: OpenMSIStream's default.
 const CHUNK_SIZE: usize = 524_288;
@@ -31,6 +31,8 @@ pub(crate) enum Part {
     Latency,
     /// What is read again after a kill, in a topic of 5 GiB
     Restart,
+    /// Failed files that are tried again, on both logs
+    Failures,
 }
 
 /// What is measured.
@@ -56,6 +58,9 @@ pub(crate) struct RunArgs {
     /// Seconds for each measurement of the peer
     #[arg(long = "peer_limit", default_value_t = 300)]
     peer_limit: u64,
+    /// An earlier build of the example `xrd_metadata`: failed files are tried again with it as well
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Writes all figures as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -85,6 +90,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
                 }
             }
             Part::Latency => report.latency = Some(latency::run(&args.place, args.latency_files)?),
+            Part::Failures => failures::run(&args.place, args.before.as_deref(), args.repeat)?,
             Part::Restart => report.restart = Some(restart::run(&args.place, Workload::Large160)?),
         }
     }
