@@ -41,7 +41,6 @@ pub mod upload;
 #[cfg(all(target_os = "linux", feature = "jemalloc"))]
 mod allocator;
 
-#[allow(dead_code, reason = "the rooms that use it follow")]
 mod mark;
 
 pub use datamill_broker as broker;

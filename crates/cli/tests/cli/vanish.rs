@@ -176,7 +176,8 @@ fn nothing_goes_under_the_mount_point(share: &Share, program: &[&str], folder: &
     let running = share.start(program);
     share.upload("first");
     let there = |name: &str| share.path(folder).join(name).exists();
-    wait_until("the first file", || there("first"));
+    wait_until("the first file", || there("first") || share.said("error") > 0);
+    assert!(there("first"), "{}", fs::read_to_string(share.path("messages.txt")).unwrap());
     share.unmount();
     share.upload("second");
     wait_until("the hold", || {
