@@ -12,7 +12,8 @@
 //!     id   = version 4, made with the mark and never changed
 //! ```
 //!
-//! A mark is written aside in its folder, brought to the disk, and renamed where no mark is. Of several
+//! A mark is written aside in its folder, brought to the disk, and gets its name by a link, or by a rename where the
+//! file system has no links. Of several
 //! processes that make one at a time the first wins, and all read its id. Readers ignore fields that
 //! they do not know; a later version that changes what the three fields mean has another file name.
 
@@ -24,7 +25,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::TempPath;
 use uuid::Uuid;
 
 pub(crate) use known::{Checked, KnownFolder};
@@ -153,21 +153,26 @@ impl Mark {
             Err(error) => return Err(error),
             Ok(()) => sync_folder(folder)?,
         }
-        let aside = TempPath::try_from_path(place.join(format!(".datamill_{}.aside", Uuid::new_v4().simple())))?;
-        let mut file = File::create_new(&aside)?;
-        file.write_all((serde_json::to_string(&text)? + "\n").as_bytes())?;
-        file.sync_all()?;
-        if let Err(error) = aside.persist_noclobber(&path)
-            && error.error.kind() != ErrorKind::AlreadyExists
-        {
-            // neither a rename that replaces nothing nor links: the last one wins
-            error.path.persist(&path)?;
-        }
+        let aside = place.join(format!(".datamill_{}.aside", Uuid::new_v4().simple()));
+        let given = write(&aside, &text).and_then(|()| match fs::hard_link(&aside, &path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => fs::rename(&aside, &path),
+            // another process was first, or it is there
+            _ => Ok(()),
+        });
+        // it is gone where it was renamed
+        let _ = fs::remove_file(&aside);
+        given?;
         sync_folder(place)?;
         Self::find(folder, role)?.ok_or_else(|| {
             io::Error::new(ErrorKind::NotFound, format!("`{}` vanished when it was written", path.display()))
         })
     }
+}
+
+fn write(path: &Path, text: &Text) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all((serde_json::to_string(text)? + "\n").as_bytes())?;
+    file.sync_all()
 }
 
 /// Whether the folder may only be read: then it is used without a mark.

@@ -117,7 +117,9 @@ impl LogsFolder {
         (self.lock, self.one_watcher) = (None, None);
         let path = logs_folder(root, self.logs_dir.as_deref())?;
         let refused = |source| UploadError::LogsFolder { path: path.clone(), source };
-        let real = path.canonicalize().map_err(refused)?;
+        // where the disk is full, it may not be there
+        let made = if path.exists() { Ok(()) } else { fs::create_dir_all(&path) };
+        let real = made.and_then(|()| path.canonicalize()).map_err(refused)?;
         let watched = || UploadError::Watched { root: root.to_owned(), topic: self.topic_name.clone() };
         let one_watcher =
             OneWatcher::take(root, &format!("{}\n{}", self.topic_name, self.log_id)).map_err(|()| watched())?;
