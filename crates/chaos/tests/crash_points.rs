@@ -31,6 +31,8 @@ const AT_ONCE: usize = 6;
 /// What the commit holds that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
+    /// The mark of what the group is for, then what [`Case::Outcomes`] has.
+    Mark,
     /// Results, a failure with its dead letter, the dead letter of a record, the position.
     Outcomes,
     /// The result of a file that failed in an earlier run.
@@ -42,11 +44,16 @@ enum Case {
 }
 
 impl Case {
-    const ALL: [Self; 4] = [Self::Outcomes, Self::Retry, Self::Position, Self::Late];
+    const ALL: [Self; 5] = [Self::Mark, Self::Outcomes, Self::Retry, Self::Position, Self::Late];
 
     /// Whether files and a record are there that have outcomes at once.
     fn has_outcomes(self) -> bool {
-        matches!(self, Self::Outcomes | Self::Retry)
+        self.fails() || self == Self::Retry
+    }
+
+    /// Whether the function fails in the run that dies.
+    fn fails(self) -> bool {
+        matches!(self, Self::Mark | Self::Outcomes)
     }
 
     /// Whether a commit of this kind on this log passes the point.
@@ -115,6 +122,9 @@ fn crash(place: &Place, delivery: DeliveryGuarantee, case: Case, point: CrashPoi
     let open = chunks(1, "open.dat", &content(78, 900), 300);
     let late = chunks(0, "late.dat", &content(79, 900), 300);
     let junk = Sent { partition: 0, key: "junk".into(), value: b"junk".to_vec(), marked: true };
+    if case != Case::Mark {
+        finished(start(false, None), &what);
+    }
     if case.has_outcomes() {
         bench.send(&(0..5).flat_map(file).collect::<Vec<_>>());
         bench.send(&bad);
@@ -132,14 +142,14 @@ fn crash(place: &Place, delivery: DeliveryGuarantee, case: Case, point: CrashPoi
         bench.send(&late[2..]);
     }
 
-    let died = start(case == Case::Outcomes, Some(point));
+    let died = start(case.fails(), Some(point));
     let said = String::from_utf8_lossy(&died.stderr);
     assert!(!died.status.success() && said.contains(&format!("crash point {point:?}\n")), "{what}: {said}");
 
     // the one that comes after it, and one that finds nothing more to do but the end of the open file
-    finished(start(case == Case::Outcomes, None), &what);
+    finished(start(case.fails(), None), &what);
     bench.send(&open[2..]);
-    finished(start(case == Case::Outcomes, None), &what);
+    finished(start(case.fails(), None), &what);
 
     let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::from([("open.dat".into(), content(78, 900))]);
     if case.has_outcomes() {
@@ -169,7 +179,7 @@ fn crash(place: &Place, delivery: DeliveryGuarantee, case: Case, point: CrashPoi
     assert_eq!(retried, usize::from(matches!(case, Case::Retry | Case::Late)), "{what}: results of retries");
     let letters = read_all(bench.log.as_ref(), &dead);
     let expected_letters = match case {
-        Case::Outcomes | Case::Retry => 2,
+        Case::Mark | Case::Outcomes | Case::Retry => 2,
         Case::Position => 0,
         Case::Late => 1,
     };
@@ -181,7 +191,7 @@ fn crash(place: &Place, delivery: DeliveryGuarantee, case: Case, point: CrashPoi
         state = bench.folder_state().into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
     }
     let failed = state.keys().filter(|key| key.starts_with("failed/")).count();
-    assert_eq!(failed, usize::from(case == Case::Outcomes), "{what}: {:?}", state.keys());
+    assert_eq!(failed, usize::from(case.fails()), "{what}: {:?}", state.keys());
     for (path, content) in expected.iter().filter(|_| is_before(point, CrashPoint::Answered)) {
         assert!(std::fs::read(bench.output().join(path)).unwrap() == *content, "{what}: {path}");
     }

@@ -146,6 +146,16 @@ fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result
     Ok(settings)
 }
 
+/// The group protocols that the brokers offer, where the account may see it. Brokers from before 3.7 have no such setting.
+pub(super) fn group_protocols(cluster: &Cluster) -> Option<String> {
+    let broker = cluster.any_broker().ok()?;
+    let asked = [ResourceSpecifier::Broker(broker)];
+    let answers = wait(cluster.admin().ok()?.describe_configs(&asked, &options(Duration::from_secs(2)))).ok()?;
+    let settings = answers.into_iter().next()?.ok()?;
+    let protocols = settings.get("group.coordinator.rebalance.protocols").and_then(|entry| entry.value.clone());
+    Some(protocols.unwrap_or_else(|| "classic".to_owned()))
+}
+
 /// Adds the ids of topics; what the account may not see stays unknown.
 fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();

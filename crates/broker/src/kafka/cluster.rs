@@ -145,6 +145,14 @@ impl Cluster {
         self.targets.lock().remove(name);
     }
 
+    /// The number of one of the brokers.
+    pub(super) fn any_broker(&self) -> Result<i32> {
+        let metadata = self.look.fetch_metadata(None, ANSWER);
+        let metadata = metadata.map_err(|error| self.failed(error, "cannot look up the brokers", "no right"))?;
+        let broker = metadata.brokers().first();
+        broker.map(|broker| broker.id()).ok_or_else(|| Error::new(ErrorKind::Retry, "no broker is known"))
+    }
+
     /// Names and partitions of all topics that are neither the cluster's own nor the state of a group.
     pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
         let is_users = |name: &str| !name.starts_with("__") && !super::state::is_state(name);

@@ -255,6 +255,11 @@ impl Settings {
         config
     }
 
+    /// Whether members of groups use the newer protocol, in which the broker shares partitions out.
+    pub(super) fn has_consumer_protocol(&self) -> bool {
+        self.value("consumer", "group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+    }
+
     /// Bytes that a batch of records may grow to, before any topic lowers it.
     pub(super) fn batch_size(&self) -> usize {
         self.value("producer", "batch.size").and_then(|size| size.trim().parse().ok()).unwrap_or(BATCH_SIZE)

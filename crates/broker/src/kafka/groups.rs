@@ -9,9 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::cluster::{self, ANSWER, Cluster};
 use super::context::Notes;
-use super::{failure, member, state};
+use super::{admin, failure, member, state};
 use crate::contract::{Committed, Group};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Groups that are asked about at the same time: each has a client of its own, which waits for its coordinator.
 const ASKED_AT_ONCE: usize = 8;
@@ -42,6 +42,26 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
         .collect();
     found.members.sort();
     Ok(found)
+}
+
+/// Fails where it can be told that nobody can join a group in this way.
+pub(super) fn check(cluster: &Cluster) -> Result<()> {
+    if !cluster.settings.has_consumer_protocol() {
+        // The group's coordinator refuses what does not fit, and the member says so.
+        return Ok(());
+    }
+    if let Some(protocols) = admin::group_protocols(cluster)
+        && !protocols.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("consumer"))
+    {
+        let text = format!(
+            "broker `{}` does not offer the group protocol `consumer` (brokers do from version 4.0 on, unless their setting \
+            `group.coordinator.rebalance.protocols` says otherwise; here it is `{protocols}`): take `group.protocol` out of \
+            section `[consumer]`",
+            cluster.servers()
+        );
+        return Err(Error::new(ErrorKind::Settings, text));
+    }
+    Ok(())
 }
 
 /// The groups with a position in a topic. Only those that have a state are asked: on a cluster that many share, they

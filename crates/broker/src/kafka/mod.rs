@@ -134,6 +134,7 @@ impl Log for KafkaLog {
         for topic in &options.topics {
             self.cluster.partitions(topic)?;
         }
+        groups::check(&self.cluster)?;
         let fence = Arc::new(Fence::default());
         let subscription = KafkaSubscription::open(&self.cluster, options, &fence)?;
         // Takes the transactional id before the member joins.

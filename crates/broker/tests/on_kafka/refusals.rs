@@ -1,11 +1,13 @@
 //! What a broker refuses is told as what it is: by whom, and what to change.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::common::{Backend, Member, deliver, new_topic, of_values, read_all, values, wait_for};
 use crate::{backend, backend_at};
 use datamill_broker::{
-    Commit, CommitOutcome, DeliveryGuarantee, Error, ErrorKind, Log, NewRecord, StateChange, SubscribeOptions,
+    Commit, CommitOutcome, DeliveryGuarantee, Error, ErrorKind, Log, NewRecord, Properties, StateChange,
+    SubscribeOptions, open,
 };
 use datamill_testkit::kafka::Kafka;
 
@@ -136,4 +138,24 @@ fn a_topic_of_the_state_that_refuses_the_time_is_named() {
         other => panic!("{other:?}"),
     }
     member.leave();
+}
+
+#[test]
+fn a_broker_without_the_group_protocol_of_the_configuration_is_told_at_the_start() {
+    let kafka = Kafka::start_own_with("group.coordinator.rebalance.protocols=classic");
+    let backend = backend_at(&kafka);
+    let properties = Properties {
+        broker: BTreeMap::from([("bootstrap.servers".to_owned(), kafka.address().to_owned())]),
+        consumer: BTreeMap::from([("group.protocol".to_owned(), "consumer".to_owned())]),
+        ..Properties::default()
+    };
+    let log = open(&properties).expect("the log opens");
+    let topic = backend.topic(log.as_ref(), "in", 1);
+    let refused = log.subscribe(&backend.member(&backend.name("g"), &[&topic]));
+    let error = refused.err().expect("the broker does not offer it");
+    assert_eq!(error.kind(), ErrorKind::Settings, "{error:?}");
+    for part in ["`consumer`", "`group.coordinator.rebalance.protocols`", "take `group.protocol` out"] {
+        assert!(error.to_string().contains(part), "no {part}: {error:?}");
+    }
+    Member::join(backend.open().as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1).leave();
 }

@@ -14,9 +14,11 @@
 //! again: of two that mark a group at the same moment, the one whose mark comes later in the log gives in. So neither
 //! has done a file that was the other's. A group has several purposes only where somebody asked for that.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, Log, StateChange, StateMark};
 use datamill_wire::{hex, sha512};
@@ -76,17 +78,24 @@ fn prefix(topic: &str) -> String {
 /// The purposes of a group on a topic by their keys, each with the place of its mark in the log.
 type Marks = BTreeMap<String, (usize, Purpose)>;
 
-/// Reads them. `None` when it was stopped.
+/// How long a first look waits for what comes next: while a run that died has left a transaction open, the end of the
+/// state is not told. What it leaves out is looked at once that transaction is aborted.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// Reads them up to the end, or to where nothing more comes within the time. Answers whether it is the end.
 fn read(
     log: &dyn Log,
     group: &str,
     topic: &str,
-    stop: &dyn Fn() -> bool,
-) -> Result<Option<Marks>, datamill_broker::Error> {
+    patience: Option<Duration>,
+    control: Option<&Control>,
+) -> Result<(Marks, bool), Error> {
     let prefix = prefix(topic);
     let mut marks = Marks::new();
     let mut place = 0;
+    let heard = Cell::new(Instant::now());
     let mut sink = |key: &str, value: Option<&[u8]>| {
+        heard.set(Instant::now());
         if key.starts_with(&prefix) {
             place += 1;
             match value.and_then(|value| serde_json::from_slice(value).ok()) {
@@ -95,8 +104,12 @@ fn read(
             }
         }
     };
-    let read = log.read_group_state(group, None, StateMark::default(), &mut sink, stop)?;
-    Ok(read.map(|_| marks))
+    let stop = || {
+        patience.is_some_and(|patience| heard.get().elapsed() > patience)
+            || control.is_some_and(|control| control.stopping().is_some())
+    };
+    let read = log.read_group_state(group, None, StateMark::default(), &mut sink, &stop)?;
+    Ok((marks, read.is_some()))
 }
 
 /// What this program has to do with its group.
@@ -105,8 +118,12 @@ pub(super) struct Standing {
     topic: String,
     group: String,
     own: Purpose,
+    /// It can be told from others: not for a folder that cannot be marked.
+    is_known: bool,
     /// The mark is to be written.
     is_new: bool,
+    /// All marks were seen.
+    is_whole: bool,
     /// Nobody else may have marked the group meanwhile.
     alone: bool,
     same_group: bool,
@@ -125,14 +142,15 @@ impl Standing {
         control: &Control,
     ) -> Result<Option<Self>, EngineError> {
         let (topic, group) = (&settings.topic, &settings.group);
-        let stop = || control.stopping().is_some();
-        let mut marks = match read(log, group, topic, &stop) {
-            Ok(Some(marks)) => marks,
-            Ok(None) => return Ok(None),
+        let (mut marks, is_whole) = match read(log, group, topic, Some(FIRST_LOOK), Some(control)) {
+            Ok(read) => read,
             // where a right is needed, the first commit names it; without transactions none is
-            Err(error) if is_denied(&error) => Marks::new(),
+            Err(error) if is_denied(&error) => (Marks::new(), true),
             Err(error) => return Err(error.into()),
         };
+        if control.stopping().is_some() {
+            return Ok(None);
+        }
         if let GroupState::InFolder { .. } = state {
             let prefix = prefix(topic);
             let found = state.load(|key| key.starts_with(&prefix), control)?.unwrap_or_default();
@@ -141,29 +159,34 @@ impl Standing {
             marks.extend(found);
         }
         let own = purpose_of(settings, code, &marks)?;
-        let other = marks.values().map(|(_, other)| other).find(|other| other.id() != own.id());
-        let before = marks.get(&format!("{}{}", prefix(topic), own.id())).map(|(_, before)| before.clone());
-        let is_known = !own.target.is_empty();
         let mut standing = Self {
             topic: topic.clone(),
             group: group.clone(),
-            is_new: is_known,
-            alone: before.is_none() && !settings.same_group,
+            is_known: !own.target.is_empty(),
+            is_new: false,
+            alone: false,
+            is_whole: is_whole || matches!(state, GroupState::InFolder { .. }),
             same_group: settings.same_group,
             own,
         };
-        match before {
-            Some(before) => {
-                standing.own.first = before.first;
-                standing.is_new = is_known && before != standing.own;
-                standing.tell_changes(&before);
-            }
-            None => match other {
-                Some(theirs) if !settings.same_group => return Err(standing.refused(theirs)),
-                other => standing.own.first = other.is_none(),
-            },
+        if let Some(before) = standing.decide(&marks)? {
+            standing.tell_changes(&before);
         }
         Ok(Some(standing))
+    }
+
+    /// What follows from the marks that are there. Answers the one that this program wrote before.
+    fn decide(&mut self, marks: &Marks) -> Result<Option<Purpose>, EngineError> {
+        let before = marks.get(&self.key()).map(|(_, before)| before.clone());
+        let other = marks.values().map(|(_, other)| other).find(|other| other.id() != self.own.id());
+        match (&before, other) {
+            (Some(before), _) => self.own.first = before.first,
+            (None, Some(theirs)) if !self.same_group => return Err(self.refused(theirs)),
+            (None, other) => self.own.first = other.is_none(),
+        }
+        self.is_new = self.is_known && before.as_ref() != Some(&self.own);
+        self.alone = before.is_none() && !self.same_group;
+        Ok(before)
     }
 
     fn tell_changes(&self, before: &Purpose) {
@@ -213,6 +236,11 @@ impl Standing {
         state: &GroupState<'_>,
         committer: &mut dyn Committer,
     ) -> Result<(), Unmarked> {
+        if !self.is_whole {
+            let (marks, _) = read(log, &self.group, &self.topic, None, None).map_err(Unmarked::Again)?;
+            self.decide(&marks).map_err(Unmarked::Over)?;
+            self.is_whole = true;
+        }
         if !self.is_new {
             return Ok(());
         }
@@ -220,10 +248,8 @@ impl Standing {
             Unmarked::Over(Error::with_source(ErrorKind::Fatal, "a mark cannot be written as JSON", error).into())
         })?;
         self.change(state, committer, Some(value))?;
-        if std::mem::take(&mut self.alone)
-            && let GroupState::InLog { .. } = state
-        {
-            let marks = read(log, &self.group, &self.topic, &|| false).map_err(Unmarked::Again)?.unwrap_or_default();
+        if let (true, GroupState::InLog { .. }) = (self.alone, state) {
+            let (marks, _) = read(log, &self.group, &self.topic, None, None).map_err(Unmarked::Again)?;
             let place = marks.get(&self.key()).map(|(place, _)| *place);
             let earlier = marks.values().find(|(at, other)| other.id() != self.own.id() && Some(*at) < place);
             if let Some((_, theirs)) = earlier {
@@ -233,7 +259,7 @@ impl Standing {
                 return Err(Unmarked::Over(refused));
             }
         }
-        self.is_new = false;
+        (self.is_new, self.alone) = (false, false);
         Ok(())
     }
 

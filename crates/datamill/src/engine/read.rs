@@ -4,6 +4,7 @@
 mod batch;
 mod ending;
 mod ownership;
+mod unassigned;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,6 +18,7 @@ use datamill_wire::{hex, sha512};
 use parking_lot::Mutex;
 
 use ownership::names;
+use unassigned::Unassigned;
 
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Note, Task};
@@ -319,6 +321,7 @@ struct Reader<'a> {
     notes: Vec<Note>,
     /// The group has said what this process owns, if only nothing.
     is_member: bool,
+    unassigned: Unassigned,
     read_once: bool,
     held: bool,
     skew: Skew,
@@ -392,6 +395,7 @@ impl<'a> Reader<'a> {
             tails: Tails::default(),
             notes: Vec::new(),
             is_member: false,
+            unassigned: Unassigned::new(now),
             read_once: false,
             held: false,
             skew: Skew::new(engine.settings.memory_limit / 16),
@@ -408,6 +412,7 @@ impl<'a> Reader<'a> {
             subscription.hold()?;
             self.held = true;
         }
+        let engine = self.engine;
         loop {
             let works = self.committing || self.waits_for_commit() || self.retries.is_reading();
             let works = works || matches!(self.verified, Verified::Asked(_));
@@ -442,6 +447,7 @@ impl<'a> Reader<'a> {
                 }
             }
             self.watch_ownership()?;
+            self.unassigned.step(engine.log, engine.settings, self.is_member);
             if self.torn && !self.committing && self.owns_all() {
                 subscription.close(false)?;
                 return Ok(Ended::WholeAgain);
