@@ -180,6 +180,21 @@ pub(crate) fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
 }
 
+/// Whether a folder has the mark of this role. A file that is no mark, or cannot be read, is none.
+pub(crate) fn is_marked(folder: &Path, role: &Role) -> bool {
+    matches!(Mark::find(folder, role), Ok(Some(_)))
+}
+
+/// Whether a folder is the output folder of a program. Release 0.1.0 left a lock there, and no mark.
+pub(crate) fn is_output_folder(folder: &Path) -> bool {
+    is_marked(folder, &Role::Output) || folder.join(OWN).join("lock").is_file()
+}
+
+/// Whether a download or a transfer fills a folder. Downloads of release 0.1.0 left no mark there.
+pub(crate) fn is_filled(folder: &Path) -> bool {
+    is_marked(folder, &Role::Target) || folder.join(OWN).join("origins").is_dir()
+}
+
 /// Makes the names in a folder durable, where the system can.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {

@@ -49,6 +49,36 @@ fn a_watch_beside_a_reproducer_and_a_download_in_one_folder_sends_each_file_once
     assert!(said.contains("left out: 1 folders that a download or transfer fills"), "{said}");
 }
 
+#[test]
+fn nothing_is_put_into_the_folders_of_another_program() {
+    let place = Place::new();
+    let paths = ["out/LOGS/table.csv", "out/scan.csv", "data/LOGS/mine.csv", "inner/LOGS/t.csv", "inner/good.csv"];
+    paths.iter().for_each(|path| place.write(&format!("src/{path}"), path.as_bytes()));
+    assert_eq!(place.run(&["upload", "src", "--topic_name", "files"]).code(), 0);
+    place.write("other/from the other topic.csv", b"other");
+    assert_eq!(place.run(&["upload", "other", "--topic_name", "other"]).code(), 0);
+    let url = format!("file://{}", place.path("store").display());
+    let deliveries: [(&str, &[&str]); 2] =
+        [("mirror", &["download", "mirror"]), ("store/files", &["transfer", "--to", &url])];
+    for (folder, delivery) in deliveries {
+        // programs work in the folder: a reproducer, and a download of another topic
+        let output = format!("{folder}/out");
+        let mut reproducer = describe(&place);
+        reproducer.args(["--output_dir", &output, "--exit-at-end", "--consumer_group_id", folder]);
+        assert!(reproducer.status().unwrap().success());
+        let inner = format!("{folder}/inner");
+        let ended = place.run(&["download", &inner, "--topic_name", "other", "--exit-at-end"]);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr());
+        let ended = place.run(&[delivery, &["--topic_name", "files", "--exit-at-end", "--max_attempts", "1"]].concat());
+        assert_eq!(ended.code(), 1, "{}", ended.stderr());
+        assert!(ended.stderr().contains("2 files of topic `files` processed"), "{}", ended.stderr());
+        assert!(ended.stderr().contains("in which another program keeps its own files"), "{}", ended.stderr());
+        for (path, arrives) in paths.into_iter().zip([false, false, true, false, true]) {
+            assert_eq!(place.path(folder).join(path).exists(), arrives, "{folder}/{path}");
+        }
+    }
+}
+
 /// Runs `datamill` where the folder `in` may only be read, also by root.
 fn with_folder_read_only(place: &Place, args: &[&str]) -> Ended {
     let mut command = Command::new("unshare");

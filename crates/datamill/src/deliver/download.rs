@@ -31,7 +31,7 @@ use super::folder::TargetFolder;
 use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
-use crate::engine::{OWN, is_reserved, of_the_log};
+use crate::engine::{OWN, is_reserved, taken};
 use crate::process::{DataFileStreamProcessor, Lock, ProcessingError, Target, UserCode};
 
 /// Folders that are known to be durable; more are made so again.
@@ -207,8 +207,8 @@ impl DownloadDirectory {
     /// What is at the path. A file of the log is not even opened.
     fn look(&self, locked: &Locked, file: &DownloadDataFile, path: &str) -> Result<There, ProcessingError> {
         let target = self.folder.join(path);
-        if file.own_files().would_hold(&target) {
-            return Err(ProcessingError::file_failed(of_the_log(path, &self.folder)));
+        if let Some(reason) = taken(&self.folder, path, file.own_files()) {
+            return Err(ProcessingError::file_failed(reason));
         }
         let there = match target.symlink_metadata() {
             Ok(there) => there,

@@ -8,25 +8,40 @@ use datamill_broker::OwnFiles;
 
 use super::EngineError;
 pub(crate) use crate::mark::OWN;
-use crate::mark::{KnownFolder, Role};
+use crate::mark::{KnownFolder, Role, is_filled, is_marked, is_output_folder};
 
 /// Folder of the log file and the registry files inside the output folder.
 pub(crate) const LOGS: &str = "LOGS";
 
-/// Whether a file of this relative path would lie in a folder that the program keeps for itself. Case
-/// counts for nothing, as on some file systems.
+/// Whether a file of this relative path would lie in a folder that the program keeps for itself, or be one of the
+/// files by which programs know their folders. Case counts for nothing, as on some file systems.
 pub(crate) fn is_reserved(path: &str) -> bool {
-    let first = path.split('/').next().unwrap_or_default();
-    [OWN, LOGS].iter().any(|own| first.eq_ignore_ascii_case(own))
+    let is_own = |part: &str| part.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN));
+    path.split('/').any(is_own) || path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(LOGS))
 }
 
-/// Why no file is put at this path of a folder.
-pub(crate) fn of_the_log(path: &str, folder: &Path) -> String {
-    format!(
-        "`{path}` in `{}` is a file of the embedded log, which holds the topics: nothing is put in its place. The file \
+/// Why no file is put at this path of a folder, where something of a program's lies there: a file of the log, or the
+/// folder of another program.
+pub(crate) fn taken(folder: &Path, path: &str, log: &OwnFiles) -> Option<String> {
+    if log.would_hold(&folder.join(path)) {
+        return Some(format!(
+            "`{path}` in `{}` is a file of the embedded log, which holds the topics: nothing is put in its place. The \
+            file stays in the topic; choose another folder for it",
+            folder.display()
+        ));
+    }
+    let own = path.match_indices('/').find(|(end, _)| {
+        let (inside, below) = (folder.join(&path[..*end]), &path[end + 1..]);
+        // two downloads may fill one folder
+        let is_shared = || is_filled(&inside) && !is_reserved(below);
+        is_output_folder(&inside) && !is_shared() || is_marked(&inside, &Role::Logs)
+    });
+    let inside = &path[..own?.0];
+    Some(format!(
+        "`{inside}` in `{}` is a folder in which another program keeps its own files: nothing is put into it. The file \
         stays in the topic; choose another folder for it",
         folder.display()
-    )
+    ))
 }
 
 /// The output folder, locked as long as this lives.

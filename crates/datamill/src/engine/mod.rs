@@ -40,7 +40,7 @@ pub use datamill_broker::DeliveryGuarantee;
 pub use error::EngineError;
 pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
-pub(crate) use folder::{OWN, is_reserved, of_the_log};
+pub(crate) use folder::{OWN, is_reserved, taken};
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;

@@ -406,8 +406,7 @@ impl Shared {
         if super::folder::is_reserved(path) {
             return Some("its path is one that the program keeps for itself in the output folder".to_owned());
         }
-        let output = &self.settings.output_dir;
-        file.own_files().would_hold(&output.join(path)).then(|| super::folder::of_the_log(path, output))
+        super::folder::taken(&self.settings.output_dir, path, file.own_files())
     }
 
     /// Whether the bytes of a file that is on disk are in memory as well.

@@ -18,8 +18,8 @@ use tracing::debug;
 use super::error::UploadError;
 use super::filter::LOGS_FOLDER;
 use super::one_watcher::OneWatcher;
-use super::own_folders::{has_mark, is_logs_of_programs};
-use crate::mark::{Identity, Mark, Role, is_refused};
+use super::own_folders::is_logs_of_programs;
+use crate::mark::{Identity, Mark, Role, is_marked, is_refused};
 
 /// Name of the folder where the user has a folder `LOGS` of his own.
 const BESIDE_LOGS: &str = "LOGS_datamill";
@@ -57,7 +57,7 @@ pub fn logs_folder(root: &Path, logs_dir: Option<&Path>) -> Result<PathBuf, Uplo
 /// Where the folder is if the user says nothing. A folder that has been used stays the one that is used.
 fn usual(root: &Path) -> Result<PathBuf, UploadError> {
     let (logs, beside) = (root.join(LOGS_FOLDER), root.join(BESIDE_LOGS));
-    if !has_mark(&beside, &Role::Logs) && (!logs.exists() || is_logs_of_programs(&logs)) {
+    if !is_marked(&beside, &Role::Logs) && (!logs.exists() || is_logs_of_programs(&logs)) {
         return Ok(logs);
     }
     let is_users = beside.exists() && !is_logs_of_programs(&beside);
@@ -263,11 +263,11 @@ mod tests {
         // also once another program begins to keep its tables there
         fs::write(root.join("LOGS/uploaded_to_t.csv"), "").unwrap();
         assert_eq!(logs_folder(&root, None).unwrap(), root.join("LOGS_datamill"));
-        assert!(!has_mark(&root.join("LOGS"), &Role::Logs));
+        assert!(!is_marked(&root.join("LOGS"), &Role::Logs));
 
         fs::remove_dir_all(root.join("LOGS_datamill")).unwrap();
         assert_eq!(logs_folder(&root, None).unwrap(), root.join("LOGS"), "it holds a table of OpenMSIStream");
-        assert!(has_mark(&root.join("LOGS"), &Role::Logs));
+        assert!(is_marked(&root.join("LOGS"), &Role::Logs));
 
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("LOGS")).unwrap();

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::filter::{LOGS_FOLDER, Reason};
-use crate::engine::OWN;
-use crate::mark::{Mark, Role};
+use crate::mark::{Role, is_filled, is_marked, is_output_folder};
 
 /// Longest time that a folder `LOGS` without a table of a program is not looked through again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -32,15 +31,14 @@ pub(super) struct OwnFolders {
 impl OwnFolders {
     /// Why this folder is not entered, if it is a program's.
     pub(super) fn reason(&self, folder: &Path) -> Option<Reason> {
-        if has_mark(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && self.has_tables(folder) {
+        if is_marked(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && self.has_tables(folder) {
             return Some(Reason::OwnFolder);
         }
-        let own = folder.join(OWN);
-        if has_mark(folder, &Role::Target) || own.join("origins").is_dir() {
+        if is_filled(folder) {
             return Some(Reason::Filled);
         }
-        let of_a_program = has_mark(folder, &Role::Output) || own.join("lock").is_file();
-        (of_a_program || has_table(&folder.join(LOGS_FOLDER), is_name_of_a_consumer)).then_some(Reason::OwnFolder)
+        (is_output_folder(folder) || has_table(&folder.join(LOGS_FOLDER), is_name_of_a_consumer))
+            .then_some(Reason::OwnFolder)
     }
 
     fn has_tables(&self, folder: &Path) -> bool {
@@ -60,12 +58,7 @@ impl OwnFolders {
 
 /// Whether a folder is one in which programs keep their tables: it has the mark, or holds a table or record.
 pub(super) fn is_logs_of_programs(folder: &Path) -> bool {
-    has_mark(folder, &Role::Logs) || has_table(folder, is_name_of_a_program)
-}
-
-/// Whether a folder has the mark of this role. A file that is no mark, or cannot be read, is none.
-pub(super) fn has_mark(folder: &Path, role: &Role) -> bool {
-    matches!(Mark::find(folder, role), Ok(Some(_)))
+    is_marked(folder, &Role::Logs) || has_table(folder, is_name_of_a_program)
 }
 
 fn has_table(folder: &Path, is_name: fn(&str) -> bool) -> bool {
@@ -93,6 +86,7 @@ fn is_name_of_a_consumer(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mark::Mark;
 
     fn reason_with(file: &str) -> Option<Reason> {
         let dir = tempfile::tempdir().unwrap();

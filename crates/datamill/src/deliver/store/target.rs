@@ -22,7 +22,7 @@ use super::key::Names;
 use super::orphans::{OrphanError, Orphans};
 use super::profile;
 use crate::assemble::DownloadDataFile;
-use crate::engine::of_the_log;
+use crate::engine::taken;
 use crate::process::{ProcessingError, Target as Place};
 
 /// Key of OpenMSIStream's configuration files for the secret.
@@ -229,10 +229,10 @@ impl Target {
         self.folder.as_ref().map_or(Ok(()), |folder| folder.was_cleared().map(drop))
     }
 
-    /// Why nothing is put at this key, where that would be a file of the log.
+    /// Why nothing is put at this key, where something of a program's lies there.
     pub(super) fn refusal(&self, key: &Path, file: &DownloadDataFile) -> Option<String> {
         let folder = self.folder.as_ref()?.path();
-        file.own_files().would_hold(&folder.join(key.as_ref())).then(|| of_the_log(key.as_ref(), folder))
+        taken(folder, key.as_ref(), file.own_files())
     }
 
     /// Whether an object of the file's size, without metadata, holds the file's content. Only a local folder is
