@@ -223,11 +223,12 @@ pub struct ConsumerArgs {
     /// program takes the place of the other
     #[arg(long = "same_group")]
     pub same_group: bool,
-    /// Where to start in partitions whose committed position is missing or cannot be used: `committed` (the
+    /// Where to start in partitions whose committed position is missing or cannot be used, as in a topic that was
+    /// deleted and created again: `committed` (the
     /// committed offset, without what is noted beside it), `earliest`, `latest`, or an offset for each
     /// partition; what lies behind that and has a result gets another one. Where the committed position can
     /// be used, reading goes on there [default: a group that is new starts where `auto.offset.reset` says;
-    /// where a position was lost, the program stops]
+    /// where a position was lost, or is one of a topic before, the program stops]
     #[arg(long = "start_from", value_name = "WHERE")]
     pub start_from: Option<StartFrom>,
     /// Take the group over from a program of OpenMSIStream that is stopped, with this output folder: the files

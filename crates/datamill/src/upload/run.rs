@@ -238,6 +238,10 @@ impl<'a> Run<'a> {
         match &sent {
             Ok(Sent::HandedOver) => {}
             Ok(Sent::PutOff) => self.put_off(job),
+            Err(_) => {
+                self.busy.remove(&job.relative);
+                self.summary.leave_out(Reason::Stopped, job.relative);
+            }
             _ => {
                 self.busy.remove(&job.relative);
             }

@@ -47,6 +47,7 @@ fn an_upload_into_a_topic_that_is_created_again_meanwhile_says_that_it_failed(pl
         let text = summary.to_string();
         assert_eq!((summary.files, of_upload(&summary)), (0, Exit::Stopped), "{text}");
         assert!(text.contains(&format!("topic `{}` was deleted and created again", bench.topic)), "{text}");
+        assert!(text.contains("large.dat"), "{text}");
         let summary = upload(&());
         assert_eq!((summary.files, of_upload(&summary)), (1, Exit::Done), "{summary}");
     }
