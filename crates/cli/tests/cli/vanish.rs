@@ -199,6 +199,46 @@ fn a_share_that_goes_under_a_transfer_holds_it(kafka: bool) {
     nothing_goes_under_the_mount_point(&share, &["transfer", "--to", &url, "--output_dir", "own"], &folder);
 }
 
+/// A share is not mounted when a program starts that has put files into it before.
+fn a_start_without_the_share_stops(share: &Share, program: &[&str], folder: &str) {
+    let run = |more: &[&str]| share.run(&[program, &["--exit-at-end"], more].concat());
+    let there = |name: &str| share.path(folder).join(name).exists();
+    share.mount();
+    share.upload("first");
+    assert_eq!(run(&[]).code(), 0);
+    share.unmount();
+    share.upload("second");
+    for _ in 0..2 {
+        let ended = run(&[]);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(ended.stderr().contains("is the share mounted?"), "{}", ended.stderr());
+        assert_eq!(fs::read_dir(share.path("data")).unwrap().count(), 0, "it is below the mount point");
+    }
+    share.mount();
+    let ended = run(&[]);
+    assert!(ended.code() == 0 && there("first") && there("second"), "{}", ended.stderr());
+    // a folder that was emptied on purpose
+    share.unmount();
+    share.upload("third");
+    let ended = run(&["--same_group"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    assert!(!there("third"));
+    share.upload("fourth");
+    assert_eq!(run(&[]).code(), 0, "the folder has its mark now");
+}
+
+fn a_download_into_a_share_that_is_not_mounted_stops_at_the_start(kafka: bool) {
+    let share = Share::new(kafka);
+    a_start_without_the_share_stops(&share, &["download", "data", "--output_dir", "own"], "share");
+}
+
+fn a_transfer_into_a_share_that_is_not_mounted_stops_at_the_start(kafka: bool) {
+    let share = Share::new(kafka);
+    let url = format!("file://{}", share.path("data").display());
+    let folder = format!("share/{}", share.topic);
+    a_start_without_the_share_stops(&share, &["transfer", "--to", &url, "--output_dir", "own"], &folder);
+}
+
 /// Each test on both logs.
 macro_rules! on_both_logs {
     ($($test:ident),* $(,)?) => {
@@ -216,4 +256,6 @@ on_both_logs! {
     a_share_that_is_mounted_after_the_watch_starts_is_gone_on_with,
     a_share_that_goes_under_a_download_holds_it,
     a_share_that_goes_under_a_transfer_holds_it,
+    a_download_into_a_share_that_is_not_mounted_stops_at_the_start,
+    a_transfer_into_a_share_that_is_not_mounted_stops_at_the_start,
 }
