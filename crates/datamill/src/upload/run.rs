@@ -501,8 +501,8 @@ impl<'a> Run<'a> {
                 error!(
                     file = relative,
                     error,
-                    "the file is not delivered, it is tried again every {}",
-                    text::duration(span)
+                    "the file is not delivered, it is tried again every {} s",
+                    span.as_secs()
                 );
             }
             Some(_) => debug!(file = relative, error, "the file is not delivered, again"),
