@@ -258,6 +258,10 @@ fn collect(
         take(scan::named_file(path, filter, own)?, run, files);
         return Ok(());
     }
+    if own_folders::is_logs(&fs::canonicalize(path)?) {
+        report_left_out(&mut run.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
+        return Ok(());
+    }
     let scanner = Scanner::new(path, filter.clone(), own.clone())?;
     scanner.walk(scanner.root(), &mut |found| {
         take(found, run, files);

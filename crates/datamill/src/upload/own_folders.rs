@@ -56,6 +56,11 @@ impl OwnFolders {
     }
 }
 
+/// Whether a folder that the user names is a `LOGS` of programs, as a shell puts it into the place of a `*`.
+pub(super) fn is_logs(folder: &Path) -> bool {
+    is_marked(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && is_logs_of_programs(folder)
+}
+
 /// Whether a folder is one in which programs keep their tables: it has the mark, or holds a table or record.
 pub(super) fn is_logs_of_programs(folder: &Path) -> bool {
     is_marked(folder, &Role::Logs) || has_table(folder, is_name_of_a_program)

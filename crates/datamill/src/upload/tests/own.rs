@@ -88,7 +88,10 @@ fn output_folders_of_programs_and_folders_that_are_filled_are_left_out_by_name()
         assert_eq!(named(&summary, Reason::Filled), ["mirror/"]);
         assert!(summary.is_complete());
     }
-    // a folder that is named itself is the user's choice
+    // a folder that is named itself is the user's choice, unless it holds nothing but the programs' own
+    let log = MemoryLog::default();
+    let summary = upload(&log, &dir.path().join("inner/LOGS"));
+    assert_eq!((summary.files, summary.left_out[&Reason::OwnFolder].count), (0, 1));
     let log = MemoryLog::default();
     assert_eq!(upload(&log, &dir.path().join("mirror")).files, 1);
     assert_eq!(sent(&log), ["a.csv"]);
