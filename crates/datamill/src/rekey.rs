@@ -25,6 +25,7 @@ use datamill_wire::{headers, partition_for};
 
 use crate::control::{Control, StopKind};
 use crate::engine::input::topic;
+use crate::engine::mark_copy;
 use crate::progress::{Progress, TopicTag, encode, is_foreign};
 use crate::report::{Counters, clock, text};
 
@@ -55,6 +56,13 @@ pub struct RekeySettings {
     pub exit_at_end: bool,
 }
 
+impl RekeySettings {
+    /// The group of a copy that was given none.
+    pub fn usual_group(source: &str, destination: &str) -> String {
+        format!("datamill-rekey-{source}-{destination}")
+    }
+}
+
 /// Why a copy cannot be made or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -62,6 +70,19 @@ pub enum RekeyError {
     /// A topic cannot be copied into itself.
     #[error("topic `{0}` cannot be copied into itself: name another topic")]
     SameTopic(String),
+    /// The group is another program's.
+    #[error(
+        "group `{group}` is used for topic `{source_topic}` by {theirs}; programs of one group share the messages, so the \
+        copy would lack some. Leave --consumer_group_id out, or choose another group"
+    )]
+    OtherPurpose {
+        /// Group.
+        group: String,
+        /// Topic that is read.
+        source_topic: String,
+        /// What the group is for.
+        theirs: String,
+    },
     /// The destination does not take a record.
     #[error(
         "topic `{destination}` does not take the record at offset {offset} of partition {partition} of topic \
@@ -167,6 +188,13 @@ pub fn rekey(
             create,
         });
     };
+    // a group of the usual name is this copy's
+    if settings.group != RekeySettings::usual_group(&settings.source, &settings.destination)
+        && let Some(theirs) = mark_copy(log.as_ref(), &settings.group, &settings.source, &settings.destination)?
+    {
+        let (group, source_topic) = (settings.group.clone(), settings.source.clone());
+        return Err(RekeyError::OtherPurpose { group, source_topic, theirs });
+    }
     let destination = log.topic_for_use(&settings.destination)?;
     let end =
         |partition| Ok::<_, datamill_broker::Error>((partition, log.offsets(&source.name, partition)?.last_stable));

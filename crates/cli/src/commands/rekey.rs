@@ -40,7 +40,7 @@ pub struct RekeyArgs {
 
 pub fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
     let group = args.consumer_group_id.clone();
-    let group = group.unwrap_or_else(|| format!("datamill-rekey-{}-{}", args.source, args.destination));
+    let group = group.unwrap_or_else(|| RekeySettings::usual_group(&args.source, &args.destination));
     let settings = RekeySettings {
         instance: args.instance.clone().unwrap_or_else(|| instance_name(&group)),
         source: args.source.clone(),

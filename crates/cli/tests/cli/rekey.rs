@@ -226,6 +226,36 @@ fn a_record_that_is_too_large_stops_the_copy_and_is_named() {
     assert!(ended.stderr().contains("does not take the record at offset"), "{}", ended.stderr());
 }
 
+/// Two copies in one group would each get a part of the messages.
+fn a_group_is_for_one_destination(kafka: bool) {
+    let bench = Bench::new(kafka);
+    bench.spread(3);
+    let other = bench.destination_with("retention.ms", "-1");
+    let group = format!("{}-group", bench.source);
+    let copy = |destination: &str| {
+        let args = ["rekey", &bench.source, destination, "--config", "test.config", "--consumer_group_id", &group];
+        bench.place.run(&[&args[..], &["--exit-at-end"]].concat())
+    };
+    let first = copy(&bench.destination);
+    assert_eq!(first.code(), 0, "{}", first.stderr());
+    assert_eq!(copy(&bench.destination).code(), 0, "the same copy goes on");
+    let second = copy(&other);
+    assert_eq!(second.code(), 2, "{}", second.stderr());
+    for part in [group.as_str(), bench.destination.as_str(), "choose another group"] {
+        assert!(second.stderr().contains(part), "no {part}: {}", second.stderr());
+    }
+}
+
+#[test]
+fn on_the_embedded_log_a_group_is_for_one_destination() {
+    a_group_is_for_one_destination(false);
+}
+
+#[test]
+fn on_kafka_a_group_is_for_one_destination() {
+    a_group_is_for_one_destination(true);
+}
+
 #[test]
 fn mistakes_are_named() {
     let place = Place::new();

@@ -41,6 +41,7 @@ pub use error::EngineError;
 pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
 pub(crate) use folder::{OWN, is_reserved, taken};
+pub(crate) use purpose::mark_copy;
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;

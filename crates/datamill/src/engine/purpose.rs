@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! key    purpose/{topic}/{16 hex digits of the SHA-512 of kind, a zero byte and target}
-//! value  JSON: kind            reproducer | processor | download | transfer
-//!              target          result topic | name of the program | id of the folder's mark | URL, or that of a folder
+//! value  JSON: kind            reproducer | processor | download | transfer | copy
+//!              target          result topic | name of the program | id of the folder's mark | URL, or that of a folder |
+//!                              topic that is copied to
 //!              shown           name of the program | the same | path of the folder | the same as target
 //!              download_regex  of the last start, where there was one
 //!              first           true for the one that marked the group first: what carries no mark belongs to it
@@ -33,6 +34,7 @@ const REPRODUCER: &str = "reproducer";
 const PROCESSOR: &str = "processor";
 const DOWNLOAD: &str = "download";
 const TRANSFER: &str = "transfer";
+const COPY: &str = "copy";
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +52,11 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, target, shown, .. } = self;
         match kind.as_str() {
-            REPRODUCER => write!(f, "the reproducer `{shown}`, whose results go to topic `{target}`"),
+            REPRODUCER => write!(f, "the reproducer `{shown}` with results in topic `{target}`"),
             PROCESSOR => write!(f, "the processor `{shown}`"),
             DOWNLOAD => write!(f, "the download into the folder `{shown}`"),
             TRANSFER => write!(f, "the transfer to `{shown}`"),
+            COPY => write!(f, "`datamill rekey` with topic `{target}` as its destination"),
             _ => write!(f, "`{shown}` ({kind})"),
         }
     }
@@ -311,6 +314,33 @@ fn changed_regex(before: &Purpose, now: &Purpose) -> String {
         behind it and are not looked at again. To have those as well, run the program once more in a new group: \
         --consumer_group_id create_new --start_from earliest --exit-at-end --download_regex '(?!{old}){rest}'"
     )
+}
+
+/// Marks a group as that of a copy of the topic. Answers who else it is for, if somebody. An account that may not use
+/// the group's state goes on without.
+///
+/// # Errors
+/// Those of the log.
+pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &str) -> Result<Option<String>, Error> {
+    let own = Purpose { first: true, ..Purpose::new(COPY, destination, destination) };
+    let marks = match read(log, group, topic, Some(FIRST_LOOK), None) {
+        Ok((marks, _)) => marks,
+        Err(error) if is_denied(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if let Some((_, other)) = marks.values().find(|(_, other)| other.id() != own.id()) {
+        return Ok(Some(other.to_string()));
+    }
+    let key = format!("{}{}", prefix(topic), own.id());
+    if marks.contains_key(&key) {
+        return Ok(None);
+    }
+    let value = serde_json::to_vec(&own)
+        .map_err(|error| Error::with_source(ErrorKind::Fatal, "a mark cannot be written as JSON", error))?;
+    match log.change_group_state(group, None, &[StateChange { key, value: Some(value) }]) {
+        Err(error) if !is_denied(&error) => Err(error),
+        _ => Ok(None),
+    }
 }
 
 /// Which failures a program answers.

@@ -101,7 +101,7 @@ fn a_group_is_for_one_kind_of_program_and_result_topic(place: &Place) {
     send(&bench, &["a"]);
     assert_eq!(reproducer(&bench).unwrap().succeeded, 1);
     send(&bench, &["b"]);
-    let own = format!("the reproducer `test`, whose results go to topic `{}`", bench.results);
+    let own = format!("the reproducer `test` with results in topic `{}`", bench.results);
     let other = EngineSettings { result_topic: Some(other_results(&bench)), ..bench.settings() };
     refused(run(&bench, &other, UserCode::reproducer(ByName::default())), &[&bench.group, &bench.topic, &own]);
     let processor = of_processor(&bench, "Copies");
