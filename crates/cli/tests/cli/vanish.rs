@@ -145,7 +145,7 @@ fn a_share_that_is_mounted_after_the_watch_starts_is_gone_on_with(kafka: bool) {
     let watch = share.start(&WATCH);
     wait_until("the first start", || record(&share.path("data")).contains("started"));
     share.mount();
-    wait_until("the share", || share.said("5 files that are there already are not sent") == 1);
+    wait_until("the share", || share.said("not sent, since already there: 5 files") == 1);
     share.place.write("share/new.csv", b"new");
     wait_until("the new file", || record(&share.path("share")).contains("\"new.csv\""));
     // away, back, and away again, with files that come meanwhile

@@ -225,9 +225,9 @@ impl Watch<'_> {
         let existing = self.run.ledger.as_ref().map_or(0, |ledger| ledger.record.existing());
         if existing > 0 && !self.upload_existing {
             info!(
-                "{} of `{}` were there when it was watched for the first time, and are not sent as they are",
-                text::counted(existing, "file"),
-                self.place.root().display()
+                "not sent, since already there when `{}` was watched for the first time: {} (`--upload_existing` sends them)",
+                self.place.root().display(),
+                text::counted(existing, "file")
             );
         }
         Ok(())
@@ -259,10 +259,7 @@ impl Watch<'_> {
             info!(topic, "`{root}` {why}");
         } else {
             let count = text::counted(existing.len() as u64, "file");
-            warn!(
-                topic,
-                "`{root}` {why}: {count} that are there already are not sent (`--upload_existing` sends them)"
-            );
+            warn!(topic, "`{root}` {why}: not sent, since already there: {count} (`--upload_existing` sends them)");
         }
         for (path, _) in existing {
             self.run.summary.leave_out(Reason::Existing, path);
