@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use datamill_broker::ErrorKind;
 
+use super::cut::CutError;
 use super::record::RecordError;
 use super::send::NotDelivered;
 use crate::durable::is_full;
@@ -159,5 +160,25 @@ impl UploadError {
             Self::Log(error) | Self::NotDelivered(NotDelivered { error, .. }) => Some(error.kind()),
             _ => None,
         }
+    }
+}
+
+/// Why one try with a file ended early.
+pub(super) enum Broken {
+    /// Something about the file.
+    Cut(CutError),
+    /// Something about everything.
+    Upload(UploadError),
+}
+
+impl From<CutError> for Broken {
+    fn from(error: CutError) -> Self {
+        Self::Cut(error)
+    }
+}
+
+impl From<UploadError> for Broken {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
     }
 }

@@ -21,7 +21,7 @@ use tracing::{debug, error, info};
 
 use super::Observer;
 use super::cut::{CutError, Cutter, Version};
-use super::error::UploadError;
+use super::error::{Broken, UploadError};
 use super::filter::Reason;
 use super::ledger::Ledger;
 use super::registry::Row;
@@ -590,24 +590,4 @@ fn tell(summary: &Summary, in_hand: usize, later: usize) {
         text::counted(in_hand as u64, "file"),
         text::count(later as u64)
     );
-}
-
-/// Why one try with a file ended early.
-enum Broken {
-    /// Something about the file.
-    Cut(CutError),
-    /// Something about everything.
-    Upload(UploadError),
-}
-
-impl From<CutError> for Broken {
-    fn from(error: CutError) -> Self {
-        Self::Cut(error)
-    }
-}
-
-impl From<UploadError> for Broken {
-    fn from(error: UploadError) -> Self {
-        Self::Upload(error)
-    }
 }
