@@ -12,8 +12,9 @@ use crate::process::ReproducerMessage;
 const MISSING_NAMED: usize = 20;
 /// Bytes of a reason that are kept: it goes into the group's state, the registry and the log.
 const MAX_REASON: usize = 64 << 10;
-/// Bytes of a failure beside its texts, of which there are up to four copies: its entry, the client's record, its row.
-const FAILURE_BYTES: usize = 2 << 10;
+/// Bytes of a failure beside its texts, of which there are up to four copies: its entry, its row, its dead letter with
+/// all headers, and the records of the client that sends them.
+const FAILURE_BYTES: usize = 6 << 10;
 
 /// Why a file has no result.
 #[derive(Debug, Clone)]

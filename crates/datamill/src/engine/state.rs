@@ -91,8 +91,14 @@ impl<'a> GroupState<'a> {
         match self {
             Self::InLog { log, group } => log.read_group_state(group, None, since, sink, stop),
             Self::InFolder { file, .. } => {
-                if since == StateMark::default() {
-                    file.lock().map().iter().for_each(|(key, value)| sink(key, Some(value)));
+                if since != StateMark::default() {
+                    return Ok(Some(since));
+                }
+                for (key, value) in file.lock().map() {
+                    if stop() {
+                        return Ok(None);
+                    }
+                    sink(key, Some(value));
                 }
                 Ok(Some(StateMark(1)))
             }
