@@ -16,6 +16,8 @@ pub enum ErrorKind {
     UnknownTopic,
     /// The topic was deleted, and another one was created under its name.
     TopicReplaced,
+    /// The file of an embedded log is not at its path any more, or another one is there.
+    LogReplaced,
     /// What is to be created is there already.
     Exists,
     /// Another live process has what was asked for (the group of an embedded log).

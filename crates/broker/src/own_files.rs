@@ -30,7 +30,14 @@ struct Database {
 
 /// Device and inode. Other systems than Unix do not tell: there, real paths are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity(u64, u64);
+pub(crate) struct Identity(u64, u64);
+
+impl Identity {
+    /// That of what is at a path, links followed.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().and_then(|found| identity(&found))
+    }
+}
 
 impl OwnFiles {
     /// The files of the logs in the files with these real paths.
@@ -63,9 +70,8 @@ impl OwnFiles {
 
 impl Database {
     fn look(path: &Path) -> Self {
-        let look = |path: &Path| fs::metadata(path).ok().and_then(|found| identity(&found));
-        let files = BESIDE.iter().filter_map(|end| look(&with_end(path, end))).collect();
-        let folder = path.parent().and_then(look);
+        let files = BESIDE.iter().filter_map(|end| Identity::at(&with_end(path, end))).collect();
+        let folder = path.parent().and_then(Identity::at);
         Self { path: path.to_owned(), folder, files }
     }
 

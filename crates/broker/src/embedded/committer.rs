@@ -120,6 +120,9 @@ impl Committer for EmbeddedCommitter {
             Err(Refused::Outcome(outcome)) => return outcome,
             Err(Refused::Sql(error)) => return again(error),
         };
+        if !self.file.is_in_place() {
+            return CommitOutcome::Again(self.file.replaced());
+        }
         match writing.commit() {
             Ok(()) => {}
             // The frame that ends the transaction was not written.

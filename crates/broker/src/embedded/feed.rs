@@ -113,6 +113,9 @@ impl Feed {
 
     /// The file was written to since this was last asked, by whoever it was.
     pub(super) fn is_changed(&mut self) -> Result<bool> {
+        if !self.file.is_in_place() {
+            return Err(self.file.replaced());
+        }
         let version = self
             .connection
             .prepare_cached("PRAGMA data_version")

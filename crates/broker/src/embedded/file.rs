@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::{location, schema};
 use crate::error::{Error, ErrorKind, Result};
+use crate::own_files::Identity;
 
 /// Bytes of the write-ahead log from which a writer stops the others for a moment to empty it. Where
 /// two processes write at once, one always adds to it while the other copies, and it would grow for ever.
@@ -29,6 +30,8 @@ pub(super) struct LogFile {
     /// Writers of this process take turns in the order in which they came: a busy publisher would
     /// otherwise keep the committer waiting, as SQLite's lock is not fair.
     turn: FairMutex<()>,
+    /// Which file it is.
+    identity: Option<Identity>,
 }
 
 /// A write that has the lock of the file.
@@ -59,6 +62,7 @@ impl LogFile {
         let real = location::resolve(path)?;
         let (connection, id) = schema::open(&real, path)?;
         let file = Self {
+            identity: Identity::at(&real),
             path: real,
             name: path.to_owned(),
             options: options.to_owned(),
@@ -76,6 +80,22 @@ impl LogFile {
     /// One more connection.
     pub(super) fn connect(&self) -> Result<Connection> {
         schema::connect(&self.path).map_err(|error| self.failed("open", error))
+    }
+
+    /// Whether the file is still the one at its path. What is written to one that was moved, removed or replaced is in no
+    /// log that the next program opens, so it must not count as written.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.identity.is_none() || Identity::at(&self.path) == self.identity
+    }
+
+    /// The error for a file that [is not in its place](Self::is_in_place).
+    pub(super) fn replaced(&self) -> Error {
+        let text = format!(
+            "the file of log `{}` was moved, removed or replaced while it was used: put it back and start again, or start \
+             again to go on with what is there now",
+            self.name
+        );
+        Error::new(ErrorKind::LogReplaced, text)
     }
 
     /// Begins to write: waits for the turn in this process, then for the lock of the file.
@@ -97,6 +117,9 @@ impl LogFile {
             writing.commit()?;
             Ok(answer)
         };
+        if !self.is_in_place() {
+            return Err(self.replaced());
+        }
         let answer = step(connection).map_err(|error| self.failed(what, error))?;
         self.committed(connection);
         Ok(answer)

@@ -247,6 +247,9 @@ impl Writer {
     fn write(&mut self, batch: &[Waiting]) -> Vec<Result<Placed>> {
         let start = Instant::now();
         loop {
+            if !self.file.is_in_place() {
+                return batch.iter().map(|_| Err(self.file.replaced())).collect();
+            }
             let error = match self.try_write(batch) {
                 Ok(outcomes) => {
                     self.file.committed(&self.connection);

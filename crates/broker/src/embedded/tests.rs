@@ -487,3 +487,41 @@ fn the_records_of_a_deleted_topic_are_gone_also_where_the_delete_was_ended_in_be
     assert_eq!(left, 0);
     assert!(log.topics().unwrap().is_empty());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_moved_or_replaced_takes_and_gives_nothing_more() {
+    for replaced in [false, true] {
+        let place = Place::new();
+        let log = place.open();
+        log.topic_for_use("t").unwrap();
+        assert!(publish(&log, &[record("t", b"1", None)])[0].is_ok());
+        let Session { mut subscription, mut committer } = log.subscribe(&options("g", "t")).unwrap();
+        let mut given = Vec::new();
+        while !given.iter().any(|event: &String| event == "record") {
+            let name = |event: Event<'_>| if matches!(event, Event::Record(_)) { "record" } else { "other" };
+            subscription.poll(Duration::from_millis(50), &mut |event| given.push(name(event).to_owned())).unwrap();
+        }
+        for end in ["", "-wal", "-shm"] {
+            let path = PathBuf::from(format!("{}{end}", place.path().display()));
+            std::fs::rename(&path, path.with_extension(format!("moved{end}"))).unwrap();
+        }
+        if replaced {
+            place.open().topic_for_use("t").unwrap();
+        }
+        let kind = |result: Result<()>| {
+            let error = result.unwrap_err();
+            assert!(error.to_string().contains("moved, removed or replaced"), "{error}");
+            error.kind()
+        };
+        let sent = publish(&log, &[record("t", b"2", None)]).remove(0);
+        assert_eq!(kind(sent.map(|_| ())), ErrorKind::LogReplaced);
+        let polled = subscription.poll(Duration::from_millis(50), &mut |_| {});
+        assert_eq!(kind(polled.map(|_| ())), ErrorKind::LogReplaced);
+        let CommitOutcome::Again(error) = committer.commit(&Commit::default()) else { panic!("it was committed") };
+        assert_eq!(kind(Err(error)), ErrorKind::LogReplaced);
+        if replaced {
+            assert!(offsets_read(&place.open(), "t", 0).is_empty());
+        }
+    }
+}

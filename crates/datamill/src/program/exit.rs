@@ -60,7 +60,11 @@ pub fn of_upload(summary: &Summary) -> Exit {
 fn of_kind(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::Fenced => Exit::Replaced,
-        ErrorKind::UnknownTopic | ErrorKind::InUse | ErrorKind::Denied | ErrorKind::Settings => Exit::SetUp,
+        ErrorKind::UnknownTopic
+        | ErrorKind::LogReplaced
+        | ErrorKind::InUse
+        | ErrorKind::Denied
+        | ErrorKind::Settings => Exit::SetUp,
         // the group's state: until the clock or the topic is mended, no start gets further
         kind if kind.refuses_record() => Exit::SetUp,
         _ => Exit::Stopped,
