@@ -53,6 +53,18 @@ impl Ledger {
         self.write();
     }
 
+    /// This content was acknowledged; whether its topic is still the same is not known yet.
+    pub(super) fn acknowledged(&mut self, relative: &str, stamp: Stamp, trace: Option<Trace>, sha512: &[u8; 64]) {
+        self.record.acknowledged(relative, stamp, trace, sha512);
+        self.write();
+    }
+
+    /// All that was acknowledged is in the topic.
+    pub(super) fn confirmed(&mut self) {
+        self.record.confirmed();
+        self.write();
+    }
+
     /// A file that was delivered before is the same with this trace. Of many such lines, few wait in memory.
     pub(super) fn is_same(&mut self, relative: &str, trace: Option<Trace>) {
         self.record.is_same(relative, trace);

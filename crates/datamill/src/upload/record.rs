@@ -9,6 +9,8 @@
 //!        "ctime_ns":N,"inode":N}
 //!     | {"path":P,"size":N,"mtime_ns":N}                              there at the first start, not sent
 //!     | {"path":P,"sending":HEX}                                      some chunks may be in the topic
+//!     | {"confirmed":false}                                           what follows is acknowledged alone, until
+//!     | {"confirmed":true}                                            the topic was seen to be the same afterwards
 //! ```
 //!
 //! F is the id of the mark ([`crate::mark`]) of a folder that the record was used for, or the path of one that cannot
@@ -16,12 +18,14 @@
 //! and created again has another id: what was delivered to the one before counts as existing from then on. The last
 //! line about a path counts. The file of a line that is damaged is sent again.
 //!
+//! What was acknowledged alone counts as delivered if the topic has the same id at the next start, else as never sent.
+//!
 //! A file is written down once the log has acknowledged its last chunk. A process that is killed
 //! between the two sends the file again after its restart: as the same version, whole, under the same
 //! path, so that readers see a repeated upload. Lines reach the operating system at once and the disk
 //! within a second: after a power failure, the files delivered in the last second may be repeated too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,6 +88,18 @@ struct Entry {
     sending: Option<Box<[u8; 64]>>,
 }
 
+impl Entry {
+    fn write(&self, name: &str, lines: &mut Lines<'_>) -> io::Result<()> {
+        if let Some(known) = &self.known {
+            lines.push(&known_line(name, known))?;
+        }
+        match &self.sending {
+            Some(hash) => lines.push(&Line::Sending { path: name.to_owned(), sending: hex(&**hash) }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The record of one watched folder, log and topic.
 #[derive(Debug)]
 pub struct Record {
@@ -102,6 +118,10 @@ struct Content {
     folders: Vec<String>,
     started: bool,
     entries: HashMap<Box<str>, Entry>,
+    /// Files that were acknowledged since the topic was last seen to be the same.
+    unconfirmed: Vec<Box<str>>,
+    /// Lines are read of files that were acknowledged alone.
+    is_open: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +137,9 @@ enum Line {
     },
     Started {
         started: bool,
+    },
+    Confirmed {
+        confirmed: bool,
     },
     Sending {
         path: String,
@@ -173,9 +196,14 @@ impl Record {
     /// # Errors
     /// Where the file cannot be written anew.
     pub fn set_topic_id(&mut self, id: Option<&str>, sent_again: bool) -> Result<bool, RecordError> {
-        let Some(id) = id.filter(|id| self.content.topic_id.as_deref() != Some(*id)) else { return Ok(false) };
+        let Some(id) = id.filter(|id| self.content.topic_id.as_deref() != Some(*id)) else {
+            self.confirmed();
+            return Ok(false);
+        };
         let before = self.content.topic_id.replace(id.to_owned());
+        let unconfirmed = std::mem::take(&mut self.content.unconfirmed);
         if before.is_some() {
+            unconfirmed.iter().for_each(|path| drop(self.content.entries.remove(path)));
             for entry in self.content.entries.values_mut() {
                 entry.sending = None;
                 entry.known =
@@ -271,6 +299,23 @@ impl Record {
         self.journal.push(&known_line(path, &known));
         self.content.entries.insert(path.into(), Entry { known: Some(known), sending: None });
         self.not_written += 1;
+    }
+
+    /// As [`Record::delivered`], of a file of which it is not known yet whether its topic is still the same.
+    pub fn acknowledged(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
+        if self.content.unconfirmed.is_empty() {
+            self.journal.push(&Line::Confirmed { confirmed: false });
+        }
+        self.content.unconfirmed.push(path.into());
+        self.delivered(path, stamp, trace, hash);
+    }
+
+    /// Takes down that all that was acknowledged is in the topic.
+    pub fn confirmed(&mut self) {
+        if !self.content.unconfirmed.is_empty() {
+            self.content.unconfirmed = Vec::new();
+            self.journal.push(&Line::Confirmed { confirmed: true });
+        }
     }
 
     /// Takes down that a file that was delivered is the same with this trace.
@@ -371,6 +416,10 @@ impl Content {
             }
             Line::Header { .. } => {}
             Line::Started { started } => self.started = started,
+            Line::Confirmed { confirmed } => {
+                self.is_open = !confirmed;
+                self.unconfirmed.clear();
+            }
             Line::Sending { path, sending } => {
                 self.entries.entry(path.into()).or_default().sending = unhex(&sending).map(Box::new);
             }
@@ -378,6 +427,9 @@ impl Content {
                 let stamp = Stamp { size, mtime_ns };
                 let trace = ctime_ns.zip(inode).map(|(ctime_ns, inode)| Trace { ctime_ns, inode });
                 let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex), trace });
+                if self.is_open {
+                    self.unconfirmed.push(path.as_str().into());
+                }
                 self.entries.insert(path.into(), Entry { known, sending: None });
             }
         }
@@ -388,15 +440,21 @@ impl Content {
             let (topic_id, folders) = (self.topic_id.clone(), self.folders.clone());
             lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), topic_id, folders })?;
         }
-        for (name, entry) in &self.entries {
-            if let Some(known) = &entry.known {
-                lines.push(&known_line(name, known))?;
-            }
-            if let Some(hash) = &entry.sending {
-                lines.push(&Line::Sending { path: name.to_string(), sending: hex(&**hash) })?;
-            }
+        let unconfirmed: HashSet<&str> = self.unconfirmed.iter().map(|path| &**path).collect();
+        for (name, entry) in self.entries.iter().filter(|(name, _)| !unconfirmed.contains(&***name)) {
+            entry.write(name, lines)?;
         }
-        if self.started { lines.push(&Line::Started { started: true }) } else { Ok(()) }
+        if self.started {
+            lines.push(&Line::Started { started: true })?;
+        }
+        if unconfirmed.is_empty() {
+            return Ok(());
+        }
+        lines.push(&Line::Confirmed { confirmed: false })?;
+        self.entries
+            .iter()
+            .filter(|(name, _)| unconfirmed.contains(&***name))
+            .try_for_each(|(name, entry)| entry.write(name, lines))
     }
 }
 
@@ -461,6 +519,37 @@ mod tests {
             assert_eq!(record.half_sent("a b\n\".csv"), None);
             assert_eq!(record.half_sent("half.csv"), Some([2; 64]));
             assert_eq!(record.known("half.csv"), None);
+        }
+    }
+
+    #[test]
+    fn what_was_acknowledged_alone_counts_if_the_topic_is_the_same_at_the_next_start() {
+        for (id, is_same) in [("1", true), ("2", false)] {
+            for anew in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let mut record = open(dir.path());
+                record.set_topic_id(Some("1"), false).unwrap();
+                record.acknowledged("a", STAMP, TRACE, &[1; 64]);
+                record.confirmed();
+                record.acknowledged("b", STAMP, TRACE, &[2; 64]);
+                record.acknowledged("c", STAMP, TRACE, &[3; 64]);
+                record.write().unwrap();
+                if anew {
+                    record.add_folder("f".into()).unwrap();
+                }
+                drop(record);
+                for _ in 0..2 {
+                    let mut record = open(dir.path());
+                    record.set_topic_id(Some(id), false).unwrap();
+                    record.write().unwrap();
+                    assert!(record.content.unconfirmed.is_empty());
+                    let delivered = |path| record.known(path).map(|known| known.sha512.is_some());
+                    assert_eq!(delivered("a"), Some(is_same), "what was confirmed exists");
+                    for path in ["b", "c"] {
+                        assert_eq!(delivered(path), is_same.then_some(true), "{path} {anew}");
+                    }
+                }
+            }
         }
     }
 

@@ -452,6 +452,9 @@ impl<'a> Run<'a> {
         }
         if !self.acknowledged.is_empty() && self.target.confirms(self.sender.in_flight() == 0)? {
             std::mem::take(&mut self.acknowledged).into_iter().for_each(|file| self.deliver(file));
+            if let Some(ledger) = &mut self.ledger {
+                ledger.confirmed();
+            }
         }
         if self.stop.take_check() {
             self.tell();
@@ -472,8 +475,16 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         match finished.outcome {
-            Ok(()) if self.target.id().is_some() => self.acknowledged.push(in_hand),
-            Ok(()) => self.deliver(in_hand),
+            Ok(()) if self.target.id().is_some() => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.acknowledged(&in_hand.job.relative, in_hand.stamp, in_hand.trace, &in_hand.sha512);
+                }
+                self.acknowledged.push(in_hand);
+            }
+            Ok(()) => {
+                self.write_down(&in_hand.job.relative, in_hand.stamp, in_hand.trace, &in_hand.sha512);
+                self.deliver(in_hand);
+            }
             Err(error) => {
                 let InHand { job, stamp, sha512, total, .. } = in_hand;
                 self.busy.remove(&job.relative);
@@ -512,9 +523,8 @@ impl<'a> Run<'a> {
 
     /// The file is in the topic.
     fn deliver(&mut self, file: InHand) {
-        let InHand { job, stamp, trace, sha512, total, started_ms } = file;
+        let InHand { job, stamp, total, started_ms, .. } = file;
         self.busy.remove(&job.relative);
-        self.write_down(&job.relative, stamp, trace, &sha512);
         if let Some(ledger) = &mut self.ledger {
             ledger.completed(&job.relative, total, started_ms);
         }
