@@ -98,6 +98,7 @@ impl Log for EmbeddedLog {
     }
 
     fn topic(&self, name: &str) -> Result<Topic> {
+        topics::check_name(name)?;
         let connection = self.connection.lock();
         let found = topics::find(&connection, name).map_err(|error| self.file.failed("read", error))?;
         found.ok_or_else(|| topics::unknown(&self.file, &connection, name))

@@ -14,6 +14,7 @@ use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::{chain, clock};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::output::{LogArgs, has_reader, is_wanted};
 
@@ -205,7 +206,7 @@ impl<W: Write> Printer<W> {
     }
 
     fn value<'a>(&self, bytes: &'a [u8]) -> Content<'a> {
-        let json = self.json_values.then(|| serde_json::from_slice(bytes).ok()).flatten();
+        let json = self.json_values.then(|| on_one_line(bytes)).flatten();
         json.map_or(Content::Text(Text(bytes)), Content::Json)
     }
 
@@ -214,6 +215,12 @@ impl<W: Write> Printer<W> {
             self.outcome = is_wanted(self.out.flush());
         }
     }
+}
+
+/// The JSON in these bytes as it stands there, its numbers digit by digit. Line ends are between its parts alone.
+fn on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    RawValue::from_string(text.replace(['\n', '\r'], " ")).ok()
 }
 
 #[derive(Serialize)]
@@ -232,7 +239,7 @@ struct Line<'a> {
 #[serde(untagged)]
 enum Content<'a> {
     Text(Text<'a>),
-    Json(serde_json::Value),
+    Json(Box<RawValue>),
 }
 
 /// Bytes as text, or as `{"base64": …}` where they are none.
@@ -285,7 +292,7 @@ mod tests {
     #[test]
     fn a_value_that_is_json_is_printed_as_it_is_where_that_is_asked_for() {
         for (value, printed) in
-            [(r#"{"b": 1.5, "a": [null]}"#, r#"{"b":1.5,"a":[null]}"#), ("12", "12"), ("{no", r#""{no""#)]
+            [("{\"b\": 1.50,\n\"a\": [null]}", "{\"b\": 1.50, \"a\": [null]}"), ("12", "12"), ("{no", r#""{no""#)]
         {
             let mut printer = Printer { json_values: true, ..printer(false, 9, &[]) };
             let mut event = record(0, 0);

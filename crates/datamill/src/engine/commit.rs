@@ -39,7 +39,7 @@ use super::{EngineError, Tally};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
 use crate::mark::KnownFolder;
-use crate::report::{Counters, clock};
+use crate::report::{Counters, clock, text};
 
 /// An upload that ends without an outcome.
 pub(super) struct Note {
@@ -434,8 +434,8 @@ fn tell_failure(settings: &CommitSettings, tally: &Tally, row: &FileRow, failure
         Some(0) => tracing::error!(file = %row.rel_filepath, %topic, offsets = %row.offsets, attempts,
             error = %reason, "the file could not be processed"),
         Some(alike) => tracing::error!(file = %row.rel_filepath, %topic, offsets = %row.offsets, attempts,
-            error = %reason, alike, "the file could not be processed, as the last `alike` files before it, which only the \
-            table of failures names"),
+            error = %reason, alike, "the file could not be processed. {} before it failed in the same way; the table of \
+            failures names them", text::counted(alike, "more file")),
         None => {}
     }
     if told.is_hundredth

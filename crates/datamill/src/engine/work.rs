@@ -34,6 +34,7 @@ use crate::ledger::FailureStatus;
 use crate::process::{
     Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode, Watch, Worker, placing_failed,
 };
+use crate::report::text;
 
 /// Outcomes between the workers and the reader.
 const OUTCOMES: usize = 1024;
@@ -468,7 +469,8 @@ impl Shared {
                 tracing::warn!(attempt, max_attempts, error = %reason, "the function failed; it runs again in {wait:?}");
             }
             Some(alike) => tracing::warn!(attempt, max_attempts, error = %reason, alike,
-                "the function failed, as it did `alike` times since the last line; it runs again in {wait:?}"),
+                "the function failed, in the same way as {} since the last such line; it runs again in {wait:?}",
+                text::counted(alike, "other time")),
             None => {}
         }
     }

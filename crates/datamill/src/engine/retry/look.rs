@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use datamill_broker::{ErrorKind, StateChange, StateMark};
+use rustc_hash::FxHashSet;
 
 use super::thread::RetrySettings;
 use crate::engine::entry::{Due, Entry, Place, Request};
@@ -96,6 +97,10 @@ struct Gathered<'a> {
     room: usize,
     bytes: usize,
     due: BTreeMap<Place, Entry>,
+    /// Places whose entries are gone, by the changes that were read so far.
+    removed: FxHashSet<Place>,
+    /// Places of which an earlier reading said so: they take no room from others.
+    gone: &'a FxHashSet<Place>,
     further: BTreeSet<i32>,
     incomplete: BTreeMap<Place, Entry>,
     begun: BTreeMap<i32, Begun>,
@@ -109,9 +114,11 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    fn new(settings: &'a RetrySettings<'_>, look: &'a Look) -> Self {
+    fn new(settings: &'a RetrySettings<'_>, look: &'a Look, gone: &'a FxHashSet<Place>) -> Self {
         Self {
             look,
+            gone,
+            removed: FxHashSet::default(),
             source: settings.source,
             unasked: settings.unasked,
             room: settings.entries_bytes,
@@ -130,6 +137,13 @@ impl<'a> Gathered<'a> {
     /// The entry of this place is what it is now, or gone. One that was tried counts where somebody asks for it.
     fn entry(&mut self, at: &At<'_>, key: &str, value: Option<&[u8]>) {
         let place = at.place;
+        match value {
+            Some(_) => drop(self.removed.remove(&place)),
+            None => drop(self.removed.insert(place)),
+        }
+        if self.gone.contains(&place) {
+            return;
+        }
         if let Some(before) = self.due.remove(&place) {
             self.bytes -= before.bytes();
         }
@@ -176,6 +190,12 @@ impl<'a> Gathered<'a> {
                 }
             }
         }
+    }
+
+    /// Whether entries were left out for want of room that had some only because those in it are gone: a log may tell
+    /// of an entry, and that it was removed much later.
+    fn hides_some(&self) -> bool {
+        !self.further.is_empty() && self.removed.iter().any(|place| !self.gone.contains(place))
     }
 
     /// Whether an entry is not here that somebody asks for, though there would have been room for it.
@@ -259,11 +279,20 @@ impl RetrySettings<'_> {
     /// Reads all of the state. `None` when that is not possible, which is said.
     fn whole(&self, look: &Look, known: &mut Known, is_first: bool, stop: &AtomicBool) -> Option<Seen> {
         for attempt in 1.. {
-            let mut read = self.read_whole(look, known, is_first, stop);
+            let mut gone = FxHashSet::default();
+            let mut read = self.read_whole(look, known, is_first, &gone, stop);
             // A first look learns of these once it has passed the entries.
             let is_other = known.adopted.values().any(|id| self.source.id.as_ref().is_some_and(|ours| **ours != **id));
             if is_first && matches!(&read, Ok(Some(found)) if is_other || found.lacks(&known.requests)) {
-                read = self.read_whole(look, known, false, stop);
+                read = self.read_whole(look, known, false, &gone, stop);
+            }
+            if let Ok(Some(found)) = &mut read
+                && found.hides_some()
+            {
+                let removed = std::mem::take(&mut found.removed);
+                drop(read);
+                gone = removed;
+                read = self.read_whole(look, known, false, &gone, stop);
             }
             let error = match read {
                 Ok(Some(found)) => return Some(self.seen(found, known)),
@@ -289,9 +318,10 @@ impl RetrySettings<'_> {
         look: &'l Look,
         known: &mut Known,
         is_first: bool,
+        gone: &'l FxHashSet<Place>,
         stop: &AtomicBool,
     ) -> datamill_broker::Result<Option<Gathered<'l>>> {
-        let mut found = Gathered::new(self, look);
+        let mut found = Gathered::new(self, look, gone);
         if is_first {
             known.requests.clear();
         }
