@@ -132,6 +132,7 @@ pub fn watch(
     };
     let work = work.and_then(|()| watch.keep_record());
     watch.name_held_back();
+    watch.name_folder();
     for (path, reason) in watch.not_sent.into_failures() {
         watch.run.summary.leave_out(reason, path);
     }
@@ -213,7 +214,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn start(&mut self, arrival: Arrival) -> Result<(), UploadError> {
         if arrival == Arrival::First {
-            return self.take_existing("is watched for the first time");
+            return self.take_existing("is watched for the first time", false);
         }
         let existing = self.run.ledger.as_ref().map_or(0, |ledger| ledger.record.existing());
         if existing > 0 && !self.upload_existing {
@@ -227,7 +228,7 @@ impl Watch<'_> {
     }
 
     /// Nothing is known of the folder: what is there is sent only if that is asked for.
-    fn take_existing(&mut self, why: &str) -> Result<(), UploadError> {
+    fn take_existing(&mut self, why: &str, is_change: bool) -> Result<(), UploadError> {
         let Some(ledger) = &mut self.run.ledger else {
             return Ok(());
         };
@@ -248,7 +249,9 @@ impl Watch<'_> {
         ledger.record.start(&existing);
         when_there_is_room(&self.run.stop, || Ok(ledger.record.flush()?))?;
         let (root, topic) = (root.display(), &self.run.summary.topic);
-        if existing.is_empty() {
+        if existing.is_empty() && is_change {
+            warn!(topic, "`{root}` {why}: what is there is sent");
+        } else if existing.is_empty() {
             info!(topic, "`{root}` {why}");
         } else {
             let count = text::counted(existing.len() as u64, "file");

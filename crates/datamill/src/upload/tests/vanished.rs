@@ -232,3 +232,19 @@ fn a_watcher_that_took_the_place_meanwhile_ends_nothing_and_is_named() {
     assert!(matches!(error, UploadError::LostRecord { .. } | UploadError::Watched { .. }), "{error}");
     running.stop();
 }
+
+#[test]
+fn a_folder_that_is_gone_at_the_end_is_named_in_the_summary() {
+    let (_dir, data) = folder();
+    let log = MemoryLog::default();
+    let control = Control::default();
+    let summary = std::thread::scope(|scope| {
+        let watched = scope.spawn(|| watch(&log, &data, &existing_too(), &control, &Counters::default(), &()).unwrap());
+        wait_until("the watch has begun", || has_started(&data));
+        fs::remove_dir_all(&data).unwrap();
+        std::thread::sleep(Duration::from_secs(5));
+        control.stop(StopKind::Leave);
+        watched.join().unwrap()
+    });
+    assert!(!summary.is_complete() && summary.to_string().contains("data/`"), "{summary}");
+}

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::{SCAN_ALONE, TICK, Watch, between_scans, hints, open_registry, tell_another_topic};
 use crate::report::chain;
 use crate::upload::error::UploadError;
+use crate::upload::filter::Reason;
 use crate::upload::place::Arrival;
 
 /// Nothing is scanned or sent while the folder cannot be used, or is another one than what is on its way comes from.
@@ -43,6 +44,13 @@ impl Watch<'_> {
         }
     }
 
+    /// At the end: what is in a folder that cannot be used was perhaps not sent.
+    pub(super) fn name_folder(&mut self) {
+        if self.hold.holds && self.hold.said {
+            self.run.summary.leave_out(Reason::Unreadable, format!("{}/", self.place.named().display()));
+        }
+    }
+
     pub(super) fn hold_for(&mut self, error: &UploadError) {
         self.hold.holds = true;
         self.next_scan = Instant::now() + SCAN_ALONE;
@@ -76,7 +84,7 @@ impl Watch<'_> {
             self.go_over_to(arrival);
         }
         if self.hold.first {
-            self.take_existing("is a file system now of which nothing is known")?;
+            self.take_existing("is another file system now, of which nothing is known", true)?;
             self.hold.first = false;
         }
         Ok(true)
