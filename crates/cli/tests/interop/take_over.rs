@@ -138,6 +138,7 @@ fn a_folder_without_the_table_of_the_group_is_refused() {
     let running = bench.peer_reproduces(&topic, &results, &group, "their_output", &[]);
     bench.wait_for_records(&results, 1, || running.said());
     running.quit();
+    std::fs::create_dir(bench.path("in")).unwrap();
     let said = bench.reproduces(&topic, &results, &group, "our_output", &["--take_over", "in"]).with_code(2);
     assert!(said.contains("in_progress_by_") && said.contains("in `in`"), "{said}");
     let said = bench.reproduces(&topic, &results, &group, "our_output", &[]).with_code(0);

@@ -83,9 +83,12 @@ fn a_file_that_the_store_cannot_hold_fails_and_the_others_arrive() {
 #[test]
 fn what_cannot_be_right_is_said_before_anything_is_read() {
     let bench = Bench::without_bucket(&S3Server::from_env());
-    bench.place.write("typo.config", b"[s3]\nacces_key_id = x\n");
+    bench.place.write("typo.config", b"[broker]\nbootstrap.servers = sqlite:datamill.db\n[s3]\nacces_key_id = x\n");
     for (name, endpoint) in [("empty", ""), ("slashes", "http:///x"), ("ftp", "ftp://host"), ("words", "two words")] {
-        let section = format!("[s3]\naccess_key_id = x\nsecret_key_id = y\nendpoint_url = {endpoint}\n");
+        let section = format!(
+            "[broker]\nbootstrap.servers = sqlite:datamill.db\n\
+             [s3]\naccess_key_id = x\nsecret_key_id = y\nendpoint_url = {endpoint}\n"
+        );
         bench.place.write(&format!("{name}.config"), section.as_bytes());
     }
     let http = "http://127.0.0.1:1/dav";

@@ -214,8 +214,8 @@ impl Target {
     pub(super) fn place(&self) -> Place {
         match (&self.folder, &self.endpoint) {
             (Some(folder), _) => Place::StoreFolder(folder.path().to_owned()),
-            (None, Some(endpoint)) => Place::Url(format!("{} at {endpoint}", self.shown)),
-            (None, None) => Place::Url(self.shown.clone()),
+            (None, Some(endpoint)) => Place::Url(format!("{} at {}", self.shown, without_tls(endpoint))),
+            (None, None) => Place::Url(without_tls(&self.shown).to_owned()),
         }
     }
 
@@ -345,6 +345,11 @@ fn s3(url: &Url, section: Option<&BTreeMap<String, String>>) -> Result<AmazonS3B
         builder = builder.with_config(key, value);
     }
     Ok(builder)
+}
+
+/// The address without what says how it is spoken to: that may be mended, and the store is the same.
+fn without_tls(url: &str) -> &str {
+    url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url)
 }
 
 /// The URL of an endpoint; OpenMSIStream's configuration files name hosts alone. `object_store` takes any text and
