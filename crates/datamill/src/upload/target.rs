@@ -18,12 +18,9 @@ use tracing::debug;
 use super::error::UploadError;
 use crate::report::chain;
 
-/// Longest age of what is known of the topic when a file begins.
+/// Longest age of what is known of the topic when a file begins, and time between questions while records are on
+/// their way.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// Time between questions while records are on their way, and at least so many times what the last question took.
-const WHILE_SENDING: Duration = Duration::from_millis(50);
-const REST: u32 = 20;
 
 /// How long a topic may be unknown to the log: a broker may not have heard of it yet.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
@@ -35,8 +32,6 @@ pub(super) struct Target<'a> {
     id: Option<String>,
     partitions: i32,
     asked: Instant,
-    /// What the last question took.
-    took: Duration,
     /// The last question had no answer.
     is_silent: bool,
     unknown_since: Option<Instant>,
@@ -50,7 +45,6 @@ impl<'a> Target<'a> {
             id: topic.id.clone(),
             partitions: topic.partitions,
             asked: Instant::now(),
-            took: Duration::ZERO,
             is_silent: false,
             unknown_since: None,
         }
@@ -85,8 +79,7 @@ impl<'a> Target<'a> {
         if self.id.is_none() {
             return Ok(true);
         }
-        let pause = if self.is_silent { EVERY } else { WHILE_SENDING.max(self.took * REST) };
-        if (idle && !self.is_silent) || self.asked.elapsed() >= pause { self.is_same() } else { Ok(false) }
+        if (idle && !self.is_silent) || self.asked.elapsed() >= EVERY { self.is_same() } else { Ok(false) }
     }
 
     /// The error, or that the topic is another one, which explains it.
@@ -102,10 +95,8 @@ impl<'a> Target<'a> {
 
     /// Asks. A log that does not answer is asked again later.
     fn is_same(&mut self) -> Result<bool, UploadError> {
-        let start = Instant::now();
         let answer = self.log.topic_now(&self.name);
         self.asked = Instant::now();
-        self.took = self.asked.duration_since(start);
         self.is_silent = answer.is_err();
         match answer {
             Ok(now) => {
