@@ -485,6 +485,11 @@ impl<'a> Run<'a> {
                 self.write_down(&in_hand.job.relative, in_hand.stamp, in_hand.trace, &in_hand.sha512);
                 self.deliver(in_hand);
             }
+            Err(error) if !error.may_pass() && !error.is_of_the_file() => {
+                // What ends the upload is not the file's: it stays in hand, and is named as not sent.
+                self.in_hand.insert(finished.file, in_hand);
+                return Err(error.into());
+            }
             Err(error) => {
                 let InHand { job, stamp, sha512, total, .. } = in_hand;
                 self.busy.remove(&job.relative);
@@ -494,10 +499,8 @@ impl<'a> Run<'a> {
                 if error.may_pass() {
                     debug!(file = job.relative, error = chain(&error), "the file is sent again later");
                     self.put_off(job);
-                } else if error.is_of_the_file() {
-                    self.is_refused(job.relative, stamp, chain(&error));
                 } else {
-                    return Err(error.into());
+                    self.is_refused(job.relative, stamp, chain(&error));
                 }
             }
         }
