@@ -1,0 +1,3 @@
+"""The engine, written in Rust. Private: use the names of `datamill`."""
+
+__version__: str
