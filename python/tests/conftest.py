@@ -1,0 +1,94 @@
+"""What the tests share: services, programs, and a log of each kind."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def named(variable: str) -> str:
+    """The value of a variable that dev/test sets. A test without its service fails; it never skips."""
+    value = os.environ.get(variable)
+    if not value:
+        pytest.fail(f"{variable} is not set: run dev/test, or set it as dev/test does", pytrace=False)
+    return value
+
+
+class Log:
+    """A log for one test: the embedded one in a folder, or the Kafka that all tests share."""
+
+    def __init__(self, kind: str, folder: pathlib.Path) -> None:
+        self.kind = kind
+        self.config = folder / f"{kind}.config"
+        servers = named("DATAMILL_TEST_KAFKA") if kind == "kafka" else f"sqlite:{folder / 'log.db'}"
+        # a short session, since what a killed program held is given to the next one only when its session is over
+        consumer = "auto.offset.reset = earliest\n" + ("session.timeout.ms = 6000\n" if kind == "kafka" else "")
+        self.config.write_text(f"[broker]\nbootstrap.servers = {servers}\n\n[consumer]\n{consumer}")
+
+    def topic(self, name: str, partitions: int = 4) -> str:
+        """Makes a topic whose name no other test has."""
+        name = f"py-{name}-{uuid.uuid4().hex[:12]}"
+        if self.kind == "kafka":
+            from confluent_kafka.admin import AdminClient, NewTopic
+
+            admin = AdminClient({"bootstrap.servers": named("DATAMILL_TEST_KAFKA")})
+            admin.create_topics([NewTopic(name, partitions, 1)])[name].result(60)
+        return name
+
+    def group(self, name: str) -> str:
+        """A consumer group that no other test has."""
+        return f"py-{name}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def log(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Log:
+    """Runs the test on both logs."""
+    return Log(request.param, tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path: pathlib.Path) -> Log:
+    """The embedded log alone."""
+    return Log("embedded", tmp_path)
+
+
+@pytest.fixture
+def kafka(tmp_path: pathlib.Path) -> Log:
+    """Kafka alone."""
+    return Log("kafka", tmp_path)
+
+
+@pytest.fixture
+def peer() -> str:
+    """The Python interpreter in whose environment the released OpenMSIStream is."""
+    return named("DATAMILL_TEST_PEER")
+
+
+@pytest.fixture
+def program() -> str:
+    """The Rust program `datamill`: the one that $DATAMILL_TEST_PROGRAM names, or the debug build of this checkout."""
+    path = os.environ.get("DATAMILL_TEST_PROGRAM") or str(ROOT / "target" / "debug" / "datamill")
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"no program at {path}: run `cargo build -p datamill-cli`, or set DATAMILL_TEST_PROGRAM", pytrace=False)
+    return path
+
+
+@pytest.fixture
+def python(tmp_path: pathlib.Path):
+    """Runs words with this interpreter in the test's folder, and gives what came of it."""
+
+    def run(*words: str | os.PathLike[str], timeout: float = 300, **options) -> subprocess.CompletedProcess[str]:
+        options.setdefault("cwd", tmp_path)
+        return subprocess.run(
+            [sys.executable, *map(os.fspath, words)],
+            capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, **options,
+        )
+
+    return run
