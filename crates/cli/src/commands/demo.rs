@@ -40,8 +40,9 @@ pub struct DemoArgs {
     folder: PathBuf,
 }
 
-pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
-    match show(args, &mut io::stdout().lock()) {
+/// `program` is how the command is called, as a word of a shell.
+pub fn run(args: &DemoArgs, program: &str) -> anyhow::Result<Exit> {
+    match show(args, program, &mut io::stdout().lock()) {
         // Whoever read the output has had enough.
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
             Ok(Exit::Done)
@@ -54,7 +55,7 @@ fn line(out: &mut impl Write, text: impl fmt::Display) -> anyhow::Result<()> {
     writeln!(out, "{text}").context("the demo cannot be printed")
 }
 
-fn show(args: &DemoArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
+fn show(args: &DemoArgs, program: &str, out: &mut impl Write) -> anyhow::Result<Exit> {
     let folder = prepare(&args.folder)?;
     let samples = folder.join("samples");
     let count = write_samples(&samples)?;
@@ -80,7 +81,7 @@ fn show(args: &DemoArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     let printed = print_results(log.as_ref(), out)?;
     line(out, format_args!("\n4. {}", told(&summary)))?;
     print_failures(&output_dir, out)?;
-    print_next_steps(&folder, &config, out)?;
+    print_next_steps(program, &folder, &config, out)?;
     let as_expected = uploaded.is_complete() && summary.failed == 1 && printed + 1 == count;
     if !as_expected {
         bail!("the demo did not go as it should: {count} files, {printed} results, {} failures", summary.failed);
@@ -207,8 +208,7 @@ fn print_failures(output_dir: &Path, out: &mut impl Write) -> anyhow::Result<()>
     Ok(())
 }
 
-fn print_next_steps(folder: &Path, config: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    let program = std::env::current_exe().map_or_else(|_| "datamill".to_owned(), |path| shown(&path));
+fn print_next_steps(program: &str, folder: &Path, config: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let config = shown(config);
     line(out, format_args!("\nWhat to try next:"))?;
     line(

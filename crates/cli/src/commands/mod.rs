@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod download;
+pub mod function;
 pub mod read;
 pub mod rekey;
 pub mod retry;

@@ -7,6 +7,7 @@ mod common;
 mod download;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod function;
 #[cfg(target_os = "linux")]
 mod healed;
 mod own_folders;

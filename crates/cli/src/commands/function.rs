@@ -1,0 +1,108 @@
+//! `datamill try`, `datamill reproduce` and `datamill process`: a Python function of a user.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use datamill::program::{ProcessorArgs, ReproducerArgs};
+
+use crate::function::{FunctionCall, What};
+
+#[derive(Debug, Subcommand)]
+pub enum FunctionCommand {
+    Try(TryArgs),
+    Reproduce(ReproduceArgs),
+    Process(ProcessArgs),
+}
+
+/// Run a Python function on local files, as it would run on the files of a topic
+///
+/// Each file is handed to the function as `datamill reproduce` and `datamill process` do it, and what the function
+/// returns is made a result and measured against 1 MB, the size that a topic takes unless it is told otherwise. Results
+/// are printed to stdout, a function that fails with its traceback to stderr. Nothing is sent or written, and no broker
+/// is needed.
+///
+///   datamill try extract.py:metadata data/*.csv
+///
+/// Exit codes: 0 done, 1 the function failed for some files, 2 the command line is wrong, or the function cannot be loaded.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct TryArgs {
+    #[command(flatten)]
+    function: FunctionArgs,
+    /// Files to run it on
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Run a Python function on every file of a topic, and send its results to another topic
+///
+/// The function gets the whole file and returns its result: a dictionary, which becomes JSON, a text or bytes.
+///
+///   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
+///
+/// with extract.py:
+///
+///   def metadata(file):
+///       lines = file.bytestring.decode().splitlines()
+///       return {"file": file.filename, "lines": len(lines)}
+///
+/// A function that raises an exception or returns None has failed for this file: it runs again, up to
+/// --max_attempts times, then the failure is recorded with its traceback. Try the function with `datamill try`
+/// first.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = AFTER)]
+pub struct ReproduceArgs {
+    #[command(flatten)]
+    function: FunctionArgs,
+    #[command(flatten)]
+    reproducer: ReproducerArgs,
+}
+
+/// Run a Python function on every file of a topic, for what it does with the file
+///
+/// The function gets the whole file, stores, converts or sends it, and returns None.
+///
+///   datamill process store.py:store --topic_name files
+///
+/// A function that raises an exception or returns something has failed for this file: it runs again, up to
+/// --max_attempts times, then the failure is recorded with its traceback. After a crash it may run again for a
+/// file that it has finished. Try the function with `datamill try` first.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = AFTER)]
+pub struct ProcessArgs {
+    #[command(flatten)]
+    function: FunctionArgs,
+    #[command(flatten)]
+    processor: ProcessorArgs,
+}
+
+const AFTER: &str = "Exit codes: 0 done, 1 some files failed or are incomplete, 2 the command line or the set-up is \
+wrong or a right is missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 \
+too many functions did not end, 130 left at once at a second signal.";
+
+#[derive(Debug, Args)]
+struct FunctionArgs {
+    /// The Python file and the name of the function in it. The name may be left out where the file has one public
+    /// function. The folder of the file is searched for what it imports
+    #[arg(value_name = "FILE.py:NAME")]
+    function: OsString,
+    /// Python that runs the function, with the package datamill: a program, or the folder of a virtual environment
+    /// [default: this one where the command is the package's; otherwise the first that has the package of the active
+    /// virtual environment and `python3`]
+    #[arg(long, value_name = "PYTHON")]
+    python: Option<PathBuf>,
+}
+
+impl FunctionCommand {
+    /// The call of the function. `options` are those that were given, `typed` is the whole command line.
+    pub fn into_call(self, options: Vec<OsString>, typed: Vec<OsString>) -> FunctionCall {
+        let (what, FunctionArgs { function, python }, files) = match self {
+            Self::Try(args) => (What::Try, args.function, args.files),
+            Self::Reproduce(args) => (What::Reproduce, args.function, Vec::new()),
+            Self::Process(args) => (What::Process, args.function, Vec::new()),
+        };
+        let options = options.into_iter().filter(|word| !word.to_string_lossy().starts_with("--python=")).collect();
+        FunctionCall { what, function, options, files, python, typed }
+    }
+}

@@ -1,0 +1,225 @@
+//! From the words of the command line to what is to be done.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use datamill::program::{Exit, accept_dashes};
+use datamill::report::logging::say_error;
+
+use crate::commands::{demo, download, function, read, rekey, retry, topic, transfer, upload, watch};
+use crate::function::FunctionCall;
+
+/// Puts data files on a topic, and shows what is in topics
+///
+/// Topics are on Apache Kafka or in a file on this machine: `bootstrap.servers` in the configuration
+/// file that --config names chooses. Without one they are in the file `datamill.db` of this folder.
+#[derive(Debug, Parser)]
+#[command(name = "datamill", bin_name = "datamill", propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  datamill demo                               the whole path on sample files
+  datamill upload data/ --topic_name files    put all files of a folder on a topic
+  datamill watch data/ --topic_name files     put new files on it as they are finished
+  datamill try extract.py:metadata data/*.csv run your Python function on local files
+  datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
+                                              run it on every file of a topic, and send its results
+  datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
+  datamill read metadata --exit-at-end        print what is in a topic
+
+Exit codes: 0 done, 1 some files failed, were not sent, or there was none to send, 2 the command line or the set-up is wrong or a right is \
+missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 too many functions did not \
+end, 130 left at once at a second signal.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Rust(RustCommand),
+    #[command(flatten)]
+    Python(function::FunctionCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum RustCommand {
+    Upload(upload::UploadArgs),
+    Watch(watch::WatchArgs),
+    Download(download::DownloadArgs),
+    Read(read::ReadArgs),
+    Topic(topic::TopicArgs),
+    Transfer(transfer::TransferArgs),
+    S3Transfer(transfer::S3TransferArgs),
+    Rekey(rekey::RekeyArgs),
+    Retry(retry::RetryArgs),
+    Demo(demo::DemoArgs),
+}
+
+/// How the command was called, which only its program knows.
+#[derive(Debug, Clone)]
+pub struct Called {
+    /// What calls it again, as words of a shell.
+    pub program: String,
+    /// Which of the two programs it is, as `--version` says.
+    pub edition: String,
+}
+
+/// What the words ask for.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing more: the help, the version, or what is wrong with the words was printed. The exit code.
+    Exit(u8),
+    /// A command of datamill.
+    Run(Task),
+    /// A function of a user, which a Python interpreter runs.
+    Function(FunctionCall),
+}
+
+/// A command of datamill with its options.
+#[derive(Debug)]
+pub struct Task {
+    command: RustCommand,
+    program: String,
+}
+
+/// Reads the words behind the name of the command. The help, the version and what is wrong are printed at once.
+pub fn parse(words: impl IntoIterator<Item = OsString>, called: &Called) -> Next {
+    let typed: Vec<OsString> = words.into_iter().collect();
+    match read(&typed, called) {
+        Ok((Command::Rust(command), _)) => Next::Run(Task { command, program: called.program.clone() }),
+        Ok((Command::Python(command), options)) => Next::Function(command.into_call(options, typed)),
+        Err(error) => {
+            // that nobody reads it is no error
+            let _ = error.print();
+            Next::Exit(if error.use_stderr() { Exit::SetUp } else { Exit::Done }.code())
+        }
+    }
+}
+
+/// The command, and the options that were given to it.
+fn read(typed: &[OsString], called: &Called) -> Result<(Command, Vec<OsString>), clap::Error> {
+    let version = format!("{} ({})", env!("CARGO_PKG_VERSION"), called.edition);
+    let mut cli = accept_dashes(Cli::command().version(version)).no_binary_name(true);
+    let matches = cli.try_get_matches_from_mut(typed)?;
+    let options = match matches.subcommand() {
+        Some((name, given)) => cli.find_subcommand(name).map_or_else(Vec::new, |command| in_full(command, given)),
+        None => Vec::new(),
+    };
+    Ok((Cli::from_arg_matches(&matches)?.command, options))
+}
+
+/// The options that were given, each with its whole name and with its value in the same word.
+fn in_full(command: &clap::Command, given: &ArgMatches) -> Vec<OsString> {
+    let mut words = Vec::new();
+    for option in command.get_arguments() {
+        let (id, Some(long)) = (option.get_id().as_str(), option.get_long()) else { continue };
+        if !given.ids().any(|known| known == id) || given.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        match given.get_raw(id).filter(|_| option.get_action().takes_values()) {
+            Some(values) => words.extend(values.map(|value| {
+                let mut word = OsString::from(format!("--{long}="));
+                word.push(value);
+                word
+            })),
+            None => words.push(format!("--{long}").into()),
+        }
+    }
+    words
+}
+
+impl Task {
+    /// Does it, and answers the exit code. Once it has begun to work, the first SIGINT or SIGTERM ends it in order, and a
+    /// second one ends the process.
+    pub fn run(self) -> u8 {
+        let ended = match self.command {
+            RustCommand::Upload(args) => upload::run(&args),
+            RustCommand::Watch(args) => watch::run(&args),
+            RustCommand::Download(args) => download::run(&args),
+            RustCommand::Read(args) => read::run(&args),
+            RustCommand::Topic(args) => topic::run(&args),
+            RustCommand::Transfer(args) => transfer::run(&args),
+            RustCommand::S3Transfer(args) => transfer::run_s3(&args),
+            RustCommand::Rekey(args) => rekey::run(&args),
+            RustCommand::Retry(args) => retry::run(&args),
+            RustCommand::Demo(args) => demo::run(&args, &self.program),
+        };
+        // in an interpreter, nothing does so at the end of the process
+        let _ = io::stdout().flush();
+        let exit = ended.unwrap_or_else(|error| {
+            say_error(error.as_ref());
+            Exit::SetUp
+        });
+        exit.code()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::What;
+
+    fn parsed(words: &[&str]) -> Next {
+        let called = Called { program: "datamill".to_owned(), edition: "test".to_owned() };
+        parse(words.iter().map(OsString::from), &called)
+    }
+
+    #[test]
+    fn options_of_a_function_are_handed_on_in_full_whatever_their_form_and_place() {
+        let words = [
+            "reproduce",
+            "--consumer_t",
+            "files",
+            "--producer-topic-name",
+            "metadata",
+            "a b.py:f",
+            "--n_threads=3",
+            "--update_seconds",
+            "-1",
+            "--exit_at_end",
+            "--python",
+            "python3.12",
+            "--output_dir",
+            "first",
+            "--output_dir",
+            "a b.py:f",
+        ];
+        let Next::Function(call) = parsed(&words) else { panic!("no function") };
+        assert_eq!((call.what, call.function.to_str()), (What::Reproduce, Some("a b.py:f")));
+        let mut options = call.options;
+        options.sort();
+        let wanted = [
+            "--consumer_topic_name=files",
+            "--exit-at-end",
+            "--n_consumer_threads=3",
+            "--output_dir=a b.py:f",
+            "--producer_topic_name=metadata",
+            "--update_seconds=-1",
+        ];
+        assert_eq!(options, wanted);
+    }
+
+    #[test]
+    fn what_is_tried_is_a_function_and_its_files() {
+        let Next::Function(call) = parsed(&["try", "extract.py", "a.csv", "b.csv"]) else { panic!("no function") };
+        assert_eq!((call.what, call.function.to_str(), call.options.len()), (What::Try, Some("extract.py"), 0));
+        assert_eq!(call.files, ["a.csv", "b.csv"].map(std::path::PathBuf::from));
+    }
+
+    #[test]
+    fn wrong_words_have_the_exit_code_of_a_wrong_command_line() {
+        for (words, code) in [
+            (&["reproduce", "a.py:f"][..], 2),
+            (&["process", "a.py:f", "--topic_name", "t", "--nonsense"], 2),
+            (&["try", "a.py:f"], 2),
+            (&["try", "a.py:f", "--help"], 0),
+            (&["--version"], 0),
+            (&[], 2),
+        ] {
+            assert!(matches!(parsed(words), Next::Exit(exit) if exit == code), "{words:?}");
+        }
+    }
+}
