@@ -1,5 +1,18 @@
 """Whole data files in, results out, exactly one result per file."""
 
-from ._engine import __version__
+from ._engine import DownloadDataFile, Ended, __version__
+from ._errors import DatamillError, NotAvailable, RunError, SetUpError, Stop
+from ._functions import process, reproduce
 
-__all__ = ["__version__"]
+__all__ = [
+    "DatamillError",
+    "DownloadDataFile",
+    "Ended",
+    "NotAvailable",
+    "RunError",
+    "SetUpError",
+    "Stop",
+    "__version__",
+    "process",
+    "reproduce",
+]

@@ -1,3 +1,130 @@
 """The engine, written in Rust. Private: use the names of `datamill`."""
 
+import io
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, final
+
 __version__: str
+
+@final
+class DownloadDataFile:
+    """A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.
+
+    ``memoryview(file)`` is the content without a copy, and keeps it alive, also after the call.
+    """
+
+    @property
+    def bytestring(self) -> bytes:
+        """The content, copied once."""
+    @property
+    def filename(self) -> str:
+        """Name of the file, without its folder."""
+    @property
+    def relative_filepath(self) -> Path:
+        """Path of the file relative to the folder that was uploaded."""
+    @property
+    def subdir_str(self) -> str:
+        """Folder of the file relative to the folder that was uploaded; ``""`` at the root."""
+    @property
+    def full_filepath(self) -> Path:
+        """Path of the file under the output folder. In mode ``memory`` there is no file: see `path`."""
+    @property
+    def filepath(self) -> Path:
+        """The same as `full_filepath`."""
+    @property
+    def n_total_chunks(self) -> int:
+        """Number of messages that the file came in."""
+    @property
+    def check_file_hash(self) -> bytes:
+        """SHA-512 of the content."""
+    @property
+    def sha512(self) -> str:
+        """SHA-512 of the content, as hexadecimal digits."""
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+    @property
+    def mtime(self) -> float | None:
+        """When the file was last changed where it was uploaded, in seconds since 1970, if its uploader said so."""
+    @property
+    def logger(self) -> logging.Logger:
+        """The program's logger."""
+    @property
+    def _attempt(self) -> int: ...
+    @property
+    def _is_last_attempt(self) -> bool: ...
+    def open(self) -> io.BufferedReader:
+        """Open a binary stream over the content, which does not copy it and can seek."""
+    def path(self) -> Path:
+        """Put the file on disk, with its name and suffix in a folder of its own, and say where.
+
+        It is gone after the call. Do not change it.
+        """
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Ended:
+    """What a run has done."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every file is done, 1 where some failed or are incomplete."""
+    @property
+    def summary(self) -> str:
+        """The same in words."""
+    @property
+    def files(self) -> int:
+        """Files that the function was done with."""
+    @property
+    def failed(self) -> int:
+        """Files that failed."""
+    @property
+    def failed_files(self) -> list[tuple[str, str]]:
+        """Path and reason of the files for which the function failed, the first 1,000 of them."""
+    @property
+    def incomplete_files(self) -> list[str]:
+        """Paths of the files whose chunks had not all come at the end of the topic."""
+    @property
+    def left_out_messages(self) -> int:
+        """Messages that hold no chunk of a file."""
+    @property
+    def size(self) -> int:
+        """Bytes of the files that the function was done with."""
+    @property
+    def seconds(self) -> float:
+        """How long it ran."""
+
+@final
+class Engine:
+    def __new__(
+        cls,
+        *,
+        kind: str,
+        name: str,
+        arguments: Sequence[str],
+        code: Callable[[DownloadDataFile], Any],
+        logger: Any,
+    ) -> Engine: ...
+    @property
+    def n_threads(self) -> int: ...
+    @property
+    def output_dir(self) -> Path: ...
+    @property
+    def stopping(self) -> bool: ...
+    @property
+    def hanging(self) -> str | None: ...
+    def start(self) -> None: ...
+    def work(self) -> None: ...
+    def wait(self, seconds: float) -> bool: ...
+    def stop(self, keep_place: bool = False) -> None: ...
+    def check(self) -> None: ...
+    def counts(self) -> dict[str, Any]: ...
+    def end(self) -> Ended: ...
+
+def options(kind: str) -> list[dict[str, Any]]: ...
+def printing(begins: bool, colours: bool) -> None: ...
+def take_lines() -> str: ...
+def print_text(text: str) -> None: ...
+def log(level: int, text: str) -> None: ...

@@ -427,13 +427,12 @@ impl DownloadDataFile {
     ///
     /// # Errors
     /// As [`bytes`](Self::bytes).
-    #[cfg(feature = "object-store")]
-    pub(crate) fn shared(&self) -> io::Result<SharedContent> {
-        Ok(match &self.memory {
-            Some(bytes) => SharedContent::Memory(Arc::clone(bytes)),
-            None if self.size == 0 => SharedContent::Memory(Arc::default()),
-            None => SharedContent::Map(Arc::clone(self.map()?)),
-        })
+    pub fn shared(&self) -> io::Result<SharedContent> {
+        Ok(SharedContent(match &self.memory {
+            Some(bytes) => Shared::Memory(Arc::clone(bytes)),
+            None if self.size == 0 => Shared::Memory(Arc::default()),
+            None => Shared::Map(Arc::clone(self.map()?)),
+        }))
     }
 
     /// A reader over the content, which can seek.
@@ -463,19 +462,22 @@ impl DownloadDataFile {
     }
 }
 
-/// See [`DownloadDataFile::shared`].
-#[cfg(feature = "object-store")]
-pub(crate) enum SharedContent {
+/// The content of a file, for as long as this exists; see [`DownloadDataFile::shared`]. Memory that it holds after the
+/// function has returned is not counted to the memory limit.
+#[derive(Debug, Clone)]
+pub struct SharedContent(Shared);
+
+#[derive(Debug, Clone)]
+enum Shared {
     Memory(Arc<Memory>),
     Map(Arc<Mmap>),
 }
 
-#[cfg(feature = "object-store")]
 impl AsRef<[u8]> for SharedContent {
     fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Memory(bytes) => bytes,
-            Self::Map(map) => map,
+        match &self.0 {
+            Shared::Memory(bytes) => bytes,
+            Shared::Map(map) => map,
         }
     }
 }

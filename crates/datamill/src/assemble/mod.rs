@@ -30,7 +30,7 @@ pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, IndexRun, Indices, together};
 #[cfg(test)]
 pub(crate) use file::testing;
-pub use file::{DownloadDataFile, DownloadReader, Mode};
+pub use file::{DownloadDataFile, DownloadReader, Mode, SharedContent};
 pub(crate) use file::{NotVerified, SourceTopic};
 #[cfg(feature = "object-store")]
 pub(crate) use follow::{Begun, Follower, Part, Taking};

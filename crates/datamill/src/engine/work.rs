@@ -17,6 +17,7 @@ mod panics;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -165,6 +166,8 @@ struct Shared {
     budget: Arc<Budget>,
     code: UserCode,
     lock: Lock,
+    /// As in the queue, for user code that looks.
+    stopping: AtomicBool,
     reports: Sender<Report>,
     alike: Mutex<Alike>,
 }
@@ -198,6 +201,7 @@ impl Pool {
             budget,
             code,
             lock: Lock::default(),
+            stopping: AtomicBool::new(false),
             reports: sender,
             alike: Mutex::default(),
         });
@@ -271,6 +275,7 @@ impl Pool {
     /// available is given up.
     pub(super) fn stop(&self) {
         self.shared.queue.lock().stopping = true;
+        self.shared.stopping.store(true, Relaxed);
         self.shared.wake.notify_all();
     }
 
@@ -508,7 +513,14 @@ impl Shared {
         hand: &mut Hand,
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
         let Hand { number, watch, worker } = hand;
-        let call = Call { attempt, is_last, lock: &self.lock, watch, folder: &self.settings.work_folder };
+        let call = Call {
+            attempt,
+            is_last,
+            lock: &self.lock,
+            watch,
+            stopping: &self.stopping,
+            folder: &self.settings.work_folder,
+        };
         if self.settings.processing_timeout.is_none() {
             return self.run_user_code(worker.as_mut(), file, &call);
         }
@@ -535,6 +547,9 @@ impl Shared {
             match attempt() {
                 Err(error) if error.kind() == ErrorKind::NotAvailable => {
                     let mut queue = self.queue.lock();
+                    if queue.stopping {
+                        return None;
+                    }
                     if queue.unavailable_until.is_none() {
                         tracing::warn!(error = %error, "not available; holding, nothing is skipped");
                     }

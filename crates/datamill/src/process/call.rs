@@ -17,6 +17,7 @@ pub struct Call<'a> {
     pub(crate) is_last: bool,
     pub(crate) lock: &'a Lock,
     pub(crate) watch: &'a Watch,
+    pub(crate) stopping: &'a AtomicBool,
     /// Folder that files are placed in while user code reads them.
     pub(crate) folder: &'a Path,
 }
@@ -47,6 +48,12 @@ impl<'a> Call<'a> {
     /// Whether the call was given up: its file has failed, and the answer is dropped.
     pub fn is_given_up(&self) -> bool {
         self.watch.is_given_up()
+    }
+
+    /// Whether the program stops. Code that has not begun with the file SHOULD answer
+    /// [`not_available`](ProcessingError::not_available) then: the file is left to the next start.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
     }
 
     /// The lock that all workers of the program share.

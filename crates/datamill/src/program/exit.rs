@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::broker::ErrorKind;
-use crate::engine::EngineError;
+use crate::engine::{self, EngineError};
 use crate::upload::Summary;
 
 /// The exit codes of all programs.
@@ -36,6 +36,38 @@ impl Exit {
             Self::Replaced => 4,
             Self::Hanging => 5,
             Self::AtOnce => 130,
+        }
+    }
+
+    /// That of a run which came to its end; of one which was told to stop before it began there is no summary.
+    pub fn of_summary(summary: Option<&engine::Summary>) -> Self {
+        if summary.is_none_or(engine::Summary::is_clean) { Self::Done } else { Self::SomeFailed }
+    }
+
+    /// That of an engine which could not go on.
+    pub fn of_error(error: &EngineError) -> Self {
+        match error {
+            EngineError::Output { .. }
+            | EngineError::OutputInUse(_)
+            | EngineError::LogInside(_)
+            | EngineError::Progress { .. }
+            | EngineError::LostGround { .. }
+            | EngineError::LostPosition { .. }
+            | EngineError::TopicReplaced { .. }
+            | EngineError::NoSuchStart { .. }
+            | EngineError::OtherPurpose { .. }
+            | EngineError::UnmarkedFolder { .. }
+            | EngineError::Folder { .. }
+            | EngineError::GroupInUse { .. }
+            | EngineError::MixedPositions { .. }
+            | EngineError::NoFolder(_)
+            | EngineError::NoTable { .. }
+            | EngineError::Table { .. }
+            | EngineError::NotStarted(_)
+            | EngineError::Rights(_) => Self::SetUp,
+            EngineError::Hanging { .. } => Self::Hanging,
+            EngineError::Log(error) => of_kind(error.kind()),
+            _ => Self::Stopped,
         }
     }
 }
@@ -123,31 +155,4 @@ pub enum SetUpError {
     /// The log.
     #[error(transparent)]
     Log(#[from] crate::broker::Error),
-}
-
-/// The exit code for an engine that could not go on.
-pub(crate) fn of_engine_error(error: &EngineError) -> Exit {
-    match error {
-        EngineError::Output { .. }
-        | EngineError::OutputInUse(_)
-        | EngineError::LogInside(_)
-        | EngineError::Progress { .. }
-        | EngineError::LostGround { .. }
-        | EngineError::LostPosition { .. }
-        | EngineError::TopicReplaced { .. }
-        | EngineError::NoSuchStart { .. }
-        | EngineError::OtherPurpose { .. }
-        | EngineError::UnmarkedFolder { .. }
-        | EngineError::Folder { .. }
-        | EngineError::GroupInUse { .. }
-        | EngineError::MixedPositions { .. }
-        | EngineError::NoFolder(_)
-        | EngineError::NoTable { .. }
-        | EngineError::Table { .. }
-        | EngineError::NotStarted(_)
-        | EngineError::Rights(_) => Exit::SetUp,
-        EngineError::Hanging { .. } => Exit::Hanging,
-        EngineError::Log(error) => of_kind(error.kind()),
-        _ => Exit::Stopped,
-    }
 }

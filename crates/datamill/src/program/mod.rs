@@ -2,12 +2,14 @@
 //!
 //! [`Runnable`] makes a program of one struct and one line of `main`. Who wants another command line
 //! flattens [`ReproducerArgs`] or [`ProcessorArgs`] into a parser of their own and calls [`run_program`];
+//! [`Prepared`] is for who steers a program without a console and without handlers of signals.
 //! [`accept_dashes`] lets its options be written with `-` for `_` as well.
 
 mod args;
 mod console;
 mod exit;
 mod identity;
+mod prepared;
 mod reporting;
 mod runnable;
 mod size;
@@ -16,6 +18,7 @@ pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerA
 pub use console::steer;
 pub use exit::{Exit, SetUpError, of_upload};
 pub use identity::{instance, instance_name};
+pub use prepared::Prepared;
 pub use reporting::Reporting;
-pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, run_program};
+pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, command_line, run_program};
 pub use size::ByteSize;

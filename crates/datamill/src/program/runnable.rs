@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use clap::{Args, Command};
 
-use super::{ConsumerArgs, Exit, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, console, exit};
-use crate::engine::{self, Control};
+use super::{Exit, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, console};
+use crate::engine::Control;
 use crate::process::{
     DataFileStreamProcessor, DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError, UserCode,
 };
-use crate::report::Counters;
-use crate::report::heartbeat::ProgramKind;
 use crate::report::logging::{say, say_error};
 
 /// Marks a [`DataFileStreamReproducer`] as [`Runnable`].
@@ -65,7 +63,16 @@ pub trait Runnable<Kind>: Sized + 'static {
     }
 }
 
-fn command(name: &'static str, about: &str) -> Command {
+/// The command line of a program of this name: the options that its kind shares, its help and its version. Options of
+/// its own may be added, and [`accept_dashes`] comes last.
+pub fn command_line<O: ProgramArgs>(name: impl Into<String>) -> Command {
+    let command = command(name, O::ABOUT);
+    let about = command.get_about().cloned();
+    O::augment_args(command).about(about.unwrap_or_default()).long_about(None)
+}
+
+fn command(name: impl Into<String>, about: &str) -> Command {
+    let name = name.into();
     let about = format!("{name}: {about}");
     let after = "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the \
         program runs, type `c` for the counts and `q` to stop.\n\nExit codes: 0 done, 1 some files failed or are \
@@ -125,39 +132,19 @@ pub fn run_program(args: &impl ProgramArgs, program: &str, code: UserCode) -> Ex
 }
 
 fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, SetUpError> {
-    let common = &args.consumer().common;
-    let config = common.load_config()?;
-    let settings = args.engine_settings(program, &config)?;
-    let log_file = ConsumerArgs::log_file(program, &settings.output_dir);
-    let logging = common.start_logging(&config, Some(log_file))?;
-    common.say_without_effect(&args.without_effect());
-    let log = common.open_log(&config)?;
-    let counters = Arc::new(Counters::default());
-    let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
-    let _reporting = common.start_reporting(logging, program, kind, &config, &log, &counters)?;
+    let prepared = Prepared::new(args, program)?;
     let control = Arc::new(Control::default());
     console::steer(&control)?;
-    if let Some(folder) = &args.consumer().take_over {
-        match engine::take_over(&log, &settings, folder, &code, &control) {
-            Ok(Some(taken)) => tracing::info!(group = %settings.group, "{taken}"),
-            Ok(None) => tracing::info!(group = %settings.group, "there is nothing to take over"),
-            Err(error) => {
-                say_error(&error);
-                return Ok(exit::of_engine_error(&error));
-            }
-        }
-        if control.stopping().is_some() {
-            return Ok(Exit::Done);
-        }
-    }
-    Ok(match engine::run(&log, &settings, code, &control, &counters) {
+    Ok(match prepared.run(code, &control) {
         Ok(summary) => {
-            say(&summary);
-            if summary.is_clean() { Exit::Done } else { Exit::SomeFailed }
+            if let Some(summary) = &summary {
+                say(summary);
+            }
+            Exit::of_summary(summary.as_ref())
         }
         Err(error) => {
             say_error(&error);
-            exit::of_engine_error(&error)
+            Exit::of_error(&error)
         }
     })
 }

@@ -65,17 +65,7 @@ impl Line<'_> {
 }
 
 /// The layer.
-pub(super) struct Lines {
-    outputs: Vec<Box<dyn Output>>,
-    most: LevelFilter,
-}
-
-impl Lines {
-    pub(super) fn new(outputs: Vec<Box<dyn Output>>) -> Self {
-        let most = outputs.iter().map(|output| output.level()).max().unwrap_or(LevelFilter::OFF);
-        Self { outputs, most }
-    }
-}
+pub(super) struct Lines<O>(pub(super) O);
 
 /// Fields of a span, kept in its extensions.
 struct SpanFields(Fields);
@@ -89,14 +79,14 @@ fn level_of(metadata: &Metadata<'_>) -> Level {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+impl<O: Output + 'static, S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines<O> {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         // Spans give their fields to events of any level.
-        metadata.is_span() || level_of(metadata) <= self.most
+        metadata.is_span() || level_of(metadata) <= self.0.level()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.most)
+        Some(self.0.level())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -128,10 +118,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         }
         let text = fields.text();
         let line = Line { time_ms: clock::now_ms(), level: level_of(metadata), target: metadata.target(), text: &text };
-        for output in &self.outputs {
-            if line.level <= output.level() {
-                output.write(&line);
-            }
+        if line.level <= self.0.level() {
+            self.0.write(&line);
         }
     }
 }
@@ -231,7 +219,7 @@ mod tests {
 
     fn lines(log: impl FnOnce()) -> Vec<String> {
         let kept = Kept::default();
-        let layer = Lines::new(vec![Box::new(kept.clone())]);
+        let layer = Lines(kept.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let lines = kept.0.lock();
         lines.clone()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::Publisher;
 use indicatif::MultiProgress;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -19,6 +19,7 @@ use super::level::LogLevel;
 use super::lines::{Line, Lines, Output};
 use super::log_topic::{self, LogTopicLines, LogTopicOptions, Ring};
 use super::periodic::Periodic;
+use super::programs::{Programs, Running};
 use super::text::chain;
 use crate::durable::is_full;
 use crate::mark::Identity;
@@ -54,14 +55,18 @@ pub struct LogFileError {
 pub struct LogGuard {
     ring: Option<Arc<Ring>>,
     topic: Option<Periodic>,
+    // ends after the last log message
+    _running: Running,
 }
 
-/// Sets up logging for the process. Where the process has a subscriber of its own already, that one
-/// stays: the lines are its affair.
+static PROGRAMS: Programs = Programs::none();
+
+/// Sets up logging for a program. A process may do so again for each program that it runs. Where it has a subscriber
+/// of its own, that one stays: the lines are its affair.
 ///
 /// Errors: the file cannot be opened.
 pub fn init(options: LogOptions) -> Result<LogGuard, LogFileError> {
-    let mut outputs: Vec<Box<dyn Output>> = vec![Box::new(Stderr::new(options.stream_level))];
+    let mut outputs: Vec<Box<dyn Output>> = Vec::new();
     if let Some(path) = options.file_path {
         outputs.push(Box::new(LogFile::open(path, options.file_level)?));
     }
@@ -69,11 +74,11 @@ pub fn init(options: LogOptions) -> Result<LogGuard, LogFileError> {
     if let Some(ring) = &ring {
         outputs.push(Box::new(Arc::clone(ring)));
     }
-    let subscriber = tracing_subscriber::registry().with(Lines::new(outputs));
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
-        tracing::debug!("logging was set up before; the options of this program have no effect on it");
-    }
-    Ok(LogGuard { ring, topic: None })
+    let running = PROGRAMS.add(Box::new(Stderr::new(options.stream_level)), outputs);
+    // only the first program of a process has to
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines(&PROGRAMS)));
+    tracing::callsite::rebuild_interest_cache();
+    Ok(LogGuard { ring, topic: None, _running: running })
 }
 
 impl LogGuard {
@@ -98,6 +103,22 @@ pub fn lines_above(bars: Option<MultiProgress>) {
     *BARS.lock() = bars;
 }
 
+/// What prints in place of stderr.
+pub struct Printer {
+    /// Whether the lines may have colours.
+    pub colours: bool,
+    /// Prints a text, which ends with its line. It is called from any thread, and MUST NOT log.
+    pub print: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+static PRINTER: RwLock<Option<Printer>> = RwLock::new(None);
+
+/// Lines and what [`say`] says are printed by this from here on: for a process whose stderr is another thing than the
+/// system's, as an interpreter's.
+pub fn print_with(printer: Printer) {
+    *PRINTER.write() = Some(printer);
+}
+
 /// Prints a text with a line end on stderr, above progress bars. That nobody reads it is no error.
 pub fn say(text: impl fmt::Display) {
     to_stderr(&format!("{text}\n"));
@@ -105,12 +126,19 @@ pub fn say(text: impl fmt::Display) {
 
 /// Says on stderr why the program ends, and writes it into the log file and to the log topic.
 pub fn say_error(error: &(dyn Error + 'static)) {
-    let text = chain(error);
-    say(format_args!("error: {text}"));
-    tracing::error!(target: SAID, "{text}");
+    say(format_args!("error: {}", chain(error)));
+    note_error(error);
+}
+
+/// Writes why the program ends into the log file and to the log topic, where somebody else prints it.
+pub fn note_error(error: &(dyn Error + 'static)) {
+    tracing::error!(target: SAID, "{}", chain(error));
 }
 
 fn to_stderr(text: &str) {
+    if let Some(printer) = &*PRINTER.read() {
+        return (printer.print)(text);
+    }
     // Nobody can be told that stderr is gone.
     let write = || drop(io::stderr().lock().write_all(text.as_bytes()));
     let bars = BARS.lock().clone();
@@ -129,7 +157,8 @@ impl Stderr {
     fn new(level: LogLevel) -> Self {
         let no_color = env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
         let plain = no_color || env::var("TERM").is_ok_and(|terminal| terminal == "dumb");
-        Self { level: level.filter(), colours: !plain && io::stderr().is_terminal() }
+        let may = PRINTER.read().as_ref().map_or_else(|| io::stderr().is_terminal(), |printer| printer.colours);
+        Self { level: level.filter(), colours: !plain && may }
     }
 }
 

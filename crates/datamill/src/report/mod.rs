@@ -16,6 +16,7 @@ mod lines;
 pub mod log_topic;
 pub mod logging;
 mod periodic;
+mod programs;
 mod send;
 #[cfg(test)]
 mod testing;

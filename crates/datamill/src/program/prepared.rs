@@ -1,0 +1,66 @@
+//! A program between its command line and its end, for whoever steers it in their own way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{ConsumerArgs, ProgramArgs, Reporting, SetUpError};
+use crate::broker::Log;
+use crate::engine::{self, Control, EngineError, EngineSettings, Summary};
+use crate::process::UserCode;
+use crate::report::Counters;
+use crate::report::heartbeat::ProgramKind;
+
+/// A program that is set up: its log is open, and it reports. Nothing has been read.
+pub struct Prepared {
+    /// What the engine works with; it may be changed before [`run`](Self::run).
+    pub settings: EngineSettings,
+    log: Arc<dyn Log>,
+    counters: Arc<Counters>,
+    take_over: Option<PathBuf>,
+    _reporting: Reporting,
+}
+
+impl Prepared {
+    /// Reads the configuration, begins to log, and opens the log of the topics.
+    ///
+    /// # Errors
+    /// What keeps the program from starting.
+    pub fn new(args: &impl ProgramArgs, program: &str) -> Result<Self, SetUpError> {
+        let common = &args.consumer().common;
+        let config = common.load_config()?;
+        let settings = args.engine_settings(program, &config)?;
+        let log_file = ConsumerArgs::log_file(program, &settings.output_dir);
+        let logging = common.start_logging(&config, Some(log_file))?;
+        common.say_without_effect(&args.without_effect());
+        let log = common.open_log(&config)?;
+        let counters = Arc::new(Counters::default());
+        let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
+        let reporting = common.start_reporting(logging, program, kind, &config, &log, &counters)?;
+        let take_over = args.consumer().take_over.clone();
+        Ok(Self { settings, log, counters, take_over, _reporting: reporting })
+    }
+
+    /// The counts, which go on while it runs.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Runs until it is told to stop, the end is reached (where asked), or it cannot go on. `None` where it was told to
+    /// stop before it began.
+    ///
+    /// # Errors
+    /// As [`engine::run`].
+    pub fn run(&self, code: UserCode, control: &Control) -> Result<Option<Summary>, EngineError> {
+        if let Some(folder) = &self.take_over {
+            let group = &self.settings.group;
+            match engine::take_over(&self.log, &self.settings, folder, &code, control)? {
+                Some(taken) => tracing::info!(%group, "{taken}"),
+                None => tracing::info!(%group, "there is nothing to take over"),
+            }
+            if control.stopping().is_some() {
+                return Ok(None);
+            }
+        }
+        engine::run(&self.log, &self.settings, code, control, &self.counters).map(Some)
+    }
+}

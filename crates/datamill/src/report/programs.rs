@@ -1,0 +1,136 @@
+//! The programs of this process that log: one, or in an interpreter one after another and several at once.
+//!
+//! The process has one subscriber, which stays; what a program wants of it comes and goes. Lines do not say which
+//! program they belong to, so each program that runs gets all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::RwLock;
+use tracing::level_filters::LevelFilter;
+
+use super::lines::{Line, Output};
+
+/// Where the lines of one program go.
+pub(super) struct Program {
+    /// Printed once, however many programs want it.
+    pub(super) printed: Box<dyn Output>,
+    pub(super) others: Vec<Box<dyn Output>>,
+    has_ended: AtomicBool,
+}
+
+impl Program {
+    fn level(&self) -> LevelFilter {
+        self.others.iter().map(|output| output.level()).fold(self.printed.level(), Ord::max)
+    }
+}
+
+/// Says that its program has ended when it is dropped. Its outputs stay until another program begins: what ends the
+/// process may have something to say.
+pub(super) struct Running(Arc<Program>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.has_ended.store(true, Relaxed);
+    }
+}
+
+/// All of them.
+pub(super) struct Programs(RwLock<Vec<Arc<Program>>>);
+
+impl Programs {
+    pub(super) const fn none() -> Self {
+        Self(RwLock::new(Vec::new()))
+    }
+
+    /// Another program logs from here on.
+    pub(super) fn add(&self, printed: Box<dyn Output>, others: Vec<Box<dyn Output>>) -> Running {
+        let program = Arc::new(Program { printed, others, has_ended: AtomicBool::new(false) });
+        let mut programs = self.0.write();
+        programs.retain(|program| !program.has_ended.load(Relaxed));
+        programs.push(Arc::clone(&program));
+        Running(program)
+    }
+}
+
+impl Output for &'static Programs {
+    fn level(&self) -> LevelFilter {
+        self.0.read().iter().map(|program| program.level()).fold(LevelFilter::OFF, Ord::max)
+    }
+
+    fn write(&self, line: &Line<'_>) {
+        let programs = self.0.read();
+        if let Some(program) = programs.iter().find(|program| line.level <= program.printed.level()) {
+            program.printed.write(line);
+        }
+        for output in programs.iter().flat_map(|program| &program.others) {
+            if line.level <= output.level() {
+                output.write(line);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use tracing::Level;
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Kept(LevelFilter, Arc<Mutex<Vec<String>>>);
+
+    impl Kept {
+        fn boxed(level: LevelFilter) -> (Box<dyn Output>, Self) {
+            let kept = Self(level, Arc::default());
+            (Box::new(kept.clone()), kept)
+        }
+
+        fn lines(&self) -> Vec<String> {
+            self.1.lock().clone()
+        }
+    }
+
+    impl Output for Kept {
+        fn level(&self) -> LevelFilter {
+            self.0
+        }
+
+        fn write(&self, line: &Line<'_>) {
+            self.1.lock().push(line.text.to_owned());
+        }
+    }
+
+    fn write(programs: &'static Programs, level: Level, text: &str) {
+        programs.write(&Line { time_ms: 0, level, target: "t", text });
+    }
+
+    #[test]
+    fn a_second_program_has_outputs_of_its_own_and_the_first_ones_get_no_more() {
+        let programs: &'static Programs = Box::leak(Box::new(Programs::none()));
+        let (file, first) = Kept::boxed(LevelFilter::WARN);
+        let running = programs.add(Kept::boxed(LevelFilter::OFF).0, vec![file]);
+        write(programs, Level::WARN, "one");
+        drop(running);
+        write(programs, Level::WARN, "last words");
+        let (file, second) = Kept::boxed(LevelFilter::DEBUG);
+        let _running = programs.add(Kept::boxed(LevelFilter::OFF).0, vec![file]);
+        write(programs, Level::DEBUG, "two");
+        assert_eq!(first.lines(), ["one", "last words"]);
+        assert_eq!(second.lines(), ["two"]);
+        assert_eq!(programs.level(), LevelFilter::DEBUG);
+    }
+
+    #[test]
+    fn of_two_programs_at_once_each_has_the_lines_in_its_file_and_one_prints_them() {
+        let programs: &'static Programs = Box::leak(Box::new(Programs::none()));
+        let kept = [LevelFilter::INFO, LevelFilter::DEBUG].map(|level| (Kept::boxed(level), Kept::boxed(level)));
+        let [((printed_a, a), (file_a, in_a)), ((printed_b, b), (file_b, in_b))] = kept;
+        let _running = [programs.add(printed_a, vec![file_a]), programs.add(printed_b, vec![file_b])];
+        write(programs, Level::INFO, "both");
+        write(programs, Level::DEBUG, "one");
+        assert_eq!((a.lines(), b.lines()), (vec!["both".to_owned()], vec!["one".to_owned()]));
+        assert_eq!((in_a.lines().len(), in_b.lines().len()), (1, 2));
+    }
+}

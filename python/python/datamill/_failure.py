@@ -1,0 +1,83 @@
+"""Makes of an exception the reason that is recorded for its file, and prints its traceback once."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from types import TracebackType
+
+from . import _engine
+from ._errors import NotAvailable, Stop, WrongAnswer
+
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LONGEST = 2000
+_printed: set[str] = set()
+_MOST_PRINTED = 100
+
+
+def describe(path: str, error: BaseException) -> tuple[str, str]:
+    """Say what kind of failure an exception is, and why the file failed.
+
+    Parameters
+    ----------
+    path : str
+        Relative path of the file.
+    error : BaseException
+        What the function raised.
+
+    Returns
+    -------
+    tuple of str
+        ``"not available"``, ``"stop"`` or ``"failed"``, and the reason in one line, with the frames of the user's code.
+    """
+    if isinstance(error, NotAvailable):
+        return "not available", _text(error)
+    if isinstance(error, Stop):
+        return "stop", _text(error)
+    if isinstance(error, WrongAnswer):
+        return "failed", _text(error)
+    begin = _of_user(error.__traceback__)
+    reason = _named(error)
+    if cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        reason = f"{reason}, after {_named(cause)}"
+    if places := [f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(begin)]:
+        reason = f"{reason} ({', called from '.join(reversed(places[-5:]))})"
+    _print_once(path, error, begin)
+    return "failed", plain(reason)
+
+
+def _text(error: BaseException) -> str:
+    return plain(str(error)) or type(error).__name__
+
+
+def _named(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def plain(text: str) -> str:
+    """Make a text of one that UTF-8 cannot hold."""
+    # a text of Python may hold halves of characters
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _of_user(trace: TracebackType | None) -> TracebackType | None:
+    begin = trace
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(_OWN):
+        begin = begin.tb_next
+    return begin or trace
+
+
+def _print_once(path: str, error: BaseException, begin: TracebackType | None) -> None:
+    text = "".join(traceback.format_exception(type(error), error, begin))
+    if text in _printed or len(_printed) >= _MOST_PRINTED:
+        return
+    _printed.add(text)
+    _engine.print_text(plain(f"{path}: {text}"))
+
+
+def forget_printed() -> None:
+    """Print each traceback again, in another run."""
+    _printed.clear()

@@ -1,0 +1,192 @@
+"""A function as a program: `reproduce` and `process`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import _engine, _host, _options
+from ._errors import DatamillError, Help
+
+
+def reproduce(
+    function: Callable[..., Any],
+    *,
+    parser: argparse.ArgumentParser | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> _engine.Ended:
+    """Call a function for each file of a topic, and send what it answers to another topic, exactly once.
+
+    Parameters
+    ----------
+    function : callable
+        Gets a `DownloadDataFile` and answers with a dictionary (sent as JSON), a text, bytes, or a `ReproducerMessage`.
+        An exception and ``None`` mean that the file failed. It is called on several threads at once
+        (``n_consumer_threads``), never on the main thread.
+    parser : argparse.ArgumentParser, optional
+        Options of your own. The function is then called with the file and the `argparse.Namespace` of their values.
+    name : str, optional
+        Name of the program, from which its group and its output folder have their names; that of the function where it
+        is not given.
+    **options
+        The options of the command line as keywords: ``consumer_topic_name="files"``, ``exit_at_end=True``. Without any,
+        the command line of the program is read, and the program ends with its exit code.
+
+    Returns
+    -------
+    Ended
+        What was done, with ``exit_code`` and ``failed_files``. Without keywords, this does not return.
+
+    Raises
+    ------
+    SetUpError
+        An option, the configuration, the log or a folder is not as it must be.
+    RunError
+        The program had to stop while it worked; nothing is lost.
+    TypeError
+        An option that is not there.
+
+    Examples
+    --------
+    >>> def metadata(file):
+    ...     return {"lines": file.bytestring.count(b"\\n")}
+    >>> datamill.reproduce(metadata, consumer_topic_name="files", producer_topic_name="metadata")  # doctest: +SKIP
+    """
+    return _run("reproducer", function, parser, name, options)
+
+
+def process(
+    function: Callable[..., Any],
+    *,
+    parser: argparse.ArgumentParser | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> _engine.Ended:
+    """Call a function for each file of a topic: it stores, converts or transfers the file.
+
+    Parameters
+    ----------
+    function : callable
+        Gets a `DownloadDataFile` and returns nothing. An exception, raised or returned, and any other answer mean that
+        the file failed. After a crash it may be called again for the same file. It is called on several threads at once
+        (``n_threads``), never on the main thread.
+    parser : argparse.ArgumentParser, optional
+        Options of your own. The function is then called with the file and the `argparse.Namespace` of their values.
+    name : str, optional
+        Name of the program, from which its group and its output folder have their names; that of the function where it
+        is not given.
+    **options
+        The options of the command line as keywords: ``topic_name="files"``, ``exit_at_end=True``. Without any, the
+        command line of the program is read, and the program ends with its exit code.
+
+    Returns
+    -------
+    Ended
+        What was done, with ``exit_code`` and ``failed_files``. Without keywords, this does not return.
+
+    Raises
+    ------
+    SetUpError
+        An option, the configuration, the log or a folder is not as it must be.
+    RunError
+        The program had to stop while it worked; nothing is lost.
+    TypeError
+        An option that is not there.
+
+    Examples
+    --------
+    >>> def store(file):
+    ...     Path("copies", file.filename).write_bytes(file.bytestring)
+    >>> datamill.process(store, topic_name="files")  # doctest: +SKIP
+    """
+    return _run("processor", function, parser, name, options)
+
+
+def run_words(kind: str, function: Callable[..., Any], name: str, words: Sequence[str]) -> _engine.Ended:
+    """Run a function with the words of a command line.
+
+    Parameters
+    ----------
+    kind : str
+        ``"reproducer"`` or ``"processor"``.
+    function : callable
+        As `reproduce` and `process` take it.
+    name : str
+        Name of the program.
+    words : sequence of str
+        Options, without the name of the program.
+
+    Returns
+    -------
+    Ended
+        What was done.
+    """
+    logger = logging.getLogger(f"datamill.{name}")
+    engine = _engine.Engine(kind=kind, name=name, arguments=list(words), code=function, logger=logger)
+    return _host.run(engine)
+
+
+def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
+    """Run something as a program: print how it ended, and say its exit code.
+
+    Parameters
+    ----------
+    run : callable
+        What runs.
+
+    Returns
+    -------
+    int
+        As the programs in Rust have them.
+    """
+    try:
+        ended = run()
+    except Help as help:
+        print(str(help).rstrip("\n"))
+        return 0
+    except DatamillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("left at once; what was not finished is done again at the next start", file=sys.stderr)
+        return 130
+    print(ended.summary, file=sys.stderr)
+    return ended.exit_code
+
+
+def _run(
+    kind: str,
+    function: Callable[..., Any],
+    parser: argparse.ArgumentParser | None,
+    name: str | None,
+    options: dict[str, Any],
+) -> _engine.Ended:
+    if not callable(function):
+        raise TypeError(f"a function is needed, not {function!r}")
+    name = name or _name_of(function)
+    caller = "reproduce" if kind == "reproducer" else "process"
+    if options:
+        if parser is not None:
+            raise TypeError(f"{caller}(): `parser` is for programs with a command line: leave out the other keywords")
+        return run_words(kind, function, name, _options.words_of_keywords(kind, options, caller))
+    words = sys.argv[1:]
+    if parser is not None:
+        words, values = _options.split(parser, kind, words)
+        function = functools.partial(_with_values, function, values)
+    sys.exit(exit_code_of(lambda: run_words(kind, function, name, words)))
+
+
+def _with_values(function: Callable[..., Any], values: argparse.Namespace, file: _engine.DownloadDataFile) -> Any:
+    return function(file, values)
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return name if name.isidentifier() else "function"

@@ -1,0 +1,277 @@
+"""Runs an engine in this interpreter: threads, signals, what is printed, and the end of the interpreter.
+
+The interpreter is the host. A run takes over no signal that the program has a handler for, gives back what it took, and
+leaves the process to Python; what it cannot leave is a function that never ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from types import FrameType
+from typing import Any, NoReturn
+
+from . import _engine, _failure
+
+_LOOK_EVERY = 0.2
+# what a function may take to end when the interpreter does, beyond the time that the run gave it
+_LAST_WAIT = 10.0
+_HANGING = 5
+_FORKED = 70
+
+_lock = threading.Lock()
+_runs: list[_Run] = []
+
+
+def run(engine: _engine.Engine, n_threads: int | None = None) -> _engine.Ended:
+    """Run an engine to its end, from whatever thread.
+
+    Parameters
+    ----------
+    engine : Engine
+        An engine that has not been started.
+    n_threads : int, optional
+        Threads that call the function; as the options say where it is not given.
+
+    Returns
+    -------
+    Ended
+        What was done.
+
+    Raises
+    ------
+    SetUpError, RunError
+        The run could not start, or not go on.
+    KeyboardInterrupt
+        A second Ctrl-C. What runs goes on until it is done, or the interpreter ends.
+    """
+    this = _Run(engine, engine.n_threads if n_threads is None else n_threads)
+    with _lock:
+        _register_at_exit()
+        _runs[:] = [other for other in _runs if other.is_alive()]
+        _runs.append(this)
+    _failure.forget_printed()
+    with _Signals(engine), _Logging(), _Printing():
+        try:
+            this.start()
+            while not engine.wait(_LOOK_EVERY):
+                _print()
+                this.look()
+        except BaseException:
+            engine.stop()
+            raise
+    if (path := engine.hanging) is not None:
+        _leave_hanging(path)
+    for thread in this.threads:
+        thread.join(0.5)
+    return engine.end()
+
+
+class _Run:
+    """An engine and the threads that call the function for it."""
+
+    def __init__(self, engine: _engine.Engine, n_threads: int) -> None:
+        self.engine = engine
+        self.has_started = False
+        self.threads = [
+            threading.Thread(target=engine.work, name=f"datamill-{number}", daemon=True)
+            for number in range(1, n_threads + 1)
+        ]
+
+    def start(self) -> None:
+        self.engine.start()
+        self.has_started = True
+        for thread in self.threads:
+            thread.start()
+
+    def look(self) -> None:
+        if self.engine.hanging is not None:
+            self.engine.stop(keep_place=True)
+        if not any(thread.is_alive() for thread in self.threads) and not self.engine.wait(0):
+            self.engine.stop(keep_place=True)
+
+    def is_alive(self) -> bool:
+        return self.has_started and (not self.engine.wait(0) or any(thread.is_alive() for thread in self.threads))
+
+
+def _print() -> None:
+    text = _engine.take_lines()
+    if not text:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        # a stderr that is gone or closed stops nothing
+        pass
+
+
+class _Printing:
+    """What the engine says is printed on `sys.stderr`, whatever that is then."""
+
+    def __enter__(self) -> None:
+        try:
+            colours = sys.stderr.isatty()
+        except (ValueError, AttributeError):
+            colours = False
+        _engine.printing(True, colours)
+
+    def __exit__(self, *_: object) -> None:
+        _print()
+        _engine.printing(False, False)
+
+
+class _Signals:
+    """SIGINT and SIGTERM stop the run in order, where the program has no handlers of its own."""
+
+    def __init__(self, engine: _engine.Engine) -> None:
+        self.engine = engine
+        self.before: dict[int, Any] = {}
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.engine.stopping:
+            raise KeyboardInterrupt
+        self.engine.stop(keep_place=number == signal.SIGTERM)
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        defaults = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
+        for number, default in defaults:
+            if signal.getsignal(number) is default:
+                self.before[number] = signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            if signal.getsignal(number) == self._stop:
+                signal.signal(number, handler)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            _engine.log(record.levelno, _failure.plain(self.format(record)))
+        except Exception:
+            self.handleError(record)
+
+
+class _Logging:
+    """Lines of `logging` go where those of the engine go: all of `datamill.…`, and all others where the program has
+    set up nothing else."""
+
+    _users = 0
+    _handler = _Handler()
+    _on_root = False
+
+    def __enter__(self) -> None:
+        with _lock:
+            _Logging._users += 1
+            if _Logging._users > 1:
+                return
+            ours = logging.getLogger("datamill")
+            ours.addHandler(self._handler)
+            ours.propagate = False
+            if ours.level == logging.NOTSET:
+                ours.setLevel(logging.DEBUG)
+            _Logging._on_root = not logging.root.handlers
+            if _Logging._on_root:
+                logging.root.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        with _lock:
+            _Logging._users -= 1
+            if _Logging._users > 0:
+                return
+            ours = logging.getLogger("datamill")
+            ours.removeHandler(self._handler)
+            ours.propagate = True
+            if _Logging._on_root:
+                logging.root.removeHandler(self._handler)
+
+
+_registered = False
+
+
+def _register_at_exit() -> None:
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    # the threads of the program are waited for before `atexit` comes: a run in one of them has to be told earlier
+    early = getattr(threading, "_register_atexit", None)
+    if early is not None:
+        early(_stop_all)
+    atexit.register(_drain_all)
+
+
+def _stop_all() -> None:
+    for this in list(_runs):
+        if this.has_started:
+            this.engine.stop()
+
+
+def _drain_all() -> None:
+    """Nothing of the engine may hold the interpreter's lock or wait for it once it ends."""
+    _stop_all()
+    for this in list(_runs):
+        if not this.is_alive():
+            continue
+        with _Printing():
+            while not this.engine.wait(_LOOK_EVERY):
+                _print()
+                this.look()
+        if (path := this.engine.hanging) is not None:
+            _leave_hanging(path)
+        for thread in this.threads:
+            thread.join(_LAST_WAIT)
+            if thread.is_alive():
+                _say("error: a function still runs and does not end; the process ends without it")
+                _leave(_HANGING)
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(f"{text}\n")
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def _leave_hanging(path: str) -> NoReturn:
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        _say(file.read().decode("utf-8", "replace"))
+    _say(f"error: the function did not end for `{path}` within --processing_timeout; a thread cannot be ended, so the "
+         "process ends. Start it again: it goes on behind what is committed")
+    _leave(_HANGING)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+    os._exit(code)
+
+
+def leave_forked_process(error: BaseException | None) -> NoReturn:
+    """End a process that was forked by the function and has come back from it.
+
+    Parameters
+    ----------
+    error : BaseException or None
+        What it came back with; a `SystemExit` says the exit code.
+    """
+    if isinstance(error, SystemExit):
+        code = error.code
+        _leave(code if isinstance(code, int) else 0 if code is None else 1)
+    _say(f"error: process {os.getpid()} was forked in the function and has come back from it; it ends here, since the "
+         "engine is in the other one. End it with os._exit()")
+    _leave(_FORKED)

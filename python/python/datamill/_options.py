@@ -1,0 +1,120 @@
+"""Options of programs, from keywords and from `argparse`, as the words that the engine reads."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import _engine
+from ._errors import SetUpError
+
+_DEST = "_datamill_"
+
+
+def words_of_keywords(kind: str, keywords: Mapping[str, Any], caller: str) -> list[str]:
+    """Make a command line of keywords.
+
+    Parameters
+    ----------
+    kind : str
+        ``"reproducer"`` or ``"processor"``.
+    keywords : Mapping
+        Options by their names. ``True`` sets one that has no value; ``False`` and ``None`` leave it out.
+    caller : str
+        The function that got them, for messages.
+
+    Returns
+    -------
+    list of str
+        The words.
+
+    Raises
+    ------
+    TypeError
+        An option that is not there, or one without a value that got one.
+    """
+    known = {}
+    for option in _engine.options(kind):
+        for name in option["names"]:
+            known[name.removeprefix("--").replace("-", "_")] = option
+    words = []
+    for name, value in keywords.items():
+        option = known.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean `{near[0]}`?" if near else ""
+            raise TypeError(f"{caller}() has no option `{name}`{hint}")
+        if value is None or value is False:
+            continue
+        if not option["takes_value"]:
+            if value is not True:
+                raise TypeError(f"{caller}(): the option `{name}` is True or False, not {value!r}")
+            words.append(f"--{name}")
+        elif value is True:
+            raise TypeError(f"{caller}(): the option `{name}` needs a value")
+        else:
+            words.append(f"--{name}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
+    return words
+
+
+def add_options(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Add the options of a program to a parser of the user's.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        A parser that has none of these options.
+    kind : str
+        ``"reproducer"`` or ``"processor"``.
+
+    Raises
+    ------
+    SetUpError
+        The parser has an option of one of these names.
+    """
+    groups: dict[str, Any] = {}
+    for option in _engine.options(kind):
+        heading = option["heading"] or "Options of datamill"
+        group = groups.setdefault(heading, None) or parser.add_argument_group(heading)
+        groups[heading] = group
+        how: dict[str, Any] = {"dest": _DEST + option["name"], "default": argparse.SUPPRESS}
+        how["help"] = argparse.SUPPRESS if option["hidden"] else option["help"].replace("%", "%%")
+        if option["takes_value"]:
+            how["metavar"] = option["metavar"]
+        else:
+            how["action"] = "store_true"
+        try:
+            group.add_argument(*option["names"], **how)
+        except argparse.ArgumentError as error:
+            raise SetUpError(f"the parser has an option that datamill has too: {error}; give yours another name") from None
+
+
+def split(parser: argparse.ArgumentParser, kind: str, arguments: Sequence[str]) -> tuple[list[str], argparse.Namespace]:
+    """Read a command line with the options of a program and those of the user.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The user's; the options of the program are added to it.
+    kind : str
+        ``"reproducer"`` or ``"processor"``.
+    arguments : sequence of str
+        The words.
+
+    Returns
+    -------
+    tuple
+        The words of the program's options, and the values of the user's.
+    """
+    if not any(action.dest.startswith(_DEST) for action in parser._actions):
+        add_options(parser, kind)
+    values = vars(parser.parse_args(arguments))
+    words = []
+    for name in [name for name in values if name.startswith(_DEST)]:
+        value = values.pop(name)
+        option = name.removeprefix(_DEST)
+        words.append(f"--{option}" if value is True else f"--{option}={value}")
+    return words, argparse.Namespace(**values)

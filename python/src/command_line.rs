@@ -1,0 +1,100 @@
+//! The command lines of programs in Python: those of Rust programs, and what Python programs have besides.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command};
+use datamill::program::{
+    ConsumerArgs, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, command_line,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors;
+
+/// The options of a program.
+pub enum Options {
+    Reproducer(Box<ReproducerArgs>),
+    Processor(Box<ProcessorArgs>),
+}
+
+impl Options {
+    /// Reads the words of a command line, without the program's name.
+    pub fn parse(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>) -> PyResult<Self> {
+        let words = std::iter::once(OsString::from(name)).chain(words);
+        let parsed = match kind {
+            "reproducer" => parsed(name, words).map(|args| Self::Reproducer(Box::new(args))),
+            "processor" => parsed(name, words).map(|args| Self::Processor(Box::new(args))),
+            _ => return Err(unknown(kind)),
+        };
+        parsed.map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => errors::raised(py, "Help", (error.to_string(),)),
+            _ => errors::set_up(py, error.to_string().trim_start_matches("error: ").trim_end().to_owned()),
+        })
+    }
+
+    pub fn consumer(&self) -> &ConsumerArgs {
+        match self {
+            Self::Reproducer(args) => args.consumer(),
+            Self::Processor(args) => args.consumer(),
+        }
+    }
+
+    pub fn has_results(&self) -> bool {
+        matches!(self, Self::Reproducer(_))
+    }
+
+    /// Sets the program of this name up.
+    pub fn prepare(&self, name: &str) -> Result<Prepared, SetUpError> {
+        match self {
+            Self::Reproducer(args) => Prepared::new(args.as_ref(), name),
+            Self::Processor(args) => Prepared::new(args.as_ref(), name),
+        }
+    }
+}
+
+fn unknown(kind: &str) -> PyErr {
+    PyValueError::new_err(format!("`{kind}` is no kind of program: write `reproducer` or `processor`"))
+}
+
+fn command<O: ProgramArgs>(name: &str) -> Command {
+    accept_dashes(command_line::<O>(name))
+}
+
+fn parsed<O: ProgramArgs>(name: &str, words: impl Iterator<Item = OsString>) -> Result<O, clap::Error> {
+    O::from_arg_matches(&command::<O>(name).try_get_matches_from(words)?)
+}
+
+/// The options of a kind of programs: a dictionary for each, with `name`, `names` (as they are written), `takes_value`,
+/// `metavar`, `help`, `heading` and `hidden`.
+#[pyfunction]
+pub fn options<'py>(py: Python<'py>, kind: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let mut command = match kind {
+        "reproducer" => command::<ReproducerArgs>("program"),
+        "processor" => command::<ProcessorArgs>("program"),
+        _ => return Err(unknown(kind)),
+    };
+    command.build();
+    let is_ours = |arg: &&Arg| !matches!(arg.get_id().as_str(), "help" | "version");
+    command.get_arguments().filter(is_ours).map(|arg| described(py, arg)).collect()
+}
+
+fn described<'py>(py: Python<'py>, arg: &Arg) -> PyResult<Bound<'py, PyDict>> {
+    let option = PyDict::new(py);
+    let long = arg.get_long().unwrap_or_default();
+    let names = std::iter::once(long).chain(arg.get_all_aliases().unwrap_or_default());
+    option.set_item("name", long.replace('-', "_"))?;
+    option.set_item("names", names.map(|name| format!("--{name}")).collect::<Vec<_>>())?;
+    option.set_item("takes_value", !matches!(arg.get_action(), ArgAction::SetTrue))?;
+    option.set_item("metavar", arg.get_value_names().and_then(|names| names.first()).map(|name| name.to_string()))?;
+    let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let defaults = arg.get_default_values();
+    if let Some(default) = defaults.first().filter(|_| !matches!(arg.get_action(), ArgAction::SetTrue)) {
+        help = format!("{help} [default: {}]", default.to_string_lossy());
+    }
+    option.set_item("help", help)?;
+    option.set_item("heading", arg.get_help_heading())?;
+    option.set_item("hidden", arg.is_hide_set())?;
+    Ok(option)
+}

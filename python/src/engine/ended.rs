@@ -1,0 +1,132 @@
+//! How a run ended, and what was done until then.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::sync::Arc;
+
+use datamill::engine::Summary;
+use datamill::program::{Exit, SetUpError};
+use pyo3::prelude::*;
+
+use super::desk::Answer;
+
+/// Why a run could not go on.
+pub struct BrokenOff {
+    pub error: Box<dyn Error + Send + Sync>,
+    pub exit: Exit,
+}
+
+impl BrokenOff {
+    pub fn set_up(error: SetUpError) -> Self {
+        Self { error: Box::new(error), exit: Exit::SetUp }
+    }
+}
+
+/// A run that came to its end; one that was stopped before it began has no summary.
+pub struct Finished(Option<Summary>);
+
+impl From<Option<Summary>> for Finished {
+    fn from(summary: Option<Summary>) -> Self {
+        Self(summary)
+    }
+}
+
+pub type Outcome = Result<Finished, BrokenOff>;
+
+/// Paths that are kept of the files that are done.
+const RECENT: usize = 50;
+/// Failed files that are kept.
+const FAILED: usize = 1000;
+
+/// What the function was done with.
+#[derive(Default)]
+pub struct Done {
+    pub files: u64,
+    pub failed: u64,
+    recent: VecDeque<Arc<str>>,
+    failures: Vec<(String, String)>,
+}
+
+impl Done {
+    /// The function answered for a file.
+    pub fn note(&mut self, path: &Arc<str>, is_last: bool, answer: &Answer) {
+        use datamill::process::ErrorKind;
+        match answer {
+            Ok(_) => {
+                self.files += 1;
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(Arc::clone(path));
+            }
+            Err(error) if is_last && error.kind() == ErrorKind::FileFailed => {
+                self.failed += 1;
+                if self.failures.len() < FAILED {
+                    self.failures.push((path.to_string(), error.to_string()));
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The last files that are done, oldest first.
+    pub fn recent(&self) -> impl Iterator<Item = &str> {
+        self.recent.iter().map(|path| &**path)
+    }
+}
+
+/// How a run ended.
+#[pyclass(frozen, get_all, module = "datamill")]
+pub struct Ended {
+    exit_code: u8,
+    summary: String,
+    files: u64,
+    failed: u64,
+    failed_files: Vec<(String, String)>,
+    incomplete_files: Vec<String>,
+    left_out_messages: u64,
+    size: u64,
+    seconds: f64,
+}
+
+impl Ended {
+    pub fn new(Finished(summary): &Finished, done: &Done) -> Self {
+        let exit_code = Exit::of_summary(summary.as_ref()).code();
+        let failed_files = done.failures.clone();
+        match summary {
+            None => Self {
+                exit_code,
+                summary: "stopped before it began".to_owned(),
+                files: 0,
+                failed: 0,
+                failed_files,
+                incomplete_files: Vec::new(),
+                left_out_messages: 0,
+                size: 0,
+                seconds: 0.0,
+            },
+            Some(summary) => Self {
+                exit_code,
+                summary: summary.to_string(),
+                files: summary.succeeded,
+                failed: summary.failed + summary.failed_again,
+                failed_files,
+                incomplete_files: summary.incomplete.iter().map(|file| file.path.clone()).collect(),
+                left_out_messages: summary.undecodable,
+                size: summary.bytes,
+                seconds: summary.duration.as_secs_f64(),
+            },
+        }
+    }
+}
+
+#[pymethods]
+impl Ended {
+    fn __str__(&self) -> &str {
+        &self.summary
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Ended: exit_code={}, files={}, failed={}>", self.exit_code, self.files, self.failed)
+    }
+}

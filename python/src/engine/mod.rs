@@ -1,0 +1,232 @@
+//! One run of the engine, as Python starts, feeds, stops and ends it.
+
+mod answer;
+mod desk;
+mod ended;
+mod port;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use datamill::assemble::Mode;
+use datamill::engine::{Control, StopKind};
+use datamill::process::UserCode;
+use datamill::program::Exit;
+use datamill::report::Counters;
+use datamill::report::logging::note_error;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+pub use desk::{Job, Line};
+pub use ended::Ended;
+
+use crate::command_line::Options;
+use crate::file::DownloadDataFile;
+use crate::{errors, lines};
+use answer::Reading;
+use desk::{Desk, Said};
+use ended::{BrokenOff, Outcome};
+use port::Port;
+
+/// Threads of the engine beside one for each thread of Python: files wait for Python, checked and at hand, and Python
+/// does not wait for them.
+const AHEAD: usize = 6;
+
+/// A run of the engine.
+#[pyclass(frozen, module = "datamill._engine")]
+pub struct Engine {
+    code: Py<PyAny>,
+    logger: Py<PyAny>,
+    reading: Reading,
+    /// The process that the engine runs in.
+    process: u32,
+    run: Arc<Run>,
+}
+
+/// What the threads of Rust know of it.
+struct Run {
+    name: String,
+    options: Options,
+    output_dir: Arc<PathBuf>,
+    control: Control,
+    counters: OnceLock<Arc<Counters>>,
+    desk: Arc<Desk>,
+    hanging: Arc<Mutex<Option<Arc<str>>>>,
+    has_started: AtomicBool,
+    outcome: Mutex<Option<Outcome>>,
+    done: Mutex<ended::Done>,
+}
+
+impl Run {
+    /// The body of the thread that the engine has.
+    fn live(&self) {
+        let outcome = self.run();
+        if let Err(BrokenOff { error, .. }) = &outcome {
+            note_error(error.as_ref());
+        }
+        self.desk.close();
+        *self.outcome.lock() = Some(outcome);
+        lines::wake();
+    }
+
+    fn run(&self) -> Outcome {
+        let mut prepared = self.options.prepare(&self.name).map_err(BrokenOff::set_up)?;
+        // nobody else sets it
+        let _ = self.counters.set(Arc::clone(prepared.counters()));
+        prepared.settings.threads += AHEAD;
+        let port = Port { desk: Arc::clone(&self.desk), hanging: Arc::clone(&self.hanging) };
+        let ended = prepared.run(UserCode::new(port), &self.control);
+        Ok(ended.map_err(|error| BrokenOff { exit: Exit::of_error(&error), error: Box::new(error) })?.into())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.outcome.lock().is_some()
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*, kind, name, arguments, code, logger))]
+    fn new(
+        py: Python<'_>,
+        kind: &str,
+        name: String,
+        arguments: Vec<OsString>,
+        code: Py<PyAny>,
+        logger: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let options = Options::parse(py, kind, &name, arguments)?;
+        let run = Run {
+            output_dir: Arc::new(options.consumer().output_dir(&name)),
+            name,
+            control: Control::default(),
+            counters: OnceLock::new(),
+            desk: Arc::default(),
+            hanging: Arc::default(),
+            has_started: AtomicBool::new(false),
+            outcome: Mutex::default(),
+            done: Mutex::default(),
+            options,
+        };
+        let reading = Reading { has_results: run.options.has_results() };
+        Ok(Self { code, logger, reading, process: std::process::id(), run: Arc::new(run) })
+    }
+
+    #[getter]
+    fn n_threads(&self) -> u16 {
+        self.run.options.consumer().n_consumer_threads
+    }
+
+    #[getter]
+    fn output_dir(&self) -> PathBuf {
+        self.run.output_dir.as_ref().clone()
+    }
+
+    /// Starts it, once.
+    fn start(&self) -> PyResult<()> {
+        if self.run.has_started.swap(true, Relaxed) {
+            return Err(PyRuntimeError::new_err("the engine has been started before: make another one"));
+        }
+        let run = Arc::clone(&self.run);
+        std::thread::Builder::new().name("datamill-engine".to_owned()).spawn(move || run.live())?;
+        Ok(())
+    }
+
+    /// What a thread of Python does until the run ends: it takes files and calls the function.
+    fn work(&self, py: Python<'_>) {
+        let desk = &self.run.desk;
+        let mut next = py.detach(|| desk.take());
+        while let Some(job) = next {
+            self.serve(py, job);
+            // the interpreter is kept while files are at hand
+            next = desk.try_take().or_else(|| py.detach(|| desk.take()));
+        }
+    }
+
+    /// Waits until the run has ended, there is something to print, or the time is over. Answers whether it has ended.
+    fn wait(&self, py: Python<'_>, seconds: f64) -> bool {
+        let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+        py.detach(|| lines::wait_until(|| self.run.has_ended(), time));
+        self.run.has_ended()
+    }
+
+    #[pyo3(signature = (keep_place = false))]
+    fn stop(&self, keep_place: bool) {
+        self.run.control.stop(if keep_place { StopKind::KeepPlace } else { StopKind::Leave });
+    }
+
+    fn check(&self) {
+        self.run.control.check();
+    }
+
+    #[getter]
+    fn stopping(&self) -> bool {
+        self.run.control.stopping().is_some()
+    }
+
+    /// The file of a call that takes longer than it may.
+    #[getter]
+    fn hanging(&self) -> Option<String> {
+        self.run.hanging.lock().as_deref().map(ToOwned::to_owned)
+    }
+
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = self.run.counters.get().map(|counters| counters.snapshot()).unwrap_or_default();
+        let dict = PyDict::new(py);
+        dict.set_item("messages_read", counts.messages_read)?;
+        dict.set_item("messages_processed", counts.messages_processed)?;
+        dict.set_item("messages_produced", counts.messages_produced)?;
+        let done = self.run.done.lock();
+        dict.set_item("files", done.files)?;
+        dict.set_item("failed", done.failed)?;
+        dict.set_item("recent", done.recent().collect::<Vec<_>>())?;
+        Ok(dict)
+    }
+
+    /// How it ended.
+    fn end(&self, py: Python<'_>) -> PyResult<Ended> {
+        match &*self.run.outcome.lock() {
+            None => Err(PyRuntimeError::new_err("the engine still runs")),
+            Some(Err(BrokenOff { error, exit })) => Err(errors::of_program(py, error.as_ref(), *exit)),
+            Some(Ok(finished)) => Ok(Ended::new(finished, &self.run.done.lock())),
+        }
+    }
+}
+
+impl Engine {
+    fn serve(&self, py: Python<'_>, job: Job) {
+        let consumer = self.run.options.consumer();
+        if consumer.processing_timeout > 0.0 {
+            job.line.say(Said::Begins);
+        }
+        lines::works_on(Some(Arc::clone(&job.path)));
+        let stays_on_disk = consumer.mode != Mode::Memory;
+        let output_dir = Arc::clone(&self.run.output_dir);
+        let file = DownloadDataFile::new(&job, output_dir, stays_on_disk, self.logger.clone_ref(py));
+        let answered = Bound::new(py, file).and_then(|file| self.code.bind(py).call1((file,)));
+        if std::process::id() != self.process {
+            leave(py, answered.err());
+            return;
+        }
+        let answer = self.reading.of(py, &job.path, answered);
+        lines::works_on(None);
+        self.run.done.lock().note(&job.path, job.is_last, &answer);
+        job.line.say(Said::Done(answer));
+    }
+}
+
+/// Ends a process that the function has forked and that has come back from it: the engine is in the other one.
+fn leave(py: Python<'_>, error: Option<PyErr>) {
+    let left = py
+        .import("datamill._host")
+        .and_then(|host| host.call_method1("leave_forked_process", (error.map(|error| error.into_value(py)),)));
+    if left.is_err() {
+        std::process::abort();
+    }
+}
