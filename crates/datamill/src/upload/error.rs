@@ -29,6 +29,9 @@ pub enum UploadError {
     /// The chunk size is none.
     #[error("the chunk size `{0}` is not a power of two between 1 and {max}: `524288` is the usual one", max = super::MAX_CHUNK_SIZE)]
     ChunkSize(usize),
+    /// The text for the names of rebuilt files cannot be in a name.
+    #[error("`{0}` cannot be in the name of a file: leave `/` out of what is appended to names")]
+    FilenameAppend(String),
     /// Two files would be rebuilt under the same path.
     #[error(
         "`{first}` and `{second}` would both be sent as `{relative}`: upload a folder that holds both, or one after the other"

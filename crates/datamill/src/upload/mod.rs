@@ -101,6 +101,10 @@ pub struct UploadSettings {
     pub in_flight_bytes: usize,
     /// Longest time from the request to stop to the end.
     pub drain_limit: Duration,
+    /// Folder below which files that are named themselves keep their paths; without one they have their names alone.
+    pub root: Option<PathBuf>,
+    /// What goes between stem and suffix of the names under which files are rebuilt.
+    pub filename_append: String,
 }
 
 impl UploadSettings {
@@ -112,6 +116,8 @@ impl UploadSettings {
             filter: Filter::default_rules(),
             in_flight_bytes: DEFAULT_IN_FLIGHT_BYTES,
             drain_limit: Duration::from_secs(30),
+            root: None,
+            filename_append: String::new(),
         }
     }
 }
@@ -194,7 +200,7 @@ pub fn upload_paths(
     let own = log.own_files();
     let mut files = Vec::new();
     for path in paths {
-        collect(path, &settings.filter, &own, &mut run, &mut files)
+        collect(path, settings, &own, &mut run, &mut files)
             .map_err(|source| UploadError::Path { path: path.clone(), source })?;
     }
     if paths.len() > 1 {
@@ -234,6 +240,9 @@ fn new_run<'a>(
     if !size.is_power_of_two() || size > MAX_CHUNK_SIZE {
         return Err(UploadError::ChunkSize(size));
     }
+    if settings.filename_append.contains(['/', '\0']) {
+        return Err(UploadError::FilenameAppend(settings.filename_append.clone()));
+    }
     let topic = log.topic_for_use(&settings.topic)?;
     if topic.id.is_none() {
         warn!(
@@ -244,25 +253,27 @@ fn new_run<'a>(
     let window = settings.in_flight_bytes;
     let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
     let stop = Stop::new(control, settings.drain_limit);
-    Ok(Run::new(stop, counters, observer, Cutter::new(size), sender, Target::new(log, &topic)))
+    let mut run = Run::new(stop, counters, observer, Cutter::new(size), sender, Target::new(log, &topic));
+    run.filename_append.clone_from(&settings.filename_append);
+    Ok(run)
 }
 
 fn collect(
     path: &Path,
-    filter: &Filter,
+    settings: &UploadSettings,
     own: &OwnFiles,
     run: &mut Run<'_>,
     files: &mut Vec<Candidate>,
 ) -> std::io::Result<()> {
     if !fs::metadata(path)?.is_dir() {
-        take(scan::named_file(path, filter, own)?, run, files);
+        take(scan::named_file(path, settings.root.as_deref(), &settings.filter, own)?, run, files);
         return Ok(());
     }
     if own_folders::is_logs(&fs::canonicalize(path)?) {
         report_left_out(&mut run.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
         return Ok(());
     }
-    let scanner = Scanner::new(path, filter.clone(), own.clone())?;
+    let scanner = Scanner::new(path, settings.filter.clone(), own.clone())?;
     scanner.walk(scanner.root(), &mut |found| {
         take(found, run, files);
         !run.stop.is_requested()

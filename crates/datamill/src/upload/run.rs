@@ -104,6 +104,8 @@ pub(super) struct Run<'a> {
     pub(super) stop: Stop<'a>,
     pub(super) summary: Summary,
     pub(super) ledger: Option<Ledger>,
+    /// What goes between stem and suffix of the names under which files are rebuilt.
+    pub(super) filename_append: String,
     counters: &'a Counters,
     observer: &'a dyn Observer,
     cutter: Cutter,
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
             stop,
             summary: Summary { topic: target.name().to_owned(), ..Summary::default() },
             ledger: None,
+            filename_append: String::new(),
             counters,
             observer,
             cutter,
@@ -359,7 +362,7 @@ impl<'a> Run<'a> {
                 index: piece.index,
                 total: version.total(),
                 subdir,
-                filename_append: "",
+                filename_append: &self.filename_append,
                 data: piece.data,
                 mtime: partial.mtime,
             };

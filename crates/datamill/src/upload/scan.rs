@@ -253,13 +253,18 @@ fn part(component: Component<'_>) -> Option<&str> {
     component.as_os_str().to_str()
 }
 
-/// One file that the user named: sent under its name alone, whatever the default rules say of it.
+/// One file that the user named: sent under its path below `root`, or under its name alone where there is none,
+/// whatever the default rules say of it.
 ///
 /// # Errors
-/// Where it is not there or cannot be looked at.
-pub fn named_file(path: &Path, filter: &Filter, own: &OwnFiles) -> io::Result<Found> {
+/// Where it is not there, cannot be looked at, or is not below `root`.
+pub fn named_file(path: &Path, root: Option<&Path>, filter: &Filter, own: &OwnFiles) -> io::Result<Found> {
     let metadata = fs::metadata(path)?;
-    let Some(relative) = path.file_name().and_then(OsStr::to_str) else {
+    let relative = match root {
+        None => path.file_name().and_then(OsStr::to_str).map(str::to_owned),
+        Some(root) => below(path, root)?,
+    };
+    let Some(relative) = relative else {
         return Ok(Found::left_out(path.to_string_lossy(), Reason::NotUtf8));
     };
     if !metadata.is_file() {
@@ -268,10 +273,26 @@ pub fn named_file(path: &Path, filter: &Filter, own: &OwnFiles) -> io::Result<Fo
     if own.has(&fs::canonicalize(path)?, &metadata) {
         return Ok(Found::left_out(relative, Reason::OwnTopics));
     }
-    if filter.has_pattern() && filter.leaves_out(relative).is_some() {
+    if filter.has_pattern() && filter.leaves_out(&relative).is_some() {
         return Ok(Found::left_out(relative, Reason::Pattern));
     }
-    Ok(candidate(relative.to_owned(), path.to_owned(), &metadata))
+    Ok(candidate(relative, path.to_owned(), &metadata))
+}
+
+/// The path of a file relative to a folder, as both are named or, with links in them, as they really are. `None` where
+/// it is not UTF-8.
+fn below(path: &Path, root: &Path) -> io::Result<Option<String>> {
+    let (named, really) = (std::path::absolute(path)?, fs::canonicalize(path)?);
+    let relative = named
+        .strip_prefix(std::path::absolute(root)?)
+        .ok()
+        .filter(|relative| relative.components().all(|component| matches!(component, Component::Normal(_))));
+    let root_really = fs::canonicalize(root)?;
+    let Some(relative) = relative.or_else(|| really.strip_prefix(&root_really).ok()) else {
+        return Err(io::Error::other(format!("it is not below the folder `{}`", root.display())));
+    };
+    let parts: Option<Vec<&str>> = relative.components().map(part).collect();
+    Ok(parts.map(|parts| parts.join("/")))
 }
 
 fn candidate(relative: String, path: PathBuf, metadata: &fs::Metadata) -> Found {
@@ -438,12 +459,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "sub/run.log");
         let path = dir.path().join("sub/run.log");
-        let found = named_file(&path, &Filter::default_rules(), &OwnFiles::default()).unwrap();
+        let found = named_file(&path, None, &Filter::default_rules(), &OwnFiles::default()).unwrap();
         assert!(matches!(found, Found::File(file) if file.relative == "run.log"));
         let filter = Filter::from_python(r".*\.csv$").unwrap();
-        let found = named_file(&path, &filter, &OwnFiles::default()).unwrap();
+        let found = named_file(&path, None, &filter, &OwnFiles::default()).unwrap();
         assert!(matches!(found, Found::LeftOut { reason: Reason::Pattern, .. }));
-        assert!(named_file(&dir.path().join("none"), &filter, &OwnFiles::default()).is_err());
+        assert!(named_file(&dir.path().join("none"), None, &filter, &OwnFiles::default()).is_err());
     }
 
     #[test]

@@ -130,6 +130,24 @@ fn files_that_are_named_have_their_names_alone() {
 }
 
 #[test]
+fn a_file_that_is_named_keeps_its_path_below_a_root_and_gets_what_is_appended_to_names() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "deep/down/a.csv", b"named");
+    let paths = [dir.path().join("deep/../deep/down/a.csv")];
+    let (log, control, counters) = (MemoryLog::default(), Control::default(), Counters::default());
+    let root = Some(dir.path().to_owned());
+    let settings = UploadSettings { root, filename_append: "_2".to_owned(), ..settings(8) };
+    let upload = |settings: &UploadSettings| upload_paths(&log, &paths, settings, &control, &counters, &());
+    assert!(upload(&settings).unwrap().is_complete());
+    assert_eq!(log.only("deep/down/a_2.csv"), b"named");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let error = upload(&UploadSettings { root: Some(elsewhere.path().to_owned()), ..settings.clone() }).unwrap_err();
+    assert!(matches!(error, UploadError::Path { .. }), "{error}");
+    let error = upload(&UploadSettings { filename_append: "../x".to_owned(), ..settings }).unwrap_err();
+    assert!(error.to_string().contains("`../x`"), "{error}");
+}
+
+#[test]
 fn set_up_errors_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "a/x.csv", b"1");
