@@ -272,16 +272,24 @@ impl DownloadDataFile {
         }
     }
 
-    /// Gives the file its public name under `output`. Nothing happens in mode `memory`.
-    pub(crate) fn publish(&mut self, output: &Path) -> io::Result<()> {
-        let Some(placed) = &self.placed else {
-            return Ok(());
-        };
+    /// Gives the file its public name under `output`, where it can still be read. Nothing happens in mode `memory`.
+    pub(crate) fn show(&mut self, output: &Path) -> io::Result<()> {
         let public = output.join(&*self.info.version.path);
-        if let Some(folder) = public.parent() {
-            std::fs::create_dir_all(folder)?;
+        let Some(placed) = &mut self.placed else { return Ok(()) };
+        // what is there may be a later version, once this one has been there
+        if placed.file != public {
+            if let Some(folder) = public.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::rename(&placed.file, &public)?;
+            placed.file = public;
         }
-        std::fs::rename(&placed.file, &public)?;
+        Ok(())
+    }
+
+    /// Leaves the file under its public name in `output`, and lets it go. Nothing happens in mode `memory`.
+    pub(crate) fn publish(&mut self, output: &Path) -> io::Result<()> {
+        self.show(output)?;
         self.placed = None;
         Ok(())
     }
@@ -389,9 +397,10 @@ impl DownloadDataFile {
             return Ok(map);
         }
         let file = self.open()?;
-        // SAFETY: the mapped file lies in a folder that the program made for this one file, under an
-        // output folder that it holds a lock on. The program neither writes to it nor truncates it, before
-        // and after `self` is dropped; renaming and removing it keep the inode.
+        // SAFETY: the mapped file lies in a folder that the program made for this one file, or under its public name,
+        // in an output folder that it holds a lock on. The program neither writes to it nor truncates it, before
+        // and after `self` is dropped; renaming and removing it keep the inode, and a later version of the file
+        // takes its name and not its inode.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }?;
         Ok(self.map.get_or_init(|| Arc::new(map)))

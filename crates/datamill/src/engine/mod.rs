@@ -222,18 +222,20 @@ pub fn run(
     let room = settings.followed_bytes();
     let following = followers.map(|followers| Following { topic: Arc::clone(&source_topic), followers, room });
     // user code may work elsewhere, in another process too
-    let work_folder = std::path::absolute(work.path()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let absolute = |path| std::path::absolute(path).map_err(|e| EngineError::output(&settings.output_dir, e));
+    let (work_folder, output_dir) = (absolute(work.path())?, absolute(&settings.output_dir)?);
     let work_settings = work::WorkSettings {
         topic: source_topic,
         threads: settings.threads.max(1),
         mode: settings.mode,
         access: needs.access,
         clock: needs.clock,
+        public_names: needs.public_names,
         has_results: settings.result_topic.is_some(),
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
         work_folder,
-        output_dir: settings.output_dir.clone(),
+        output_dir,
         shutdown_timeout: settings.shutdown_timeout,
     };
     let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;

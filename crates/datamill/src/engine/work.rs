@@ -54,6 +54,8 @@ pub(super) struct WorkSettings {
     /// What user code needs besides.
     pub(super) access: Access,
     pub(super) clock: Clock,
+    /// Whether files on disk have their public names before they have their outcome.
+    pub(super) public_names: bool,
     /// Whether each file has a message: there is a topic for results.
     pub(super) has_results: bool,
     /// How often the function runs for a file before the file counts as failed, at least 1.
@@ -368,7 +370,8 @@ impl Shared {
     fn process(&self, whole: WholeFile, hand: &mut Hand) -> Option<Processed> {
         let info = Arc::clone(&whole.info);
         // A file that failed before has had its waits: new files do not stand behind it.
-        let max_attempts = if whole.failed_before { 1 } else { self.settings.max_attempts };
+        let failed_before = whole.failed_before;
+        let max_attempts = if failed_before { 1 } else { self.settings.max_attempts };
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
             Err(NotVerified::Again(dropped)) => return Some(Report::Again(dropped).into()),
@@ -382,9 +385,7 @@ impl Shared {
             return Some(self.failed(info, self.failure_status(), reason).into());
         }
         if self.settings.mode != Mode::Memory
-            && let Err(error) = self.when_available(|| {
-                file.place(&self.settings.work_folder, self.stays_in_memory()).map_err(placing_failed)
-            })?
+            && let Err(error) = self.when_available(|| self.place(&mut file, failed_before).map_err(placing_failed))?
         {
             let reason = error.to_string();
             return Some(self.failed(info, self.failure_status(), reason).into());
@@ -413,6 +414,17 @@ impl Shared {
             return Some("its path is one that the program keeps for itself in the output folder".to_owned());
         }
         super::folder::taken(&self.settings.output_dir, path, file.own_files())
+    }
+
+    /// Puts the file on disk, where the code finds it.
+    fn place(&self, file: &mut DownloadDataFile, failed_before: bool) -> std::io::Result<()> {
+        file.place(&self.settings.work_folder, self.stays_in_memory())?;
+        let output = &self.settings.output_dir;
+        // a version that came later may be there already
+        if self.settings.public_names && !(failed_before && output.join(file.relative_path()).exists()) {
+            file.show(output)?;
+        }
+        Ok(())
     }
 
     /// Whether the bytes of a file that is on disk are in memory as well.

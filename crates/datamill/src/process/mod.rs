@@ -13,6 +13,7 @@ mod error;
 mod lock;
 mod message;
 mod metadata;
+mod observed;
 mod port;
 mod user_code;
 

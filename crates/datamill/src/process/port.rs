@@ -170,6 +170,7 @@ pub enum Clock {
 pub struct Needs {
     pub(crate) access: Access,
     pub(crate) clock: Clock,
+    pub(crate) public_names: bool,
     /// Who takes large files before they are whole. The code gets each file in any case.
     pub(crate) followers: Option<Arc<dyn Followers>>,
 }
@@ -178,6 +179,13 @@ impl Needs {
     /// These.
     pub fn new(access: Access, clock: Clock) -> Self {
         Self { access, clock, ..Self::default() }
+    }
+
+    /// In modes `disk` and `both`, a file has its name in the output folder while the code runs, and not only once its
+    /// outcome is committed: for code that looks for its file there, and for the files beside it. A file that failed in an
+    /// earlier run, and is tried again, does not take the place of one that is there.
+    pub fn with_public_names(self) -> Self {
+        Self { public_names: true, ..self }
     }
 
     /// Lets these take large files while their chunks still come.

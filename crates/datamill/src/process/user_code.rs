@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::observed::Observed;
 use super::port::{Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
 use super::{Call, DataFileStreamProcessor, DataFileStreamReproducer, ProcessingError, ReproducerMessage, Target};
 use crate::assemble::DownloadDataFile;
@@ -43,6 +44,12 @@ impl UserCode {
             + 'static,
     {
         Self::new(Shared { needs, function: Arc::new(function) })
+    }
+
+    /// Lets `hear` know of each run that returned: the file, and whether the code was done with it. It is called on the threads of the
+    /// pool.
+    pub fn observed(self, hear: impl Fn(&DownloadDataFile, bool) + Send + Sync + 'static) -> Self {
+        Self { workers: Arc::new(Observed { workers: self.workers, hear: Arc::new(hear) }), target: self.target }
     }
 
     /// Says where the code puts files.

@@ -17,6 +17,8 @@ on_both_logs! {
     a_name_that_no_file_can_have_fails_its_file_at_once,
     code_that_needs_bytes_has_them_in_memory_in_each_mode,
     a_path_is_absolute_where_the_output_folder_is_not,
+    a_file_can_have_its_public_name_while_the_code_runs,
+    a_file_that_is_tried_again_does_not_take_the_name_of_a_later_version,
 }
 
 /// Files by path: one that stays in memory, one that fills up on disk, and an empty one.
@@ -177,4 +179,49 @@ fn a_path_is_absolute_where_the_output_folder_is_not(place: &Place) {
     }
     let answers: Vec<_> = bench.read_results().into_iter().map(|result| result.value).collect();
     assert_eq!(answers, [b"true true", b"true true"]);
+}
+
+/// Code that fails for these bytes, and looks for its file in the output folder.
+fn looks_in(bench: &Bench, bad: &'static [u8], is_public: bool) -> UserCode {
+    let output = std::path::absolute(bench.output()).unwrap();
+    UserCode::function(Needs::default().with_public_names(), move |file, call| {
+        let bytes = file.bytes()?.to_vec();
+        if let Some(path) = file.path() {
+            let public = output.join(file.relative_path());
+            assert_eq!(fs::read(&public)? == bytes, is_public, "its public name is that of the version in hand");
+            assert_eq!(path == public, is_public);
+            assert_eq!((fs::read(path)?, call.path(file)?), (bytes.clone(), path));
+        }
+        if bytes == bad { Err("bad".into()) } else { Ok(Some(ReproducerMessage::new(bytes))) }
+    })
+}
+
+fn a_file_can_have_its_public_name_while_the_code_runs(place: &Place) {
+    for mode in [Mode::Memory, Mode::Disk, Mode::Both] {
+        let bench = Bench::new(place, 1);
+        let versions: Vec<Vec<u8>> = (0..20).map(|version| content(version, 5000)).collect();
+        for bytes in &versions {
+            bench.send(&chunks(0, "run 1/a.csv", bytes, 4096));
+        }
+        let mut settings = bench.settings();
+        settings.mode = mode;
+        let summary = bench.run_code(&settings, looks_in(&bench, b"", true)).unwrap();
+        assert_eq!((summary.succeeded, summary.failed), (20, 0), "{mode:?}");
+        let public = fs::read(bench.output().join("run 1/a.csv")).ok();
+        assert_eq!(public.as_ref(), versions.last().filter(|_| mode != Mode::Memory), "{mode:?}");
+        assert!(below(&bench.output().join(".datamill/work")).is_empty(), "{mode:?}");
+    }
+}
+
+fn a_file_that_is_tried_again_does_not_take_the_name_of_a_later_version(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a.csv", b"old", 10));
+    bench.send(&chunks(0, "a.csv", b"new", 10));
+    let mut settings = bench.settings();
+    (settings.mode, settings.max_attempts) = (Mode::Disk, 1);
+    let summary = bench.run_code(&settings, looks_in(&bench, b"old", true)).unwrap();
+    assert_eq!((summary.succeeded, summary.failed), (1, 1));
+    let summary = bench.run_code(&settings, looks_in(&bench, b"", false)).unwrap();
+    assert_eq!((summary.succeeded, summary.retried), (1, 1));
+    assert_eq!(fs::read(bench.output().join("a.csv")).unwrap(), b"new");
 }
