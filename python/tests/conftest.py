@@ -29,7 +29,7 @@ class Log:
         self.config = folder / f"{kind}.config"
         servers = named("DATAMILL_TEST_KAFKA") if kind == "kafka" else f"sqlite:{folder / 'log.db'}"
         # a short session, since what a killed program held is given to the next one only when its session is over
-        consumer = "auto.offset.reset = earliest\n" + ("session.timeout.ms = 6000\n" if kind == "kafka" else "")
+        consumer = "auto.offset.reset = earliest\n" + ("session.timeout.ms = 3000\nheartbeat.interval.ms = 500\n" if kind == "kafka" else "")
         self.config.write_text(f"[broker]\nbootstrap.servers = {servers}\n\n[consumer]\n{consumer}")
 
     def topic(self, name: str, partitions: int = 4) -> str:
