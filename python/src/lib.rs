@@ -18,6 +18,7 @@ mod engine;
 mod errors;
 mod file;
 mod lines;
+mod to_json;
 
 use pyo3::prelude::*;
 
@@ -33,6 +34,8 @@ mod _engine {
     use crate::file::DownloadDataFile;
     #[pymodule_export]
     use crate::lines::{log, print_text, printing, take_lines};
+    #[pymodule_export]
+    use crate::to_json::{to_json, to_json_counted};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,6 +1,6 @@
 """Whole data files in, results out, exactly one result per file."""
 
-from ._engine import DownloadDataFile, Ended, __version__
+from ._engine import DownloadDataFile, Ended, __version__, to_json
 from ._errors import DatamillError, NotAvailable, RunError, SetUpError, Stop
 from ._functions import process, reproduce
 
@@ -15,4 +15,5 @@ __all__ = [
     "__version__",
     "process",
     "reproduce",
+    "to_json",
 ]

@@ -4,7 +4,7 @@ import io
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 __version__: str
 
@@ -128,3 +128,13 @@ def printing(begins: bool, colours: bool) -> None: ...
 def take_lines() -> str: ...
 def print_text(text: str) -> None: ...
 def log(level: int, text: str) -> None: ...
+def to_json(
+    dictionary: Any,
+    nan: Literal["null", "error", "python"] = "null",
+    default: Callable[[Any], Any] | None = None,
+) -> str: ...
+def to_json_counted(
+    dictionary: Any,
+    nan: Literal["null", "error", "python"] = "null",
+    default: Callable[[Any], Any] | None = None,
+) -> tuple[str, int]: ...

@@ -117,6 +117,18 @@ pub(crate) fn dump(object: &Bound<'_, PyAny>, options: &Options) -> PyResult<Dum
 #[pyfunction]
 #[pyo3(signature = (dictionary, nan = "null", default = None))]
 pub(crate) fn to_json(dictionary: &Bound<'_, PyAny>, nan: &str, default: Option<Py<PyAny>>) -> PyResult<String> {
+    to_json_counted(dictionary, nan, default).map(|(text, _)| text)
+}
+
+/// The text, and how many values were NaN, infinite or `NaT`.
+#[pyfunction]
+#[pyo3(signature = (dictionary, nan = "null", default = None))]
+pub(crate) fn to_json_counted(
+    dictionary: &Bound<'_, PyAny>,
+    nan: &str,
+    default: Option<Py<PyAny>>,
+) -> PyResult<(String, u64)> {
     let nan = nan.parse().map_err(PyValueError::new_err)?;
-    dump(dictionary, &Options { nan, default }).map(|dumped| dumped.text)
+    let dumped = dump(dictionary, &Options { nan, default })?;
+    Ok((dumped.text, dumped.nans))
 }
