@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import uuid
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,14 @@ def named(variable: str) -> str:
     if not value:
         pytest.fail(f"{variable} is not set: run dev/test, or set it as dev/test does", pytrace=False)
     return value
+
+
+def rust_program() -> str:
+    """The Rust program `datamill`: the one that $DATAMILL_TEST_PROGRAM names, or the debug build of this checkout."""
+    path = os.environ.get("DATAMILL_TEST_PROGRAM") or str(ROOT / "target" / "debug" / "datamill")
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"no program at {path}: run `cargo build -p datamill-cli`, or set DATAMILL_TEST_PROGRAM", pytrace=False)
+    return path
 
 
 class Log:
@@ -45,6 +55,20 @@ class Log:
     def group(self, name: str) -> str:
         """A consumer group that no other test has."""
         return f"py-{name}-{uuid.uuid4().hex[:12]}"
+
+    def program(self, *words: str | os.PathLike[str]) -> str:
+        """Runs the Rust program on this log, and gives what it prints."""
+        done = subprocess.run(
+            [rust_program(), *map(os.fspath, words), "--config", self.config],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def results(self, topic: str) -> list[Any]:
+        """The values of a topic, which are JSON, as another program reads them."""
+        lines = self.program("read", topic, "--exit-at-end", "--json_values").splitlines()
+        return [json.loads(line)["value"] for line in lines]
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -73,11 +97,8 @@ def peer() -> str:
 
 @pytest.fixture
 def program() -> str:
-    """The Rust program `datamill`: the one that $DATAMILL_TEST_PROGRAM names, or the debug build of this checkout."""
-    path = os.environ.get("DATAMILL_TEST_PROGRAM") or str(ROOT / "target" / "debug" / "datamill")
-    if not os.access(path, os.X_OK):
-        pytest.fail(f"no program at {path}: run `cargo build -p datamill-cli`, or set DATAMILL_TEST_PROGRAM", pytrace=False)
-    return path
+    """The Rust program `datamill`."""
+    return rust_program()
 
 
 @pytest.fixture
