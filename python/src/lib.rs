@@ -13,11 +13,13 @@
 
 #![allow(missing_docs, reason = "what Python sees is documented in _engine.pyi")]
 
+mod command;
 mod command_line;
 mod engine;
 mod errors;
 mod file;
 mod lines;
+mod local;
 mod to_json;
 
 use pyo3::prelude::*;
@@ -27,6 +29,8 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::command::{FunctionCommand, RustCommand, parse_command};
+    #[pymodule_export]
     use crate::command_line::options;
     #[pymodule_export]
     use crate::engine::{Ended, Engine};
@@ -34,6 +38,8 @@ mod _engine {
     use crate::file::DownloadDataFile;
     #[pymodule_export]
     use crate::lines::{log, print_text, printing, take_lines};
+    #[pymodule_export]
+    use crate::local::try_file;
     #[pymodule_export]
     use crate::to_json::{to_json, to_json_counted};
 

@@ -12,6 +12,9 @@ from typing import Any
 from . import _engine, _host, _options
 from ._errors import DatamillError, Help
 
+# the exit code at a second signal
+_AT_ONCE = 130
+
 
 def reproduce(
     function: Callable[..., Any],
@@ -154,7 +157,8 @@ def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("left at once; what was not finished is done again at the next start", file=sys.stderr)
-        return 130
+        # the end of the interpreter would wait for functions that run
+        _host.leave(_AT_ONCE)
     print(ended.summary, file=sys.stderr)
     return ended.exit_code
 
@@ -168,7 +172,7 @@ def _run(
 ) -> _engine.Ended:
     if not callable(function):
         raise TypeError(f"a function is needed, not {function!r}")
-    name = name or _name_of(function)
+    name = name or name_of(function)
     caller = "reproduce" if kind == "reproducer" else "process"
     if options:
         if parser is not None:
@@ -185,7 +189,8 @@ def _with_values(function: Callable[..., Any], values: argparse.Namespace, file:
     return function(file, values)
 
 
-def _name_of(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """Name of the program that a function is."""
     while isinstance(function, functools.partial):
         function = function.func
     name = getattr(function, "__name__", None) or type(function).__name__

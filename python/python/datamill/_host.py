@@ -232,7 +232,7 @@ def _drain_all() -> None:
             thread.join(_LAST_WAIT)
             if thread.is_alive():
                 _say("error: a function still runs and does not end; the process ends without it")
-                _leave(_HANGING)
+                leave(_HANGING)
 
 
 def _say(text: str) -> None:
@@ -249,10 +249,11 @@ def _leave_hanging(path: str) -> NoReturn:
         _say(file.read().decode("utf-8", "replace"))
     _say(f"error: the function did not end for `{path}` within --processing_timeout; a thread cannot be ended, so the "
          "process ends. Start it again: it goes on behind what is committed")
-    _leave(_HANGING)
+    leave(_HANGING)
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
+    """End the process at once, with what was printed."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -271,7 +272,7 @@ def leave_forked_process(error: BaseException | None) -> NoReturn:
     """
     if isinstance(error, SystemExit):
         code = error.code
-        _leave(code if isinstance(code, int) else 0 if code is None else 1)
+        leave(code if isinstance(code, int) else 0 if code is None else 1)
     _say(f"error: process {os.getpid()} was forked in the function and has come back from it; it ends here, since the "
          "engine is in the other one. End it with os._exit()")
-    _leave(_FORKED)
+    leave(_FORKED)

@@ -38,7 +38,7 @@ fn nothing(answer: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// The answer of a reproducer.
-fn message(answer: &Bound<'_, PyAny>) -> PyResult<Option<ReproducerMessage>> {
+pub fn message(answer: &Bound<'_, PyAny>) -> PyResult<Option<ReproducerMessage>> {
     if answer.is_none() {
         return Err(refused(answer, "answer with the result"));
     }

@@ -2,7 +2,7 @@
 //! function.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill::assemble::{DownloadDataFile, SharedContent};
 use datamill::process::{Call, ProcessingError, ReproducerMessage};
+use datamill::upload::DEFAULT_CHUNK_SIZE;
+use datamill::wire::sha512;
 use parking_lot::{Condvar, Mutex};
 
 /// What the function made of a file.
@@ -82,6 +84,25 @@ impl Job {
             line: Line { to_engine, process: std::process::id() },
         };
         Ok((job, said))
+    }
+
+    /// A local file, for the only call of a function.
+    pub fn of_local(path: &Path, content: Vec<u8>) -> (Self, Receiver<Said>) {
+        let (to_engine, said) = bounded(SAID);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let n_chunks = content.len().div_ceil(DEFAULT_CHUNK_SIZE).max(1);
+        let job = Self {
+            number: 0,
+            path: name.into(),
+            sha512: sha512(&content),
+            modified: path.metadata().and_then(|found| found.modified()).ok(),
+            n_chunks: n_chunks.try_into().unwrap_or(u32::MAX),
+            content: content.into(),
+            attempt: 1,
+            is_last: true,
+            line: Line { to_engine, process: std::process::id() },
+        };
+        (job, said)
     }
 
     pub fn number(&self) -> u64 {

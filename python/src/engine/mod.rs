@@ -22,14 +22,15 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-pub use desk::{Job, Line};
+pub use answer::message;
+pub use desk::{Job, Line, Said};
 pub use ended::Ended;
 
 use crate::command_line::Options;
 use crate::file::DownloadDataFile;
 use crate::{errors, lines};
 use answer::Reading;
-use desk::{Desk, Said};
+use desk::Desk;
 use ended::{BrokenOff, Outcome};
 use port::Port;
 
@@ -222,7 +223,7 @@ impl Engine {
 }
 
 /// Ends a process that the function has forked and that has come back from it: the engine is in the other one.
-fn leave(py: Python<'_>, error: Option<PyErr>) {
+pub fn leave(py: Python<'_>, error: Option<PyErr>) {
     let left = py
         .import("datamill._host")
         .and_then(|host| host.call_method1("leave_forked_process", (error.map(|error| error.into_value(py)),)));

@@ -482,6 +482,13 @@ enum Shared {
     Map(Arc<Mmap>),
 }
 
+impl From<Vec<u8>> for SharedContent {
+    /// The content of a file that comes from no topic.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Shared::Memory(Arc::new(Memory::Heap(bytes))))
+    }
+}
+
 impl AsRef<[u8]> for SharedContent {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {

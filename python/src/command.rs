@@ -1,0 +1,82 @@
+//! The command `datamill` of the package: that of the Rust program, but for functions in Python, which run in this
+//! interpreter.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use datamill_cli::{Called, FunctionCall, Next, Task, parse};
+use parking_lot::Mutex;
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+/// A command that needs no Python.
+#[pyclass(frozen, module = "datamill._engine")]
+pub struct RustCommand(Mutex<Option<Task>>);
+
+#[pymethods]
+impl RustCommand {
+    /// Does it, once, and answers the exit code.
+    fn run(&self, py: Python<'_>) -> PyResult<u8> {
+        let task = self.0.lock().take().ok_or_else(|| PyRuntimeError::new_err("the command was run before"))?;
+        Ok(py.detach(|| task.run()))
+    }
+}
+
+/// What is to be done with a function in Python.
+#[pyclass(frozen, module = "datamill._engine")]
+pub struct FunctionCommand {
+    /// `try`, `reproduce` or `process`.
+    #[pyo3(get)]
+    what: &'static str,
+    /// `FILE.py:NAME`.
+    #[pyo3(get)]
+    function: OsString,
+    #[pyo3(get)]
+    options: Vec<OsString>,
+    #[pyo3(get)]
+    files: Vec<OsString>,
+    /// The Python that was asked for.
+    #[pyo3(get)]
+    python: Option<OsString>,
+    call: Mutex<Option<FunctionCall>>,
+}
+
+impl From<FunctionCall> for FunctionCommand {
+    fn from(call: FunctionCall) -> Self {
+        Self {
+            what: call.what.name(),
+            function: call.function.clone(),
+            options: call.options.clone(),
+            files: call.files.iter().cloned().map(PathBuf::into_os_string).collect(),
+            python: call.python.clone().map(PathBuf::into_os_string),
+            call: Mutex::new(Some(call)),
+        }
+    }
+}
+
+#[pymethods]
+impl FunctionCommand {
+    /// Lets the Python that was asked for do it, in place of this process where that is possible, and answers the exit
+    /// code.
+    fn run_elsewhere(&self, py: Python<'_>) -> PyResult<u8> {
+        let call = self.call.lock().take().ok_or_else(|| PyRuntimeError::new_err("the command was run before"))?;
+        Ok(py.detach(|| call.run_elsewhere()))
+    }
+}
+
+/// Reads the words behind the name of the command. Answers what they ask for, or the exit code where nothing is left to
+/// be done. `program` is what calls the command again, and `edition` is for `--version`.
+#[pyfunction]
+pub fn parse_command(
+    py: Python<'_>,
+    program: String,
+    edition: String,
+    words: Vec<OsString>,
+) -> PyResult<Bound<'_, PyAny>> {
+    match py.detach(|| parse(words, &Called { program, edition })) {
+        Next::Exit(code) => code.into_bound_py_any(py),
+        Next::Run(task) => RustCommand(Mutex::new(Some(task))).into_bound_py_any(py),
+        Next::Function(call) => FunctionCommand::from(call).into_bound_py_any(py),
+    }
+}

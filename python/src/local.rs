@@ -1,0 +1,71 @@
+//! A function and a local file, for `datamill try`: what the engine does, but for everything around it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use datamill::process::ProcessingError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::engine::{Job, Said, leave, message};
+use crate::file::DownloadDataFile;
+
+/// Calls the function for a local file. Answers with the value of the message that its answer becomes, and with `None`
+/// where it answers with that. What it raises comes back as it is.
+#[pyfunction]
+pub fn try_file<'py>(
+    py: Python<'py>,
+    function: &Bound<'py, PyAny>,
+    logger: Py<PyAny>,
+    path: PathBuf,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let content = py.detach(|| fs::read(&path))?;
+    let (job, said) = Job::of_local(&path, content);
+    let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&said, &path))?;
+    let (process, line) = (std::process::id(), job.line.clone());
+    let file = Bound::new(py, DownloadDataFile::new(&job, Arc::default(), false, logger))?;
+    let answered = function.call1((file,));
+    if std::process::id() != process {
+        leave(py, answered.err());
+        return Ok(None);
+    }
+    let value = answered.and_then(|answer| match answer.is_none() {
+        true => Ok(None),
+        false => message(&answer).map(|message| message.map(|message| PyBytes::new(py, message.value()))),
+    });
+    line.say(Said::Done(Ok(None)));
+    // it has nothing to say, and what it lent is gone when it has ended
+    let _ = py.detach(|| engine.join());
+    value
+}
+
+/// The engine's side of the call: puts a copy of the file on disk where that is asked for, until the call is over.
+fn listen(said: &Receiver<Said>, path: &Path) {
+    let mut lent = None;
+    for said in said {
+        match said {
+            Said::Begins => {}
+            Said::Path(reply) => {
+                let copied = copy(path).map(|(folder, copy)| {
+                    lent = Some(folder);
+                    copy
+                });
+                // who asked may be gone
+                let _ = reply.send(copied.map_err(ProcessingError::from));
+            }
+            Said::Done(_) => break,
+        }
+    }
+    drop(lent);
+}
+
+/// In a folder of its own, under its own name.
+fn copy(path: &Path) -> io::Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join(path.file_name().unwrap_or_default());
+    fs::copy(path, &copy)?;
+    Ok((folder, copy))
+}
