@@ -54,13 +54,14 @@ pub struct RetryArgs {
     log: LogArgs,
 }
 
-const STATUSES: [&str; 6] = [
+const STATUSES: [&str; 7] = [
     FailureStatus::MismatchedHash.as_str(),
     FailureStatus::Failed.as_str(),
     FailureStatus::ComputingResultMessageFailed.as_str(),
     FailureStatus::ProducingMessageFailed.as_str(),
     FailureStatus::Incomplete.as_str(),
     FailureStatus::Expired.as_str(),
+    FailureStatus::EndedTheProgram.as_str(),
 ];
 
 /// Characters of a reason in the table.

@@ -451,6 +451,18 @@ impl Assembler {
         }
     }
 
+    /// Whether the file that begins at this offset of a partition that is owned has its outcome, or none to come.
+    pub(crate) fn is_done(&self, partition: i32, first: i64) -> bool {
+        let Some(state) = self.partitions.get(&partition) else { return false };
+        match state.firsts.get(&first) {
+            Some(id) => self.shadows.contains(id),
+            None if first >= state.next => {
+                first < state.restored.frontier && state.restored.open.get(&first) != Some(&OpenKind::Open)
+            }
+            None => true,
+        }
+    }
+
     /// Path of a file.
     pub(crate) fn path(&self, id: InstanceId) -> Option<&str> {
         self.instances.get(&id).map(|instance| &*instance.version.path)

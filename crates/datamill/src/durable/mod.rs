@@ -6,6 +6,7 @@
 //! table     CSV for people
 //!   append    rows are added; half a row at the end is removed when the file is opened
 //!   replace   written aside and renamed, so that a reader sees the table before or after
+//! slots     texts that are overwritten in place, never synced; for what only the end of the process makes interesting
 //! ```
 //!
 //! A file that cannot be understood is never overwritten: a table is set aside, of a journal with damaged lines a
@@ -15,9 +16,11 @@ mod append;
 mod aside;
 mod journal;
 mod replace;
+mod slots;
 mod trouble;
 
 pub(crate) use append::{AppendedTable, rows};
 pub(crate) use journal::{Contents, Journal, Lines};
 pub(crate) use replace::ReplacedTable;
+pub(crate) use slots::Slots;
 pub(crate) use trouble::is_full;

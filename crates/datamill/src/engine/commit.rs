@@ -31,6 +31,7 @@ use super::alike::FIRST_FILES;
 use super::catch_up::catch_up;
 use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
+use super::in_hand::InHand;
 use super::outcome::{Failure, Outcome};
 use super::purpose::{Standing, Unmarked};
 use super::retry::Tried;
@@ -98,20 +99,24 @@ pub(super) struct CommitSettings {
 /// Wait before the group is marked again.
 const MARK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Marks the group as this program's, before anything else is committed. Answers the tasks that came meanwhile; `None`
-/// where the thread has nothing more to do.
+/// Marks the group as this program's, before anything else is committed, and takes what an earlier run had in hand into
+/// its state. Answers the tasks that came meanwhile; `None` where the thread has nothing more to do.
+#[expect(clippy::too_many_arguments, reason = "the thread's ends, from the parts of one session")]
 pub(super) fn mark(
     log: &dyn Log,
     committer: &mut dyn Committer,
     state: &GroupState<'_>,
     standing: &mut Standing,
+    in_hand: Option<&InHand>,
     ledger: &mut Ledger,
     tasks: &Receiver<Task>,
     answers: &Sender<Answer>,
 ) -> Option<Vec<Task>> {
     let (mut waiting, mut is_said) = (Vec::new(), false);
     loop {
-        let over = match standing.mark(log, state, committer) {
+        let marked = standing.mark(log, state, committer);
+        let marked = marked.and_then(|()| in_hand.map_or(Ok(()), |in_hand| in_hand.write_down(state, committer)));
+        let over = match marked {
             Ok(()) => return Some(waiting),
             Err(Unmarked::Again(error)) => {
                 if !std::mem::replace(&mut is_said, true) {
@@ -454,6 +459,9 @@ fn what_to_do(status: FailureStatus) -> Option<&'static str> {
         }
         FailureStatus::MismatchedHash => Some("What arrives is not what was sent: look at the program that uploads"),
         FailureStatus::ProducingMessageFailed => Some("Look at the settings of the topic of the results"),
+        FailureStatus::EndedTheProgram => {
+            Some("Look at what the function uses: a library that crashes, or more memory than there is")
+        }
         FailureStatus::Incomplete | FailureStatus::BegunBefore | FailureStatus::Expired => None,
     }
 }

@@ -253,6 +253,11 @@ impl Entry {
         self.status() == FailureStatus::Expired.as_str()
     }
 
+    /// Whether it is tried again only where somebody asks for that: it may end the program, one host after another.
+    pub(super) fn waits_for_a_request(&self) -> bool {
+        self.status() == FailureStatus::EndedTheProgram.as_str()
+    }
+
     /// Whether a retry can come to anything.
     pub(super) fn can_be_retried(&self) -> bool {
         match self.status() {

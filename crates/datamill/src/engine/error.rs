@@ -248,6 +248,18 @@ pub enum EngineError {
         /// Time that each may take.
         seconds: f64,
     },
+    /// A function does not end, and cannot be given up while the process goes on.
+    #[error(
+        "the function did not end within {seconds} s for file `{file}`, and cannot be given up alone, so the program ends. \
+        That counts as an attempt; start it again, as a supervisor does: the file is tried while nothing else runs, and has \
+        failed after --max_attempts. If the function needs more time, give it with --processing_timeout"
+    )]
+    Overdue {
+        /// Files whose functions take longer than their time.
+        file: String,
+        /// Time that each may take.
+        seconds: f64,
+    },
     /// The session with the log ended for an unclear reason too often.
     #[error("the session with the log could not be kept")]
     Session(#[source] datamill_broker::Error),

@@ -78,6 +78,11 @@ impl OutputFolder {
         &self.known
     }
 
+    /// Folder of what the program keeps for itself.
+    pub(super) fn own(&self) -> &Path {
+        &self.own
+    }
+
     /// Folder of files that fill up.
     pub(super) fn filling(&self) -> PathBuf {
         self.own.join("filling")

@@ -19,6 +19,7 @@ mod entry;
 mod error;
 mod failed;
 mod folder;
+mod in_hand;
 pub(crate) mod input;
 mod late;
 mod outcome;
@@ -217,6 +218,13 @@ pub fn run(
         own_files: log.own_files(),
     });
     let needs = code.workers().needs();
+    let in_hand = if needs.may_end_the_process {
+        let (own, workers) = (folder.own(), settings.threads.max(1));
+        let opened = in_hand::InHand::open(own, &log.id()?, &source, &settings.group, workers);
+        Some(Arc::new(opened.map_err(|e| EngineError::output(&settings.output_dir, e))?))
+    } else {
+        None
+    };
     // where all of the file is on disk as well, nobody takes its beginning away
     let followers = needs.followers.filter(|_| settings.mode == Mode::Memory && needs.access != Access::Path);
     let room = settings.followed_bytes();
@@ -231,6 +239,8 @@ pub fn run(
         access: needs.access,
         clock: needs.clock,
         public_names: needs.public_names,
+        tell_overdue: needs.tell_overdue,
+        in_hand: in_hand.clone(),
         has_results: settings.result_topic.is_some(),
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
@@ -259,12 +269,16 @@ pub fn run(
         hash_ahead,
         following,
         pool: &pool,
+        in_hand: in_hand.clone(),
         sessions: Default::default(),
         started: Default::default(),
         tried: &tried,
     };
     let ended = engine.run(&mut ledger);
     pool.join();
+    if let Some(in_hand) = in_hand.filter(|_| !matches!(ended, Err(EngineError::Overdue { .. }))) {
+        in_hand.close();
+    }
     ledger.flush();
     catch_up::catch_up(&settings.topic, &state, &mut ledger, &tried);
     ledger.close();

@@ -275,10 +275,7 @@ impl Standing {
         let change = [StateChange { key: self.key(), value }];
         match state.commit(committer, &Commit { state: &change, ..Commit::default() }) {
             CommitOutcome::Done(_) => Ok(()),
-            CommitOutcome::Again(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) => {
-                Err(Unmarked::Again(error))
-            }
-            CommitOutcome::Again(error) => Err(Unmarked::Over(error.into())),
+            CommitOutcome::Again(error) => Err(Unmarked::again(error)),
             CommitOutcome::Unknown(error) => Err(Unmarked::Unknown(error)),
             // it holds neither positions nor records
             CommitOutcome::NotOwner(_) | CommitOutcome::RecordsRefused(_) => Ok(()),
@@ -286,7 +283,7 @@ impl Standing {
     }
 }
 
-/// Why a group is not marked.
+/// Why a group is not marked, or does not know yet what an earlier run left.
 pub(super) enum Unmarked {
     /// It may be marked later.
     Again(Error),
@@ -294,6 +291,16 @@ pub(super) enum Unmarked {
     Unknown(Error),
     /// The program cannot go on.
     Over(EngineError),
+}
+
+impl Unmarked {
+    /// For a commit that did not happen.
+    pub(super) fn again(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Retry | ErrorKind::NoSpace => Self::Again(error),
+            _ => Self::Over(error.into()),
+        }
+    }
 }
 
 /// What a regular expression means that is another one than at the last start.

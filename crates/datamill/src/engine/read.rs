@@ -24,6 +24,7 @@ use unassigned::Unassigned;
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Note, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
+use super::in_hand::InHand;
 use super::late::LateChunks;
 use super::outcome::Outcome;
 use super::purpose::Standing;
@@ -79,6 +80,8 @@ pub(super) struct Engine<'a> {
     pub(super) hash_ahead: HashAhead,
     pub(super) following: Option<Following>,
     pub(super) pool: &'a Pool,
+    /// Where user code may take the process down.
+    pub(super) in_hand: Option<Arc<InHand>>,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
     /// It was said that the program has started: what can refuse a start is over.
@@ -200,13 +203,21 @@ impl Engine<'_> {
         };
         std::thread::scope(|scope| {
             let (log, counters, tally, state) = (self.log.as_ref(), self.counters, self.tally, self.state);
-            let (tried, standing) = (self.tried, &self.standing);
+            let (tried, standing, in_hand) = (self.tried, &self.standing, self.in_hand.as_deref());
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
                 .spawn_scoped(scope, move || {
                     let (mut committer, mut standing) = (committer, standing.lock());
-                    let marked =
-                        commit::mark(log, committer.as_mut(), state, &mut standing, ledger, &task_queue, &answer_queue);
+                    let marked = commit::mark(
+                        log,
+                        committer.as_mut(),
+                        state,
+                        &mut standing,
+                        in_hand,
+                        ledger,
+                        &task_queue,
+                        &answer_queue,
+                    );
                     let Some(waiting) = marked else { return };
                     drop(standing);
                     commit::run(
@@ -302,6 +313,8 @@ struct Reader<'a> {
     marked: HashSet<i32>,
     /// What the commit under way makes of it.
     moving: Vec<Move>,
+    /// Keys of the group's state about ends of a process, which the commit under way removes.
+    answering: Vec<String>,
     last_commit: Instant,
     not_before: Instant,
     failures_in_a_row: usize,
@@ -379,6 +392,7 @@ impl<'a> Reader<'a> {
             adopting: HashSet::new(),
             marked: HashSet::new(),
             moving: Vec::new(),
+            answering: Vec::new(),
             last_commit: now,
             not_before: now,
             failures_in_a_row: 0,
@@ -423,6 +437,7 @@ impl<'a> Reader<'a> {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
+            self.gate();
             self.intake.report_lost();
             self.intake.settle();
             self.intake.hand_out();

@@ -69,6 +69,8 @@ pub(super) enum Retried {
     Incomplete(Vec<Due>),
     /// Where the group began to read partitions that were assigned.
     Begun(Vec<(i32, Begun)>),
+    /// Ends of a process with files of our partitions in hand: keys and values of the group's state.
+    InHand(Vec<(String, Vec<u8>)>),
     /// Somebody removed the entries with these places and paths. Answers the files that were under way.
     Forgotten(Vec<(Place, String)>, Vec<InstanceId>),
 }
@@ -341,7 +343,8 @@ impl Retries {
 
     fn see(&mut self, seen: Seen, owned: &BTreeMap<i32, u64>, tried: &Tried, retried: &mut Vec<Retried>) {
         let is_owner = |due: &Due| owned.get(&due.entry.partition()) == Some(&due.assignment);
-        let Seen { due, further, incomplete, begun, removed } = seen;
+        let Seen { due, further, incomplete, begun, removed, ends } = seen;
+        retried.push(Retried::InHand(ends));
         self.is_blind = !self.assigned.is_empty();
         self.further.extend(further.into_iter().filter(|partition| owned.contains_key(partition)));
         let of_key = |key: String| Place::of_key(&self.topic, &key).map(|(place, path)| (place, path.to_owned()));

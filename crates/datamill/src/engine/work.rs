@@ -11,10 +11,12 @@
 //! ```
 //! The life of a worker is in `life.rs`.
 
+mod alone;
 mod life;
 mod panics;
+mod queue;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,8 +26,10 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use life::{Hand, PoolThread};
+use queue::{Queue, Running};
 
 use super::alike::Alike;
+use super::in_hand::{Deaths, InHand};
 use super::outcome::{Failure, Outcome};
 use super::{Control, EngineError};
 use crate::assemble::{
@@ -33,7 +37,8 @@ use crate::assemble::{
 };
 use crate::ledger::FailureStatus;
 use crate::process::{
-    Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, UserCode, Watch, Worker, placing_failed,
+    Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellOverdue, UserCode, Worker,
+    placing_failed,
 };
 use crate::report::text;
 
@@ -56,6 +61,10 @@ pub(super) struct WorkSettings {
     pub(super) clock: Clock,
     /// Whether files on disk have their public names before they have their outcome.
     pub(super) public_names: bool,
+    /// Where a call that is overdue ends the program.
+    pub(super) tell_overdue: Option<TellOverdue>,
+    /// Where user code may take the process down.
+    pub(super) in_hand: Option<Arc<InHand>>,
     /// Whether each file has a message: there is a topic for results.
     pub(super) has_results: bool,
     /// How often the function runs for a file before the file counts as failed, at least 1.
@@ -96,71 +105,6 @@ impl From<Report> for Processed {
     }
 }
 
-#[derive(Default)]
-struct Queue {
-    ready: VecDeque<WholeFile>,
-    /// Files that wait for another one of their path; a key is there while a file of it is ready or runs.
-    behind: HashMap<Arc<str>, VecDeque<WholeFile>>,
-    waiting: usize,
-    running: usize,
-    stopping: bool,
-    unavailable_until: Option<Instant>,
-    /// Runs of user code by the number of their worker, where their time is limited.
-    calls: HashMap<usize, Running>,
-    /// Workers that were given up and whose user code still runs.
-    given_up: HashSet<usize>,
-    /// Workers that have started.
-    started: usize,
-    /// Workers that are being stopped.
-    ending: usize,
-}
-
-/// One run of user code.
-struct Running {
-    watch: Arc<Watch>,
-    info: Arc<FileInfo>,
-    attempt: u32,
-}
-
-impl Queue {
-    /// The next file, for a worker.
-    fn take(&mut self) -> Option<WholeFile> {
-        let file = self.ready.pop_front()?;
-        self.waiting -= 1;
-        self.running += 1;
-        Some(file)
-    }
-
-    /// The three files behind this one, where all four are to be hashed together. They count as running.
-    fn take_others(&mut self, file: &WholeFile) -> Option<[WholeFile; 3]> {
-        if !file.is_small() || self.ready.len() < 3 || !self.ready.range(..3).all(WholeFile::is_small) {
-            return None;
-        }
-        let [a, b, c] = [self.take(), self.take(), self.take()];
-        Some([a?, b?, c?])
-    }
-
-    /// Files that wait again, before all others. After a stop nobody would take them up.
-    fn give_back(&mut self, files: [WholeFile; 3]) {
-        self.running -= files.len();
-        if !self.stopping {
-            self.waiting += files.len();
-            files.into_iter().rev().for_each(|file| self.ready.push_front(file));
-        }
-    }
-
-    /// The path has no file ready or running any more: the next one's turn.
-    fn advance(&mut self, path: &Arc<str>) {
-        let Some(next) = self.behind.get_mut(path) else { return };
-        match next.pop_front() {
-            Some(file) => self.ready.push_back(file),
-            None => {
-                self.behind.remove(path);
-            }
-        }
-    }
-}
-
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
@@ -196,8 +140,10 @@ impl Pool {
         panics::keep();
         let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
         let mut numbers = 1..=settings.threads;
+        let in_hand = settings.in_hand.clone();
+        let queue = Queue { held: in_hand.is_some(), in_hand, ..Queue::default() };
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(queue),
             wake: Condvar::new(),
             settings,
             budget,
@@ -230,17 +176,7 @@ impl Pool {
         if queue.stopping {
             return;
         }
-        for file in files {
-            queue.waiting += 1;
-            let path = Arc::clone(&file.info.version.path);
-            match queue.behind.get_mut(&path) {
-                Some(behind) => behind.push_back(file),
-                None => {
-                    queue.behind.insert(path, VecDeque::new());
-                    queue.ready.push_back(file);
-                }
-            }
-        }
+        files.for_each(|file| queue.submit(file));
         // also a worker that waits for something else may be the one that is woken
         self.shared.wake.notify_all();
     }
@@ -258,18 +194,7 @@ impl Pool {
 
     /// Drops the files that no worker has taken up and that `drop` names.
     pub(super) fn cancel(&self, drop: impl Fn(InstanceId) -> bool) {
-        let mut queue = self.shared.queue.lock();
-        for behind in queue.behind.values_mut() {
-            behind.retain(|file| !drop(file.info.id));
-        }
-        let (gone, kept): (VecDeque<_>, _) =
-            std::mem::take(&mut queue.ready).into_iter().partition(|f| drop(f.info.id));
-        queue.ready = kept;
-        let paths: HashSet<_> = gone.iter().map(|f| Arc::clone(&f.info.version.path)).collect();
-        for path in &paths {
-            queue.advance(path);
-        }
-        queue.waiting = queue.ready.len() + queue.behind.values().map(VecDeque::len).sum::<usize>();
+        self.shared.queue.lock().cancel(drop);
         self.shared.wake.notify_all();
     }
 
@@ -288,10 +213,7 @@ impl Pool {
         let mut queue = self.shared.queue.lock();
         let overdue: Vec<(usize, Running)> = queue.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
         for (number, call) in &overdue {
-            call.watch.give_up();
-            queue.given_up.insert(*number);
-            queue.running -= 1;
-            queue.advance(&call.info.version.path);
+            queue.give_up(*number, call);
         }
         drop(queue);
         let mut outcomes = Vec::with_capacity(overdue.len());
@@ -345,8 +267,11 @@ impl Shared {
     fn next(&self, done: Option<&Arc<str>>) -> Option<WholeFile> {
         let mut queue = self.queue.lock();
         if let Some(path) = done {
-            queue.running -= 1;
-            queue.advance(path);
+            let ran_alone = queue.runs_alone;
+            queue.end(path);
+            if ran_alone {
+                self.wake.notify_all();
+            }
         }
         loop {
             if queue.stopping {
@@ -379,6 +304,16 @@ impl Shared {
                 return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)).into());
             }
         };
+        let mut before = 0;
+        if let Some(slot) = &hand.slot {
+            let deaths = slot.deaths(&info, failed_before);
+            before = deaths.map_or(0, Deaths::attempts);
+            if let Some(deaths) = deaths.filter(|deaths| deaths.are_enough(max_attempts)) {
+                let failure = Failure::new(FailureStatus::EndedTheProgram, deaths.reason());
+                return Some(Report::Outcome(self.outcome(info, Err(failure), before, None)).into());
+            }
+            slot.prepare(&info, deaths.is_some() && self.runs_alone(), failed_before);
+        }
         if self.settings.mode != Mode::Memory
             && let Some(reason) = self.refusal(&file)
         {
@@ -390,7 +325,7 @@ impl Shared {
             let reason = error.to_string();
             return Some(self.failed(info, self.failure_status(), reason).into());
         }
-        let (attempts, computed) = self.attempts(&mut file, &info, max_attempts, hand)?;
+        let (attempts, computed) = self.attempts(&mut file, &info, before..max_attempts, hand)?;
         if file.is_asked_again() {
             return Some(Report::Again(file.into_dropped()).into());
         }
@@ -432,16 +367,23 @@ impl Shared {
         self.settings.mode == Mode::Both || self.settings.access == Access::Bytes
     }
 
-    /// Runs the function until it is done with the file, asks to stop, or has failed often enough.
+    /// Whether nothing but the file in hand is with user code.
+    fn runs_alone(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.runs_alone && queue.given_up.is_empty()
+    }
+
+    /// Runs the function until it is done with the file, asks to stop, or has failed often enough: `range` has the
+    /// attempts that were made and how many there may be. Answers how many were made.
     /// `None` when the program stops before, or the run is given up.
     fn attempts(
         &self,
         file: &mut DownloadDataFile,
         info: &Arc<FileInfo>,
-        max_attempts: u32,
+        range: Range<u32>,
         hand: &mut Hand,
     ) -> Option<(u32, Result<Option<ReproducerMessage>, ProcessingError>)> {
-        let mut attempts = 0;
+        let Range { start: mut attempts, end: max_attempts } = range;
         let mut wait = FIRST_BACKOFF;
         loop {
             if self.settings.access == Access::Path
@@ -524,7 +466,7 @@ impl Shared {
         is_last: bool,
         hand: &mut Hand,
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let Hand { number, watch, worker } = hand;
+        let Hand { number, watch, slot, worker } = hand;
         let call = Call {
             attempt,
             is_last,
@@ -533,13 +475,20 @@ impl Shared {
             stopping: &self.stopping,
             folder: &self.settings.work_folder,
         };
-        if self.settings.processing_timeout.is_none() {
+        if !watch.is_needed() {
             return self.run_user_code(worker.as_mut(), file, &call);
         }
         watch.call(self.settings.clock);
-        let running = Running { watch: Arc::clone(watch), info: Arc::clone(info), attempt };
-        self.queue.lock().calls.insert(*number, running);
+        let is_limited = self.settings.processing_timeout.is_some();
+        if is_limited {
+            let running = Running { watch: Arc::clone(watch), info: Arc::clone(info), attempt, slot: slot.clone() };
+            self.queue.lock().calls.insert(*number, running);
+        }
         let answer = self.run_user_code(worker.as_mut(), file, &call);
+        watch.end();
+        if !is_limited {
+            return answer;
+        }
         match self.queue.lock().calls.remove(number) {
             Some(_) => answer,
             None => Err(ProcessingError::file_failed("it was given up")),

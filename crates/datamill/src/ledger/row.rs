@@ -43,11 +43,13 @@ pub enum FailureStatus {
     BegunBefore,
     /// A file that failed cannot be tried again: its chunks are gone from the log.
     Expired,
+    /// The process ended while user code had the file in hand, in each attempt.
+    EndedTheProgram,
 }
 
 impl FailureStatus {
     /// All there are.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::MismatchedHash,
         Self::Failed,
         Self::ComputingResultMessageFailed,
@@ -55,6 +57,7 @@ impl FailureStatus {
         Self::Incomplete,
         Self::BegunBefore,
         Self::Expired,
+        Self::EndedTheProgram,
     ];
 
     /// The word in the tables.
@@ -67,6 +70,7 @@ impl FailureStatus {
             Self::Incomplete => "incomplete",
             Self::BegunBefore => "begun_before_start",
             Self::Expired => "expired",
+            Self::EndedTheProgram => "ended_the_program",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! One run of user code for a file, as the engine and the code see it.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,7 +18,7 @@ pub struct Call<'a> {
     pub(crate) attempt: u32,
     pub(crate) is_last: bool,
     pub(crate) lock: &'a Lock,
-    pub(crate) watch: &'a Watch,
+    pub(crate) watch: &'a Arc<Watch>,
     pub(crate) stopping: &'a AtomicBool,
     /// Folder that files are placed in while user code reads them.
     pub(crate) folder: &'a Path,
@@ -24,7 +26,8 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Number of this attempt for the file in this start of the program, from 1. A run that answered "not available"
-    /// does not count.
+    /// does not count. Attempts that ended the process do, where the code says that it
+    /// [may do that](super::Needs::may_end_the_process).
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -38,6 +41,11 @@ impl<'a> Call<'a> {
     /// here on. Only the first time counts. Nothing happens with [`Clock::AtOnce`].
     pub fn begin(&self) {
         self.watch.begin();
+    }
+
+    /// Says the same later, from a thread that cannot borrow the call.
+    pub fn starter(&self) -> Starter {
+        Starter { watch: Arc::clone(self.watch), call: self.watch.calls.load(Relaxed) }
     }
 
     /// When the call is given up. `None` where its time is not limited, or has not begun.
@@ -82,28 +90,83 @@ pub(crate) fn placing_failed(error: std::io::Error) -> ProcessingError {
     }
 }
 
+/// Begins one call, as [`Call::begin`] does; nothing happens once that call is over.
+#[derive(Debug, Clone)]
+pub struct Starter {
+    watch: Arc<Watch>,
+    call: u64,
+}
+
+impl Starter {
+    /// Says that the code begins with the file.
+    pub fn begin(&self) {
+        if self.watch.calls.load(Relaxed) == self.call {
+            self.watch.begin();
+        }
+    }
+}
+
+/// Learns when user code begins with the file of a call, and that it has ended.
+pub(crate) trait Beginning: fmt::Debug + Send + Sync {
+    fn begins(&self);
+    fn has_ended(&self);
+}
+
 /// The clock of a worker's calls, one after another. The engine looks at it from another thread.
 #[derive(Debug)]
 pub(crate) struct Watch {
     limit: Option<Duration>,
     since: Mutex<Option<Instant>>,
+    /// Number of the call.
+    calls: AtomicU64,
+    has_begun: AtomicBool,
     given_up: AtomicBool,
+    noted: Option<Arc<dyn Beginning>>,
 }
 
 impl Watch {
-    pub(crate) fn new(limit: Option<Duration>) -> Self {
-        Self { limit, since: Mutex::new(None), given_up: AtomicBool::new(false) }
+    pub(crate) fn new(limit: Option<Duration>, noted: Option<Arc<dyn Beginning>>) -> Self {
+        let (calls, has_begun, given_up) = Default::default();
+        Self { limit, since: Mutex::new(None), calls, has_begun, given_up, noted }
     }
 
-    /// A call begins.
+    /// Whether somebody has to know of each call.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.limit.is_some() || self.noted.is_some()
+    }
+
+    /// A call is made.
     pub(crate) fn call(&self, clock: Clock) {
-        *self.since.lock() = (clock == Clock::AtOnce).then(Instant::now);
+        *self.since.lock() = None;
+        self.calls.fetch_add(1, Relaxed);
+        self.has_begun.store(false, Relaxed);
+        if clock == Clock::AtOnce {
+            self.begin();
+        }
     }
 
     fn begin(&self) {
-        if self.limit.is_some() {
-            self.since.lock().get_or_insert_with(Instant::now);
+        if !self.is_needed() || self.has_begun.swap(true, Relaxed) || self.is_given_up() {
+            return;
         }
+        if let Some(noted) = &self.noted {
+            noted.begins();
+        }
+        if self.limit.is_some() {
+            *self.since.lock() = Some(Instant::now());
+        }
+    }
+
+    /// The call has come back.
+    pub(crate) fn end(&self) {
+        self.calls.fetch_add(1, Relaxed);
+        if let Some(noted) = &self.noted {
+            noted.has_ended();
+        }
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.load(Relaxed)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -17,12 +17,13 @@ mod observed;
 mod port;
 mod user_code;
 
-pub use call::Call;
-pub(crate) use call::{Watch, placing_failed};
+pub(crate) use call::{Beginning, Watch, placing_failed};
+pub use call::{Call, Starter};
 pub use error::{ErrorKind, ProcessingError};
 pub use lock::{Lock, LockGuard};
 pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
+pub(crate) use port::TellOverdue;
 pub use port::{Access, Clock, Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
 pub use user_code::UserCode;
 

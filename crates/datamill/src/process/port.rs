@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The engine keeps everything that is not the code's own: attempts and the waits between them, code that is not
-//! available, panics, the time limit, the memory. [`UserCode::reproducer`](super::UserCode::reproducer) and its likes
+//! available, panics, the time limit, the memory, and which file ended the process. [`UserCode::reproducer`](super::UserCode::reproducer) and its likes
 //! are adapters from the traits that users write to this port.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -165,12 +166,28 @@ pub enum Clock {
     WhenSaid,
 }
 
+/// Is told of calls that are overdue before they end the program.
+#[derive(Clone)]
+pub(crate) struct TellOverdue(pub(crate) Arc<Tell>);
+
+type Tell = dyn Fn(&[Arc<str>]) + Send + Sync;
+
+impl fmt::Debug for TellOverdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TellOverdue")
+    }
+}
+
 /// What user code needs of the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
     pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) public_names: bool,
+    /// The code may take the process down.
+    pub(crate) may_end_the_process: bool,
+    /// A call that is overdue ends the program; this is told of it first.
+    pub(crate) tell_overdue: Option<TellOverdue>,
     /// Who takes large files before they are whole. The code gets each file in any case.
     pub(crate) followers: Option<Arc<dyn Followers>>,
 }
@@ -186,6 +203,29 @@ impl Needs {
     /// earlier run, and is tried again, does not take the place of one that is there.
     pub fn with_public_names(self) -> Self {
         Self { public_names: true, ..self }
+    }
+
+    /// Says that the code may take the process down: by a crash in a library, by using up the memory, by an exit.
+    ///
+    /// The engine then writes down which files the code has in hand, in `.datamill` of the output folder: from the
+    /// start of a call to its end, with [`Clock::WhenSaid`] from [`Call::begin`]. After the process has died, the next
+    /// start tries these files one at a time while nothing else runs, so that the one that kills is found. Each such
+    /// end counts as an attempt of that file. With `--max_attempts` of them, two at least, it has failed. That costs two
+    /// small writes for each file, which are not brought to the disk.
+    pub fn may_end_the_process(self) -> Self {
+        Self { may_end_the_process: true, ..self }
+    }
+
+    /// Says that a call cannot be given up while the process goes on, as where threads share one interpreter. With
+    /// `--processing_timeout`, a call that is overdue ends the program with exit code 5, and counts as
+    /// [`may_end_the_process`](Self::may_end_the_process) says, which this includes.
+    ///
+    /// `tell` gets the paths of the files whose calls are overdue, once, before the program ends: it may print where
+    /// the code hangs. It runs on a thread of its own, and is waited for at most five seconds, since it may need what
+    /// the code holds. What else is in hand is waited for as at any stop; calls that have not begun, as
+    /// [`Clock::WhenSaid`] has them, are given up.
+    pub fn ends_the_program_when_overdue(self, tell: impl Fn(&[Arc<str>]) + Send + Sync + 'static) -> Self {
+        Self { tell_overdue: Some(TellOverdue(Arc::new(tell))), ..self.may_end_the_process() }
     }
 
     /// Lets these take large files while their chunks still come.

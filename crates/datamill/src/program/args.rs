@@ -249,7 +249,8 @@ pub struct ConsumerArgs {
     pub max_attempts: u32,
     /// Seconds that your function may take for a file; one that takes longer is given up, and its file has
     /// failed. What it waits for counts, `lock.acquire()` included. When several are given up and still
-    /// run, the program ends with exit code 5. 0 is as long as it likes
+    /// run, the program ends with exit code 5; so it does at once, and the file has had an attempt, where the
+    /// function cannot be given up alone. 0 is as long as it likes
     #[arg(long = "processing_timeout", value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
     pub processing_timeout: f64,
     /// Hours after which a file whose chunks stopped coming ends as incomplete, by the time of the

@@ -19,7 +19,8 @@ pub enum Exit {
     Stopped,
     /// 4: another process has taken this one's place; do not start both.
     Replaced,
-    /// 5: too many functions did not end; nothing is lost, their files have failed.
+    /// 5: too many functions did not end, and their files have failed; or one that cannot be given up alone, which
+    /// counts as an attempt. Nothing is lost, start it again.
     Hanging,
     /// 130: left at once, at a second signal.
     AtOnce,
@@ -65,7 +66,7 @@ impl Exit {
             | EngineError::Table { .. }
             | EngineError::NotStarted(_)
             | EngineError::Rights(_) => Self::SetUp,
-            EngineError::Hanging { .. } => Self::Hanging,
+            EngineError::Hanging { .. } | EngineError::Overdue { .. } => Self::Hanging,
             EngineError::Log(error) => of_kind(error.kind()),
             _ => Self::Stopped,
         }

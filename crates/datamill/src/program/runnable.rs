@@ -77,7 +77,7 @@ fn command(name: impl Into<String>, about: &str) -> Command {
     let after = "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the \
         program runs, type `c` for the counts and `q` to stop.\n\nExit codes: 0 done, 1 some files failed or are \
         incomplete, 2 the command line or the set-up is wrong or a right is missing, 3 stopped while working (start it \
-        again), 4 another process has taken this one's place, 5 too many functions did not end, 130 left at once at a \
+        again), 4 another process has taken this one's place, 5 functions did not end (start it again), 130 left at once at a \
         second signal.";
     Command::new(name).about(about).after_help(after).version(concat!("with datamill ", env!("CARGO_PKG_VERSION")))
 }

@@ -12,6 +12,8 @@ mod failures;
 mod group;
 mod half_uploads;
 mod hanging;
+#[cfg(unix)]
+mod in_hand;
 mod limits;
 mod many_failures;
 mod paths;

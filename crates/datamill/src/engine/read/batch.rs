@@ -14,6 +14,7 @@ use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Note, Task};
 use crate::engine::dead_letter::Unusable;
 use crate::engine::entry::{Due, Entry};
+use crate::engine::in_hand::Spot;
 use crate::engine::outcome::Outcome;
 use crate::engine::retry::RetryFailed;
 use crate::engine::start;
@@ -44,6 +45,9 @@ impl Reader<'_> {
                 let finished: InstanceIds = files.iter().map(|info| info.id).collect();
                 self.intake.assembler.finish(&finished);
                 self.retries.finish(&finished);
+                if let Some(in_hand) = &self.engine.in_hand {
+                    in_hand.forget(&std::mem::take(&mut self.answering));
+                }
                 self.retry_completed(&finished);
                 self.committed_once = true;
                 for m in std::mem::take(&mut self.moving) {
@@ -136,7 +140,8 @@ impl Reader<'_> {
         outcomes.sort_by_key(|outcome| !outcome.answers.as_ref().is_some_and(|entry| entry.is_foreign));
         let notes = std::mem::take(&mut self.notes);
         let moves = self.moves(&outcomes, &notes, all);
-        if outcomes.is_empty() && notes.is_empty() && moves.is_empty() {
+        let answering = self.answered_ends(&outcomes);
+        if outcomes.is_empty() && notes.is_empty() && moves.is_empty() && answering.is_empty() {
             return;
         }
         self.last_commit = now;
@@ -144,7 +149,9 @@ impl Reader<'_> {
         self.engine.tried.add(failed.map(Entry::place_for));
         // a frontier that moves takes the dead letters of all records below it along
         let unusable = std::mem::take(&mut self.intake.unusable);
-        let (positions, state) = self.positions(&moves);
+        let (positions, mut state) = self.positions(&moves);
+        state.extend(answering.iter().map(|key| StateChange { key: key.clone(), value: None }));
+        self.answering = answering;
         self.moving = moves;
         self.committing = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
     }
@@ -173,6 +180,14 @@ impl Reader<'_> {
                 None => self.ended_incomplete(outcome),
             }
         }
+    }
+
+    /// Keys about ends of a process that go once these outcomes are durable.
+    pub(super) fn answered_ends(&self, outcomes: &[Outcome]) -> Vec<String> {
+        let Some(in_hand) = &self.engine.in_hand else { return Vec::new() };
+        let of_this_topic = |outcome: &&Outcome| outcome.answers.as_ref().is_none_or(|entry| !entry.is_foreign);
+        let spots = outcomes.iter().filter(of_this_topic).map(|outcome| Spot::of(&outcome.info)).collect();
+        in_hand.answered(&spots, |spot| self.intake.assembler.is_done(spot.partition, spot.first))
     }
 
     fn ended_incomplete(&mut self, outcome: Outcome) {

@@ -19,6 +19,10 @@ impl Reader<'_> {
             tracing::info!(
                 "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
             );
+            if let Some(in_hand) = self.engine.in_hand.as_ref().filter(|_| self.hanging.is_none()) {
+                // what does not end in time now is not what ends the program
+                in_hand.close();
+            }
             self.retries.stop();
             self.intake.rereads.stop();
             // in this order: a worker may be about to give files back
@@ -81,7 +85,7 @@ impl Reader<'_> {
         if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
             return false;
         }
-        self.moves(&[], &[], true).is_empty()
+        self.moves(&[], &[], true).is_empty() && self.answered_ends(&[]).is_empty()
     }
 
     /// What has only some of its chunks, at the end of the topic or when the program was stopped before.

@@ -102,6 +102,9 @@ impl Reader<'_> {
         let partitions_text = names(numbers.iter().copied());
         tracing::info!(topic = %self.engine.topic, partitions = partitions_text, lost, "partitions revoked");
         self.late.revoke(&numbers);
+        if let Some(in_hand) = &self.engine.in_hand {
+            in_hand.revoke(&numbers);
+        }
         self.tails.revoke(&numbers);
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
         let gone: InstanceIds = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();

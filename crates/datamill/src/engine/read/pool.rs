@@ -52,6 +52,7 @@ impl Reader<'_> {
                 Retried::Outcome(outcome) if self.has_newer(&outcome) => {}
                 Retried::Outcome(outcome) => self.ready.push(*outcome),
                 Retried::Incomplete(entries) => self.late.know(entries),
+                Retried::InHand(ends) => self.know_ends(ends),
                 Retried::Begun(all) => all.into_iter().for_each(|(p, begun)| self.tails.know(p, begun)),
                 Retried::Forgotten(entries, files) => {
                     entries.iter().for_each(|(place, path)| self.late.forget(*place, path));
@@ -62,6 +63,23 @@ impl Reader<'_> {
         }
         if !whole.is_empty() {
             self.engine.pool.submit_all(whole.into_iter());
+        }
+    }
+
+    /// Takes what the group's state says of files that were in hand when a process died.
+    fn know_ends(&mut self, ends: Vec<(String, Vec<u8>)>) {
+        if let Some(in_hand) = &self.engine.in_hand
+            && !ends.is_empty()
+        {
+            ends.into_iter().for_each(|(key, value)| in_hand.know(key, &value));
+            self.engine.pool.sort_out();
+        }
+    }
+
+    /// Lets user code that may end the process begin once it is known which files did so.
+    pub(super) fn gate(&self) {
+        if let Some(in_hand) = &self.engine.in_hand {
+            self.engine.pool.hold(!in_hand.is_written() || self.retries.is_blind());
         }
     }
 
@@ -121,6 +139,14 @@ impl Reader<'_> {
     fn give_up_overdue(&mut self) -> Result<(), EngineError> {
         let Some(limit) = self.engine.settings.processing_timeout else { return Ok(()) };
         let pool = self.engine.pool;
+        let overdue = pool.end_overdue();
+        // a stop that was asked for goes on without them
+        if !overdue.is_empty() && self.hanging.is_none() && self.stop_since.is_none() {
+            pool.tell_overdue(&overdue);
+            let file = overdue.iter().map(|path| &**path).collect::<Vec<_>>().join("`, `");
+            self.hanging = Some(EngineError::Overdue { file, seconds: limit.as_secs_f64() });
+            self.engine.control.stop(StopKind::KeepPlace);
+        }
         for outcome in pool.give_up_overdue().map_err(EngineError::Thread)? {
             self.take(outcome);
         }

@@ -15,6 +15,7 @@ use rustc_hash::FxHashSet;
 use super::thread::RetrySettings;
 use crate::engine::entry::{Due, Entry, Place, Request};
 use crate::engine::failed::retry_command;
+use crate::engine::in_hand;
 use crate::engine::purpose::Answers;
 use crate::engine::source::Source;
 use crate::engine::tails::Begun;
@@ -49,6 +50,8 @@ pub(super) struct Seen {
     pub(super) begun: Vec<(i32, Begun)>,
     /// Keys of those that were removed since the last look.
     pub(super) removed: Vec<String>,
+    /// Ends of a process with a file in hand, of partitions that are owned: key and value each.
+    pub(super) ends: Vec<(String, Vec<u8>)>,
 }
 
 /// What is known from one look to the next.
@@ -106,6 +109,10 @@ struct Gathered<'a> {
     begun: BTreeMap<i32, Begun>,
     /// Places of entries that cannot be tried.
     given_up: HashSet<Place>,
+    /// Places of entries that are tried where somebody asks for it, and not otherwise.
+    left_alone: HashSet<Place>,
+    /// See [`Seen::ends`].
+    ends: BTreeMap<String, Vec<u8>>,
     /// Places of entries that can be tried and that somebody asks for.
     answerable: HashSet<Place>,
     /// Places of entries that another program of the group answers, and whether they were assigned now.
@@ -128,6 +135,8 @@ impl<'a> Gathered<'a> {
             incomplete: BTreeMap::new(),
             begun: BTreeMap::new(),
             given_up: HashSet::new(),
+            left_alone: HashSet::new(),
+            ends: BTreeMap::new(),
             answerable: HashSet::new(),
             of_others: HashMap::new(),
             answers: &settings.answers,
@@ -149,6 +158,7 @@ impl<'a> Gathered<'a> {
         }
         self.incomplete.remove(&place);
         self.given_up.remove(&place);
+        self.left_alone.remove(&place);
         self.answerable.remove(&place);
         self.of_others.remove(&place);
         let Some(value) = value.filter(|_| self.look.owned.contains_key(&place.partition)) else { return };
@@ -176,6 +186,10 @@ impl<'a> Gathered<'a> {
                 if entry.lacks_chunks() {
                     self.incomplete.insert(place, entry);
                 }
+            }
+        } else if !at.is_asked_for && !entry.is_foreign && entry.waits_for_a_request() {
+            if is_new {
+                self.left_alone.insert(place);
             }
         } else if at.is_asked_for || is_next && (self.unasked || entry.is_foreign) {
             if at.is_asked_for {
@@ -205,6 +219,16 @@ impl<'a> Gathered<'a> {
             && ours.any(|place| !self.due.contains_key(place) && !self.of_others.contains_key(place))
     }
 
+    /// Takes a change of the state, if it is about an end of a process with a file in hand.
+    fn end(&mut self, key: &str, value: Option<&[u8]>) -> bool {
+        let Some(spot) = in_hand::spot_of_key(&self.source.name, key) else { return false };
+        match value.filter(|_| self.look.owned.contains_key(&spot.partition)) {
+            Some(value) => drop(self.ends.insert(key.to_owned(), value.to_vec())),
+            None => drop(self.ends.remove(key)),
+        }
+        true
+    }
+
     fn begun(&mut self, key: &str, value: Option<&[u8]>, adopted: &BTreeMap<i32, String>) {
         let partition = Begun::partition(&self.source.name, key).filter(|p| self.look.assigned.contains(p));
         let Some(partition) = partition else { return };
@@ -231,10 +255,10 @@ impl RetrySettings<'_> {
     pub(super) fn look(&self, look: &Look, known: &mut Known, stop: &AtomicBool) -> Option<Seen> {
         // there is no mark yet, also while the group has no state
         let is_first = known.mark == StateMark::default();
-        let mut removed = Vec::new();
+        let (mut removed, mut ends) = (Vec::new(), Vec::new());
         let mut is_asked = false;
         if !is_first {
-            match self.changes(look, known, &mut removed, stop) {
+            match self.changes(look, known, &mut removed, &mut ends, stop) {
                 Ok(asked) => is_asked = asked?,
                 Err(error) => {
                     tracing::debug!(group = self.group, error = %crate::report::chain(&error),
@@ -246,10 +270,11 @@ impl RetrySettings<'_> {
             }
         }
         if !is_first && !look.whole && !is_asked {
-            return Some(Seen { removed, ..Seen::default() });
+            return Some(Seen { removed, ends, ..Seen::default() });
         }
         let mut seen = self.whole(look, known, is_first, stop).unwrap_or_default();
         seen.removed = removed;
+        seen.ends.extend(ends);
         Some(seen)
     }
 
@@ -260,14 +285,23 @@ impl RetrySettings<'_> {
         look: &Look,
         known: &mut Known,
         removed: &mut Vec<String>,
+        ends: &mut Vec<(String, Vec<u8>)>,
         stop: &AtomicBool,
     ) -> datamill_broker::Result<Option<bool>> {
         let mut is_asked = false;
         let mark = known.mark;
-        let mut take = |key: &str, value: Option<&[u8]>| match known.request(self.topic, key, value.is_some()) {
-            Some(place) => is_asked |= value.is_some() && look.owned.contains_key(&place.partition),
-            None if value.is_none() && Place::of_key(self.topic, key).is_some() => removed.push(key.to_owned()),
-            None => drop(known.adopts(self.source, key, value)),
+        let is_owned = |partition: i32| look.owned.contains_key(&partition);
+        let mut take = |key: &str, value: Option<&[u8]>| {
+            if let Some(place) = known.request(self.topic, key, value.is_some()) {
+                is_asked |= value.is_some() && is_owned(place.partition);
+            } else if value.is_none() && Place::of_key(self.topic, key).is_some() {
+                removed.push(key.to_owned());
+            } else if let Some(spot) = in_hand::spot_of_key(self.topic, key) {
+                let value = value.filter(|_| is_owned(spot.partition));
+                ends.extend(value.map(|value| (key.to_owned(), value.to_vec())));
+            } else {
+                known.adopts(self.source, key, value);
+            }
         };
         let next = self.state.read(mark, &mut take, &|| stop.load(Relaxed))?;
         if let Some(next) = next {
@@ -338,7 +372,7 @@ impl RetrySettings<'_> {
                 if value.is_some() && found.due.contains_key(&place) {
                     found.answerable.insert(place);
                 }
-            } else {
+            } else if !found.end(key, value) {
                 found.begun(key, value, &known.adopted);
             }
         };
@@ -352,7 +386,9 @@ impl RetrySettings<'_> {
     }
 
     fn seen(&self, found: Gathered<'_>, known: &mut Known) -> Seen {
-        let Gathered { look, due, further, incomplete, begun, given_up, answerable, of_others, .. } = found;
+        let Gathered {
+            look, due, further, incomplete, begun, given_up, left_alone, ends, answerable, of_others, ..
+        } = found;
         let of_others_now = of_others.values().filter(|is_new| **is_new).count();
         if of_others_now > 0 {
             tracing::info!(
@@ -367,6 +403,14 @@ impl RetrySettings<'_> {
                 group = self.group,
                 "failed files that cannot be tried again, as chunks are missing; {} shows them",
                 retry_command(self.log, self.topic, self.group, "--list")
+            );
+        }
+        if !left_alone.is_empty() {
+            tracing::warn!(
+                files = left_alone.len(),
+                group = self.group,
+                "failed files that ended the program are not tried again by themselves; {} asks for another try",
+                retry_command(self.log, self.topic, self.group, "--status ended_the_program")
             );
         }
         if further.is_empty() {
@@ -392,6 +436,7 @@ impl RetrySettings<'_> {
             incomplete: incomplete.into_values().filter_map(with_assignment).collect(),
             begun: begun.into_iter().collect(),
             removed: Vec::new(),
+            ends: ends.into_iter().collect(),
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Pool, Report, Shared, panics};
+use crate::engine::in_hand::HandSlot;
 use crate::engine::{Control, EngineError};
-use crate::process::{Watch, Worker, WorkerThread};
+use crate::process::{Beginning, Watch, Worker, WorkerThread};
 
 /// How often the start of the workers, and their end, are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -23,6 +24,8 @@ pub(super) struct PoolThread {
 pub(super) struct Hand {
     pub(super) number: usize,
     pub(super) watch: Arc<Watch>,
+    /// Where user code may take the process down.
+    pub(super) slot: Option<Arc<HandSlot>>,
     pub(super) worker: Box<dyn Worker>,
 }
 
@@ -90,7 +93,10 @@ impl Shared {
         };
         self.queue.lock().started += 1;
         self.wake.notify_all();
-        let mut hand = Hand { number, watch: Arc::new(Watch::new(self.settings.processing_timeout)), worker };
+        let slot = self.settings.in_hand.as_ref().map(|in_hand| in_hand.hand(number));
+        let noted = slot.clone().map(|slot| slot as Arc<dyn Beginning>);
+        let watch = Arc::new(Watch::new(self.settings.processing_timeout, noted));
+        let mut hand = Hand { number, watch, slot, worker };
         self.work(&mut hand);
         self.queue.lock().ending += 1;
         if let Err(panic) = panics::caught(|| hand.worker.stop()) {

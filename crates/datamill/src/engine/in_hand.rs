@@ -1,0 +1,393 @@
+//! Which files user code has in hand, where it says that it may take the process down.
+//!
+//! Nothing is committed by a process that dies, so the file that killed it would come first at the next start, for
+//! ever. So it is written down before each call, and the next start finds it:
+//!
+//! ```text
+//! .datamill/in_hand-{16 hex digits of the SHA-512 of log, topic and group, with zero bytes between}
+//!     slots of `crate::durable`, one for each worker behind the head
+//!       head  "1 {run} {id of the topic, or -} {topic} {group}"
+//!       slot  "{partition} {first offset} {flags, or -} {path}" while user code has the file; the path is for people
+//!
+//! key    in_hand/{topic}/{run}/{partition}:{first offset}
+//! value  JSON: path      for people
+//!              alone     nothing else had user code: this file ended the process
+//!              again     the file had failed before, and was tried again
+//!              overdue   the call had taken longer than its time
+//!              topic_id  id of the topic, where the log told it
+//! ```
+//! ```text
+//!  worker ──slot──▶ file ──the process dies, the next start──▶ group's state ──▶ all members: alone, or failed
+//! ```
+//! A key is written for each end and each file, before the first call of the next start, so that another host knows it
+//! as well. Each end has a key of its own, so that writing it twice counts once, and no host changes what another one
+//! wrote. The owner of the partition removes the keys of a file with its outcome, and those that came too late.
+//!
+//! An end with one file in hand is put down to that file. With several it is not known whose fault it was: each of them
+//! is tried alone, and ends that a file had beside others count for it once it has ended the process alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use datamill_broker::{Commit, CommitOutcome, Committer, StateChange};
+use datamill_wire::{hex, sha512};
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use super::EngineError;
+use super::purpose::Unmarked;
+use super::source::Source;
+use super::state::GroupState;
+use crate::assemble::FileInfo;
+use crate::durable::Slots;
+use crate::process::Beginning;
+use crate::report::clock;
+
+/// Files that a line names.
+const NAMED: usize = 5;
+/// Ends of the process by which a file has failed, at least: a single one may have come from outside, as a kill does.
+const FEWEST: u32 = 2;
+
+/// Where a file begins in the topic: in the least of its partitions, with the first offset there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) partition: i32,
+    pub(super) first: i64,
+}
+
+impl Spot {
+    pub(super) fn of(info: &FileInfo) -> Self {
+        let spots = info.spans.iter().map(|span| Self { partition: span.partition, first: span.first });
+        spots.min().unwrap_or(Self { partition: 0, first: 0 })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (partition, first) = text.split_once(':')?;
+        Some(Self { partition: partition.parse().ok()?, first: first.parse().ok()? })
+    }
+}
+
+/// One end of a process with a file in hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct End {
+    path: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    alone: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    overdue: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic_id: Option<String>,
+}
+
+const ALONE: char = 'a';
+const AGAIN: char = 'r';
+const OVERDUE: char = 'o';
+
+impl End {
+    /// The text of a slot.
+    fn slot(&self, spot: Spot) -> String {
+        let flags = [(self.alone, ALONE), (self.again, AGAIN), (self.overdue, OVERDUE)];
+        let flags: String = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
+        let flags = if flags.is_empty() { "-" } else { &flags };
+        format!("{} {} {flags} {}", spot.partition, spot.first, self.path)
+    }
+
+    fn of_slot(text: &str, topic_id: Option<&str>) -> Option<(Spot, Self)> {
+        let mut words = text.splitn(4, ' ');
+        let spot = Spot { partition: words.next()?.parse().ok()?, first: words.next()?.parse().ok()? };
+        let (flags, path) = (words.next()?, words.next()?.to_owned());
+        let has = |flag| flags.contains(flag);
+        let topic_id = topic_id.map(str::to_owned);
+        Some((spot, Self { path, alone: has(ALONE), again: has(AGAIN), overdue: has(OVERDUE), topic_id }))
+    }
+}
+
+/// Keys of the group's state about ends.
+fn prefix(topic: &str) -> String {
+    format!("in_hand/{topic}/")
+}
+
+/// The spot that a key of the group's state is about. `None` for other keys.
+pub(super) fn spot_of_key(topic: &str, key: &str) -> Option<Spot> {
+    let (_, spot) = key.strip_prefix("in_hand/")?.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
+    Spot::parse(spot)
+}
+
+/// The ends of a process that a file had a part in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Deaths {
+    all: u32,
+    alone: u32,
+    overdue: u32,
+}
+
+impl Deaths {
+    /// How many of the file's attempts they are.
+    pub(super) fn attempts(self) -> u32 {
+        if self.alone > 0 { self.all } else { 0 }
+    }
+
+    /// Whether the file has failed by them, with so many attempts.
+    pub(super) fn are_enough(self, max_attempts: u32) -> bool {
+        self.attempts() >= max_attempts.max(FEWEST)
+    }
+
+    /// Why the file has failed.
+    pub(super) fn reason(self) -> String {
+        let times = |count| if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        let hung = match self.overdue {
+            0 => String::new(),
+            hung if hung == self.all => ", as the function did not end in its time".to_owned(),
+            hung => format!(", {} as the function did not end in its time", times(hung)),
+        };
+        format!(
+            "the program ended while it worked on this file, {}{hung}. It is tried again only when that is asked for: \
+            datamill retry",
+            times(self.all)
+        )
+    }
+}
+
+/// Ends by file, and by the keys that tell them.
+type Ends = BTreeMap<Spot, BTreeMap<String, End>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct InHand {
+    path: PathBuf,
+    head: String,
+    slots: usize,
+    source: Source,
+    /// None before the state has what the run before left, and once the program stops.
+    file: RwLock<Option<Slots>>,
+    is_silent: AtomicBool,
+    ends: Mutex<Ends>,
+    /// What the run before left.
+    left: Vec<StateChange>,
+    is_written: AtomicBool,
+}
+
+impl InHand {
+    /// Reads what the run before left in the folder `own`, for workers of these numbers.
+    pub(super) fn open(own: &Path, log_id: &str, source: &Source, group: &str, workers: usize) -> io::Result<Self> {
+        let topic = &source.name;
+        let name = hex(&sha512(format!("{log_id}\0{topic}\0{group}").as_bytes())[..8]);
+        let path = own.join(format!("in_hand-{name}"));
+        let run = format!("{}-{}", clock::now_ms(), std::process::id());
+        let head = format!("1 {run} {} {topic} {group}", source.id.as_deref().unwrap_or("-"));
+        let left = left_by(&Slots::read(&path)?, source);
+        let mut ends = Ends::new();
+        let mut changes = Vec::new();
+        for (key, (spot, end)) in left {
+            let value = serde_json::to_vec(&end)?;
+            changes.push(StateChange { key: key.clone(), value: Some(value) });
+            ends.entry(spot).or_default().insert(key, end);
+        }
+        tell(topic, &ends);
+        let (is_silent, is_written) = Default::default();
+        let (file, ends) = (RwLock::new(None), Mutex::new(ends));
+        Ok(Self {
+            path,
+            head,
+            slots: workers,
+            source: source.clone(),
+            file,
+            is_silent,
+            ends,
+            left: changes,
+            is_written,
+        })
+    }
+
+    /// Takes what the run before left into the group's state, in a commit of its own; then the workers may begin.
+    pub(super) fn write_down(&self, state: &GroupState<'_>, committer: &mut dyn Committer) -> Result<(), Unmarked> {
+        if self.is_written() {
+            return Ok(());
+        }
+        if !self.left.is_empty() {
+            match state.commit(committer, &Commit { state: &self.left, ..Commit::default() }) {
+                // it holds neither positions nor records
+                CommitOutcome::Done(_) | CommitOutcome::NotOwner(_) | CommitOutcome::RecordsRefused(_) => {}
+                CommitOutcome::Again(error) => return Err(Unmarked::again(error)),
+                CommitOutcome::Unknown(error) => return Err(Unmarked::Unknown(error)),
+            }
+        }
+        let made = Slots::make(&self.path, &self.head, self.slots);
+        let folder = || self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
+        *self.file.write() = Some(made.map_err(|error| Unmarked::Over(EngineError::output(folder(), error)))?);
+        self.is_written.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Whether user code may begin: the group knows what the run before left.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_written.load(Relaxed)
+    }
+
+    /// What a worker's slot says of its calls.
+    pub(super) fn hand(self: &Arc<Self>, number: usize) -> Arc<HandSlot> {
+        Arc::new(HandSlot { in_hand: Arc::clone(self), number, file: Mutex::default() })
+    }
+
+    fn set(&self, number: usize, text: &str) {
+        let Some(Err(error)) = self.file.read().as_ref().map(|file| file.set(number, text)) else { return };
+        if !self.is_silent.swap(true, Relaxed) {
+            tracing::error!(file = %self.path.display(), %error,
+                "the files in hand cannot be written down: one that ends the process does so again after each start");
+        }
+    }
+
+    /// The program ends as it should, whatever is in hand.
+    pub(super) fn close(&self) {
+        let own = self.file.write().take();
+        if own.is_some()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::debug!(file = %self.path.display(), %error, "it cannot be removed");
+        }
+    }
+
+    /// Takes what a change of the group's state says of an end.
+    pub(super) fn know(&self, key: String, value: &[u8]) {
+        let Some(spot) = spot_of_key(&self.source.name, &key) else { return };
+        match serde_json::from_slice(value) {
+            Ok(end) => drop(self.ends.lock().entry(spot).or_default().insert(key, end)),
+            Err(error) => tracing::warn!(key, %error, "an entry of the group's state is not understood; left alone"),
+        }
+    }
+
+    /// These partitions are not this process's any more.
+    pub(super) fn revoke(&self, partitions: &[i32]) {
+        self.ends.lock().retain(|spot, _| !partitions.contains(&spot.partition));
+    }
+
+    /// The ends that a file had a part in, now or when it was tried again; none for almost all files.
+    pub(super) fn deaths(&self, info: &FileInfo, again: bool) -> Option<Deaths> {
+        let ends = self.ends.lock();
+        if ends.is_empty() {
+            return None;
+        }
+        let is_mine = |end: &&End| end.again == again && self.is_of_this_topic(end);
+        let mine: Vec<&End> = ends.get(&Spot::of(info))?.values().filter(is_mine).collect();
+        let count = |is: fn(&End) -> bool| mine.iter().filter(|end| is(end)).count() as u32;
+        let all = mine.len() as u32;
+        (all > 0).then(|| Deaths { all, alone: count(|end| end.alone), overdue: count(|end| end.overdue) })
+    }
+
+    fn is_of_this_topic(&self, end: &End) -> bool {
+        self.source.is_same(end.topic_id.as_deref(), None)
+    }
+
+    /// Keys that go with a commit: of the files that have their outcome with it, and those that came too late.
+    pub(super) fn answered(&self, outcomes: &BTreeSet<Spot>, is_done: impl Fn(Spot) -> bool) -> Vec<String> {
+        let ends = self.ends.lock();
+        let of = |(spot, ends): (&Spot, &BTreeMap<String, End>)| {
+            let is_answered = outcomes.contains(spot);
+            let is_late = |end: &End| !self.is_of_this_topic(end) || !end.again && is_done(*spot);
+            let keys = ends.iter().filter(|(_, end)| is_answered || is_late(end)).map(|(key, _)| key.clone());
+            keys.collect::<Vec<_>>()
+        };
+        ends.iter().flat_map(of).collect()
+    }
+
+    /// These keys are gone from the group's state.
+    pub(super) fn forget(&self, keys: &[String]) {
+        let mut ends = self.ends.lock();
+        for key in keys {
+            let Some(spot) = spot_of_key(&self.source.name, key) else { continue };
+            if let Some(of_spot) = ends.get_mut(&spot) {
+                of_spot.remove(key);
+                if of_spot.is_empty() {
+                    ends.remove(&spot);
+                }
+            }
+        }
+    }
+}
+
+/// What a file of slots says, by the keys that the group's state gets.
+fn left_by(slots: &[String], source: &Source) -> BTreeMap<String, (Spot, End)> {
+    let mut head = slots.first().map(|head| head.split(' ')).into_iter().flatten();
+    let (Some("1"), Some(run), Some(id)) = (head.next(), head.next(), head.next()) else { return BTreeMap::new() };
+    let id = Some(id).filter(|id| *id != "-");
+    if !source.is_same(id, None) {
+        return BTreeMap::new();
+    }
+    let mut left: Vec<(Spot, End)> = slots[1..].iter().filter_map(|slot| End::of_slot(slot, id)).collect();
+    if let [(_, end)] = &mut left[..] {
+        end.alone = true;
+    }
+    let key = |spot: Spot| format!("{}{run}/{}:{}", prefix(&source.name), spot.partition, spot.first);
+    left.into_iter().map(|(spot, end)| (key(spot), (spot, end))).collect()
+}
+
+fn tell(topic: &str, left: &Ends) {
+    if left.is_empty() {
+        return;
+    }
+    let paths: Vec<&str> = left.values().flat_map(BTreeMap::values).map(|end| end.path.as_str()).collect();
+    let more = if paths.len() > NAMED { ", …" } else { "" };
+    tracing::warn!(
+        topic,
+        files = format!("{}{more}", paths[..paths.len().min(NAMED)].join(", ")),
+        "the program ended the last time while it worked on these files; each is tried while nothing else runs"
+    );
+}
+
+/// The slot of a worker.
+#[derive(Debug)]
+pub(super) struct HandSlot {
+    in_hand: Arc<InHand>,
+    number: usize,
+    /// The file of the call, and whether user code has it.
+    file: Mutex<Option<(Spot, End, bool)>>,
+}
+
+impl HandSlot {
+    /// See [`InHand::deaths`].
+    pub(super) fn deaths(&self, info: &FileInfo, again: bool) -> Option<Deaths> {
+        self.in_hand.deaths(info, again)
+    }
+
+    /// The next calls are about this file.
+    pub(super) fn prepare(&self, info: &FileInfo, alone: bool, again: bool) {
+        let (path, topic_id) = (info.version.path.to_string(), None);
+        let end = End { path, alone, again, overdue: false, topic_id };
+        *self.file.lock() = Some((Spot::of(info), end, false));
+    }
+
+    /// The call takes longer than its time, and the program ends for that.
+    pub(super) fn is_overdue(&self) {
+        let mut file = self.file.lock();
+        if let Some((spot, end, true)) = &mut *file {
+            end.overdue = true;
+            self.in_hand.set(self.number, &end.slot(*spot));
+        }
+    }
+}
+
+impl Beginning for HandSlot {
+    fn begins(&self) {
+        let mut file = self.file.lock();
+        if let Some((spot, end, has_begun)) = &mut *file {
+            *has_begun = true;
+            self.in_hand.set(self.number, &end.slot(*spot));
+        }
+    }
+
+    fn has_ended(&self) {
+        if let Some((_, _, has_begun)) = &mut *self.file.lock()
+            && std::mem::take(has_begun)
+        {
+            self.in_hand.set(self.number, "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
