@@ -53,6 +53,9 @@ impl Drop for Place {
     /// The topics of one workload take gigabytes. Those that stay behind hurt nobody but the disk.
     fn drop(&mut self) {
         let topics = self.topics.take();
+        if topics.is_empty() {
+            return;
+        }
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let admin: KafkaResult<AdminClient<DefaultClientContext>> =
             ClientConfig::new().set("bootstrap.servers", &self.args.kafka).create();
