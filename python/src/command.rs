@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 /// A command that needs no Python.
 #[pyclass(frozen, module = "datamill._engine")]
-pub struct RustCommand(Mutex<Option<Task>>);
+pub struct RustCommand(Mutex<Option<Box<Task>>>);
 
 #[pymethods]
 impl RustCommand {

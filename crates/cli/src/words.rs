@@ -11,7 +11,7 @@ use datamill::report::logging::say_error;
 use crate::commands::{demo, download, function, read, rekey, retry, topic, transfer, upload, watch};
 use crate::function::FunctionCall;
 
-/// Puts data files on a topic, and shows what is in topics
+/// Puts data files on a topic, runs functions on whole files, and shows what is in topics
 ///
 /// Topics are on Apache Kafka or in a file on this machine: `bootstrap.servers` in the configuration
 /// file that --config names chooses. Without one they are in the file `datamill.db` of this folder.
@@ -26,9 +26,9 @@ const EXAMPLES: &str = "Examples:
   datamill demo                               the whole path on sample files
   datamill upload data/ --topic_name files    put all files of a folder on a topic
   datamill watch data/ --topic_name files     put new files on it as they are finished
-  datamill try extract.py:metadata data/*.csv run your Python function on local files
+  datamill try extract.py:metadata data/*.csv  run your Python function on local files
   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
-                                              run it on every file of a topic, and send its results
+                                              run it on every file of a topic, and send its results on
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
 
@@ -73,7 +73,7 @@ pub enum Next {
     /// Nothing more: the help, the version, or what is wrong with the words was printed. The exit code.
     Exit(u8),
     /// A command of datamill.
-    Run(Task),
+    Run(Box<Task>),
     /// A function of a user, which a Python interpreter runs.
     Function(FunctionCall),
 }
@@ -89,7 +89,7 @@ pub struct Task {
 pub fn parse(words: impl IntoIterator<Item = OsString>, called: &Called) -> Next {
     let typed: Vec<OsString> = words.into_iter().collect();
     match read(&typed, called) {
-        Ok((Command::Rust(command), _)) => Next::Run(Task { command, program: called.program.clone() }),
+        Ok((Command::Rust(command), _)) => Next::Run(Box::new(Task { command, program: called.program.clone() })),
         Ok((Command::Python(command), options)) => Next::Function(command.into_call(options, typed)),
         Err(error) => {
             // that nobody reads it is no error

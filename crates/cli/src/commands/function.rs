@@ -8,6 +8,14 @@ use datamill::program::{ProcessorArgs, ReproducerArgs};
 
 use crate::function::{FunctionCall, What};
 
+macro_rules! exit_codes {
+    () => {
+        "Exit codes: 0 done, 1 some files failed or are incomplete, 2 the command line or the set-up is wrong or a right is \
+         missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 a function did \
+         not end, 130 left at once at a second signal."
+    };
+}
+
 #[derive(Debug, Subcommand)]
 pub enum FunctionCommand {
     Try(TryArgs),
@@ -17,16 +25,12 @@ pub enum FunctionCommand {
 
 /// Run a Python function on local files, as it would run on the files of a topic
 ///
-/// Each file is handed to the function as `datamill reproduce` and `datamill process` do it, and what the function
-/// returns is made a result and measured against 1 MB, the size that a topic takes unless it is told otherwise. Results
-/// are printed to stdout, a function that fails with its traceback to stderr. Nothing is sent or written, and no broker
-/// is needed.
-///
-///   datamill try extract.py:metadata data/*.csv
-///
-/// Exit codes: 0 done, 1 the function failed for some files, 2 the command line is wrong, or the function cannot be loaded.
+/// Each file is handed to the function as `datamill reproduce` and `datamill process` do it, and what the function returns
+/// is made a result. A result that is larger than 1 MB, which topics take unless they are told otherwise, counts as a
+/// failure. Results are printed to stdout, and the traceback of a function that fails to stderr. Nothing is sent or kept,
+/// and neither a broker nor a folder is needed.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = AFTER_TRY)]
 pub struct TryArgs {
     #[command(flatten)]
     function: FunctionArgs,
@@ -35,23 +39,24 @@ pub struct TryArgs {
     files: Vec<PathBuf>,
 }
 
+const AFTER_TRY: &str = "Example:
+  datamill try extract.py:metadata data/*.csv
+
+with extract.py:
+  def metadata(file):
+      lines = file.bytestring.decode().splitlines()
+      return {\"file\": file.filename, \"lines\": len(lines)}
+
+Exit codes: 0 done, 1 the function failed for some files, 2 the command line is wrong or the function cannot be loaded, 130 \
+left at once at a signal.";
+
 /// Run a Python function on every file of a topic, and send its results to another topic
 ///
-/// The function gets the whole file and returns its result: a dictionary, which becomes JSON, a text or bytes.
-///
-///   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
-///
-/// with extract.py:
-///
-///   def metadata(file):
-///       lines = file.bytestring.decode().splitlines()
-///       return {"file": file.filename, "lines": len(lines)}
-///
-/// A function that raises an exception or returns None has failed for this file: it runs again, up to
-/// --max_attempts times, then the failure is recorded with its traceback. Try the function with `datamill try`
-/// first.
+/// The function gets the whole file and returns its result: a dictionary, which becomes JSON, a text or bytes. A function
+/// that raises an exception or returns None has failed for this file. It runs again, up to --max_attempts times; then the
+/// failure is recorded and its traceback printed. Try the function with `datamill try` first.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_help = AFTER)]
+#[command(after_help = AFTER_REPRODUCE)]
 pub struct ReproduceArgs {
     #[command(flatten)]
     function: FunctionArgs,
@@ -59,17 +64,22 @@ pub struct ReproduceArgs {
     reproducer: ReproducerArgs,
 }
 
+const AFTER_REPRODUCE: &str = concat!(
+    "Example:
+  datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
+
+",
+    exit_codes!()
+);
+
 /// Run a Python function on every file of a topic, for what it does with the file
 ///
-/// The function gets the whole file, stores, converts or sends it, and returns None.
-///
-///   datamill process store.py:store --topic_name files
-///
-/// A function that raises an exception or returns something has failed for this file: it runs again, up to
-/// --max_attempts times, then the failure is recorded with its traceback. After a crash it may run again for a
-/// file that it has finished. Try the function with `datamill try` first.
+/// The function gets the whole file; it stores, converts or sends it, and returns None. A function that raises an exception
+/// or returns something has failed for this file. It runs again, up to --max_attempts times; then the failure is recorded
+/// and its traceback printed. After a crash it may run again for a file that it was done with. Try the function with
+/// `datamill try` first.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_help = AFTER)]
+#[command(after_help = AFTER_PROCESS)]
 pub struct ProcessArgs {
     #[command(flatten)]
     function: FunctionArgs,
@@ -77,9 +87,13 @@ pub struct ProcessArgs {
     processor: ProcessorArgs,
 }
 
-const AFTER: &str = "Exit codes: 0 done, 1 some files failed or are incomplete, 2 the command line or the set-up is \
-wrong or a right is missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 \
-too many functions did not end, 130 left at once at a second signal.";
+const AFTER_PROCESS: &str = concat!(
+    "Example:
+  datamill process store.py:store --topic_name files
+
+",
+    exit_codes!()
+);
 
 #[derive(Debug, Args)]
 struct FunctionArgs {
