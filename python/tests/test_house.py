@@ -37,3 +37,11 @@ def test_the_distribution_needs_no_other_and_says_what_it_is():
     assert distribution.metadata.get_all("License-File") == ["LICENSE-APACHE", "LICENSE-MIT"]
     for name in distribution.metadata.get_all("License-File"):
         assert distribution.read_text(f"licenses/{name}") == (ROOT / name).read_text()
+
+
+def test_the_types_of_the_module_are_those_that_it_has(python, tmp_path):
+    known = tmp_path / "known"
+    # before 3.12, no class shows that it has a buffer
+    known.write_text("datamill._engine.__all__\ndatamill._engine.DownloadDataFile.__buffer__\n")
+    ran = python("-m", "mypy.stubtest", "datamill._engine", "--allowlist", known, "--ignore-unused-allowlist")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
