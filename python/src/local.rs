@@ -47,7 +47,6 @@ fn listen(said: &Receiver<Said>, path: &Path) {
     let mut lent = None;
     for said in said {
         match said {
-            Said::Begins => {}
             Said::Path(reply) => {
                 let copied = copy(path).map(|(folder, copy)| {
                     lent = Some(folder);

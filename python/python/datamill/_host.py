@@ -248,7 +248,7 @@ def _leave_hanging(path: str) -> NoReturn:
         file.seek(0)
         _say(file.read().decode("utf-8", "replace"))
     _say(f"error: the function did not end for `{path}` within --processing_timeout; a thread cannot be ended, so the "
-         "process ends. Start it again: it goes on behind what is committed")
+         "process ends. That was an attempt of this file. Start it again: it goes on behind what is committed")
     leave(_HANGING)
 
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use datamill::assemble::{DownloadDataFile, SharedContent};
-use datamill::process::{Call, ProcessingError, ReproducerMessage};
+use datamill::process::{Call, ProcessingError, ReproducerMessage, Starter};
 use datamill::upload::DEFAULT_CHUNK_SIZE;
 use datamill::wire::sha512;
 use parking_lot::{Condvar, Mutex};
@@ -19,8 +19,6 @@ pub type Answer = Result<Option<ReproducerMessage>, ProcessingError>;
 
 /// What a thread of Python says to the engine's thread that waits for it.
 pub enum Said {
-    /// The function begins.
-    Begins,
     /// The file is wanted on disk.
     Path(Sender<Result<PathBuf, ProcessingError>>),
     Done(Answer),
@@ -63,10 +61,12 @@ pub struct Job {
     pub attempt: u32,
     pub is_last: bool,
     pub line: Line,
+    /// Is told that the function begins, where an engine has the call.
+    pub starter: Option<Starter>,
 }
 
-/// What can be said before anybody listens: the beginning, the end, and a path in between.
-const SAID: usize = 4;
+/// What can be said before anybody listens: the end, and a path before it.
+const SAID: usize = 2;
 
 impl Job {
     pub fn new(file: &DownloadDataFile, call: &Call<'_>) -> std::io::Result<(Self, Receiver<Said>)> {
@@ -82,6 +82,7 @@ impl Job {
             attempt: call.attempt(),
             is_last: call.is_last_attempt(),
             line: Line { to_engine, process: std::process::id() },
+            starter: Some(call.starter()),
         };
         Ok((job, said))
     }
@@ -101,6 +102,7 @@ impl Job {
             attempt: 1,
             is_last: true,
             line: Line { to_engine, process: std::process::id() },
+            starter: None,
         };
         (job, said)
     }

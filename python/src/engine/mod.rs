@@ -203,8 +203,9 @@ impl Engine {
 impl Engine {
     fn serve(&self, py: Python<'_>, job: Job) {
         let consumer = self.run.options.consumer();
-        if consumer.processing_timeout > 0.0 {
-            job.line.say(Said::Begins);
+        // before the function: it may end the process
+        if let Some(starter) = &job.starter {
+            starter.begin();
         }
         lines::works_on(Some(Arc::clone(&job.path)));
         let stays_on_disk = consumer.mode != Mode::Memory;

@@ -26,7 +26,11 @@ pub struct Port {
 
 impl Workers for Port {
     fn needs(&self) -> Needs {
-        Needs::new(Access::Either, Clock::WhenSaid)
+        let hanging = Arc::clone(&self.hanging);
+        Needs::new(Access::Either, Clock::WhenSaid).ends_the_program_when_overdue(move |paths| {
+            *hanging.lock() = paths.first().cloned();
+            lines::wake();
+        })
     }
 
     fn spawn(&self, name: &str, body: ThreadBody) -> std::io::Result<Box<dyn WorkerThread>> {
@@ -34,32 +38,26 @@ impl Workers for Port {
     }
 
     fn start(&self) -> Result<Box<dyn Worker>, ProcessingError> {
-        Ok(Box::new(Hand { desk: Arc::clone(&self.desk), hanging: Arc::clone(&self.hanging) }))
+        Ok(Box::new(Hand { desk: Arc::clone(&self.desk) }))
     }
 }
 
 struct Hand {
     desk: Arc<Desk>,
-    hanging: Arc<Mutex<Option<Arc<str>>>>,
 }
 
 impl Worker for Hand {
     fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Result<Option<ReproducerMessage>, ProcessingError> {
         let (job, said) = Job::new(file, call)?;
-        let (number, path) = (job.number(), Arc::clone(&job.path));
+        let number = job.number();
         self.desk.put(job);
         loop {
             match said.recv_timeout(LOOK_EVERY) {
-                Ok(Said::Begins) => call.begin(),
                 Ok(Said::Path(reply)) => {
                     // who asked may be gone
                     let _ = reply.send(call.path(file).map(Into::into));
                 }
                 Ok(Said::Done(answer)) => return answer,
-                Err(RecvTimeoutError::Timeout) if call.is_given_up() => {
-                    self.hanging.lock().get_or_insert_with(|| Arc::clone(&path));
-                    lines::wake();
-                }
                 Err(RecvTimeoutError::Timeout) if call.is_stopping() && self.desk.withdraw(number) => {
                     return Err(ProcessingError::not_available("the program stops"));
                 }
