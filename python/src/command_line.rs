@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, FromArgMatches as _};
 use datamill::program::{
     ConsumerArgs, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, command_line,
 };
@@ -12,10 +13,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors;
+use crate::to_json::Nan;
 
 /// The options of a program.
 pub enum Options {
-    Reproducer(Box<ReproducerArgs>),
+    Reproducer(Box<ReproducerArgs>, Nan),
     Processor(Box<ProcessorArgs>),
 }
 
@@ -24,8 +26,13 @@ impl Options {
     pub fn parse(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>) -> PyResult<Self> {
         let words = std::iter::once(OsString::from(name)).chain(words);
         let parsed = match kind {
-            "reproducer" => parsed(name, words).map(|args| Self::Reproducer(Box::new(args))),
-            "processor" => parsed(name, words).map(|args| Self::Processor(Box::new(args))),
+            "reproducer" => reproducer(name).try_get_matches_from(words).and_then(|matches| {
+                let nan = matches.get_one::<Nan>("nan").copied().unwrap_or_default();
+                Ok(Self::Reproducer(Box::new(ReproducerArgs::from_arg_matches(&matches)?), nan))
+            }),
+            "processor" => command::<ProcessorArgs>(name)
+                .try_get_matches_from(words)
+                .and_then(|matches| Ok(Self::Processor(Box::new(ProcessorArgs::from_arg_matches(&matches)?)))),
             _ => return Err(unknown(kind)),
         };
         parsed.map_err(|error| match error.kind() {
@@ -36,19 +43,27 @@ impl Options {
 
     pub fn consumer(&self) -> &ConsumerArgs {
         match self {
-            Self::Reproducer(args) => args.consumer(),
+            Self::Reproducer(args, _) => args.consumer(),
             Self::Processor(args) => args.consumer(),
         }
     }
 
+    /// What NaN becomes in the dictionaries that are results.
+    pub fn nan(&self) -> Nan {
+        match self {
+            Self::Reproducer(_, nan) => *nan,
+            Self::Processor(_) => Nan::default(),
+        }
+    }
+
     pub fn has_results(&self) -> bool {
-        matches!(self, Self::Reproducer(_))
+        matches!(self, Self::Reproducer(..))
     }
 
     /// Sets the program of this name up.
     pub fn prepare(&self, name: &str) -> Result<Prepared, SetUpError> {
         match self {
-            Self::Reproducer(args) => Prepared::new(args.as_ref(), name),
+            Self::Reproducer(args, _) => Prepared::new(args.as_ref(), name),
             Self::Processor(args) => Prepared::new(args.as_ref(), name),
         }
     }
@@ -62,8 +77,14 @@ fn command<O: ProgramArgs>(name: &str) -> Command {
     accept_dashes(command_line::<O>(name))
 }
 
-fn parsed<O: ProgramArgs>(name: &str, words: impl Iterator<Item = OsString>) -> Result<O, clap::Error> {
-    O::from_arg_matches(&command::<O>(name).try_get_matches_from(words)?)
+/// The command line of a reproducer. Its results are dictionaries of Python, so it has an option for them.
+fn reproducer(name: &str) -> Command {
+    let words = PossibleValuesParser::new(["null", "error", "python"]).try_map(|word| word.parse::<Nan>());
+    let nan = Arg::new("nan").long("nan").value_name("WORD").value_parser(words).default_value("null");
+    command::<ReproducerArgs>(name).arg(nan.help(
+        "What NaN and the infinities become in dictionaries: `null`, a failure of the file, or the words of Python, which \
+         are not JSON",
+    ))
 }
 
 /// The options of a kind of programs: a dictionary for each, with `name`, `names` (as they are written), `takes_value`,
@@ -71,7 +92,7 @@ fn parsed<O: ProgramArgs>(name: &str, words: impl Iterator<Item = OsString>) -> 
 #[pyfunction]
 pub fn options<'py>(py: Python<'py>, kind: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
     let mut command = match kind {
-        "reproducer" => command::<ReproducerArgs>("program"),
+        "reproducer" => reproducer("program"),
         "processor" => command::<ProcessorArgs>("program"),
         _ => return Err(unknown(kind)),
     };

@@ -39,7 +39,7 @@ mod _engine {
     #[pymodule_export]
     use crate::lines::{log, print_text, printing, take_lines};
     #[pymodule_export]
-    use crate::local::try_file;
+    use crate::local::{largest_entry, try_file};
     #[pymodule_export]
     use crate::to_json::{to_json, to_json_counted};
 

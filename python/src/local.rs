@@ -12,16 +12,17 @@ use pyo3::types::PyBytes;
 
 use crate::engine::{Job, Said, leave, message};
 use crate::file::DownloadDataFile;
+use crate::to_json::Options;
 
-/// Calls the function for a local file. Answers with the value of the message that its answer becomes, and with `None`
-/// where it answers with that. What it raises comes back as it is.
+/// Calls the function for a local file. Answers with the value of the message that its answer becomes, and how many of its
+/// values were NaN; with `None` where it answers with that. What it raises comes back as it is.
 #[pyfunction]
 pub fn try_file<'py>(
     py: Python<'py>,
     function: &Bound<'py, PyAny>,
     logger: Py<PyAny>,
     path: PathBuf,
-) -> PyResult<Option<Bound<'py, PyBytes>>> {
+) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
     let content = py.detach(|| fs::read(&path))?;
     let (job, said) = Job::of_local(&path, content);
     let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&said, &path))?;
@@ -34,12 +35,20 @@ pub fn try_file<'py>(
     }
     let value = answered.and_then(|answer| match answer.is_none() {
         true => Ok(None),
-        false => message(&answer).map(|message| message.map(|message| PyBytes::new(py, message.value()))),
+        false => {
+            message(&answer, &Options::default()).map(|(message, nans)| Some((PyBytes::new(py, message.value()), nans)))
+        }
     });
     line.say(Said::Done(Ok(None)));
     // it has nothing to say, and what it lent is gone when it has ended
     let _ = py.detach(|| engine.join());
     value
+}
+
+/// The largest entry of a result that is a JSON object, and its bytes.
+#[pyfunction]
+pub fn largest_entry(result: &[u8]) -> Option<(String, usize)> {
+    datamill::process::largest_entry(str::from_utf8(result).ok()?)
 }
 
 /// The engine's side of the call: puts a copy of the file on disk where that is asked for, until the call is over.

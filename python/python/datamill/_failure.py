@@ -51,7 +51,7 @@ def _text(error: BaseException) -> str:
 
 
 def _named(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(" ".join([str(error), *map(str, getattr(error, "__notes__", []))]).split())
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

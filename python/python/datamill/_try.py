@@ -68,13 +68,13 @@ class _Trial:
         for file in files:
             begin = time.perf_counter()
             try:
-                value = _engine.try_file(self._function, self._logger, file)
+                result = _engine.try_file(self._function, self._logger, file)
             except WrongAnswer as error:
                 self._fail(file, f"failed: {error}")
             except BaseException as error:  # whatever the function raises
                 self._fail(file, f"failed:\n{told(error)}")
             else:
-                self._succeed(file, value, time.perf_counter() - begin)
+                self._succeed(file, result, time.perf_counter() - begin)
 
     def end(self) -> int:
         parts = ((self._results, "with a result"), (self._without, "without a result"), (self._failed, "failed"))
@@ -88,20 +88,25 @@ class _Trial:
         self._failed += 1
         _say(f"{file}: {why}")
 
-    def _succeed(self, file: str, value: bytes | None, seconds: float) -> None:
-        if value is None:
+    def _succeed(self, file: str, result: tuple[bytes, int] | None, seconds: float) -> None:
+        if result is None:
             self._without += 1
             _say(f"{file}: no result, in {seconds:.3f} s")
-        elif len(value) > _LARGEST:
+            return
+        value, nans = result
+        if len(value) > _LARGEST:
+            entry = _engine.largest_entry(value)
+            largest = f", its largest entry `{entry[0]}` {entry[1] / 1e6:.1f} MB" if entry else ""
             self._fail(
                 file,
-                f"failed: the result has {len(value) / 1e6:.1f} MB, and a topic takes 1 MB: return less, or raise "
+                f"failed: the result has {len(value) / 1e6:.1f} MB{largest}, and a topic takes 1 MB: return less, or raise "
                 "`max.message.bytes` of the topic for results",
             )
-        else:
-            self._results += 1
-            _say(f"{file}: {len(value)} bytes, in {seconds:.3f} s")
-            _put(value)
+            return
+        self._results += 1
+        null = f", {nans} values that are NaN or infinite as null" if nans else ""
+        _say(f"{file}: {len(value)} bytes, in {seconds:.3f} s{null}")
+        _put(value)
 
 
 def _put(value: bytes) -> None:

@@ -1,5 +1,7 @@
 //! What the function answered, as the engine takes it.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use datamill::process::{ProcessingError, ReproducerMessage};
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -7,22 +9,56 @@ use pyo3::types::{PyBytes, PyMapping, PyString, PyTuple};
 
 use super::desk::Answer;
 use crate::errors;
+use crate::to_json::{self, Nan};
 
 /// What the function is for, and how its answers are read.
 pub struct Reading {
     /// Whether it has to answer with a result.
-    pub has_results: bool,
+    has_results: bool,
+    /// How dictionaries are written.
+    json: to_json::Options,
+    /// Files whose dictionaries held NaN.
+    with_nans: AtomicU64,
 }
 
+/// Files that are named because NaN became `null` in their results; the lines of the others are for `debug`.
+const NAMED: u64 = 5;
+
 impl Reading {
+    pub fn new(has_results: bool, nan: Nan) -> Self {
+        let json = to_json::Options { nan, default: None };
+        Self { has_results, json, with_nans: AtomicU64::new(0) }
+    }
+
     /// The engine's answer. Whatever is wrong with the function's is a failure of its file.
     pub fn of<'py>(&self, py: Python<'py>, path: &str, answered: PyResult<Bound<'py, PyAny>>) -> Answer {
-        let read = answered.and_then(
-            |answer| {
-                if self.has_results { message(&answer) } else { nothing(&answer).map(|()| None) }
-            },
-        );
+        let read = answered.and_then(|answer| {
+            if !self.has_results {
+                return nothing(&answer).map(|()| None);
+            }
+            let (message, nans) = message(&answer, &self.json)?;
+            if nans > 0 && self.json.nan == Nan::Null {
+                self.tell_nans(py, path, nans);
+            }
+            Ok(Some(message))
+        });
         read.map_err(|error| failure(py, path, error).unwrap_or_else(ProcessingError::file_failed))
+    }
+
+    fn tell_nans(&self, py: Python<'_>, path: &str, values: u64) {
+        let before = self.with_nans.fetch_add(1, Relaxed);
+        py.detach(|| match before {
+            0..NAMED => {
+                tracing::warn!(file = path, values, "NaN or infinite values of the result were written as null");
+            }
+            NAMED => tracing::warn!(
+                file = path,
+                values,
+                "NaN or infinite values of the result were written as null; further files are named with \
+                `--logger_stream_level debug`"
+            ),
+            _ => tracing::debug!(file = path, values, "NaN or infinite values of the result were written as null"),
+        });
     }
 }
 
@@ -37,21 +73,21 @@ fn nothing(answer: &Bound<'_, PyAny>) -> PyResult<()> {
     Err(refused(answer, "a processor answers with nothing; raise an exception if the file failed"))
 }
 
-/// The answer of a reproducer.
-pub fn message(answer: &Bound<'_, PyAny>) -> PyResult<Option<ReproducerMessage>> {
+/// The answer of a reproducer, and how many of its values were NaN.
+pub fn message(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<(ReproducerMessage, u64)> {
     if answer.is_none() {
         return Err(refused(answer, "answer with the result"));
     }
     if answer.is_instance_of::<PyBaseException>() {
         return Err(PyErr::from_value(answer.clone()));
     }
-    if let Some(value) = value(answer)? {
-        return Ok(Some(ReproducerMessage::new(value)));
+    if let Some((value, nans)) = value(answer, json)? {
+        return Ok((ReproducerMessage::new(value), nans));
     }
     let Ok(said) = answer.getattr("msg_value") else {
         return Err(refused(answer, "answer with a dictionary, a text, bytes, or a ReproducerMessage"));
     };
-    let Some(value) = value(&said)? else {
+    let Some((value, nans)) = value(&said, json)? else {
         return Err(refused(&said, "`msg_value` is a text, bytes, or a dictionary"));
     };
     let mut message = ReproducerMessage::new(value);
@@ -67,17 +103,17 @@ pub fn message(answer: &Bound<'_, PyAny>) -> PyResult<Option<ReproducerMessage>>
             message = message.with_header(name, value);
         }
     }
-    Ok(Some(message))
+    Ok((message, nans))
 }
 
-/// The value of a message.
-fn value(answer: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+/// The value of a message, and how many of its values were NaN.
+fn value(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<Option<(Vec<u8>, u64)>> {
     if let Some(bytes) = bytes(answer)? {
-        return Ok(Some(bytes));
+        return Ok(Some((bytes, 0)));
     }
     if answer.cast::<PyMapping>().is_ok() {
-        let json = answer.py().import("json")?.call_method1("dumps", (answer,))?;
-        return bytes(&json);
+        let dumped = to_json::dump(answer, json)?;
+        return Ok(Some((dumped.text.into_bytes(), dumped.nans)));
     }
     Ok(None)
 }

@@ -115,7 +115,7 @@ impl Engine {
             done: Mutex::default(),
             options,
         };
-        let reading = Reading { has_results: run.options.has_results() };
+        let reading = Reading::new(run.options.has_results(), run.options.nan());
         Ok(Self { code, logger, reading, process: std::process::id(), run: Arc::new(run) })
     }
 

@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 
 /// What is written in place of NaN, of the infinities and of dates that are none (`NaT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Nan {
+pub enum Nan {
     /// `null`.
     #[default]
     Null,
@@ -51,20 +51,20 @@ impl FromStr for Nan {
 
 /// How a dictionary is written.
 #[derive(Debug, Default)]
-pub(crate) struct Options {
+pub struct Options {
     /// What becomes of NaN.
-    pub(crate) nan: Nan,
+    pub nan: Nan,
     /// Called with an object that no rule knows; what it returns is written in the object's place.
-    pub(crate) default: Option<Py<PyAny>>,
+    pub default: Option<Py<PyAny>>,
 }
 
 /// A dictionary as text.
 #[derive(Debug)]
-pub(crate) struct Dumped {
+pub struct Dumped {
     /// The JSON text.
-    pub(crate) text: String,
+    pub text: String,
     /// How many values were NaN, infinite or `NaT`.
-    pub(crate) nans: u64,
+    pub nans: u64,
 }
 
 /// Writes an object as JSON.
@@ -72,7 +72,7 @@ pub(crate) struct Dumped {
 /// # Errors
 /// `TypeError` for a class that no rule knows, `ValueError` for a value that JSON cannot hold; both name the path to
 /// the object. An exception of the object's own methods, or of `default`, comes back as it is, with the path as a note.
-pub(crate) fn dump(object: &Bound<'_, PyAny>, options: &Options) -> PyResult<Dumped> {
+pub fn dump(object: &Bound<'_, PyAny>, options: &Options) -> PyResult<Dumped> {
     let mut writer = write::Writer::new(object.py(), options);
     match writer.value(object) {
         Ok(()) => Ok(writer.finish()),
@@ -116,14 +116,14 @@ pub(crate) fn dump(object: &Bound<'_, PyAny>, options: &Options) -> PyResult<Dum
 /// '{"started": "2026-11-29", "angle": [10.0, null], "raw": {"base64": "/w=="}}'
 #[pyfunction]
 #[pyo3(signature = (dictionary, nan = "null", default = None))]
-pub(crate) fn to_json(dictionary: &Bound<'_, PyAny>, nan: &str, default: Option<Py<PyAny>>) -> PyResult<String> {
+pub fn to_json(dictionary: &Bound<'_, PyAny>, nan: &str, default: Option<Py<PyAny>>) -> PyResult<String> {
     to_json_counted(dictionary, nan, default).map(|(text, _)| text)
 }
 
 /// The text, and how many values were NaN, infinite or `NaT`.
 #[pyfunction]
 #[pyo3(signature = (dictionary, nan = "null", default = None))]
-pub(crate) fn to_json_counted(
+pub fn to_json_counted(
     dictionary: &Bound<'_, PyAny>,
     nan: &str,
     default: Option<Py<PyAny>>,

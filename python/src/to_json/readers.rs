@@ -13,8 +13,6 @@ pub(super) fn write<'py>(writer: &mut Writer<'_, 'py>, reader: Reader, object: &
         // evaluated at the first look, and kept
         Reader::AfmLazyValue => writer.value(&object.call0()?),
         Reader::AstropyHeader => header(writer, object),
-        // a card without a value
-        Reader::AstropyUndefined => writer.null(),
         Reader::DicomDataset => dataset(writer, object),
         Reader::LasioItem => lasio_item(writer, object),
         Reader::LasioSection => {
@@ -41,6 +39,8 @@ pub(super) fn write<'py>(writer: &mut Writer<'_, 'py>, reader: Reader, object: &
                 Keys::Any,
             )
         }
+        // a card of FITS or an attribute of HDF5 that has none
+        Reader::NoValue => writer.null(),
         Reader::ObspyTime => obspy_time(writer, object),
         Reader::PillowRational => writer.value(&writer.py.import("builtins")?.getattr("float")?.call1((object,))?),
         Reader::SparseMatrix => sparse(writer, object),

@@ -182,7 +182,7 @@ impl KafkaCommitter {
         };
         let surely: Vec<_> = refused.iter().copied().filter(|one| self.is_refused_alone(one, &failed)).collect();
         if !surely.is_empty() {
-            return Ok(refusal(&surely, named));
+            return Ok(self.refusal(&surely, named));
         }
         let for_size = failure::kind(largest.1.code) == ErrorKind::RecordTooLarge;
         let mut suspects: Vec<usize> = match for_size {
@@ -207,7 +207,7 @@ impl KafkaCommitter {
             }
         }
         let found = refused.iter().find(|(token, _)| suspects == [*token]).unwrap_or(largest);
-        Ok(refusal(&[found], named))
+        Ok(self.refusal(&[found], named))
     }
 
     /// Whether a record was refused for itself, and not with the batch that it was in.
@@ -231,14 +231,28 @@ impl KafkaCommitter {
             code => beside.all(|other| other.code != code),
         }
     }
-}
 
-/// The outcome where these records are refused. One that the caller cannot name is part of the group's state.
-fn refusal(refused: &[&(usize, Undelivered)], named: usize) -> CommitOutcome {
-    match refused.iter().find(|(index, _)| *index >= named) {
-        Some((_, why)) => CommitOutcome::Again(not_delivered(why)),
-        None => {
-            CommitOutcome::RecordsRefused(refused.iter().map(|(index, why)| (*index, not_delivered(why))).collect())
+    /// The outcome where these records are refused. One that the caller cannot name is part of the group's state.
+    fn refusal(&self, refused: &[&(usize, Undelivered)], named: usize) -> CommitOutcome {
+        match refused.iter().find(|(index, _)| *index >= named) {
+            Some((_, why)) => CommitOutcome::Again(not_delivered(why)),
+            None => {
+                let told = refused.iter().map(|(index, why)| (*index, self.told(why)));
+                CommitOutcome::RecordsRefused(told.collect())
+            }
+        }
+    }
+
+    /// The error for a refused record, with the topic's limit where that is what it goes beyond.
+    fn told(&self, why: &Undelivered) -> Error {
+        let error = not_delivered(why);
+        let limit = self.cluster.target(&why.topic).ok().and_then(|target| target.limits.batch);
+        match limit {
+            Some(limit) if error.kind() == ErrorKind::RecordTooLarge => {
+                let text = format!("topic `{}` takes {limit} bytes", why.topic);
+                Error::with_source(ErrorKind::RecordTooLarge, text, error)
+            }
+            _ => error,
         }
     }
 }

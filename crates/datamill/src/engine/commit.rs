@@ -40,6 +40,7 @@ use super::{EngineError, Tally};
 use crate::assemble::{FileInfo, Span, Version};
 use crate::ledger::{FailureStatus, FileRow, Ledger};
 use crate::mark::KnownFolder;
+use crate::process::{ReproducerMessage, largest_entry};
 use crate::report::{Counters, clock, text};
 
 /// An upload that ends without an outcome.
@@ -281,8 +282,14 @@ fn commit(
                 let Some(source) = sources.get(index) else { continue };
                 match (source, letters.get(source).map(|letter| letter.refused(error.kind()))) {
                     (Source::Result(i), _) => {
-                        let reason = format!("the result was refused: {}", crate::report::chain(&error));
-                        batch.outcomes[*i].result = Err(Failure::new(FailureStatus::ProducingMessageFailed, reason));
+                        let outcome = &mut batch.outcomes[*i];
+                        let mut reason = format!("the result was refused: {}", crate::report::chain(&error));
+                        if error.kind() == ErrorKind::RecordTooLarge
+                            && let Ok(Some(message)) = &outcome.result
+                        {
+                            reason += &size_of(message);
+                        }
+                        outcome.result = Err(Failure::new(FailureStatus::ProducingMessageFailed, reason));
                     }
                     (Source::File(i), Some(room)) => {
                         batch.outcomes[*i].room = room;
@@ -450,6 +457,18 @@ fn tell_failure(settings: &CommitSettings, tally: &Tally, row: &FileRow, failure
             "the first {FIRST_FILES} files of this run have all failed in the same way. {what_to_do}. Stop the program \
             with `q` or Ctrl-C, mend that, and start it again: the failed files are tried again then");
     }
+}
+
+/// What a result that is too large has, and which entry of its JSON takes the most.
+fn size_of(message: &ReproducerMessage) -> String {
+    let size = |bytes: usize| text::bytes(bytes as u64);
+    let mut told = format!("; the result has {}", size(message.value.len()));
+    if let Ok(json) = str::from_utf8(&message.value)
+        && let Some((entry, bytes)) = largest_entry(json)
+    {
+        let _ = write!(told, ", its largest entry `{entry}` has {}", size(bytes));
+    }
+    told
 }
 
 fn what_to_do(status: FailureStatus) -> Option<&'static str> {

@@ -10,6 +10,7 @@
 
 mod call;
 mod error;
+mod largest;
 mod lock;
 mod message;
 mod metadata;
@@ -20,6 +21,7 @@ mod user_code;
 pub(crate) use call::{Beginning, Watch, placing_failed};
 pub use call::{Call, Starter};
 pub use error::{ErrorKind, ProcessingError};
+pub use largest::largest_entry;
 pub use lock::{Lock, LockGuard};
 pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
