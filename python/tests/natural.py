@@ -80,7 +80,6 @@ def h5py(folder: pathlib.Path) -> Files:
         data.attrs["axes"] = np.array(["x", "y"], dtype=h5py.string_dtype())
         data.attrs["raw"] = np.bytes_(b"\xff\x01")
         data.attrs["range"] = np.array([(1, 2.5)], dtype=[("lo", "<i4"), ("hi", ">f8")])
-        data.attrs["image"] = data.ref
         file["entry"].attrs["NX_class"] = np.bytes_("NXentry")
 
     def attributes(path: pathlib.Path) -> dict[Any, Any]:

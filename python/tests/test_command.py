@@ -192,7 +192,7 @@ def test_results_that_no_topic_takes_are_failures_of_a_try(package: Command):
         return ended.returncode, ended.stdout, ended.stderr
 
     code, _, said = tried("large")
-    assert code == 1 and "the result has 1.5 MB, and a topic takes 1 MB" in said
+    assert code == 1 and "the result has 1.5 MB, its largest entry `metadata[\"spectrum\"]` 1.5 MB, and a topic takes 1 MB" in said
     code, _, said = tried("odd")
     assert code == 1 and "`object`" in said and "Traceback" not in said, said
     code, _, said = tried("leaves")

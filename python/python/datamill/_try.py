@@ -104,7 +104,7 @@ class _Trial:
             )
             return
         self._results += 1
-        null = f", {nans} values that are NaN or infinite as null" if nans else ""
+        null = f"; NaN or infinite values that became null: {nans}" if nans else ""
         _say(f"{file}: {len(value)} bytes, in {seconds:.3f} s{null}")
         _put(value)
 

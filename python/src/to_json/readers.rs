@@ -111,8 +111,7 @@ fn obspy_time<'py>(writer: &mut Writer<'_, 'py>, time: &Bound<'py, PyAny>) -> Wr
 /// A sparse matrix: its shape, and row, column and value of each entry that it stores.
 fn sparse<'py>(writer: &mut Writer<'_, 'py>, matrix: &Bound<'py, PyAny>) -> Written {
     let entries = matrix.call_method0("tocoo")?;
-    // an array of one dimension has no rows
-    let parts: &[&str] =
-        if entries.hasattr("row")? { &["shape", "row", "col", "data"] } else { &["shape", "coords", "data"] };
+    let is_matrix = entries.getattr("ndim")?.eq(2)?;
+    let parts: &[&str] = if is_matrix { &["shape", "row", "col", "data"] } else { &["shape", "coords", "data"] };
     writer.object(attributes(&entries, parts), Keys::Any)
 }
