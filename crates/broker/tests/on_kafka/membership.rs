@@ -191,7 +191,7 @@ fn a_member_may_end_at_any_moment_of_its_first_rebalance() {
 /// As every member is for a moment of its first rebalance, and one more than there are partitions for good.
 #[test]
 fn a_dynamic_member_that_ends_without_a_partition_leaves_nothing_that_others_wait_for() {
-    let group = Group::new(Kind::Dynamic, &[("session.timeout.ms", "45000"), ("heartbeat.interval.ms", "500")]);
+    let group = Group::new(Kind::Dynamic, &[("session.timeout.ms", "180000"), ("heartbeat.interval.ms", "500")]);
     let first = group.join("first", 1);
     let mut spare = group.log.subscribe(&group.options("spare")).expect("the member begins").subscription;
     let mut joined = false;
@@ -207,19 +207,19 @@ fn a_dynamic_member_that_ends_without_a_partition_leaves_nothing_that_others_wai
     first.subscription.close(false).expect("closing works");
     let start = Instant::now();
     group.join("second", 1).leave();
-    assert!(start.elapsed() < Duration::from_secs(20), "no session is waited for");
+    assert!(start.elapsed() < Duration::from_secs(120), "no session is waited for");
 }
 
 #[test]
 fn a_dynamic_member_that_ends_in_order_hands_over_at_once_whether_it_leaves_or_not() {
     for leave in [true, false] {
-        let group = Group::new(Kind::Dynamic, &[("session.timeout.ms", "45000")]);
+        let group = Group::new(Kind::Dynamic, &[("session.timeout.ms", "180000")]);
         publish(group.log.as_ref(), &of_values(&group.topic, &values("r", 0..3)));
         let first = group.join("first", 1);
         first.subscription.close(leave).expect("closing works");
         let start = Instant::now();
         let mut second = group.join("second", 1);
-        assert!(start.elapsed() < Duration::from_secs(20), "the session is not waited for");
+        assert!(start.elapsed() < Duration::from_secs(120), "the session is not waited for");
         assert_eq!(second.records(3).len(), 3);
         second.leave();
     }

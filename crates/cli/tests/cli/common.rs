@@ -133,7 +133,7 @@ impl Drop for Running {
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited too long: {what}");
+        assert!(start.elapsed() < Duration::from_secs(180), "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use datamill_testkit::kafka::Kafka;
 
-use crate::common::{Place, Running};
+use crate::common::{Place, Running, record, wait_until};
 
 /// What is in a topic, by path.
 fn paths(place: &Place, topic: &str, config: &[&str]) -> Vec<String> {
@@ -80,6 +80,7 @@ fn a_watch_of_the_folder_of_the_log_does_not_feed_itself() {
     place.write("a.csv", b"a");
     let watch = ["watch", ".", "--topic_name", "files", "--upload_existing", "--watchdog_lag_time", "0.1"];
     let running = Running(place.start(&watch));
+    wait_until("the file", || record(&place.path("")).contains("\"a.csv\""));
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(running.end(), 0);
     assert_eq!(paths(&place, "files", &[]), [key("a.csv")]);

@@ -84,21 +84,23 @@ type Marks = BTreeMap<String, (usize, Purpose)>;
 /// How long a first look waits for what comes next: while a run that died has left a transaction open, the end of the
 /// state is not told. What it leaves out is looked at once that transaction is aborted.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How long it waits for the first change: a busy machine or broker needs some time to begin.
+const FIRST_CHANGE: Duration = Duration::from_secs(8);
 
-/// Reads them up to the end, or to where nothing more comes within the time. Answers whether it is the end.
+/// Reads them up to the end, or in a first look to where nothing more comes in time. Answers whether it is the end.
 fn read(
     log: &dyn Log,
     group: &str,
     topic: &str,
-    patience: Option<Duration>,
+    is_first_look: bool,
     control: Option<&Control>,
 ) -> Result<(Marks, bool), Error> {
     let prefix = prefix(topic);
     let mut marks = Marks::new();
     let mut place = 0;
-    let heard = Cell::new(Instant::now());
+    let give_up_at = Cell::new(Instant::now() + FIRST_CHANGE);
     let mut sink = |key: &str, value: Option<&[u8]>| {
-        heard.set(Instant::now());
+        give_up_at.set(Instant::now() + FIRST_LOOK);
         if key.starts_with(&prefix) {
             place += 1;
             match value.and_then(|value| serde_json::from_slice(value).ok()) {
@@ -108,7 +110,7 @@ fn read(
         }
     };
     let stop = || {
-        patience.is_some_and(|patience| heard.get().elapsed() > patience)
+        is_first_look && Instant::now() > give_up_at.get()
             || control.is_some_and(|control| control.stopping().is_some())
     };
     let read = log.read_group_state(group, None, StateMark::default(), &mut sink, &stop)?;
@@ -145,7 +147,7 @@ impl Standing {
         control: &Control,
     ) -> Result<Option<Self>, EngineError> {
         let (topic, group) = (&settings.topic, &settings.group);
-        let (mut marks, is_whole) = match read(log, group, topic, Some(FIRST_LOOK), Some(control)) {
+        let (mut marks, is_whole) = match read(log, group, topic, true, Some(control)) {
             Ok(read) => read,
             // where a right is needed, the first commit names it; without transactions none is
             Err(error) if is_denied(&error) => (Marks::new(), true),
@@ -240,7 +242,7 @@ impl Standing {
         committer: &mut dyn Committer,
     ) -> Result<(), Unmarked> {
         if !self.is_whole {
-            let (marks, _) = read(log, &self.group, &self.topic, None, None).map_err(Unmarked::Again)?;
+            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::Again)?;
             self.decide(&marks).map_err(Unmarked::Over)?;
             self.is_whole = true;
         }
@@ -252,7 +254,7 @@ impl Standing {
         })?;
         self.change(state, committer, Some(value))?;
         if let (true, GroupState::InLog { .. }) = (self.alone, state) {
-            let (marks, _) = read(log, &self.group, &self.topic, None, None).map_err(Unmarked::Again)?;
+            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::Again)?;
             let place = marks.get(&self.key()).map(|(place, _)| *place);
             let earlier = marks.values().find(|(at, other)| other.id() != self.own.id() && Some(*at) < place);
             if let Some((_, theirs)) = earlier {
@@ -330,7 +332,7 @@ fn changed_regex(before: &Purpose, now: &Purpose) -> String {
 /// Those of the log.
 pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &str) -> Result<Option<String>, Error> {
     let own = Purpose { first: true, ..Purpose::new(COPY, destination, destination) };
-    let marks = match read(log, group, topic, Some(FIRST_LOOK), None) {
+    let marks = match read(log, group, topic, true, None) {
         Ok((marks, _)) => marks,
         Err(error) if is_denied(&error) => return Ok(None),
         Err(error) => return Err(error),

@@ -434,8 +434,13 @@ impl<'a> Reader<'a> {
                     _ => Err(error.into()),
                 };
             }
-            if let Some(error) = self.failed.take() {
-                return Err(error);
+            match self.failed.take() {
+                // the group's state may wait for a transaction that another session has left open
+                Some(EngineError::Log(error)) if error.kind() == ErrorKind::Retry => {
+                    return Ok(Ended::Rebuild("the partitions that were assigned cannot be looked up now", error));
+                }
+                Some(error) => return Err(error),
+                None => {}
             }
             self.gate();
             self.intake.report_lost();

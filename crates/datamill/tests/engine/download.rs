@@ -272,13 +272,19 @@ fn a_folder_that_is_gone_holds_until_it_is_back(place: &Place) {
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(&control);
         let program = scope.spawn(|| run_with(&bench, &settings, OnExists::default(), &control));
-        wait_for("the first file", || folder.join("first").exists());
+        let processed = |output: &Path| match output.join("LOGS").exists() {
+            true => registry(output, "processed_from_").len(),
+            false => 0,
+        };
+        // a file is there before it counts as done
+        wait_for("the first file, committed", || processed(&settings.output_dir) == 1);
+        assert!(folder.join("first").exists());
         fs::rename(&folder, &away).unwrap();
         bench.send(&chunks(0, "second", b"2", 10));
         std::thread::sleep(Duration::from_millis(1500));
         assert!(!folder.exists(), "nothing is written where the share should be");
         fs::rename(&away, &folder).unwrap();
-        wait_for("the second file", || folder.join("second").exists());
+        wait_for("the second file, committed", || processed(&settings.output_dir) == 2);
         control.stop(datamill::engine::StopKind::Leave);
         let summary = program.join().unwrap();
         assert_eq!((summary.succeeded, summary.failed), (2, 0));

@@ -408,9 +408,9 @@ fn a_stop_does_not_wait_for_files_that_are_read_after_it(place: &Place) {
     bench.send(&records);
     let control = Arc::new(Control::default());
     let mut settings = bench.settings();
-    settings.shutdown_timeout = Duration::from_secs(60);
+    settings.shutdown_timeout = Duration::from_secs(300);
     let first = bench.run_controlled(&settings, StopAtOnce(Arc::clone(&control)), &control).unwrap();
-    assert!(first.duration < Duration::from_secs(30), "{first}");
+    assert!(first.duration < Duration::from_secs(200), "{first}");
     assert!(first.succeeded < 8_000);
     let rest = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!(first.succeeded + rest.succeeded, 8_000);

@@ -78,7 +78,7 @@ impl Drop for Running {
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(20), "waited too long: {what}");
+        assert!(start.elapsed() < Duration::from_secs(120), "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

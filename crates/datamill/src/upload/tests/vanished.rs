@@ -50,7 +50,7 @@ fn a_record_that_was_lost_between_two_starts_stops_the_watch_until_a_person_deci
         watch_once(&log, &data, settings.clone()).unwrap();
         write(&data, "sent.csv", b"1");
         assert_eq!(watch_once(&log, &data, settings.clone()).unwrap().files, 1);
-        fs::remove_dir_all(data.join("LOGS")).unwrap();
+        remove(&data.join("LOGS"));
         write(&data, "one.csv", b"1");
         for _ in 0..2 {
             let error = watch_once(&log, &data, settings.clone()).unwrap_err();
@@ -98,7 +98,7 @@ fn a_record_that_vanishes_while_the_watch_runs_is_written_anew() {
         let (before, after) = (format!("before {round}"), format!("after {round}"));
         write(&data, &before, b"1");
         wait_until("a file before", || log.times(&before) == 1 && record_names(&data, &before));
-        fs::remove_dir_all(data.join(gone)).unwrap();
+        remove(&data.join(gone));
         write(&data, &after, b"2");
         wait_until("a file after", || log.times(&after) == 1);
         wait_until("both in the record", || record_names(&data, &after) && record_names(&data, &before));
@@ -118,7 +118,7 @@ fn a_record_that_vanishes_at_the_very_end_is_written_anew() {
     write(&data, "a", b"1");
     let running = Running::start(&log, &data, WatchSettings { polling: false, ..existing_too() });
     wait_until("the file", || record_names(&data, "a"));
-    fs::remove_dir_all(data.join("LOGS")).unwrap();
+    remove(&data.join("LOGS"));
     running.stop();
     assert_eq!(watch_once(&log, &data, existing_too()).unwrap().files, 0);
 }
@@ -226,7 +226,7 @@ fn a_watcher_that_took_the_place_meanwhile_ends_nothing_and_is_named() {
     let running = Running::start(&log, &data, existing_too());
     write(&data, "a", b"1");
     wait_until("the first file", || record_names(&data, "a"));
-    fs::remove_dir_all(data.join("LOGS")).unwrap();
+    remove(&data.join("LOGS"));
     // without the word of a person, another watcher does not begin anew there
     let error = watch_once(&log, &data, existing_too()).unwrap_err();
     assert!(matches!(error, UploadError::LostRecord { .. } | UploadError::Watched { .. }), "{error}");
@@ -241,10 +241,15 @@ fn a_folder_that_is_gone_at_the_end_is_named_in_the_summary() {
     let summary = std::thread::scope(|scope| {
         let watched = scope.spawn(|| watch(&log, &data, &existing_too(), &control, &Counters::default(), &()).unwrap());
         wait_until("the watch has begun", || has_started(&data));
-        fs::remove_dir_all(&data).unwrap();
+        remove(&data);
         std::thread::sleep(Duration::from_secs(5));
         control.stop(StopKind::Leave);
         watched.join().unwrap()
     });
     assert!(!summary.is_complete() && summary.to_string().contains("data/`"), "{summary}");
+}
+
+/// Removes a folder into which a watch may be writing.
+fn remove(folder: &Path) {
+    wait_until("the folder is removed", || fs::remove_dir_all(folder).is_ok());
 }
