@@ -21,13 +21,15 @@ mod known;
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub(crate) use known::{Checked, KnownFolder};
+
+use crate::durable::{put_unless_there, sync_folder};
 
 /// Folder of datamill's own things in a folder that it uses. It is hidden, so nothing in it is ever sent,
 /// and no message's path leads into it.
@@ -153,26 +155,11 @@ impl Mark {
             Err(error) => return Err(error),
             Ok(()) => sync_folder(folder)?,
         }
-        let aside = place.join(format!(".datamill_{}.aside", Uuid::new_v4().simple()));
-        let given = write(&aside, &text).and_then(|()| match fs::hard_link(&aside, &path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => fs::rename(&aside, &path),
-            // another process was first, or it is there
-            _ => Ok(()),
-        });
-        // it is gone where it was renamed
-        let _ = fs::remove_file(&aside);
-        given?;
-        sync_folder(place)?;
+        put_unless_there(&path, (serde_json::to_string(&text)? + "\n").as_bytes())?;
         Self::find(folder, role)?.ok_or_else(|| {
             io::Error::new(ErrorKind::NotFound, format!("`{}` vanished when it was written", path.display()))
         })
     }
-}
-
-fn write(path: &Path, text: &Text) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all((serde_json::to_string(text)? + "\n").as_bytes())?;
-    file.sync_all()
 }
 
 /// Whether the folder may only be read: then it is used without a mark.
@@ -193,17 +180,6 @@ pub(crate) fn is_output_folder(folder: &Path) -> bool {
 /// Whether a download or a transfer fills a folder. Downloads of release 0.1.0 left no mark there.
 pub(crate) fn is_filled(folder: &Path) -> bool {
     is_marked(folder, &Role::Target) || folder.join(OWN).join("origins").is_dir()
-}
-
-/// Makes the names in a folder durable, where the system can.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    match File::open(folder)?.sync_all() {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        synced => synced,
-    }
 }
 
 /// Which file or folder it is, and by which mount it is reached. Both hold as long as the file system

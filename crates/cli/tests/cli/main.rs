@@ -10,6 +10,7 @@ mod full_disk;
 mod function;
 #[cfg(target_os = "linux")]
 mod healed;
+mod namespace;
 mod own_folders;
 mod own_topics;
 mod readme;

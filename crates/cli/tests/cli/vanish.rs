@@ -3,71 +3,33 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use datamill_testkit::kafka::Kafka;
-
-use crate::common::{Ended, Place, Running, record, wait_until};
+use crate::common::{Ended, Running, record, wait_until};
+use crate::namespace::Namespace;
 
 /// A share, and the folder `data` that it is mounted at.
-struct Share {
-    place: Place,
-    /// Keeps the namespace.
-    holder: Running,
-    topic: String,
-}
+struct Share(Namespace);
 
 impl Share {
     fn new(kafka: bool) -> Self {
-        let place = Place::new();
-        let servers = match kafka {
-            true => Kafka::from_env().address().to_owned(),
-            false => format!("sqlite:{}", place.path("log.db").display()),
-        };
-        place.write("test.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
-        for folder in ["data", "share", "source"] {
-            fs::create_dir(place.path(folder)).unwrap();
-        }
-        let holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", "mount --bind share share && echo ready && exec cat"])
-            .current_dir(place.path(""))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut holder = Running(holder.unwrap());
-        let mut said = String::new();
-        BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "ready\n", "the tests need to be root, to mount folders");
-        let unique = (datamill::report::clock::now_ms(), std::thread::current().id());
-        let topic = format!("vanish-{unique:?}").replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "");
-        let share = Self { place, holder, topic };
-        let made = share.place.run(&["topic", "create", &share.topic, "--config", "test.config"]);
-        assert_eq!(made.code(), 0, "{}", made.stderr());
-        share
-    }
-
-    fn inside(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-m", "-t", &self.holder.0.id().to_string(), "--wd=.", "--", program]);
-        command.current_dir(self.place.path("")).stdin(Stdio::null());
-        command
+        Self(Namespace::new(kafka, &["data", "share", "source"], "mount --bind share share"))
     }
 
     fn mount(&self) {
-        assert!(self.inside("mount").args(["--bind", "share", "data"]).status().unwrap().success());
+        assert!(self.0.inside("mount").args(["--bind", "share", "data"]).status().unwrap().success());
     }
 
     /// As a share goes whose server does: what is open stays open.
     fn unmount(&self) {
-        assert!(self.inside("umount").args(["-l", "data"]).status().unwrap().success());
+        assert!(self.0.inside("umount").args(["-l", "data"]).status().unwrap().success());
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let datamill = self.place.command(args);
-        let mut command = self.inside(datamill.get_program().to_str().unwrap());
-        command.args(args).args(["--topic_name", &self.topic, "--config", "test.config"]);
+        let datamill = self.0.place.command(args);
+        let mut command = self.0.inside(datamill.get_program());
+        command.args(args).args(["--topic_name", &self.0.topic, "--config", "test.config"]);
         command
     }
 
@@ -76,18 +38,18 @@ impl Share {
     }
 
     fn start(&self, args: &[&str]) -> Running {
-        let messages = File::create(self.place.path("messages.txt")).unwrap();
+        let messages = File::create(self.0.place.path("messages.txt")).unwrap();
         Running(self.command(args).stdout(Stdio::null()).stderr(messages).spawn().unwrap())
     }
 
     fn said(&self, text: &str) -> usize {
-        fs::read_to_string(self.place.path("messages.txt")).unwrap().matches(text).count()
+        fs::read_to_string(self.0.place.path("messages.txt")).unwrap().matches(text).count()
     }
 
     /// How often each file is in the topic.
     fn sent(&self) -> BTreeMap<String, usize> {
-        let args = ["read", &self.topic, "--exit-at-end", "--config", "test.config"];
-        let ended = self.place.run(&args);
+        let args = ["read", &self.0.topic, "--exit-at-end", "--config", "test.config"];
+        let ended = self.0.place.run(&args);
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
         let mut files = BTreeMap::new();
         for line in ended.stdout().lines() {
@@ -105,13 +67,13 @@ impl Share {
 
     /// Puts a file on the topic.
     fn upload(&self, name: &str) {
-        self.place.write(&format!("source/{name}"), name.as_bytes());
+        self.0.place.write(&format!("source/{name}"), name.as_bytes());
         let ended = self.run(&["upload", &format!("source/{name}")]);
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
     }
 
     fn path(&self, relative: &str) -> PathBuf {
-        self.place.path(relative)
+        self.0.place.path(relative)
     }
 }
 
@@ -122,7 +84,7 @@ fn a_record_that_is_gone_stops_the_next_start(kafka: bool) {
     let end = |more: &[&str]| share.run(&[&WATCH[..], &["--exit-at-end"], more].concat());
     assert_eq!(end(&[]).code(), 0);
     fs::remove_dir_all(share.path("data/LOGS")).unwrap();
-    share.place.write("data/one.csv", b"1");
+    share.0.place.write("data/one.csv", b"1");
     for more in [&[][..], &["--upload_existing"]] {
         let ended = end(more);
         assert_eq!(ended.code(), 2, "{}", ended.stderr());
@@ -132,7 +94,7 @@ fn a_record_that_is_gone_stops_the_next_start(kafka: bool) {
     assert!(share.sent().is_empty());
     let ended = end(&["--new_folder", "--upload_existing"]);
     assert_eq!(ended.code(), 0, "{}", ended.stderr());
-    share.place.write("data/two.csv", b"2");
+    share.0.place.write("data/two.csv", b"2");
     assert_eq!(end(&[]).code(), 0);
     assert!(share.once(&["one.csv", "two.csv"]));
 }
@@ -140,20 +102,20 @@ fn a_record_that_is_gone_stops_the_next_start(kafka: bool) {
 fn a_share_that_is_mounted_after_the_watch_starts_is_gone_on_with(kafka: bool) {
     let share = Share::new(kafka);
     for number in 0..5 {
-        share.place.write(&format!("share/old {number}.csv"), b"old");
+        share.0.place.write(&format!("share/old {number}.csv"), b"old");
     }
     let watch = share.start(&WATCH);
     wait_until("the first start", || record(&share.path("data")).contains("started"));
     share.mount();
     wait_until("the share", || share.said("not sent, since already there: 5 files") == 1);
-    share.place.write("share/new.csv", b"new");
+    share.0.place.write("share/new.csv", b"new");
     wait_until("the new file", || record(&share.path("share")).contains("\"new.csv\""));
     // away, back, and away again, with files that come meanwhile
     share.unmount();
     wait_until("the mount point", || share.said("is mounted anew or is back") == 1 || share.said("is back") == 1);
-    share.place.write("data/below.csv", b"below the mount point");
+    share.0.place.write("data/below.csv", b"below the mount point");
     wait_until("a file below the mount point", || record(&share.path("data")).contains("\"below.csv\""));
-    share.place.write("share/meanwhile.csv", b"meanwhile");
+    share.0.place.write("share/meanwhile.csv", b"meanwhile");
     share.mount();
     wait_until("a file that came meanwhile", || record(&share.path("share")).contains("\"meanwhile.csv\""));
     assert_eq!(watch.end(), 0);
@@ -195,7 +157,7 @@ fn a_share_that_goes_under_a_download_holds_it(kafka: bool) {
 fn a_share_that_goes_under_a_transfer_holds_it(kafka: bool) {
     let share = Share::new(kafka);
     let url = format!("file://{}", share.path("data").display());
-    let folder = format!("share/{}", share.topic);
+    let folder = format!("share/{}", share.0.topic);
     nothing_goes_under_the_mount_point(&share, &["transfer", "--to", &url, "--output_dir", "own"], &folder);
 }
 
@@ -235,7 +197,7 @@ fn a_download_into_a_share_that_is_not_mounted_stops_at_the_start(kafka: bool) {
 fn a_transfer_into_a_share_that_is_not_mounted_stops_at_the_start(kafka: bool) {
     let share = Share::new(kafka);
     let url = format!("file://{}", share.path("data").display());
-    let folder = format!("share/{}", share.topic);
+    let folder = format!("share/{}", share.0.topic);
     a_start_without_the_share_stops(&share, &["transfer", "--to", &url, "--output_dir", "own"], &folder);
 }
 

@@ -31,6 +31,7 @@ use super::folder::TargetFolder;
 use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
+use crate::durable::sync_folder;
 use crate::engine::{OWN, is_reserved, taken};
 use crate::process::{DataFileStreamProcessor, Lock, ProcessingError, Target, UserCode};
 
@@ -321,17 +322,6 @@ fn hash(path: &Path) -> io::Result<[u8; 64]> {
             0 => return Ok(hasher.finish()),
             n => hasher.update(&block[..n]),
         }
-    }
-}
-
-/// Makes the names in a folder durable, where the system can.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    match File::open(folder)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        synced => synced,
     }
 }
 

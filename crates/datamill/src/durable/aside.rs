@@ -30,7 +30,23 @@ fn put_in_place(
         let _ = fs::remove_file(&aside);
         return Err(error);
     }
-    if synced { sync_folder(path) } else { Ok(()) }
+    if synced { sync_folder_of(path) } else { Ok(()) }
+}
+
+/// Puts a file at `path` unless there is one meanwhile: of several processes the first wins. It is on the disk when this
+/// returns. It gets its name by a link, or by a rename where the file system has no links.
+pub(crate) fn put_unless_there(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = format!(".datamill_{}.aside", uuid::Uuid::new_v4().simple());
+    let aside = path.with_file_name(name);
+    let written = write(&aside, true, |file| file.write_all(content));
+    let put = written.and_then(|()| match fs::hard_link(&aside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => fs::rename(&aside, path),
+        // another process was first, or it is there
+        _ => Ok(()),
+    });
+    // it is gone where it was renamed
+    let _ = fs::remove_file(&aside);
+    put.and_then(|()| sync_folder_of(path))
 }
 
 fn write(aside: &Path, synced: bool, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
@@ -57,11 +73,19 @@ fn aside_of(path: &Path) -> PathBuf {
     path.with_file_name(hidden)
 }
 
-/// Makes a rename durable where folders can be synced.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
-        _ => Ok(()),
+/// Makes the name of a file durable, where the system can.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Makes the names in a folder durable, where the system can.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match File::open(folder)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
     }
 }
 

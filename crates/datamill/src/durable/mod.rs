@@ -20,6 +20,7 @@ mod slots;
 mod trouble;
 
 pub(crate) use append::{AppendedTable, rows};
+pub(crate) use aside::{put_unless_there, sync_folder};
 pub(crate) use journal::{Contents, Journal, Lines};
 pub(crate) use replace::ReplacedTable;
 pub(crate) use slots::Slots;

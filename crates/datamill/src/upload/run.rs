@@ -9,41 +9,32 @@
 //!   └─ later ◀─┴─────────────────────────┘
 //! ```
 
+mod hand_over;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use datamill_wire::{Chunk, hex};
 use tracing::{debug, error, info};
 
 use super::Observer;
-use super::cut::{CutError, Cutter, Version};
-use super::error::{Broken, UploadError};
+use super::cut::Cutter;
+use super::error::UploadError;
 use super::filter::Reason;
 use super::ledger::Ledger;
 use super::registry::Row;
-use super::scan::split;
 use super::send::{Acknowledged, FileId, Finished, Sender};
 use super::stamp::{Stamp, Trace};
 use super::stop::Stop;
 use super::summary::Summary;
 use super::target::Target;
-use crate::report::{Counters, chain, clock, text};
-
-/// Times that a file which changed while it was read is cut anew at once.
-const QUICK_CHANGES: u32 = 3;
+use crate::report::{Counters, chain, text};
 
 /// First wait before a file that was not taken, or kept changing, is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// Longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// Versions given up that the records of their successor name at most.
-const MOST_SUPERSEDED: usize = 16;
 
 /// A file that is to be sent.
 #[derive(Debug, Clone)]
@@ -87,16 +78,6 @@ struct Waiting {
     stamp: Stamp,
     /// When it is tried again as it is.
     until: Option<Instant>,
-}
-
-/// A version that is being handed over.
-struct Partial {
-    file: FileId,
-    sha512: [u8; 64],
-    /// Modification time in its chunks, in seconds.
-    mtime: Option<f64>,
-    /// Chunks handed over.
-    sent: u32,
 }
 
 /// The work of one upload or watch.
@@ -250,172 +231,6 @@ impl<'a> Run<'a> {
             }
         }
         sent
-    }
-
-    fn send_some_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, UploadError> {
-        for attempt in 0..=QUICK_CHANGES {
-            if attempt > 0 {
-                debug!(file = job.relative, "the file changed while it was read, reading it anew");
-                self.pump(Duration::from_millis(5 << attempt))?;
-            }
-            let error = match self.send_version(job, partial) {
-                Ok(sent) => return Ok(sent),
-                Err(Broken::Upload(error)) => return Err(error),
-                Err(Broken::Cut(error)) => error,
-            };
-            return Ok(match error {
-                CutError::Changed => continue,
-                CutError::Ended => Sent::LeftOut(Reason::Stopped, None),
-                CutError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
-                    Sent::LeftOut(Reason::Vanished, None)
-                }
-                CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
-                CutError::Size { stamp, .. } => {
-                    self.wait(&job.relative, stamp);
-                    Sent::LeftOut(Reason::Size, Some(error.to_string()))
-                }
-                error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
-            });
-        }
-        Ok(Sent::Changing)
-    }
-
-    /// One try with the version that is there. `partial` is what the try before left half-sent: the
-    /// same content goes on where that one broke off, another one takes its place.
-    fn send_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, Broken> {
-        let mut file = File::open(&job.path).map_err(CutError::Read)?;
-        let stop = &self.stop;
-        let version = self.cutter.first_pass(&mut file, &|| stop.may_go_on())?;
-        if let Some(old) = partial.take_if(|old| old.sha512 != version.sha512) {
-            info!(
-                file = job.relative,
-                "the file changed while it was sent: its new version takes the place of the old one"
-            );
-            self.give_up(&job.relative, &old);
-        }
-        if partial.is_none() && job.known == Some(version.sha512) {
-            self.write_down(&job.relative, version.stamp, version.trace, &version.sha512);
-            self.summary.unchanged += 1;
-            self.healed(&job.relative);
-            return Ok(Sent::Unchanged);
-        }
-        let partial_now = match partial.take() {
-            Some(old) => old,
-            None => {
-                if version.total() > 1
-                    && let Some(ledger) = &mut self.ledger
-                {
-                    ledger.sending(&job.relative, &version.sha512);
-                }
-                if self.is_held() {
-                    return Ok(Sent::PutOff);
-                }
-                self.begin(job, &version)?
-            }
-        };
-        let handed_over = self.hand_over(job, &mut file, &version, partial.insert(partial_now));
-        handed_over?;
-        if let Some(done) = partial.take() {
-            if let Some(in_hand) = self.in_hand.get_mut(&done.file) {
-                (in_hand.stamp, in_hand.trace) = (version.stamp, version.trace);
-            }
-            self.sender.end(done.file);
-        }
-        Ok(Sent::HandedOver)
-    }
-
-    /// Opens the account of a version.
-    fn begin(&mut self, job: &Job, version: &Version) -> Result<Partial, UploadError> {
-        self.sender.set_partitions(self.target.partitions()?);
-        let superseded = self.half_sent.get(&job.relative).into_iter().flatten();
-        let superseded = superseded.filter(|hash| **hash != version.sha512).map(|hash| hex(hash)).collect();
-        let file = self.sender.begin(&job.relative, version.total(), superseded);
-        let in_hand = InHand {
-            job: job.clone(),
-            stamp: version.stamp,
-            trace: version.trace,
-            sha512: version.sha512,
-            total: version.total(),
-            started_ms: clock::now_ms(),
-        };
-        self.in_hand.insert(file, in_hand);
-        Ok(Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 })
-    }
-
-    /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
-    fn hand_over(
-        &mut self,
-        job: &Job,
-        file: &mut File,
-        version: &Version,
-        partial: &mut Partial,
-    ) -> Result<(), Broken> {
-        let (subdir, filename) = split(&job.relative);
-        let mut failure = None;
-        let mut cutter = self.cutter.take();
-        let result = cutter.second_pass(file, version, partial.sent, &mut |piece| {
-            let chunk = Chunk {
-                filename,
-                file_hash: &version.sha512,
-                chunk_hash: piece.sha512,
-                offset: piece.offset,
-                index: piece.index,
-                total: version.total(),
-                subdir,
-                filename_append: &self.filename_append,
-                data: piece.data,
-                mtime: partial.mtime,
-            };
-            let (stop, summary) = (&self.stop, &self.summary);
-            let (in_hand, later) = (self.in_hand.len(), self.later.len());
-            let go_on = || {
-                if stop.take_check() {
-                    tell(summary, in_hand, later);
-                }
-                stop.may_go_on()
-            };
-            let sent = self.sender.send(partial.file, &chunk, &go_on);
-            let sent = sent.map_err(UploadError::from).and_then(|sent| {
-                self.pump(Duration::ZERO)?;
-                Ok(sent)
-            });
-            match sent {
-                Ok(ControlFlow::Continue(())) => {
-                    partial.sent = piece.index;
-                    ControlFlow::Continue(())
-                }
-                Ok(ControlFlow::Break(())) => ControlFlow::Break(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        });
-        self.cutter = cutter;
-        match (failure, result) {
-            (Some(error), _) => Err(Broken::Upload(error)),
-            (None, Err(CutError::Ended)) if self.stop.may_go_on() => Ok(()),
-            (None, result) => Ok(result?),
-        }
-    }
-
-    /// Closes the account of a version that will not be completed.
-    fn give_up(&mut self, relative: &str, partial: &Partial) {
-        self.sender.abandon(partial.file);
-        self.in_hand.remove(&partial.file);
-        if partial.sent > 0 {
-            self.add_half_sent(relative, partial.sha512);
-        }
-    }
-
-    fn add_half_sent(&mut self, relative: &str, hash: [u8; 64]) {
-        let versions = self.half_sent.entry(relative.to_owned()).or_default();
-        if !versions.contains(&hash) {
-            versions.push(hash);
-            if versions.len() > MOST_SUPERSEDED {
-                versions.remove(0);
-            }
-        }
     }
 
     /// Puts a file off: it is sent by [`Run::send_later`] after a wait that grows with each time.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use datamill::assemble::DownloadDataFile;
@@ -17,7 +17,7 @@ use datamill::broker::{
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
 use datamill::report::Counters;
-use datamill::wire::{Chunk, headers, sha512};
+use datamill::wire::{Chunk, headers, hex, sha512};
 
 /// Each check runs on the embedded log and on Apache Kafka.
 macro_rules! on_both_logs {
@@ -417,9 +417,9 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Waits until `done` or panics after a minute.
+/// Waits until `done` or panics after three minutes.
 pub fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !done() {
         assert!(Instant::now() < deadline, "waited for too long: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -462,6 +462,50 @@ impl DataFileStreamReproducer for ByName {
                 Ok(Some(ReproducerMessage::new(file.size().to_string())))
             }
         }
+    }
+}
+
+/// Answers with the file's hash; fails, by error, and holds while it is told to.
+#[derive(Clone, Default)]
+pub struct Told {
+    pub fails: Arc<AtomicBool>,
+    pub holds: Arc<AtomicBool>,
+    pub calls: Arc<AtomicU64>,
+    /// It fails for files in this folder alone.
+    pub only_in: Option<&'static str>,
+}
+
+impl Told {
+    pub fn to_fail() -> Self {
+        let told = Self::default();
+        told.fails.store(true, SeqCst);
+        told
+    }
+
+    pub fn to_fail_in(folder: &'static str) -> Self {
+        Self { only_in: Some(folder), ..Self::to_fail() }
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.calls.load(SeqCst)
+    }
+}
+
+impl DataFileStreamReproducer for Told {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        self.calls.fetch_add(1, SeqCst);
+        let fails = self.fails.load(SeqCst) && self.only_in.is_none_or(|folder| file.subdirectory() == folder);
+        while self.holds.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if fails {
+            return Err(format!("no calibration for {}", file.filename()).into());
+        }
+        Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
     }
 }
 

@@ -6,10 +6,10 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::common::{Bench, Got, Place, Sent, StopAtEnd, chunks, content, on_both_logs, registry, wait_for};
+use crate::common::{Bench, Got, Place, Sent, StopAtEnd, Told, chunks, content, on_both_logs, registry, wait_for};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::{Control, EngineSettings, RetryFailed, StopKind, failed_files, request_retry};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
@@ -23,35 +23,6 @@ on_both_logs! {
     a_stop_among_many_tries_leaves_the_rest_for_the_next_start,
     many_requests_are_answered_once_each_while_the_program_runs,
     rows_that_the_table_refused_are_added_once_it_takes_them,
-}
-
-/// Fails for files in the folder `bad` while it is told to, and answers with their hash.
-#[derive(Clone, Default)]
-struct Bad {
-    fails: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
-}
-
-impl Bad {
-    fn to_fail() -> Self {
-        let bad = Self::default();
-        bad.fails.store(true, SeqCst);
-        bad
-    }
-}
-
-impl DataFileStreamReproducer for Bad {
-    fn get_processing_result_message_for_file(
-        &self,
-        file: &DownloadDataFile,
-        _: &Lock,
-    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        self.calls.fetch_add(1, SeqCst);
-        if file.subdirectory() == "bad" && self.fails.load(SeqCst) {
-            return Err(format!("no calibration for {}", file.filename()).into());
-        }
-        Ok(Some(ReproducerMessage::new(hex(&sha512(file.bytes()?)))))
-    }
 }
 
 fn failed(bench: &Bench) -> usize {
@@ -147,7 +118,7 @@ fn many_files_that_all_fail_have_a_row_each_within_the_memory_limit_and_are_all_
     }
     // entries that have no room wait in the group's state
     let settings = EngineSettings { retry_failed: RetryFailed::Only, memory_limit: 8 << 20, ..bench.settings() };
-    let code = Bad::default();
+    let code = Told::default();
     let summary = bench.run(&settings, code.clone()).unwrap();
     assert_eq!((summary.retried, summary.failed_again, code.calls.load(SeqCst)), (FILES as u64, 0, FILES as u64));
     have_one_result_each(&bench, FILES);
@@ -188,7 +159,7 @@ fn interleaved_files_are_rebuilt_from_their_own_chunks_in_one_reading(place: &Pl
             bench.send(&large.collect::<Vec<_>>());
         }
     }
-    let code = Bad::to_fail();
+    let code = Told::to_fail_in("bad");
     let first = bench.run(&bench.settings(), code.clone()).unwrap();
     assert_eq!((first.succeeded, first.failed), (48, bad as u64));
     code.fails.store(false, SeqCst);
@@ -217,7 +188,7 @@ fn files_over_several_partitions_are_rebuilt_together(place: &Place) {
         let files = (0..10).map(file).collect();
         bench.send(&interleaved(files));
     }
-    let code = Bad::to_fail();
+    let code = Told::to_fail_in("bad");
     assert_eq!(bench.run(&bench.settings(), code.clone()).unwrap().failed, 60);
     code.fails.store(false, SeqCst);
     let second = bench.run(&bench.settings(), code).unwrap();
@@ -230,7 +201,7 @@ fn a_stop_among_many_tries_leaves_the_rest_for_the_next_start(place: &Place) {
     const FILES: usize = 6_000;
     let bench = Bench::new(place, 2);
     send_small(&bench, FILES, 2);
-    let code = Bad::to_fail();
+    let code = Told::to_fail_in("bad");
     assert_eq!(bench.run(&bench.settings(), code.clone()).unwrap().failed, FILES as u64);
     code.fails.store(false, SeqCst);
     let mut retried = 0;
@@ -262,7 +233,7 @@ fn many_requests_are_answered_once_each_while_the_program_runs(place: &Place) {
     // more than has room among the entries that wait
     let settings =
         EngineSettings { exit_at_end: false, retry_failed: RetryFailed::No, memory_limit: 4 << 20, ..bench.settings() };
-    let (code, control) = (Bad::to_fail(), Control::default());
+    let (code, control) = (Told::to_fail_in("bad"), Control::default());
     std::thread::scope(|scope| {
         let stop = StopAtEnd(&control);
         let run = scope.spawn(|| bench.run_controlled(&settings, code.clone(), &control).unwrap());
@@ -336,7 +307,7 @@ fn a_partition_that_moves_among_many_tries_on_kafka_gives_each_file_one_result()
     const FILES: usize = 4_000;
     let bench = Bench::new(&Place::Kafka, 4);
     send_small(&bench, FILES, 4);
-    let code = Bad::to_fail();
+    let code = Told::to_fail_in("bad");
     assert_eq!(bench.run(&bench.settings(), code.clone()).unwrap().failed, FILES as u64);
     code.fails.store(false, SeqCst);
     let calls = code.calls.load(SeqCst);

@@ -1,15 +1,12 @@
 //! The engine over both logs: another try when somebody asks for it, and chunks that come late.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
-use crate::common::{Bench, Got, Place, Sent, StopAtEnd, chunks, content, on_both_logs, read_all, wait_for};
-use datamill::assemble::DownloadDataFile;
+use crate::common::{Bench, Got, Place, Sent, StopAtEnd, Told, chunks, content, on_both_logs, read_all, wait_for};
 use datamill::engine::{
     Control, EngineSettings, FailedFile, RetryFailed, Summary, failed_files, forget_failures, request_retry,
 };
-use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::wire::{Chunk, headers, hex, sha512};
 
 on_both_logs! {
@@ -27,41 +24,6 @@ on_both_logs! {
     a_completed_file_is_tried_after_a_crash_between_the_two_commits,
     a_retry_takes_the_chunks_of_its_own_upload,
     a_file_that_has_lost_some_of_its_chunks_expires_and_stays_listed,
-}
-
-/// Fails, by error, while it is told to; holds while it is told to.
-#[derive(Clone, Default)]
-struct Told {
-    fails: Arc<AtomicBool>,
-    holds: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
-}
-
-impl Told {
-    fn to_fail() -> Self {
-        let told = Self::default();
-        told.fails.store(true, SeqCst);
-        told
-    }
-
-    fn calls(&self) -> u64 {
-        self.calls.load(SeqCst)
-    }
-}
-
-impl DataFileStreamReproducer for Told {
-    fn get_processing_result_message_for_file(
-        &self,
-        file: &DownloadDataFile,
-        _: &Lock,
-    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        self.calls.fetch_add(1, SeqCst);
-        let fails = self.fails.load(SeqCst);
-        while self.holds.load(SeqCst) {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        if fails { Err("no calibration".into()) } else { Ok(Some(ReproducerMessage::new(hex(file.sha512())))) }
-    }
 }
 
 fn failed(bench: &Bench) -> Vec<FailedFile> {
@@ -212,7 +174,7 @@ fn a_failure_that_was_forgotten_is_not_tried_again(place: &Place) {
     let summary = while_running(&bench, &settings, &told, || {
         wait_for("a try", || told.calls() == 4);
         forget_failures(bench.log.as_ref(), &bench.group, &failed(&bench)).unwrap();
-        std::thread::sleep(std::time::Duration::from_secs(4));
+        std::thread::sleep(std::time::Duration::from_secs(10));
         told.holds.store(false, SeqCst);
         bench.send(&chunks(0, "new", b"abc", 2));
         wait_for("the next file", || told.calls() == 5);
