@@ -16,6 +16,8 @@ pub enum ErrorKind {
     UnknownTopic,
     /// The topic was deleted, and another one was created under its name.
     TopicReplaced,
+    /// The topic was deleted while it was used, and there is no other one under its name.
+    TopicDeleted,
     /// The file of an embedded log is not at its path any more, or another one is there.
     LogReplaced,
     /// What is to be created is there already.
@@ -79,6 +81,17 @@ impl Error {
     /// The error for a topic that is another one than the one that is meant.
     pub fn topic_replaced(name: &str) -> Self {
         Self::new(ErrorKind::TopicReplaced, format!("topic `{name}` was deleted and created again"))
+    }
+
+    /// The error for a topic that was deleted while it was read.
+    pub fn topic_deleted(name: &str) -> Self {
+        Self::new(
+            ErrorKind::TopicDeleted,
+            format!(
+                "topic `{name}` was deleted while it was read. Nothing that is committed is lost; if the topic is \
+                created again, a group that has read it needs --start_from once, which says where to start in the new one"
+            ),
+        )
     }
 
     /// The error for a topic that is not there: `log` is the log in words, `near` are the names of topics that were

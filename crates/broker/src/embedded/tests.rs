@@ -468,7 +468,7 @@ fn a_topic_that_is_deleted_while_it_is_read_ends_the_reading_and_takes_no_commit
     let mut reader = log.reader("t", &[(0, 0)]).unwrap();
     other.delete_topic("t").unwrap();
     let error = reader.poll(Duration::from_secs(1), &mut |_| ()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::UnknownTopic);
+    assert_eq!(error.kind(), ErrorKind::TopicDeleted);
 }
 
 #[test]

@@ -47,10 +47,7 @@ pub(super) fn unknown(file: &LogFile, connection: &Connection, name: &str) -> Er
 pub(super) fn deleted(file: &LogFile, connection: &Connection, name: &str) -> Error {
     match find(connection, name) {
         Ok(Some(_)) => Error::topic_replaced(name),
-        Ok(None) => {
-            let text = format!("topic `{name}` of log `{}` was deleted while it was read", file.name);
-            Error::new(ErrorKind::UnknownTopic, text)
-        }
+        Ok(None) => Error::topic_deleted(name),
         Err(error) => file.failed("read", error),
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   poll ──error──▶ ask ─┐
-//!        every 5 s ──────┴─▶ kafka-topics: id of each topic ──another one──▶ poll answers with an error
+//!        every 5 s ──────┴─▶ kafka-topics: id of each topic ──another one, or none for 5 s──▶ poll answers with an error
 //! ```
 
 use std::sync::{Arc, Weak};
@@ -25,13 +25,33 @@ use crate::error::{Error, ErrorKind, Result};
 const EVERY: Duration = Duration::from_secs(5);
 /// Time between two questions where errors ask for them.
 const AFTER_ERRORS: Duration = Duration::from_millis(200);
+/// How long a topic may be unknown before it counts as deleted: a broker may not have heard of it yet. Meanwhile it is
+/// asked for this often.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+const WHILE_UNKNOWN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct State {
     asked: bool,
     over: bool,
-    /// A topic that is another one by now.
-    replaced: Option<String>,
+    /// A topic that is no longer the one that it was.
+    lost: Option<Lost>,
+}
+
+/// What became of a topic.
+#[derive(Clone)]
+enum Lost {
+    Replaced(String),
+    Deleted(String),
+}
+
+impl Lost {
+    fn error(&self) -> Error {
+        match self {
+            Self::Replaced(name) => Error::topic_replaced(name),
+            Self::Deleted(name) => Error::topic_deleted(name),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -52,8 +72,8 @@ impl Identity {
         let (topics, shared) = (topics.clone(), Arc::<Shared>::default());
         let watched = Self { topics: topics.clone(), shared: shared.clone() };
         if !topics.ids.is_empty() {
-            if let Some(name) = replaced(cluster, &topics) {
-                return Err(Error::topic_replaced(name));
+            if let Some(lost @ Lost::Replaced(_)) = look(cluster, &topics) {
+                return Err(lost.error());
             }
             let cluster = Arc::downgrade(cluster);
             thread::Builder::new()
@@ -70,17 +90,17 @@ impl Identity {
         self.shared.changed.notify_all();
     }
 
-    /// Fails once a topic was found to be another one.
+    /// Fails once a topic was found to be another one or deleted.
     pub(super) fn check(&self) -> Result<()> {
-        match &self.shared.state.lock().replaced {
-            Some(topic) => Err(Error::topic_replaced(topic)),
-            None => Ok(()),
-        }
+        self.shared.state.lock().lost.as_ref().map_or(Ok(()), |lost| Err(lost.error()))
     }
 
     /// The error, or that a topic is another one, which explains it.
     pub(super) fn explain(&self, cluster: &Cluster, error: Error) -> Error {
-        replaced(cluster, &self.topics).map_or(error, Error::topic_replaced)
+        match look(cluster, &self.topics) {
+            Some(lost @ Lost::Replaced(_)) => lost.error(),
+            _ => error,
+        }
     }
 }
 
@@ -93,8 +113,9 @@ impl Drop for Identity {
 
 impl Shared {
     fn keep_asking(&self, cluster: &Weak<Cluster>, topics: &TopicIdentity) {
+        let mut unknown_since: Option<Instant> = None;
         loop {
-            let until = Instant::now() + EVERY;
+            let until = Instant::now() + if unknown_since.is_some() { WHILE_UNKNOWN } else { EVERY };
             let mut state = self.state.lock();
             while !state.asked && !state.over && !self.changed.wait_until(&mut state, until).timed_out() {}
             if state.over {
@@ -103,8 +124,10 @@ impl Shared {
             state.asked = false;
             drop(state);
             let Some(cluster) = cluster.upgrade() else { return };
-            if let Some(name) = replaced(&cluster, topics) {
-                self.state.lock().replaced = Some(name.to_owned());
+            match look(&cluster, topics) {
+                None => unknown_since = None,
+                Some(Lost::Deleted(_)) if unknown_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_FOR => {}
+                lost => self.state.lock().lost = lost,
             }
             drop(cluster);
             thread::sleep(AFTER_ERRORS);
@@ -112,14 +135,16 @@ impl Shared {
     }
 }
 
-/// A topic that is another one. One that cannot be asked about is taken for the same.
-fn replaced<'a>(cluster: &Cluster, topics: &'a TopicIdentity) -> Option<&'a str> {
-    let is_another = |name: &&String| match admin::now(cluster, name, ANSWER) {
-        Ok(now) => topics.check(name, now.id.as_deref()).is_err(),
-        Err(error) => {
-            debug!(topic = %name, %error, "the id of the topic is not known at the moment");
-            false
+/// A topic that is another one, or else one that is not known. One that cannot be asked about is taken for the same.
+fn look(cluster: &Cluster, topics: &TopicIdentity) -> Option<Lost> {
+    let mut unknown = None;
+    for name in topics.ids.keys() {
+        match admin::now(cluster, name, ANSWER) {
+            Ok(now) if topics.check(name, now.id.as_deref()).is_err() => return Some(Lost::Replaced(name.clone())),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::UnknownTopic => unknown = Some(Lost::Deleted(name.clone())),
+            Err(error) => debug!(topic = %name, %error, "the id of the topic is not known at the moment"),
         }
-    };
-    topics.ids.keys().find(is_another).map(String::as_str)
+    }
+    unknown
 }

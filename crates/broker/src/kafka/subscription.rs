@@ -158,7 +158,7 @@ impl KafkaSubscription {
             (ErrorKind::UnknownTopic, _) => {
                 self.topics.iter().try_for_each(|topic| match self.cluster.partitions(topic) {
                     Err(error) if error.kind() == ErrorKind::UnknownTopic => {
-                        Err(self.identity.explain(&self.cluster, error))
+                        Err(self.identity.explain(&self.cluster, Error::topic_deleted(topic)))
                     }
                     _ => Ok(()),
                 })

@@ -6,6 +6,7 @@
 //! ```
 //! Deliveries are drained before rdkafka's `commit_transaction`, which would else wait 100 ms for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -33,6 +34,10 @@ const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
 /// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
 const INIT: Duration = Duration::from_secs(30);
 
+/// After this time without a delivery it is looked whether the topics of the records are still there; one that is not
+/// at two looks was deleted. librdkafka would wait longer than a transaction may take.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How long further deliveries are looked at once one has failed.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(5);
 
@@ -48,6 +53,7 @@ pub(super) enum Ending {
 
 /// See the module.
 pub(super) struct Transactions {
+    cluster: Arc<Cluster>,
     producer: Arc<BaseProducer<Deliveries>>,
     group: String,
     instance: String,
@@ -60,7 +66,7 @@ pub(super) struct Transactions {
 impl Transactions {
     /// Makes the producer and takes the transactional id: what a dead run of the same name left open is
     /// aborted here.
-    pub(super) fn open(cluster: &Cluster, options: &SubscribeOptions, batch: usize) -> Result<Self> {
+    pub(super) fn open(cluster: &Arc<Cluster>, options: &SubscribeOptions, batch: usize) -> Result<Self> {
         let producer: BaseProducer<Deliveries> = cluster
             .settings
             .committer(options, batch)
@@ -73,6 +79,7 @@ impl Transactions {
         }
         retried(|| producer.init_transactions(INIT)).map_err(|error| cluster.failed(error, name(), right))?;
         Ok(Self {
+            cluster: cluster.clone(),
             producer: Arc::new(producer),
             group: options.group.clone(),
             instance: options.instance.clone(),
@@ -141,11 +148,13 @@ impl Transactions {
         self.step("begin", || self.producer.begin_transaction())?;
         crash_point(CrashPoint::KafkaBegun);
         let mut count = 0;
+        let mut topics = BTreeSet::new();
         for record in records {
             self.send_one(record, count)?;
+            topics.insert(record.topic);
             count += 1;
         }
-        self.drain();
+        self.drain(&topics)?;
         let mut placed = vec![None; count];
         let mut failed = Vec::new();
         for (token, outcome) in self.producer.context().take() {
@@ -209,14 +218,43 @@ impl Transactions {
 
     /// Waits until every record is delivered or one is not. Those behind one that is not would wait for the
     /// transaction to be aborted. librdkafka gives up when the transaction's time is over, so this ends.
-    fn drain(&self) {
-        while self.producer.in_flight_count() > 0 {
+    fn drain(&self, topics: &BTreeSet<&str>) -> std::result::Result<(), Ending> {
+        let mut in_flight = self.producer.in_flight_count();
+        let (mut heard, mut unknown) = (Instant::now(), None);
+        while in_flight > 0 {
             if self.producer.context().failed() {
                 // A record that is refused may come after those that are purged because of it.
-                return self.producer.poll(AFTER_A_FAILURE);
+                self.producer.poll(AFTER_A_FAILURE);
+                break;
             }
             serve(&self.producer, STEP);
+            let before = std::mem::replace(&mut in_flight, self.producer.in_flight_count());
+            if in_flight != before {
+                (heard, unknown) = (Instant::now(), None);
+            } else if heard.elapsed() >= LOOK {
+                let is_unknown = |topic: &&str| {
+                    self.cluster.partitions(topic).is_err_and(|error| error.kind() == ErrorKind::UnknownTopic)
+                };
+                let found = topics.iter().copied().find(is_unknown);
+                if let Some(topic) = found.filter(|topic| unknown == Some(*topic)) {
+                    return Err(Ending::Passing(self.deleted(topic)));
+                }
+                (heard, unknown) = (Instant::now(), found);
+            }
         }
+        Ok(())
+    }
+
+    /// The error for a topic that records of a commit go to.
+    fn deleted(&self, topic: &str) -> Error {
+        self.cluster.forget(topic);
+        let make = crate::error::command(&format!("topic create {topic}"), &self.cluster.settings.options);
+        let text = format!(
+            "topic `{topic}`, to which group `{}` writes, was deleted while the program ran. Nothing is lost: create it \
+            again with {make}, and the next start goes on",
+            self.group
+        );
+        Error::new(ErrorKind::TopicDeleted, text)
     }
 
     /// Adds the positions. librdkafka ignores the time limit of this call while the group's coordinator is

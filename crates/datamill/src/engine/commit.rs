@@ -427,7 +427,12 @@ fn after(
             Err(failure) => {
                 match outcome.answers {
                     None => tally.failed(),
-                    Some(_) => tally.failed_again(),
+                    Some(_) => {
+                        tally.failed_again();
+                        if failure.status == FailureStatus::Expired {
+                            tally.expired();
+                        }
+                    }
                 }
                 tell_failure(settings, tally, &row, &failure, outcome.attempts);
                 ledger.failed(&row, failure.status, &failure.reason, now);

@@ -275,6 +275,21 @@ impl From<datamill_broker::Error> for EngineError {
 }
 
 impl EngineError {
+    /// What happened, for a start that a person has decided: not what to do about it.
+    pub(super) fn what_happened(&self) -> String {
+        match self {
+            Self::Progress { source, .. } => format!("the progress committed there cannot be used: {source}"),
+            Self::LostGround { from, to, .. } => {
+                format!("the records from offset {from} to {to} were removed before the group read them")
+            }
+            Self::LostPosition { .. } => "the position that the group had committed is gone".to_owned(),
+            Self::TopicReplaced { .. } => {
+                "the topic was deleted and created again; failed files of the topic before are given up".to_owned()
+            }
+            other => crate::report::chain(other),
+        }
+    }
+
     pub(crate) fn output(folder: &Path, source: io::Error) -> Self {
         Self::Output { folder: folder.to_owned(), source }
     }

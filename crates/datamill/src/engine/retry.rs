@@ -350,7 +350,7 @@ impl Retries {
         let of_key = |key: String| Place::of_key(&self.topic, &key).map(|(place, path)| (place, path.to_owned()));
         let removed: Vec<(Place, String)> = removed.into_iter().filter_map(of_key).collect();
         let forgotten = self.forget(&removed);
-        let (mut waiting, mut requested) = (0, 0);
+        let (mut waiting, mut requested, mut expire) = (0, 0, 0);
         for due in due.into_iter().filter(is_owner) {
             let (place, is_request) = (due.entry.place, !due.entry.requests.is_empty());
             if let Some(under_way) = self.under_way.get(&place) {
@@ -361,14 +361,21 @@ impl Retries {
             } else if self.changed.contains(&place) {
                 self.look_again |= is_request;
             } else if is_request || !tried.contains(place) {
-                waiting += 1;
-                requested += usize::from(is_request);
+                if due.entry.is_foreign {
+                    expire += 1;
+                } else {
+                    waiting += 1;
+                    requested += usize::from(is_request);
+                }
                 self.push(due);
             }
         }
         if waiting > 0 {
             let more = if self.further.is_empty() { "" } else { "; more come after these" };
             tracing::info!(files = waiting, requested, "files that failed earlier are tried again{more}");
+        }
+        if expire > 0 {
+            tracing::info!(files = expire, "failed files of the topic that was deleted are given up: they expire");
         }
         retried.push(Retried::Forgotten(removed, forgotten));
         retried.push(Retried::Incomplete(incomplete.into_iter().filter(is_owner).collect()));

@@ -154,7 +154,7 @@ impl Start<'_> {
             Some(StartFrom::Committed) if assigned.committed.is_none() || is_foreign => Err(trouble),
             Some(asked) => {
                 let progress = self.at(asked, assigned)?;
-                tracing::warn!(reason = %crate::report::chain(&trouble), offset = progress.frontier, partition,
+                tracing::warn!(reason = %trouble.what_happened(), offset = progress.frontier, partition,
                     topic = %self.source.name, "starting where --start_from says");
                 Ok(progress)
             }

@@ -22,6 +22,7 @@ pub(crate) struct Tally {
     failed: AtomicU64,
     retried: AtomicU64,
     failed_again: AtomicU64,
+    expired: AtomicU64,
     bytes: AtomicU64,
     went_on: AtomicBool,
     undecodable: AtomicU64,
@@ -86,6 +87,7 @@ impl Tally {
             failed: AtomicU64::default(),
             retried: AtomicU64::default(),
             failed_again: AtomicU64::default(),
+            expired: AtomicU64::default(),
             bytes: AtomicU64::default(),
             went_on: AtomicBool::default(),
             undecodable: AtomicU64::default(),
@@ -109,6 +111,8 @@ impl Tally {
         retried,
         /// A file that failed in an earlier run failed again.
         failed_again,
+        /// A file that failed in an earlier run is given up: its chunks are gone.
+        expired,
         /// A record holds no chunk.
         undecodable,
         /// A record that was read again after a restart.
@@ -179,6 +183,7 @@ impl Tally {
             failed: self.failed.into_inner(),
             retried: self.retried.into_inner(),
             failed_again: self.failed_again.into_inner(),
+            expired: self.expired.into_inner(),
             bytes: self.bytes.into_inner(),
             went_on_to_the_end: self.went_on.into_inner() && self.left.at_end,
             undecodable: self.undecodable.into_inner(),
@@ -213,6 +218,8 @@ pub struct Summary {
     pub retried: u64,
     /// Files that had failed in an earlier run and failed again.
     pub failed_again: u64,
+    /// Of these, those that are given up, since their chunks are gone from the topic.
+    pub expired: u64,
     /// Bytes of these files.
     pub bytes: u64,
     /// It went on where the group had stopped before, and read on to the end of the topic.
@@ -308,12 +315,21 @@ impl fmt::Display for Summary {
         if self.retried > 0 {
             write!(f, "\n{} of them had failed in an earlier run", self.retried)?;
         }
-        if self.failed_again > 0 {
+        if self.expired > 0 {
+            write!(
+                f,
+                "\n{} failed earlier and cannot be tried again, since their chunks are gone from the topic; the table \
+                `failed_from_…` names them. Upload them again where they are needed",
+                text::counted(self.expired, "file")
+            )?;
+        }
+        let failed_again = self.failed_again - self.expired;
+        if failed_again > 0 {
             write!(
                 f,
                 "\n{} failed earlier and failed again; the next start tries them again. `--retry_failed no` leaves them \
                 alone",
-                self.failed_again
+                text::counted(failed_again, "file")
             )?;
             if let Some(forget) = &self.forget {
                 write!(f, ", and {forget} takes them off the list for good")?;

@@ -94,6 +94,7 @@ fn of_kind(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::Fenced => Exit::Replaced,
         ErrorKind::UnknownTopic
+        | ErrorKind::TopicDeleted
         | ErrorKind::LogReplaced
         | ErrorKind::InUse
         | ErrorKind::Denied

@@ -19,6 +19,8 @@ on_both_logs! {
     a_topic_that_was_created_again_is_not_read_until_a_person_says_where_to_start,
     a_running_member_stops_and_what_it_committed_meanwhile_is_of_no_use_to_the_next_start,
     a_run_up_to_the_end_does_not_end_well_where_the_topic_was_created_again_meanwhile,
+    a_topic_that_is_deleted_ends_its_member_with_a_sentence,
+    a_result_topic_that_is_deleted_ends_the_program_and_nothing_is_lost,
     a_folder_knows_the_topic_of_its_positions,
     failed_files_of_the_topic_before_expire_once_and_are_never_read,
     what_a_group_knew_before_it_knew_ids_is_of_the_topic_in_which_it_got_one,
@@ -49,7 +51,7 @@ fn is_refused(bench: &Bench, settings: &EngineSettings) {
 
 /// Each log may be quicker to notice that the topic was deleted.
 fn is_noticed(error: &EngineError) {
-    let is_deleted = matches!(error, EngineError::Log(error) if error.kind() == ErrorKind::UnknownTopic);
+    let is_deleted = matches!(error, EngineError::Log(error) if error.kind() == ErrorKind::TopicDeleted);
     assert!(is_deleted || matches!(error, EngineError::TopicReplaced { .. }), "{error}");
 }
 
@@ -102,6 +104,44 @@ fn a_running_member_stops_and_what_it_committed_meanwhile_is_of_no_use_to_the_ne
     let mut of_new: Vec<&str> = of_new.map(|got| got.path()).collect();
     of_new.sort_unstable();
     assert_eq!(of_new, new);
+}
+
+/// The error with which a program ends whose topic is deleted after its first file, before or after it has another one.
+fn ends_without(bench: &Bench, deleted: &str, then: impl FnOnce()) -> EngineError {
+    send(bench, 0, &["first"]);
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    let control = Control::default();
+    std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&control);
+        let running = scope.spawn(|| bench.run_controlled(&settings, ByName::default(), &control));
+        wait_for("the first result", || bench.read_results().len() == 1);
+        bench.log.delete_topic(deleted).unwrap();
+        then();
+        wait_for("the end of the program", || running.is_finished());
+        running.join().unwrap().unwrap_err()
+    })
+}
+
+fn a_topic_that_is_deleted_ends_its_member_with_a_sentence(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let error = ends_without(&bench, &bench.topic, || ());
+    assert!(matches!(&error, EngineError::Log(error) if error.kind() == ErrorKind::TopicDeleted), "{error}");
+    let text = datamill::report::chain(&error);
+    assert!(text.contains(&format!("topic `{}` was deleted while it was read", bench.topic)), "{text}");
+    assert!(text.contains("--start_from"), "{text}");
+}
+
+fn a_result_topic_that_is_deleted_ends_the_program_and_nothing_is_lost(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let error = ends_without(&bench, &bench.results, || send(&bench, 0, &["second", "third"]));
+    let text = datamill::report::chain(&error);
+    assert!(text.contains(&format!("topic `{}`", bench.results)) && text.contains("topic create"), "{text}");
+    let (name, settings) = (bench.results.clone(), BTreeMap::new());
+    let again = datamill::broker::NewTopic { name, partitions: 2, replication: 1, settings };
+    // a broker may be about to delete the files of the old one
+    wait_for("the topic to be created again", || bench.log.create_topic(&again).is_ok());
+    let summary = bench.run(&bench.settings(), ByName::default()).unwrap();
+    assert_eq!((summary.succeeded, names(&bench)), (2, vec!["second".to_owned(), "third".to_owned()]));
 }
 
 /// Creates the topic again while it has a file of the old one.
@@ -195,14 +235,20 @@ fn failed_files_of_the_topic_before_expire_once_and_are_never_read(place: &Place
     // late chunks complete nothing that is of another topic
     bench.send_at(&incomplete[3..], days_ago(2));
     send(&bench, 0, &["now"]);
-    for (start, retry, expected) in
-        [(Some(StartFrom::Earliest), RetryFailed::No, (3, 2)), (None, RetryFailed::Now, (1, 0))]
+    // a new failure may be at the place of an old one before that expires
+    for (start, retry, expected, expired) in
+        [(Some(StartFrom::Earliest), RetryFailed::No, (3, 2), 2..=3), (None, RetryFailed::Now, (1, 0), 0..=0)]
     {
         let settings = EngineSettings { start_from: start, retry_failed: retry, ..bench.settings() };
         let code = ByName::default();
         let calls = Arc::clone(&code.calls);
         let summary = bench.run(&settings, code).unwrap();
         assert_eq!((calls.load(SeqCst), summary.succeeded), expected, "files of the new topic alone");
+        let said = summary.to_string();
+        assert!(expired.contains(&summary.expired), "{summary:?}");
+        assert_eq!(said.contains("files failed earlier and cannot be tried again"), summary.expired > 0, "{said}");
+        let again = summary.failed_again > summary.expired;
+        assert_eq!(said.contains("the next start tries them again"), again, "{said}");
         let all = sorted(vec![
             of(&new, "at/error", failed),
             of(&old, "error", "expired"),
