@@ -57,6 +57,16 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
         Some(Err((_, Code::TopicAlreadyExists))) => {
             return Err(Error::new(ErrorKind::Exists, format!("there is a topic `{name}` already")));
         }
+        // Which one, the broker says in words that rdkafka does not hand out.
+        Some(Err((_, Code::InvalidConfig))) if !topic.settings.is_empty() => {
+            let named: Vec<String> = topic.settings.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
+            let text = format!(
+                "{}: the broker does not know such a setting of topics, or does not take its value: {}",
+                what(),
+                named.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Settings, text));
+        }
         Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
         None => {
             return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what())));

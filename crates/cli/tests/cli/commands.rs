@@ -16,7 +16,7 @@ fn what_is_uploaded_can_be_read_again() {
     let ended = place.run(&["upload", "data", "--topic_name", "t", "--chunk-size", "1024"]);
     assert_eq!(ended.code(), 0, "{}", ended.stderr());
     assert_eq!(ended.stdout(), "");
-    for part in ["sent 2 files", "6 messages", "1 hidden: `.hidden`", "1 log files: `run.log`"] {
+    for part in ["sent 2 files", "6 messages", "1 hidden: `.hidden`", "1 log file: `run.log`"] {
         assert!(ended.stderr().contains(part), "{part}: {}", ended.stderr());
     }
     let files = place.whole_files("t");

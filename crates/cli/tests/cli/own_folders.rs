@@ -46,7 +46,7 @@ fn a_watch_beside_a_reproducer_and_a_download_in_one_folder_sends_each_file_once
     let said = again.stderr();
     assert!(again.code() == 0 && said.contains("sent 0 files"), "{said}");
     assert!(said.contains("own folders: `Describe_output/`, `LOGS/`"), "{said}");
-    assert!(said.contains("left out: 1 folders that a download or transfer fills"), "{said}");
+    assert!(said.contains("left out: 1 folder that a download or transfer fills"), "{said}");
 }
 
 #[test]

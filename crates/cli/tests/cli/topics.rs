@@ -180,3 +180,68 @@ fn what_is_refused_at_the_start_is_not_told_as_started() {
     }
     assert_eq!(running.end(), 0);
 }
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_is_named() {
+    for bench in Bench::both() {
+        let topic = bench.name("read");
+        bench.done(&["topic", "create", &topic]);
+        bench.done(&["upload", "x.csv", "--topic_name", &topic]);
+        let printed = bench.place.path("printed");
+        let command = ["read", &topic, "--config", "my lab.config"];
+        let mut command = bench.place.command(&command);
+        command.stdout(std::fs::File::create(&printed).unwrap());
+        command.stderr(std::fs::File::create(bench.place.path("said")).unwrap());
+        let mut running = Running(command.spawn().unwrap());
+        wait_until("the message", || std::fs::read_to_string(&printed).unwrap().lines().count() == 1);
+        bench.done(&["topic", "delete", &topic, "--yes"]);
+        assert_eq!(running.0.wait().unwrap().code(), Some(2), "{}", said(&bench));
+        let said = said(&bench);
+        assert!(said.contains(&format!("topic `{topic}` was deleted while it was read")), "{said}");
+        assert!(!said.contains("UnknownPartition"), "{said}");
+    }
+}
+
+#[test]
+fn a_setting_that_the_log_does_not_take_is_named() {
+    for bench in Bench::both() {
+        let refused = bench.run(&["topic", "create", &bench.name("set"), "--setting", "foo=bar"]);
+        assert_eq!(refused.code(), 2, "{}", refused.stderr());
+        assert!(refused.stderr().contains("`foo"), "{}", refused.stderr());
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_makes_nothing_but_the_log_file_that_says_why() {
+    for bench in Bench::both() {
+        let (topic, group, place) = (bench.name("data"), bench.name("group"), &bench.place);
+        bench.done(&["topic", "create", &topic]);
+        bench.done(&["upload", "x.csv", "--topic_name", &topic]);
+        let missing = bench.name("dta");
+        let store = format!("file://{}", place.path("store").display());
+        for program in [&["download", "mirror"][..], &["transfer", "--to", &store]] {
+            let args = ["--topic_name", &missing, "--output_dir", "own", "--exit-at-end"];
+            let refused = bench.run(&[program, &args].concat());
+            assert_eq!(refused.code(), 2, "{}", refused.stderr());
+        }
+        let group = ["--topic_name", &topic, "--consumer_group_id", &group, "--exit-at-end", "--output_dir"];
+        bench.done(&[&["transfer", "--to", &store], &group[..], &["own"]].concat());
+        let refused = bench.run(&[&["download", "mirror"], &group[..], &["other"]].concat());
+        assert_eq!(refused.code(), 2, "{}", refused.stderr());
+        assert!(!place.path("mirror").exists(), "{}", refused.stderr());
+        let made: Vec<_> = std::fs::read_dir(place.path("other")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(made, ["LOGS"]);
+    }
+}
+
+#[test]
+fn an_upload_that_finds_nothing_makes_no_topic() {
+    let [embedded, _] = Bench::both();
+    std::fs::create_dir(embedded.place.path("empty")).unwrap();
+    for (args, code) in [(&["empty"][..], 1), (&["empty", "x.csv", "none"], 2)] {
+        let ended = embedded.run(&[&["upload"], args, &["--topic_name", "mistyped"]].concat());
+        assert_eq!(ended.code(), code, "{}", ended.stderr());
+        let listed = embedded.done(&["topic", "list"]);
+        assert!(!listed.stdout().contains("mistyped"), "{}", listed.stdout());
+    }
+}

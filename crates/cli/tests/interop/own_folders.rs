@@ -64,7 +64,7 @@ fn tables_of_an_upload_that_runs_beside_a_watch_are_not_sent_by_it() {
         }
         let said = watch(&bench, &ours, &[]).with_code(0);
         assert!(said.contains("sent 1 file "), "round {round}: {said}");
-        assert!(said.contains("left out: 1 datamill's or OpenMSIStream's own folders: `LOGS/`"), "{said}");
+        assert!(said.contains("left out: 1 datamill's or OpenMSIStream's own folder: `LOGS/`"), "{said}");
     }
     assert!(bench.path("in/LOGS/.datamill_logs").exists());
     let data = set(&["a.csv", "b.csv", "sub/c.csv"]);
@@ -85,7 +85,7 @@ fn a_folder_logs_of_the_users_is_sent_while_an_upload_runs_beside_the_watch() {
     let without = ["--upload_regex", "(?!peer_logs/)"];
     let said = watch(&bench, &ours, &without).with_code(0);
     assert!(said.contains("sent 2 files "), "{said}");
-    assert!(said.contains("own folders: `LOGS_datamill/`"), "{said}");
+    assert!(said.contains("own folder: `LOGS_datamill/`"), "{said}");
     bench.write("in/LOGS/second.csv", "of the instrument");
     bench.wait_for_records(&theirs, 3, || running.said());
     assert!(watch(&bench, &ours, &without).with_code(0).contains("sent 1 file "));

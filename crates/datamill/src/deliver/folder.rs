@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind as Io};
 use std::path::{Path, PathBuf};
 
-use crate::mark::{Checked, KnownFolder, Role};
+use crate::mark::{Checked, KnownFolder, OWN, Role};
 use crate::process::ProcessingError;
 
 /// See the module.
@@ -55,4 +55,18 @@ pub(super) fn with_folder(folder: &Path, error: &io::Error) -> ProcessingError {
         _ => error.to_string(),
     };
     ProcessingError::not_available(format_args!("cannot write to the folder `{}`: {what}", folder.display()))
+}
+
+/// Removes a folder that a start has made, if the start was refused before anything but its mark was put into it.
+pub fn remove_unused(folder: &Path) {
+    let holds_only = |folder: &Path, name: &str| {
+        std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == name))
+    };
+    let (own, mark) = (folder.join(OWN), Role::Target.file_in(folder));
+    if holds_only(folder, OWN) && mark.file_name().is_some_and(|name| holds_only(&own, &name.to_string_lossy())) {
+        // whatever stays is looked at at the next start
+        let _ = std::fs::remove_file(mark);
+        let _ = std::fs::remove_dir(own);
+        let _ = std::fs::remove_dir(folder);
+    }
 }

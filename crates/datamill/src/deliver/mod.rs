@@ -12,6 +12,7 @@ mod origins;
 mod store;
 
 pub use download::DownloadDirectory;
+pub use folder::remove_unused;
 pub use on_exists::OnExists;
 #[cfg(feature = "object-store")]
 pub use store::{ProfileError, S3TransferStreamProcessor, TargetError, TransferSettings};

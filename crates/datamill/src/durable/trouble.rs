@@ -16,6 +16,15 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+fn what_to_do(error: &io::Error) -> &'static str {
+    match error.kind() {
+        _ if is_full(error) => "make room on its disk",
+        io::ErrorKind::NotFound => "its folder is gone; put it back, or mount the share that it is on",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "make its folder writable",
+        _ => "look at its folder and the disk",
+    }
+}
+
 impl Trouble {
     /// Whether the table could not be written when that was tried last.
     pub(super) fn is_failing(&self) -> bool {
@@ -36,7 +45,8 @@ impl Trouble {
                     warn!(
                         file = %path.display(),
                         error = error as &(dyn Error + 'static),
-                        "cannot write a registry file; the program goes on and tries again: make room, or make the folder writable"
+                        "cannot write a registry file; the program goes on and tries again: {}",
+                        what_to_do(error)
                     );
                 }
                 false

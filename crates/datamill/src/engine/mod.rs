@@ -178,12 +178,18 @@ pub fn run(
         tracing::warn!(topic = %settings.topic,
             "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
     }
-    let folder = folder::OutputFolder::take(&settings.output_dir, &log.own_files())?;
-    let state = state::GroupState::open(log.as_ref(), settings, &folder)?;
+    // what can refuse a start comes before anything is made, unless the group's state lies in the folder
+    let take_folder = || folder::OutputFolder::take(&settings.output_dir, &log.own_files());
+    let folder = match settings.delivery {
+        DeliveryGuarantee::AtLeastOnce => Some(take_folder()?),
+        DeliveryGuarantee::ExactlyOnce => None,
+    };
+    let state = state::GroupState::open(log.as_ref(), settings, folder.as_ref())?;
     let mut tally = Tally::start();
     let Some(standing) = purpose::Standing::look(log.as_ref(), settings, &state, &code, control)? else {
         return Ok(tally.into_summary(log.as_ref(), settings));
     };
+    let folder = folder.map_or_else(take_folder, Ok)?;
     if let Some(result_topic) = &settings.result_topic
         && log.topic_for_use(result_topic)?.compacted
     {

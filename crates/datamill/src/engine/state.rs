@@ -39,12 +39,12 @@ impl<'a> GroupState<'a> {
     pub(super) fn open(
         log: &'a dyn Log,
         settings: &'a EngineSettings,
-        folder: &OutputFolder,
+        folder: Option<&OutputFolder>,
     ) -> Result<Self, EngineError> {
         let group = settings.group.as_str();
-        match settings.delivery {
-            DeliveryGuarantee::ExactlyOnce => Ok(Self::InLog { log, group }),
-            DeliveryGuarantee::AtLeastOnce => {
+        match folder.filter(|_| settings.delivery == DeliveryGuarantee::AtLeastOnce) {
+            None => Ok(Self::InLog { log, group }),
+            Some(folder) => {
                 let file = FolderState::open(folder.known(), &log.id()?, group)
                     .map_err(|error| EngineError::output(&settings.output_dir, error))?;
                 Ok(Self::InFolder { file: Box::new(Mutex::new(file)), group })

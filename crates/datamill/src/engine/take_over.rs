@@ -101,7 +101,7 @@ pub fn take_over(
         return Ok(None);
     }
     let output = OutputFolder::take(&settings.output_dir, &log.own_files())?;
-    let group_state = GroupState::open(log.as_ref(), settings, &output)?;
+    let group_state = GroupState::open(log.as_ref(), settings, Some(&output))?;
     if Standing::look(log.as_ref(), settings, &group_state, code, control)?.is_none() {
         return Ok(None);
     }

@@ -205,19 +205,20 @@ impl LogFile {
 
 impl FileState {
     /// Begins a new file where the one before was removed or moved away. Its folder is made again, but none above:
-    /// that may be a share that is not mounted.
-    fn look(&mut self, path: &Path) {
+    /// that may be a share that is not mounted. Answers whether it has begun one.
+    fn look(&mut self, path: &Path) -> bool {
         if self.looked.elapsed() < LOOK_EVERY {
-            return;
+            return false;
         }
         self.looked = Instant::now();
         if !self.file.as_ref().is_some_and(|file| Identity::is_of(path, file)) {
             // it may be there already; and without a new file, the lines go where they went
             let _ = path.parent().map(fs::create_dir);
             if let Ok(file) = OpenOptions::new().create(true).append(true).open(path) {
-                self.file = Some(file);
+                return self.file.replace(file).is_some();
             }
         }
+        false
     }
 }
 
@@ -237,7 +238,11 @@ impl Output for LogFile {
         let mut text = line.full();
         text.push('\n');
         let mut state = self.state.lock();
-        state.look(&self.path);
+        if state.look(&self.path) {
+            let told = "the log file before was removed or moved away: this one is begun anew";
+            say(format_args!("{told} (`{}`)", self.path.display()));
+            text.insert_str(0, &(Line { level: tracing::Level::WARN, text: told, ..*line }.full() + "\n"));
+        }
         let written = match &mut state.file {
             Some(file) => file.write_all(text.as_bytes()),
             None => Err(io::ErrorKind::StorageFull.into()),
@@ -283,6 +288,7 @@ mod tests {
         write("second");
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("t: second\n") && !text.contains("first"), "{text}");
+        assert!(text.lines().next().is_some_and(|line| line.ends_with("this one is begun anew")), "{text}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::cut::CutError;
 use super::record::RecordError;
 use super::send::NotDelivered;
 use crate::durable::is_full;
+use crate::report::text;
 
 /// Why an upload could not start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ pub enum UploadError {
         source: io::Error,
     },
     /// The watch ends with a record that lacks something.
-    #[error("`{files}` files that were delivered are not written down, and are sent again at the next start")]
+    #[error("not written down, and so sent again at the next start: {}", text::counted(*files, "delivered file"))]
     NotWrittenDown {
         /// How many.
         files: u64,

@@ -4,8 +4,6 @@
 //! the user's pattern decides. What is datamill's own is told by what it is, not by its name: see
 //! [`super::own_folders`].
 
-use std::fmt;
-
 use crate::settings::{Pattern, PatternError};
 
 /// Usual name of the folder at the root of a watched folder where datamill keeps its own files.
@@ -74,9 +72,28 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    /// What is said of so many files or folders behind their number.
+    pub(super) fn of(self, count: u64) -> &'static str {
+        match self {
+            _ if count != 1 => self.of_many(),
+            Self::OwnFolder => "datamill's or OpenMSIStream's own folder",
+            Self::Filled => "folder that a download or transfer fills (name it itself to send its files)",
+            Self::LogFile => "log file",
+            Self::OfficeLock => "lock file of an office program",
+            Self::Unfinished => "unfinished copy, by its name",
+            Self::FolderLink => "link to a folder",
+            Self::LinkOutside => "link that leads out of the folder",
+            Self::BrokenLink => "link that leads nowhere",
+            Self::Special => "socket, pipe or device",
+            Self::Vanished => "gone before it was read to the end",
+            Self::Restless => "held back, since it changes after each of its deliveries",
+            _ => self.of_many(),
+        }
+    }
+
+    fn of_many(self) -> &'static str {
+        match self {
             Self::Hidden => "hidden",
             Self::OwnFolder => "datamill's or OpenMSIStream's own folders",
             Self::Filled => "folders that a download or transfer fills (name such a folder itself to send its files)",
@@ -98,7 +115,7 @@ impl fmt::Display for Reason {
             Self::Changing => "changing all the time",
             Self::Restless => "held back, since they change after each of their deliveries",
             Self::Stopped => "when the program was stopped",
-        })
+        }
     }
 }
 

@@ -45,9 +45,9 @@ mod tests;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use datamill_broker::{Log, OwnFiles};
+use datamill_broker::{Log, OwnFiles, Topic};
 use tracing::{debug, info, warn};
 
 use crate::control::Control;
@@ -196,20 +196,31 @@ pub fn upload_paths(
     observer: &dyn Observer,
 ) -> Result<Summary, UploadError> {
     check_paths(paths)?;
-    let mut run = new_run(log, settings, control, counters, observer)?;
+    check_settings(settings)?;
+    // a log that makes the topic does so only once there is something for it
+    let topic = if log.makes_topics() { None } else { Some(log.topic_for_use(&settings.topic)?) };
+    let begun = Instant::now();
+    let stop = Stop::new(control, settings.drain_limit);
     let own = log.own_files();
-    let mut files = Vec::new();
+    let mut found = Collected::default();
     for path in paths {
-        collect(path, settings, &own, &mut run, &mut files)
-            .map_err(|source| UploadError::Path { path: path.clone(), source })?;
+        let collected = found.collect(path, settings, &own, &stop);
+        collected.map_err(|source| UploadError::Path { path: path.clone(), source })?;
     }
+    let Collected { mut files, summary } = found;
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
-    if files.is_empty() && !run.stop.is_requested() {
-        warn!("found no file to send: check the paths, and what the summary says was left out");
-        run.summary.found_nothing = true;
+    if files.is_empty() {
+        let found_nothing = !stop.is_requested();
+        if found_nothing {
+            warn!("found no file to send: check the paths, and what the summary says was left out");
+        }
+        return Ok(Summary { topic: settings.topic.clone(), found_nothing, elapsed: begun.elapsed(), ..summary });
     }
+    let topic = topic.map_or_else(|| log.topic_for_use(&settings.topic), Ok)?;
+    let mut run = new_run(log, &topic, settings, control, counters, observer)?;
+    run.summary.left_out = summary.left_out;
     observer.planned(files.len() as u64, files.iter().map(|file| file.stamp.size).sum());
     let work = send_all(&mut run, files);
     Ok(run.close(work))
@@ -229,13 +240,7 @@ pub fn check_paths(paths: &[PathBuf]) -> Result<(), UploadError> {
     Ok(())
 }
 
-fn new_run<'a>(
-    log: &'a dyn Log,
-    settings: &UploadSettings,
-    control: &'a Control,
-    counters: &'a Counters,
-    observer: &'a dyn Observer,
-) -> Result<Run<'a>, UploadError> {
+fn check_settings(settings: &UploadSettings) -> Result<(), UploadError> {
     let size = settings.chunk_size;
     if !size.is_power_of_two() || size > MAX_CHUNK_SIZE {
         return Err(UploadError::ChunkSize(size));
@@ -243,7 +248,17 @@ fn new_run<'a>(
     if settings.filename_append.contains(['/', '\0']) {
         return Err(UploadError::FilenameAppend(settings.filename_append.clone()));
     }
-    let topic = log.topic_for_use(&settings.topic)?;
+    Ok(())
+}
+
+fn new_run<'a>(
+    log: &'a dyn Log,
+    topic: &Topic,
+    settings: &UploadSettings,
+    control: &'a Control,
+    counters: &'a Counters,
+    observer: &'a dyn Observer,
+) -> Result<Run<'a>, UploadError> {
     if topic.id.is_none() {
         warn!(
             topic = topic.name,
@@ -253,38 +268,46 @@ fn new_run<'a>(
     let window = settings.in_flight_bytes;
     let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
     let stop = Stop::new(control, settings.drain_limit);
-    let mut run = Run::new(stop, counters, observer, Cutter::new(size), sender, Target::new(log, &topic));
+    let cutter = Cutter::new(settings.chunk_size);
+    let mut run = Run::new(stop, counters, observer, cutter, sender, Target::new(log, topic));
     run.filename_append.clone_from(&settings.filename_append);
     Ok(run)
 }
 
-fn collect(
-    path: &Path,
-    settings: &UploadSettings,
-    own: &OwnFiles,
-    run: &mut Run<'_>,
-    files: &mut Vec<Candidate>,
-) -> std::io::Result<()> {
-    if !fs::metadata(path)?.is_dir() {
-        take(scan::named_file(path, settings.root.as_deref(), &settings.filter, own)?, run, files);
-        return Ok(());
-    }
-    if own_folders::is_logs(&fs::canonicalize(path)?) {
-        report_left_out(&mut run.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
-        return Ok(());
-    }
-    let scanner = Scanner::new(path, settings.filter.clone(), own.clone())?;
-    scanner.walk(scanner.root(), &mut |found| {
-        take(found, run, files);
-        !run.stop.is_requested()
-    })
+/// What is in the folders and files that were named.
+#[derive(Default)]
+struct Collected {
+    files: Vec<Candidate>,
+    summary: Summary,
 }
 
-fn take(found: Found, run: &mut Run<'_>, files: &mut Vec<Candidate>) {
-    match found {
-        Found::File(file) => files.push(file),
-        Found::LeftOut { path, reason, detail } => {
-            report_left_out(&mut run.summary, path, reason, detail);
+impl Collected {
+    fn collect(
+        &mut self,
+        path: &Path,
+        settings: &UploadSettings,
+        own: &OwnFiles,
+        stop: &Stop<'_>,
+    ) -> std::io::Result<()> {
+        if !fs::metadata(path)?.is_dir() {
+            self.take(scan::named_file(path, settings.root.as_deref(), &settings.filter, own)?);
+            return Ok(());
+        }
+        if own_folders::is_logs(&fs::canonicalize(path)?) {
+            report_left_out(&mut self.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
+            return Ok(());
+        }
+        let scanner = Scanner::new(path, settings.filter.clone(), own.clone())?;
+        scanner.walk(scanner.root(), &mut |found| {
+            self.take(found);
+            !stop.is_requested()
+        })
+    }
+
+    fn take(&mut self, found: Found) {
+        match found {
+            Found::File(file) => self.files.push(file),
+            Found::LeftOut { path, reason, detail } => report_left_out(&mut self.summary, path, reason, detail),
         }
     }
 }
@@ -296,10 +319,10 @@ fn report_left_out(summary: &mut Summary, path: String, reason: Reason, detail: 
 
 fn tell_left_out(file: &str, reason: Reason, detail: Option<&str>) {
     match reason {
-        reason if reason.is_failure() => warn!(file, error = detail, "not sent: {reason}"),
-        Reason::Filled => warn!(file, "left out: {reason}"),
-        Reason::OwnFolder => info!(file, "left out: {reason}"),
-        _ => debug!(file, error = detail, "left out: {reason}"),
+        reason if reason.is_failure() => warn!(file, error = detail, "not sent: {}", reason.of(1)),
+        Reason::Filled => warn!(file, "left out: {}", reason.of(1)),
+        Reason::OwnFolder => info!(file, "left out: {}", reason.of(1)),
+        _ => debug!(file, error = detail, "left out: {}", reason.of(1)),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use tracing::info;
+
 use crate::control::Control;
 
 /// A request to stop and how long it may take.
@@ -28,6 +30,10 @@ impl<'a> Stop<'a> {
         let requested = self.control.stopping().is_some();
         if requested && self.deadline.get().is_none() {
             self.deadline.set(Some(Instant::now() + self.limit));
+            info!(
+                "stopping: what was begun is finished, for {} s at most; a second signal ends the program at once",
+                self.limit.as_secs()
+            );
         }
         requested
     }

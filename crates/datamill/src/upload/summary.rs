@@ -94,7 +94,7 @@ impl fmt::Display for Summary {
         }
         for (reason, named) in &self.left_out {
             let word = if reason.is_failure() { "not sent" } else { "left out" };
-            write!(f, "\n{word}: {} {reason}: {named}", named.count)?;
+            write!(f, "\n{word}: {} {}: {named}", text::count(named.count), reason.of(named.count))?;
         }
         if self.failed.count > 0 {
             write!(f, "\nrefused by the log: {}: {}", self.failed.count, self.failed)?;
@@ -129,6 +129,8 @@ mod tests {
             "sent 1 file (2.5 MB in 5 messages) to topic `t` in 500 ms, 5.0 MB/s\n\
              left out: 7 hidden: `.h0`, `.h1`, `.h2`, `.h3`, `.h4`, …"
         );
+        summary.leave_out(Reason::BrokenLink, "y");
+        assert!(summary.to_string().ends_with("\nleft out: 1 link that leads nowhere: `y`"), "{summary}");
         summary.leave_out(Reason::Unreadable, "x");
         assert!(!summary.is_complete());
         assert!(summary.to_string().ends_with("\nnot sent: 1 not readable: `x`"));

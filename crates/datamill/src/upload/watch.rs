@@ -40,7 +40,7 @@ use super::settle::{Ready, Settle};
 use super::stop::Stop;
 use super::summary::Summary;
 use super::suspects::Suspects;
-use super::{Observer, WatchSettings, new_run, tell_left_out};
+use super::{Observer, WatchSettings, check_settings, new_run, tell_left_out};
 use crate::control::Control;
 use crate::report::{Counters, chain, text};
 
@@ -88,7 +88,11 @@ pub fn watch(
     let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let stop = Stop::new(control, settings.upload.drain_limit);
-    let mut run = when_there_is_room(&stop, || new_run(log, &settings.upload, control, counters, observer))?;
+    check_settings(&settings.upload)?;
+    let mut run = when_there_is_room(&stop, || {
+        let topic = log.topic_for_use(&settings.upload.topic)?;
+        new_run(log, &topic, &settings.upload, control, counters, observer)
+    })?;
     let (topic, log_id) = (&settings.upload.topic, log.id()?);
     let opened = when_there_is_room(&run.stop, || {
         let logs_dir = settings.logs_dir.as_deref();
