@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::admin;
 use super::cluster::{ANSWER, Cluster, legal_name};
+use super::failure;
 use super::reader::KafkaReader;
 use super::transaction::{Ending, Transactions};
 use crate::contract::{
@@ -73,7 +74,8 @@ pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
             let topic = NewTopic { name: name.to_owned(), partitions: 1, replication: -1, settings };
             match admin::create(cluster, &topic) {
                 Err(error) if error.kind() != ErrorKind::Exists => Err(error),
-                _ => cluster.target(name).map(|_| ()),
+                // another process makes it at this moment: the brokers hear of it a little later
+                _ => failure::until_known(|| cluster.target(name)).map(|_| ()),
             }
         }
         Err(error) => Err(error),

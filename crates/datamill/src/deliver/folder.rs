@@ -59,6 +59,9 @@ pub(super) fn with_folder(folder: &Path, error: &io::Error) -> ProcessingError {
 
 /// Removes a folder that a start has made, if the start was refused before anything but its mark was put into it.
 pub fn remove_unused(folder: &Path) {
+    if std::fs::remove_dir(folder).is_ok() {
+        return;
+    }
     let holds_only = |folder: &Path, name: &str| {
         std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == name))
     };

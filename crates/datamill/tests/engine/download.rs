@@ -252,7 +252,7 @@ fn versions_of_the_longest_names_are_kept_beside_each_other(place: &Place) {
     }
     for _ in 0..2 {
         let summary = run_again(&bench, OnExists::Version);
-        assert_eq!((summary.succeeded, summary.failed), (6, 0));
+        assert_eq!((summary.succeeded, summary.failed), (6, 0), "{:?}", registry(&mirror(&bench), "failed_from_"));
         let found = files(&mirror(&bench));
         assert!(names.iter().all(|name| found[name] == b"first"), "{:?}", found.keys());
         let of = |content: &[u8]| found.values().filter(|there| *there == content).count();
