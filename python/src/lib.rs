@@ -20,6 +20,7 @@ mod errors;
 mod file;
 mod lines;
 mod local;
+mod sending;
 mod to_json;
 
 use pyo3::prelude::*;
@@ -40,6 +41,8 @@ mod _engine {
     use crate::lines::{log, print_text, printing, take_lines};
     #[pymodule_export]
     use crate::local::{largest_entry, try_file};
+    #[pymodule_export]
+    use crate::sending::{Sending, Sent};
     #[pymodule_export]
     use crate::to_json::{to_json, to_json_counted};
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 from . import _engine, _failure
 
@@ -29,12 +29,16 @@ _lock = threading.Lock()
 _runs: list[_Run] = []
 
 
-def run(engine: _engine.Engine, n_threads: int | None = None) -> _engine.Ended:
+@overload
+def run(engine: _engine.Engine, n_threads: int | None = None) -> _engine.Ended: ...
+@overload
+def run(engine: _engine.Sending, n_threads: int) -> _engine.Sent: ...
+def run(engine: Any, n_threads: int | None = None) -> Any:
     """Run an engine to its end, from whatever thread.
 
     Parameters
     ----------
-    engine : Engine
+    engine : Engine or Sending
         An engine that has not been started.
     n_threads : int, optional
         Threads that call the function; as the options say where it is not given.
@@ -76,7 +80,7 @@ def run(engine: _engine.Engine, n_threads: int | None = None) -> _engine.Ended:
 class _Run:
     """An engine and the threads that call the function for it."""
 
-    def __init__(self, engine: _engine.Engine, n_threads: int) -> None:
+    def __init__(self, engine: _engine.Engine | _engine.Sending, n_threads: int) -> None:
         self.engine = engine
         self.has_started = False
         self.threads = [
@@ -130,7 +134,7 @@ class _Printing:
 class _Signals:
     """SIGINT and SIGTERM stop the run in order, where the program has no handlers of its own."""
 
-    def __init__(self, engine: _engine.Engine) -> None:
+    def __init__(self, engine: _engine.Engine | _engine.Sending) -> None:
         self.engine = engine
         self.before: dict[int, Any] = {}
 
@@ -193,6 +197,16 @@ class _Logging:
             ours.propagate = True
             if _Logging._on_root:
                 logging.root.removeHandler(self._handler)
+
+
+def handler() -> logging.Handler:
+    """What hands lines of `logging` to the engine."""
+    return _Logging._handler
+
+
+def prints(other: logging.Handler) -> bool:
+    """Whether a handler prints lines by the engine."""
+    return other is _Logging._handler
 
 
 _registered = False

@@ -52,13 +52,7 @@ impl Done {
     pub fn note(&mut self, path: &Arc<str>, is_last: bool, answer: &Answer) {
         use datamill::process::ErrorKind;
         match answer {
-            Ok(_) => {
-                self.files += 1;
-                if self.recent.len() == RECENT {
-                    self.recent.pop_front();
-                }
-                self.recent.push_back(Arc::clone(path));
-            }
+            Ok(_) => self.note_done(Arc::clone(path)),
             Err(error) if is_last && error.kind() == ErrorKind::FileFailed => {
                 self.failed += 1;
                 if self.failures.len() < FAILED {
@@ -67,6 +61,15 @@ impl Done {
             }
             Err(_) => {}
         }
+    }
+
+    /// A file is done.
+    pub fn note_done(&mut self, path: Arc<str>) {
+        self.files += 1;
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(path);
     }
 
     /// The last files that are done, oldest first.

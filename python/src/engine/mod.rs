@@ -1,6 +1,7 @@
 //! One run of the engine, as Python starts, feeds, stops and ends it.
 
 mod answer;
+mod delivery;
 mod desk;
 mod ended;
 mod port;
@@ -30,6 +31,7 @@ use crate::command_line::Options;
 use crate::file::DownloadDataFile;
 use crate::{errors, lines};
 use answer::Reading;
+use delivery::Delivery;
 use desk::Desk;
 use ended::{BrokenOff, Outcome};
 use port::Port;
@@ -53,6 +55,8 @@ pub struct Engine {
 struct Run {
     name: String,
     options: Options,
+    delivery: Option<Delivery>,
+    public_names: bool,
     output_dir: Arc<PathBuf>,
     control: Control,
     counters: OnceLock<Arc<Counters>>,
@@ -65,7 +69,7 @@ struct Run {
 
 impl Run {
     /// The body of the thread that the engine has.
-    fn live(&self) {
+    fn live(self: &Arc<Self>) {
         let outcome = self.run();
         if let Err(BrokenOff { error, .. }) = &outcome {
             note_error(error.as_ref());
@@ -75,13 +79,29 @@ impl Run {
         lines::wake();
     }
 
-    fn run(&self) -> Outcome {
+    fn run(self: &Arc<Self>) -> Outcome {
         let mut prepared = self.options.prepare(&self.name).map_err(BrokenOff::set_up)?;
         // nobody else sets it
         let _ = self.counters.set(Arc::clone(prepared.counters()));
-        prepared.settings.threads += AHEAD;
-        let port = Port { desk: Arc::clone(&self.desk), hanging: Arc::clone(&self.hanging) };
-        let ended = prepared.run(UserCode::new(port), &self.control);
+        let code = match &self.delivery {
+            None => {
+                prepared.settings.threads += AHEAD;
+                UserCode::new(Port {
+                    desk: Arc::clone(&self.desk),
+                    hanging: Arc::clone(&self.hanging),
+                    public_names: self.public_names,
+                })
+            }
+            Some(delivery) => {
+                let run = Arc::downgrade(self);
+                delivery.code(&self.options)?.observed(move |file, is_done| {
+                    if let Some(run) = run.upgrade().filter(|_| is_done) {
+                        run.done.lock().note_done(file.relative_path().into());
+                    }
+                })
+            }
+        };
+        let ended = prepared.run(code, &self.control);
         Ok(ended.map_err(|error| BrokenOff { exit: Exit::of_error(&error), error: Box::new(error) })?.into())
     }
 
@@ -93,7 +113,8 @@ impl Run {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, kind, name, arguments, code, logger))]
+    #[pyo3(signature = (*, kind, name, arguments, code, logger, public_names=false, target=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
         py: Python<'_>,
         kind: &str,
@@ -101,8 +122,14 @@ impl Engine {
         arguments: Vec<OsString>,
         code: Py<PyAny>,
         logger: Py<PyAny>,
+        public_names: bool,
+        target: Option<String>,
     ) -> PyResult<Self> {
-        let options = Options::parse(py, kind, &name, arguments)?;
+        let delivery = Delivery::of(kind, target);
+        let mut options = Options::parse(py, if delivery.is_some() { "processor" } else { kind }, &name, arguments)?;
+        if let Some(delivery) = &delivery {
+            delivery.complete(&name, &mut options);
+        }
         let run = Run {
             output_dir: Arc::new(options.consumer().output_dir(&name)),
             name,
@@ -113,6 +140,8 @@ impl Engine {
             has_started: AtomicBool::new(false),
             outcome: Mutex::default(),
             done: Mutex::default(),
+            delivery,
+            public_names,
             options,
         };
         let reading = Reading::new(run.options.has_results(), run.options.nan());

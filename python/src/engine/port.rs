@@ -22,15 +22,17 @@ pub struct Port {
     pub desk: Arc<Desk>,
     /// The file of a call that took too long. A thread of Python cannot be ended, so the process is.
     pub hanging: Arc<Mutex<Option<Arc<str>>>>,
+    pub public_names: bool,
 }
 
 impl Workers for Port {
     fn needs(&self) -> Needs {
         let hanging = Arc::clone(&self.hanging);
-        Needs::new(Access::Either, Clock::WhenSaid).ends_the_program_when_overdue(move |paths| {
+        let needs = Needs::new(Access::Either, Clock::WhenSaid).ends_the_program_when_overdue(move |paths| {
             *hanging.lock() = paths.first().cloned();
             lines::wake();
-        })
+        });
+        if self.public_names { needs.with_public_names() } else { needs }
     }
 
     fn spawn(&self, name: &str, body: ThreadBody) -> std::io::Result<Box<dyn WorkerThread>> {

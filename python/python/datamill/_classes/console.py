@@ -1,0 +1,134 @@
+"""`c` and `q` on stdin of a running program.
+
+The reader takes whole lines, and only while nobody else wants them: it rests during `input()` and in the debugger, and
+ends with the run. It reads the file descriptor and never holds the lock of `sys.stdin`, which a forked child would wait
+for without end.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+#: Seconds between two looks at whether the run has ended.
+_LOOK_EVERY = 0.2
+_STDIN = 0
+
+
+class Console:
+    """Reads lines from stdin while a run lasts.
+
+    Parameters
+    ----------
+    obey
+        Called with each line, on the thread of the reader. Answers whether there is more to be heard.
+    """
+
+    def __init__(self, obey: Callable[[str], bool]) -> None:
+        self._obey = obey
+        self._ended = threading.Event()
+        self._others = _Others()
+        self._thread = threading.Thread(target=self._read, name="datamill-console", daemon=True)
+
+    def __enter__(self) -> Console:
+        self._others.watch()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._others.leave()
+        self._thread.join(10 * _LOOK_EVERY)
+
+    def _read(self) -> None:
+        try:
+            while (line := self._line()) is not None and self._obey(line):
+                pass
+        except OSError:
+            # stdin was closed, or is no file that can be waited for
+            pass
+
+    def _line(self) -> str | None:
+        """The next line; `None` at the end of the run or of stdin."""
+        line = b""
+        while self._waits():
+            with self._others.resting() as resting:
+                if not resting or not _is_ready(0):
+                    continue
+                # one character at a time: what comes behind the line is left to others
+                character = os.read(_STDIN, 1)
+            if not character:
+                return None
+            if character == b"\n":
+                return line.decode(errors="replace")
+            line += character
+        return None
+
+    def _waits(self) -> bool:
+        while not self._ended.is_set():
+            if not self._others.are_busy() and _is_in_front() and _is_ready(_LOOK_EVERY):
+                return True
+            if self._others.are_busy() or not _is_in_front():
+                self._ended.wait(_LOOK_EVERY)
+        return False
+
+
+def _is_ready(seconds: float) -> bool:
+    return bool(select.select([_STDIN], [], [], seconds)[0])
+
+
+def _is_in_front() -> bool:
+    """Whether the program may read: the system stops one that reads from its terminal in the background."""
+    return not os.isatty(_STDIN) or os.tcgetpgrp(_STDIN) == os.getpgrp()
+
+
+class _Others:
+    """Who else reads from stdin: `input()`, and with it the debugger's prompt."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._input: Callable[..., str] | None = None
+        self._breakpoint: Callable[..., Any] | None = None
+
+    def watch(self) -> None:
+        self._input, self._breakpoint = builtins.input, sys.breakpointhook
+        builtins.input = self._wrapped(self._input)
+        sys.breakpointhook = self._wrapped(self._breakpoint)
+        self._ours = (builtins.input, sys.breakpointhook)
+
+    def leave(self) -> None:
+        """Puts back what was there, unless somebody has put something else there meanwhile."""
+        if self._input is not None and builtins.input is self._ours[0]:
+            builtins.input = self._input
+        if self._breakpoint is not None and sys.breakpointhook is self._ours[1]:
+            sys.breakpointhook = self._breakpoint
+
+    def are_busy(self) -> bool:
+        return self._busy > 0
+
+    @contextmanager
+    def resting(self) -> Iterator[bool]:
+        """Holds others back for the moment in which a character is taken. Answers whether all of them rest."""
+        with self._lock:
+            yield self._busy == 0
+
+    def _wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                self._busy += 1
+            try:
+                return function(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._busy -= 1
+
+        wrapped.__name__ = getattr(function, "__name__", "input")
+        wrapped.__doc__ = function.__doc__
+        return wrapped

@@ -1,0 +1,314 @@
+"""Small programs of users' classes, on both logs: what they answer with, when they run, and what they see."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+from programs import LONG, MAIN, METADATA, PROCESSOR, read, results, send
+
+import datamill
+
+def run(tmp_path, program, *words, how=("-m", "datamill.openmsistream", "--exit-at-end"), text=None, **options):
+    """Runs a program until all is done; gives what came of it."""
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    command = [sys.executable, *how, str(script), *map(str, words)]
+    options.setdefault("stdin", subprocess.DEVNULL if text is None else None)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, input=text, check=False, **{
+        name: value for name, value in options.items() if not (name == "stdin" and text is not None)
+    })
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+def returned(ran):
+    """What the run method answered with."""
+    line = next(line for line in ran.stdout.splitlines() if line.startswith("RETURNED "))
+    return line.removeprefix("RETURNED ")
+
+
+def test_a_reproducer_of_metadata_sends_a_result_for_each_file(log, tmp_path):
+    files, metadata = log.topic("files"), log.topic("metadata")
+    send(log, files, tmp_path / "data", {"a/one.csv": b"1\n2\n", "two.csv": b"3\n", "bad.csv": b"fail"})
+    program = METADATA + MAIN.format(name="Lines", run="produce_processing_results_for_files_as_read")
+    topics = ["--consumer_topic_name", files, "--producer_topic_name", metadata]
+    ran = run(tmp_path, program, "--config", log.config, *topics, "--consumer_group_id", log.group("lines"))
+    assert {path: json.loads(value) for path, value in results(log, metadata).items()} == {
+        "a/one.csv": {"name": "one.csv", "path": "a/one.csv", "lines": 2},
+        "two.csv": {"name": "two.csv", "path": "two.csv", "lines": 1},
+    }
+    assert returned(ran).startswith("(3, 3, 2, 2, [PosixPath("), ran.stdout
+    assert "the content begins with `fail`" in ran.stderr
+    assert "Log files and output will be in Lines_output" in ran.stderr and "closed" in ran.stderr
+    assert (tmp_path / "Lines_output" / "LOGS" / "Lines.log").is_file()
+
+
+def test_a_processor_fails_by_what_it_returns_or_raises_and_is_called_back_once(log, tmp_path):
+    files = log.topic("files")
+    ways = ("return", "raise", "exit", "other")
+    send(log, files, tmp_path / "data", {**{f"{way}.txt": way.encode() for way in ways}, "good.txt": b"good"})
+    program = PROCESSOR + MAIN.format(name="Store", run="process_files_as_read")
+    group = log.group("store")
+    ran = run(tmp_path, program, "--config", log.config, "--topic_name", files, "--consumer_group_id", group)
+    assert (tmp_path / "done.txt").read_text().split() == ["good.txt"]
+    assert sorted((tmp_path / "failed.txt").read_text().split()) == sorted(f"{way}.txt" for way in ways)
+    assert returned(ran).endswith(", 1, [PosixPath('good.txt')])"), ran.stdout
+    failures = next((tmp_path / "Store_output" / "LOGS").glob("failed_from_*.csv")).read_text()
+    assert "Unrecognized return value" in failures and "SystemExit" in failures, failures
+    # the next start makes one attempt more, and only for these
+    run(tmp_path, program, "--config", log.config, "--topic_name", files, "--consumer_group_id", group)
+    assert (tmp_path / "done.txt").read_text().split() == ["good.txt"]
+    assert sorted((tmp_path / "failed.txt").read_text().split()) == sorted(2 * [f"{way}.txt" for way in ways])
+
+
+def test_calls_overlap_on_threads_that_stay_and_the_state_is_read_meanwhile(log, tmp_path):
+    files = log.topic("files")
+    send(log, files, tmp_path / "data", {f"{number}.txt": b"x" for number in range(12)})
+    barrier = threading.Barrier(3, timeout=LONG)
+    local, seen, threads = threading.local(), [], set()
+
+    class Together(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            # three at a time, or none ever passes
+            barrier.wait()
+            local.count = getattr(local, "count", 0) + 1
+            with lock:
+                seen.append(local.count)
+                threads.add(threading.get_ident())
+
+    program = Together(
+        log.config, files, output_dir=tmp_path / "out", n_threads=3, consumer_group_id=log.group("together")
+    )
+    assert not program.alive and program.n_processed_files == 0
+    assert isinstance(program.lock, type(threading.Lock()))
+    answer = []
+    runner = threading.Thread(target=lambda: answer.append(program.process_files_as_read()), daemon=True)
+    runner.start()
+    until = time.monotonic() + LONG
+    while len(program.recent_processed_filepaths) < 12 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert program.alive
+    program.close()
+    program.close()
+    runner.join(LONG)
+    assert answer and answer[0][2] == 12 and len(answer[0][3]) == 12
+    assert len(threads) == 3 and threading.main_thread().ident not in threads
+    # a thread keeps what is its own from call to call
+    assert sum(count == 1 for count in seen) == 3 and max(seen) > 1
+
+
+CONSOLE = textwrap.dedent(
+    """
+    import threading
+    from openmsistream import DataFileStreamProcessor
+
+    class Heard(DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            print("FILE", flush=True)
+
+        def _on_check(self):
+            super()._on_check()
+            print("CHECKED", self.n_processed_files >= 0, flush=True)
+
+        def _on_shutdown(self):
+            super()._on_shutdown()
+            print("SHUT DOWN", threading.current_thread() is threading.main_thread(), self.alive, flush=True)
+
+        @classmethod
+        def run_from_command_line(cls, args=None):
+            pass
+    """
+)
+
+
+def test_c_and_q_are_heard_on_a_pipe_and_other_lines_are_left_to_input(log, tmp_path):
+    files = log.topic("files")
+    send(log, files, tmp_path / "data", {"one.txt": b"1"})
+    program = CONSOLE + MAIN.format(name="Heard", run="process_files_as_read")
+    program = program.replace('print("RETURNED"', 'print("ASKED", input())\n    print("RETURNED"')
+    program = program.replace("    program.close()\n", '    print("ANSWER", input(), flush=True)\n    program.close()\n', 1)
+    (tmp_path / "program.py").write_text(program)
+    words = ["--config", str(log.config), "--topic_name", files, "--consumer_group_id", log.group("heard")]
+    command = [sys.executable, "-m", "datamill.openmsistream", str(tmp_path / "program.py"), *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        console, said = process.stdin, process.stdout
+
+        def wait_for(text):
+            for line in said:
+                if line.startswith(text):
+                    return line.strip()
+            raise AssertionError(f"`{text}` never came")
+
+        console.write("before\n")
+        console.flush()
+        assert wait_for("ASKED") == "ASKED before"
+        wait_for("FILE")
+        # in one write, so that what comes behind `q` has to be left
+        console.write("c\nq\nafter\n")
+        console.flush()
+        assert wait_for("CHECKED") == "CHECKED True"
+        assert wait_for("SHUT DOWN") == "SHUT DOWN True False"
+        wait_for("RETURNED")
+        assert wait_for("ANSWER") == "ANSWER after"
+        assert process.wait(LONG) == 0
+
+
+def test_commands_in_the_queue_are_obeyed_as_typed_ones(log, tmp_path):
+    files = log.topic("files")
+    checked = []
+
+    class Waiting(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+        def _on_check(self):
+            super()._on_check()
+            checked.append(self.alive)
+            self.control_command_queue.put("q")
+
+    program = Waiting(log.config, files, output_dir=tmp_path / "out", consumer_group_id=log.group("waiting"))
+    program.control_command_queue.put("c")
+    assert program.process_files_as_read()[2:] == (0, [])
+    assert checked == [True] and not program.alive
+
+
+@pytest.mark.parametrize("mode", ["memory", "disk", "both"])
+def test_the_file_is_what_it_is_in_openmsistream(embedded, tmp_path, mode):
+    files, copies = embedded.topic("files"), embedded.topic("copies")
+    send(embedded, files, tmp_path / "data", {"a/b/c.txt": b"content"})
+    seen = {}
+
+    class Look(datamill.DataFileStreamReproducer):
+        def _get_processing_result_message_for_file(self, datafile, lock):
+            names = ("bytestring", "filename", "relative_filepath", "subdir_str", "n_total_chunks", "check_file_hash", "size")
+            seen.update({name: getattr(datafile, name) for name in names})
+            seen["logger"] = datafile.logger is self.logger
+            seen["full"] = datafile.full_filepath
+            seen["there"] = datafile.full_filepath.is_file()
+            seen["path"] = datafile.path().read_bytes()
+            seen["stream"] = datafile.open().read()
+            seen["type"] = type(datafile).__name__
+            return datamill.ReproducerMessage(datafile, datafile.bytestring.upper())
+
+    out = tmp_path / "out"
+    program = Look(embedded.config, files, copies, output_dir=out, mode=mode, consumer_group_id="look", exit_at_end=True)
+    assert program.produce_processing_results_for_files_as_read()[3] == 1
+    types = {"memory": "ToMemory", "disk": "ToDisk", "both": "ToMemoryAndDisk"}
+    import hashlib
+    import pathlib
+
+    assert seen == {
+        "bytestring": b"content",
+        "filename": "c.txt",
+        "relative_filepath": pathlib.Path("a/b/c.txt"),
+        "subdir_str": "a/b",
+        "n_total_chunks": 1,
+        "check_file_hash": hashlib.sha512(b"content").digest(),
+        "size": 7,
+        "logger": True,
+        "full": out / "a" / "b" / "c.txt",
+        "there": mode != "memory",
+        "path": b"content",
+        "stream": b"content",
+        "type": "DownloadDataFile" + types[mode],
+    }
+    assert (out / "a" / "b" / "c.txt").is_file() == (mode != "memory")
+    assert results(embedded, copies) == {"a/b/c.txt": "CONTENT"}
+
+
+def test_a_type_of_file_of_the_programs_own_gets_its_arguments(embedded, tmp_path):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1 2"})
+    seen = []
+
+    class Words(datamill.DownloadDataFileToMemory):
+        def __init__(self, *args, separator, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.separator = separator
+
+        def words(self):
+            return self.bytestring.split(self.separator)
+
+    class Split(datamill.DataFileStreamProcessor):
+        @property
+        def other_datafile_kwargs(self):
+            return {"separator": b" "}
+
+        def _process_downloaded_data_file(self, datafile, lock):
+            seen.append((datafile.words(), datafile.filename, datafile.logger is self.logger))
+
+    out = tmp_path / "out"
+    Split(embedded.config, files, output_dir=out, datafile_type=Words, exit_at_end=True).process_files_as_read()
+    assert seen == [([b"1", b"2"], "one.txt", True)]
+    with pytest.raises(ValueError, match="DownloadDataFileToDisk"):
+        Split(embedded.config, files, output_dir=out, datafile_type=Words, mode="disk")
+
+
+def test_a_message_may_have_a_key_of_its_own(embedded, tmp_path):
+    files, copies = embedded.topic("files"), embedded.topic("copies")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
+
+    class Text(datamill.ReproducerMessage):
+        @property
+        def msg_key(self):
+            return "own key"
+
+        @property
+        def msg_value(self):
+            return "Text for " + self._datafile.filename
+
+    class Program(datamill.DataFileStreamReproducer):
+        def _get_processing_result_message_for_file(self, datafile, lock):
+            return Text(datafile)
+
+    program = Program(embedded.config, files, copies, output_dir=tmp_path / "out", exit_at_end=True)
+    program.produce_processing_results_for_files_as_read()
+    [result] = read(embedded, copies)
+    assert (result["key"], result["value"]) == ("own key", "Text for one.txt")
+
+
+def test_unchanged_programs_get_a_new_group_for_each_start_and_are_warned(embedded, tmp_path):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"good"})
+    program = PROCESSOR + MAIN.format(name="Store", run="process_files_as_read")
+    for _ in range(2):
+        ran = run(tmp_path, program, "--config", embedded.config, "--topic_name", files)
+        assert "--consumer_group_id NAME" in ran.stderr
+    assert (tmp_path / "done.txt").read_text().split() == ["one.txt", "one.txt"]
+
+
+def test_programs_written_for_datamill_go_on_where_they_stopped(embedded, tmp_path):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"good"})
+    program = PROCESSOR.replace("from openmsistream", "from datamill") + "\nStore.run_from_command_line()\n"
+    program = program.replace("    @classmethod\n    def run_from_command_line(cls, args=None):\n        pass\n", "")
+    for _ in range(2):
+        words = ["--config", embedded.config, "--topic_name", files, "--exit_at_end"]
+        ran = run(tmp_path, program, *words, how=())
+        assert "consumer group of its own" not in ran.stderr
+    assert (tmp_path / "done.txt").read_text().split() == ["one.txt"]
+
+
+def test_what_is_wrong_is_named_before_anything_is_read(embedded, tmp_path):
+    class Program(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+    out = tmp_path / "out"
+    with pytest.raises(TypeError, match="did you mean `output_dir`"):
+        Program(embedded.config, "files", output_dri=out)
+    with pytest.raises(ValueError, match="mode `ram`"):
+        Program(embedded.config, "files", mode="ram", output_dir=out)
+    with pytest.raises(datamill.SetUpError, match="nowhere.config"):
+        Program(tmp_path / "nowhere.config", "files", output_dir=out).process_files_as_read()
+    script = PROCESSOR + MAIN.format(name="Store", run="process_files_as_read")
+    (tmp_path / "program.py").write_text(script)
+    command = [sys.executable, "-m", "datamill.openmsistream", "program.py", "--rubbish", "x", "--topic_name", "files"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
+    assert ran.returncode == 2 and "unrecognized arguments: --rubbish x" in ran.stderr
