@@ -50,6 +50,12 @@ def surface(cls, words):
 
 
 if __name__ == "__main__":
-    first = {"UploadDataFile": [__file__], "DataFileUploadDirectory": [str(Path(__file__).parent)]}
+    folder = str(Path(__file__).parent)
+    first = {
+        "UploadDataFile": [__file__],
+        "DataFileUploadDirectory": [folder],
+        "DataFileDownloadDirectory": [folder],
+        "S3TransferStreamProcessor": ["bucket"],
+    }
     config = ["--config", sys.argv[1], "--topic_name", "files"]
     print(json.dumps({name: surface(getattr(openmsistream, name), [*first.get(name, []), *config]) for name in sys.argv[2:]}))

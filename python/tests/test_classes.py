@@ -1,11 +1,15 @@
 """Small programs of users' classes, on both logs: what they answer with, when they run, and what they see."""
 
+import hashlib
 import json
+import pathlib
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from programs import LONG, MAIN, METADATA, PROCESSOR, read, results, send
@@ -200,9 +204,6 @@ def test_the_file_is_what_it_is_in_openmsistream(embedded, tmp_path, mode):
     program = Look(embedded.config, files, copies, output_dir=out, mode=mode, consumer_group_id="look", exit_at_end=True)
     assert program.produce_processing_results_for_files_as_read()[3] == 1
     types = {"memory": "ToMemory", "disk": "ToDisk", "both": "ToMemoryAndDisk"}
-    import hashlib
-    import pathlib
-
     assert seen == {
         "bytestring": b"content",
         "filename": "c.txt",
@@ -312,3 +313,18 @@ def test_what_is_wrong_is_named_before_anything_is_read(embedded, tmp_path):
     command = [sys.executable, "-m", "datamill.openmsistream", "program.py", "--rubbish", "x", "--topic_name", "files"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
     assert ran.returncode == 2 and "unrecognized arguments: --rubbish x" in ran.stderr
+
+
+def test_the_programs_of_the_document_run(embedded, tmp_path):
+    document = (Path(__file__).parents[2] / "docs" / "python-classes.md").read_text()
+    snippets = [textwrap.dedent(text) for text in re.findall(r"^ *```python\n(.*?)^ *```$", document, re.M | re.S)]
+    lines, above, _ = snippets
+    files, metadata = embedded.topic("files"), embedded.topic("metadata")
+    send(embedded, files, tmp_path / "data", {"one.csv": b"4\n5.5\n7\n"})
+    options = ["--config", embedded.config, "--exit_at_end"]
+    topics = ["--consumer_topic_name", files, "--producer_topic_name", metadata]
+    run(tmp_path, lines, *options, *topics, how=())
+    assert json.loads(results(embedded, metadata)["one.csv"]) == {"file": "one.csv", "lines": 3}
+    above += "\n\nAbove.run_from_command_line()\n"
+    ran = run(tmp_path, above, *options, "--topic_name", files, "--threshold", "5", how=())
+    assert "2 angles above 5.0" in ran.stderr

@@ -287,7 +287,8 @@ fn below(path: &Path, root: &Path) -> io::Result<Option<String>> {
         .strip_prefix(std::path::absolute(root)?)
         .ok()
         .filter(|relative| relative.components().all(|component| matches!(component, Component::Normal(_))));
-    let root_really = fs::canonicalize(root)?;
+    let root_really = fs::canonicalize(root)
+        .map_err(|error| io::Error::new(error.kind(), format!("the folder `{}`: {error}", root.display())))?;
     let Some(relative) = relative.or_else(|| really.strip_prefix(&root_really).ok()) else {
         return Err(io::Error::other(format!("it is not below the folder `{}`", root.display())));
     };

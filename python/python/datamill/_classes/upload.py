@@ -48,10 +48,24 @@ class UploadDataFile(DataFile, Runnable):
         **kwargs: Any,
     ) -> None:
         super().__init__(filepath, **kwargs)
-        self.to_upload = to_upload
+        self.__to_upload = to_upload
         self.rootdir = None if rootdir is None else Path(rootdir)
         self.filename_append = filename_append or ""
-        self.fully_produced = False
+        self.__fully_produced = False
+
+    @property
+    def to_upload(self) -> bool:
+        """Whether the file is to be sent."""
+        return self.__to_upload
+
+    @to_upload.setter
+    def to_upload(self, to_upload: bool) -> None:
+        self.__to_upload = to_upload
+
+    @property
+    def fully_produced(self) -> bool:
+        """Whether the topic has the whole file."""
+        return self.__fully_produced
 
     def upload_whole_file(
         self,
@@ -99,7 +113,7 @@ class UploadDataFile(DataFile, Runnable):
         ended = _host.run(sending, n_threads=1)
         if ended.exit_code:
             raise RunError(f"`{self.filepath}` was not sent: {ended.summary}", ended.exit_code)
-        self.fully_produced = True
+        self.__fully_produced = True
         self.logger.info("%s", ended.summary)
 
     @classmethod
@@ -134,6 +148,8 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
     upload_regex
         Only files whose relative path matches. OpenMSIStream's default stands for datamill's own rules, which leave out
         hidden files, log files, lock files of office programs and unfinished copies.
+    datafile_type
+        Accepted where it is OpenMSIStream's default.
     watchdog_lag_time
         Seconds that a file must not have changed before it is sent.
     use_polling_observer
@@ -150,10 +166,13 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         dirpath: Path | str,
         config_path: Path | str | None,
         upload_regex: re.Pattern[str] | str = RUN_CONST.DEFAULT_UPLOAD_REGEX,
+        datafile_type: type[UploadDataFile] = UploadDataFile,
         watchdog_lag_time: float = RUN_CONST.DEFAULT_WATCHDOG_LAG_TIME,
         use_polling_observer: bool = False,
         **kwargs: Any,
     ) -> None:
+        if datafile_type is not UploadDataFile:
+            raise ValueError("a watched folder has no files of other types: `datafile_type` must be UploadDataFile")
         ignored = ("consumer_topic_name", "producer_topic_name", "consumer_group_id", "treat_undecryptable_as_plaintext")
         for name in (*ignored, "max_wait_per_decrypt", "max_initial_wait_per_decrypt", "kafkacrypto"):
             kwargs.pop(name, None)
