@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+from .._errors import NotAvailable, Stop
 from .stream import DataFileStreamHandler
 
 
@@ -116,6 +117,8 @@ class DataFileStreamProcessor(DataFileStreamHandler):
             raise ProcessingFailed(
                 f"Unrecognized return value of type {type(answer).__name__}: return None for success, or an exception"
             )
+        except (NotAvailable, Stop):
+            raise
         except BaseException:
             if is_last_attempt:
                 self._call_back(datafile)

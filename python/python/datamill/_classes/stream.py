@@ -248,7 +248,7 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             *("log_topic_name", "log_program_id", "log_interval_secs", "download_regex", "mode"),
         ]
         if not current().unchanged:
-            more += ENGINE_OPTIONS
+            more += [name for name in ENGINE_OPTIONS if name != "nan" or cls._KIND == "reproducer"]
         return [*names, *more], {**defaults, "optional_output_dir": cls._get_auto_output_dir()}
 
     @classmethod
