@@ -231,3 +231,15 @@ def nptdms(folder: pathlib.Path) -> Files:
 
 
 LIGHT = [pydicom, astropy, tifffile, h5py, lasio, pillow, pyedflib, wfdb, scipy, nptdms]
+
+
+def refuse(word: str) -> None:
+    """For `json.loads`: what is no JSON."""
+    raise AssertionError(f"{word} is no JSON")
+
+
+def refused_class(error: Exception) -> str:
+    """The class that an error names, with a path before it and a remedy after it."""
+    path, _, rest = str(error).partition(": `")
+    assert path.startswith("metadata") and "; " in rest, error
+    return rest.partition("`")[0]

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import datetime
 import decimal
+import doctest
 import email.message
 import enum
 import fractions
@@ -695,3 +696,21 @@ def test_threads_that_change_a_dictionary_meanwhile_end_no_other():
     finally:
         done.set()
         changer.join()
+
+
+# documents
+
+
+def test_the_examples_of_the_documents_run():
+    page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "python.md"
+    examples = [block.partition("```")[0] for block in page.read_text().split("```python\n")[1:]]
+    examples = [example for example in examples if "datamill.to_json(" in example]
+    assert examples
+    for example in examples:
+        exec(compile(example, page, "exec"), {})
+
+
+def test_the_examples_of_the_docstring_give_what_they_show():
+    [tests] = doctest.DocTestFinder().find(to_json, "to_json", module=False, globs={})
+    assert tests.examples
+    assert doctest.DocTestRunner().run(tests).failed == 0

@@ -91,6 +91,8 @@ const NAMES: &[(&str, &str, Kind)] = &[
     ("PIL", "IFDRational", Kind::Reader(Reader::PillowRational)),
     ("pydicom", "Dataset", Kind::Reader(Reader::DicomDataset)),
     ("pydicom", "PersonName", Kind::Text),
+    // the name of a field
+    ("segyio", "Enum", Kind::Text),
     ("scipy.io.matlab", "mat_struct", Kind::Reader(Reader::MatlabStruct)),
     ("scipy.sparse", "_spbase", Kind::Reader(Reader::SparseMatrix)),
     ("lxml.etree", "_Element", Kind::Refused(XML)),
