@@ -20,8 +20,10 @@ mod errors;
 mod file;
 mod lines;
 mod local;
+mod read;
 mod sending;
 mod to_json;
+mod upload;
 
 use pyo3::prelude::*;
 
@@ -42,9 +44,13 @@ mod _engine {
     #[pymodule_export]
     use crate::local::{largest_entry, try_file};
     #[pymodule_export]
+    use crate::read::{Message, Messages};
+    #[pymodule_export]
     use crate::sending::{Sending, Sent};
     #[pymodule_export]
     use crate::to_json::{to_json, to_json_counted};
+    #[pymodule_export]
+    use crate::upload::{Upload, Uploaded};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -207,9 +207,11 @@ impl Sending {
 
     /// Nothing hangs here.
     #[getter]
-    fn hanging(&self) -> Option<String> {
-        None
+    fn hanging(&self) -> Vec<String> {
+        Vec::new()
     }
+
+    fn told(&self) {}
 
     #[pyo3(signature = (keep_place=false))]
     fn stop(&self, keep_place: bool) {

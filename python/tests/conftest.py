@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from work import Work
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -113,3 +115,15 @@ def python(tmp_path: pathlib.Path):
         )
 
     return run
+
+
+@pytest.fixture
+def work(log: Log, tmp_path: pathlib.Path) -> Work:
+    """Topics for files and results, on both logs."""
+    return Work(log, tmp_path)
+
+
+@pytest.fixture
+def local(embedded: Log, tmp_path: pathlib.Path) -> Work:
+    """The same on the embedded log alone, for what has nothing to do with the log."""
+    return Work(embedded, tmp_path)

@@ -12,9 +12,10 @@ from ._classes.parser import OpenMSIStreamArgumentParser
 from ._classes.processor import DataFileStreamProcessor
 from ._classes.reproducer import DataFileStreamReproducer, MetadataJSONReproducer
 from ._classes.upload import DataFileUploadDirectory, UploadDataFile
-from ._engine import DownloadDataFile, Ended, __version__, to_json
+from ._engine import DownloadDataFile, Ended, Message, Uploaded, __version__, to_json
 from ._errors import DatamillError, NotAvailable, RunError, SetUpError, Stop
 from ._functions import process, reproduce
+from ._topics import read, upload
 
 __all__ = [
     "DataFile",
@@ -28,6 +29,7 @@ __all__ = [
     "DownloadDataFileToMemory",
     "DownloadDataFileToMemoryAndDisk",
     "Ended",
+    "Message",
     "MetadataJSONReproducer",
     "NotAvailable",
     "OpenMSIStreamArgumentParser",
@@ -37,8 +39,11 @@ __all__ = [
     "SetUpError",
     "Stop",
     "UploadDataFile",
+    "Uploaded",
     "__version__",
     "process",
+    "read",
     "reproduce",
     "to_json",
+    "upload",
 ]

@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -108,6 +109,7 @@ class Engine:
         logger: Any,
         public_names: bool = False,
         target: str | None = None,
+        default: Callable[[Any], Any] | None = None,
     ) -> Engine: ...
     @property
     def n_threads(self) -> int: ...
@@ -116,7 +118,8 @@ class Engine:
     @property
     def stopping(self) -> bool: ...
     @property
-    def hanging(self) -> str | None: ...
+    def hanging(self) -> list[str]: ...
+    def told(self) -> None: ...
     def start(self) -> None: ...
     def work(self) -> None: ...
     def wait(self, seconds: float) -> bool: ...
@@ -178,7 +181,8 @@ class Sending:
     @property
     def stopping(self) -> bool: ...
     @property
-    def hanging(self) -> str | None: ...
+    def hanging(self) -> list[str]: ...
+    def told(self) -> None: ...
     def start(self) -> None: ...
     def work(self) -> None: ...
     def wait(self, seconds: float) -> bool: ...
@@ -186,6 +190,85 @@ class Sending:
     def check(self) -> None: ...
     def counts(self) -> dict[str, Any]: ...
     def end(self) -> Sent: ...
+
+@final
+class Uploaded:
+    """What was sent."""
+
+    @property
+    def summary(self) -> str:
+        """In words."""
+    @property
+    def files(self) -> int:
+        """Files that are in the topic, whole."""
+    @property
+    def messages(self) -> int:
+        """Messages that they are in."""
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+
+@final
+class Upload:
+    def __new__(
+        cls,
+        *,
+        paths: Sequence[str | PathLike[str]],
+        topic: str,
+        config: str | None = None,
+        upload_regex: str | None = None,
+        chunk_size: int | None = None,
+    ) -> Upload: ...
+    @property
+    def stopping(self) -> bool: ...
+    def start(self) -> None: ...
+    def wait(self, seconds: float) -> bool: ...
+    def stop(self, keep_place: bool = False) -> None: ...
+    def end(self) -> Uploaded: ...
+
+@final
+class Message:
+    """A message of a topic."""
+
+    @property
+    def path(self) -> str | None:
+        """Path of the file that it was computed from, relative to the folder that was uploaded."""
+    @property
+    def value(self) -> bytes | None:
+        """What it holds."""
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Its headers. Those named ``datamill.…`` say where the file came from."""
+    @property
+    def topic(self) -> str:
+        """The topic."""
+    @property
+    def partition(self) -> int:
+        """The partition."""
+    @property
+    def offset(self) -> int:
+        """Its place in the partition."""
+    @property
+    def timestamp(self) -> float | None:
+        """Its time, in seconds since 1970."""
+    def text(self) -> str | None:
+        """The value as text."""
+    def json(self) -> Any:
+        """The value, read as JSON."""
+
+@final
+class Messages:
+    def __new__(
+        cls, *, topic: str, config: str | None = None, offset: int | None = None, follow: bool = False
+    ) -> Messages: ...
+    def __iter__(self) -> Messages: ...
+    def __next__(self) -> Message: ...
 
 def options(kind: str) -> list[dict[str, Any]]: ...
 def printing(begins: bool, colours: bool) -> None: ...

@@ -42,7 +42,8 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
         reason = f"{reason}, after {_named(cause)}"
     if places := [f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(begin)]:
         reason = f"{reason} ({', called from '.join(reversed(places[-5:]))})"
-    _print_once(path, error, begin)
+    if begin is not None:
+        _print_once(path, error, begin)
     return "failed", plain(reason)
 
 

@@ -21,6 +21,7 @@ def reproduce(
     *,
     parser: argparse.ArgumentParser | None = None,
     name: str | None = None,
+    default: Callable[[Any], Any] | None = None,
     **options: Any,
 ) -> _engine.Ended:
     """Call a function for each file of a topic, and send what it answers to another topic, exactly once.
@@ -36,6 +37,8 @@ def reproduce(
     name : str, optional
         Name of the program, from which its group and its output folder have their names; that of the function where it
         is not given.
+    default : callable, optional
+        Called with each object in a dictionary that `to_json` has no rule for.
     **options
         The options of the command line as keywords: ``consumer_topic_name="files"``, ``exit_at_end=True``. Without any,
         the command line of the program is read, and the program ends with its exit code.
@@ -60,7 +63,7 @@ def reproduce(
     ...     return {"lines": file.bytestring.count(b"\\n")}
     >>> datamill.reproduce(metadata, consumer_topic_name="files", producer_topic_name="metadata")  # doctest: +SKIP
     """
-    return _run("reproducer", function, parser, name, options)
+    return _run("reproducer", function, parser, name, options, default)
 
 
 def process(
@@ -110,7 +113,13 @@ def process(
     return _run("processor", function, parser, name, options)
 
 
-def run_words(kind: str, function: Callable[..., Any], name: str, words: Sequence[str]) -> _engine.Ended:
+def run_words(
+    kind: str,
+    function: Callable[..., Any],
+    name: str,
+    words: Sequence[str],
+    default: Callable[[Any], Any] | None = None,
+) -> _engine.Ended:
     """Run a function with the words of a command line.
 
     Parameters
@@ -123,6 +132,8 @@ def run_words(kind: str, function: Callable[..., Any], name: str, words: Sequenc
         Name of the program.
     words : sequence of str
         Options, without the name of the program.
+    default : callable, optional
+        As `reproduce` takes it.
 
     Returns
     -------
@@ -130,7 +141,9 @@ def run_words(kind: str, function: Callable[..., Any], name: str, words: Sequenc
         What was done.
     """
     logger = logging.getLogger(f"datamill.{name}")
-    engine = _engine.Engine(kind=kind, name=name, arguments=list(words), code=function, logger=logger)
+    engine = _engine.Engine(
+        kind=kind, name=name, arguments=list(words), code=function, logger=logger, public_names=True, default=default
+    )
     return _host.run(engine)
 
 
@@ -169,6 +182,7 @@ def _run(
     parser: argparse.ArgumentParser | None,
     name: str | None,
     options: dict[str, Any],
+    default: Callable[[Any], Any] | None = None,
 ) -> _engine.Ended:
     if not callable(function):
         raise TypeError(f"a function is needed, not {function!r}")
@@ -177,12 +191,12 @@ def _run(
     if options:
         if parser is not None:
             raise TypeError(f"{caller}(): `parser` is for programs with a command line: leave out the other keywords")
-        return run_words(kind, function, name, _options.words_of_keywords(kind, options, caller))
+        return run_words(kind, function, name, _options.words_of_keywords(kind, options, caller), default)
     words = sys.argv[1:]
     if parser is not None:
         words, values = _options.split(parser, kind, words)
         function = functools.partial(_with_values, function, values)
-    sys.exit(exit_code_of(lambda: run_words(kind, function, name, words)))
+    sys.exit(exit_code_of(lambda: run_words(kind, function, name, words, default)))
 
 
 def _with_values(function: Callable[..., Any], values: argparse.Namespace, file: _engine.DownloadDataFile) -> Any:

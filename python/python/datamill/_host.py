@@ -70,11 +70,38 @@ def run(engine: Any, n_threads: int | None = None) -> Any:
         except BaseException:
             engine.stop()
             raise
-    if (path := engine.hanging) is not None:
-        _leave_hanging(path)
+    if paths := engine.hanging:
+        _leave_hanging(paths)
     for thread in this.threads:
         thread.join(0.5)
     return engine.end()
+
+
+def wait(upload: _engine.Upload) -> _engine.Uploaded:
+    """Send files, and wait for that.
+
+    Parameters
+    ----------
+    upload : Upload
+        An upload that has not been started.
+
+    Returns
+    -------
+    Uploaded
+        What was sent.
+
+    Raises
+    ------
+    SetUpError, RunError
+        Something that was to be sent was not.
+    KeyboardInterrupt
+        A second Ctrl-C.
+    """
+    with _Signals(upload), _Printing():
+        upload.start()
+        while not upload.wait(_LOOK_EVERY):
+            _print()
+    return upload.end()
 
 
 class _Run:
@@ -83,6 +110,7 @@ class _Run:
     def __init__(self, engine: _engine.Engine | _engine.Sending, n_threads: int) -> None:
         self.engine = engine
         self.has_started = False
+        self.is_told = False
         self.threads = [
             threading.Thread(target=engine.work, name=f"datamill-{number}", daemon=True)
             for number in range(1, n_threads + 1)
@@ -95,8 +123,10 @@ class _Run:
             thread.start()
 
     def look(self) -> None:
-        if self.engine.hanging is not None:
-            self.engine.stop(keep_place=True)
+        if self.engine.hanging and not self.is_told:
+            self.is_told = True
+            _say_where_threads_are()
+            self.engine.told()
         if not any(thread.is_alive() for thread in self.threads) and not self.engine.wait(0):
             self.engine.stop(keep_place=True)
 
@@ -134,7 +164,7 @@ class _Printing:
 class _Signals:
     """SIGINT and SIGTERM stop the run in order, where the program has no handlers of its own."""
 
-    def __init__(self, engine: _engine.Engine | _engine.Sending) -> None:
+    def __init__(self, engine: _engine.Engine | _engine.Sending | _engine.Upload) -> None:
         self.engine = engine
         self.before: dict[int, Any] = {}
 
@@ -240,8 +270,8 @@ def _drain_all() -> None:
             while not this.engine.wait(_LOOK_EVERY):
                 _print()
                 this.look()
-        if (path := this.engine.hanging) is not None:
-            _leave_hanging(path)
+        if paths := this.engine.hanging:
+            _leave_hanging(paths)
         for thread in this.threads:
             thread.join(_LAST_WAIT)
             if thread.is_alive():
@@ -256,12 +286,16 @@ def _say(text: str) -> None:
         pass
 
 
-def _leave_hanging(path: str) -> NoReturn:
+def _say_where_threads_are() -> None:
     with tempfile.TemporaryFile() as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
         _say(file.read().decode("utf-8", "replace"))
-    _say(f"error: the function did not end for `{path}` within --processing_timeout; a thread cannot be ended, so the "
+
+
+def _leave_hanging(paths: list[str]) -> NoReturn:
+    named = ", ".join(f"`{path}`" for path in paths)
+    _say(f"error: the function did not end for {named} within --processing_timeout; a thread cannot be ended, so the "
          "process ends. That was an attempt of this file. Start it again: it goes on behind what is committed")
     leave(_HANGING)
 

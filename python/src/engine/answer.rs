@@ -25,8 +25,8 @@ pub struct Reading {
 const NAMED: u64 = 5;
 
 impl Reading {
-    pub fn new(has_results: bool, nan: Nan) -> Self {
-        let json = to_json::Options { nan, default: None };
+    pub fn new(has_results: bool, nan: Nan, default: Option<Py<PyAny>>) -> Self {
+        let json = to_json::Options { nan, default };
         Self { has_results, json, with_nans: AtomicU64::new(0) }
     }
 

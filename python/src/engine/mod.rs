@@ -25,7 +25,7 @@ use pyo3::types::PyDict;
 
 pub use answer::message;
 pub use desk::{Job, Line, Said};
-pub use ended::Ended;
+pub use ended::{BrokenOff, Ended};
 
 use crate::command_line::Options;
 use crate::file::DownloadDataFile;
@@ -33,8 +33,8 @@ use crate::{errors, lines};
 use answer::Reading;
 use delivery::Delivery;
 use desk::Desk;
-use ended::{BrokenOff, Outcome};
-use port::Port;
+use ended::Outcome;
+use port::{Hanging, Port};
 
 /// Threads of the engine beside one for each thread of Python: files wait for Python, checked and at hand, and Python
 /// does not wait for them.
@@ -61,7 +61,7 @@ struct Run {
     control: Control,
     counters: OnceLock<Arc<Counters>>,
     desk: Arc<Desk>,
-    hanging: Arc<Mutex<Option<Arc<str>>>>,
+    hanging: Arc<Hanging>,
     has_started: AtomicBool,
     outcome: Mutex<Option<Outcome>>,
     done: Mutex<ended::Done>,
@@ -77,6 +77,10 @@ impl Run {
         self.desk.close();
         *self.outcome.lock() = Some(outcome);
         lines::wake();
+        let hanging = self.hanging.files();
+        if !hanging.is_empty() {
+            port::end_the_process(&hanging);
+        }
     }
 
     fn run(self: &Arc<Self>) -> Outcome {
@@ -113,7 +117,7 @@ impl Run {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, kind, name, arguments, code, logger, public_names=false, target=None))]
+    #[pyo3(signature = (*, kind, name, arguments, code, logger, public_names=false, target=None, default=None))]
     #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
         py: Python<'_>,
@@ -124,6 +128,7 @@ impl Engine {
         logger: Py<PyAny>,
         public_names: bool,
         target: Option<String>,
+        default: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let delivery = Delivery::of(kind, target);
         let mut options = Options::parse(py, if delivery.is_some() { "processor" } else { kind }, &name, arguments)?;
@@ -144,7 +149,7 @@ impl Engine {
             public_names,
             options,
         };
-        let reading = Reading::new(run.options.has_results(), run.options.nan());
+        let reading = Reading::new(run.options.has_results(), run.options.nan(), default);
         Ok(Self { code, logger, reading, process: std::process::id(), run: Arc::new(run) })
     }
 
@@ -200,10 +205,15 @@ impl Engine {
         self.run.control.stopping().is_some()
     }
 
-    /// The file of a call that takes longer than it may.
+    /// The files of calls that take longer than they may, once the run ends for that.
     #[getter]
-    fn hanging(&self) -> Option<String> {
-        self.run.hanging.lock().as_deref().map(ToOwned::to_owned)
+    fn hanging(&self) -> Vec<String> {
+        self.run.hanging.files()
+    }
+
+    /// It was said where they hang.
+    fn told(&self) {
+        self.run.hanging.is_told();
     }
 
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -2,12 +2,12 @@
 //! time.
 
 use std::io::{self, BufRead};
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use datamill::broker::Log;
+use datamill::program::SetUpError;
 use datamill::report::logging::say;
 use datamill::settings::Config;
 
@@ -28,33 +28,24 @@ impl LogArgs {
 
     /// Opens the log; a file that does not exist is made.
     pub fn open(&self) -> anyhow::Result<Arc<dyn Log>> {
-        open(&self.config()?)
+        opened(&self.config()?, |config| Ok(datamill::broker::open(config.properties())?))
     }
 
     /// Opens the log to look at what is in it.
     pub fn open_existing(&self) -> anyhow::Result<Arc<dyn Log>> {
         let config = self.config()?;
-        let servers = config.properties().broker.get("bootstrap.servers").map_or("", String::as_str);
-        let file = servers.strip_prefix("sqlite:").map(Path::new);
-        if let Some(file) = file.filter(|file| !file.as_os_str().is_empty() && !file.exists()) {
-            let file = file.display();
-            match config.is_default_log() {
-                true => bail!(
-                    "there is no log `{file}` in this folder: go to the folder where the programs run, or name the \
-                     configuration with --config"
-                ),
-                false => bail!("there is no log `{file}`: no program has used it yet"),
-            }
-        }
-        open(&config)
+        opened(&config, datamill::program::open_existing)
     }
 }
 
-fn open(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
+fn opened(
+    config: &Config,
+    open: impl FnOnce(&Config) -> Result<Arc<dyn Log>, SetUpError>,
+) -> anyhow::Result<Arc<dyn Log>> {
     for warning in config.warnings() {
         say(format_args!("warning: {warning}"));
     }
-    let log = datamill::broker::open(config.properties())?;
+    let log = open(config)?;
     if config.is_default_log() {
         say(format_args!("no broker configured: using the embedded log `{}` in this folder", log.name()));
     }

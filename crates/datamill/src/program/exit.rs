@@ -151,6 +151,15 @@ pub enum SetUpError {
     /// Threads or signal handlers cannot be set up.
     #[error("cannot set up threads and signals")]
     System(#[from] std::io::Error),
+    /// The embedded log of this folder is not there.
+    #[error(
+        "there is no log `{}` in this folder: go to the folder where the programs run, or name the configuration with \
+        --config", .0.display()
+    )]
+    NoLogHere(std::path::PathBuf),
+    /// The embedded log that the configuration names is not there.
+    #[error("there is no log `{}`: no program has used it yet", .0.display())]
+    NoLog(std::path::PathBuf),
     /// The configuration.
     #[error(transparent)]
     Settings(#[from] crate::settings::SettingsError),

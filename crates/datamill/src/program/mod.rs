@@ -19,6 +19,6 @@ pub use console::steer;
 pub use exit::{Exit, SetUpError, of_upload};
 pub use identity::{instance, instance_name};
 pub use prepared::Prepared;
-pub use reporting::Reporting;
+pub use reporting::{Reporting, open_existing};
 pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, command_line, run_program};
 pub use size::ByteSize;

@@ -107,6 +107,20 @@ impl CommonArgs {
     }
 }
 
+/// Opens the log that the configuration names, to look at what is in it: a file is not made.
+///
+/// # Errors
+/// A log that is not there, or does not answer.
+pub fn open_existing(config: &Config) -> Result<Arc<dyn Log>, SetUpError> {
+    let servers = config.properties().broker.get("bootstrap.servers").map_or("", String::as_str);
+    let file = servers.strip_prefix("sqlite:").map(Path::new);
+    if let Some(file) = file.filter(|file| !file.as_os_str().is_empty() && !file.exists()) {
+        let file = file.to_owned();
+        return Err(if config.is_default_log() { SetUpError::NoLogHere(file) } else { SetUpError::NoLog(file) });
+    }
+    Ok(crate::broker::open(config.properties())?)
+}
+
 /// Lines that are appended to a file of an embedded log would destroy it.
 fn refuse_files_of_logs(path: &Path, config: &Config) -> Result<(), SetUpError> {
     let separate = ["heartbeat", "log"].into_iter().filter_map(|section| config.properties_of(section).ok().flatten());

@@ -1,0 +1,331 @@
+"""The interpreter is the host: signals, its end, forks, what is printed, and functions that do not end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+
+import pytest
+
+import datamill
+
+from work import until
+
+# waits in the function until the test has made a file
+WAITS = """
+    import datamill, os, pathlib, sys, threading, time
+
+    def function(file):
+        print("called", file.filename, flush=True)
+        while not pathlib.Path("go").exists():
+            time.sleep(0.02)
+        return "done"
+    """
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_drains_and_the_run_returns_its_values(work, number):
+    work.upload({f"{n}": b"x" for n in range(40)})
+    options = work.options(exit_at_end=False)
+    program = WAITS + f"""
+    ended = datamill.reproduce(function, consumer_topic_name={work.files!r}, producer_topic_name={work.results!r},
+                               **{ {name: str(value) if name in ("config", "output_dir") else value
+                                    for name, value in options.items()} })
+    print("ended", ended.exit_code, ended.files, flush=True)
+    """
+    with work.start(program, "no words") as started:
+        started.said("called")
+        started.process.send_signal(number)
+        started.said("stopping: files in hand are finished")
+        (work.folder / "go").touch()
+        assert started.end() == 0, started.text()
+        assert "ended 0 " in started.text()
+    done = len(work.read())
+    # what was in hand is committed, the rest is for the next start
+    assert 1 <= done <= 40
+    assert f"ended 0 {done}" in started.text()
+    assert work.reproduce(lambda file: "done").files == 40 - done
+
+
+def test_a_second_signal_leaves_at_once(local):
+    local.upload({"a": b"x"})
+    with local.start(WAITS + "datamill.reproduce(function)\n", **{"exit_at_end": False}) as started:
+        started.said("called")
+        started.process.send_signal(signal.SIGINT)
+        started.said("stopping: files in hand are finished")
+        started.process.send_signal(signal.SIGINT)
+        started.said("left at once")
+        (local.folder / "go").touch()
+        assert started.end() == 130, started.text()
+
+
+def test_handlers_of_the_program_are_never_replaced_and_ours_are_gone_after_the_run(local):
+    def own(number, frame):
+        raise AssertionError
+
+    local.upload({"a": b"x"})
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        during = []
+        local.reproduce(
+            lambda file: during.append((signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))) or "done",
+            name="signals",
+        )
+        assert during[0][0] is own
+        assert during[0][1] is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is own
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_end_of_the_interpreter_drains_a_run_in_another_thread(work):
+    for is_daemon in (False, True):
+        work.upload({f"{is_daemon}-{n}": b"x" for n in range(40)})
+        program = WAITS + f"""
+    ended = []
+    def run():
+        sys.argv[1:] = words
+        try:
+            datamill.reproduce(function)
+        except SystemExit as end:
+            print("run ended", end.code, flush=True)
+    words = sys.argv[1:]
+    thread = threading.Thread(target=run, daemon={is_daemon})
+    thread.start()
+    while "called" not in open("program.out").read():
+        time.sleep(0.02)
+    pathlib.Path("go").touch()
+    print("main ends", flush=True)
+    """
+        (work.folder / "go").unlink(missing_ok=True)
+        with work.start(program, exit_at_end=False) as started:
+            assert started.end() == 0, started.text()
+            assert "main ends" in started.text()
+            if not is_daemon:
+                assert "run ended 0" in started.text()
+    done = len(work.read())
+    assert work.reproduce(lambda file: "done").files == 80 - done
+    assert len(work.read()) == 80
+
+
+def test_a_busy_run_at_the_end_of_the_interpreter_ends_in_order(local):
+    local.upload({f"{n}": b"x" for n in range(300)})
+    program = """
+    import datamill, sys, threading, time
+    def function(file):
+        end = time.monotonic() + 0.01
+        while time.monotonic() < end:
+            sum(range(100))
+        print("called", flush=True)
+        return "done"
+    threading.Thread(target=lambda: datamill.reproduce(function), daemon=True).start()
+    while "called" not in open("program.out").read():
+        time.sleep(0.001)
+    """
+    for _ in range(4):
+        with local.start(program, exit_at_end=False) as started:
+            assert started.end() == 0, started.text()
+            assert "Fatal" not in started.text() and "FATAL" not in started.text()
+
+
+def test_a_forked_process_that_comes_back_from_the_function_ends_there(work):
+    work.upload({"a": b"x", "b": b"x", "c": b"x"})
+    program = """
+    import datamill, os, sys
+    def function(file):
+        child = os.fork()
+        if child == 0:
+            if file.filename == "b":
+                sys.exit(9)
+            if file.filename == "c":
+                os._exit(0)
+            return "from the child"
+        _, status = os.waitpid(child, 0)
+        return str(os.waitstatus_to_exitcode(status))
+    datamill.reproduce(function)
+    """
+    ran = work.run(program)
+    assert ran.returncode == 0, ran.stderr
+    assert {path: result.text() for path, result in work.read().items()} == {"a": "70", "b": "9", "c": "0"}
+    assert "was forked in the function and has come back" in ran.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_works_in_the_function(local, method):
+    local.upload({"a": b"abc"})
+    program = f"""
+    import datamill, multiprocessing
+    def function(file):
+        with multiprocessing.get_context({method!r}).Pool(1) as pool:
+            return str(pool.apply(len, (file.bytestring,)))
+    if __name__ == "__main__":
+        datamill.reproduce(function)
+    """
+    ran = local.run(program)
+    assert ran.returncode == 0, ran.stderr
+    assert local.read()["a"].text() == "3"
+
+
+def test_lines_go_to_the_stderr_that_is_there_and_to_a_log_file_of_each_run(local, capsys):
+    def function(file):
+        file.logger.info("looked at %s", file.filename)
+        logging.getLogger("a.library").warning("odd thing")
+        return "done"
+
+    handlers = logging.root.handlers[:]
+    logging.root.handlers.clear()
+    try:
+        local.upload({"a": b"x"})
+        capsys.readouterr()
+        local.reproduce(function, name="one", output_dir=local.folder / "one")
+        first = capsys.readouterr().err
+        assert "INFO  looked at a file=a" in first and "WARN  odd thing" in first
+        local.upload({"b": b"x"})
+        capsys.readouterr()
+        local.reproduce(function, name="two", output_dir=local.folder / "two", logger_stream_level="error")
+        assert capsys.readouterr().err == ""
+        assert logging.root.handlers == []
+    finally:
+        logging.root.handlers[:] = handlers
+    one, two = ((local.folder / name / "LOGS" / f"{name}.log").read_text() for name in ("one", "two"))
+    assert "odd thing file=a" in one and "file=b" not in one
+    assert "odd thing file=b" in two and "file=a" not in two
+
+
+def test_two_runs_at_once_in_one_process_have_their_own_files_and_results(local):
+    from work import Work
+
+    other = Work(local.log, local.folder)
+    other.output_dir = local.folder / "other"
+    for each, name in ((local, "a"), (other, "b")):
+        each.upload({name: b"x"})
+    # both are in their function at the same time
+    barrier = threading.Barrier(2, timeout=120)
+
+    def function(file):
+        barrier.wait()
+        return "done"
+
+    ended = []
+    threads = [
+        threading.Thread(target=lambda each=each, name=name: ended.append(each.reproduce(function, name=name)))
+        for each, name in ((local, "first"), (other, "second"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [end.exit_code for end in ended] == [0, 0]
+    assert (list(local.read()), list(other.read())) == (["a"], ["b"])
+
+
+def test_a_function_that_hangs_ends_the_process_and_says_where(work):
+    work.upload({**{f"{n}": b"x" for n in range(8)}, "hangs": b"x"})
+    program = """
+    import datamill, time
+    def forever():
+        while True:
+            time.sleep(1)
+    def function(file):
+        if file.filename == "hangs":
+            forever()
+        return "done"
+    datamill.reproduce(function)
+    """
+    for start in range(8):
+        ran = work.run(program, processing_timeout=3, max_attempts=2, shutdown_timeout=20)
+        if ran.returncode != 5:
+            break
+        assert "in forever" in ran.stderr and "`hangs`" in ran.stderr, ran.stderr
+    # each such end is an attempt of that file, and no other one's
+    assert ran.returncode == 1 and start == 2, ran.stderr
+    assert "the program ended while it worked on this file" in ran.stderr or "1 failed" in ran.stderr, ran.stderr
+    assert sorted(work.read()) == [str(n) for n in range(8)]
+
+
+def test_a_function_that_hangs_and_keeps_the_interpreter_ends_the_process_too(local):
+    local.upload({"hangs": b"x"})
+    ran = local.run("""
+    import ctypes, datamill
+    def function(file):
+        ctypes.PyDLL(None).sleep(100_000)
+    datamill.process(function)
+    """, *local.words("processor", processing_timeout=2))
+    assert ran.returncode == 5, ran.stderr
+    assert "keeps the interpreter and does not end for hangs" in ran.stderr
+
+
+def test_a_function_that_kills_the_process_costs_its_own_file_alone(work):
+    work.upload({**{f"{n}": b"x" for n in range(30)}, "kills": b"x"})
+    program = """
+    import datamill, os
+    def function(file):
+        if file.filename == "kills":
+            os._exit(9)
+        return "done"
+    datamill.reproduce(function)
+    """
+    codes = []
+    while 9 in (codes or [9])[-1:]:
+        codes.append(work.run(program, max_attempts=2).returncode)
+        assert len(codes) < 9
+    assert codes == [9, 9, 1]
+    assert sorted(work.read()) == sorted(str(n) for n in range(30))
+
+
+def test_files_that_wait_for_a_thread_do_not_count_as_too_long(local):
+    local.upload({f"{n}": b"x" for n in range(8)})
+    calls = threading.Semaphore(1)
+
+    def function(file):
+        # together they take longer than one may
+        assert calls.acquire(blocking=False)
+        threading.Event().wait(1)
+        calls.release()
+        return "done"
+
+    assert local.reproduce(function, n_consumer_threads=1, processing_timeout=5).files == 8
+
+
+def test_counts_are_there_while_it_runs(local):
+    from datamill import _engine, _host
+
+    local.upload({"a": b"x", "b": b"x"})
+    seen = []
+    engine = _engine.Engine(
+        kind="reproducer", name="counts", arguments=local.words(), logger=logging.getLogger("datamill.counts"),
+        code=lambda file: seen.append(engine.counts()) or "done",
+    )
+    assert _host.run(engine, n_threads=1).files == 2
+    assert [count["files"] for count in seen] == [0, 1]
+    counts = until(lambda: engine.counts(), "counts")
+    assert counts["messages_read"] == counts["messages_processed"] == counts["messages_produced"] == 2
+    assert sorted(counts["recent"]) == ["a", "b"]
+
+
+def test_an_engine_runs_once(local):
+    from datamill import _engine, _host
+
+    engine = _engine.Engine(
+        kind="processor", name="once", arguments=local.words("processor"), logger=None, code=lambda file: None
+    )
+    local.upload({"a": b"x"})
+    _host.run(engine)
+    with pytest.raises(RuntimeError, match="started before"):
+        _host.run(engine)
+
+
+def test_stderr_that_is_gone_stops_nothing(local, monkeypatch):
+    local.upload({"a": b"x"})
+    monkeypatch.setattr(sys, "stderr", None)
+    assert local.reproduce(lambda file: "done", name="silent").exit_code == 0
+
+
+def test_the_module_can_be_used_before_and_after_a_failed_start(local):
+    with pytest.raises(datamill.SetUpError):
+        datamill.process(print, topic_name="t", config=local.folder / "no-such.config")
+    local.upload({"a": b"x"})
+    assert local.reproduce(lambda file: "done", name="after").files == 1
