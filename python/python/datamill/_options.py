@@ -42,11 +42,11 @@ def words_of_keywords(kind: str, keywords: Mapping[str, Any], caller: str) -> li
             known[name.removeprefix("--").replace("-", "_")] = option
     words = []
     for name, value in keywords.items():
-        option = known.get(name)
-        if option is None:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f": did you mean `{near[0]}`?" if near else ""
             raise TypeError(f"{caller}() has no option `{name}`{hint}")
+        option = known[name]
         if value is None or value is False:
             continue
         if not option["takes_value"]:
