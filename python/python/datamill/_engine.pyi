@@ -176,7 +176,7 @@ class Sending:
         watchdog_lag_time: float = 3.0,
         use_polling_observer: bool = False,
         exit_at_end: bool = False,
-        update_seconds: int = -1,
+        update_seconds: int = ...,
     ) -> Sending: ...
     @property
     def stopping(self) -> bool: ...
