@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use datamill::broker::{ErrorKind, Event, Log, Offsets, Record};
+use datamill::broker::{Error, ErrorKind, Event, Log, Offsets, Record};
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::{chain, clock};
@@ -17,6 +17,9 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::output::{LogArgs, has_reader, is_wanted};
+
+/// Time between two looks whether the topic is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// How long one wait for messages lasts; after each, it is looked whether stdout is still read.
 const WAIT: Duration = Duration::from_millis(200);
@@ -123,20 +126,69 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
         outcome: Ok(true),
     };
     let mut is_away = false;
+    let mut watched = Watched::new(log.as_ref(), topic)?;
     while printer.wants_more() && has_reader() {
         match reader.poll(WAIT, &mut |event| printer.take(&event)) {
-            Ok(_) => is_away = false,
+            Ok(count) => {
+                is_away = false;
+                watched.heard(count)?;
+            }
             Err(error) if error.kind() == ErrorKind::Retry => {
                 if !std::mem::replace(&mut is_away, true) {
                     say(format_args!("the log does not answer, trying again until it does: {}", chain(&error)));
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(watched.explain(error).into()),
         }
         printer.flush();
     }
     printer.outcome.context("the messages cannot be printed")?;
     Ok(Exit::Done)
+}
+
+/// The topic that is read: where nothing comes, it is looked whether it is still there. A broker does not say by itself
+/// that it was deleted, or created again, for half a minute or ever.
+struct Watched<'a> {
+    log: &'a dyn Log,
+    name: &'a str,
+    id: Option<String>,
+    looked: Instant,
+    is_unknown: bool,
+}
+
+impl<'a> Watched<'a> {
+    fn new(log: &'a dyn Log, name: &'a str) -> Result<Self, Error> {
+        let id = log.topic_now(name)?.id;
+        Ok(Self { log, name, id, looked: Instant::now(), is_unknown: false })
+    }
+
+    /// So many events came. Fails where the topic is no longer the one that it was; a broker that does not know it at one
+    /// look may not have heard of it.
+    fn heard(&mut self, count: usize) -> Result<(), Error> {
+        if count > 0 || self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        match self.log.topic_now(self.name) {
+            Ok(now) if now.id.is_some() && now.id != self.id => return Err(Error::topic_replaced(self.name)),
+            Err(error) if error.kind() == ErrorKind::UnknownTopic => {
+                if std::mem::replace(&mut self.is_unknown, true) {
+                    return Err(Error::topic_deleted(self.name));
+                }
+            }
+            // a log that does not answer is waited for
+            _ => self.is_unknown = false,
+        }
+        Ok(())
+    }
+
+    /// The error, or that the topic is another one, which explains it.
+    fn explain(&self, error: Error) -> Error {
+        match self.log.topic_now(self.name) {
+            Ok(now) if now.id.is_some() && now.id != self.id => Error::topic_replaced(self.name),
+            _ => error,
+        }
+    }
 }
 
 fn partitions(log: &dyn Log, topic: &str, wanted: Option<i32>) -> anyhow::Result<Vec<i32>> {
