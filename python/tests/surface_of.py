@@ -56,6 +56,7 @@ if __name__ == "__main__":
         "DataFileUploadDirectory": [folder],
         "DataFileDownloadDirectory": [folder],
         "S3TransferStreamProcessor": ["bucket"],
+        "GirderUploadStreamProcessor": ["https://girder", "key"],
     }
     config = ["--config", sys.argv[1], "--topic_name", "files"]
     print(json.dumps({name: surface(getattr(openmsistream, name), [*first.get(name, []), *config]) for name in sys.argv[2:]}))

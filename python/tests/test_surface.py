@@ -19,6 +19,7 @@ CLASSES = (
     "DataFileUploadDirectory",
     "DataFileDownloadDirectory",
     "S3TransferStreamProcessor",
+    "GirderUploadStreamProcessor",
 )
 
 #: What programs of users override or call, beside the public members.
@@ -61,6 +62,7 @@ ENGINE = {
     "partially_done_file_paths",
     "producer_callback",
     "select_bytes",
+    "session",
     "upload_in_progress",
     "upload_status_msg",
     "waiting_to_upload",

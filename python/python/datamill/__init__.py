@@ -7,6 +7,7 @@ from ._classes.data_file import (
     DownloadDataFileToMemoryAndDisk,
 )
 from ._classes.delivery import DataFileDownloadDirectory, S3TransferStreamProcessor
+from ._classes.girder import GirderUploadStreamProcessor
 from ._classes.messages import ReproducerMessage
 from ._classes.parser import OpenMSIStreamArgumentParser
 from ._classes.processor import DataFileStreamProcessor
@@ -29,6 +30,7 @@ __all__ = [
     "DownloadDataFileToMemory",
     "DownloadDataFileToMemoryAndDisk",
     "Ended",
+    "GirderUploadStreamProcessor",
     "Message",
     "MetadataJSONReproducer",
     "NotAvailable",

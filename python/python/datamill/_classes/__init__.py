@@ -9,7 +9,7 @@ module              what is in it
 `defaults`          what differs between programs written for datamill and unchanged ones
 `logger`            `OpenMSILogger`, and `LogOwner` for everything that has one
 `arguments`         `HasArguments`, `HasArgumentParser`, `Runnable`
-`parser`            `OpenMSIArgumentParser`, `OpenMSIStreamArgumentParser`, the types of arguments
+`parser`            `OpenMSIArgumentParser`, `OpenMSIStreamArgumentParser`
 `run_const`         constants and the search for configuration files
 `data_file`         `DataFile`, `DownloadDataFile` and its kinds
 `messages`          `Producible`, `ReproducerMessage`, `MetadataJSONMessage`
@@ -19,6 +19,10 @@ module              what is in it
 `stream`            the base of all programs that run a function on whole files
 `processor`         `DataFileStreamProcessor`
 `reproducer`        `DataFileStreamReproducer`, `MetadataJSONReproducer`
+`upload`            `UploadDataFile`, `DataFileUploadDirectory`
+`delivery`          `DataFileDownloadDirectory`, `S3TransferStreamProcessor`
+`girder`            `GirderUploadStreamProcessor`
+`parser_types`      types of arguments
 `threads`           `ExceptionTrackingThread`
 ==================  =====================================================================================
 """

@@ -12,6 +12,7 @@ from .._classes.data_file import (
     DownloadDataFileToMemoryAndDisk,
 )
 from .._classes.delivery import DataFileDownloadDirectory, S3TransferStreamProcessor
+from .._classes.girder import GirderUploadStreamProcessor
 from .._classes.messages import ReproducerMessage
 from .._classes.processor import DataFileStreamProcessor
 from .._classes.reproducer import DataFileStreamReproducer, MetadataJSONReproducer
@@ -27,6 +28,7 @@ __all__ = [
     "DownloadDataFileToDisk",
     "DownloadDataFileToMemory",
     "DownloadDataFileToMemoryAndDisk",
+    "GirderUploadStreamProcessor",
     "MetadataJSONReproducer",
     "ReproducerMessage",
     "S3TransferStreamProcessor",
