@@ -315,6 +315,20 @@ def test_what_is_wrong_is_named_before_anything_is_read(embedded, tmp_path):
     assert ran.returncode == 2 and "unrecognized arguments: --rubbish x" in ran.stderr
 
 
+def test_lines_of_the_program_go_once_to_the_console_the_log_file_and_the_topic_for_them(embedded, tmp_path):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"good"})
+    program = PROCESSOR.replace("        with lock, open", "        self.logger.warning('a line of mine')\n        with lock, open", 1)
+    program += MAIN.format(name="Store", run="process_files_as_read")
+    words = ["--config", embedded.config, "--topic_name", files, "--consumer_group_id", "g"]
+    ran = run(tmp_path, program, *words)
+    log = tmp_path / "Store_output" / "LOGS" / "Store.log"
+    assert (ran.stderr.count("WARNING: a line of mine"), log.read_text().count("a line of mine")) == (1, 1)
+    ran = run(tmp_path, program, *words[:-1], "other", "--log_topic_name", "lines")
+    assert (ran.stderr.count("a line of mine"), log.read_text().count("a line of mine")) == (1, 2)
+    assert sum(message["value"].count("a line of mine") for message in read(embedded, "lines")) == 1
+
+
 def test_the_programs_of_the_document_run(embedded, tmp_path):
     document = (Path(__file__).parents[2] / "docs" / "python-classes.md").read_text()
     snippets = [textwrap.dedent(text) for text in re.findall(r"^ *```python\n(.*?)^ *```$", document, re.M | re.S)]

@@ -44,8 +44,9 @@ class _Lines(logging.Logger):
     """A logger that hands its lines to the handlers of the root logger too, but not to what prints them already."""
 
     def callHandlers(self, record: logging.LogRecord) -> None:
-        for handler in (*self.handlers, *logging.getLogger().handlers):
-            if record.levelno >= handler.level and (handler in self.handlers or not _host.prints(handler)):
+        others = [handler for handler in logging.getLogger().handlers if not _host.prints(handler)]
+        for handler in (*self.handlers, *others):
+            if record.levelno >= handler.level:
                 handler.handle(record)
 
 
