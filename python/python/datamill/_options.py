@@ -37,9 +37,9 @@ def words_of_keywords(kind: str, keywords: Mapping[str, Any], caller: str) -> li
         An option that is not there, or one without a value that got one.
     """
     known = {}
-    for option in _engine.options(kind):
-        for name in option["names"]:
-            known[name.removeprefix("--").replace("-", "_")] = option
+    for each in _engine.options(kind):
+        for name in each["names"]:
+            known[name.removeprefix("--").replace("-", "_")] = each
     words = []
     for name, value in keywords.items():
         if name not in known:
