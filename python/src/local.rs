@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use datamill::process::ProcessingError;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -15,14 +16,17 @@ use crate::file::DownloadDataFile;
 use crate::to_json::Options;
 
 /// Calls the function for a local file. Answers with the value of the message that its answer becomes, and how many of its
-/// values were NaN; with `None` where it answers with that. What it raises comes back as it is.
+/// values were NaN; with `None` where it answers with that. What it raises comes back as it is. `nan` says what becomes of
+/// NaN in a dictionary.
 #[pyfunction]
 pub fn try_file<'py>(
     py: Python<'py>,
     function: &Bound<'py, PyAny>,
     logger: Py<PyAny>,
     path: PathBuf,
+    nan: &str,
 ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
+    let json = Options { nan: nan.parse().map_err(PyValueError::new_err)?, default: None };
     let content = py.detach(|| fs::read(&path))?;
     let (job, said) = Job::of_local(&path, content);
     let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&said, &path))?;
@@ -35,9 +39,7 @@ pub fn try_file<'py>(
     }
     let value = answered.and_then(|answer| match answer.is_none() {
         true => Ok(None),
-        false => {
-            message(&answer, &Options::default()).map(|(message, nans)| Some((PyBytes::new(py, message.value()), nans)))
-        }
+        false => message(&answer, &json).map(|(message, nans)| Some((PyBytes::new(py, message.value()), nans))),
     });
     line.say(Said::Done(Ok(None)));
     // it has nothing to say, and what it lent is gone when it has ended

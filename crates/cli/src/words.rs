@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   datamill watch data/ --topic_name files     put new files on it as they are finished
   datamill try extract.py:metadata data/*.csv  run your Python function on local files
   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
-                                              run it on every file of a topic, and send its results on
+                                              run it on all files of a topic, send its results
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
 
@@ -204,8 +204,10 @@ mod tests {
 
     #[test]
     fn what_is_tried_is_a_function_and_its_files() {
-        let Next::Function(call) = parsed(&["try", "extract.py", "a.csv", "b.csv"]) else { panic!("no function") };
-        assert_eq!((call.what, call.function.to_str(), call.options.len()), (What::Try, Some("extract.py"), 0));
+        let words = ["try", "extract.py", "--nan", "error", "a.csv", "b.csv"];
+        let Next::Function(call) = parsed(&words) else { panic!("no function") };
+        assert_eq!((call.what, call.function.to_str()), (What::Try, Some("extract.py")));
+        assert_eq!(call.options, ["--nan=error"]);
         assert_eq!(call.files, ["a.csv", "b.csv"].map(std::path::PathBuf::from));
     }
 

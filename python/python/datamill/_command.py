@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import _engine
-from ._errors import SetUpError
+from ._errors import DatamillError, SetUpError
 
 
 def main(words: Sequence[str] | None = None, *, is_here: bool = False) -> int:
@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None, *, is_here: bool = False) -> int:
         return asked.run_elsewhere()
     try:
         return _run(asked)
-    except SetUpError as error:
+    except DatamillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
@@ -55,10 +55,11 @@ def _run(asked: _engine.FunctionCommand) -> int:
     if inspect.isclass(function):
         return _run_class(function, asked)
     if asked.what == "try":
-        return try_files(function, asked.files)
+        nans = [word.removeprefix("--nan=") for word in asked.options if word.startswith("--nan=")]
+        return try_files(function, asked.files, *nans)
     kind = "reproducer" if asked.what == "reproduce" else "processor"
     name = _functions.name_of(function)
-    return _functions.exit_code_of(lambda: _functions.run_words(kind, function, name, asked.options))
+    return _functions.exit_code_of(lambda: _functions.run_words(kind, function, name, asked.options, console=True))
 
 
 def _run_class(program: type[Any], asked: _engine.FunctionCommand) -> int:

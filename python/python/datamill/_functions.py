@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _engine, _host, _options
+from ._classes.console import Console
 from ._errors import DatamillError, Help
 
 # the exit code at a second signal
@@ -119,6 +122,7 @@ def run_words(
     name: str,
     words: Sequence[str],
     default: Callable[[Any], Any] | None = None,
+    console: bool = False,
 ) -> _engine.Ended:
     """Run a function with the words of a command line.
 
@@ -134,6 +138,8 @@ def run_words(
         Options, without the name of the program.
     default : callable, optional
         As `reproduce` takes it.
+    console : bool, default False
+        Whether ``c`` and ``q`` on stdin are heard.
 
     Returns
     -------
@@ -144,7 +150,22 @@ def run_words(
     engine = _engine.Engine(
         kind=kind, name=name, arguments=list(words), code=function, logger=logger, public_names=True, default=default
     )
-    return _host.run(engine)
+    with Console(lambda line: _obey(engine, line)) if console else contextlib.nullcontext():
+        return _host.run(engine)
+
+
+def _obey(engine: _engine.Engine, line: str) -> bool:
+    """Do what was typed. Answers whether more can be typed: what comes behind ``q`` is for others."""
+    match line.strip().lower():
+        case "c" | "check":
+            engine.check()
+        case "q" | "quit":
+            engine.stop()
+        case "":
+            pass
+        case other:
+            _engine.log(logging.WARNING, f"`{other}` means nothing here: type `c` for the counts, `q` to stop")
+    return not engine.stopping
 
 
 def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
@@ -169,6 +190,9 @@ def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
+        # a third one changes nothing
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("left at once; what was not finished is done again at the next start", file=sys.stderr)
         # the end of the interpreter would wait for functions that run
         _host.leave(_AT_ONCE)
@@ -196,7 +220,7 @@ def _run(
     if parser is not None:
         words, values = _options.split(parser, kind, words)
         function = functools.partial(_with_values, function, values)
-    sys.exit(exit_code_of(lambda: run_words(kind, function, name, words, default)))
+    sys.exit(exit_code_of(lambda: run_words(kind, function, name, words, default, console=True)))
 
 
 def _with_values(function: Callable[..., Any], values: argparse.Namespace, file: _engine.DownloadDataFile) -> Any:

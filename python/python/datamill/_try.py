@@ -18,7 +18,7 @@ from ._load import told
 _LARGEST = 1_000_000
 
 
-def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequence[str]) -> int:
+def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequence[str], nan: str = "null") -> int:
     """Call a function for local files as the engine would, and print what comes of it.
 
     Parameters
@@ -27,6 +27,8 @@ def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequen
         As `reproduce` and `process` take it.
     files : sequence of str
         Paths of the files.
+    nan : str, default "null"
+        What becomes of NaN in a dictionary, as `to_json` takes it.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequen
         if not os.path.exists(file):
             raise SetUpError(f"there is no file `{file}`: check the path")
     logging.basicConfig(level=logging.INFO, format="%(levelname)-7s %(message)s")
-    trial = _Trial(function)
+    trial = _Trial(function, nan)
     # the engine never calls a function on the main thread
     thread = threading.Thread(target=trial.run, args=(files,), name="datamill-1", daemon=True)
     thread.start()
@@ -59,8 +61,9 @@ def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequen
 class _Trial:
     """Calls a function, prints what comes of it, and counts."""
 
-    def __init__(self, function: Callable[[_engine.DownloadDataFile], Any]) -> None:
+    def __init__(self, function: Callable[[_engine.DownloadDataFile], Any], nan: str) -> None:
         self._function = function
+        self._nan = nan
         self._logger = logging.getLogger(f"datamill.{getattr(function, '__name__', 'function')}")
         self._results = self._without = self._failed = 0
 
@@ -68,7 +71,7 @@ class _Trial:
         for file in files:
             begin = time.perf_counter()
             try:
-                result = _engine.try_file(self._function, self._logger, file)
+                result = _engine.try_file(self._function, self._logger, file, self._nan)
             except WrongAnswer as error:
                 self._fail(file, f"failed: {error}")
             except BaseException as error:  # whatever the function raises
@@ -104,7 +107,7 @@ class _Trial:
             )
             return
         self._results += 1
-        null = f"; NaN or infinite values that became null: {nans}" if nans else ""
+        null = f"; NaN or infinite values that became null: {nans}" if nans and self._nan == "null" else ""
         _say(f"{file}: {len(value)} bytes, in {seconds:.3f} s{null}")
         _put(value)
 

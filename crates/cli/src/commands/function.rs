@@ -34,6 +34,8 @@ pub enum FunctionCommand {
 pub struct TryArgs {
     #[command(flatten)]
     function: FunctionArgs,
+    #[command(flatten)]
+    json: JsonArgs,
     /// Files to run it on
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -60,6 +62,8 @@ left at once at a signal.";
 pub struct ReproduceArgs {
     #[command(flatten)]
     function: FunctionArgs,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     reproducer: ReproducerArgs,
 }
@@ -106,6 +110,14 @@ struct FunctionArgs {
     /// virtual environment and `python3`]
     #[arg(long, value_name = "PYTHON")]
     python: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct JsonArgs {
+    /// What NaN and the infinities in a dictionary become: `null`, a failure of the file (`error`), or the words that
+    /// Python writes for them, which are not JSON (`python`)
+    #[arg(long, value_name = "WHAT", default_value = "null", value_parser = ["null", "error", "python"])]
+    nan: String,
 }
 
 impl FunctionCommand {
