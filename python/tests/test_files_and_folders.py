@@ -73,7 +73,9 @@ def test_a_folder_is_watched_and_downloaded_while_both_run_in_threads(log, tmp_p
     wait_for(lambda: (mirror / "old.txt").is_file(), "the file that was there")
     (source / "sub" / "new.txt").write_bytes(b"new")
     wait_for(lambda: (mirror / "sub" / "new.txt").is_file(), "the file that came")
-    assert "2 files sent" in upload.progress_msg and upload.alive and download.alive
+    wait_for(lambda: "2 files sent" in upload.progress_msg, "the upload's own count")
+    wait_for(lambda: download.n_processed_files == 2, "the download's own count")
+    assert upload.alive and download.alive
     upload.close()
     download.close()
     uploading.join(LONG)

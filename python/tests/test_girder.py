@@ -87,13 +87,14 @@ def test_what_is_there_is_replaced_only_where_that_is_asked_for(embedded, tmp_pa
         send(embedded, topic, tmp_path / "data", {"one.txt": content})
     send(embedded, topic, tmp_path / "data", {"two.txt": b"2"})
 
-    def has_both(tree):
-        return len(tree) == 2 and tree.get("C/t/two.txt", (0, {}))[1].get("own") == 7
+    def has(tree, content, line=""):
+        items = {path: (content, meta.get("own")) for path, (content, meta) in tree.items()}
+        wanted = {"C/t/one.txt": (content, 7), "C/t/two.txt": (b"2", 7)}
+        return items == wanted and line in (tmp_path / "said.txt").read_text()
 
-    place = ["--collection_name", "C", "--girder_root_folder_path", "t", "--n_threads", "1", "--output_dir", "out"]
+    place = ["--collection_name", "C", "--girder_root_folder_path", "t", "--output_dir", "out"]
     mill = [peer, "-m", "datamill.openmsistream"]
-    kept = upload(tmp_path, embedded, topic, mill, place, {"own": 7}, has_both)
-    assert kept["C/t/one.txt"][0] == b"first"
-    assert "stays as it is there" in (tmp_path / "said.txt").read_text()
-    replaced = upload(tmp_path, embedded, topic, mill, [*place, "--replace_existing"], {"own": 7}, has_both)
-    assert replaced["C/t/one.txt"][0] == b"second"
+    line = "one.txt is on the Girder server with another content, and stays as it is there"
+    upload(tmp_path, embedded, topic, mill, place, {"own": 7}, lambda tree: has(tree, b"first", line))
+    replacing = [*place, "--replace_existing"]
+    upload(tmp_path, embedded, topic, mill, replacing, {"own": 7}, lambda tree: has(tree, b"second"))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,18 @@ def test_the_distribution_of_the_names_refuses_to_stand_beside_the_real_one(tmp_
     (tmp_path / "program.py").write_text("import openmsistream; print(openmsistream.__doc__)")
     ran = run(tmp_path, "-m", "datamill.openmsistream", "program.py", path=[tmp_path / "site"])
     assert "on datamill's engine" in ran.stdout, ran.stderr
+
+
+def test_the_commands_of_the_distribution_are_there(tmp_path):
+    commands = tomllib.loads((COMPAT / "pyproject.toml").read_text())["project"]["scripts"]
+    (tmp_path / "one.txt").write_text("1")
+    for name, place in commands.items():
+        module, function = place.split(":")
+        code = f"import sys; sys.argv[0] = '{name}'; from {module} import {function} as run; run()"
+        ran = run(tmp_path, "-c", code, "--help")
+        assert ran.returncode == 0 and f"usage: {name}" in ran.stdout, ran.stderr
+    module, function = commands["UploadDataFile"].split(":")
+    ran = run(tmp_path, "-c", f"from {module} import {function} as run; run()", "one.txt", "--topic_name", "files")
+    assert ran.returncode == 0 and "sent 1 file" in ran.stderr, ran.stderr
+    ran = run(tmp_path, "-c", f"from {module} import {function} as run; run()", "one.txt", "--chunk_size", "2147483648")
+    assert ran.returncode == 2 and ran.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in ran.stderr

@@ -18,6 +18,10 @@ OWN_THREADS = "datamill-"
 class Steered(Protocol):
     """What runs, as far as it can be steered."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop, by whomever."""
+
     def stop(self) -> None:
         """Asks for an orderly stop."""
 
@@ -65,7 +69,8 @@ class ControlledProcess(LogOwner):
     @property
     def alive(self) -> bool:
         """Whether the program runs and was not told to stop."""
-        return self.__thread is not None and not self.__stopping
+        running = self.__running
+        return running is not None and not self.__stopping and not running.stopping
 
     def shutdown(self) -> None:
         """Tells the program to stop: what its function works on is finished and recorded. Does not wait."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .._errors import SetUpError
+from .._errors import DatamillError
 from . import _hook
 
 #: Tells a child which program it is of, and with which options of the engine.
@@ -36,10 +36,10 @@ def run(program: Path, options: tuple[str, ...]) -> None:
     sys.path[0] = str(program.parent)
     try:
         execute(program, main.__dict__)
-    except SetUpError as error:
+    except DatamillError as error:
         # the sentence says what to do; a traceback of ours would hide it
         print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except Exception as error:
         # as Python itself would show it: the frames of the program, without the ones that started it
         trace = error.__traceback__
