@@ -33,7 +33,8 @@ def run(program: Path, options: tuple[str, ...]) -> None:
     main.__spec__ = ModuleSpec(_CHILD, None, origin=str(program))
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
-    sys.path[0] = str(program.parent)
+    if not sys.flags.safe_path:
+        sys.path[0] = str(program.parent)
     try:
         execute(program, main.__dict__)
     except DatamillError as error:
