@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace, folder: pathlib.Path) -> None:
         }
 
     def rust(results: str) -> None:
-        words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options(results).items()]
+        words = [f"--{name.replace(chr(95), chr(45))}" if value is True else f"--{name}={value}" for name, value in options(results).items()]
         subprocess.run([args.bench, "extract", *words], check=True, stderr=subprocess.DEVNULL)
 
     def python(function):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -284,3 +286,27 @@ def test_dictionaries_become_json_by_the_rules_of_to_json(local):
     assert "nan" in dict(local.reproduce(lambda file: values["nan"], name="json", nan="error", retry_failed="no").failed_files)
     with pytest.raises(datamill.SetUpError, match="--nan"):
         local.reproduce(print, nan="none")
+
+
+def test_a_program_with_a_command_line_hears_what_is_typed_and_one_with_keywords_does_not(local):
+    local.upload({"a.txt": b"x"})
+    program = local.program("""
+    import datamill
+    datamill.process(lambda file: None, name="hears")
+    """)
+    words = local.words("processor", exit_at_end=False)
+    ran = subprocess.run(
+        [sys.executable, str(program), *words], cwd=local.folder, input="x\nc\nq\nleft for others\n",
+        capture_output=True, text=True, timeout=240, check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "`x` means nothing here" in ran.stderr
+    ran = subprocess.run(
+        [sys.executable, "-c", f"""
+import datamill
+datamill.process(lambda file: None, name="deaf", topic_name={local.files!r}, exit_at_end=True, config={str(local.log.config)!r})
+print(input())
+"""],
+        cwd=local.folder, input="q\n", capture_output=True, text=True, timeout=240, check=False,
+    )
+    assert ran.returncode == 0 and ran.stdout == "q\n", ran.stderr
