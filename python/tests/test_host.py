@@ -153,6 +153,23 @@ def test_a_forked_process_that_comes_back_from_the_function_ends_there(work):
     assert "was forked in the function and has come back" in ran.stderr
 
 
+def test_a_forked_process_ends_by_signals_as_before_the_run(local):
+    local.upload({"a": b"x"})
+    ran = local.run("""
+    import datamill, os, signal
+    def function(file):
+        child = os.fork()
+        if child == 0:
+            handlers = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+            os._exit(0 if handlers == (signal.SIG_DFL, signal.default_int_handler) else 1)
+        _, status = os.waitpid(child, 0)
+        return str(os.waitstatus_to_exitcode(status))
+    datamill.reproduce(function)
+    """)
+    assert ran.returncode == 0, ran.stderr
+    assert local.read()["a"].text() == "0"
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing_works_in_the_function(local, method):
     local.upload({"a": b"abc"})

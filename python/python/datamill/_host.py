@@ -27,6 +27,9 @@ _FORKED = 70
 
 _lock = threading.Lock()
 _runs: list[_Run] = []
+_handlers: list[_Signals] = []
+_print_lock = threading.Lock()
+_forks = threading.local()
 
 
 @overload
@@ -138,12 +141,13 @@ def _print() -> None:
     text = _engine.take_lines()
     if not text:
         return
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        # a stderr that is gone or closed stops nothing
-        pass
+    with _print_lock:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            # a stderr that is gone or closed stops nothing
+            pass
 
 
 class _Printing:
@@ -180,8 +184,14 @@ class _Signals:
         for number, default in defaults:
             if signal.getsignal(number) is default:
                 self.before[number] = signal.signal(number, self._stop)
+        _handlers.append(self)
 
     def __exit__(self, *_: object) -> None:
+        if self in _handlers:
+            _handlers.remove(self)
+        self.give_back()
+
+    def give_back(self) -> None:
         for number, handler in self.before.items():
             if signal.getsignal(number) == self._stop:
                 signal.signal(number, handler)
@@ -252,6 +262,27 @@ def _register_at_exit() -> None:
     if early is not None:
         early(_stop_all)
     atexit.register(_drain_all)
+    # what is being printed is printed to its end, or the child would wait for the lock of its stderr
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_as_child)
+
+
+def _before_fork() -> None:
+    # a stderr that nobody reads holds up no fork
+    _forks.holds = _print_lock.acquire(timeout=1)
+
+
+def _after_fork() -> None:
+    if _forks.holds:
+        _print_lock.release()
+
+
+def _begin_as_child() -> None:
+    """The engine is in the other process: nothing is to be drained here, and signals end this one as they did before."""
+    global _print_lock
+    _print_lock = threading.Lock()
+    _runs.clear()
+    while _handlers:
+        _handlers.pop().give_back()
 
 
 def _stop_all() -> None:
