@@ -1,8 +1,8 @@
 """Functions in Python against the Rust reproducer of the benchmark, and against the function alone in a loop.
 
-    python bench/python_functions.py --bench target/release/datamill-bench --kafka HOST:PORT [--files 200000] [--turns 5]
+    python bench/python_functions.py --bench target/release/datamill-bench [--servers HOST:PORT] [--files 200000] [--turns 5]
 
-Needs the package (a wheel of a release build). In each turn the Rust reproducer, the same logic in Python, and the header
+Needs the package (a wheel of a release build). Without `--servers`, the topics are in an embedded log. In each turn the Rust reproducer, the same logic in Python, and the header
 extractor of `examples/python` run in turn over one topic of files of 4 KiB, each in a group and with a topic of its own. The
 time is that from the first result to the last one by the times of their records. The floor of the extractor is the
 function with `json.dumps` in a plain loop over the same bytes.
@@ -59,7 +59,7 @@ def seconds(config: pathlib.Path, topic: str, files: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", required=True)
-    parser.add_argument("--kafka", required=True)
+    parser.add_argument("--servers")
     parser.add_argument("--files", type=int, default=200_000)
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
@@ -70,9 +70,15 @@ def main() -> None:
 def measure(args: argparse.Namespace, folder: pathlib.Path) -> None:
     config = folder / "bench.config"
     config.write_text(
-        f"[broker]\nbootstrap.servers = {args.kafka}\n\n[consumer]\nauto.offset.reset = earliest\n"
+        f"[broker]\nbootstrap.servers = {args.servers or f'sqlite:{folder}/log.db'}\n\n[consumer]\nauto.offset.reset = earliest\n"
     )
-    files = f"bench-python-{uuid.uuid4().hex[:8]}"
+
+    def topic(name: str) -> str:
+        words = ["topic", "create", name, "--partitions", "4", "--config", str(config)]
+        subprocess.run([sys.executable, "-m", "datamill", *words], check=True, stderr=subprocess.DEVNULL)
+        return name
+
+    files = topic(f"bench-python-{uuid.uuid4().hex[:8]}")
     (folder / "files").mkdir()
     for number in range(args.files):
         (folder / "files" / f"{number}.csv").write_bytes(content(number))
@@ -85,7 +91,7 @@ def measure(args: argparse.Namespace, folder: pathlib.Path) -> None:
         }
 
     def rust(results: str) -> None:
-        words = [f"--{name.replace(chr(95), chr(45))}" if value is True else f"--{name}={value}" for name, value in options(results).items()]
+        words = ["--exit-at-end" if value is True else f"--{name}={value}" for name, value in options(results).items()]
         subprocess.run([args.bench, "extract", *words], check=True, stderr=subprocess.DEVNULL)
 
     def python(function):
@@ -104,7 +110,7 @@ def measure(args: argparse.Namespace, folder: pathlib.Path) -> None:
             "Rust: size and lines": rust, "Python: size and lines": python(size_and_lines),
             "Python: header extractor": python(metadata),
         }.items():
-            results = f"{files}-{uuid.uuid4().hex[:8]}"
+            results = topic(f"{files}-{uuid.uuid4().hex[:8]}")
             run(results)
             rows.setdefault(label, []).append(seconds(config, results, args.files))
         rows.setdefault("the extractor in a loop", []).append(loop(""))
