@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -309,3 +311,44 @@ print(input())
         cwd=local.folder, input="q\n", capture_output=True, text=True, timeout=240, check=False,
     )
     assert ran.returncode == 0 and ran.stdout == "q\n", ran.stderr
+
+
+def test_a_function_may_change_the_folder_of_the_process(local, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    local.upload({"good": b"x", "bad": b"x"})
+
+    def function(file):
+        os.chdir(elsewhere)
+        file.path().read_bytes()
+        return {"good": 1}[file.filename] and "done"
+
+    local.output_dir = pathlib.Path("output")
+    ended = local.reproduce(function, name="moves")
+    local.output_dir = tmp_path / "output"
+    assert (ended.exit_code, ended.files, ended.failed) == (1, 1, 1)
+    [table] = (local.output_dir / "LOGS").glob("results_produced_to_*.csv")
+    assert "good" in table.read_text()
+    assert list(failures(local)) == ["bad"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_cell_of_a_notebook_shows_what_was_done(local):
+    class Printer:
+        shown = ""
+
+        def text(self, text):
+            self.shown += text
+
+    local.upload({"a": b"x"})
+    printer = Printer()
+    ended = local.reproduce(lambda file: "done", name="cell")
+    ended._repr_pretty_(printer, False)
+    assert printer.shown == ended.summary and "1 file" in printer.shown
+
+
+def test_a_notebook_has_no_command_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    with pytest.raises(TypeError, match="a notebook has none"):
+        datamill.process(lambda file: None)

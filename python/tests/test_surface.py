@@ -201,6 +201,7 @@ def test_a_program_adds_arguments_by_name():
     parsed = parser.parse_args(["--threshold", "2.5", "--topic", "t"])
     assert (parsed.threshold, parsed.update_seconds, parsed.own) == (2.5, 7, "x")
     assert (parsed.topic_name, parsed.consumer_topic_name) == ("t", "t")
+    assert parser.parse_args(["--topic-name=a-b", "--exit-at-end", "--own", "x-y"]).topic_name == "a-b"
     assert "Least angle (default = 5.0)" in re.sub(r"\s+", " ", parser.format_help())
 
 

@@ -96,6 +96,8 @@ class Ended:
     @property
     def seconds(self) -> float:
         """How long it ran."""
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a cell of a notebook shows."""
 
 @final
 class Engine:

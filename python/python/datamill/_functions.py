@@ -216,6 +216,9 @@ def _run(
         if parser is not None:
             raise TypeError(f"{caller}(): `parser` is for programs with a command line: leave out the other keywords")
         return run_words(kind, function, name, _options.words_of_keywords(kind, options, caller), default)
+    if "ipykernel" in sys.modules:
+        raise TypeError(f"{caller}() without keywords reads the command line of a program, and a notebook has none: give the "
+                        "options as keywords, as in topic_name=\"files\"")
     words = sys.argv[1:]
     if parser is not None:
         words, values = _options.split(parser, kind, words)

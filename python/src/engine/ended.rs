@@ -132,4 +132,9 @@ impl Ended {
     fn __repr__(&self) -> String {
         format!("<Ended: exit_code={}, files={}, failed={}>", self.exit_code, self.files, self.failed)
     }
+
+    /// What a cell of a notebook shows.
+    fn _repr_pretty_(&self, printer: &Bound<'_, PyAny>, _cycle: bool) -> PyResult<()> {
+        printer.call_method1("text", (&self.summary,)).map(drop)
+    }
 }

@@ -169,6 +169,10 @@ pub fn run(
     let Some(found) = input::topic(log.as_ref(), &settings.topic, waits, control)? else {
         return Ok(Tally::start().into_summary(log.as_ref(), settings));
     };
+    // user code may change the folder of the process, or work in another one
+    let output_dir =
+        std::path::absolute(&settings.output_dir).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let (given, settings) = (settings, &EngineSettings { output_dir, ..settings.clone() });
     let source = source::Source::new(&settings.topic, found.id.as_deref());
     if source.id.is_none() {
         tracing::warn!(topic = %settings.topic,
@@ -187,7 +191,7 @@ pub fn run(
     let state = state::GroupState::open(log.as_ref(), settings, folder.as_ref())?;
     let mut tally = Tally::start();
     let Some(standing) = purpose::Standing::look(log.as_ref(), settings, &state, &code, control)? else {
-        return Ok(tally.into_summary(log.as_ref(), settings));
+        return Ok(tally.into_summary(log.as_ref(), given));
     };
     let folder = folder.map_or_else(take_folder, Ok)?;
     if let Some(result_topic) = &settings.result_topic
@@ -235,9 +239,6 @@ pub fn run(
     let followers = needs.followers.filter(|_| settings.mode == Mode::Memory && needs.access != Access::Path);
     let room = settings.followed_bytes();
     let following = followers.map(|followers| Following { topic: Arc::clone(&source_topic), followers, room });
-    // user code may work elsewhere, in another process too
-    let absolute = |path| std::path::absolute(path).map_err(|e| EngineError::output(&settings.output_dir, e));
-    let (work_folder, output_dir) = (absolute(work.path())?, absolute(&settings.output_dir)?);
     let work_settings = work::WorkSettings {
         topic: source_topic,
         threads: settings.threads.max(1),
@@ -250,8 +251,8 @@ pub fn run(
         has_results: settings.result_topic.is_some(),
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
-        work_folder,
-        output_dir,
+        work_folder: work.path().to_owned(),
+        output_dir: settings.output_dir.clone(),
         shutdown_timeout: settings.shutdown_timeout,
     };
     let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;
@@ -290,5 +291,5 @@ pub fn run(
     ledger.close();
     let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;
     tally.finish(left);
-    Ok(tally.into_summary(log.as_ref(), settings))
+    Ok(tally.into_summary(log.as_ref(), given))
 }

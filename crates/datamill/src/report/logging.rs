@@ -199,6 +199,8 @@ impl LogFile {
             Err(source) => return Err(LogFileError { path, source }),
         };
         let state = Mutex::new(FileState { file, looked: Instant::now(), failing: false });
+        // user code may change the folder of the process
+        let path = std::path::absolute(&path).unwrap_or(path);
         Ok(Self { path, level: level.filter(), state })
     }
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,19 @@ class OpenMSIStreamArgumentParser(OpenMSIArgumentParser):
         ],
         **{name: ["optional", dict(options)] for name, options in ENGINE_OPTIONS.items()},
     }
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses what it knows of a command line. A name may be written with ``-`` for ``_``."""
+        words = sys.argv[1:] if args is None else list(args)
+        end = words.index("--") if "--" in words else len(words)
+        return super().parse_known_args([self._with_underscores(word) for word in words[:end]] + words[end:], namespace)
+
+    def _with_underscores(self, word: Any) -> Any:
+        name, equals, value = str(word).partition("=")
+        other = "--" + name[2:].replace("-", "_")
+        if name.startswith("--") and name not in self._option_string_actions and other in self._option_string_actions:
+            return other + equals + value
+        return word
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses a command line. `topic_name` counts for the consumer and the producer where those are not given."""
