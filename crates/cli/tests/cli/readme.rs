@@ -1,4 +1,4 @@
-//! The README's first steps, as they are written there.
+//! The README's first steps in Rust, as they are written there.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ fn the_first_result_of_the_readme_comes_as_it_says() {
     std::fs::create_dir(place.path("target")).unwrap();
     std::os::unix::fs::symlink(release, place.path("target/release")).unwrap();
     // what is built is the tests' matter
-    let script = format!("cargo() {{ :; }}\n{}", commands("## Five minutes to a first result of your own"));
+    let script = format!("cargo() {{ :; }}\n{}", commands("## Your own function in Rust"));
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).current_dir(place.path("")).env_remove("OPENMSISTREAM_CONFIG_FILE_DIR");
     let ended = Ended::from(shell.output().unwrap());
@@ -47,7 +47,7 @@ fn the_first_result_of_the_readme_comes_as_it_says() {
 /// Cargo builds the default members alone where no package is named.
 #[test]
 fn what_the_readme_lets_run_is_built_by_its_first_line() {
-    assert!(commands("## Five minutes").starts_with("cargo build --release --examples --bins\n"));
+    assert!(commands("## Your own function in Rust").starts_with("cargo build --release --examples --bins\n"));
     let mut cargo = Command::new(env!("CARGO"));
     let asked = cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(top()).output().unwrap();
     let metadata: Value = serde_json::from_slice(&asked.stdout).unwrap();
