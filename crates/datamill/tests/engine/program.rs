@@ -174,9 +174,9 @@ fn one_program_at_a_time_has_an_output_folder_and_a_group_of_the_embedded_log() 
     upload(&bench, "in", 0..2);
     let mut first = program(&bench, &[]).spawn().unwrap();
     wait_for("the results", || results(&bench).len() == 2);
-    for (output, part) in
-        [("output", "another running program uses the output folder `output`"), ("other", "one process for each group")]
-    {
+    let taken =
+        format!("another running program uses the output folder `{}`", bench.folder.path().join("output").display());
+    for (output, part) in [("output", &*taken), ("other", "one process for each group")] {
         let (code, text) = ended(&program_in(output, &bench, &["--exit-at-end"]).output().unwrap());
         assert_eq!(code, 2, "{text}");
         assert_one_sentence(&text, part);
