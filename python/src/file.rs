@@ -93,8 +93,11 @@ fn pure_path<'py>(py: Python<'py>, path: impl IntoPyObject<'py>) -> PyResult<Bou
 impl DownloadDataFile {
     /// The content, copied once.
     #[getter]
-    fn bytestring<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.bytes.get_or_init(py, || PyBytes::new(py, self.content()).unbind()).bind(py).clone()
+    fn bytestring<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = slf.py();
+        // `bytes(self)`, which raises MemoryError where there is no room
+        let copy = || Ok::<_, PyErr>(py.get_type::<PyBytes>().call1((slf,))?.cast_into::<PyBytes>()?.unbind());
+        Ok(slf.get().bytes.get_or_try_init(py, copy)?.bind(py).clone())
     }
 
     #[getter]

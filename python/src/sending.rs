@@ -229,22 +229,31 @@ impl Sending {
 
     /// What was sent: number of files, and the last of their paths.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        // no lock is held while Python may run
+        let (files, recent) = {
+            let delivered = self.0.delivered.lock();
+            (delivered.files, delivered.recent.iter().cloned().collect::<Vec<_>>())
+        };
         let counts = PyDict::new(py);
-        let delivered = self.0.delivered.lock();
-        counts.set_item("files", delivered.files)?;
-        counts.set_item("recent", delivered.recent.iter().collect::<Vec<_>>())?;
+        counts.set_item("files", files)?;
+        counts.set_item("recent", recent)?;
         Ok(counts)
     }
 
     /// How it ended.
     fn end(&self, py: Python<'_>) -> PyResult<Sent> {
-        match &*self.0.state.lock() {
+        // no lock is held while Python may run
+        let ended = match &*self.0.state.lock() {
             State::Ended(Ok(summary)) => {
                 Ok(Sent { exit_code: of_upload(summary).code(), summary: summary.to_string() })
             }
-            State::Ended(Err(Failure(reason))) => Err(errors::set_up(py, reason.clone())),
-            State::Waiting | State::Running => Err(PyRuntimeError::new_err("it has not ended")),
-        }
+            State::Ended(Err(Failure(reason))) => Err(Some(reason.clone())),
+            State::Waiting | State::Running => Err(None),
+        };
+        ended.map_err(|reason| match reason {
+            Some(reason) => errors::set_up(py, reason),
+            None => PyRuntimeError::new_err("it has not ended"),
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::engine::BrokenOff;
+use crate::engine::{BrokenOff, caught};
 use crate::{errors, lines};
 
 /// An upload that runs on a thread of Rust.
@@ -26,7 +26,7 @@ struct Run {
     config: Option<String>,
     settings: UploadSettings,
     control: Control,
-    outcome: Mutex<Option<Result<Summary, BrokenOff>>>,
+    outcome: Mutex<Option<Arc<Result<Summary, BrokenOff>>>>,
 }
 
 impl Run {
@@ -70,8 +70,8 @@ impl Upload {
     fn start(&self) -> PyResult<()> {
         let run = Arc::clone(&self.0);
         std::thread::Builder::new().name("datamill-upload".to_owned()).spawn(move || {
-            let outcome = run.run();
-            *run.outcome.lock() = Some(outcome);
+            let outcome = caught(|| run.run());
+            *run.outcome.lock() = Some(Arc::new(outcome));
             lines::wake();
         })?;
         Ok(())
@@ -95,7 +95,9 @@ impl Upload {
     }
 
     fn end(&self, py: Python<'_>) -> PyResult<Uploaded> {
-        match &*self.0.outcome.lock() {
+        // no lock is held while Python may run
+        let outcome = self.0.outcome.lock().clone();
+        match outcome.as_deref() {
             None => Err(PyRuntimeError::new_err("the upload still runs")),
             Some(Err(BrokenOff { error, exit })) => Err(errors::of_program(py, error.as_ref(), *exit)),
             Some(Ok(summary)) => match of_upload(summary) {

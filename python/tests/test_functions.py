@@ -352,3 +352,30 @@ def test_a_notebook_has_no_command_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipykernel", object())
     with pytest.raises(TypeError, match="a notebook has none"):
         datamill.process(lambda file: None)
+
+
+def test_what_a_message_raises_is_the_reason_and_no_result_goes_without_its_headers(local):
+    class Value:
+        @property
+        def msg_value(self):
+            raise ZeroDivisionError("no sample")
+
+    class Headers:
+        msg_key = None
+        msg_value = "done"
+
+        @property
+        def msg_headers(self):
+            raise KeyError("unit")
+
+    class Bare:
+        msg_key = None
+        msg_value = "done"
+        msg_headers = None
+
+    answers = {"value": Value(), "headers": Headers(), "bare": Bare()}
+    local.upload({name: b"x" for name in answers})
+    ended = local.reproduce(lambda file: answers[file.filename], name="messages")
+    assert list(local.read()) == ["bare"]
+    reasons = dict(ended.failed_files)
+    assert "ZeroDivisionError: no sample" in reasons["value"] and "KeyError: 'unit'" in reasons["headers"]

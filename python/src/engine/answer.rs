@@ -84,7 +84,7 @@ pub fn message(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<(
     if let Some((value, nans)) = value(answer, json)? {
         return Ok((ReproducerMessage::new(value), nans));
     }
-    let Ok(said) = answer.getattr("msg_value") else {
+    let Some(said) = answer.getattr_opt("msg_value")? else {
         return Err(refused(answer, "answer with a dictionary, a text, bytes, or a ReproducerMessage"));
     };
     let Some((value, nans)) = value(&said, json)? else {
@@ -95,7 +95,7 @@ pub fn message(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<(
     if !key.is_none() {
         message = message.with_key(bytes(&key)?.ok_or_else(|| refused(&key, "`msg_key` is a text, bytes, or None"))?);
     }
-    if let Ok(headers) = answer.getattr("msg_headers") {
+    if let Some(headers) = answer.getattr_opt("msg_headers")?.filter(|headers| !headers.is_none()) {
         for header in headers.try_iter()? {
             let header = header?;
             let (name, value) = header.cast::<PyTuple>()?.extract::<(String, Bound<'_, PyAny>)>()?;

@@ -22,6 +22,16 @@ impl BrokenOff {
     }
 }
 
+/// What `run` answers; a panic breaks it off, as anything that it cannot go on from.
+pub fn caught<T>(run: impl FnOnce() -> Result<T, BrokenOff>) -> Result<T, BrokenOff> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = format!("datamill has a mistake: it panicked ({text}). Nothing is lost, start it again").into();
+        Err(BrokenOff { error, exit: Exit::Stopped })
+    })
+}
+
 /// A run that came to its end; one that was stopped before it began has no summary.
 pub struct Finished(Option<Summary>);
 

@@ -7,6 +7,7 @@ mod ended;
 mod port;
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -25,7 +26,7 @@ use pyo3::types::PyDict;
 
 pub use answer::message;
 pub use desk::{Job, Line, Said};
-pub use ended::{BrokenOff, Ended};
+pub use ended::{BrokenOff, Ended, caught};
 
 use crate::command_line::Options;
 use crate::file::DownloadDataFile;
@@ -63,19 +64,19 @@ struct Run {
     desk: Arc<Desk>,
     hanging: Arc<Hanging>,
     has_started: AtomicBool,
-    outcome: Mutex<Option<Outcome>>,
+    outcome: Mutex<Option<Arc<Outcome>>>,
     done: Mutex<ended::Done>,
 }
 
 impl Run {
     /// The body of the thread that the engine has.
     fn live(self: &Arc<Self>) {
-        let outcome = self.run();
+        let outcome = caught(|| self.run());
         if let Err(BrokenOff { error, .. }) = &outcome {
             note_error(error.as_ref());
         }
         self.desk.close();
-        *self.outcome.lock() = Some(outcome);
+        *self.outcome.lock() = Some(Arc::new(outcome));
         lines::wake();
         let hanging = self.hanging.files();
         if !hanging.is_empty() {
@@ -178,7 +179,8 @@ impl Engine {
         let desk = &self.run.desk;
         let mut next = py.detach(|| desk.take());
         while let Some(job) = next {
-            self.serve(py, job);
+            // a panic, as where memory ends, is a failure of the file: its job is dropped
+            let _ = catch_unwind(AssertUnwindSafe(|| self.serve(py, job)));
             // the interpreter is kept while files are at hand
             next = desk.try_take().or_else(|| py.detach(|| desk.take()));
         }
@@ -222,16 +224,22 @@ impl Engine {
         dict.set_item("messages_read", counts.messages_read)?;
         dict.set_item("messages_processed", counts.messages_processed)?;
         dict.set_item("messages_produced", counts.messages_produced)?;
-        let done = self.run.done.lock();
-        dict.set_item("files", done.files)?;
-        dict.set_item("failed", done.failed)?;
-        dict.set_item("recent", done.recent().collect::<Vec<_>>())?;
+        // no lock is held while Python may run
+        let (files, failed, recent) = {
+            let done = self.run.done.lock();
+            (done.files, done.failed, done.recent().map(str::to_owned).collect::<Vec<_>>())
+        };
+        dict.set_item("files", files)?;
+        dict.set_item("failed", failed)?;
+        dict.set_item("recent", recent)?;
         Ok(dict)
     }
 
     /// How it ended.
     fn end(&self, py: Python<'_>) -> PyResult<Ended> {
-        match &*self.run.outcome.lock() {
+        // no lock is held while Python may run
+        let outcome = self.run.outcome.lock().clone();
+        match outcome.as_deref() {
             None => Err(PyRuntimeError::new_err("the engine still runs")),
             Some(Err(BrokenOff { error, exit })) => Err(errors::of_program(py, error.as_ref(), *exit)),
             Some(Ok(finished)) => Ok(Ended::new(finished, &self.run.done.lock())),

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use datamill_broker::{Commit, CommitOutcome, Committer, StateChange};
+use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, StateChange};
 use datamill_wire::{hex, sha512};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ use super::purpose::Unmarked;
 use super::source::Source;
 use super::state::GroupState;
 use crate::assemble::FileInfo;
-use crate::durable::Slots;
+use crate::durable::{Slots, is_full};
 use crate::process::Beginning;
 use crate::report::clock;
 
@@ -217,9 +217,16 @@ impl InHand {
                 CommitOutcome::Unknown(error) => return Err(Unmarked::Unknown(error)),
             }
         }
-        let made = Slots::make(&self.path, &self.head, self.slots);
-        let folder = || self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
-        *self.file.write() = Some(made.map_err(|error| Unmarked::Over(EngineError::output(folder(), error)))?);
+        let made = Slots::make(&self.path, &self.head, self.slots).map_err(|error| {
+            let folder = self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
+            if is_full(&error) {
+                let text = format!("cannot note in the output folder `{}` what is in hand", folder.display());
+                Unmarked::Again(Error::with_source(ErrorKind::NoSpace, text, error))
+            } else {
+                Unmarked::Over(EngineError::output(folder, error))
+            }
+        })?;
+        *self.file.write() = Some(made);
         self.is_written.store(true, Relaxed);
         Ok(())
     }
@@ -361,10 +368,11 @@ impl HandSlot {
         *self.file.lock() = Some((Spot::of(info), end, false));
     }
 
-    /// The call takes longer than its time, and the program ends for that.
+    /// The call takes longer than its time, and the program ends for that: that stays noted, also where it ends after all
+    /// before the program does.
     pub(super) fn is_overdue(&self) {
         let mut file = self.file.lock();
-        if let Some((spot, end, true)) = &mut *file {
+        if let Some((spot, end, _)) = &mut *file {
             end.overdue = true;
             self.in_hand.set(self.number, &end.slot(*spot));
         }
@@ -381,8 +389,9 @@ impl Beginning for HandSlot {
     }
 
     fn has_ended(&self) {
-        if let Some((_, _, has_begun)) = &mut *self.file.lock()
+        if let Some((_, end, has_begun)) = &mut *self.file.lock()
             && std::mem::take(has_begun)
+            && !end.overdue
         {
             self.in_hand.set(self.number, "");
         }

@@ -170,8 +170,9 @@ pub fn run(
         return Ok(Tally::start().into_summary(log.as_ref(), settings));
     };
     // user code may change the folder of the process, or work in another one
-    let output_dir =
-        std::path::absolute(&settings.output_dir).map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let here = std::env::current_dir().map_err(|e| EngineError::output(&settings.output_dir, e))?;
+    let output_dir = std::path::absolute(here.join(&settings.output_dir))
+        .map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let (given, settings) = (settings, &EngineSettings { output_dir, ..settings.clone() });
     let source = source::Source::new(&settings.topic, found.id.as_deref());
     if source.id.is_none() {

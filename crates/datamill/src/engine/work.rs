@@ -210,6 +210,10 @@ impl Pool {
     /// place of each, and what they answer later is dropped.
     pub(super) fn give_up_overdue(&self) -> std::io::Result<Vec<Outcome>> {
         let Some(limit) = self.shared.settings.processing_timeout else { return Ok(Vec::new()) };
+        if self.shared.settings.tell_overdue.is_some() {
+            // these end the program, and their files have not failed
+            return Ok(Vec::new());
+        }
         let mut queue = self.shared.queue.lock();
         let overdue: Vec<(usize, Running)> = queue.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
         for (number, call) in &overdue {
