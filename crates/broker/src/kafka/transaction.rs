@@ -24,6 +24,7 @@ use super::config::TRANSACTION_TIMEOUT_MS;
 use super::context::{Deliveries, Undelivered};
 use super::failure;
 use super::publisher::{enqueue, serve};
+use super::state::is_state;
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};
@@ -248,6 +249,15 @@ impl Transactions {
     /// The error for a topic that records of a commit go to.
     fn deleted(&self, topic: &str) -> Error {
         self.cluster.forget(topic);
+        if is_state(topic) {
+            let text = format!(
+                "topic `{topic}`, which keeps the failed files of group `{}`, was deleted while the program ran: only the \
+                 tables in the output folders name them now. Nothing else is lost: the next start makes the topic again \
+                 and goes on",
+                self.group
+            );
+            return Error::new(ErrorKind::TopicDeleted, text);
+        }
         let make = crate::error::command(&format!("topic create {topic}"), &self.cluster.settings.options);
         let text = format!(
             "topic `{topic}`, to which group `{}` writes, was deleted while the program ran. Nothing is lost: create it \
