@@ -105,6 +105,116 @@ def test_calls_overlap_on_threads_that_stay_and_the_state_is_read_meanwhile(log,
     assert sum(count == 1 for count in seen) == 3 and max(seen) > 1
 
 
+def test_an_exception_that_is_returned_is_not_tied_to_its_file(embedded, tmp_path):
+    files, metadata = embedded.topic("files"), embedded.topic("metadata")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1", "two.txt": b"2"})
+    error = ValueError("always the same")
+    called_back = []
+
+    class Store(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return error
+
+        def _failed_processing_callback(self, datafile, lock):
+            called_back.append(datafile.filename)
+
+    class Result(datamill.DataFileStreamReproducer):
+        def _get_processing_result_message_for_file(self, datafile, lock):
+            return error
+
+    class Metadata(datamill.MetadataJSONReproducer):
+        def _get_metadata_dict_for_file(self, datafile):
+            return error
+
+    out = tmp_path / "out"
+    assert Store(embedded.config, files, output_dir=out, exit_at_end=True).process_files_as_read()[2] == 0
+    assert sorted(called_back) == ["one.txt", "two.txt"]
+    for cls in (Result, Metadata):
+        program = cls(embedded.config, files, metadata, output_dir=tmp_path / cls.__name__, exit_at_end=True)
+        assert program.produce_processing_results_for_files_as_read()[2:] == (0, 0, [])
+        failures = next((tmp_path / cls.__name__ / "LOGS").glob("failed_from_*.csv")).read_text()
+        assert failures.count("ValueError: always the same") == 2, failures
+    assert error.__traceback__ is None
+
+
+@pytest.mark.parametrize("way", ["return", "raise"])
+def test_what_is_not_available_and_a_stop_are_no_failures_returned_or_raised(embedded, tmp_path, way):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
+    answers = [datamill.NotAvailable("the database rests"), datamill.Stop("the licence has run out")]
+    called_back = []
+
+    class Store(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            answer = answers.pop(0)
+            if way == "raise":
+                raise answer
+            return answer
+
+        def _failed_processing_callback(self, datafile, lock):
+            called_back.append(datafile.filename)
+
+    program = Store(embedded.config, files, output_dir=tmp_path / "out", exit_at_end=True, max_attempts=1)
+    with pytest.raises(datamill.RunError, match="the licence has run out"):
+        program.process_files_as_read()
+    assert not answers and not called_back
+
+
+def test_a_forked_process_that_comes_back_is_not_called_back(embedded, tmp_path):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"raise", "two.txt": b"return"})
+    fork = "import os; child = os.fork(); child and os.waitpid(child, 0)"
+    program = PROCESSOR.replace("assert lock is self.lock", fork)
+    program += MAIN.format(name="Store", run="process_files_as_read")
+    run(tmp_path, program, "--config", embedded.config, "--topic_name", files, "--consumer_group_id", "g")
+    assert sorted((tmp_path / "failed.txt").read_text().split()) == ["one.txt", "two.txt"]
+
+
+def test_a_second_run_at_once_is_refused_and_leaves_the_first_as_it_is(embedded, tmp_path):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
+    began, goes_on = threading.Event(), threading.Event()
+
+    class Waiting(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            began.set()
+            assert goes_on.wait(LONG)
+
+    program = Waiting(embedded.config, files, output_dir=tmp_path / "out")
+    runner = threading.Thread(target=program.process_files_as_read, daemon=True)
+    runner.start()
+    assert began.wait(LONG)
+    with pytest.raises(RuntimeError, match="runs already"):
+        program.process_files_as_read()
+    assert program.alive
+    goes_on.set()
+    until = time.monotonic() + LONG
+    while program.n_processed_files < 1:
+        assert time.monotonic() < until, "the run is not counted any more"
+        time.sleep(0.05)
+    program.close()
+    runner.join(LONG)
+    assert not runner.is_alive() and not program.alive
+
+
+@pytest.mark.parametrize("way", ["shutdown", "close"])
+def test_a_stop_before_the_first_run_is_obeyed_when_it_begins(embedded, tmp_path, way):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
+
+    class Quiet(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+    program = Quiet(embedded.config, files, output_dir=tmp_path / "out", exit_at_end=True)
+    getattr(program, way)()
+    assert program.process_files_as_read()[2:] == (0, [])
+    # after a run there is nothing to stop, and another one is whole
+    getattr(program, way)()
+    getattr(program, way)()
+    assert program.process_files_as_read()[2:] == (1, [pathlib.Path("one.txt")])
+
+
 CONSOLE = textwrap.dedent(
     """
     import threading

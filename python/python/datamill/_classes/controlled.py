@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .console import Console
 from .logger import LogOwner
@@ -27,6 +27,9 @@ class Steered(Protocol):
 
     def check(self) -> None:
         """Asks for a line about the state."""
+
+
+_Run = TypeVar("_Run", bound=Steered)
 
 
 class CommandQueue(queue.Queue[str]):
@@ -63,6 +66,8 @@ class ControlledProcess(LogOwner):
         self.__stopping = False
         self.__thread: threading.Thread | None = None
         self.__running: Steered | None = None
+        self.__has_run = False
+        self.__only_run = threading.Lock()
         self.__over = threading.Event()
         self.__over.set()
 
@@ -73,16 +78,27 @@ class ControlledProcess(LogOwner):
         return running is not None and not self.__stopping and not running.stopping
 
     def shutdown(self) -> None:
-        """Tells the program to stop: what its function works on is finished and recorded. Does not wait."""
+        """Tells the program to stop: what its function works on is finished and recorded. Does not wait.
+
+        An object that has not run yet stops as soon as its first run begins.
+        """
+        self.__ask_to_stop()
+
+    def __ask_to_stop(self) -> None:
+        # `_steering` does the same two steps the other way round, so that one of the two sees the other
         self.__stopping = True
-        if self.__running is not None:
-            self.__running.stop()
+        if (running := self.__running) is not None:
+            running.stop()
+        elif self.__has_run:
+            self.__stopping = False
 
     def close(self) -> None:
         """Stops the program if it runs in another thread, waits until it has ended, and closes the log file.
 
-        It can be called any number of times.
+        It can be called any number of times. An object that has not run yet stops as soon as its first run begins.
         """
+        if self.__thread is None:
+            self.__ask_to_stop()
         if self.__thread is not None:
             self.shutdown()
             caller = threading.current_thread()
@@ -110,20 +126,25 @@ class ControlledProcess(LogOwner):
         return self.alive
 
     @contextmanager
-    def _steering(self, what: Steered) -> Iterator[None]:
-        """Lets the console, the queue and other threads steer what runs meanwhile."""
-        if self.__thread is not None:
+    def _steering(self, choose: Callable[[], _Run]) -> Iterator[_Run]:
+        """Lets the console, the queue and other threads steer meanwhile what is chosen to run."""
+        if not self.__only_run.acquire(blocking=False):
             raise RuntimeError(f"{type(self).__name__} runs already: make another object for a second run")
-        self.__running, self.__thread, self.__stopping = what, threading.current_thread(), False
-        self.__over.clear()
         try:
-            self.control_command_queue.hand_to(self._obey)
-            with Console(self._obey):
-                yield
-        finally:
-            self.control_command_queue.hand_to(None)
+            what = choose()
+            self.__over.clear()
+            self.__running, self.__thread = what, threading.current_thread()
+            if self.__stopping:
+                what.stop()
             try:
-                self._on_shutdown()
+                self.control_command_queue.hand_to(self._obey)
+                with Console(self._obey):
+                    yield what
             finally:
-                self.__running, self.__thread = None, None
-                self.__over.set()
+                self.control_command_queue.hand_to(None)
+                self._on_shutdown()
+        finally:
+            self.__has_run = True
+            self.__running, self.__thread, self.__stopping = None, None, False
+            self.__over.set()
+            self.__only_run.release()

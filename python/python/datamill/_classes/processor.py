@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class DataFileStreamProcessor(DataFileStreamHandler):
         n_msgs_processed : int
             Number of messages whose files are done.
         n_processed_files : int
-            Number of files that the function was done with.
+            Number of files that the function was done with, counted when it returns.
         recent_processed_filepaths : list of pathlib.Path
             The last of these files, at most `N_RECENT_FILES`.
 
@@ -108,23 +109,28 @@ class DataFileStreamProcessor(DataFileStreamHandler):
         """Runs once for a file that has failed, after the last attempt. Override it to do something about the file."""
 
     def _compute(self, datafile: Any, is_last_attempt: bool) -> Any:
+        process = os.getpid()
         try:
-            answer = self._process_downloaded_data_file(datafile, self.lock)
-            if answer is None:
-                return None
-            if isinstance(answer, BaseException):
-                raise answer
-            raise ProcessingFailed(
-                f"Unrecognized return value of type {type(answer).__name__}: return None for success, or an exception"
-            )
+            answer: Any = self._process_downloaded_data_file(datafile, self.lock)
+            if answer is not None and not isinstance(answer, BaseException):
+                raise ProcessingFailed(
+                    f"Unrecognized return value of type {type(answer).__name__}: return None for success, or an exception"
+                )
         except (NotAvailable, Stop):
             raise
         except BaseException:
             if is_last_attempt:
-                self._call_back(datafile)
+                self._call_back(datafile, process)
             raise
+        # an exception that is raised here would hold this frame, and with it the file
+        if is_last_attempt and answer is not None and not isinstance(answer, (NotAvailable, Stop)):
+            self._call_back(datafile, process)
+        return answer
 
-    def _call_back(self, datafile: Any) -> None:
+    def _call_back(self, datafile: Any, process: int) -> None:
+        if os.getpid() != process:
+            # a process that the function has forked, and that has come back from it
+            return
         try:
             self._failed_processing_callback(datafile, self.lock)
         except Exception as exception:

@@ -56,7 +56,10 @@ class DataFileStreamReproducer(DataFileStreamHandler):
 
     @property
     def recent_results_produced(self) -> list[Path]:
-        """Relative paths of the files whose results came last, at most `N_RECENT_FILES`."""
+        """Relative paths of the files for which the function has returned last, at most `N_RECENT_FILES`.
+
+        Their results may still be on their way to the topic.
+        """
         return self.recent_processed_filepaths
 
     def produce_processing_results_for_files_as_read(self) -> tuple[int, int, int, int, list[Path]]:
@@ -69,11 +72,11 @@ class DataFileStreamReproducer(DataFileStreamHandler):
         n_msgs_processed : int
             Number of messages whose files are done.
         n_processed_files : int
-            Number of files that the function was done with.
+            Number of files that the function was done with, counted when it returns.
         n_results_produced_files : int
             Number of files whose results are in the topic.
         recent_results_produced : list of pathlib.Path
-            The last of these files, at most `N_RECENT_FILES`.
+            The last files for which the function has returned, at most `N_RECENT_FILES`.
 
         Raises
         ------
@@ -87,7 +90,7 @@ class DataFileStreamReproducer(DataFileStreamHandler):
         return *counts, self.recent_results_produced
 
     @abstractmethod
-    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Producible | None:
+    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Producible | BaseException | None:
         """Your function.
 
         Parameters
@@ -104,10 +107,8 @@ class DataFileStreamReproducer(DataFileStreamHandler):
         """
 
     def _compute(self, datafile: Any, is_last_attempt: bool) -> Any:
-        answer: Any = self._get_processing_result_message_for_file(datafile, self.lock)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        # an exception that it answers with is not raised here: it would hold this frame, and with it the file
+        return self._get_processing_result_message_for_file(datafile, self.lock)
 
     @classmethod
     def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
@@ -151,10 +152,10 @@ class MetadataJSONReproducer(DataFileStreamReproducer):
             The metadata. An exception, and an answer that is no dictionary, is a failure of the file.
         """
 
-    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Producible | None:
+    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Producible | BaseException | None:
         metadata: Any = self._get_metadata_dict_for_file(datafile)
         if isinstance(metadata, BaseException):
-            raise metadata
+            return metadata
         if not isinstance(metadata, Mapping):
             raise TypeError(f"_get_metadata_dict_for_file answered with a {type(metadata).__name__}: return a dictionary")
         return MetadataJSONMessage(datafile, json_content=metadata)

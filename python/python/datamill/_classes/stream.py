@@ -133,12 +133,12 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
 
     @property
     def n_processed_files(self) -> int:
-        """Number of files that the function was done with."""
+        """Number of files that the function was done with, counted when it returns: what it made may not be recorded yet."""
         return int(self._count("files"))
 
     @property
     def recent_processed_filepaths(self) -> list[Path]:
-        """Relative paths of the files that the function was done with last, at most `N_RECENT_FILES`."""
+        """Relative paths of the files for which the function has returned last, at most `N_RECENT_FILES`."""
         return [Path(path) for path in self._count("recent") or ()][-self.N_RECENT_FILES :]
 
     @property
@@ -151,19 +151,24 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
 
     def _run_engine(self) -> None:
         """Runs the engine until it is stopped, on the thread that calls this."""
-        engine = self.__engine = self.__engine or self._new_engine()
         try:
-            with self._steering(engine), self.logger.through_engine() if self.__log_topic else nullcontext():
-                ended = _host.run(engine, n_threads=self.n_threads)
-                self.__exit_code = ended.exit_code
-                self.logger.info("%s", ended.summary)
+            with self._steering(self._choose_engine) as engine:
+                try:
+                    with self.logger.through_engine() if self.__log_topic else nullcontext():
+                        ended = _host.run(engine, n_threads=self.n_threads)
+                        self.__exit_code = ended.exit_code
+                        self.logger.info("%s", ended.summary)
+                finally:
+                    self.__counts = dict(engine.counts())
+                    self.__engine = None
         except SetUpError as error:
             if self.__takes_over:
                 error.add_note(_TAKE_OVER)
             raise
-        finally:
-            self.__counts = dict(engine.counts())
-            self.__engine = None
+
+    def _choose_engine(self) -> _engine.Engine:
+        engine = self.__engine = self.__engine or self._new_engine()
+        return engine
 
     def _count(self, name: str) -> Any:
         return (self.__engine.counts() if self.__engine is not None else self.__counts).get(name, 0)

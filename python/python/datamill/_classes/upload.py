@@ -221,7 +221,7 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
             Paths of the files that were sent last, at most 50.
         """
         own_rules = self.upload_regex == RUN_CONST.DEFAULT_UPLOAD_REGEX
-        self.__sending = sending = _engine.Sending(
+        new = _engine.Sending(
             type(self).__name__,
             [self.dirpath],
             topic_name,
@@ -236,12 +236,13 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
             exit_at_end=self.__exit_at_end,
             update_seconds=self.__update_secs,
         )
-        try:
-            with self._steering(sending):
+        with self._steering(lambda: new) as sending:
+            self.__sending = sending
+            try:
                 self.logger.info("%s", _host.run(sending, n_threads=1).summary)
-        finally:
-            self.__counts = dict(sending.counts())
-            self.__sending = None
+            finally:
+                self.__counts = dict(sending.counts())
+                self.__sending = None
         return self._recent()
 
     @property
