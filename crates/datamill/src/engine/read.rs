@@ -246,6 +246,8 @@ impl Engine<'_> {
             let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries, rereads);
             reader.incomplete_after_ms = self.incomplete_after_ms(topic.retention_ms);
             let ended = reader.run(subscription);
+            // a program that gives up says why, however its session ends
+            let ended = reader.hanging.take().map_or(ended, Err);
             *committed = reader.committed_once;
             ended
         })
@@ -481,7 +483,7 @@ impl<'a> Reader<'a> {
             };
             let left = self.left(stopping.is_some());
             subscription.close(!keep_place)?;
-            return self.hanging.take().map_or(Ok(Ended::Finished(left)), Err);
+            return Ok(Ended::Finished(left));
         }
     }
 
