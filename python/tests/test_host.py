@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import signal
+import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 
 import datamill
 
-from work import until
+from work import LIMIT, until
 
 # waits in the function until the test has made a file
 WAITS = """
@@ -294,6 +298,176 @@ def test_an_engine_runs_once(local):
     _host.run(engine)
     with pytest.raises(RuntimeError, match="started before"):
         _host.run(engine)
+
+
+def test_a_ctrl_c_while_the_end_of_the_interpreter_waits_leaves_at_once(local):
+    local.upload({"a": b"x"})
+    program = WAITS + """
+    import atexit
+    threading.Thread(target=lambda: datamill.reproduce(function), daemon=True).start()
+    while "called" not in open("program.out").read():
+        time.sleep(0.02)
+    # what is registered last is called first
+    atexit.register(print, "main has ended", flush=True)
+    """
+    with local.start(program, exit_at_end=False) as started:
+        started.said("main has ended")
+        started.process.send_signal(signal.SIGINT)
+        assert started.end() == 130, started.text()
+        assert "left at once" in started.text()
+        assert "Fatal" not in started.text() and "FATAL" not in started.text()
+
+
+def test_a_run_is_kept_until_it_is_over_and_no_longer(local):
+    from datamill import _engine, _host
+
+    starts = _host._Run(
+        _engine.Engine(kind="processor", name="starts", arguments=local.words("processor"), logger=None, code=print), 1
+    )
+    _host._runs.append(starts)
+    local.upload({"a": b"x"})
+    local.reproduce(lambda file: "done", name="meanwhile")
+    assert _host._runs == [starts]
+    starts.is_over.set()
+    local.reproduce(lambda file: "done", name="afterwards")
+    assert _host._runs == []
+
+
+def test_a_run_that_starts_while_the_interpreter_ends_registers_all_the_same(monkeypatch):
+    from datamill import _host
+
+    def refuse(function):
+        raise RuntimeError("can't register atexit after shutdown")
+
+    registered = []
+    monkeypatch.setattr(_host, "_registered", False)
+    monkeypatch.setattr(threading, "_register_atexit", refuse, raising=False)
+    monkeypatch.setattr(atexit, "register", registered.append)
+    monkeypatch.setattr(os, "register_at_fork", lambda **hooks: registered.append(sorted(hooks)))
+    _host._register_at_exit()
+    assert registered == [_host._drain_all, ["after_in_child", "after_in_parent", "before"]]
+
+
+def test_an_upload_that_is_left_is_stopped_and_not_kept_once_it_has_ended():
+    from datamill import _host
+
+    class Upload:
+        stopping = has_ended = False
+        n_threads = 0
+
+        def start(self):
+            assert [this.engine for this in _host._runs] == [self]
+
+        def wait(self, seconds):
+            if not self.stopping:
+                raise KeyboardInterrupt
+            return self.has_ended
+
+        def stop(self):
+            self.stopping = True
+
+    upload = Upload()
+    with pytest.raises(KeyboardInterrupt):
+        _host.wait(upload)
+    assert upload.stopping
+    # its thread goes on, and is waited for when the interpreter ends
+    assert [this.engine for this in _host._runs] == [upload]
+    upload.has_ended = True
+    _host._forget_ended()
+    assert _host._runs == []
+
+
+def test_lines_of_a_forked_process_go_to_stderr(local):
+    local.upload({"a": b"x"})
+    ran = local.run("""
+    import datamill, logging, os
+    def function(file):
+        child = os.fork()
+        if child == 0:
+            file.logger.info("from the child")
+            logging.getLogger("a.library").warning("odd thing")
+            os._exit(0)
+        os.waitpid(child, 0)
+        file.logger.info("from the parent")
+        return "done"
+    datamill.reproduce(function)
+    """)
+    assert ran.returncode == 0, ran.stderr
+    assert "INFO from the child\nWARNING odd thing\n" in ran.stderr
+    assert "INFO  from the parent file=a" in ran.stderr
+
+
+def test_the_debugger_opens_in_the_function_and_goes_on_line_by_line(local):
+    local.upload({"a": b"x"})
+    program = local.program("""
+    import datamill
+    def function(file):
+        breakpoint()
+        first = 1
+        second = 2
+        third = 3
+        return "done"
+    datamill.reproduce(function)
+    """)
+    with subprocess.Popen(
+        [sys.executable, program, *local.words()], cwd=local.folder, text=True, bufsize=1,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:
+        ends = threading.Timer(LIMIT, process.kill)
+        ends.start()
+        try:
+            seen = []
+            for line in process.stdout:
+                if line.startswith("-> "):
+                    seen.append(line[3:].strip())
+                    print("c" if seen[-1] == "third = 3" else "n", file=process.stdin)
+        finally:
+            ends.cancel()
+        assert process.wait() == 0
+    assert [line for line in seen if line != "breakpoint()"] == ["first = 1", "second = 2", "third = 3"]
+    assert local.read()["a"].text() == "done"
+
+
+def test_a_traceback_is_formatted_only_where_it_is_printed(monkeypatch):
+    from datamill import _failure
+
+    formatted = []
+    monkeypatch.setattr(traceback, "format_exception", lambda *_: formatted.append(1) or ["text"])
+    _failure.forget_printed()
+    for number in (1, 1, 2):
+        try:
+            raise ValueError(number)
+        except ValueError as error:
+            kind, reason = _failure.describe("a", error)
+            assert kind == "failed" and reason.startswith(f"ValueError: {number} (test_host.py:")
+    assert len(formatted) == 2
+    _failure.forget_printed()
+
+
+def test_a_try_whose_results_cannot_be_printed_fails(tmp_path, monkeypatch, capsys):
+    from datamill import _try
+
+    def refuse(value):
+        raise OSError("no space is left")
+
+    monkeypatch.setattr(_try, "_put", refuse)
+    paths = [tmp_path / name for name in ("a", "b")]
+    for path in paths:
+        path.touch()
+    assert _try.try_files(lambda file: "done", [str(path) for path in paths]) == 1
+    assert "error: 2 of the files not done, since a result could not be printed: OSError" in capsys.readouterr().err
+
+
+def test_a_stderr_that_raises_stops_nothing(local, monkeypatch):
+    class Broken:
+        def write(self, text):
+            raise RuntimeError("written to")
+
+        flush = isatty = write
+
+    local.upload({"a": b"x"})
+    monkeypatch.setattr(sys, "stderr", Broken())
+    assert local.reproduce(lambda file: "done", name="broken").exit_code == 0
 
 
 def test_stderr_that_is_gone_stops_nothing(local, monkeypatch):

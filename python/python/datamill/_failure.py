@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from . import _engine
 from ._errors import NotAvailable, Stop, WrongAnswer
@@ -40,11 +40,15 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
     reason = _named(error)
     if cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         reason = f"{reason}, after {_named(cause)}"
-    if places := [f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(begin)]:
+    if places := [_place(frame, line) for frame, line in traceback.walk_tb(begin)]:
         reason = f"{reason} ({', called from '.join(reversed(places[-5:]))})"
     if begin is not None:
-        _print_once(path, error, begin)
+        _print_once(path, reason, error, begin)
     return "failed", plain(reason)
+
+
+def _place(frame: FrameType, line: int) -> str:
+    return f"{os.path.basename(frame.f_code.co_filename)}:{line} in {frame.f_code.co_name}"
 
 
 def _text(error: BaseException) -> str:
@@ -71,11 +75,11 @@ def _of_user(trace: TracebackType | None) -> TracebackType | None:
     return begin or trace
 
 
-def _print_once(path: str, error: BaseException, begin: TracebackType | None) -> None:
-    text = "".join(traceback.format_exception(type(error), error, begin))
-    if text in _printed or len(_printed) >= _MOST_PRINTED:
+def _print_once(path: str, reason: str, error: BaseException, begin: TracebackType) -> None:
+    if reason in _printed or len(_printed) >= _MOST_PRINTED:
         return
-    _printed.add(text)
+    _printed.add(reason)
+    text = "".join(traceback.format_exception(type(error), error, begin))
     _engine.print_text(plain(f"{path}: {text}"))
 
 

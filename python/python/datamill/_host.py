@@ -7,6 +7,7 @@ leaves the process to Python; what it cannot leave is a function that never ends
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import logging
 import os
@@ -23,6 +24,7 @@ _LOOK_EVERY = 0.2
 # what a function may take to end when the interpreter does, beyond the time that the run gave it
 _LAST_WAIT = 10.0
 _HANGING = 5
+_AT_ONCE = 130
 _FORKED = 70
 
 _lock = threading.Lock()
@@ -30,6 +32,8 @@ _runs: list[_Run] = []
 _handlers: list[_Signals] = []
 _print_lock = threading.Lock()
 _forks = threading.local()
+# whether this process was forked from one with an engine, and has none of its own
+_is_child = False
 
 
 @overload
@@ -59,25 +63,8 @@ def run(engine: Any, n_threads: int | None = None) -> Any:
         A second Ctrl-C. What runs goes on until it is done, or the interpreter ends.
     """
     this = _Run(engine, engine.n_threads if n_threads is None else n_threads)
-    with _lock:
-        _register_at_exit()
-        _runs[:] = [other for other in _runs if other.is_alive()]
-        _runs.append(this)
     _failure.forget_printed()
-    with _Signals(engine), _Logging(), _Printing():
-        try:
-            this.start()
-            while not engine.wait(_LOOK_EVERY):
-                _print()
-                this.look()
-        except BaseException:
-            engine.stop()
-            raise
-    if paths := engine.hanging:
-        _leave_hanging(paths)
-    for thread in this.threads:
-        thread.join(0.5)
-    return engine.end()
+    return _live(this, _Logging())
 
 
 def wait(upload: _engine.Upload) -> _engine.Uploaded:
@@ -100,21 +87,54 @@ def wait(upload: _engine.Upload) -> _engine.Uploaded:
     KeyboardInterrupt
         A second Ctrl-C.
     """
-    with _Signals(upload), _Printing():
-        upload.start()
-        while not upload.wait(_LOOK_EVERY):
-            _print()
-    return upload.end()
+    sent: _engine.Uploaded = _live(_Run(upload, 0), contextlib.nullcontext())
+    return sent
+
+
+def _live(this: _Run, log: contextlib.AbstractContextManager[None]) -> Any:
+    """Start a run, print what it says until it has ended, and answer with how it ended."""
+    global _is_child
+    _is_child = False
+    engine = this.engine
+    try:
+        with _lock:
+            _register_at_exit()
+            _forget_ended()
+            _runs.append(this)
+        with _Signals(engine), log, _Printing():
+            try:
+                this.start()
+                while not engine.wait(_LOOK_EVERY):
+                    _print()
+                    this.look()
+            except BaseException:
+                engine.stop()
+                raise
+        if paths := this.hanging:
+            _leave_hanging(paths)
+        for thread in this.threads:
+            thread.join(0.5)
+        return engine.end()
+    finally:
+        this.is_over.set()
+        with _lock:
+            _forget_ended()
+
+
+def _forget_ended() -> None:
+    _runs[:] = [this for this in _runs if not this.is_over.is_set() or this.is_alive()]
 
 
 class _Run:
-    """An engine and the threads that call the function for it."""
+    """An engine and the threads that call the function for it. An upload has no such threads."""
 
-    def __init__(self, engine: _engine.Engine | _engine.Sending, n_threads: int) -> None:
+    def __init__(self, engine: _engine.Engine | _engine.Sending | _engine.Upload, n_threads: int) -> None:
         self.engine = engine
         self.has_started = False
         self.is_told = False
-        self.threads = [
+        # set when the thread that waits for the run does so no longer
+        self.is_over = threading.Event()
+        self.threads = [] if isinstance(engine, _engine.Upload) else [
             threading.Thread(target=engine.work, name=f"datamill-{number}", daemon=True)
             for number in range(1, n_threads + 1)
         ]
@@ -125,7 +145,13 @@ class _Run:
         for thread in self.threads:
             thread.start()
 
+    @property
+    def hanging(self) -> list[str]:
+        return [] if isinstance(self.engine, _engine.Upload) else self.engine.hanging
+
     def look(self) -> None:
+        if isinstance(self.engine, _engine.Upload):
+            return
         if self.engine.hanging and not self.is_told:
             self.is_told = True
             _say_where_threads_are()
@@ -142,12 +168,10 @@ def _print() -> None:
     if not text:
         return
     with _print_lock:
-        try:
+        # a stderr that is gone, closed or the program's own stops nothing
+        with contextlib.suppress(Exception):
             sys.stderr.write(text)
             sys.stderr.flush()
-        except (OSError, ValueError, AttributeError):
-            # a stderr that is gone or closed stops nothing
-            pass
 
 
 class _Printing:
@@ -156,7 +180,7 @@ class _Printing:
     def __enter__(self) -> None:
         try:
             colours = sys.stderr.isatty()
-        except (ValueError, AttributeError):
+        except Exception:
             colours = False
         _engine.printing(True, colours)
 
@@ -200,7 +224,12 @@ class _Signals:
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            _engine.log(record.levelno, _failure.plain(self.format(record)))
+            text = _failure.plain(self.format(record))
+            if _is_child:
+                # the engine is in the other process, and its locks may be held for ever in this one
+                _say(f"{record.levelname} {text}")
+            else:
+                _engine.log(record.levelno, text)
         except Exception:
             self.handleError(record)
 
@@ -257,10 +286,15 @@ def _register_at_exit() -> None:
     if _registered:
         return
     _registered = True
-    # the threads of the program are waited for before `atexit` comes: a run in one of them has to be told earlier
+    # the threads of the program are waited for before `atexit` comes: a run in one of them has to be told earlier. What
+    # is registered last is called first, and executors wait for their threads there
+    with contextlib.suppress(ImportError, RuntimeError):
+        import concurrent.futures.thread  # noqa: F401
     early = getattr(threading, "_register_atexit", None)
     if early is not None:
-        early(_stop_all)
+        # it is refused once the interpreter ends
+        with contextlib.suppress(RuntimeError):
+            early(_stop_all)
     atexit.register(_drain_all)
     # what is being printed is printed to its end, or the child would wait for the lock of its stderr
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_as_child)
@@ -278,8 +312,10 @@ def _after_fork() -> None:
 
 def _begin_as_child() -> None:
     """The engine is in the other process: nothing is to be drained here, and signals end this one as they did before."""
-    global _print_lock
+    global _lock, _print_lock, _is_child
+    _lock = threading.Lock()
     _print_lock = threading.Lock()
+    _is_child = True
     _runs.clear()
     while _handlers:
         _handlers.pop().give_back()
@@ -287,34 +323,46 @@ def _begin_as_child() -> None:
 
 def _stop_all() -> None:
     for this in list(_runs):
-        if this.has_started:
-            this.engine.stop()
+        this.engine.stop()
 
 
 def _drain_all() -> None:
     """Nothing of the engine may hold the interpreter's lock or wait for it once it ends."""
-    _stop_all()
-    for this in list(_runs):
-        if not this.is_alive():
-            continue
+    try:
+        _stop_all()
+        for this in list(_runs):
+            _drain(this)
+    except KeyboardInterrupt:
+        try:
+            _say("left at once; what was not finished is done again at the next start")
+        finally:
+            leave(_AT_ONCE)
+
+
+def _drain(this: _Run) -> None:
+    if this.is_alive():
         with _Printing():
             while not this.engine.wait(_LOOK_EVERY):
                 _print()
                 this.look()
-        if paths := this.engine.hanging:
+        if paths := this.hanging:
             _leave_hanging(paths)
-        for thread in this.threads:
+    for thread in this.threads:
+        # one that has not been started cannot be waited for
+        if thread.is_alive():
             thread.join(_LAST_WAIT)
-            if thread.is_alive():
-                _say("error: a function still runs and does not end; the process ends without it")
-                leave(_HANGING)
+        if thread.is_alive():
+            _say("error: a function still runs and does not end; the process ends without it")
+            leave(_HANGING)
+    if not this.is_over.wait(_LAST_WAIT):
+        _say("error: a run does not end; the process ends without it")
+        leave(_HANGING)
 
 
 def _say(text: str) -> None:
-    try:
+    with contextlib.suppress(Exception):
         sys.stderr.write(f"{text}\n")
-    except (OSError, ValueError, AttributeError):
-        pass
+        sys.stderr.flush()
 
 
 def _say_where_threads_are() -> None:
@@ -334,10 +382,8 @@ def _leave_hanging(paths: list[str]) -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End the process at once, with what was printed."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
     os._exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -33,7 +34,7 @@ def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequen
     Returns
     -------
     int
-        The exit code: 1 where the function failed for a file.
+        The exit code: 1 where the function failed for a file, or a file was not tried.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequen
     except KeyboardInterrupt:
         _say("left at once")
         _host.leave(130)
-    return trial.end()
+    return trial.end(len(files))
 
 
 class _Trial:
@@ -66,8 +67,15 @@ class _Trial:
         self._nan = nan
         self._logger = logging.getLogger(f"datamill.{getattr(function, '__name__', 'function')}")
         self._results = self._without = self._failed = 0
+        self._broken: Exception | None = None
 
     def run(self, files: Sequence[str]) -> None:
+        try:
+            self._try(files)
+        except Exception as error:  # whatever stdout raises
+            self._broken = error
+
+    def _try(self, files: Sequence[str]) -> None:
         for file in files:
             begin = time.perf_counter()
             try:
@@ -79,13 +87,17 @@ class _Trial:
             else:
                 self._succeed(file, result, time.perf_counter() - begin)
 
-    def end(self) -> int:
+    def end(self, n_files: int) -> int:
         parts = ((self._results, "with a result"), (self._without, "without a result"), (self._failed, "failed"))
         if sum(count for count, _ in parts) > 1:
             _say(", ".join(f"{count} {what}" for count, what in parts if count))
         if self._without:
             _say("a function that answers with None is one for `datamill process`; for `datamill reproduce`, the file fails")
-        return 1 if self._failed else 0
+        left = n_files - self._results - self._without - self._failed
+        if left:
+            why = f", since a result could not be printed: {self._broken!r}" if self._broken else ""
+            _say(f"error: {left} of the files not done{why}")
+        return 1 if self._failed or left else 0
 
     def _fail(self, file: str, why: str) -> None:
         self._failed += 1
@@ -106,10 +118,10 @@ class _Trial:
                 "`max.message.bytes` of the topic for results",
             )
             return
-        self._results += 1
         null = f"; NaN or infinite values that became null: {nans}" if nans and self._nan == "null" else ""
         _say(f"{file}: {len(value)} bytes, in {seconds:.3f} s{null}")
         _put(value)
+        self._results += 1
 
 
 def _put(value: bytes) -> None:
@@ -128,5 +140,8 @@ def _put(value: bytes) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)
+    # a stdout that is broken is found where a result is printed; a stderr that is broken stops nothing
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    with contextlib.suppress(Exception):
+        print(text, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """`c` and `q` on stdin of a running program.
 
-The reader takes whole lines, and only while nobody else wants them: it rests during `input()` and in the debugger, and
-ends with the run. It reads the file descriptor and never holds the lock of `sys.stdin`, which a forked child would wait
-for without end.
+The reader takes whole lines, and only while nobody else wants them: it rests during `input()`, by which the debugger
+reads too, and ends with the run. It reads the file descriptor and never holds the lock of `sys.stdin`, which a forked
+child would wait for without end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import os
 import select
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,26 +88,26 @@ def _is_in_front() -> bool:
 
 
 class _Others:
-    """Who else reads from stdin: `input()`, and with it the debugger's prompt."""
+    """Who else reads from stdin: `input()`, and with it the debugger's prompt.
+
+    `sys.breakpointhook` stays as it is: the debugger opens in the frame that calls it.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # the debugger may ask while it goes through `input()` itself
+        self._lock = threading.RLock()
         self._busy = 0
         self._input: Callable[..., str] | None = None
-        self._breakpoint: Callable[..., Any] | None = None
+        self._ours: Callable[..., str] | None = None
 
     def watch(self) -> None:
-        self._input, self._breakpoint = builtins.input, sys.breakpointhook
-        builtins.input = self._wrapped(self._input)
-        sys.breakpointhook = self._wrapped(self._breakpoint)
-        self._ours = (builtins.input, sys.breakpointhook)
+        self._input = builtins.input
+        builtins.input = self._ours = self._wrapped(self._input)
 
     def leave(self) -> None:
         """Puts back what was there, unless somebody has put something else there meanwhile."""
-        if self._input is not None and builtins.input is self._ours[0]:
+        if self._input is not None and builtins.input is self._ours:
             builtins.input = self._input
-        if self._breakpoint is not None and sys.breakpointhook is self._ours[1]:
-            sys.breakpointhook = self._breakpoint
 
     def are_busy(self) -> bool:
         return self._busy > 0
