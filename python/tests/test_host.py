@@ -481,3 +481,21 @@ def test_the_module_can_be_used_before_and_after_a_failed_start(local):
         datamill.process(print, topic_name="t", config=local.folder / "no-such.config")
     local.upload({"a": b"x"})
     assert local.reproduce(lambda file: "done", name="after").files == 1
+
+
+def test_a_signal_right_after_a_fork_ends_the_child(local):
+    program = """
+    import datamill, os, signal
+    def function(file):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    datamill.reproduce(function)
+    """
+    local.upload({f"{n}": b"x" for n in range(20)})
+    ended = local.run(program)
+    assert ended.returncode == 0, ended.stderr
+    assert {result.text() for result in local.read().values()} == {"-15"}

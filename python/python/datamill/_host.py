@@ -301,6 +301,8 @@ def _register_at_exit() -> None:
 
 
 def _before_fork() -> None:
+    # a signal that comes to the child before it has its own handlers back would be lost: it waits until then
+    _forks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     # a stderr that nobody reads holds up no fork
     _forks.holds = _print_lock.acquire(timeout=1)
 
@@ -308,6 +310,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     if _forks.holds:
         _print_lock.release()
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forks.mask)
 
 
 def _begin_as_child() -> None:
@@ -319,6 +322,7 @@ def _begin_as_child() -> None:
     _runs.clear()
     while _handlers:
         _handlers.pop().give_back()
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forks.mask)
 
 
 def _stop_all() -> None:
