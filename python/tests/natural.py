@@ -7,6 +7,7 @@ that the packages ship, and small ones written here with the packages' own write
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -230,7 +231,9 @@ def nptdms(folder: pathlib.Path) -> Files:
         yield shipped_.name, lambda path=shipped_: properties(path)
 
 
-LIGHT = [pydicom, astropy, tifffile, h5py, lasio, pillow, pyedflib, wfdb, scipy, nptdms]
+LIGHT = [pydicom, astropy, tifffile, h5py, lasio, pillow, wfdb, scipy, nptdms]
+if sys.version_info < (3, 13):  # as in requirements.txt
+    LIGHT.append(pyedflib)
 
 
 def refuse(word: str) -> None:

@@ -15,16 +15,13 @@ import pytest
 import datamill
 
 from conftest import ROOT
+from snippets import snippets
 
 EXAMPLES = ROOT / "examples" / "python"
 DATA = ROOT / "examples" / "data"
 # one of the sample files is broken
 SAMPLES = sorted(path.relative_to(DATA).as_posix() for path in DATA.rglob("*.csv"))
 BROKEN = [path for path in SAMPLES if "broken" in path]
-
-
-def snippets(path: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / path).read_text(), re.S | re.M)
 
 
 def send_samples(work) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -73,10 +74,12 @@ def test_what_is_no_result_fails_its_file_with_the_reason(work):
                     raise RuntimeError("no metadata") from error
             case "half":
                 return "\ud800"
+            case "deep":
+                return re.compile("(")
             case _:
                 return "good"
 
-    names = ["raises", "exits", "none", "number", "returned", "caused", "half"]
+    names = ["raises", "exits", "none", "number", "returned", "caused", "half", "deep"]
     work.upload({name: b"x" for name in [*names, "good"]})
     ended = work.reproduce(answer)
     assert (ended.exit_code, ended.files, ended.failed) == (1, 1, len(names))
@@ -91,6 +94,9 @@ def test_what_is_no_result_fails_its_file_with_the_reason(work):
     assert reasons["returned"] == "KeyError: 'anode'"
     assert reasons["caused"].startswith("RuntimeError: no metadata, after KeyError: 'anode' (")
     assert "UnicodeEncodeError" in reasons["half"]
+    # the frames within the library are more than are named
+    raised, called = reasons["deep"].split(", called from ")
+    assert "missing )" in raised and " in _parse" in raised and called.startswith("test_functions.py:")
 
 
 def test_a_processor_answers_with_nothing_and_all_else_is_a_failure(work):

@@ -34,9 +34,10 @@ def test_the_distribution_needs_no_other_and_says_what_it_is():
     assert [word for word in distribution.requires or [] if "extra ==" not in word] == []
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "MIT OR Apache-2.0"
-    assert distribution.metadata.get_all("License-File") == ["LICENSE-APACHE", "LICENSE-MIT"]
-    for name in distribution.metadata.get_all("License-File"):
-        assert distribution.read_text(f"licenses/{name}") == (ROOT / name).read_text()
+    names = ["LICENSE-APACHE", "LICENSE-MIT", "LICENSE-THIRD-PARTY"]
+    assert distribution.metadata.get_all("License-File") == names
+    for name in names:
+        assert distribution.read_text(f"licenses/{name}") == (ROOT / "python" / name).read_text("utf-8")
 
 
 def test_the_types_of_the_module_are_those_that_it_has(python, tmp_path):

@@ -10,7 +10,10 @@ from . import _engine
 from ._errors import NotAvailable, Stop, WrongAnswer
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = {"site-packages", "dist-packages"}
 _LONGEST = 2000
+_MOST_PLACES = 5
 _printed: set[str] = set()
 _MOST_PRINTED = 100
 
@@ -40,11 +43,25 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
     reason = _named(error)
     if cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         reason = f"{reason}, after {_named(cause)}"
-    if places := [_place(frame, line) for frame, line in traceback.walk_tb(begin)]:
-        reason = f"{reason} ({', called from '.join(reversed(places[-5:]))})"
+    if places := _places(begin):
+        reason = f"{reason} ({', called from '.join(places)})"
     if begin is not None:
         _print_once(path, reason, error, begin)
     return "failed", plain(reason)
+
+
+def _places(begin: TracebackType | None) -> list[str]:
+    """Name the innermost place, and the places of the user's code that led to it, the function itself included."""
+    frames = list(traceback.walk_tb(begin))
+    of_user = [number for number, (frame, _) in enumerate(frames) if number == 0 or not _of_library(frame)]
+    kept = sorted({*of_user[-_MOST_PLACES:], *range(len(frames))[-1:]}, reverse=True)
+    return [_place(*frames[number]) for number in kept]
+
+
+def _of_library(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    # Cython names its sources by a path of the package's developers
+    return file.startswith((_STANDARD, "<frozen ")) or file.endswith(".pyx") or not _INSTALLED.isdisjoint(file.split(os.sep))
 
 
 def _place(frame: FrameType, line: int) -> str:
