@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 use datamill::engine::{Control, StopKind};
+use datamill::facts::{Fact, Facts, Listener};
 use datamill::program::{CommonArgs, accept_dashes, of_upload};
+use datamill::report::chain;
 use datamill::report::heartbeat::ProgramKind;
-use datamill::report::{Counters, chain};
 use datamill::settings::Config;
 use datamill::upload::{
-    Filter, LOG_FILE, Observer, Summary, UploadSettings, WatchSettings, check_paths, logs_folder, upload_paths, watch,
+    Filter, LOG_FILE, Summary, UploadSettings, WatchSettings, check_paths, logs_folder, upload_paths, watch,
 };
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
@@ -57,7 +58,6 @@ struct Shared {
     common: CommonArgs,
     work: Work,
     control: Arc<Control>,
-    counters: Arc<Counters>,
     delivered: Mutex<Delivered>,
     state: Mutex<State>,
 }
@@ -68,12 +68,9 @@ struct Delivered {
     recent: VecDeque<String>,
 }
 
-impl Observer for Shared {
-    fn planned(&self, _files: u64, _bytes: u64) {}
-
-    fn acknowledged(&self, _bytes: u64) {}
-
-    fn delivered(&self, file: &str, _bytes: u64) {
+impl Listener for Shared {
+    fn hear(&self, fact: &Fact<'_>) {
+        let Fact::Delivered { file, .. } = *fact else { return };
         let mut delivered = self.delivered.lock();
         delivered.files += 1;
         if delivered.recent.len() == RECENT {
@@ -84,7 +81,7 @@ impl Observer for Shared {
 }
 
 impl Shared {
-    fn send(&self) -> Result<Summary, Failure> {
+    fn send(self: &Arc<Self>) -> Result<Summary, Failure> {
         let config: Config = self.common.load_config()?;
         let log_file = match &self.work {
             Work::Upload(paths, _) => {
@@ -95,13 +92,11 @@ impl Shared {
         };
         let logging = self.common.start_logging(&config, log_file)?;
         let log = self.common.open_log(&config)?;
-        let (kind, counters) = (ProgramKind::Producer, &self.counters);
-        let _reporting = self.common.start_reporting(logging, &self.name, kind, &config, &log, counters)?;
+        let (kind, facts) = (ProgramKind::Producer, Facts::default().heard_by(self.clone()));
+        let _reporting = self.common.start_reporting(logging, &self.name, kind, &config, &log, &facts)?;
         Ok(match &self.work {
-            Work::Upload(paths, settings) => {
-                upload_paths(log.as_ref(), paths, settings, &self.control, counters, self)?
-            }
-            Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, &self.control, counters, self)?,
+            Work::Upload(paths, settings) => upload_paths(log.as_ref(), paths, settings, &self.control, &facts)?,
+            Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, &self.control, &facts)?,
         })
     }
 }
@@ -169,7 +164,6 @@ impl Sending {
             common,
             work,
             control: Arc::default(),
-            counters: Arc::default(),
             delivered: Mutex::default(),
             state: Mutex::new(State::Waiting),
         })))

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datamill::engine::{Control, StopKind};
+use datamill::facts::Facts;
 use datamill::program::{Exit, SetUpError, of_upload};
+use datamill::report::LogLevel;
 use datamill::report::logging::{self, LogOptions};
-use datamill::report::{Counters, LogLevel};
 use datamill::settings::Config;
 use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, Summary, UploadSettings, upload_paths};
 use parking_lot::Mutex;
@@ -41,7 +42,7 @@ impl Run {
         if config.is_default_log() {
             tracing::info!(log = log.name(), "no broker configured: using the embedded log in this folder");
         }
-        let sent = upload_paths(log.as_ref(), &self.paths, &self.settings, &self.control, &Counters::default(), &());
+        let sent = upload_paths(log.as_ref(), &self.paths, &self.settings, &self.control, &Facts::default());
         sent.map_err(|error| BrokenOff { error: Box::new(error), exit: Exit::SetUp })
     }
 }

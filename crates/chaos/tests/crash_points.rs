@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use common::{Bench, Place, Sent, chunks, content, read_all};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, DeliveryGuarantee, EngineSettings};
+use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
-use datamill::report::Counters;
 use datamill::wire::{headers, hex, sha512};
 use datamill_broker::{CRASH_AT, CrashPoint};
 
@@ -278,7 +278,7 @@ fn the_second_process() {
         &settings,
         datamill::process::UserCode::reproducer(code),
         &Control::default(),
-        &Counters::default(),
+        &Facts::default(),
     )
     .unwrap();
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use common::{Bench, Place, chunks, content};
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
 use datamill::engine::{Control, EngineSettings};
+use datamill::facts::Facts;
 use datamill::program::Runnable;
-use datamill::report::Counters;
 use datamill::report::logging::{self, LogOptions};
 use datamill_broker::{CRASH_AT, CrashPoint};
 use datamill_testkit::s3::{ACCESS_KEY, Bucket, S3Server, SECRET_KEY};
@@ -148,5 +148,5 @@ fn the_second_process() {
         on_exists: OnExists::Newer,
     });
     let code = code.unwrap().into_user_code();
-    datamill::engine::run(&log, &settings, code, &Control::default(), &Counters::default()).unwrap();
+    datamill::engine::run(&log, &settings, code, &Control::default(), &Facts::default()).unwrap();
 }

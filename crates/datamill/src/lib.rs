@@ -29,6 +29,7 @@ pub mod control;
 pub mod deliver;
 mod durable;
 pub mod engine;
+pub mod facts;
 pub mod ledger;
 pub mod process;
 pub mod program;

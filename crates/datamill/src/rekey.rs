@@ -25,9 +25,10 @@ use datamill_wire::{headers, partition_for};
 
 use crate::control::{Control, StopKind};
 use crate::engine::input::topic;
-use crate::engine::mark_copy;
+use crate::engine::{chunk_of, mark_copy};
+use crate::facts::{Counters, Facts};
 use crate::progress::{Progress, TopicTag, encode, is_foreign};
-use crate::report::{Counters, clock, text};
+use crate::report::{clock, text};
 
 /// Bytes of records in one commit, unless one record alone is larger.
 const BATCH_BYTES: usize = 8 << 20;
@@ -169,7 +170,7 @@ pub fn rekey(
     log: &Arc<dyn Log>,
     settings: &RekeySettings,
     control: &Control,
-    counters: &Counters,
+    facts: &Facts,
 ) -> Result<RekeySummary, RekeyError> {
     if settings.source == settings.destination {
         return Err(RekeyError::SameTopic(settings.source.clone()));
@@ -202,7 +203,7 @@ pub fn rekey(
     let ends = ends.transpose()?;
     let mut copy = Copy {
         settings,
-        counters,
+        counters: facts.counters(),
         source_id: source.id.clone(),
         destination_id: destination.id.clone(),
         pair: source.id.zip(destination.id).map(|(source, destination)| format!("{source} {destination}")),
@@ -405,7 +406,9 @@ impl Copy<'_> {
         place.next = record.offset + 1;
         self.batch.since.get_or_insert_with(Instant::now);
         let value = record.value.unwrap_or_default();
-        let chunk = match self.counters.message(record) {
+        let chunk = chunk_of(record);
+        self.counters.read_one(&chunk);
+        let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
                 tracing::error!(topic = %self.settings.source, partition = record.partition, offset = record.offset,

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use datamill::assemble::Mode;
 use datamill::engine::{Control, StopKind};
+use datamill::facts::Counters;
 use datamill::process::UserCode;
 use datamill::program::Exit;
-use datamill::report::Counters;
 use datamill::report::logging::note_error;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
@@ -87,7 +87,7 @@ impl Run {
     fn run(self: &Arc<Self>) -> Outcome {
         let mut prepared = self.options.prepare(&self.name).map_err(BrokenOff::set_up)?;
         // nobody else sets it
-        let _ = self.counters.set(Arc::clone(prepared.counters()));
+        let _ = self.counters.set(Arc::clone(prepared.facts.counters()));
         let code = match &self.delivery {
             None => {
                 prepared.settings.threads += AHEAD;
@@ -219,7 +219,7 @@ impl Engine {
     }
 
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counts = self.run.counters.get().map(|counters| counters.snapshot()).unwrap_or_default();
+        let counts = self.run.counters.get().map(|counters| counters.counts()).unwrap_or_default();
         let dict = PyDict::new(py);
         dict.set_item("messages_read", counts.messages_read)?;
         dict.set_item("messages_processed", counts.messages_processed)?;

@@ -11,9 +11,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use datamill::broker::{Event, Log, Properties};
 use datamill::engine::{self, Control, EngineSettings, Summary};
+use datamill::facts::Facts;
 use datamill::process::{MetadataJson, UserCode};
 use datamill::program::Exit;
-use datamill::report::Counters;
 use datamill::report::text::shell_word;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::headers;
@@ -70,13 +70,13 @@ fn show(args: &DemoArgs, program: &str, out: &mut impl Write) -> anyhow::Result<
     properties.broker.insert("bootstrap.servers".to_owned(), servers);
     let log = datamill::broker::open(&properties)?;
 
-    let (control, counters) = (Control::default(), Counters::default());
+    let (control, facts) = (Control::default(), Facts::default());
     let settings = UploadSettings::new(FILES_TOPIC);
-    let uploaded = upload_paths(log.as_ref(), &[samples], &settings, &control, &counters, &())?;
+    let uploaded = upload_paths(log.as_ref(), &[samples], &settings, &control, &facts)?;
     line(out, format_args!("2. {uploaded}"))?;
 
     let output_dir = folder.join("XrdMetadata_output");
-    let summary = reproduce(&log, &output_dir, &control, &counters)?;
+    let summary = reproduce(&log, &output_dir, &control, &facts)?;
     line(out, format_args!("3. each file was rebuilt, and the example function read its header:"))?;
     let printed = print_results(log.as_ref(), out)?;
     line(out, format_args!("\n4. {}", told(&summary)))?;
@@ -122,7 +122,7 @@ fn write_samples(to: &Path) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters: &Counters) -> anyhow::Result<Summary> {
+fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, facts: &Facts) -> anyhow::Result<Summary> {
     let settings = EngineSettings {
         topic: FILES_TOPIC.to_owned(),
         result_topic: Some(RESULTS_TOPIC.to_owned()),
@@ -150,7 +150,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, counters:
         shutdown_timeout: Duration::from_secs(30),
     };
     let extractor = UserCode::reproducer(MetadataJson(xrd_metadata::XrdMetadata));
-    Ok(engine::run(log, &settings, extractor, control, counters)?)
+    Ok(engine::run(log, &settings, extractor, control, facts)?)
 }
 
 /// Prints each result's path and JSON, and counts them.

@@ -49,7 +49,7 @@ pub fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
         exit_at_end: args.exit_at_end,
     };
     let started = sending::start(&args.common, "datamill_rekey", None, &[])?;
-    match rekey(&started.log, &settings, &started.control, &started.counters) {
+    match rekey(&started.log, &settings, &started.control, &started.facts) {
         Ok(summary) => {
             say(&summary);
             Ok(if summary.left_out == 0 { Exit::Done } else { Exit::SomeFailed })

@@ -8,10 +8,11 @@ use anyhow::Context;
 use clap::Args;
 use datamill::broker::{ErrorKind, Log};
 use datamill::engine::Control;
+use datamill::facts::Facts;
 use datamill::program::{CommonArgs, Exit, Reporting, SetUpError, of_upload, steer};
+use datamill::report::chain;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
-use datamill::report::{Counters, chain};
 use datamill::settings::Config;
 use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, MAX_CHUNK_SIZE, Summary, UploadSettings};
 
@@ -77,7 +78,7 @@ fn chunk_size(text: &str) -> Result<usize, String> {
 pub struct Started {
     pub log: Arc<dyn Log>,
     pub control: Arc<Control>,
-    pub counters: Arc<Counters>,
+    pub facts: Facts,
     _reporting: Reporting,
 }
 
@@ -94,9 +95,9 @@ pub fn start(
     let control = Arc::new(Control::default());
     steer(&control)?;
     let log = open_log(common, &config, &control)?;
-    let counters = Arc::new(Counters::default());
-    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &counters)?;
-    Ok(Started { log, control, counters, _reporting: reporting })
+    let facts = Facts::default();
+    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &facts)?;
+    Ok(Started { log, control, facts, _reporting: reporting })
 }
 
 /// Opens the log. Where there is no room for it, that is said and waited for, until a stop is asked for.

@@ -1,11 +1,13 @@
 //! `datamill upload`: files and folders, once.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use datamill::facts::{Fact, Listener};
 use datamill::program::{CommonArgs, Exit};
 use datamill::report::logging::lines_above;
-use datamill::upload::{Observer, check_paths, upload_paths};
+use datamill::upload::{check_paths, upload_paths};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::sending::{self, SendingArgs};
@@ -31,9 +33,10 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
     let settings = args.sending.settings()?;
     check_paths(&args.paths)?;
     let started = sending::start(&args.common, "datamill_upload", None, &args.sending.without_effect())?;
-    let bar = Bar::new();
+    let bar = Arc::new(Bar::new());
+    let facts = started.facts.heard_by(bar.clone());
     let log = started.log.as_ref();
-    let sent = upload_paths(log, &args.paths, &settings, &started.control, &started.counters, &bar);
+    let sent = upload_paths(log, &args.paths, &settings, &started.control, &facts);
     bar.end();
     Ok(sending::end(&sent?))
 }
@@ -59,18 +62,17 @@ impl Bar {
     }
 }
 
-impl Observer for Bar {
-    fn planned(&self, _files: u64, bytes: u64) {
-        self.0.set_length(bytes);
-    }
-
-    fn acknowledged(&self, bytes: u64) {
-        // Messages are somewhat longer than the file content in them.
-        let position = self.0.position() + bytes;
-        self.0.set_position(position.min(self.0.length().unwrap_or(position)));
-    }
-
-    fn delivered(&self, file: &str, _bytes: u64) {
-        self.0.set_message(file.to_owned());
+impl Listener for Bar {
+    fn hear(&self, fact: &Fact<'_>) {
+        match *fact {
+            Fact::Planned { bytes, .. } => self.0.set_length(bytes),
+            Fact::Acknowledged { bytes, .. } => {
+                // Messages are somewhat longer than the file content in them.
+                let position = self.0.position() + bytes;
+                self.0.set_position(position.min(self.0.length().unwrap_or(position)));
+            }
+            Fact::Delivered { file, .. } => self.0.set_message(file.to_owned()),
+            _ => {}
+        }
     }
 }

@@ -75,7 +75,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
     let without_effect = args.sending.without_effect();
     let started = sending::start(&args.common, "datamill_watch", Some(log_file), &without_effect)?;
     let log = started.log.as_ref();
-    let summary = watch(log, &args.directory, &settings, &started.control, &started.counters, &())?;
+    let summary = watch(log, &args.directory, &settings, &started.control, &started.facts)?;
     Ok(sending::end(&summary))
 }
 

@@ -224,8 +224,8 @@ fn programs_in_groups_of_their_own_read_one_topic_each_completely() {
         let args = datamill::program::ReproducerArgs::from_arg_matches(&command.get_matches_from(args)).unwrap();
         let loaded = datamill::settings::Config::load(config.to_str()).unwrap();
         let settings = args.engine_settings("sizes", &loaded).unwrap();
-        let (control, counters) = (datamill::engine::Control::default(), datamill::report::Counters::default());
-        datamill::engine::run(&shared.log, &settings, UserCode::reproducer(Size), &control, &counters).unwrap()
+        let (control, facts) = (datamill::engine::Control::default(), datamill::facts::Facts::default());
+        datamill::engine::run(&shared.log, &settings, UserCode::reproducer(Size), &control, &facts).unwrap()
     };
     let downloads: Vec<Child> =
         ["one", "two"].map(|folder| shared.command(folder, &["--exit-at-end"]).spawn().unwrap()).into_iter().collect();

@@ -10,8 +10,8 @@ use std::time::Duration;
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::broker::{FirstStart, Log, Properties};
 use datamill::engine::{Control, EngineSettings, RetryFailed, StopKind, Summary};
+use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
-use datamill::report::Counters;
 use serde_json::Value;
 
 use crate::common::{Ended, Place, wait_until};
@@ -84,7 +84,7 @@ impl Bench {
             shutdown_timeout: Duration::from_secs(10),
         };
         let code = UserCode::reproducer(Bad(self.fails.clone()));
-        datamill::engine::run(&self.log, &settings, code, control, &Counters::default()).unwrap()
+        datamill::engine::run(&self.log, &settings, code, control, &Facts::default()).unwrap()
     }
 
     fn retry(&self, args: &[&str]) -> Ended {

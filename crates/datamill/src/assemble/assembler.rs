@@ -61,6 +61,8 @@ pub(crate) enum Added {
     Filtered,
     /// It was taken in.
     Taken,
+    /// It was taken in and is the first one of its file, which has more.
+    Begun(InstanceId),
     /// It was taken in and is the last one of its file.
     Whole(InstanceId),
 }
@@ -279,7 +281,13 @@ impl Assembler {
         if begins_here && let Some(state) = self.partitions.get_mut(&partition) {
             state.firsts.insert(offset, id);
         }
-        (if whole { Added::Whole(id) } else { Added::Taken }, written)
+        let begun = found.is_none() && instance.state == State::Filling;
+        let added = match (whole, begun) {
+            (true, _) => Added::Whole(id),
+            (false, true) => Added::Begun(id),
+            (false, false) => Added::Taken,
+        };
+        (added, written)
     }
 
     /// A chunk goes to one of the instances of its version, or to none: the others have to know.

@@ -1,20 +1,28 @@
-//! A table that grows: rows wait in memory for a second at most and are appended to the file.
+//! A table that grows: rows wait in memory for a second at most and are appended to the file. With the first row of a
+//! month another file is begun, and the one before goes to a folder beside it that is named after its last month:
+//!
+//! ```text
+//! LOGS/processed_from_raw_by_lab.csv                rows of this month
+//! LOGS/2026-10/processed_from_raw_by_lab.csv        of the one before; each has a header
+//! ```
 //!
 //! A crash may leave half a row at the end of the file. It is found when the file is opened: quotes
 //! are counted from the start, so that a line end inside a quoted field is not taken for the end of a
 //! row.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tracing::warn;
 
 use super::aside;
 use super::trouble::{Trouble, is_full};
 use crate::mark::Identity;
+use crate::report::{chain, clock};
 
 /// Longest time that a row waits.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,6 +49,8 @@ pub(crate) struct AppendedTable {
     /// Lost rows are made anew by the owner.
     is_caught_up: bool,
     last_write: Option<Instant>,
+    /// Month of the last row in the file. None for a file without rows.
+    month: Option<String>,
     trouble: Trouble,
 }
 
@@ -53,6 +63,7 @@ impl AppendedTable {
     /// with a warning. On a full disk the rows wait from the start. Errors: the file cannot be read or written.
     pub(crate) fn open(path: PathBuf, header: &'static [&'static str]) -> io::Result<Self> {
         repair(&path, header)?;
+        let month = month_of(&path, header);
         let mut table = Self {
             path,
             header,
@@ -63,6 +74,7 @@ impl AppendedTable {
             lost: 0,
             is_caught_up: false,
             last_write: None,
+            month,
             trouble: Trouble::default(),
         };
         match table.write() {
@@ -103,9 +115,13 @@ impl AppendedTable {
         }
     }
 
-    /// Where the table is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// The files of the table: that of this month and those before.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let (folder, name) = (self.path.parent(), self.path.file_name().unwrap_or_default());
+        let beside = folder.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        let before = beside.filter(|entry| is_month(&entry.file_name())).map(|entry| entry.path().join(name));
+        let files = before.flat_map(|file| (1..).map(move |number| numbered(&file, number)).take_while(|f| f.exists()));
+        files.chain([self.path.clone()]).collect()
     }
 
     /// Adds a row. It must have as many fields as the header.
@@ -148,7 +164,23 @@ impl AppendedTable {
         }
     }
 
+    /// Begins another file, if this is the first row of a month. Half a row is first written to its end.
+    fn turn(&mut self) {
+        let now = clock::local_month(clock::now_ms());
+        let before = self.month.replace(now).filter(|before| Some(before) != self.month.as_ref());
+        let Some(before) = before else { return };
+        self.file = None;
+        if let Err(error) = keep(&self.path, &before) {
+            let file = self.path.display();
+            warn!(%file, error = %chain(&error), "the rows of a new month follow those of the one before, since the file \
+                cannot be moved to a folder for that month");
+        }
+    }
+
     fn write(&mut self) -> io::Result<()> {
+        if self.rows_bytes > 0 && self.unwritten.is_empty() {
+            self.turn();
+        }
         let rows = mem::replace(&mut self.rows, encoder());
         self.rows_bytes = 0;
         // Ends in memory: nothing there can fail.
@@ -184,6 +216,40 @@ impl AppendedTable {
         };
         self.unwritten.drain(..written);
         result
+    }
+}
+
+/// Month of the last row of a table, by the time of its file.
+fn month_of(path: &Path, header: &[&str]) -> Option<String> {
+    let found = fs::metadata(path).ok().filter(|found| found.len() > header_line(header).len() as u64)?;
+    let since = found.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(clock::local_month(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// Whether a folder is named after a month.
+fn is_month(name: &OsStr) -> bool {
+    let is_digit = |at: usize, byte: u8| if at == 4 { byte == b'-' } else { byte.is_ascii_digit() };
+    let name = name.as_encoded_bytes();
+    name.len() == 7 && name.iter().enumerate().all(|(at, byte)| is_digit(at, *byte))
+}
+
+/// The file of a month; a clock that was wrong may have made another one before.
+fn numbered(file: &Path, number: u32) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    if number > 1 {
+        name.push(format!(".{number}"));
+    }
+    name.into()
+}
+
+/// Moves a file to the folder of its month.
+fn keep(path: &Path, month: &str) -> io::Result<()> {
+    let kept = path.with_file_name(month).join(path.file_name().unwrap_or_default());
+    let free = || (1..).map(|number| numbered(&kept, number)).find(|file| !file.exists());
+    match aside::make_folder_of(&kept).and_then(|()| fs::rename(path, free().unwrap_or_else(|| kept.clone()))) {
+        // somebody has moved it away, or its folder
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        moved => moved,
     }
 }
 
@@ -279,8 +345,6 @@ fn ends(file: &mut File) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use tempfile::TempDir;
 
@@ -367,6 +431,65 @@ mod tests {
         table.append(&["c", "2"]);
         table.flush();
         assert_eq!(rows(&path), [["a;b", "1"], ["c", "2"]]);
+    }
+
+    #[test]
+    fn each_month_has_a_file_with_a_header_and_those_before_are_kept() {
+        let (folder, path) = folder();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        for (month, name) in [(None, "a"), (Some("2001-01"), "b"), (Some("2001-02"), "c"), (Some("2001-01"), "d")] {
+            table.month = month.map(str::to_owned).or(table.month);
+            table.append(&[name, "1"]);
+            table.flush();
+            table.append(&[name, "2"]);
+            table.flush();
+        }
+        let of = |month: &str| folder.path().join(month).join("table.csv");
+        let names = |path: &Path| rows(path).into_iter().map(|row| row.concat()).collect::<Vec<_>>();
+        assert_eq!(names(&path), ["d1", "d2"]);
+        assert_eq!(
+            (names(&of("2001-01")), names(&of("2001-02"))),
+            (vec!["a1".to_owned(), "a2".into()], vec!["b1".into(), "b2".into()])
+        );
+        let again = folder.path().join("2001-01/table.csv.2");
+        assert_eq!(names(&again), ["c1", "c2"]);
+        let mut files = table.files();
+        files.sort();
+        assert_eq!(files, [of("2001-01"), again, of("2001-02"), path]);
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_month_is_kept_with_the_first_row_after_a_start() {
+        let (folder, path) = folder();
+        fs::write(&path, "name;text\na;1\n").unwrap();
+        let middle_of_june = UNIX_EPOCH + Duration::from_secs(1_750_000_000);
+        let aged = || File::options().write(true).open(&path).unwrap().set_modified(middle_of_june).unwrap();
+        aged();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        assert_eq!(rows(&path), [["a", "1"]], "nothing has come");
+        table.append(&["b", "2"]);
+        table.flush();
+        assert_eq!(rows(&path), [["b", "2"]]);
+        assert_eq!(rows(&folder.path().join("2025-06/table.csv")), [["a", "1"]]);
+        fs::write(&path, "name;text\n").unwrap();
+        aged();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        table.append(&["c", "3"]);
+        table.flush();
+        assert!(!folder.path().join("2025-06/table.csv.2").exists(), "there are no rows to keep");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_moved_to_its_month_is_continued() {
+        let (folder, path) = folder();
+        let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
+        table.append(&["a", "1"]);
+        table.flush();
+        fs::write(folder.path().join("2001-01"), "in the way").unwrap();
+        table.month = Some("2001-01".to_owned());
+        table.append(&["b", "2"]);
+        table.flush();
+        assert_eq!(rows(&path), [["a", "1"], ["b", "2"]]);
     }
 
     #[test]

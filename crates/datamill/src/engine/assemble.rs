@@ -11,10 +11,11 @@ use super::dead_letter::Unusable;
 use super::entry;
 use super::reread::Rereads;
 use super::work::Pool;
-use super::{EngineSettings, Tally};
+use super::{EngineSettings, chunk_of};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder, WholeFile};
+use crate::facts::{Fact, Facts, Hold};
 use crate::progress::Progress;
-use crate::report::{Counters, clock};
+use crate::report::clock;
 
 /// How often writing to a full disk is tried again.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
@@ -23,8 +24,7 @@ const SETTLE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Intake<'a> {
     pub(super) assembler: Assembler,
     pub(super) topic: Arc<str>,
-    pub(super) counters: &'a Counters,
-    pub(super) tally: &'a Tally,
+    pub(super) facts: &'a Facts,
     pub(super) pool: &'a Pool,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: &'a SpillFolder,
@@ -51,8 +51,7 @@ impl<'a> Intake<'a> {
     pub(super) fn new(
         assembler: Assembler,
         topic: Arc<str>,
-        counters: &'a Counters,
-        tally: &'a Tally,
+        facts: &'a Facts,
         pool: &'a Pool,
         budget: Arc<Budget>,
         spill: &'a SpillFolder,
@@ -63,8 +62,7 @@ impl<'a> Intake<'a> {
         Self {
             assembler,
             topic,
-            counters,
-            tally,
+            facts,
             pool,
             budget,
             spill,
@@ -90,19 +88,20 @@ impl<'a> Intake<'a> {
     /// Takes one record in.
     pub(super) fn record(&mut self, record: &Record<'_>) {
         if self.assembler.was_read_before(record.partition, record.offset) {
-            self.tally.bytes_read_again(record.value.unwrap_or_default().len() as u64);
+            self.facts.counters().read_again(record.value.unwrap_or_default().len() as u64);
         }
-        let chunk = match self.counters.message(record) {
+        let chunk = chunk_of(record);
+        self.facts.counters().read_one(&chunk);
+        let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
                 if self.assembler.skip_to(record.partition, record.offset + 1) {
-                    self.tally.undecodable();
                     let error = match record.value {
                         Some(_) => crate::report::chain(&error),
                         None => "the message has no value".to_owned(),
                     };
-                    tracing::error!(topic = %self.topic, partition = record.partition, offset = record.offset,
-                        error = %error, "a message is not a chunk of a file; left out");
+                    let (partition, offset) = (record.partition, record.offset);
+                    self.facts.tell(&Fact::Undecodable { partition, offset, error: &error });
                     let reserve = |bytes| Reservation::whole(&self.budget, bytes);
                     self.unusable.push(Unusable::of(record, error, reserve));
                 }
@@ -124,10 +123,21 @@ impl<'a> Intake<'a> {
             self.disk_error(&error);
         }
         match added {
-            Added::Whole(id) => self.submit(id),
-            Added::Finished => self.tally.read_again(),
+            Added::Whole(id) => {
+                let (file, chunks) = (self.assembler.path(id).unwrap_or_default(), chunk.total);
+                if chunks == 1 {
+                    self.facts.tell(&Fact::FirstChunk { file, chunks });
+                }
+                self.facts.tell(&Fact::Whole { file, chunks });
+                self.submit(id);
+            }
+            Added::Begun(id) => {
+                let file = self.assembler.path(id).unwrap_or_default();
+                self.facts.tell(&Fact::FirstChunk { file, chunks: chunk.total });
+            }
+            Added::Finished => self.facts.counters().read_again_of_finished(),
             // a file is counted once, at its first chunk
-            Added::Filtered if chunk.index == 1 => self.tally.filtered(&chunk.rebuilt_path()),
+            Added::Filtered if chunk.index == 1 => self.facts.tell(&Fact::Filtered { file: &chunk.rebuilt_path() }),
             Added::Filtered => {}
             Added::Taken => {}
         }
@@ -204,9 +214,10 @@ impl<'a> Intake<'a> {
         self.disk_failed = Some(Instant::now());
     }
 
-    /// Whether reading must wait for the disk, or for files that are read again.
-    pub(super) fn waits(&self) -> bool {
-        self.disk_failed.is_some() || self.rereads.is_behind()
+    /// Why reading must wait: for the disk, or for files that are read again.
+    pub(super) fn holds(&self) -> Option<Hold> {
+        let disk = self.disk_failed.map(|_| Hold::OutputFolder);
+        disk.or_else(|| self.rereads.is_behind().then_some(Hold::ReadingAgain))
     }
 
     /// Tries again to write what could not be written.
@@ -233,9 +244,7 @@ impl<'a> Intake<'a> {
     /// Reports open files whose first records are gone from the log.
     pub(super) fn report_lost(&mut self) {
         for (partition, offset) in self.assembler.take_lost() {
-            self.tally.lost();
-            tracing::error!(topic = %self.topic, partition, offset,
-                "the first chunk of an unfinished file was removed from the topic; the file is lost, upload it again");
+            self.facts.tell(&Fact::Lost { partition, offset });
         }
     }
 }

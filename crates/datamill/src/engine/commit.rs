@@ -3,7 +3,7 @@
 //! ```text
 //!  read ──Batch (bounded: one at a time)──▶ commit thread ──▶ log: results + positions + state, one step
 //!    ▲                                          │
-//!    └───────────────Answer─────────────────────┴──▶ then: public files, registry, counters
+//!    └───────────────Answer─────────────────────┴──▶ then: public files, facts (counters, registry, log)
 //! ```
 //!
 //! The reader makes a [`Batch`] from outcomes and from the progress that holds once they are durable,
@@ -27,21 +27,21 @@ use datamill_broker::{
 };
 use datamill_wire::{headers, hex};
 
-use super::alike::FIRST_FILES;
+use super::EngineError;
 use super::catch_up::catch_up;
 use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
 use super::in_hand::InHand;
+use super::listeners::Listeners;
 use super::outcome::{Failure, Outcome};
 use super::purpose::{Standing, Unmarked};
 use super::retry::Tried;
 use super::state::GroupState;
-use super::{EngineError, Tally};
 use crate::assemble::{FileInfo, Span, Version};
-use crate::ledger::{FailureStatus, FileRow, Ledger};
+use crate::facts::{Fact, Facts, FailureStatus, FileRow, FillingFile};
 use crate::mark::KnownFolder;
 use crate::process::{ReproducerMessage, largest_entry};
-use crate::report::{Counters, clock, text};
+use crate::report::{clock, text};
 
 /// An upload that ends without an outcome.
 pub(super) struct Note {
@@ -78,7 +78,7 @@ pub(super) enum Task {
     /// The end of the run is near: is the topic still the same?
     Verify,
     /// Files that fill up, for the registry.
-    Filling(Vec<FileRow>),
+    Filling(Arc<[FillingFile]>),
 }
 
 /// Where results go and what is written beside them.
@@ -109,7 +109,7 @@ pub(super) fn mark(
     state: &GroupState<'_>,
     standing: &mut Standing,
     in_hand: Option<&InHand>,
-    ledger: &mut Ledger,
+    facts: &Facts,
     tasks: &Receiver<Task>,
     answers: &Sender<Answer>,
 ) -> Option<Vec<Task>> {
@@ -124,7 +124,7 @@ pub(super) fn mark(
                     tracing::warn!(error = %crate::report::chain(&error), "a commit did not happen; trying again");
                 }
                 match tasks.recv_timeout(MARK_AGAIN) {
-                    Ok(Task::Filling(rows)) => ledger.set_filling(rows),
+                    Ok(Task::Filling(files)) => facts.tell(&Fact::Filling(&files)),
                     Ok(task) => waiting.push(task),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return None,
@@ -148,9 +148,7 @@ pub(super) fn run(
     mut committer: Box<dyn Committer>,
     state: &GroupState<'_>,
     waiting: Vec<Task>,
-    ledger: &mut Ledger,
-    counters: &Counters,
-    tally: &Tally,
+    listeners: &Listeners,
     tried: &Tried,
     tasks: &Receiver<Task>,
     answers: &Sender<Answer>,
@@ -159,7 +157,10 @@ pub(super) fn run(
     loop {
         match waiting.next().map_or_else(|| tasks.recv_timeout(Duration::from_millis(500)), Ok) {
             Ok(Task::Commit(batch)) => {
-                let answer = commit(settings, committer.as_mut(), state, ledger, counters, tally, batch);
+                let answer = commit(settings, committer.as_mut(), state, &listeners.facts, batch);
+                if matches!(answer, Answer::Again(..)) {
+                    listeners.facts.tell(&Fact::NotCommitted);
+                }
                 if answers.send(answer).is_err() {
                     return;
                 }
@@ -169,16 +170,17 @@ pub(super) fn run(
                     return;
                 }
             }
-            Ok(Task::Filling(rows)) => ledger.set_filling(rows),
+            Ok(Task::Filling(files)) => listeners.facts.tell(&Fact::Filling(&files)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                tell_rest(settings, tally, true);
+                listeners.lines.tell_rest(true);
                 return;
             }
         }
-        tell_rest(settings, tally, false);
+        listeners.lines.tell_rest(false);
+        let mut ledger = listeners.ledger.lock();
         ledger.tick();
-        catch_up(&settings.topic, state, ledger, tried);
+        catch_up(&settings.topic, state, &mut ledger, tried);
     }
 }
 
@@ -199,9 +201,7 @@ fn commit(
     settings: &CommitSettings,
     committer: &mut dyn Committer,
     group_state: &GroupState<'_>,
-    ledger: &mut Ledger,
-    counters: &Counters,
-    tally: &Tally,
+    facts: &Facts,
     mut batch: Batch,
 ) -> Answer {
     if settings.dead_letters.is_none()
@@ -260,14 +260,18 @@ fn commit(
     }
     let commit = Commit { records: &records, positions: &batch.positions, state: &state };
     crash_point(CrashPoint::Made);
+    let begun = Instant::now();
     match group_state.commit(committer, &commit) {
         CommitOutcome::Done(_) => {
             crash_point(CrashPoint::Answered);
             drop(records);
-            tell_letters(settings, tally, &batch, &letters);
-            tell_notes(settings, ledger, tally, &batch.notes);
+            facts.tell(&Fact::Committed { files: batch.outcomes.len() as u64, took: begun.elapsed() });
+            if settings.dead_letters.is_some() {
+                tell_letters(facts, &batch, &letters);
+            }
+            tell_notes(facts, &batch.notes);
             let rows = origins.into_iter().map(|origin| origin.row);
-            let mut done = after(settings, ledger, counters, tally, batch.outcomes.into_iter().zip(rows));
+            let mut done = after(settings, facts, batch.outcomes.into_iter().zip(rows));
             done.extend(batch.notes.into_iter().map(|note| note.info));
             crash_point(CrashPoint::Registered);
             Answer::Done(done)
@@ -339,129 +343,75 @@ fn letters(settings: &CommitSettings, batch: &Batch) -> Vec<(Source, Letter)> {
     files.chain(records).collect()
 }
 
-/// Counts the dead letters that are committed, and names what went without one.
-fn tell_letters(settings: &CommitSettings, tally: &Tally, batch: &Batch, letters: &[(Source, Letter)]) {
-    if settings.dead_letters.is_none() {
-        return;
-    }
+/// Tells the dead letters that are committed, and what went without one.
+fn tell_letters(facts: &Facts, batch: &Batch, letters: &[(Source, Letter)]) {
     let sent: HashSet<Source> = letters.iter().map(|(source, _)| *source).collect();
-    let left_out = "the topic of dead letters takes none that says what happened; it is left out";
     let first_failures = |(_, outcome): &(usize, &Outcome)| outcome.result.is_err() && outcome.answers.is_none();
     for (i, outcome) in batch.outcomes.iter().enumerate().filter(first_failures) {
-        if sent.contains(&Source::File(i)) {
-            tally.dead_letters_of_files();
-        } else {
-            tracing::error!(file = %outcome.info.version.path, topic = %settings.topic, "{left_out}");
-        }
+        let file = Some(&*outcome.info.version.path);
+        facts.tell(&match sent.contains(&Source::File(i)) {
+            true => Fact::DeadLetter { file },
+            false => Fact::NoDeadLetter { file, message: None },
+        });
     }
     for (i, record) in batch.unusable.iter().enumerate() {
-        if sent.contains(&Source::Record(i)) {
-            tally.dead_letters_of_records();
-        } else {
-            tracing::error!(topic = %settings.topic, partition = record.partition, offset = record.offset, "{left_out}");
-        }
+        facts.tell(&match sent.contains(&Source::Record(i)) {
+            true => Fact::DeadLetter { file: None },
+            false => Fact::NoDeadLetter { file: None, message: Some((record.partition, record.offset)) },
+        });
     }
 }
 
-/// Says which uploads ended without an outcome.
-fn tell_notes(settings: &CommitSettings, ledger: &mut Ledger, tally: &Tally, notes: &[Note]) {
+/// Tells which uploads ended without an outcome.
+fn tell_notes(facts: &Facts, notes: &[Note]) {
     for Note { info, tail } in notes {
-        let (file, topic, offsets) = (&info.version.path, &settings.topic, spans_text(&info.spans));
-        if let Some(why) = tail {
-            tally.tail();
-            let row = file_row(&info.version, &info.spans, info.first_ms, info.last_ms);
-            ledger.noted(&row, FailureStatus::BegunBefore, why, clock::now_ms());
-            tracing::warn!(%file, %topic, offsets, "only the end of a file was read: {why}");
-            continue;
-        }
-        let why = match info.superseded {
-            true => "an upload of this file was given up because the file had changed; a newer version follows it",
-            false => "a repeated upload of this file is incomplete; its chunks are not waited for any longer",
-        };
-        tracing::info!(%file, %topic, offsets, "{why}");
+        let file = &file_row(&info.version, &info.spans, info.first_ms, info.last_ms);
+        facts.tell(&match tail {
+            Some(reason) => Fact::BegunBefore { file, reason, at_ms: clock::now_ms() },
+            None => Fact::Replaced { file, by_newer: info.superseded },
+        });
     }
 }
 
-/// What follows a commit: the files get their public names, the registry its rows.
+/// What follows a commit: the files get their public names, and everybody hears of them.
 fn after(
     settings: &CommitSettings,
-    ledger: &mut Ledger,
-    counters: &Counters,
-    tally: &Tally,
+    facts: &Facts,
     outcomes: impl ExactSizeIterator<Item = (Outcome, FileRow)>,
 ) -> Vec<Arc<FileInfo>> {
-    let now = clock::now_ms();
+    let at_ms = clock::now_ms();
     let mut done = Vec::with_capacity(outcomes.len());
     for (outcome, row) in outcomes {
-        if outcome.is_incomplete() && outcome.answers.is_some() {
-            tracing::info!(file = %outcome.info.version.path, topic = %settings.topic,
-                offsets = %row.offsets, "chunks of an incomplete file came late and were added to it");
+        let (file, again) = (&row, outcome.answers.is_some());
+        if outcome.is_incomplete() && again {
+            facts.tell(&Fact::CameLate { file });
             done.push(outcome.info);
             continue;
         }
         let info = outcome.info;
         // a version that came later may be there already
-        let superseded = outcome.answers.is_some() && settings.output.path().join(&*info.version.path).exists();
-        if let Some(mut file) = outcome.file.filter(|_| !superseded)
-            && let Err(error) = file.publish(settings.output.path())
+        let superseded = again && settings.output.path().join(&*info.version.path).exists();
+        if let Some(mut placed) = outcome.file.filter(|_| !superseded)
+            && let Err(error) = placed.publish(settings.output.path())
         {
             tracing::error!(file = %info.version.path, error = %error,
                 "the file cannot get its place in the output folder; its outcome is committed");
         }
         crash_point(CrashPoint::Published);
-        counters.processed(u64::from(info.version.total), info.bytes);
+        let bytes = info.bytes;
         match outcome.result {
             Ok(message) => {
-                if let Some(message) = message {
-                    counters.produced(1, message.value.len() as u64);
-                }
-                tally.succeeded(info.bytes);
-                tally.alike().succeeded();
-                tracing::debug!(file = %info.version.path, "file done");
-                if outcome.answers.is_some() {
-                    tally.retried();
-                    ledger.cleared(&info.version.path);
-                }
-                ledger.completed(&row, now);
+                let result = message.map(|message| message.value.len() as u64);
+                facts.tell(&Fact::Done { file, bytes, result, again, at_ms });
             }
-            Err(failure) => {
-                match outcome.answers {
-                    None => tally.failed(),
-                    Some(_) => {
-                        tally.failed_again();
-                        if failure.status == FailureStatus::Expired {
-                            tally.expired();
-                        }
-                    }
-                }
-                tell_failure(settings, tally, &row, &failure, outcome.attempts);
-                ledger.failed(&row, failure.status, &failure.reason, now);
+            Err(Failure { status, reason }) => {
+                let (reason, attempts) = (reason.as_str(), outcome.attempts);
+                facts.tell(&Fact::Failed { file, bytes, status, reason, attempts, again, at_ms });
             }
         }
         done.push(info);
     }
     done
-}
-
-/// Says which file has failed and why; of many that fail alike the first ones, and the number of the others.
-fn tell_failure(settings: &CommitSettings, tally: &Tally, row: &FileRow, failure: &Failure, attempts: u32) {
-    let (topic, reason) = (&settings.topic, &failure.reason);
-    let told = tally.alike().failed(Instant::now(), failure.status, reason, &row.rel_filepath);
-    match told.after {
-        Some(0) => tracing::error!(file = %row.rel_filepath, %topic, offsets = %row.offsets, attempts,
-            error = %reason, "the file could not be processed"),
-        Some(alike) => tracing::error!(file = %row.rel_filepath, %topic, offsets = %row.offsets, attempts,
-            error = %reason, alike, "the file could not be processed. {} before it failed in the same way; the table of \
-            failures names them", text::counted(alike, "more file")),
-        None => {}
-    }
-    if told.is_hundredth
-        && let Some(what_to_do) = what_to_do(failure.status)
-    {
-        tracing::error!(%topic, error = %reason,
-            "the first {FIRST_FILES} files of this run have all failed in the same way. {what_to_do}. Stop the program \
-            with `q` or Ctrl-C, mend that, and start it again: the failed files are tried again then");
-    }
 }
 
 /// What a result that is too large has, and which entry of its JSON takes the most.
@@ -474,28 +424,6 @@ fn size_of(message: &ReproducerMessage) -> String {
         let _ = write!(told, ", its largest entry `{entry}` has {}", size(bytes));
     }
     told
-}
-
-fn what_to_do(status: FailureStatus) -> Option<&'static str> {
-    match status {
-        FailureStatus::Failed | FailureStatus::ComputingResultMessageFailed => {
-            Some("Look at the function, and whether `--consumer_topic_name` names a topic with files for it")
-        }
-        FailureStatus::MismatchedHash => Some("What arrives is not what was sent: look at the program that uploads"),
-        FailureStatus::ProducingMessageFailed => Some("Look at the settings of the topic of the results"),
-        FailureStatus::EndedTheProgram => {
-            Some("Look at what the function uses: a library that crashes, or more memory than there is")
-        }
-        FailureStatus::Incomplete | FailureStatus::BegunBefore | FailureStatus::Expired => None,
-    }
-}
-
-/// Says how many files have failed as others before them that were named.
-fn tell_rest(settings: &CommitSettings, tally: &Tally, all: bool) {
-    for (files, reason) in tally.alike().rest(Instant::now(), all) {
-        tracing::error!(topic = %settings.topic, files, error = %reason,
-            "more files could not be processed, in the same way as others before; the table of failures names them");
-    }
 }
 
 /// A file as the registry shows it.

@@ -13,6 +13,7 @@
 mod alike;
 mod assemble;
 mod catch_up;
+mod chunk;
 mod commit;
 mod dead_letter;
 mod entry;
@@ -22,6 +23,8 @@ mod folder;
 mod in_hand;
 pub(crate) mod input;
 mod late;
+mod lines;
+mod listeners;
 mod outcome;
 mod purpose;
 mod read;
@@ -37,16 +40,18 @@ mod take_over;
 mod work;
 
 pub use crate::control::{Control, StopKind};
+pub(crate) use chunk::chunk_of;
 pub use datamill_broker::DeliveryGuarantee;
 pub use error::EngineError;
 pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
 pub(crate) use folder::{OWN, is_reserved, taken};
+use listeners::Listeners;
 pub(crate) use purpose::mark_copy;
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
-pub(crate) use summary::Tally;
+use summary::{Left, Tally};
 pub use take_over::{TakenOver, take_over};
 
 use std::path::PathBuf;
@@ -56,9 +61,9 @@ use std::time::Duration;
 use datamill_broker::{FirstStart, Log, Membership};
 
 use crate::assemble::{Budget, Following, HashAhead, Mode, SourceTopic, SpillFolder};
+use crate::facts::Facts;
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::{Access, UserCode};
-use crate::report::Counters;
 use crate::settings::Pattern;
 
 /// What an engine works with.
@@ -151,7 +156,8 @@ impl EngineSettings {
     }
 }
 
-/// Runs until it is told to stop, the end is reached (where asked), or it cannot go on.
+/// Runs until it is told to stop, the end is reached (where asked), or it cannot go on. What happens to the files is told
+/// to `facts`.
 ///
 /// # Errors
 /// What keeps the program from running at all or from going on. A file that fails is no error; it is
@@ -161,13 +167,13 @@ pub fn run(
     settings: &EngineSettings,
     code: UserCode,
     control: &Control,
-    counters: &Counters,
+    facts: &Facts,
 ) -> Result<Summary, EngineError> {
     #[cfg(all(target_os = "linux", feature = "jemalloc"))]
     crate::allocator::keep_large_buffers();
     let waits = !settings.exit_at_end && settings.retry_failed != RetryFailed::Only;
     let Some(found) = input::topic(log.as_ref(), &settings.topic, waits, control)? else {
-        return Ok(Tally::start().into_summary(log.as_ref(), settings));
+        return Ok(Tally::start(facts).summary(log.as_ref(), settings, Left::default()));
     };
     // user code may change the folder of the process, or work in another one
     let here = std::env::current_dir().map_err(|e| EngineError::output(&settings.output_dir, e))?;
@@ -190,9 +196,9 @@ pub fn run(
         DeliveryGuarantee::ExactlyOnce => None,
     };
     let state = state::GroupState::open(log.as_ref(), settings, folder.as_ref())?;
-    let mut tally = Tally::start();
+    let tally = Tally::start(facts);
     let Some(standing) = purpose::Standing::look(log.as_ref(), settings, &state, &code, control)? else {
-        return Ok(tally.into_summary(log.as_ref(), given));
+        return Ok(tally.summary(log.as_ref(), given, Left::default()));
     };
     let folder = folder.map_or_else(take_folder, Ok)?;
     if let Some(result_topic) = &settings.result_topic
@@ -205,7 +211,7 @@ pub fn run(
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
     let spill = SpillFolder::prepare(folder.filling()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let work = SpillFolder::prepare(folder.work()).map_err(|e| EngineError::output(&settings.output_dir, e))?;
-    let mut ledger = Ledger::open(LedgerOptions {
+    let ledger = Ledger::open(LedgerOptions {
         output_dir: settings.output_dir.clone(),
         topic: settings.topic.clone(),
         group: settings.group.clone(),
@@ -217,6 +223,7 @@ pub fn run(
     .map_err(|e| EngineError::output(&settings.output_dir, e))?;
 
     let topic = Arc::clone(&source.name);
+    let listeners = Listeners::of_run(facts, &topic, tally, ledger);
     let budget = Arc::new(Budget::default());
     let by_name: Arc<str> = format!("{}/{topic}", log.id()?).into();
     let source_topic = Arc::new(SourceTopic {
@@ -242,6 +249,7 @@ pub fn run(
     let following = followers.map(|followers| Following { topic: Arc::clone(&source_topic), followers, room });
     let work_settings = work::WorkSettings {
         topic: source_topic,
+        facts: listeners.facts.clone(),
         threads: settings.threads.max(1),
         mode: settings.mode,
         access: needs.access,
@@ -270,8 +278,7 @@ pub fn run(
         by: standing.id(),
         standing: standing.into(),
         control,
-        counters,
-        tally: &tally,
+        listeners: listeners.clone(),
         budget,
         spill,
         hash_ahead,
@@ -282,15 +289,16 @@ pub fn run(
         started: Default::default(),
         tried: &tried,
     };
-    let ended = engine.run(&mut ledger);
+    let ended = engine.run();
     pool.join();
     if let Some(in_hand) = in_hand.filter(|_| !matches!(ended, Err(EngineError::Overdue { .. }))) {
         in_hand.close();
     }
+    let Listeners { tally, ledger, .. } = listeners;
+    let mut ledger = ledger.lock();
     ledger.flush();
     catch_up::catch_up(&settings.topic, &state, &mut ledger, &tried);
     ledger.close();
     let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;
-    tally.finish(left);
-    Ok(tally.into_summary(log.as_ref(), given))
+    Ok(tally.summary(log.as_ref(), given, left))
 }

@@ -26,6 +26,7 @@ use super::commit::{self, Answer, CommitSettings, Note, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
 use super::in_hand::InHand;
 use super::late::LateChunks;
+use super::listeners::Listeners;
 use super::outcome::Outcome;
 use super::purpose::Standing;
 use super::reread::{RereadSettings, Rereads};
@@ -36,11 +37,10 @@ use super::state::GroupState;
 use super::summary::Left;
 use super::tails::Tails;
 use super::work::Pool;
-use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, Tally, start};
+use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, start};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, SpillFolder};
-use crate::ledger::Ledger;
+use crate::facts::{Fact, FillingFile, Hold, Holding, State};
 use crate::mark::KnownFolder;
-use crate::report::Counters;
 
 /// How long a poll waits while results are expected, and while nothing is.
 const BUSY_POLL: Duration = Duration::from_millis(5);
@@ -73,8 +73,7 @@ pub(super) struct Engine<'a> {
     /// Whose the failures of this program are.
     pub(super) by: String,
     pub(super) control: &'a Control,
-    pub(super) counters: &'a Counters,
-    pub(super) tally: &'a Tally,
+    pub(super) listeners: Listeners,
     pub(super) budget: Arc<Budget>,
     pub(super) spill: SpillFolder,
     pub(super) hash_ahead: HashAhead,
@@ -100,11 +99,11 @@ enum Ended {
 
 impl Engine<'_> {
     /// Runs sessions until one ends as asked. Answers what is left.
-    pub(super) fn run(&self, ledger: &mut Ledger) -> Result<Left, EngineError> {
+    pub(super) fn run(&self) -> Result<Left, EngineError> {
         let mut rebuilds = 0;
         loop {
             let mut committed = false;
-            match self.session(ledger, &mut committed).map_err(|error| self.explain(error))? {
+            match self.session(&mut committed).map_err(|error| self.explain(error))? {
                 Ended::Finished(left) => return Ok(left),
                 Ended::Rebuild(what, error) => {
                     rebuilds = if committed { 1 } else { rebuilds + 1 };
@@ -145,7 +144,7 @@ impl Engine<'_> {
         }
     }
 
-    fn session(&self, ledger: &mut Ledger, committed: &mut bool) -> Result<Ended, EngineError> {
+    fn session(&self, committed: &mut bool) -> Result<Ended, EngineError> {
         let settings = self.settings;
         self.sessions.set(self.sessions.get() + 1);
         let topic = self.log.topic(&settings.topic)?;
@@ -190,7 +189,7 @@ impl Engine<'_> {
             entries_bytes: settings.entries_bytes(),
             filling_bytes: settings.files_bytes(),
             whole_bytes: settings.whole_bytes() / 2,
-            counters: self.counters,
+            counters: self.listeners.facts.counters(),
         };
         let (rereads, reread_thread) = Rereads::new();
         let reread_settings = RereadSettings {
@@ -199,10 +198,10 @@ impl Engine<'_> {
             budget: Arc::clone(&self.budget),
             spill: &self.spill,
             in_memory: settings.memory_limit / 16,
-            counters: self.counters,
+            counters: self.listeners.facts.counters(),
         };
         std::thread::scope(|scope| {
-            let (log, counters, tally, state) = (self.log.as_ref(), self.counters, self.tally, self.state);
+            let (log, listeners, state) = (self.log.as_ref(), &self.listeners, self.state);
             let (tried, standing, in_hand) = (self.tried, &self.standing, self.in_hand.as_deref());
             std::thread::Builder::new()
                 .name("datamill-commit".to_owned())
@@ -214,7 +213,7 @@ impl Engine<'_> {
                         state,
                         &mut standing,
                         in_hand,
-                        ledger,
+                        &listeners.facts,
                         &task_queue,
                         &answer_queue,
                     );
@@ -226,9 +225,7 @@ impl Engine<'_> {
                         committer,
                         state,
                         waiting,
-                        ledger,
-                        counters,
-                        tally,
+                        listeners,
                         tried,
                         &task_queue,
                         &answer_queue,
@@ -335,6 +332,7 @@ struct Reader<'a> {
     unassigned: Unassigned,
     read_once: bool,
     held: bool,
+    holding: Holding,
     skew: Skew,
     failed: Option<EngineError>,
     stop_since: Option<Instant>,
@@ -368,8 +366,7 @@ impl<'a> Reader<'a> {
         let intake = Intake::new(
             assembler,
             Arc::clone(&engine.topic),
-            engine.counters,
-            engine.tally,
+            &engine.listeners.facts,
             engine.pool,
             Arc::clone(&engine.budget),
             &engine.spill,
@@ -410,6 +407,7 @@ impl<'a> Reader<'a> {
             unassigned: Unassigned::new(now),
             read_once: false,
             held: false,
+            holding: Holding::new(),
             skew: Skew::new(engine.settings.memory_limit / 16),
             failed: None,
             stop_since: None,
@@ -471,6 +469,7 @@ impl<'a> Reader<'a> {
                 return Ok(Ended::WholeAgain);
             }
             self.flow(subscription.as_mut())?;
+            self.stand();
             self.tell();
             let stopping = self.stopping();
             let at_end = self.at_end();
@@ -508,7 +507,7 @@ impl<'a> Reader<'a> {
                 match self.assign(&assigned) {
                     Ok(read_again) => {
                         self.engine.say_started();
-                        self.engine.tally.assigned(read_again);
+                        self.engine.listeners.facts.tell(&Fact::Assigned { read_again });
                         let partitions = names(assigned.iter().map(|a| a.partition));
                         tracing::info!(topic = %self.engine.topic, partitions, read_again, "partitions assigned");
                     }
@@ -518,6 +517,7 @@ impl<'a> Reader<'a> {
             Event::Revoked { partitions, lost } => {
                 // the group goes on without this process until it has joined again: that is no end
                 self.is_member &= !lost;
+                self.engine.listeners.facts.tell(&Fact::Revoked);
                 self.revoke(&partitions, lost);
             }
         }
@@ -526,7 +526,7 @@ impl<'a> Reader<'a> {
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.
     fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
         let stays_held = self.stop_since.is_some() || self.only_retries() || self.torn;
-        let hold = self.is_crowded() || self.intake.waits() || stays_held;
+        let hold = self.is_crowded() || self.intake.holds().is_some() || stays_held;
         if hold != self.held {
             self.held = hold;
             if hold {
@@ -556,6 +556,31 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Lets others see how the program stands, and what it waits for.
+    fn stand(&mut self) {
+        let (pool, budget) = (self.engine.pool.standing(), &self.engine.budget);
+        let counters = self.engine.listeners.facts.counters();
+        counters.stand(&State {
+            partitions: self.owned.len() as u64,
+            is_member: self.is_member,
+            waiting: pool.waiting,
+            in_hand: pool.running,
+            memory_filling: budget.filling() as u64,
+            memory_whole: budget.whole() as u64,
+            disk_filling: budget.filling_on_disk() as u64,
+            disk_whole: budget.whole_on_disk() as u64,
+            ..State::default()
+        });
+        let also = [
+            (self.torn, Hold::Spread),
+            (self.failures_in_a_row > 0, Hold::Commits),
+            (pool.is_held, Hold::NotAvailable),
+            (self.held && self.is_crowded(), Hold::Crowded),
+        ];
+        let hold = self.intake.holds().or_else(|| also.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
+        self.holding.step(counters, hold.filter(|_| self.stop_since.is_none()));
+    }
+
     /// Lines and rows about the state.
     fn tell(&mut self) {
         let every = Duration::from_secs(self.engine.settings.update_seconds);
@@ -567,16 +592,19 @@ impl<'a> Reader<'a> {
                 waiting = self.engine.pool.waiting(),
                 span = self.intake.assembler.span(),
                 "{}",
-                self.engine.tally.line()
+                self.engine.listeners.tally.line()
             );
         }
         if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
             self.last_filling = Instant::now();
-            let filling = self.intake.assembler.filling().into_iter();
-            let rows = filling.map(|(_, f)| commit::file_row(&f.version, &f.spans, f.first_ms, f.last_ms)).collect();
-            // a queue that is full gets the rows of the next time
-            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(Task::Filling(rows))
-            {
+            let filling = self.intake.assembler.filling().into_iter().map(|(_, file)| FillingFile {
+                row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),
+                there: file.indices.len(),
+                bytes: file.bytes,
+            });
+            // a queue that is full gets the files of the next time
+            let task = Task::Filling(filling.collect());
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(task) {
                 tracing::debug!("the registry is behind");
             }
         }

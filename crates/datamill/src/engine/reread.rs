@@ -17,11 +17,12 @@ use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
 
+use super::chunk_of;
 use crate::assemble::{
     Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Memory, Reservation, SpillFolder,
     WholeFile, write_at,
 };
-use crate::report::Counters;
+use crate::facts::Counters;
 
 /// How long the reading waits for records at a time.
 const POLL: Duration = Duration::from_millis(100);
@@ -205,8 +206,9 @@ impl RereadSettings<'_> {
                     if ahead.get(&record.partition).is_some_and(|last| record.offset >= *last) {
                         ahead.remove(&record.partition);
                     }
-                    let chunk = self.counters.message(&record).ok();
-                    let Some(chunk) = chunk.filter(|chunk| chosen.takes(&record, chunk)) else { return };
+                    let chunk = chunk_of(&record);
+                    self.counters.read_one(&chunk);
+                    let Some(chunk) = chunk.ok().filter(|chunk| chosen.takes(&record, chunk)) else { return };
                     let put = match &disk {
                         None => {
                             let at = chunk.offset as usize;

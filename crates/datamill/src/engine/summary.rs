@@ -2,40 +2,27 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use datamill_broker::Log;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use super::alike::Alike;
 use super::failed::retry_command;
 use super::{DeliveryGuarantee, EngineSettings};
+use crate::facts::{Counters, Counts, Fact, Facts, Listener};
 use crate::report::text;
 use crate::upload::Named;
 
-/// Counts of one run, shared by the threads of the engine.
-#[derive(Debug)]
+/// What one run did, from the counters and from what they do not have.
 pub(crate) struct Tally {
     started: Instant,
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    retried: AtomicU64,
-    failed_again: AtomicU64,
-    expired: AtomicU64,
-    bytes: AtomicU64,
+    counters: Arc<Counters>,
+    /// What had been counted before the run.
+    before: Counts,
     went_on: AtomicBool,
-    undecodable: AtomicU64,
     filtered: Mutex<Named>,
-    restart_span: AtomicU64,
-    read_again: AtomicU64,
-    bytes_read_again: AtomicU64,
-    lost: AtomicU64,
-    tail: AtomicU64,
-    dead_letters_of_files: AtomicU64,
-    dead_letters_of_records: AtomicU64,
-    alike: Mutex<Alike>,
-    left: Left,
 }
 
 /// Where a program ended, and the files that had only some of their chunks then.
@@ -71,80 +58,12 @@ impl fmt::Display for Incomplete {
     }
 }
 
-macro_rules! count {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        $($(#[$doc])* pub(crate) fn $name(&self) {
-            self.$name.fetch_add(1, Relaxed);
-        })*
-    };
-}
-
 impl Tally {
-    pub(super) fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            succeeded: AtomicU64::default(),
-            failed: AtomicU64::default(),
-            retried: AtomicU64::default(),
-            failed_again: AtomicU64::default(),
-            expired: AtomicU64::default(),
-            bytes: AtomicU64::default(),
-            went_on: AtomicBool::default(),
-            undecodable: AtomicU64::default(),
-            filtered: Mutex::default(),
-            restart_span: AtomicU64::default(),
-            read_again: AtomicU64::default(),
-            bytes_read_again: AtomicU64::default(),
-            lost: AtomicU64::default(),
-            tail: AtomicU64::default(),
-            dead_letters_of_files: AtomicU64::default(),
-            dead_letters_of_records: AtomicU64::default(),
-            alike: Mutex::default(),
-            left: Left::default(),
-        }
-    }
-
-    count! {
-        /// A file failed.
-        failed,
-        /// A file that failed in an earlier run has its result.
-        retried,
-        /// A file that failed in an earlier run failed again.
-        failed_again,
-        /// A file that failed in an earlier run is given up: its chunks are gone.
-        expired,
-        /// A record holds no chunk.
-        undecodable,
-        /// A record that was read again after a restart.
-        read_again,
-        /// An unfinished file lost its first record.
-        lost,
-        /// Only the end of a file was read, which began before the group did.
-        tail,
-        /// The dead letter of a file is committed.
-        dead_letters_of_files,
-        /// The dead letter of a record is committed.
-        dead_letters_of_records,
-    }
-
-    /// `--download_regex` leaves out a file.
-    pub(super) fn filtered(&self, path: &str) {
-        self.filtered.lock().add(path);
-    }
-
-    pub(crate) fn succeeded(&self, bytes: u64) {
-        self.succeeded.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
-    }
-
-    /// The failures of the run, as the log tells them.
-    pub(super) fn alike(&self) -> MutexGuard<'_, Alike> {
-        self.alike.lock()
-    }
-
-    /// Partitions were assigned of which so many records had been read before.
-    pub(super) fn assigned(&self, read_again: u64) {
-        self.restart_span.fetch_add(read_again, Relaxed);
+    pub(super) fn start(facts: &Facts) -> Self {
+        let counters = Arc::clone(facts.counters());
+        let before = counters.counts();
+        let (went_on, filtered) = Default::default();
+        Self { started: Instant::now(), counters, before, went_on, filtered }
     }
 
     /// The run goes on where an earlier one has stopped.
@@ -152,57 +71,63 @@ impl Tally {
         self.went_on.store(true, Relaxed);
     }
 
-    /// A message of so many bytes that had been read before was read again.
-    pub(super) fn bytes_read_again(&self, bytes: u64) {
-        self.bytes_read_again.fetch_add(bytes, Relaxed);
-    }
-
-    pub(super) fn finish(&mut self, left: Left) {
-        self.left = left;
+    fn counts(&self) -> Counts {
+        self.counters.counts().since(&self.before)
     }
 
     /// One line about the state.
     pub(super) fn line(&self) -> String {
+        let counts = self.counts();
         let filtered = match self.filtered.lock().count {
             0 => String::new(),
             count => format!(", {} left out by --download_regex", text::counted(count, "file")),
         };
         format!(
             "{} files processed ({}), {} failed{filtered}, {} messages left out",
-            self.succeeded.load(Relaxed),
-            text::bytes(self.bytes.load(Relaxed)),
-            self.failed.load(Relaxed),
-            self.undecodable.load(Relaxed)
+            counts.done,
+            text::bytes(counts.done_bytes),
+            counts.failed(),
+            counts.undecodable
         )
     }
 
-    pub(super) fn into_summary(self, log: &dyn Log, settings: &EngineSettings) -> Summary {
+    pub(super) fn summary(&self, log: &dyn Log, settings: &EngineSettings, left: Left) -> Summary {
+        let counts = self.counts();
         let forget = retry_command(log, &settings.topic, &settings.group, "--forget");
         Summary {
-            succeeded: self.succeeded.into_inner(),
-            failed: self.failed.into_inner(),
-            retried: self.retried.into_inner(),
-            failed_again: self.failed_again.into_inner(),
-            expired: self.expired.into_inner(),
-            bytes: self.bytes.into_inner(),
-            went_on_to_the_end: self.went_on.into_inner() && self.left.at_end,
-            undecodable: self.undecodable.into_inner(),
-            filtered: self.filtered.into_inner(),
-            restart_span: self.restart_span.into_inner(),
-            read_again: self.read_again.into_inner(),
-            bytes_read_again: self.bytes_read_again.into_inner(),
-            lost: self.lost.into_inner(),
-            tails: self.tail.into_inner(),
-            dead_letters_of_files: self.dead_letters_of_files.into_inner(),
-            dead_letters_of_records: self.dead_letters_of_records.into_inner(),
-            incomplete: self.left.incomplete,
-            begun: self.left.begun,
+            succeeded: counts.done,
+            failed: counts.failed(),
+            retried: counts.retried,
+            failed_again: counts.failed_again,
+            expired: counts.expired,
+            bytes: counts.done_bytes,
+            went_on_to_the_end: self.went_on.load(Relaxed) && left.at_end,
+            undecodable: counts.undecodable,
+            filtered: self.filtered.lock().clone(),
+            restart_span: counts.restart_span,
+            read_again: counts.read_again,
+            bytes_read_again: counts.bytes_read_again,
+            lost: counts.lost,
+            tails: counts.begun_before,
+            dead_letters_of_files: counts.dead_letters_of_files,
+            dead_letters_of_records: counts.dead_letters_of_messages,
+            incomplete: left.incomplete,
+            begun: left.begun,
             duration: self.started.elapsed(),
             topic: settings.topic.clone(),
             group: settings.group.clone(),
             result_topic: settings.result_topic.clone(),
             output_dir: settings.output_dir.clone(),
             forget: (settings.delivery == DeliveryGuarantee::ExactlyOnce).then_some(forget),
+        }
+    }
+}
+
+/// It keeps the names of some files that are left out.
+impl Listener for Tally {
+    fn hear(&self, fact: &Fact<'_>) {
+        if let Fact::Filtered { file } = *fact {
+            self.filtered.lock().add(file);
         }
     }
 }

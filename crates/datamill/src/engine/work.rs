@@ -28,19 +28,17 @@ use parking_lot::{Condvar, Mutex};
 use life::{Hand, PoolThread};
 use queue::{Queue, Running};
 
-use super::alike::Alike;
 use super::in_hand::{Deaths, InHand};
 use super::outcome::{Failure, Outcome};
 use super::{Control, EngineError};
 use crate::assemble::{
     Budget, DownloadDataFile, DroppedFile, FileInfo, InstanceId, Mode, NotVerified, SourceTopic, WholeFile,
 };
-use crate::ledger::FailureStatus;
+use crate::facts::{Fact, Facts, FailureStatus};
 use crate::process::{
     Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellOverdue, UserCode, Worker,
     placing_failed,
 };
-use crate::report::text;
 
 /// Outcomes between the workers and the reader.
 const OUTCOMES: usize = 1024;
@@ -54,6 +52,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(10);
 /// What the pool works with.
 pub(super) struct WorkSettings {
     pub(super) topic: Arc<SourceTopic>,
+    pub(super) facts: Facts,
     pub(super) threads: usize,
     pub(super) mode: Mode,
     /// What user code needs besides.
@@ -77,6 +76,16 @@ pub(super) struct WorkSettings {
     pub(super) output_dir: PathBuf,
     /// How long a stop waits for workers that end.
     pub(super) shutdown_timeout: Duration,
+}
+
+/// How the pool stands.
+pub(super) struct Standing {
+    /// Files that no worker has taken up.
+    pub(super) waiting: u64,
+    /// Files that workers have.
+    pub(super) running: u64,
+    /// Something that user code needs is not available.
+    pub(super) is_held: bool,
 }
 
 /// What a worker reports.
@@ -115,7 +124,6 @@ struct Shared {
     /// As in the queue, for user code that looks.
     stopping: AtomicBool,
     reports: Sender<Report>,
-    alike: Mutex<Alike>,
 }
 
 /// The threads that run user code.
@@ -151,7 +159,6 @@ impl Pool {
             lock: Lock::default(),
             stopping: AtomicBool::new(false),
             reports: sender,
-            alike: Mutex::default(),
         });
         let pool = Self { shared, threads: Mutex::default(), reports };
         let spawned = numbers.try_for_each(|number| pool.spawn(number));
@@ -184,6 +191,13 @@ impl Pool {
     /// Number of files that no worker has taken up.
     pub(super) fn waiting(&self) -> usize {
         self.shared.queue.lock().waiting
+    }
+
+    /// How the pool stands.
+    pub(super) fn standing(&self) -> Standing {
+        let queue = self.shared.queue.lock();
+        let (waiting, running) = (queue.waiting as u64, queue.running as u64);
+        Standing { waiting, running, is_held: queue.unavailable_until.is_some() }
     }
 
     /// Whether no file waits, runs, or has an outcome that was not received.
@@ -329,7 +343,7 @@ impl Shared {
             let reason = error.to_string();
             return Some(self.failed(info, self.failure_status(), reason).into());
         }
-        let (attempts, computed) = self.attempts(&mut file, &info, before..max_attempts, hand)?;
+        let (attempts, computed) = self.attempts(&mut file, &info, before..max_attempts, failed_before, hand)?;
         if file.is_asked_again() {
             return Some(Report::Again(file.into_dropped()).into());
         }
@@ -385,6 +399,7 @@ impl Shared {
         file: &mut DownloadDataFile,
         info: &Arc<FileInfo>,
         range: Range<u32>,
+        again: bool,
         hand: &mut Hand,
     ) -> Option<(u32, Result<Option<ReproducerMessage>, ProcessingError>)> {
         let Range { start: mut attempts, end: max_attempts } = range;
@@ -397,7 +412,16 @@ impl Shared {
             }
             attempts += 1;
             let is_last = attempts >= max_attempts;
-            let computed = self.when_available(|| self.run_in_time(file, info, attempts, is_last, hand))?;
+            let (path, attempt) = (&*info.version.path, attempts);
+            self.settings.facts.tell(&Fact::Started { file: path, attempt, again });
+            let mut took = Duration::ZERO;
+            let computed = self.when_available(|| {
+                let begun = Instant::now();
+                let computed = self.run_in_time(file, info, attempt, is_last, hand);
+                took = begun.elapsed();
+                computed
+            })?;
+            self.settings.facts.tell(&Fact::Ran { file: path, took });
             if hand.watch.is_given_up() {
                 return None;
             }
@@ -406,7 +430,10 @@ impl Shared {
                 Err(error)
                     if error.kind() == ErrorKind::FileFailed && attempts < max_attempts && !file.is_asked_again() =>
                 {
-                    self.tell_failed_attempt(&info.version.path, &error, attempts, max_attempts, wait);
+                    let (file, attempt) = (&*info.version.path, attempts);
+                    let (status, reason) = (self.failure_status(), &*error.to_string());
+                    let facts = &self.settings.facts;
+                    facts.tell(&Fact::AttemptFailed { file, attempt, max_attempts, status, reason, wait });
                 }
                 computed => return Some((attempts, computed)),
             }
@@ -414,27 +441,6 @@ impl Shared {
                 return None;
             }
             wait = (wait * 2).min(LAST_BACKOFF);
-        }
-    }
-
-    /// Of very many failures that are alike, the first ones.
-    fn tell_failed_attempt(
-        &self,
-        path: &str,
-        error: &ProcessingError,
-        attempt: u32,
-        max_attempts: u32,
-        wait: Duration,
-    ) {
-        let (status, reason) = (self.failure_status(), error.to_string());
-        match self.alike.lock().failed(Instant::now(), status, &reason, path).after {
-            Some(0) => {
-                tracing::warn!(attempt, max_attempts, error = %reason, "the function failed; it runs again in {wait:?}");
-            }
-            Some(alike) => tracing::warn!(attempt, max_attempts, error = %reason, alike,
-                "the function failed, in the same way as {} since the last such line; it runs again in {wait:?}",
-                text::counted(alike, "other time")),
-            None => {}
         }
     }
 

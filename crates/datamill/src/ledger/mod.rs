@@ -18,9 +18,8 @@
 
 mod names;
 mod registry;
-mod row;
 
+pub use crate::facts::{FailureStatus, FileRow};
 pub(crate) use names::file_name_part;
 pub(crate) use registry::FailureKey;
 pub use registry::{Ledger, LedgerKind, LedgerOptions};
-pub use row::{FailureStatus, FileRow};

@@ -5,14 +5,16 @@ use std::fs;
 use std::hash::BuildHasher;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::FxBuildHasher;
 
 use super::names::file_name_part;
-use super::row::{FailureStatus, FileRow};
 use crate::durable::{self, AppendedTable, ReplacedTable};
+use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener};
 use crate::report::clock::{self, LocalTimes};
+use parking_lot::Mutex;
 
 const IN_PROGRESS: &[&str] =
     &["filename", "rel_filepath", "status", "n_chunks", "first_message", "most_recent_message"];
@@ -61,7 +63,7 @@ pub struct Ledger {
     /// The times in the rows of completed files.
     first_message: LocalTimes,
     completed_at: LocalTimes,
-    filling: Vec<FileRow>,
+    filling: Arc<[FillingFile]>,
     /// What the table has of failed files, by path: the fields from the status on. There may be very many.
     failed: BTreeMap<Box<str>, Box<str>>,
 }
@@ -106,7 +108,7 @@ impl Ledger {
                 .caught_up(),
             first_message: LocalTimes::default(),
             completed_at: LocalTimes::default(),
-            filling: Vec::new(),
+            filling: Arc::default(),
             failed,
         })
     }
@@ -156,17 +158,19 @@ impl Ledger {
         self.failures.owe(rows);
     }
 
-    /// The failures that are in the table of failures.
+    /// The failures that are in the table of failures, those of earlier months included.
     ///
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn failures_in_table(&mut self) -> io::Result<HashSet<FailureKey>> {
         self.failures.flush();
         let mut known = HashSet::new();
-        for row in durable::rows(self.failures.path())? {
-            let row = row?;
-            let field = |at: usize| row.get(at).unwrap_or_default();
-            known.insert(FailureKey::of(field(1), field(3), field(5)));
+        for file in self.failures.files() {
+            for row in durable::rows(&file)? {
+                let row = row?;
+                let field = |at: usize| row.get(at).unwrap_or_default();
+                known.insert(FailureKey::of(field(1), field(3), field(5)));
+            }
         }
         Ok(known)
     }
@@ -186,9 +190,9 @@ impl Ledger {
     }
 
     /// The files whose chunks are not all there; replaces those of the call before.
-    pub fn set_filling(&mut self, files: Vec<FileRow>) {
-        if files != self.filling {
-            self.filling = files;
+    pub fn set_filling(&mut self, files: &Arc<[FillingFile]>) {
+        if *files != self.filling {
+            self.filling = Arc::clone(files);
             self.in_progress.changed();
         }
     }
@@ -222,6 +226,28 @@ impl Ledger {
     }
 }
 
+/// The outcomes of files become rows, and so do the files that fill up. Whoever holds the lock for longer writes to the
+/// disk, on the thread that tells all of these.
+impl Listener for Mutex<Ledger> {
+    fn hear(&self, fact: &Fact<'_>) {
+        match *fact {
+            Fact::Done { file, again, at_ms, .. } => {
+                let mut ledger = self.lock();
+                if again {
+                    ledger.cleared(&file.rel_filepath);
+                }
+                ledger.completed(file, at_ms);
+            }
+            Fact::Failed { file, status, reason, at_ms, .. } => self.lock().failed(file, status, reason, at_ms),
+            Fact::BegunBefore { file, reason, at_ms } => {
+                self.lock().noted(file, FailureStatus::BegunBefore, reason, at_ms);
+            }
+            Fact::Filling(files) => self.lock().set_filling(files),
+            _ => {}
+        }
+    }
+}
+
 /// A failure, as a row of the table of failures tells it from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FailureKey(u64);
@@ -232,7 +258,7 @@ impl FailureKey {
     }
 }
 
-fn in_progress_rows(filling: &[FileRow], failed: &BTreeMap<Box<str>, Box<str>>, row: &mut dyn FnMut(&[&str])) {
+fn in_progress_rows(filling: &[FillingFile], failed: &BTreeMap<Box<str>, Box<str>>, row: &mut dyn FnMut(&[&str])) {
     for (path, rest) in failed {
         let filename = path.rsplit('/').next().unwrap_or_default();
         let mut fields = vec![filename, path];
@@ -240,7 +266,7 @@ fn in_progress_rows(filling: &[FileRow], failed: &BTreeMap<Box<str>, Box<str>>, 
         row(&fields);
     }
     for file in filling {
-        row(&in_progress_row(file, FILLING).each_ref().map(String::as_str));
+        row(&in_progress_row(&file.row, FILLING).each_ref().map(String::as_str));
     }
 }
 

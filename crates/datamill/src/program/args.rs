@@ -29,6 +29,10 @@ pub struct CommonArgs {
     /// an upload]
     #[arg(long = "logger_file_path", value_name = "FILE", help_heading = "Logging")]
     pub logger_file_path: Option<PathBuf>,
+    /// Largest size of the log file. One that would become larger is kept as NAME.1.log, the one before as NAME.2.log and
+    /// the one before that as NAME.3.log, and another one is begun. 0 is as large as it gets
+    #[arg(long = "log_max_size", value_name = "SIZE", default_value = "64M", help_heading = "Logging")]
+    pub log_max_size: ByteSize,
     /// Send heartbeat messages to this topic
     #[arg(long = "heartbeat_topic_name", value_name = "TOPIC", value_parser = name, help_heading = "Heartbeats and log messages")]
     pub heartbeat_topic_name: Option<String>,

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use super::{ConsumerArgs, ProgramArgs, Reporting, SetUpError};
 use crate::broker::Log;
 use crate::engine::{self, Control, EngineError, EngineSettings, Summary};
+use crate::facts::Facts;
 use crate::process::UserCode;
-use crate::report::Counters;
 use crate::report::heartbeat::ProgramKind;
 
 /// A program that is set up: its log is open, and it reports. Nothing has been read.
 pub struct Prepared {
     /// What the engine works with; it may be changed before [`run`](Self::run).
     pub settings: EngineSettings,
+    /// Where it tells what happens to files; listeners may be added before [`run`](Self::run).
+    pub facts: Facts,
     log: Arc<dyn Log>,
-    counters: Arc<Counters>,
     take_over: Option<PathBuf>,
     _reporting: Reporting,
 }
@@ -33,16 +34,11 @@ impl Prepared {
         let logging = common.start_logging(&config, Some(log_file))?;
         common.say_without_effect(&args.without_effect());
         let log = common.open_log(&config)?;
-        let counters = Arc::new(Counters::default());
+        let facts = Facts::default();
         let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
-        let reporting = common.start_reporting(logging, program, kind, &config, &log, &counters)?;
+        let reporting = common.start_reporting(logging, program, kind, &config, &log, &facts)?;
         let take_over = args.consumer().take_over.clone();
-        Ok(Self { settings, log, counters, take_over, _reporting: reporting })
-    }
-
-    /// The counts, which go on while it runs.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+        Ok(Self { settings, facts, log, take_over, _reporting: reporting })
     }
 
     /// Runs until it is told to stop, the end is reached (where asked), or it cannot go on. `None` where it was told to
@@ -61,6 +57,6 @@ impl Prepared {
                 return Ok(None);
             }
         }
-        engine::run(&self.log, &self.settings, code, control, &self.counters).map(Some)
+        engine::run(&self.log, &self.settings, code, control, &self.facts).map(Some)
     }
 }

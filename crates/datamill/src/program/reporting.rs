@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::{CommonArgs, SetUpError};
 use crate::broker::{Log, Publisher};
+use crate::facts::Facts;
+use crate::report::chain;
 use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default_program_id};
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
 use crate::report::logging::{self, LogFileError, LogGuard, LogOptions};
-use crate::report::{Counters, chain};
 use crate::settings::Config;
 
 /// Keeps log lines, heartbeats and log messages going; dropping it sends the last ones.
@@ -50,6 +51,7 @@ impl CommonArgs {
             stream_level: self.logger_stream_level,
             file_level: self.logger_file_level,
             file_path,
+            file_max_size: Some(self.log_max_size.0 as u64).filter(|size| *size > 0),
             log_topic: lines,
         })?;
         for warning in config.warnings() {
@@ -81,7 +83,7 @@ impl CommonArgs {
         kind: ProgramKind,
         config: &Config,
         log: &Arc<dyn Log>,
-        counters: &Arc<Counters>,
+        facts: &Facts,
     ) -> Result<Reporting, SetUpError> {
         let id = |given: &Option<String>| given.clone().unwrap_or_else(|| default_program_id(program));
         if let Some(topic) = &self.log_topic_name {
@@ -101,7 +103,7 @@ impl CommonArgs {
                 kind,
             };
             let publisher = publisher("heartbeat", topic, config, log)?;
-            heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(counters))?);
+            heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(facts.counters()))?);
         }
         Ok(Reporting { _heartbeat: heartbeat, _logging: logging })
     }

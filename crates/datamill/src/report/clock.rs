@@ -27,6 +27,13 @@ pub fn local_time_text(ms: i64) -> String {
     LOCAL_TIME.datetime_to_string(&timestamp(ms).to_zoned(TimeZone::system()).datetime())
 }
 
+/// A month in the zone of this machine: `2026-11`.
+pub(crate) fn local_month(ms: i64) -> String {
+    let mut text = local_time_text(ms);
+    text.truncate(text.rfind('-').unwrap_or(text.len()));
+    text
+}
+
 /// [`local_time_text`] of times of which many follow each other within a second.
 #[derive(Debug, Default)]
 pub(crate) struct LocalTimes {
@@ -67,6 +74,7 @@ mod tests {
         let local = timestamp(1_700_000_000_999).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
         assert_eq!(local_time_text(1_700_000_000_999), local);
         assert!(local_timestamp(1_700_000_000_250).contains(":20.250"));
+        assert_eq!(local_month(1_700_000_000_999), local[..7]);
         assert!(!iso8601_utc(i64::MAX).is_empty() && !iso8601_utc(i64::MIN).is_empty());
         assert!(!local_time_text(i64::MIN).is_empty() && !local_timestamp(i64::MAX).is_empty());
     }

@@ -11,9 +11,9 @@ use datamill_broker::Publisher;
 use datamill_wire::Heartbeat as Message;
 
 use super::clock;
-use super::counters::{Counters, Counts};
 use super::periodic::{Moment, Periodic};
 use super::send::{Sender, Sent};
+use crate::facts::{Counters, Counts};
 
 /// Interval where none is asked for; OpenMSIStream's.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(900);
@@ -64,7 +64,7 @@ impl Heartbeat {
         let mut sender = Sender::new(publisher, topic, "heartbeats");
         let mut told = Counts::default();
         let thread = Periodic::start("heartbeat", interval, move |moment| {
-            let counts = counters.snapshot();
+            let counts = counters.counts();
             let message = message(kind, clock::now_ms(), &counts.since(&told));
             let limit = if moment == Moment::Last { LAST_LIMIT } else { LIMIT };
             match sender.send(&key, &message.to_json(), limit) {
@@ -149,6 +149,7 @@ mod tests {
             bytes_processed: 4,
             messages_produced: 5,
             bytes_produced: 6,
+            ..Counts::default()
         };
         for (kind, fields) in [(ProgramKind::Reproducer, 6), (ProgramKind::Consumer, 4), (ProgramKind::Producer, 2)] {
             let value = counts(&message(kind, 0, &all).to_json());

@@ -1,27 +1,27 @@
-//! What a program tells about itself while it runs: counters, heartbeats, log lines, and texts for
+//! What a program tells about itself while it runs: heartbeats, log lines, and texts for
 //! people. Nothing here can stop the program: what cannot be told is told once that it cannot.
 //!
 //! ```text
-//! stages ──▶ Counters ──every 900 s──▶ Heartbeat ─────────────▶ heartbeat topic
+//! facts ───▶ Counters ──every 900 s──▶ Heartbeat ─────────────▶ heartbeat topic
 //! tracing ─▶ Lines ─┬─▶ stderr (short, coloured on a terminal)
-//!                   ├─▶ log file (appended)
+//!                   ├─▶ log file (appended, and turned where it becomes too large)
 //!                   └─▶ ring of 65,536 lines ──every 60 s────▶ log topic
 //! ```
 
 pub mod clock;
-mod counters;
 pub mod heartbeat;
 mod level;
 mod lines;
+mod log_file;
 pub mod log_topic;
 pub mod logging;
 mod periodic;
+mod printed;
 mod programs;
 mod send;
 #[cfg(test)]
 mod testing;
 pub mod text;
 
-pub use counters::{Counters, Counts};
 pub use level::{LogLevel, UnknownLevel};
 pub use text::chain;

@@ -4,8 +4,10 @@
 //! Where the record cannot be written, as on a full disk, what was acknowledged stays in memory and is tried again
 //! each second. Until it is written nothing further is sent: a restart would send it twice.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::error::UploadError;
@@ -20,19 +22,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Both accounts of a watch.
 pub(super) struct Ledger {
     pub(super) record: Record,
-    registry: Registry,
+    registry: Arc<Mutex<Registry>>,
     /// The record could not be written: when it is tried again.
     behind: Option<Instant>,
 }
 
 impl Ledger {
     pub(super) fn new(record: Record, registry: Registry) -> Self {
-        Self { record, registry, behind: None }
+        Self { record, registry: Arc::new(Mutex::new(registry)), behind: None }
     }
 
     /// Goes on with other tables, and with a record that was written anew.
     pub(super) fn go_over_to(&mut self, registry: Registry) {
-        self.registry = registry;
+        *self.registry.lock() = registry;
         self.behind = None;
     }
 
@@ -74,14 +76,14 @@ impl Ledger {
         }
     }
 
-    /// The file came into the log in this run.
-    pub(super) fn completed(&mut self, relative: &str, total: u32, started_ms: i64) {
-        self.registry.completed(relative, total, started_ms);
+    /// The registry, which hears of the files.
+    pub(super) fn registry(&self) -> Arc<Mutex<Registry>> {
+        Arc::clone(&self.registry)
     }
 
     /// Writes what is due; `rows` are the files that are being sent.
     pub(super) fn tick<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) {
-        self.registry.tick(rows);
+        self.registry.lock().tick(rows);
         let written = match self.behind {
             None => self.record.sync_if_due(),
             Some(at) if Instant::now() < at => return,
@@ -92,7 +94,7 @@ impl Ledger {
 
     /// Writes all that waits, and brings the record to the disk.
     pub(super) fn flush<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) -> Result<(), UploadError> {
-        self.registry.flush(rows);
+        self.registry.lock().flush(rows);
         self.record.flush().map_err(|source| match self.record.not_written() {
             0 => source.into(),
             files => UploadError::NotWrittenDown { files, source },

@@ -19,6 +19,7 @@ mod error;
 mod filter;
 mod hints;
 mod ledger;
+mod lines;
 mod logs_folder;
 mod not_sent;
 mod one_watcher;
@@ -45,13 +46,14 @@ mod tests;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{Log, OwnFiles, Topic};
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use crate::control::Control;
-use crate::report::Counters;
+use crate::facts::{Fact, Facts};
 
 pub use error::UploadError;
 pub use filter::{Filter, Reason};
@@ -62,6 +64,7 @@ pub use summary::{Named, Summary};
 pub use watch::watch;
 
 use cut::Cutter;
+use lines::Lines;
 use run::{Job, Run, Sent};
 use scan::{Candidate, Found, Scanner};
 use send::Sender;
@@ -162,27 +165,12 @@ impl WatchSettings {
     }
 }
 
-/// Hears how an upload goes on, on the thread that uploads. `()` hears nothing.
-pub trait Observer {
-    /// So many files with so many bytes will be sent, as far as can be told.
-    fn planned(&self, files: u64, bytes: u64);
-    /// The log acknowledged records with so many more bytes.
-    fn acknowledged(&self, bytes: u64);
-    /// The log has the whole file.
-    fn delivered(&self, file: &str, bytes: u64);
-}
-
-impl Observer for () {
-    fn planned(&self, _files: u64, _bytes: u64) {}
-    fn acknowledged(&self, _bytes: u64) {}
-    fn delivered(&self, _file: &str, _bytes: u64) {}
-}
-
 /// Uploads files and folders once. The files of a folder keep their paths relative to it; a file that
 /// is named itself has its name alone, and the default rules of [`Filter`] do not concern it.
 ///
 /// A broker that goes away is waited for. When `control` asks for a stop, the file in hand is finished and
-/// acknowledgements are waited for, both at most for [`UploadSettings::drain_limit`].
+/// acknowledgements are waited for, both at most for [`UploadSettings::drain_limit`]. What happens to the files is told to
+/// `facts`, on the thread that calls this.
 ///
 /// # Errors
 /// Where it cannot start: a path, a setting, the topic, two files with the same path. What happens to
@@ -192,8 +180,7 @@ pub fn upload_paths(
     paths: &[PathBuf],
     settings: &UploadSettings,
     control: &Control,
-    counters: &Counters,
-    observer: &dyn Observer,
+    facts: &Facts,
 ) -> Result<Summary, UploadError> {
     check_paths(paths)?;
     check_settings(settings)?;
@@ -202,12 +189,13 @@ pub fn upload_paths(
     let begun = Instant::now();
     let stop = Stop::new(control, settings.drain_limit);
     let own = log.own_files();
-    let mut found = Collected::default();
+    let facts = facts.heard_by(Arc::new(Lines));
+    let mut found = Collected { facts: facts.clone(), ..Collected::default() };
     for path in paths {
         let collected = found.collect(path, settings, &own, &stop);
         collected.map_err(|source| UploadError::Path { path: path.clone(), source })?;
     }
-    let Collected { mut files, summary } = found;
+    let Collected { mut files, summary, .. } = found;
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
@@ -219,9 +207,10 @@ pub fn upload_paths(
         return Ok(Summary { topic: settings.topic.clone(), found_nothing, elapsed: begun.elapsed(), ..summary });
     }
     let topic = topic.map_or_else(|| log.topic_for_use(&settings.topic), Ok)?;
-    let mut run = new_run(log, &topic, settings, control, counters, observer)?;
+    let mut run = new_run(log, &topic, settings, control, &facts)?;
     run.summary.left_out = summary.left_out;
-    observer.planned(files.len() as u64, files.iter().map(|file| file.stamp.size).sum());
+    let bytes = files.iter().map(|file| file.stamp.size).sum();
+    facts.tell(&Fact::Planned { files: files.len() as u64, bytes });
     let work = send_all(&mut run, files);
     Ok(run.close(work))
 }
@@ -256,8 +245,7 @@ fn new_run<'a>(
     topic: &Topic,
     settings: &UploadSettings,
     control: &'a Control,
-    counters: &'a Counters,
-    observer: &'a dyn Observer,
+    facts: &Facts,
 ) -> Result<Run<'a>, UploadError> {
     if topic.id.is_none() {
         warn!(
@@ -269,7 +257,7 @@ fn new_run<'a>(
     let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
     let stop = Stop::new(control, settings.drain_limit);
     let cutter = Cutter::new(settings.chunk_size);
-    let mut run = Run::new(stop, counters, observer, cutter, sender, Target::new(log, topic));
+    let mut run = Run::new(stop, facts.clone(), cutter, sender, Target::new(log, topic));
     run.filename_append.clone_from(&settings.filename_append);
     Ok(run)
 }
@@ -277,6 +265,7 @@ fn new_run<'a>(
 /// What is in the folders and files that were named.
 #[derive(Default)]
 struct Collected {
+    facts: Facts,
     files: Vec<Candidate>,
     summary: Summary,
 }
@@ -294,7 +283,7 @@ impl Collected {
             return Ok(());
         }
         if own_folders::is_logs(&fs::canonicalize(path)?) {
-            report_left_out(&mut self.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
+            leave_out(&self.facts, &mut self.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
             return Ok(());
         }
         let scanner = Scanner::new(path, settings.filter.clone(), own.clone())?;
@@ -307,23 +296,16 @@ impl Collected {
     fn take(&mut self, found: Found) {
         match found {
             Found::File(file) => self.files.push(file),
-            Found::LeftOut { path, reason, detail } => report_left_out(&mut self.summary, path, reason, detail),
+            Found::LeftOut { path, reason, detail } => {
+                leave_out(&self.facts, &mut self.summary, path, reason, detail);
+            }
         }
     }
 }
 
-fn report_left_out(summary: &mut Summary, path: String, reason: Reason, detail: Option<String>) {
-    tell_left_out(&path, reason, detail.as_deref());
+fn leave_out(facts: &Facts, summary: &mut Summary, path: String, reason: Reason, detail: Option<String>) {
+    facts.tell(&Fact::LeftOut { file: &path, reason, detail: detail.as_deref() });
     summary.leave_out(reason, path);
-}
-
-fn tell_left_out(file: &str, reason: Reason, detail: Option<&str>) {
-    match reason {
-        reason if reason.is_failure() => warn!(file, error = detail, "not sent: {}", reason.of(1)),
-        Reason::Filled => warn!(file, "left out: {}", reason.of(1)),
-        Reason::OwnFolder => info!(file, "left out: {}", reason.of(1)),
-        _ => debug!(file, error = detail, "left out: {}", reason.of(1)),
-    }
 }
 
 /// Drops files that were named twice and refuses different ones with the same relative path.
@@ -382,6 +364,6 @@ fn send_or_put_off(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
         Sent::Changing => (Reason::Changing, None),
         Sent::LeftOut(reason, detail) => (reason, detail),
     };
-    report_left_out(&mut run.summary, job.relative, left_out.0, left_out.1);
+    leave_out(&run.facts, &mut run.summary, job.relative, left_out.0, left_out.1);
     Ok(())
 }

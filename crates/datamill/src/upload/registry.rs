@@ -14,9 +14,12 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use super::ranges::Ranges;
 use super::scan::split;
 use crate::durable::{AppendedTable, ReplacedTable};
+use crate::facts::{Fact, Listener};
 use crate::report::clock::{self, LocalTimes};
 
 const IN_PROGRESS: &[&str] = &[
@@ -97,6 +100,14 @@ impl Registry {
         self.in_progress.changed();
         let shows_rows = &mut self.shows_rows;
         self.in_progress.flush(|row| *shows_rows = in_progress_rows(rows, row));
+    }
+}
+
+impl Listener for Mutex<Registry> {
+    fn hear(&self, fact: &Fact<'_>) {
+        if let Fact::Delivered { file, chunks, began_ms, .. } = *fact {
+            self.lock().completed(file, chunks, began_ms);
+        }
     }
 }
 

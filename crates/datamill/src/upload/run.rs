@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
-use super::Observer;
 use super::cut::Cutter;
 use super::error::UploadError;
 use super::filter::Reason;
@@ -28,7 +27,8 @@ use super::stamp::{Stamp, Trace};
 use super::stop::Stop;
 use super::summary::Summary;
 use super::target::Target;
-use crate::report::{Counters, chain, text};
+use crate::facts::{Fact, Facts, Hold, Holding, State};
+use crate::report::{chain, text};
 
 /// First wait before a file that was not taken, or kept changing, is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -87,8 +87,12 @@ pub(super) struct Run<'a> {
     pub(super) ledger: Option<Ledger>,
     /// What goes between stem and suffix of the names under which files are rebuilt.
     pub(super) filename_append: String,
-    counters: &'a Counters,
-    observer: &'a dyn Observer,
+    pub(super) facts: Facts,
+    /// Files that have not settled, as a watch sees it.
+    pub(super) unsettled: usize,
+    /// The watched folder is not there, or is another one.
+    pub(super) has_no_folder: bool,
+    holding: Holding,
     cutter: Cutter,
     sender: Sender,
     target: Target<'a>,
@@ -110,21 +114,16 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
-        stop: Stop<'a>,
-        counters: &'a Counters,
-        observer: &'a dyn Observer,
-        cutter: Cutter,
-        sender: Sender,
-        target: Target<'a>,
-    ) -> Self {
+    pub(super) fn new(stop: Stop<'a>, facts: Facts, cutter: Cutter, sender: Sender, target: Target<'a>) -> Self {
         Self {
             stop,
             summary: Summary { topic: target.name().to_owned(), ..Summary::default() },
             ledger: None,
             filename_append: String::new(),
-            counters,
-            observer,
+            facts,
+            unsettled: 0,
+            has_no_folder: false,
+            holding: Holding::new(),
             cutter,
             sender,
             target,
@@ -139,6 +138,12 @@ impl<'a> Run<'a> {
             reported: Acknowledged::default(),
             begun: Instant::now(),
         }
+    }
+
+    /// What is sent is written down here.
+    pub(super) fn write_down_in(&mut self, ledger: Ledger) {
+        self.facts = self.facts.heard_by(ledger.registry());
+        self.ledger = Some(ledger);
     }
 
     /// Whether a file is being sent or waits for its next try.
@@ -261,8 +266,7 @@ impl<'a> Run<'a> {
         if acknowledged != self.reported {
             let messages = acknowledged.messages - self.reported.messages;
             let bytes = acknowledged.bytes - self.reported.bytes;
-            self.counters.produced(messages, bytes);
-            self.observer.acknowledged(bytes);
+            self.facts.tell(&Fact::Acknowledged { messages, bytes });
             self.reported = acknowledged;
         }
         while let Some(finished) = self.sender.finished() {
@@ -274,6 +278,7 @@ impl<'a> Run<'a> {
                 ledger.confirmed();
             }
         }
+        self.stand();
         if self.stop.take_check() {
             self.tell();
         }
@@ -281,6 +286,23 @@ impl<'a> Run<'a> {
             ledger.tick(rows(&self.in_hand, &self.sender));
         }
         Ok(())
+    }
+
+    /// Lets others see how the work stands, and what it waits for.
+    fn stand(&mut self) {
+        let counters = self.facts.counters();
+        counters.stand(&State {
+            is_member: true,
+            waiting: (self.unsettled + self.later.len()) as u64,
+            in_hand: (self.in_hand.len() + self.acknowledged.len()) as u64,
+            ..State::default()
+        });
+        let holds = [
+            (self.has_no_folder, Hold::WatchedFolder),
+            (self.is_held(), Hold::Record),
+            (self.sender.is_away(), Hold::Broker),
+        ];
+        self.holding.step(counters, holds.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
     }
 
     /// One line about the state.
@@ -327,18 +349,8 @@ impl<'a> Run<'a> {
 
     fn is_refused(&mut self, relative: String, stamp: Stamp, error: String) {
         let is_first = self.wait(&relative, stamp);
-        match self.retry_after {
-            None => error!(file = relative, error, "the file is not delivered"),
-            Some(span) if is_first => {
-                error!(
-                    file = relative,
-                    error,
-                    "the file is not delivered, it is tried again every {} s",
-                    span.as_secs()
-                );
-            }
-            Some(_) => debug!(file = relative, error, "the file is not delivered, again"),
-        }
+        let again_after = self.retry_after;
+        self.facts.tell(&Fact::Refused { file: &relative, error: &error, again_after, is_first });
         self.refused.insert(relative, error);
     }
 
@@ -346,15 +358,12 @@ impl<'a> Run<'a> {
     fn deliver(&mut self, file: InHand) {
         let InHand { job, stamp, total, started_ms, .. } = file;
         self.busy.remove(&job.relative);
-        if let Some(ledger) = &mut self.ledger {
-            ledger.completed(&job.relative, total, started_ms);
-        }
         self.half_sent.remove(&job.relative);
         self.healed(&job.relative);
         self.summary.files += 1;
         self.summary.bytes += stamp.size;
-        self.observer.delivered(&job.relative, stamp.size);
-        debug!(file = job.relative, chunks = total, "the file is delivered");
+        let (file, bytes, chunks, began_ms) = (&*job.relative, stamp.size, total, started_ms);
+        self.facts.tell(&Fact::Delivered { file, bytes, chunks, began_ms });
     }
 
     /// Takes down in the durable record that this content is in the log.

@@ -235,7 +235,7 @@ impl Sender {
                 self.poll(WAIT)?;
             }
             ErrorKind::Retry | ErrorKind::NoSpace => {
-                self.is_away(&error);
+                self.goes_away(&error);
                 self.wait_out(WAIT)?;
             }
             kind if kind.refuses_record() => {
@@ -285,7 +285,7 @@ impl Sender {
             }
             Ok(_) => Ok(()),
             Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) => {
-                self.is_away(&error);
+                self.goes_away(&error);
                 std::thread::sleep(timeout.min(WAIT));
                 Ok(())
             }
@@ -321,7 +321,7 @@ impl Sender {
             }
             Err(error) => {
                 if matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
-                    self.is_away(&error);
+                    self.goes_away(&error);
                 }
                 if let Some(account) = self.files.get_mut(&sent.file) {
                     account.failure.get_or_insert((sent.chunk, error));
@@ -359,7 +359,7 @@ impl Sender {
         }
     }
 
-    fn is_away(&mut self, error: &Error) {
+    fn goes_away(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.away, true) {
             warn!(
                 topic = self.topic,
@@ -377,6 +377,11 @@ impl Sender {
     /// The chunks of a file that were acknowledged.
     pub fn delivered(&self, file: FileId) -> Option<&Ranges> {
         self.files.get(&file).map(|account| &account.delivered)
+    }
+
+    /// Whether the log takes no records, or acknowledges none.
+    pub fn is_away(&self) -> bool {
+        self.away
     }
 
     /// Records whose delivery is not known.

@@ -98,6 +98,11 @@ impl Settle {
         self.files.keys().cloned().collect()
     }
 
+    /// How many files are waited for.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
     /// Whether no file is waited for.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()

@@ -17,6 +17,7 @@ mod hold;
 mod known;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::Log;
@@ -28,6 +29,7 @@ use super::error::UploadError;
 use super::filter::Reason;
 use super::hints::Hints;
 use super::ledger::Ledger;
+use super::lines::Lines;
 use super::logs_folder::LogsFolder;
 use super::not_sent::NotSent;
 use super::place::{Arrival, Place};
@@ -40,9 +42,10 @@ use super::settle::{Ready, Settle};
 use super::stop::Stop;
 use super::summary::Summary;
 use super::suspects::Suspects;
-use super::{Observer, WatchSettings, check_settings, new_run, tell_left_out};
+use super::{WatchSettings, check_settings, new_run};
 use crate::control::Control;
-use crate::report::{Counters, chain, text};
+use crate::facts::{Fact, Facts};
+use crate::report::{chain, text};
 
 /// Time between scans where events tell of changes in between.
 const SCAN_BESIDE_EVENTS: Duration = Duration::from_secs(10);
@@ -82,16 +85,16 @@ pub fn watch(
     directory: &Path,
     settings: &WatchSettings,
     control: &Control,
-    counters: &Counters,
-    observer: &dyn Observer,
+    facts: &Facts,
 ) -> Result<Summary, UploadError> {
     let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let stop = Stop::new(control, settings.upload.drain_limit);
     check_settings(&settings.upload)?;
+    let facts = facts.heard_by(Arc::new(Lines));
     let mut run = when_there_is_room(&stop, || {
         let topic = log.topic_for_use(&settings.upload.topic)?;
-        new_run(log, &topic, &settings.upload, control, counters, observer)
+        new_run(log, &topic, &settings.upload, control, &facts)
     })?;
     let (topic, log_id) = (&settings.upload.topic, log.id()?);
     let opened = when_there_is_room(&run.stop, || {
@@ -108,7 +111,7 @@ pub fn watch(
     if is_another {
         tell_another_topic(topic, &place, settings.upload_existing);
     }
-    run.ledger = Some(Ledger::new(record, open_registry(place.logs())?));
+    run.write_down_in(Ledger::new(record, open_registry(place.logs())?));
     info!(log = log.name(), topic, "watching `{}`", directory.display());
     let hints = if settings.polling { None } else { hints(&place) };
     let mut watch = Watch {
@@ -322,6 +325,7 @@ impl Watch<'_> {
             timeout = timeout.min(BETWEEN_STEPS);
         }
         timeout = timeout.max(Duration::from_millis(20));
+        (self.run.unsettled, self.run.has_no_folder) = (self.settle.len(), self.hold.holds);
         let hinted = match &self.hints {
             Some(hints) if !self.run.is_in_flight() => hints.wait(timeout),
             Some(hints) => hints.wait(Duration::ZERO),
@@ -401,7 +405,8 @@ impl Watch<'_> {
             }
             Found::LeftOut { path, reason, detail } => {
                 if self.not_sent.take(&path, reason) {
-                    tell_left_out(&path, reason, detail.as_deref());
+                    let detail = detail.as_deref();
+                    self.run.facts.tell(&Fact::LeftOut { file: &path, reason, detail });
                     if !reason.is_failure() {
                         self.run.summary.leave_out(reason, path);
                     }

@@ -15,8 +15,8 @@ use datamill::broker::{
     SubscribeOptions,
 };
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind, Summary};
+use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
-use datamill::report::Counters;
 use datamill::wire::{Chunk, headers, hex, sha512};
 
 /// Each check runs on the embedded log and on Apache Kafka.
@@ -108,7 +108,7 @@ impl Bench {
         code: impl DataFileStreamReproducer,
         control: &Control,
     ) -> Result<Summary, EngineError> {
-        self.run_counted(settings, code, control, &Counters::default())
+        self.run_counted(settings, code, control, &Facts::default())
     }
 
     pub fn run_counted(
@@ -116,14 +116,14 @@ impl Bench {
         settings: &EngineSettings,
         code: impl DataFileStreamReproducer,
         control: &Control,
-        counters: &Counters,
+        facts: &Facts,
     ) -> Result<Summary, EngineError> {
-        datamill::engine::run(&self.log, settings, UserCode::reproducer(code), control, counters)
+        datamill::engine::run(&self.log, settings, UserCode::reproducer(code), control, facts)
     }
 
     /// Runs code that is more than a function.
     pub fn run_code(&self, settings: &EngineSettings, code: UserCode) -> Result<Summary, EngineError> {
-        datamill::engine::run(&self.log, settings, code, &Control::default(), &Counters::default())
+        datamill::engine::run(&self.log, settings, code, &Control::default(), &Facts::default())
     }
 
     /// Puts records on the topic: partition, key and value each.

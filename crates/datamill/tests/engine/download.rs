@@ -11,8 +11,8 @@ use crate::common::{Bench, Place, Sent, StopAtEnd, chunks, content, on_both_logs
 use datamill::broker::{NewTopic, Properties};
 use datamill::deliver::{DownloadDirectory, OnExists};
 use datamill::engine::{Control, EngineSettings, Summary};
+use datamill::facts::Facts;
 use datamill::process::UserCode;
-use datamill::report::Counters;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::{Chunk, hex, sha512};
 
@@ -40,7 +40,7 @@ fn settings(bench: &Bench, group: &str) -> EngineSettings {
 fn run_with(bench: &Bench, settings: &EngineSettings, on_exists: OnExists, control: &Control) -> Summary {
     let directory = DownloadDirectory::open(&mirror(bench), &settings.output_dir, on_exists).unwrap();
     let code = UserCode::processor(directory);
-    datamill::engine::run(&bench.log, settings, code, control, &Counters::default()).unwrap()
+    datamill::engine::run(&bench.log, settings, code, control, &Facts::default()).unwrap()
 }
 
 fn run(bench: &Bench, on_exists: OnExists) -> Summary {
@@ -187,7 +187,7 @@ fn a_file_comes_back_with_the_time_that_it_had_whatever_time_that_is(place: &Pla
     }
     let settings = UploadSettings { chunk_size: 1024, ..UploadSettings::new(&bench.topic) };
     let paths = [source.path().to_owned()];
-    let sent = upload_paths(&*bench.log, &paths, &settings, &Control::default(), &Counters::default(), &()).unwrap();
+    let sent = upload_paths(&*bench.log, &paths, &settings, &Control::default(), &Facts::default()).unwrap();
     assert_eq!(sent.files, 5, "{sent}");
     run(&bench, OnExists::Newer);
     for name in files(source.path()).into_keys() {

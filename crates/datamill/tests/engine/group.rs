@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::common::{Bench, Place, StopAtEnd, chunks, content, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, StopKind};
+use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
-use datamill::report::Counters;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::{headers, hex, sha512};
 use datamill_testkit::kafka::Kafka;
@@ -181,8 +181,8 @@ fn a_thousand_files_of_mixed_sizes_come_through_once_each_and_identical() {
         }
     }
     let settings = UploadSettings::new(bench.topic.clone());
-    let (control, counters) = (Control::default(), Counters::default());
-    let sent = upload_paths(bench.log.as_ref(), &[root], &settings, &control, &counters, &()).unwrap();
+    let (control, facts) = (Control::default(), Facts::default());
+    let sent = upload_paths(bench.log.as_ref(), &[root], &settings, &control, &facts).unwrap();
     assert!(sent.is_complete() && sent.files == 1_000, "{sent}");
     let mut settings = bench.settings();
     settings.memory_limit = 16 << 20;

@@ -14,8 +14,8 @@ use datamill::assemble::DownloadDataFile;
 use datamill::engine::{
     Control, DeliveryGuarantee, EngineError, EngineSettings, StopKind, failed_files, request_retry,
 };
+use datamill::facts::Facts;
 use datamill::process::{Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, UserCode};
-use datamill::report::Counters;
 use parking_lot::Mutex;
 
 on_both_logs! {
@@ -233,7 +233,7 @@ fn a_clean_end_and_a_stop_with_a_call_in_hand_leave_nothing(place: &Place) {
     });
     let control = Control::default();
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| datamill::engine::run(&bench.log, &settings, holds, &control, &Counters::default()));
+        let run = scope.spawn(|| datamill::engine::run(&bench.log, &settings, holds, &control, &Facts::default()));
         let _stop = StopAtEnd(&control);
         wait_for("the call", || begun.load(SeqCst));
         assert_eq!(host.notes().len(), 1);
@@ -313,7 +313,7 @@ fn the_second_process() {
         });
     }
     let code = UserCode::function(needs, function(how, output));
-    match datamill::engine::run(&log, &settings, code, &Control::default(), &Counters::default()) {
+    match datamill::engine::run(&log, &settings, code, &Control::default(), &Facts::default()) {
         Ok(_) => {}
         Err(EngineError::Overdue { .. }) => std::process::exit(5),
         Err(error) => panic!("{error}"),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::common::{Bench, ByName, Place, Sent, StopAtEnd, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::Mode;
 use datamill::engine::{Control, EngineSettings};
-use datamill::report::{Counters, clock};
+use datamill::facts::Facts;
+use datamill::report::clock;
 
 on_both_logs! {
     files_beyond_the_spill_limit_are_read_again_and_come_through_once,
@@ -130,9 +131,9 @@ fn a_version_that_came_later_is_the_one_that_stays_also_when_the_earlier_was_dro
     bench.send(&chunks(0, "a.dat", &old, 4_000));
     bench.send(&chunks(0, "a.dat", &new, 4_000));
     let settings = EngineSettings { mode: Mode::Disk, memory_limit: 100_000, ..small(&bench, 0) };
-    let counters = Counters::default();
-    let summary = bench.run_counted(&settings, ByName::default(), &Control::default(), &counters).unwrap();
-    assert!(counters.snapshot().messages_read > 2 * 15, "the earlier one was dropped and read again");
+    let facts = Facts::default();
+    let summary = bench.run_counted(&settings, ByName::default(), &Control::default(), &facts).unwrap();
+    assert!(facts.counters().counts().messages_read > 2 * 15, "the earlier one was dropped and read again");
     assert_eq!((summary.succeeded, summary.failed), (2, 0));
     assert_eq!(sizes(&bench)["a.dat"].len(), 2);
     assert!(std::fs::read(bench.output().join("a.dat")).unwrap() == new, "the version later in the log wins");

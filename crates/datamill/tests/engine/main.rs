@@ -8,6 +8,7 @@ mod common;
 mod at_least_once;
 #[cfg(unix)]
 mod download;
+mod facts;
 mod failures;
 mod group;
 mod half_uploads;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use crate::common::{Bench, Place, chunks, content, on_both_logs, sizes, wait_for};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::{Control, EngineError, StopKind, Summary};
+use datamill::facts::Facts;
 use datamill::process::{
     Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, ThreadBody, UserCode, Worker, WorkerThread,
     Workers, spawn_thread,
 };
 use datamill::program::{ReproducerArgs, run_program};
-use datamill::report::Counters;
 use parking_lot::Mutex;
 
 on_both_logs! {
@@ -423,7 +423,7 @@ fn a_program_that_is_stopped_while_its_code_starts_ends(place: &Place) {
             wait_for("the code starts", || code.starts.load(SeqCst) > 0);
             control.stop(StopKind::Leave);
         });
-        let summary = datamill::engine::run(&bench.log, &settings, code.code(), &control, &Counters::default());
+        let summary = datamill::engine::run(&bench.log, &settings, code.code(), &control, &Facts::default());
         assert_eq!(counts(&summary.unwrap()), (0, 0));
     });
     assert!(code.all().is_empty(), "nothing has started yet, and nothing was waited for");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::common::{Bench, Place, chunks, content, on_both_logs, registry};
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineSettings, Summary};
+use datamill::facts::Facts;
 use datamill::process::{DataFileStreamProcessor, Lock, ProcessingError, UserCode};
-use datamill::report::Counters;
 use parking_lot::Mutex;
 
 on_both_logs! {
@@ -40,12 +40,12 @@ impl DataFileStreamProcessor for Notes {
     }
 }
 
-fn run(bench: &Bench, settings: &EngineSettings, code: &Notes) -> (Summary, Counters) {
+fn run(bench: &Bench, settings: &EngineSettings, code: &Notes) -> (Summary, Facts) {
     let settings = EngineSettings { result_topic: None, ..settings.clone() };
-    let counters = Counters::default();
+    let facts = Facts::default();
     let code = UserCode::processor(code.clone());
-    let summary = datamill::engine::run(&bench.log, &settings, code, &Control::default(), &counters).unwrap();
-    (summary, counters)
+    let summary = datamill::engine::run(&bench.log, &settings, code, &Control::default(), &facts).unwrap();
+    (summary, facts)
 }
 
 fn each_whole_file_is_processed_once_and_nothing_is_produced(place: &Place) {
@@ -56,13 +56,13 @@ fn each_whole_file_is_processed_once_and_nothing_is_produced(place: &Place) {
         bench.send(&chunks(i as i32 % 2, path, bytes, 200));
     }
     let notes = Notes::default();
-    let (summary, counters) = run(&bench, &bench.settings(), &notes);
+    let (summary, facts) = run(&bench, &bench.settings(), &notes);
     assert_eq!((summary.succeeded, summary.failed, summary.result_topic), (30, 0, None));
     let once: BTreeMap<String, Vec<Vec<u8>>> =
         files.iter().map(|(path, bytes)| (path.clone(), vec![bytes.clone()])).collect();
     assert_eq!(*notes.seen.lock(), once);
     assert!(bench.read_results().is_empty());
-    let amounts = counters.snapshot();
+    let amounts = facts.counters().counts();
     let sent: usize = files.values().map(Vec::len).sum();
     assert!(amounts.bytes_read == sent as u64 && amounts.messages_read >= 30, "{amounts:?}");
     assert_eq!((amounts.messages_processed, amounts.bytes_processed), (amounts.messages_read, sent as u64));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Bench, Place, wait_for};
 use datamill::engine::Control;
-use datamill::report::Counters;
+use datamill::facts::Facts;
 use datamill::upload::{UploadSettings, upload_paths};
 
 /// The built example program.
@@ -77,7 +77,7 @@ fn upload(bench: &Bench, folder: &str, numbers: std::ops::Range<usize>) {
     }
     let settings = UploadSettings { chunk_size: 4096, ..UploadSettings::new(&bench.topic) };
     let uploaded =
-        upload_paths(bench.log.as_ref(), &[root], &settings, &Control::default(), &Counters::default(), &()).unwrap();
+        upload_paths(bench.log.as_ref(), &[root], &settings, &Control::default(), &Facts::default()).unwrap();
     assert!(uploaded.is_complete(), "{uploaded}");
 }
 

@@ -10,10 +10,10 @@ use datamill::assemble::DownloadDataFile;
 use datamill::broker::NewTopic;
 use datamill::deliver::{DownloadDirectory, OnExists};
 use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary, failed_files, request_retry};
+use datamill::facts::Facts;
 use datamill::process::{
     DataFileStreamProcessor, DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode,
 };
-use datamill::report::Counters;
 
 on_both_logs! {
     a_group_is_for_one_kind_of_program_and_result_topic,
@@ -53,7 +53,7 @@ impl DataFileStreamProcessor for Nothing {
 }
 
 fn run(bench: &Bench, settings: &EngineSettings, code: UserCode) -> Result<Summary, EngineError> {
-    datamill::engine::run(&bench.log, settings, code, &Control::default(), &Counters::default())
+    datamill::engine::run(&bench.log, settings, code, &Control::default(), &Facts::default())
 }
 
 fn reproducer(bench: &Bench) -> Result<Summary, EngineError> {

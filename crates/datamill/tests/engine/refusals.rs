@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::common::{Bench, ByName, Place, chunks, content, on_both_logs, registry, sizes};
 use datamill::broker::NewTopic;
 use datamill::engine::{Control, DeliveryGuarantee, EngineSettings};
-use datamill::report::Counters;
+use datamill::facts::Facts;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill_testkit::kafka::Kafka;
 
@@ -68,8 +68,8 @@ fn an_upload_whose_time_is_refused_is_told_so_and_not_as_too_large() {
     std::fs::write(bench.folder.path().join("scan.csv"), "1;2").unwrap();
     let paths = [bench.folder.path().join("scan.csv")];
     let settings = UploadSettings::new(&topic);
-    let (control, counters) = (Control::default(), Counters::default());
-    let summary = upload_paths(bench.log.as_ref(), &paths, &settings, &control, &counters, &()).unwrap();
+    let (control, facts) = (Control::default(), Facts::default());
+    let summary = upload_paths(bench.log.as_ref(), &paths, &settings, &control, &facts).unwrap();
     assert_eq!((summary.files, summary.failed.count), (0, 1));
     let said = summary.to_string();
     for part in ["scan.csv", "its time", "the clock of this machine", "`message.timestamp.before.max.ms`"] {

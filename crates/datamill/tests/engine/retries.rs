@@ -61,10 +61,10 @@ fn what_a_retry_reads_counts_as_file_content(place: &Place) {
     bench.send(&chunks(0, "a", &content(1, 500), 100));
     let told = Told::to_fail();
     for _ in 0..2 {
-        let counters = datamill::report::Counters::default();
+        let facts = datamill::facts::Facts::default();
         let code = datamill::process::UserCode::reproducer(told.clone());
-        datamill::engine::run(&bench.log, &bench.settings(), code, &Control::default(), &counters).unwrap();
-        let counts = counters.snapshot();
+        datamill::engine::run(&bench.log, &bench.settings(), code, &Control::default(), &facts).unwrap();
+        let counts = facts.counters().counts();
         assert_eq!((counts.messages_read, counts.bytes_read, counts.bytes_processed), (5, 500, 500));
         told.fails.store(false, SeqCst);
     }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use crate::common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
 use datamill::broker::{Error, ErrorKind, Log, NewTopic, Properties};
 use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary};
+use datamill::facts::Facts;
 use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
 use datamill::program::{Exit, of_upload};
 use datamill::rekey::{RekeySettings, rekey};
-use datamill::report::{Counters, chain};
+use datamill::report::chain;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill_testkit::secured::SecuredKafka;
 use parking_lot::Mutex;
@@ -90,7 +91,7 @@ impl<'a> Account<'a> {
             Some(_) => UserCode::reproducer(ByName::default()),
             None => UserCode::processor(ByName::default()),
         };
-        let ended = datamill::engine::run(&self.log, settings, code, control, &Counters::default());
+        let ended = datamill::engine::run(&self.log, settings, code, control, &Facts::default());
         if let Err(error) = &ended {
             say(chain(error));
         }
@@ -371,7 +372,7 @@ fn the_other_programs_need_what_the_documentation_says(kafka: &SecuredKafka) {
         instance: "one".to_owned(),
         exit_at_end: true,
     };
-    let copied = rekey(&account.log, &settings, &Control::default(), &Counters::default()).unwrap();
+    let copied = rekey(&account.log, &settings, &Control::default(), &Facts::default()).unwrap();
     assert_eq!(copied.copied, 2);
     account.follow("read");
     assert_eq!(crate::common::read_all(account.log.as_ref(), &account.bench.results).len(), 2);
@@ -400,8 +401,7 @@ fn an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs(kafka: 
     let settings = UploadSettings::new(&account.bench.topic);
     // the topic may be seen, so that only the first record tells
     account.allow("--operation Describe --topic files");
-    let upload =
-        || upload_paths(account.log.as_ref(), &paths, &settings, &Control::default(), &Counters::default(), &());
+    let upload = || upload_paths(account.log.as_ref(), &paths, &settings, &Control::default(), &Facts::default());
     let begins =
         || (0..ASKED_AGAIN).find_map(|_| upload().map_err(|_| std::thread::sleep(Duration::from_millis(500))).ok());
     let refused = begins().unwrap();

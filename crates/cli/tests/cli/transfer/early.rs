@@ -7,9 +7,9 @@ use clap::{Args, FromArgMatches};
 use datamill::broker::{NewRecord, Properties};
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
 use datamill::engine::{self, Control, StopKind};
+use datamill::facts::Facts;
 use datamill::process::UserCode;
 use datamill::program::{ProcessorArgs, ProgramArgs, Runnable};
-use datamill::report::Counters;
 use datamill::settings::Config;
 use datamill::wire::{Chunk, headers, hex, partition_for, sha512};
 use datamill_testkit::s3::S3Server;
@@ -152,7 +152,7 @@ fn a_transfer_that_is_started_as_any_other_program_takes_large_files_early_too()
     let log = datamill::broker::open(&properties(&bench)).unwrap();
     let control = Control::default();
     std::thread::scope(|scope| {
-        let program = scope.spawn(|| engine::run(&log, &settings, code, &control, &Counters::default()));
+        let program = scope.spawn(|| engine::run(&log, &settings, code, &control, &Facts::default()));
         let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_until_taken(&bench);
             assert!(!is_there(&bench), "the file is not whole");

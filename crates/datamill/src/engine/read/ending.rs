@@ -73,7 +73,7 @@ impl Reader<'_> {
             return true;
         }
         let Some(ends) = &self.ends else { return false };
-        !self.intake.waits()
+        self.intake.holds().is_none()
             && self.intake.assembler.positions().all(|(p, next)| next >= ends.get(&p).copied().unwrap_or(0))
     }
 

@@ -65,7 +65,7 @@ impl Reader<'_> {
             let restored = start.progress(assigned, committed)?;
             let goes_on = known.as_ref() == Some(&restored);
             if goes_on && is_first {
-                engine.tally.goes_on();
+                engine.listeners.tally.goes_on();
             }
             if !goes_on && restored.frontier > 0 {
                 let begun = Begun { offset: restored.frontier, time_ms: clock::now_ms() };

@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 
 use super::thread::{Alone, Found, Questions, RetrySettings};
 use crate::assemble::{Added, Assembler, FileInfo, InstanceId, Span, Version, WholeFile};
+use crate::engine::chunk_of;
 use crate::engine::entry::Due;
 use crate::progress::Progress;
 
@@ -334,7 +335,9 @@ impl<'f> OpenFiles<'f> {
     }
 
     fn record(&mut self, record: &Record<'_>, settings: &RetrySettings<'_>) -> std::io::Result<()> {
-        let Ok(chunk) = settings.counters.message(record) else { return Ok(()) };
+        let chunk = chunk_of(record);
+        settings.counters.read_one(&chunk);
+        let Ok(chunk) = chunk else { return Ok(()) };
         let Some(candidates) = self.by_hash.get(&first_bytes(chunk.file_hash)) else { return Ok(()) };
         let mut version = None;
         let mut written = Ok(());

@@ -15,7 +15,7 @@ use crate::assemble::{Budget, InstanceId, InstanceIds, SpillFolder, WholeFile};
 use crate::engine::purpose::Answers;
 use crate::engine::source::Source;
 use crate::engine::state::GroupState;
-use crate::report::Counters;
+use crate::facts::Counters;
 
 /// After this time without a question the reader is given up.
 const REST_AFTER: Duration = Duration::from_secs(5);

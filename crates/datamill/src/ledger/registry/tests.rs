@@ -21,6 +21,10 @@ fn file(rel_filepath: &str) -> FileRow {
     }
 }
 
+fn filling(row: FileRow) -> Arc<[FillingFile]> {
+    Arc::new([FillingFile { row, there: 1, bytes: 10 }])
+}
+
 fn table(folder: &Path, name: &str) -> String {
     fs::read_to_string(folder.join("LOGS").join(name)).unwrap()
 }
@@ -39,7 +43,7 @@ fn tables_have_the_names_and_columns_of_openmsistream() {
         "no \"header\"\nat all",
         1_700_000_120_000,
     );
-    ledger.set_filling(vec![file("sub/filling.txt")]);
+    ledger.set_filling(&filling(file("sub/filling.txt")));
     ledger.flush();
     let (first, recent, done) = (
         clock::local_time_text(1_700_000_000_000),
@@ -82,7 +86,7 @@ fn failed_files_survive_a_restart_and_filling_ones_do_not() {
     let mut ledger = reproducer(folder.path());
     ledger.failed(&file("a;\"\n.txt"), FailureStatus::MismatchedHash, "", 0);
     ledger.failed(&file("b.txt"), FailureStatus::ProducingMessageFailed, "", 0);
-    ledger.set_filling(vec![file("c.txt")]);
+    ledger.set_filling(&filling(file("c.txt")));
     ledger.flush();
     let before = table(folder.path(), TABLE);
     drop(ledger);
@@ -128,7 +132,7 @@ fn twenty_thousand_files_cost_well_under_a_second() {
         let row = file(&format!("folder {}/file {number}.xrdml", number % 200));
         ledger.completed(&row, 1_700_000_000_000 + number);
         if number % 100 == 0 {
-            ledger.set_filling(vec![row]);
+            ledger.set_filling(&filling(row));
             ledger.tick();
         }
     }

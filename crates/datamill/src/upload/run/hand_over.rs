@@ -10,6 +10,7 @@ use datamill_wire::{Chunk, hex};
 use tracing::{debug, info};
 
 use super::{InHand, Job, Run, Sent, tell};
+use crate::facts::Fact;
 use crate::report::{chain, clock};
 use crate::upload::cut::{CutError, Version};
 use crate::upload::error::{Broken, UploadError};
@@ -78,6 +79,7 @@ impl Run<'_> {
         if partial.is_none() && job.known == Some(version.sha512) {
             self.write_down(&job.relative, version.stamp, version.trace, &version.sha512);
             self.summary.unchanged += 1;
+            self.facts.tell(&Fact::Unchanged { file: &job.relative });
             self.healed(&job.relative);
             return Ok(Sent::Unchanged);
         }
@@ -102,6 +104,7 @@ impl Run<'_> {
                 (in_hand.stamp, in_hand.trace) = (version.stamp, version.trace);
             }
             self.sender.end(done.file);
+            self.facts.tell(&Fact::Sent { file: &job.relative, bytes: version.stamp.size });
         }
         Ok(Sent::HandedOver)
     }

@@ -32,15 +32,16 @@ fn assert_noticed(summary: &Summary) {
 }
 
 /// Waits while it is told of the first acknowledgement, until the topic is another one.
-struct Waiting<'a>(&'a MemoryLog);
+struct Waiting(MemoryLog);
 
-impl Observer for Waiting<'_> {
-    fn planned(&self, _: u64, _: u64) {}
-    fn acknowledged(&self, _: u64) {
-        wait_until("another topic", || self.0.topic("t").is_ok_and(|topic| topic.id.as_deref() == Some("two")));
-    }
-    fn delivered(&self, file: &str, _: u64) {
-        panic!("`{file}` is not there");
+impl Listener for Waiting {
+    fn hear(&self, fact: &Fact<'_>) {
+        let is_another = || self.0.topic("t").is_ok_and(|topic| topic.id.as_deref() == Some("two"));
+        match *fact {
+            Fact::Acknowledged { .. } => wait_until("another topic", is_another),
+            Fact::Delivered { file, .. } => panic!("`{file}` is not there"),
+            _ => {}
+        }
     }
 }
 
@@ -54,7 +55,8 @@ fn files_are_delivered_only_if_the_topic_is_the_same_after_their_last_acknowledg
         let log = created_again_at(record);
         let control = Control::default();
         let paths = [dir.path().to_owned()];
-        let summary = upload_paths(&log, &paths, &settings(8), &control, &Counters::default(), &Waiting(&log)).unwrap();
+        let facts = Facts::default().heard_by(Arc::new(Waiting(log.clone())));
+        let summary = upload_paths(&log, &paths, &settings(8), &control, &facts).unwrap();
         assert_noticed(&summary);
         assert_eq!(summary.files, 0);
         let not_sent = summary.left_out.get(&Reason::Stopped).map_or(0, |named| named.count);

@@ -110,7 +110,7 @@ fn a_stop_leaves_the_rest_and_waits_for_what_is_on_its_way() {
         Verdict::Store
     });
     let paths = [dir.path().to_owned()];
-    let summary = upload_paths(&log, &paths, &settings(8), &control, &Counters::default(), &()).unwrap();
+    let summary = upload_paths(&log, &paths, &settings(8), &control, &Facts::default()).unwrap();
     assert_eq!(summary.files, 1);
     assert_eq!(log.only("a"), bytes(20, b'a'));
     assert_eq!(summary.left_out[&Reason::Stopped].first, ["b", "c"]);
@@ -130,7 +130,7 @@ fn a_stop_ends_also_where_the_log_stays_away() {
             verdict
         });
         let paths = [dir.path().to_owned()];
-        let summary = upload_paths(&log, &paths, &settings(8), &control, &Counters::default(), &()).unwrap();
+        let summary = upload_paths(&log, &paths, &settings(8), &control, &Facts::default()).unwrap();
         assert_eq!(summary.files, 0);
         assert_eq!(summary.left_out[&Reason::Stopped].count, 3, "{verdict:?}: {summary}");
     }

@@ -11,11 +11,11 @@ mod vanished;
 mod watched;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::engine::StopKind;
+use crate::facts::Listener;
 use memory::MemoryLog;
 
 /// Bytes that differ from place to place and from seed to seed.
@@ -41,7 +41,7 @@ fn upload(log: &MemoryLog, root: &Path) -> Summary {
 fn upload_with(log: &MemoryLog, root: &Path, settings: &UploadSettings) -> Summary {
     let control = Control::default();
     let paths = [root.to_owned()];
-    upload_paths(log, &paths, settings, &control, &Counters::default(), &()).unwrap()
+    upload_paths(log, &paths, settings, &control, &Facts::default()).unwrap()
 }
 
 fn watch_settings() -> WatchSettings {
@@ -59,7 +59,7 @@ impl Running {
         let (log, root) = (log.clone(), root.to_owned());
         let control = Arc::new(Control::default());
         let theirs = Arc::clone(&control);
-        let thread = std::thread::spawn(move || watch(&log, &root, &settings, &theirs, &Counters::default(), &()));
+        let thread = std::thread::spawn(move || watch(&log, &root, &settings, &theirs, &Facts::default()));
         Self { control, thread: Some(thread) }
     }
 

@@ -121,12 +121,12 @@ fn files_that_are_named_have_their_names_alone() {
     let log = MemoryLog::default();
     let paths = [dir.path().join("deep/down/a.log"), dir.path().join("folder"), dir.path().join("folder/../folder")];
     let control = Control::default();
-    let counters = Counters::default();
-    let summary = upload_paths(&log, &paths, &settings(8), &control, &counters, &()).unwrap();
+    let facts = Facts::default();
+    let summary = upload_paths(&log, &paths, &settings(8), &control, &facts).unwrap();
     assert_eq!(summary.files, 2);
     assert_eq!(log.only("a.log"), b"named");
     assert_eq!(log.only("sub/b.csv"), b"b");
-    assert_eq!(counters.snapshot().messages_produced, 2);
+    assert_eq!(facts.counters().counts().messages_produced, 2);
 }
 
 #[test]
@@ -134,10 +134,10 @@ fn a_file_that_is_named_keeps_its_path_below_a_root_and_gets_what_is_appended_to
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "deep/down/a.csv", b"named");
     let paths = [dir.path().join("deep/../deep/down/a.csv")];
-    let (log, control, counters) = (MemoryLog::default(), Control::default(), Counters::default());
+    let (log, control, facts) = (MemoryLog::default(), Control::default(), Facts::default());
     let root = Some(dir.path().to_owned());
     let settings = UploadSettings { root, filename_append: "_2".to_owned(), ..settings(8) };
-    let upload = |settings: &UploadSettings| upload_paths(&log, &paths, settings, &control, &counters, &());
+    let upload = |settings: &UploadSettings| upload_paths(&log, &paths, settings, &control, &facts);
     assert!(upload(&settings).unwrap().is_complete());
     assert_eq!(log.only("deep/down/a_2.csv"), b"named");
     let elsewhere = tempfile::tempdir().unwrap();
@@ -156,7 +156,7 @@ fn set_up_errors_say_what_to_do() {
     let try_with = |paths: &[&str], settings: &UploadSettings| {
         let paths: Vec<_> = paths.iter().map(|path| dir.path().join(path)).collect();
         let control = Control::default();
-        upload_paths(&log, &paths, settings, &control, &Counters::default(), &()).unwrap_err()
+        upload_paths(&log, &paths, settings, &control, &Facts::default()).unwrap_err()
     };
     let error = try_with(&["a/x.csv", "b/x.csv"], &settings(8));
     assert!(matches!(error, UploadError::SamePath { .. }), "{error}");

@@ -7,7 +7,7 @@ use crate::mark::{Mark, Role};
 fn watch_with(log: &MemoryLog, root: &Path, change: impl FnOnce(&mut WatchSettings)) -> Result<Summary, UploadError> {
     let mut settings = WatchSettings { exit_at_end: true, upload_existing: true, ..watch_settings() };
     change(&mut settings);
-    watch(log, root, &settings, &Control::default(), &Counters::default(), &())
+    watch(log, root, &settings, &Control::default(), &Facts::default())
 }
 
 fn watch_to_the_end(log: &MemoryLog, root: &Path) -> Summary {

@@ -11,7 +11,7 @@ fn settings() -> WatchSettings {
 }
 
 fn watch_once(log: &MemoryLog, root: &Path) -> Summary {
-    watch(log, root, &settings(), &Control::default(), &Counters::default(), &()).unwrap()
+    watch(log, root, &settings(), &Control::default(), &Facts::default()).unwrap()
 }
 
 /// A folder whose files were delivered.
@@ -125,7 +125,7 @@ fn what_was_never_sent_is_not_compared() {
     let log = MemoryLog::default();
     let settings = WatchSettings { upload_existing: false, ..settings() };
     for _ in 0..2 {
-        let summary = watch(&log, dir.path(), &settings, &Control::default(), &Counters::default(), &()).unwrap();
+        let summary = watch(&log, dir.path(), &settings, &Control::default(), &Facts::default()).unwrap();
         assert_eq!((summary.files, summary.unchanged), (0, 0), "{summary}");
         replace(dir.path(), "old", b"new");
     }

@@ -16,7 +16,7 @@ fn ends(settings: WatchSettings) -> WatchSettings {
 }
 
 fn watch_once(log: &MemoryLog, root: &Path, settings: WatchSettings) -> Result<Summary, UploadError> {
-    watch(log, root, &ends(settings), &Control::default(), &Counters::default(), &())
+    watch(log, root, &ends(settings), &Control::default(), &Facts::default())
 }
 
 fn record_of(root: &Path) -> Option<PathBuf> {
@@ -239,7 +239,7 @@ fn a_folder_that_is_gone_at_the_end_is_named_in_the_summary() {
     let log = MemoryLog::default();
     let control = Control::default();
     let summary = std::thread::scope(|scope| {
-        let watched = scope.spawn(|| watch(&log, &data, &existing_too(), &control, &Counters::default(), &()).unwrap());
+        let watched = scope.spawn(|| watch(&log, &data, &existing_too(), &control, &Facts::default()).unwrap());
         wait_until("the watch has begun", || has_started(&data));
         remove(&data);
         std::thread::sleep(Duration::from_secs(5));

@@ -18,7 +18,7 @@ fn to_the_end() -> WatchSettings {
 /// Sends what is there and ends.
 fn run_to_the_end(log: &MemoryLog, root: &Path) -> Summary {
     let control = Control::default();
-    watch(log, root, &to_the_end(), &control, &Counters::default(), &()).unwrap()
+    watch(log, root, &to_the_end(), &control, &Facts::default()).unwrap()
 }
 
 fn record_path(root: &Path) -> PathBuf {
@@ -119,10 +119,10 @@ fn what_is_there_at_the_first_start_is_sent_only_if_asked_for() {
     let log = MemoryLog::default();
     let settings = WatchSettings { exit_at_end: true, ..watch_settings() };
     let control = Control::default();
-    let first = watch(&log, dir.path(), &settings, &control, &Counters::default(), &()).unwrap();
+    let first = watch(&log, dir.path(), &settings, &control, &Facts::default()).unwrap();
     assert_eq!((first.files, first.left_out[&Reason::Existing].count), (0, 1));
     write(dir.path(), "new", b"new");
-    let later = watch(&log, dir.path(), &settings, &control, &Counters::default(), &()).unwrap();
+    let later = watch(&log, dir.path(), &settings, &control, &Facts::default()).unwrap();
     assert_eq!(later.files, 1);
 }
 
@@ -216,7 +216,7 @@ fn a_first_start_that_was_killed_starts_anew() {
     let log = MemoryLog::default();
     let settings = WatchSettings { exit_at_end: true, ..watch_settings() };
     let control = Control::default();
-    let watch_once = || watch(&log, dir.path(), &settings, &control, &Counters::default(), &()).unwrap();
+    let watch_once = || watch(&log, dir.path(), &settings, &control, &Facts::default()).unwrap();
     watch_once();
     // Cut the end of the first start off.
     let path = record_path(dir.path());
@@ -270,7 +270,7 @@ fn a_second_watcher_is_kept_off() {
     let running = Running::start(&log, dir.path(), existing_too());
     wait_until("the record", || dir.path().join("LOGS").join("uploaded_to_t.csv").exists());
     let control = Control::default();
-    let second = watch(&log, dir.path(), &to_the_end(), &control, &Counters::default(), &());
+    let second = watch(&log, dir.path(), &to_the_end(), &control, &Facts::default());
     let error = second.unwrap_err();
     assert!(matches!(error, UploadError::Watched { .. }), "{error}");
     running.stop();

@@ -1,8 +1,8 @@
-//! The rows of the tables.
+//! A file of a topic, and how it may fail.
 
 use std::fmt;
 
-/// A file as the tables show it.
+/// A file of a topic, as tables and pages show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileRow {
     /// Path of the rebuilt file relative to the producer's root, with `/`.
@@ -24,6 +24,17 @@ impl FileRow {
     pub fn filename(&self) -> &str {
         self.rel_filepath.rsplit('/').next().unwrap_or_default()
     }
+}
+
+/// A file whose chunks are not all there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FillingFile {
+    /// The file.
+    pub row: FileRow,
+    /// Number of chunks that are there.
+    pub there: u32,
+    /// Bytes of these chunks.
+    pub bytes: u64,
 }
 
 /// How a file failed.
@@ -48,8 +59,11 @@ pub enum FailureStatus {
 }
 
 impl FailureStatus {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
     /// All there are.
-    pub(crate) const ALL: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::MismatchedHash,
         Self::Failed,
         Self::ComputingResultMessageFailed,

@@ -1,0 +1,18 @@
+//! A record becomes a chunk.
+
+use datamill_broker::Record;
+use datamill_wire::{Chunk, ChunkError, headers};
+
+/// The chunk that a record holds, with the modification time that a header tells where the value does not.
+///
+/// # Errors
+/// The record holds no chunk.
+pub(crate) fn chunk_of<'a>(record: &Record<'a>) -> Result<Chunk<'a>, ChunkError> {
+    let mut chunk = Chunk::decode(record.value.unwrap_or_default())?;
+    if chunk.mtime.is_none()
+        && let Some((_, told)) = record.headers.iter().find(|(name, _)| *name == headers::MTIME)
+    {
+        chunk.take_mtime_header(told);
+    }
+    Ok(chunk)
+}
