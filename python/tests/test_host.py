@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -416,10 +417,12 @@ def test_the_debugger_opens_in_the_function_and_goes_on_line_by_line(local):
         ends = threading.Timer(LIMIT, process.kill)
         ends.start()
         try:
-            seen = []
-            for line in process.stdout:
-                if line.startswith("-> "):
-                    seen.append(line[3:].strip())
+            seen, said = [], ""
+            while character := process.stdout.read(1):
+                said += character
+                # what is typed before the prompt is there may be a line for the program
+                if said.endswith("(Pdb) "):
+                    seen.append(re.findall(r"^-> (.*)$", said, re.M)[-1].strip())
                     print("c" if seen[-1] == "third = 3" else "n", file=process.stdin)
         finally:
             ends.cancel()
