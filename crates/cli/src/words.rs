@@ -8,7 +8,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
-use crate::commands::{demo, download, function, read, rekey, retry, topic, transfer, upload, watch};
+use crate::commands::{
+    demo, download, function, get, ls, read, reconcile, rekey, retry, topic, transfer, upload, verify, watch,
+};
 use crate::function::FunctionCall;
 
 /// Puts data files on a topic, runs functions on whole files, and shows what is in topics
@@ -31,6 +33,7 @@ const EXAMPLES: &str = "Examples:
                                               run it on all files of a topic, send its results
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
+  datamill reconcile data/ --topic_name files  see what became of each file
 
 Exit codes: 0 done, 1 some files failed, were not sent, or there was none to send, 2 the command line or the set-up is wrong or a right is \
 missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 too many functions did not \
@@ -50,6 +53,10 @@ enum RustCommand {
     Watch(watch::WatchArgs),
     Download(download::DownloadArgs),
     Read(read::ReadArgs),
+    Ls(ls::LsArgs),
+    Get(get::GetArgs),
+    Verify(verify::VerifyArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Topic(topic::TopicArgs),
     Transfer(transfer::TransferArgs),
     S3Transfer(transfer::S3TransferArgs),
@@ -140,6 +147,10 @@ impl Task {
             RustCommand::Watch(args) => watch::run(&args),
             RustCommand::Download(args) => download::run(&args),
             RustCommand::Read(args) => read::run(&args),
+            RustCommand::Ls(args) => ls::run(&args),
+            RustCommand::Get(args) => get::run(&args),
+            RustCommand::Verify(args) => verify::run(&args),
+            RustCommand::Reconcile(args) => reconcile::run(&args),
             RustCommand::Topic(args) => topic::run(&args),
             RustCommand::Transfer(args) => transfer::run(&args),
             RustCommand::S3Transfer(args) => transfer::run_s3(&args),

@@ -37,6 +37,7 @@ pub mod progress;
 pub mod rekey;
 pub mod report;
 pub mod settings;
+pub mod survey;
 pub mod upload;
 
 #[cfg(all(target_os = "linux", feature = "jemalloc"))]

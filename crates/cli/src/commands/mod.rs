@@ -3,13 +3,18 @@
 pub mod demo;
 pub mod download;
 pub mod function;
+pub mod get;
+pub mod ls;
 pub mod read;
+pub mod reconcile;
 pub mod rekey;
 pub mod retry;
 pub mod topic;
 pub mod transfer;
 pub mod upload;
+pub mod verify;
 pub mod watch;
 
 mod output;
 mod sending;
+mod survey;

@@ -23,6 +23,10 @@ pub struct UploadArgs {
     /// Files, and folders with all that is in them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Only files that are not on the topic already, whole and as they are. Reads the whole topic first, and leaves out
+    /// what is there by path, size and time, or by the SHA-512 where these do not decide
+    #[arg(long = "only-missing")]
+    only_missing: bool,
     #[command(flatten)]
     sending: SendingArgs,
     #[command(flatten)]
@@ -30,7 +34,8 @@ pub struct UploadArgs {
 }
 
 pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
-    let settings = args.sending.settings()?;
+    let mut settings = args.sending.settings()?;
+    settings.only_missing = args.only_missing;
     check_paths(&args.paths)?;
     let started = sending::start(&args.common, "datamill_upload", None, &args.sending.without_effect())?;
     let bar = Arc::new(Bar::new());

@@ -12,4 +12,5 @@ mod own_folders;
 mod registry;
 mod release_0_1_0;
 mod reports;
+mod survey;
 mod take_over;

@@ -117,6 +117,7 @@ pub(crate) struct Assembler {
     /// Files whose follower has not said what it takes.
     undecided: Vec<InstanceId>,
     disk: Option<Disk>,
+    keeps_content: bool,
     lost: Vec<(i32, i64)>,
     spread: bool,
 }
@@ -137,6 +138,7 @@ impl Assembler {
             following: None,
             undecided: Vec::new(),
             disk: None,
+            keeps_content: true,
             lost: Vec::new(),
             spread: false,
         }
@@ -162,6 +164,11 @@ impl Assembler {
     /// Lets files of so many bytes fill up on disk from their first chunk on.
     pub(crate) fn on_disk(self, bytes: RangeInclusive<usize>, folder: &SpillFolder) -> Self {
         Self { disk: Some(Disk { bytes, folder: folder.clone() }), ..self }
+    }
+
+    /// Keeps no content: [`Assembler::take_dropped`] hands whole files out.
+    pub(crate) fn without_content(self) -> Self {
+        Self { keeps_content: false, ..self }
     }
 
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
@@ -251,7 +258,8 @@ impl Assembler {
                 let late = !repetition && self.ended_repetitions.contains(&slot);
                 let instance =
                     Instance::new(version, slot, shadow, repetition, &self.budget, self.ahead.as_ref(), time_ms);
-                self.open(slot, Instance { late, ..instance })
+                let buffer = instance.buffer.filter(|_| self.keeps_content);
+                self.open(slot, Instance { late, buffer, ..instance })
             }
         };
         let Some(instance) = self.instances.get_mut(&id) else {

@@ -15,4 +15,6 @@ pub use download::DownloadDirectory;
 pub use folder::remove_unused;
 pub use on_exists::OnExists;
 #[cfg(feature = "object-store")]
+pub(crate) use store::list as list_store;
+#[cfg(feature = "object-store")]
 pub use store::{ProfileError, S3TransferStreamProcessor, TargetError, TransferSettings};

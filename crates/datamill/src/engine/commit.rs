@@ -439,7 +439,7 @@ pub(super) fn file_row(version: &Version, spans: &[Span], first_ms: i64, last_ms
 }
 
 /// `partition:first-last` for each partition, separated by commas.
-pub(super) fn spans_text(spans: &[Span]) -> String {
+pub(crate) fn spans_text(spans: &[Span]) -> String {
     let mut text = String::new();
     for span in spans {
         let comma = if text.is_empty() { "" } else { "," };

@@ -349,7 +349,7 @@ impl Entry {
 }
 
 /// The bytes of a SHA-512 in hexadecimal digits.
-pub(super) fn hash(text: &str) -> Option<[u8; 64]> {
+pub(crate) fn hash(text: &str) -> Option<[u8; 64]> {
     let mut bytes = [0; 64];
     if text.len() != 128 || !text.is_ascii() {
         return None;

@@ -34,6 +34,13 @@ pub struct FailedFile {
 }
 
 impl FailedFile {
+    /// The failure of this topic that a change of a group's state is about, with what is there from then on. `None` for
+    /// other keys.
+    pub(super) fn of_change(topic: &str, key: &str, value: Option<&[u8]>) -> Option<Option<Self>> {
+        Place::of_key(topic, key)?;
+        Some(value.and_then(|value| Entry::parse(key, value)).map(Self::of))
+    }
+
     fn of(entry: Entry) -> Self {
         Self {
             path: entry.path().to_owned(),

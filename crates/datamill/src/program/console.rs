@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// # Errors
 /// Threads or signal handlers that cannot be made.
 pub fn steer(control: &Arc<Control>) -> io::Result<()> {
-    signals(Arc::clone(control))?;
+    heed_signals(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("datamill-console".to_owned()).spawn(move || console(&control))?;
     Ok(())
@@ -98,6 +98,14 @@ fn obey(line: &str, control: &Control) {
         "" => {}
         other => tracing::warn!("`{}` means nothing here: {HELP}", other),
     }
+}
+
+/// Lets the signals alone steer the program: for one whose standard input is not its own to read.
+///
+/// # Errors
+/// Threads or signal handlers that cannot be made.
+pub fn heed_signals(control: &Arc<Control>) -> io::Result<()> {
+    signals(Arc::clone(control))
 }
 
 #[cfg(unix)]

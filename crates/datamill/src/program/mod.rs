@@ -15,7 +15,7 @@ mod runnable;
 mod size;
 
 pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerArgs, accept_dashes, update_seconds};
-pub use console::steer;
+pub use console::{heed_signals, steer};
 pub use exit::{Exit, SetUpError, of_upload};
 pub use identity::{instance, instance_name};
 pub use prepared::Prepared;

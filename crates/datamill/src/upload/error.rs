@@ -24,6 +24,9 @@ pub enum UploadError {
         #[source]
         source: io::Error,
     },
+    /// What the topic has already cannot be told.
+    #[error(transparent)]
+    Survey(#[from] Box<crate::survey::SurveyError>),
     /// A path that the user named is a pipe, a socket or a device.
     #[error("`{0}` is neither a file nor a folder")]
     Special(PathBuf),

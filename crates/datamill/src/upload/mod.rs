@@ -54,19 +54,23 @@ use tracing::warn;
 
 use crate::control::Control;
 use crate::facts::{Fact, Facts};
+use crate::survey::OnTopic;
 
 pub use error::UploadError;
 pub use filter::{Filter, Reason};
 pub use logs_folder::logs_folder;
+pub(crate) use own_folders::is_logs;
 pub use record::RecordError;
+pub(crate) use scan::{Found, Scanner};
 pub use send::NotDelivered;
+pub(crate) use stamp::Stamp;
 pub use summary::{Named, Summary};
 pub use watch::watch;
 
 use cut::Cutter;
 use lines::Lines;
 use run::{Job, Run, Sent};
-use scan::{Candidate, Found, Scanner};
+use scan::Candidate;
 use send::Sender;
 use stop::Stop;
 use target::Target;
@@ -108,6 +112,8 @@ pub struct UploadSettings {
     pub root: Option<PathBuf>,
     /// What goes between stem and suffix of the names under which files are rebuilt.
     pub filename_append: String,
+    /// Leave out the files that are on the topic already, whole and as they are: [`upload_paths`] reads the topic first.
+    pub only_missing: bool,
 }
 
 impl UploadSettings {
@@ -121,6 +127,7 @@ impl UploadSettings {
             drain_limit: Duration::from_secs(30),
             root: None,
             filename_append: String::new(),
+            only_missing: false,
         }
     }
 }
@@ -195,12 +202,15 @@ pub fn upload_paths(
         let collected = found.collect(path, settings, &own, &stop);
         collected.map_err(|source| UploadError::Path { path: path.clone(), source })?;
     }
-    let Collected { mut files, summary, .. } = found;
+    let Collected { mut files, mut summary, .. } = found;
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
+    if settings.only_missing && !files.is_empty() {
+        (files, summary.on_topic) = missing(log, files, &settings.topic, control)?;
+    }
     if files.is_empty() {
-        let found_nothing = !stop.is_requested();
+        let found_nothing = !stop.is_requested() && summary.on_topic == 0;
         if found_nothing {
             warn!("found no file to send: check the paths, and what the summary says was left out");
         }
@@ -208,7 +218,7 @@ pub fn upload_paths(
     }
     let topic = topic.map_or_else(|| log.topic_for_use(&settings.topic), Ok)?;
     let mut run = new_run(log, &topic, settings, control, &facts)?;
-    run.summary.left_out = summary.left_out;
+    (run.summary.left_out, run.summary.on_topic) = (summary.left_out, summary.on_topic);
     let bytes = files.iter().map(|file| file.stamp.size).sum();
     facts.tell(&Fact::Planned { files: files.len() as u64, bytes });
     let work = send_all(&mut run, files);
@@ -306,6 +316,27 @@ impl Collected {
 fn leave_out(facts: &Facts, summary: &mut Summary, path: String, reason: Reason, detail: Option<String>) {
     facts.tell(&Fact::LeftOut { file: &path, reason, detail: detail.as_deref() });
     summary.leave_out(reason, path);
+}
+
+/// The files that are not on the topic as they are, and the number of the others.
+fn missing(
+    log: &dyn Log,
+    files: Vec<Candidate>,
+    topic: &str,
+    control: &Control,
+) -> Result<(Vec<Candidate>, u64), UploadError> {
+    let on_topic = OnTopic::read(log, topic, control).map_err(Box::new)?;
+    let (mut missing, mut there) = (Vec::new(), 0);
+    for file in files {
+        // once a stop is asked for, the rest is left out for that
+        let is_asked = control.stopping().is_none();
+        if is_asked && on_topic.has(&file.relative, &file.path, file.stamp).map_err(Box::new)? {
+            there += 1;
+        } else {
+            missing.push(file);
+        }
+    }
+    Ok((missing, there))
 }
 
 /// Drops files that were named twice and refuses different ones with the same relative path.

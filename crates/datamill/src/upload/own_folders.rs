@@ -57,7 +57,7 @@ impl OwnFolders {
 }
 
 /// Whether a folder that the user names is a `LOGS` of programs, as a shell puts it into the place of a `*`.
-pub(super) fn is_logs(folder: &Path) -> bool {
+pub(crate) fn is_logs(folder: &Path) -> bool {
     is_marked(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && is_logs_of_programs(folder)
 }
 

@@ -51,6 +51,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Records that the log acknowledged.
     pub messages: u64,
+    /// Files that are on the topic already, where only missing ones were to be sent.
+    pub on_topic: u64,
     /// Files that looked changed and hold what was delivered before.
     pub unchanged: u64,
     /// What was left out, by reason. Of a folder that was not entered, the folder alone counts.
@@ -91,6 +93,9 @@ impl fmt::Display for Summary {
         }
         if self.unchanged > 0 {
             write!(f, "\nnot sent again, since their content was delivered before: {}", self.unchanged)?;
+        }
+        if self.on_topic > 0 {
+            write!(f, "\non the topic already, whole and as they are: {}", text::counted(self.on_topic, "file"))?;
         }
         for (reason, named) in &self.left_out {
             let word = if reason.is_failure() { "not sent" } else { "left out" };

@@ -56,6 +56,33 @@ pub(super) fn key(prefix: &Path, names: Names, topic: &str, subdir: &str, filena
     Path::parse(key)
 }
 
+/// What the keys of all files of a topic begin with.
+pub(super) fn folder(prefix: &Path, topic: &str) -> Result<Path, Error> {
+    let parts = prefix.as_ref().split('/').chain([topic]).filter(|part| !part.is_empty());
+    Path::parse(parts.collect::<Vec<_>>().join("/"))
+}
+
+/// The path of the file whose key ends with this, behind the topic: what [`key`] escapes is as it was.
+pub(super) fn path_of(escaped: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(escaped.len()), escaped);
+    while let Some(at) = rest.find('%') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let is_one = is_escape(&rest[at..]);
+        match u8::from_str_radix(rest.get(at + 1..at + 3).unwrap_or_default(), 16) {
+            Ok(byte) if is_one => {
+                bytes.push(byte);
+                rest = &rest[at + 3..];
+            }
+            _ => {
+                bytes.push(b'%');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The parts of a name that `object_store` takes for a file that is being written.
 fn staged(filename: &str) -> Option<(&str, &str)> {
     let (name, digits) = filename.split_once('#')?;
@@ -123,9 +150,10 @@ mod tests {
                 let mut seen = BTreeMap::new();
                 for name in &names {
                     let key = key(&Path::default(), which, "t", "", name).unwrap().to_string();
-                    if let Some(other) = seen.insert(key, name) {
+                    if let Some(other) = seen.insert(key.clone(), name) {
                         prop_assert_eq!(other, name);
                     }
+                    prop_assert_eq!(path_of(key.strip_prefix("t/").unwrap()), name.as_str());
                 }
             }
         }

@@ -22,6 +22,7 @@ mod connector;
 mod early;
 mod failure;
 mod key;
+mod list;
 mod origin;
 mod orphans;
 mod parts;
@@ -29,6 +30,7 @@ mod profile;
 mod target;
 mod transfer;
 
+pub(crate) use list::list;
 pub use profile::ProfileError;
 pub use target::TargetError;
 pub use transfer::{S3TransferStreamProcessor, TransferSettings};

@@ -131,6 +131,17 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// The store that `url` names, to look at what is in it: a folder is not made.
+    pub(super) fn open_existing(url: &str, section: Option<&BTreeMap<String, String>>) -> Result<Self, TargetError> {
+        if let Some(folder) =
+            Url::parse(url).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok())
+            && let Err(source) = std::fs::read_dir(&folder)
+        {
+            return Err(TargetError::Folder { folder, source });
+        }
+        Self::open(url, section)
+    }
+
     /// The store that `url` names; `section` is `[s3]` of the configuration.
     pub(super) fn open(url: &str, section: Option<&BTreeMap<String, String>>) -> Result<Self, TargetError> {
         let parsed = Url::parse(url).map_err(|_| TargetError::Url(url.to_owned()))?;

@@ -1,0 +1,71 @@
+//! `datamill verify`: whether the files on a topic are what was sent.
+
+use std::io::Write;
+
+use clap::Args;
+use datamill::program::Exit;
+use datamill::report::logging::say;
+use datamill::report::text::{counted, printable};
+use datamill::survey::{Checked, SurveyError, verify};
+use datamill_wire::hex;
+use serde_json::json;
+
+use super::output::LogArgs;
+use super::survey::{control, ended, line, out, wanted};
+
+/// Check each file on a topic against the hash that was taken at its upload
+///
+/// Rebuilds every upload and compares its SHA-512, so a changed byte is found. Prints those that are damaged or lack
+/// chunks, with --json all. Exit code 1 if there is one.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Topic of files
+    #[arg(value_name = "TOPIC")]
+    topic: String,
+    /// Only this file, what is in this folder, or what matches, with `*` for any characters and `?` for one
+    #[arg(value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// One JSON object for each upload, also for those that are right
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
+    let wanted = wanted(args.pattern.as_deref())?;
+    let log = args.log.open_existing()?;
+    let (control, mut out) = (control()?, out());
+    let (mut right, mut damaged, mut incomplete) = (0, 0, 0);
+    let checked = verify(log.as_ref(), &args.topic, wanted, &control, &mut |checked| {
+        let Checked { upload, damage } = &checked;
+        let (state, reason) = match (upload.is_whole(), damage.as_str()) {
+            (true, "") => ("right", ""),
+            (true, damage) => ("damaged", damage),
+            (false, _) => ("incomplete", upload.fault.as_str()),
+        };
+        match state {
+            "right" => right += 1,
+            "damaged" => damaged += 1,
+            _ => incomplete += 1,
+        }
+        let offsets = upload.offsets();
+        if args.json {
+            let (path, sha512, size) = (&upload.path, hex(&upload.sha512), upload.size);
+            let object = json!({
+                "path": path, "state": state, "sha512": sha512, "size": size, "offsets": offsets, "reason": reason,
+            });
+            return line(&mut out, object);
+        }
+        match state {
+            "right" => Ok(()),
+            _ => line(&mut out, format_args!("{}  {state}  {offsets}  {reason}", printable(&upload.path))),
+        }
+    });
+    let checked = checked.and_then(|()| out.flush().map_err(SurveyError::Output));
+    ended(checked.map(|()| {
+        let uploads = counted(right + damaged + incomplete, "upload");
+        say(format_args!("{uploads}: {right} right, {damaged} damaged, {incomplete} incomplete"));
+        if damaged + incomplete > 0 { Exit::SomeFailed } else { Exit::Done }
+    }))
+}

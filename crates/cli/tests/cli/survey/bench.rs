@@ -1,0 +1,168 @@
+//! A folder with files, a topic for them on either log, and a program that makes results of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamill::assemble::{DownloadDataFile, Mode};
+use datamill::broker::{FirstStart, Log, NewRecord, NewTopic, Properties};
+use datamill::engine::{Control, EngineSettings, RetryFailed, Summary};
+use datamill::facts::Facts;
+use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
+use datamill::wire::{Chunk, sha512};
+use datamill_testkit::kafka::Kafka;
+use serde_json::Value;
+
+use crate::common::{Ended, Place};
+
+/// Each check runs on the embedded log and on Apache Kafka.
+macro_rules! on_both_logs {
+    ($($check:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $check() { super::$check(&super::Bench::new(false)) })*
+        }
+        mod kafka {
+            $(#[test] fn $check() { super::$check(&super::Bench::new(true)) })*
+        }
+    };
+}
+pub(super) use on_both_logs;
+
+pub struct Bench {
+    pub place: Place,
+    pub log: Arc<dyn Log>,
+    pub topic: String,
+    pub results: String,
+    pub group: String,
+}
+
+/// Fails for files whose names begin with `bad`.
+struct Bad;
+
+impl DataFileStreamReproducer for Bad {
+    fn get_processing_result_message_for_file(
+        &self,
+        file: &DownloadDataFile,
+        _: &Lock,
+    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        if file.filename().starts_with("bad") {
+            return Err(ProcessingError::file_failed("no calibration"));
+        }
+        Ok(Some(ReproducerMessage::new("done")))
+    }
+}
+
+impl Bench {
+    pub fn new(kafka: bool) -> Self {
+        let place = Place::new();
+        let servers = match kafka {
+            true => Kafka::from_env().address().to_owned(),
+            false => format!("sqlite:{}", place.path("log.db").display()),
+        };
+        place.write("test.config", format!("[broker]\nbootstrap.servers = {servers}\n").as_bytes());
+        let broker = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
+        let log = datamill::broker::open(&Properties { broker, ..Properties::default() }).unwrap();
+        let unique = place.path("").file_name().unwrap().to_string_lossy().replace('.', "");
+        let bench = Self {
+            place,
+            log,
+            topic: format!("files-{unique}"),
+            results: format!("results-{unique}"),
+            group: format!("group-{unique}"),
+        };
+        bench.create(&bench.topic, 2, &[]);
+        bench.create(&bench.results, 1, &[]);
+        bench
+    }
+
+    pub fn create(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, settings };
+        self.log.create_topic(&topic).unwrap();
+    }
+
+    /// Runs the command on the log of the test.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        self.place.run(&[args, &["--config", "test.config"]].concat())
+    }
+
+    pub fn upload(&self, more: &[&str]) -> Ended {
+        self.run(&[&["upload", "data", "--topic_name", &self.topic, "--chunk_size", "1024"], more].concat())
+    }
+
+    /// The objects that a command prints, which must end with this code.
+    pub fn objects(&self, code: i32, args: &[&str]) -> Vec<Value> {
+        let ended = self.run(args);
+        assert_eq!(ended.code(), code, "{args:?}: {}\n{}", ended.stderr(), ended.stdout());
+        ended.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Runs a program of the group over all that is there.
+    pub fn reproduce(&self) -> Summary {
+        let settings = EngineSettings {
+            topic: self.topic.clone(),
+            result_topic: Some(self.results.clone()),
+            dead_letter_topic: None,
+            group: self.group.clone(),
+            instance: "one".to_owned(),
+            program: "test".to_owned(),
+            first_start: FirstStart::Earliest,
+            start_from: None,
+            download_regex: None,
+            mode: Mode::Memory,
+            threads: 2,
+            max_attempts: 1,
+            processing_timeout: None,
+            output_dir: self.place.path("output"),
+            memory_limit: 64 << 20,
+            spill_limit: None,
+            membership: Default::default(),
+            delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
+            retry_failed: RetryFailed::No,
+            incomplete_after: Duration::ZERO,
+            same_group: false,
+            exit_at_end: true,
+            update_seconds: 0,
+            shutdown_timeout: Duration::from_secs(10),
+        };
+        let code = UserCode::reproducer(Bad);
+        datamill::engine::run(&self.log, &settings, code, &Control::default(), &Facts::default()).unwrap()
+    }
+
+    /// Puts these chunks of a file on a partition of a topic, each with the time of its record.
+    pub fn send(&self, topic: &str, partition: i32, path: &str, pieces: &[&[u8]], sent: &[(usize, i64)]) {
+        let whole = pieces.concat();
+        let chunks: Vec<Vec<u8>> = sent.iter().map(|(index, _)| chunk(path, &whole, pieces, *index)).collect();
+        let mut publisher = self.log.publisher().unwrap();
+        for (value, (_, time_ms)) in chunks.iter().zip(sent) {
+            let (key, value) = (Some(path.as_bytes()), Some(value.as_slice()));
+            let timestamp_ms = Some(*time_ms);
+            let record = NewRecord { topic, partition: Some(partition), key, value, headers: Vec::new(), timestamp_ms };
+            publisher.send(&record, 0).unwrap();
+        }
+        while publisher.in_flight() > 0 {
+            publisher.poll(Duration::from_millis(50), &mut |delivery| assert!(delivery.outcome.is_ok())).unwrap();
+        }
+    }
+}
+
+/// The message of a chunk, counted from 1; the whole may be other bytes than its pieces.
+pub fn chunk(path: &str, whole: &[u8], pieces: &[&[u8]], index: usize) -> Vec<u8> {
+    let (subdir, filename) = path.rsplit_once('/').unwrap_or(("", path));
+    let data = pieces[index - 1];
+    let chunk = Chunk {
+        filename,
+        file_hash: &sha512(whole),
+        chunk_hash: &sha512(data),
+        offset: pieces[..index - 1].iter().map(|piece| piece.len() as u64).sum(),
+        index: index as u32,
+        total: pieces.len() as u32,
+        subdir,
+        filename_append: "",
+        data,
+        mtime: None,
+    };
+    let mut value = Vec::new();
+    chunk.encode(&mut value);
+    value
+}

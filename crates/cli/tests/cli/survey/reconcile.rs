@@ -1,0 +1,207 @@
+//! A folder beside its topic, results, failures and copies.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use datamill::report::clock::now_ms;
+use serde_json::Value;
+
+use super::bench::{Bench, on_both_logs};
+
+/// State and reason by path.
+fn states(rows: &[Value]) -> BTreeMap<&str, (&str, &str)> {
+    rows.iter()
+        .map(|row| {
+            let [path, state, reason] = ["path", "state", "reason"].map(|name| row[name].as_str().unwrap());
+            (path, (state, reason))
+        })
+        .collect()
+}
+
+impl Bench {
+    fn args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let mut args = vec!["reconcile", "data", "--topic_name", self.topic.as_str()];
+        args.extend(["--consumer_group_id", self.group.as_str(), "--results", self.results.as_str()]);
+        args.extend(more);
+        args
+    }
+}
+
+/// A folder in which something has happened to almost every file.
+fn make(bench: &Bench) {
+    for name in ["good.csv", "run/bad.csv", "twice.csv", "old result.csv", "changed.csv", "removed.csv"] {
+        bench.place.write(&format!("data/{name}"), name.repeat(300).as_bytes());
+    }
+    assert_eq!(bench.upload(&[]).code(), 0);
+    assert_eq!(bench.upload(&["--upload_regex", "twice"]).code(), 0);
+    assert_eq!(bench.reproduce().failed, 1);
+    // behind the group
+    bench.place.write("data/later.csv", b"later");
+    bench.place.write("data/old result.csv", b"a newer version");
+    assert_eq!(bench.upload(&["--upload_regex", "later|old"]).code(), 0);
+    // an upload that was killed, a file that never was sent, one that has changed since, one that was removed
+    bench.place.write("data/killed.csv", b"onetwo");
+    bench.send(&bench.topic, 0, "killed.csv", &[b"one", b"two"], &[(1, now_ms())]);
+    bench.place.write("data/unsettled.csv", b"x");
+    bench.place.write("data/changed.csv", b"changed");
+    fs::remove_file(bench.place.path("data/removed.csv")).unwrap();
+}
+
+fn each_file_is_found_with_its_state_and_what_is_missing_can_be_sent(bench: &Bench) {
+    make(bench);
+    let rows = bench.objects(1, &bench.args(&["--json"]));
+    let states_of = states(&rows);
+    let words: BTreeMap<&str, &str> = states_of.iter().map(|(path, (state, _))| (*path, *state)).collect();
+    let expected = BTreeMap::from([
+        ("good.csv", "result"),
+        ("run/bad.csv", "failed"),
+        ("twice.csv", "result"),
+        ("old result.csv", "not_reached"),
+        ("later.csv", "not_reached"),
+        ("killed.csv", "incomplete"),
+        ("unsettled.csv", "never_sent"),
+        ("changed.csv", "changed_since"),
+        ("removed.csv", "not_in_folder"),
+    ]);
+    assert_eq!(words, expected);
+    for (path, reason) in [
+        ("good.csv", ""),
+        ("run/bad.csv", "computing_result_message_failed: no calibration"),
+        ("twice.csv", "sent 2 times"),
+        ("killed.csv", "chunk 2 of 2 is missing"),
+        ("old result.csv", "has a result of another version of it, at 0:"),
+        ("changed.csv", "the topic has another version of it, sent at 20"),
+        ("removed.csv", "result"),
+    ] {
+        let (_, found) = states_of[path];
+        assert!(if reason.is_empty() { found.is_empty() } else { found.contains(reason) }, "{path}: {found}");
+    }
+    let good = rows.iter().find(|row| row["path"] == "good.csv").unwrap();
+    assert!(good["offsets"].as_str().unwrap().contains(":0-2") && good["result"].as_str().unwrap().starts_with("0:"));
+    assert_eq!(good["versions"][0]["whole"], true);
+
+    let problems = bench.run(&bench.args(&["--problems"]));
+    assert_eq!(problems.code(), 1);
+    let first = |line: &str| line.split("  ").next().unwrap().to_owned();
+    let paths: Vec<String> = problems.stdout().lines().skip(1).map(first).collect();
+    assert_eq!(paths, ["changed.csv", "killed.csv", "run/bad.csv", "unsettled.csv"], "{}", problems.stdout());
+    let said = problems.stderr();
+    let send = format!(
+        "`datamill upload --only-missing data --topic_name {} --config test.config` sends what is missing",
+        bench.topic
+    );
+    for part in [
+        "8 files: 2 have a result, 2 are not reached, 1 failed, 1 is incomplete, 1 was never sent, 1 has changed since",
+        &send,
+        "1 path more is not in the folder",
+        "no program of group",
+        "temporary table: ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let csv = bench.run(&bench.args(&["--csv"])).stdout();
+    assert!(csv.starts_with("path,state,versions,offsets,result,reason\n"), "{csv}");
+    assert!(csv.lines().any(|line| line.starts_with("unsettled.csv,never_sent,0,,,")), "{csv}");
+
+    // what is missing is sent, and nothing else
+    let sent = bench.upload(&["--only-missing"]);
+    assert_eq!(sent.code(), 0, "{}", sent.stderr());
+    assert!(sent.stderr().contains("sent 3 files "), "{}", sent.stderr());
+    assert!(sent.stderr().contains("on the topic already, whole and as they are: 5 files"), "{}", sent.stderr());
+    let again = bench.upload(&["--only-missing"]);
+    assert_eq!(again.code(), 0, "{}", again.stderr());
+    assert!(again.stderr().contains("sent 0 files"), "{}", again.stderr());
+    bench.reproduce();
+    let rows = bench.objects(1, &bench.args(&["--json"]));
+    let left: Vec<&str> =
+        rows.iter().filter(|row| row["state"] != "result").map(|row| row["path"].as_str().unwrap()).collect();
+    assert_eq!(left, ["removed.csv", "run/bad.csv"]);
+    fs::remove_file(bench.place.path("data/run/bad.csv")).unwrap();
+    let over = bench.run(&bench.args(&["--problems"]));
+    // it is not in the folder any more, and has failed all the same
+    assert_eq!(over.code(), 1, "{}", over.stderr());
+    let verified = bench.objects(1, &bench.args(&["--json", "--verify"]));
+    assert_eq!(states(&verified)["run/bad.csv"].0, "not_in_folder");
+}
+
+fn the_topic_alone_or_the_results_alone_can_be_asked(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    bench.place.write("data/bad.csv", b"b");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let topic = ["reconcile", "data", "--topic_name", &bench.topic, "--json"];
+    assert_eq!(states(&bench.objects(0, &topic)).values().filter(|state| state.0 == "sent").count(), 2);
+    bench.reproduce();
+    let rows = bench.objects(1, &[&topic[..], &["--results", &bench.results]].concat());
+    let found = states(&rows);
+    assert_eq!((found["a.csv"].0, found["bad.csv"].0), ("result", "not_reached"));
+    assert!(found["bad.csv"].1.contains("--consumer_group_id tells why"), "{found:?}");
+    // a group is done with a file that is no failure
+    let rows = bench.objects(1, &[&topic[..], &["--consumer_group_id", &bench.group]].concat());
+    let found = states(&rows);
+    assert_eq!((found["a.csv"].0, found["bad.csv"].0), ("result", "failed"));
+    let other = bench.run(&[&topic[..], &["--consumer_group_id", "nobody"]].concat());
+    assert_eq!(other.code(), 2);
+    assert!(other.stderr().contains("group `nobody` has never read topic"), "{}", other.stderr());
+    assert!(other.stderr().contains(&bench.group), "{}", other.stderr());
+}
+
+fn copies_in_a_mirror_are_compared(bench: &Bench) {
+    for name in ["a.csv", "run/b.csv", "c.csv"] {
+        bench.place.write(&format!("data/{name}"), name.as_bytes());
+    }
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let topic = bench.topic.as_str();
+    let download = ["download", "mirror", "--topic_name", topic, "--exit-at-end"];
+    assert_eq!(bench.run(&download).code(), 0);
+    let args = ["reconcile", "data", "--topic_name", topic, "--mirror", "mirror", "--json"];
+    let rows = bench.objects(0, &args);
+    assert!(rows.iter().all(|row| row["state"] == "result" && row["copy"] == true), "{rows:?}");
+    assert_eq!(rows.len(), 3, "what the download keeps for itself is no copy: {rows:?}");
+    fs::remove_file(bench.place.path("mirror/a.csv")).unwrap();
+    bench.place.write("mirror/run/b.csv", b"run/x.csv");
+    bench.place.write("mirror/more.csv", b"m");
+    let rows = bench.objects(1, &args);
+    let found = states(&rows);
+    assert_eq!(found["a.csv"], ("not_reached", "`mirror` has no copy of it"));
+    assert_eq!(found["run/b.csv"], ("not_reached", "the copy in `mirror` is of another version"));
+    assert_eq!(found["more.csv"], ("not_in_folder", "`mirror` has a copy of it; its chunks are not on the topic"));
+}
+
+on_both_logs!(
+    each_file_is_found_with_its_state_and_what_is_missing_can_be_sent,
+    the_topic_alone_or_the_results_alone_can_be_asked,
+    copies_in_a_mirror_are_compared,
+);
+
+#[test]
+fn copies_in_a_store_are_compared() {
+    let bench = Bench::new(false);
+    for name in ["a#1.csv", "run/b\n.csv", "c.csv"] {
+        bench.place.write(&format!("data/{name}"), name.as_bytes());
+    }
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let (topic, url) = (bench.topic.as_str(), format!("file://{}", bench.place.path("store").display()));
+    let args = ["reconcile", "data", "--topic_name", topic, "--store", &url, "--json"];
+    let none = bench.run(&args);
+    assert_eq!(none.code(), 2, "{}", none.stderr());
+    assert!(!bench.place.path("store").exists(), "looking makes nothing");
+    let transfer = ["transfer", "--to", &url, "--topic_name", topic, "--exit-at-end"];
+    assert_eq!(bench.run(&transfer).code(), 0);
+    let rows = bench.objects(0, &args);
+    assert!(rows.iter().all(|row| row["copy"] == true) && rows.len() == 3, "{rows:?}");
+    fs::remove_file(bench.place.path(&format!("store/{topic}/c.csv"))).unwrap();
+    assert_eq!(states(&bench.objects(1, &args))["c.csv"].0, "not_reached");
+}
+
+#[test]
+fn uploading_what_is_missing_makes_the_topic_where_the_first_upload_does() {
+    let bench = Bench::new(false);
+    bench.place.write("data/a.csv", b"a");
+    let args = ["upload", "data", "--topic_name", "new", "--only-missing"];
+    for (sent, on_topic) in [("sent 1 file", false), ("sent 0 files", true)] {
+        let ended = bench.run(&args);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr());
+        assert!(ended.stderr().contains(sent), "{}", ended.stderr());
+        assert_eq!(ended.stderr().contains("on the topic already"), on_topic, "{}", ended.stderr());
+    }
+}

@@ -1,0 +1,163 @@
+//! How far a group is on a topic, as it is seen from outside: what it has done, what it has in hand, and what it has not
+//! reached. Nothing is joined and nothing is changed.
+//!
+//! A position of datamill tells each file from the next by the text beside it ([`crate::progress`]). Positions of other
+//! programs are offsets alone: a file is done once the position is behind all its chunks.
+
+use std::collections::BTreeMap;
+
+use datamill_broker::{Error, Log, StateMark, Topic};
+
+use super::failed::FailedFile;
+use super::source::Source;
+use crate::assemble::Span;
+use crate::progress::{OpenKind, Progress, decode, key_of_elsewhere};
+
+/// How often the group's state is read where a commit replaces what a position refers to meanwhile.
+const LOOKS: usize = 5;
+
+/// How a group stands to an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has read none of its chunks.
+    NotReached,
+    /// It has read a chunk, and there is no outcome yet.
+    InHand,
+    /// The upload has its outcome.
+    Done,
+    /// The position says nothing that can be understood from outside.
+    Unknown,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    /// By partition; one that is missing has no position.
+    partitions: BTreeMap<i32, Position>,
+    /// Number of live members.
+    pub(crate) members: usize,
+}
+
+#[derive(Debug)]
+enum Position {
+    Datamill(Progress),
+    Plain(i64),
+    /// Its text lies elsewhere, or is of another program.
+    Unreadable,
+}
+
+impl Reached {
+    /// Reads positions and state of a group. Each change of its failures on the topic goes to `failures`: a key with
+    /// what is there from then on. A key may come several times, of which the last counts.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(crate) fn read(
+        log: &dyn Log,
+        topic: &Topic,
+        group: &str,
+        failures: &mut dyn FnMut(&str, Option<FailedFile>),
+    ) -> Result<Self, Error> {
+        let source = Source::new(&topic.name, topic.id.as_deref());
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let found = log.group(group, &[&topic.name])?;
+            let ours = found.committed.into_iter().filter(|(_, committed)| !source.is_foreign(&committed.text));
+            let committed: BTreeMap<i32, _> = ours.map(|((_, partition), committed)| (partition, committed)).collect();
+            let mut elsewhere: BTreeMap<&str, Option<String>> =
+                committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
+            let mut take = |key: &str, value: Option<&[u8]>| {
+                if let Some(text) = elsewhere.get_mut(key) {
+                    *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
+                } else if let Some(failure) = FailedFile::of_change(&topic.name, key, value) {
+                    failures(key, failure);
+                }
+            };
+            log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+            if looks < LOOKS && elsewhere.values().any(Option::is_none) {
+                continue;
+            }
+            let position = |committed: &datamill_broker::Committed| {
+                let text = match key_of_elsewhere(&committed.text) {
+                    Some(key) => elsewhere.get(key).cloned().flatten(),
+                    None => Some(committed.text.clone()),
+                };
+                match text {
+                    Some(text) if text.is_empty() => Position::Plain(committed.offset),
+                    Some(text) => decode(committed.offset, &text).map_or(Position::Unreadable, Position::Datamill),
+                    None => Position::Unreadable,
+                }
+            };
+            let partitions = committed.iter().map(|(partition, committed)| (*partition, position(committed)));
+            return Ok(Self { partitions: partitions.collect(), members: found.members.len() });
+        }
+    }
+
+    /// Whether the group has ever committed a position of the topic.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.partitions.is_empty()
+    }
+
+    /// How the group stands to an upload with these offsets.
+    pub(crate) fn of(&self, spans: &[Span]) -> Standing {
+        let parts: Vec<Standing> = spans.iter().map(|span| self.of_part(span)).collect();
+        let has = |wanted| parts.contains(&wanted);
+        match parts.first() {
+            None => Standing::Unknown,
+            Some(first) if parts.iter().all(|part| part == first) => *first,
+            Some(_) if has(Standing::Unknown) => Standing::Unknown,
+            Some(_) => Standing::InHand,
+        }
+    }
+
+    fn of_part(&self, span: &Span) -> Standing {
+        match self.partitions.get(&span.partition) {
+            None => Standing::NotReached,
+            Some(Position::Unreadable) => Standing::Unknown,
+            Some(Position::Plain(position)) if span.last < *position => Standing::Done,
+            Some(Position::Plain(position)) if span.first < *position => Standing::InHand,
+            Some(Position::Plain(_)) => Standing::NotReached,
+            Some(Position::Datamill(progress)) if span.first >= progress.frontier => Standing::NotReached,
+            Some(Position::Datamill(progress)) => match progress.open.get(&span.first) {
+                Some(OpenKind::Open) => Standing::InHand,
+                Some(OpenKind::Shadow) | None => Standing::Done,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_done_in_hand_or_not_reached_by_its_first_offset_and_by_plain_offsets() {
+        let open = BTreeMap::from([(4, OpenKind::Open), (6, OpenKind::Shadow)]);
+        let partitions = BTreeMap::from([
+            (0, Position::Datamill(Progress { frontier: 10, open })),
+            (1, Position::Plain(5)),
+            (2, Position::Unreadable),
+        ]);
+        let reached = Reached { partitions, members: 0 };
+        let of = |spans: &[(i32, i64, i64)]| {
+            let spans: Vec<Span> =
+                spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();
+            reached.of(&spans)
+        };
+        for (spans, standing) in [
+            (&[(0, 3, 12)][..], Standing::Done),
+            (&[(0, 4, 5)], Standing::InHand),
+            (&[(0, 6, 7)], Standing::Done),
+            (&[(0, 10, 11)], Standing::NotReached),
+            (&[(1, 1, 4)], Standing::Done),
+            (&[(1, 4, 5)], Standing::InHand),
+            (&[(1, 5, 5)], Standing::NotReached),
+            (&[(1, 1, 4), (3, 0, 0)], Standing::InHand),
+            (&[(2, 1, 1)], Standing::Unknown),
+            (&[(3, 1, 1)], Standing::NotReached),
+        ] {
+            assert_eq!(of(spans), standing, "{spans:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a topic cannot be looked through.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::deliver;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SurveyError {
+    /// The log refused something.
+    #[error(transparent)]
+    Log(#[from] datamill_broker::Error),
+    /// The temporary table of what was found.
+    #[error(
+        "cannot use the temporary table in the folder `{}`: make room there, or name another folder in TMPDIR",
+        std::env::temp_dir().display()
+    )]
+    Table(#[from] rusqlite::Error),
+    /// The temporary files of what is rebuilt.
+    #[error(
+        "cannot write temporary files in the folder `{}`: make room there, or name another folder in TMPDIR",
+        std::env::temp_dir().display()
+    )]
+    Temporary(#[source] io::Error),
+    /// A folder or file of the user.
+    #[error("cannot read `{}`", path.display())]
+    Path {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that was to be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Whoever listens to what is found has failed.
+    #[error("what was found cannot be printed")]
+    Output(#[source] io::Error),
+    /// The group has no position on the topic.
+    #[error("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name. {readers}")]
+    Group {
+        /// Group.
+        group: String,
+        /// Topic.
+        topic: String,
+        /// The groups that have, as a sentence.
+        readers: String,
+    },
+    /// The file is not on the topic, or not whole, or not in that version.
+    #[error("{0}")]
+    NotThere(String),
+    /// What is on the topic is not what its uploader has hashed.
+    #[error("file `{path}` at the offsets {offsets} of topic `{topic}` is damaged: {reason}. Upload it again")]
+    Damaged {
+        /// Topic.
+        topic: String,
+        /// Path of the file.
+        path: String,
+        /// Where its chunks are.
+        offsets: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store of the copies.
+    #[cfg(feature = "object-store")]
+    #[error(transparent)]
+    Target(#[from] deliver::TargetError),
+    /// The store does not answer or refuses.
+    #[cfg(feature = "object-store")]
+    #[error("cannot list what is in `{store}`: {reason}")]
+    Store {
+        /// The URL.
+        store: String,
+        /// What it said.
+        reason: String,
+    },
+    /// It was asked to stop.
+    #[error("stopped before the end; nothing was changed")]
+    Stopped,
+}

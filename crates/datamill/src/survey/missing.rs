@@ -1,0 +1,59 @@
+//! Which files of a folder are on the topic, whole and in the version that the folder has: for uploads of what is missing,
+//! and for the comparison of a folder with its topic.
+
+use std::io;
+use std::path::Path;
+
+use datamill_broker::{ErrorKind, Log};
+
+use super::copies::sha512_of;
+use super::error::SurveyError;
+use super::pass;
+use super::table::{Table, distinct};
+use super::upload::Upload;
+use crate::control::Control;
+use crate::upload::Stamp;
+
+/// Which version of its path a file is. `None` where it is none of these uploads.
+///
+/// Size and modification time decide where one version alone has both. Else the file is hashed, if it may be one of them;
+/// `always` hashes it in any case.
+pub(super) fn version_of(at: &Path, stamp: Stamp, uploads: &[Upload], always: bool) -> io::Result<Option<[u8; 64]>> {
+    let mtime = stamp.mtime_seconds();
+    let as_large = || uploads.iter().filter(|upload| upload.is_whole() && upload.size == stamp.size);
+    let alike = distinct(as_large().filter(|upload| upload.modified.is_some() && upload.modified == mtime));
+    if let (false, 1, Some(sha512)) = (always, alike.len(), alike.first()) {
+        return Ok(Some(**sha512));
+    }
+    let may_be = as_large().next().is_some() || uploads.iter().any(|upload| !upload.is_whole());
+    if !may_be && !always {
+        return Ok(None);
+    }
+    sha512_of(at).map(Some)
+}
+
+/// The uploads of a topic, by path.
+pub(crate) struct OnTopic(Option<Table>);
+
+impl OnTopic {
+    /// Reads the topic. One that the first upload makes holds nothing.
+    pub(crate) fn read(log: &dyn Log, topic: &str, control: &Control) -> Result<Self, SurveyError> {
+        let topic = match log.topic(topic) {
+            Ok(topic) => topic,
+            Err(error) if error.kind() == ErrorKind::UnknownTopic && log.makes_topics() => return Ok(Self(None)),
+            Err(error) => return Err(error.into()),
+        };
+        let table = Table::new()?;
+        pass::uploads(log, &topic, Box::new(|_| true), control, &mut |upload| table.add_upload(&upload))?;
+        table.index_uploads()?;
+        Ok(Self(Some(table)))
+    }
+
+    /// Whether a file of the folder is there, whole. One that cannot be read is not: whoever sends it says why.
+    pub(crate) fn has(&self, path: &str, at: &Path, stamp: Stamp) -> Result<bool, SurveyError> {
+        let Some(table) = &self.0 else { return Ok(false) };
+        let uploads = table.uploads_of(path)?;
+        let version = version_of(at, stamp, &uploads, false).unwrap_or(None);
+        Ok(uploads.iter().any(|upload| upload.is_whole() && Some(upload.sha512) == version))
+    }
+}

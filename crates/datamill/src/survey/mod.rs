@@ -1,0 +1,38 @@
+//! What is on a topic, file by file, and what became of each file. It only reads: no group is joined, and nothing is
+//! written but temporary files.
+//!
+//! ```text
+//!  topic ────────────────▶ pass.rs ──Upload──┐
+//!  topic of results ─────▶ results.rs ───────┤
+//!  positions and state ──▶ engine's Reached ─┼──▶ table.rs ──by path──▶ list.rs: paths and versions
+//!  folder ───────────────▶ upload's Scanner ─┤    (SQLite, a          └▶ row.rs: one Row for each path
+//!  mirror or store ──────▶ copies.rs ────────┘     temporary file)
+//!
+//!  topic ──▶ content.rs: chunks become whole files again, hashed ──▶ get, verify
+//! ```
+//!
+//! What is read first is what changes last: the folder, then the group, then the topic, then the results. So a file that
+//! the group is done with has its result among the results that are read later.
+
+mod content;
+mod copies;
+mod error;
+mod list;
+mod missing;
+mod pass;
+mod reconcile;
+mod results;
+mod row;
+mod table;
+mod upload;
+
+pub use content::{Checked, Output, get, verify};
+pub use copies::Copies;
+#[cfg(feature = "object-store")]
+pub use copies::StoreCopies;
+pub use error::SurveyError;
+pub use list::{Listed, Listing, Totals, list};
+pub(crate) use missing::OnTopic;
+pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
+pub use row::{Row, State};
+pub use upload::Upload;

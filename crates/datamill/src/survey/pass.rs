@@ -1,0 +1,353 @@
+//! One pass over a topic: records become uploads, without their content.
+//!
+//! The chunks go through the [`Assembler`] as in a program, so what counts as one upload is the same. What is whole
+//! leaves at once; what lacks chunks stays until the end of the topic, and is told by what is missing and why:
+//!
+//! ```text
+//!  ├── removed ──┤ first record          no record at these offsets             end
+//!  ┄┄┄┄1┄2┄┄┄┄┄┄┄┼─3─4─5────────────────── 1 2 ┄┄ 4 ──────────────── 1 2 3 ──────┤
+//!                 gone: chunks 1-2         gone: chunk 3             missing: chunk 4
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datamill_broker::{Error, ErrorKind, Event, Log, Record, Topic};
+use datamill_wire::headers;
+
+use super::error::SurveyError;
+use super::upload::{Upload, missing, runs_text};
+use crate::assemble::{Added, Assembler, Budget, FileInfo, Filter, IndexRun, InstanceIds};
+use crate::control::Control;
+use crate::engine::{chunk_of, sha512_of_hex};
+use crate::progress::Progress;
+use crate::report::logging::say;
+use crate::report::{chain, clock};
+
+/// How long one wait for records lasts.
+const POLL: Duration = Duration::from_millis(100);
+/// Time without a record after which it is looked whether the topic is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Stretches without a record that are remembered in all partitions together.
+const MOST_GAPS: usize = 100_000;
+
+/// What is read of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) partition: i32,
+    pub(super) first: i64,
+    /// Behind the last record.
+    pub(super) end: i64,
+}
+
+/// All that is in a topic now, partition by partition.
+pub(super) fn all_of(log: &dyn Log, topic: &Topic) -> Result<Vec<Stretch>, Error> {
+    let stretch = |partition| {
+        let offsets = log.offsets(&topic.name, partition)?;
+        Ok(Stretch { partition, first: offsets.first, end: offsets.last_stable.max(offsets.first) })
+    };
+    (0..topic.partitions).map(stretch).collect()
+}
+
+/// Hands out each record of these stretches, in order within a partition, and that a partition was read up to an offset,
+/// until `sink` says that it has enough. A log that does not answer is waited for.
+pub(super) fn read(
+    log: &dyn Log,
+    topic: &Topic,
+    stretches: &[Stretch],
+    control: &Control,
+    sink: &mut dyn FnMut(Read<'_, '_>) -> Result<bool, SurveyError>,
+) -> Result<(), SurveyError> {
+    let mut open: BTreeMap<i32, i64> =
+        stretches.iter().filter(|part| part.first < part.end).map(|part| (part.partition, part.end)).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let starts: Vec<(i32, i64)> =
+        stretches.iter().filter(|part| part.first < part.end).map(|part| (part.partition, part.first)).collect();
+    let mut reader = log.reader(&topic.name, &starts)?;
+    let (mut told, mut heard, mut is_unknown) = (false, Instant::now(), false);
+    while !open.is_empty() {
+        if control.stopping().is_some() {
+            return Err(SurveyError::Stopped);
+        }
+        let mut over = None;
+        let polled = reader.poll(POLL, &mut |event| {
+            let (partition, next, seen) = match &event {
+                Event::Record(record) => (record.partition, record.offset + 1, Some(record)),
+                Event::End { partition, offset, .. } => (*partition, *offset, None),
+                Event::Assigned(_) | Event::Revoked { .. } => return,
+            };
+            let Some(&end) = open.get(&partition).filter(|_| over.is_none()) else { return };
+            let seen = match seen {
+                Some(record) if record.offset < end => Read::Record(record),
+                _ => Read::Up { partition, to: next.min(end) },
+            };
+            over = match sink(seen) {
+                Ok(true) => None,
+                Ok(false) => Some(Ok(())),
+                Err(error) => Some(Err(error)),
+            };
+            if next >= end {
+                open.remove(&partition);
+            }
+        });
+        match (over, polled) {
+            (Some(ended), _) => return ended,
+            (None, Ok(0)) => {
+                if heard.elapsed() >= LOOK_EVERY {
+                    heard = Instant::now();
+                    still_there(log, topic, &mut is_unknown)?;
+                }
+            }
+            (None, Ok(_)) => heard = Instant::now(),
+            (None, Err(error)) if error.kind() == ErrorKind::Retry => {
+                if !std::mem::replace(&mut told, true) {
+                    say(format_args!("the log does not answer, trying again until it does: {}", chain(&error)));
+                }
+            }
+            (None, Err(error)) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What is read.
+pub(super) enum Read<'r, 'b> {
+    Record(&'r Record<'b>),
+    /// There is nothing below this offset that was not handed out.
+    Up {
+        partition: i32,
+        to: i64,
+    },
+}
+
+/// A topic that was deleted sends nothing and says nothing. A broker that does not know it at one look may not have
+/// heard of it.
+fn still_there(log: &dyn Log, topic: &Topic, is_unknown: &mut bool) -> Result<(), Error> {
+    match log.topic_now(&topic.name) {
+        Ok(now) if now.id.is_some() && now.id != topic.id => Err(Error::topic_replaced(&topic.name)),
+        Err(error) if error.kind() == ErrorKind::UnknownTopic && std::mem::replace(is_unknown, true) => {
+            Err(Error::topic_deleted(&topic.name))
+        }
+        answer => {
+            *is_unknown &= answer.is_err();
+            Ok(())
+        }
+    }
+}
+
+/// What a pass found besides uploads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Passed {
+    pub(super) messages: u64,
+    /// Messages that are not chunks of files.
+    pub(super) others: u64,
+}
+
+/// What becomes of a record: its chunk was taken in, and its file may be whole now. Answers whether to go on.
+pub(super) type Taken<'a> = dyn FnMut(&mut Assembler, Added, io::Result<()>) -> Result<bool, SurveyError> + 'a;
+
+/// Lets all chunks of these stretches through an assembler.
+pub(super) fn assemble(
+    log: &dyn Log,
+    topic: &Topic,
+    stretches: &[Stretch],
+    assembler: &mut Assembler,
+    control: &Control,
+    taken: &mut Taken<'_>,
+) -> Result<(Passed, Gaps), SurveyError> {
+    let (mut passed, mut gaps) = (Passed::default(), Gaps::new(stretches));
+    for part in stretches {
+        assembler.assign(part.partition, Progress::starting_at(part.first), part.first);
+    }
+    read(log, topic, stretches, control, &mut |seen| {
+        let record = match seen {
+            Read::Record(record) => record,
+            Read::Up { partition, to } => {
+                gaps.go_to(partition, to);
+                return Ok(true);
+            }
+        };
+        gaps.go_to(record.partition, record.offset);
+        gaps.go_on(record.partition);
+        passed.messages += 1;
+        let Ok(chunk) = chunk_of(record) else {
+            passed.others += 1;
+            return Ok(true);
+        };
+        let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
+        let (added, written) = assembler.add(record.partition, record.offset, time_ms, &chunk);
+        for (_, old) in record.headers.iter().filter(|(name, _)| *name == headers::SUPERSEDES) {
+            if let Some(old) = std::str::from_utf8(old).ok().and_then(sha512_of_hex) {
+                assembler.supersede(record.partition, &chunk, &old);
+            }
+        }
+        taken(assembler, added, written)
+    })?;
+    Ok((passed, gaps))
+}
+
+/// The uploads that lack chunks at the end of a pass.
+pub(super) fn unfinished(assembler: &Assembler, gaps: &Gaps) -> impl Iterator<Item = Upload> {
+    assembler.filling().into_iter().map(|(id, filling)| {
+        let (info, runs) = (filling.info(id), filling.indices.runs());
+        upload_of(&info, filling.indices.len(), gaps.fault(&info, &runs))
+    })
+}
+
+/// Hands out each upload of a topic: whole ones in the order in which they became whole, then the others.
+pub(super) fn uploads(
+    log: &dyn Log,
+    topic: &Topic,
+    filter: Filter,
+    control: &Control,
+    sink: &mut dyn FnMut(Upload) -> Result<(), SurveyError>,
+) -> Result<Passed, SurveyError> {
+    let mut assembler = Assembler::new(filter, Arc::new(Budget::default())).without_content();
+    let stretches = all_of(log, topic)?;
+    // nothing is written to a disk, so nothing can fail to be written
+    let (passed, gaps) = assemble(log, topic, &stretches, &mut assembler, control, &mut |assembler, added, _| {
+        let Added::Whole(id) = added else { return Ok(true) };
+        if let Some(whole) = assembler.take_dropped(id, true) {
+            sink(upload_of(&whole.info, whole.info.version.total, hole(whole.size)))?;
+        }
+        assembler.finish(&InstanceIds::from_iter([id]));
+        Ok(true)
+    })?;
+    unfinished(&assembler, &gaps).try_for_each(sink)?;
+    Ok(passed)
+}
+
+fn hole(size: Option<u64>) -> String {
+    if size.is_some() { String::new() } else { "its chunks leave a hole in the file".to_owned() }
+}
+
+/// The upload that a file of the assembler is, with the number of its chunks that are there.
+pub(super) fn upload_of(info: &FileInfo, chunks: u32, fault: String) -> Upload {
+    let version = &info.version;
+    Upload {
+        path: version.path.to_string(),
+        sha512: version.sha512,
+        size: info.bytes,
+        chunks,
+        n_chunks: version.total,
+        modified: version.mtime,
+        first_ms: info.first_ms,
+        last_ms: info.last_ms,
+        spans: info.spans.clone(),
+        fault,
+    }
+}
+
+/// Offsets without a record: where a topic begins above 0, where records were compacted away, and where those of an
+/// aborted transaction or its markers are.
+pub(super) struct Gaps {
+    /// First offset and the next one that is wanted of each partition.
+    partitions: BTreeMap<i32, (i64, i64)>,
+    gaps: BTreeMap<i32, Vec<(i64, i64)>>,
+    count: usize,
+}
+
+impl Gaps {
+    fn new(stretches: &[Stretch]) -> Self {
+        let partitions = stretches.iter().map(|part| (part.partition, (part.first, part.first))).collect();
+        Self { partitions, gaps: BTreeMap::new(), count: 0 }
+    }
+
+    /// What comes next in the partition has this offset.
+    fn go_to(&mut self, partition: i32, offset: i64) {
+        let Some((_, next)) = self.partitions.get_mut(&partition) else { return };
+        if offset > *next {
+            if self.count < MOST_GAPS {
+                self.gaps.entry(partition).or_default().push((*next, offset - 1));
+                self.count += 1;
+            }
+            *next = offset;
+        }
+    }
+
+    /// A record was read.
+    fn go_on(&mut self, partition: i32) {
+        if let Some((_, next)) = self.partitions.get_mut(&partition) {
+            *next += 1;
+        }
+    }
+
+    /// Why an upload with these chunks is not whole.
+    fn fault(&self, info: &FileInfo, runs: &[IndexRun]) -> String {
+        let total = info.version.total;
+        let missing = missing(runs, total);
+        let lacking: u32 = missing.iter().map(|(first, last)| last - first + 1).sum();
+        let (is, verb) = if lacking == 1 { ("chunk", "is") } else { ("chunks", "are") };
+        let named = format!("{is} {} of {total}", runs_text(&missing));
+        if info.superseded {
+            return format!(
+                "{named} {verb} missing: the upload was given up since the file had changed; a newer version follows"
+            );
+        }
+        // the first chunks of a file are the first to be removed
+        let removed: Vec<String> = info
+            .spans
+            .iter()
+            .filter_map(|span| {
+                let begins = self.partitions.get(&span.partition)?.0;
+                (begins > 0).then(|| format!("{}:{begins}", span.partition))
+            })
+            .collect();
+        let within = info.spans.iter().flat_map(|span| {
+            let gaps = self.gaps.get(&span.partition).map_or(&[][..], Vec::as_slice);
+            let from = gaps.partition_point(|gap| gap.1 < span.first);
+            let inside = gaps[from..].iter().take_while(|gap| gap.0 <= span.last);
+            inside.map(|gap| format!("{}:{}", span.partition, runs_text(&[*gap])))
+        });
+        let within: Vec<String> = within.take(10).collect();
+        if missing.first().is_some_and(|run| run.0 == 1) && !removed.is_empty() {
+            return format!("{named} {verb} gone: the topic begins at offset {} now", removed.join(", "));
+        }
+        if !within.is_empty() {
+            return format!("{named} {verb} gone: the topic has no record at offset {}", within.join(", "));
+        }
+        format!("{named} {verb} missing: the upload has not ended, or was cut off")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assemble::{InstanceId, Span, Version};
+
+    fn info(spans: &[(i32, i64, i64)], total: u32) -> FileInfo {
+        FileInfo {
+            id: InstanceId(1),
+            version: Version { path: "a".into(), sha512: [0; 64], total, mtime: None },
+            spans: spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect(),
+            others: Vec::new(),
+            first_ms: 0,
+            last_ms: 0,
+            bytes: 0,
+            superseded: false,
+        }
+    }
+
+    #[test]
+    fn chunks_that_are_gone_are_told_from_those_that_never_came() {
+        let mut gaps =
+            Gaps::new(&[Stretch { partition: 0, first: 4, end: 20 }, Stretch { partition: 1, first: 0, end: 20 }]);
+        for offset in [4, 5, 6, 9, 10] {
+            gaps.go_to(0, offset);
+            gaps.go_on(0);
+        }
+        gaps.go_to(0, 13);
+        for (spans, runs, words) in [
+            (&[(0, 4, 5)][..], &[(2, 3)][..], "chunks 1, 4 of 4 are gone: the topic begins at offset 0:4 now"),
+            (&[(0, 6, 9)], &[(1, 1), (3, 4)], "chunk 2 of 4 is gone: the topic has no record at offset 0:7-8"),
+            (&[(0, 9, 10)], &[(1, 2)], "chunks 3-4 of 4 are missing: the upload has not ended, or was cut off"),
+            (&[(1, 0, 3)], &[(2, 4)], "chunk 1 of 4 is missing: the upload has not ended, or was cut off"),
+        ] {
+            assert_eq!(gaps.fault(&info(spans, 4), runs), words);
+        }
+    }
+}

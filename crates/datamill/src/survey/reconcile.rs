@@ -1,0 +1,279 @@
+//! A folder, its topic, a group, its results and copies, compared path by path.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use datamill_broker::{Error, Log};
+use datamill_wire::result_key;
+
+use super::copies::Copies;
+use super::error::SurveyError;
+use super::pass;
+use super::results;
+use super::row::{Judge, Row, State};
+use super::table::{InFolder, Table};
+use crate::control::Control;
+use crate::engine::Reached;
+use crate::report::text::{bytes, count, counted, shell_word};
+use crate::upload::{Filter, Found, Reason, Scanner};
+
+/// What is compared with what.
+#[derive(Debug, Clone)]
+pub struct ReconcileSettings {
+    /// Folder whose files were uploaded.
+    pub folder: PathBuf,
+    /// Topic of their chunks.
+    pub topic: String,
+    /// Which files of the folder count, as in an upload.
+    pub filter: Filter,
+    /// Consumer group whose outcomes are asked about.
+    pub group: Option<String>,
+    /// Topic of its results.
+    pub results: Option<String>,
+    /// Where copies of the files are.
+    pub copies: Option<Copies>,
+    /// Hash each file of the folder and each copy in a mirror, whatever sizes and times say.
+    pub verify: bool,
+}
+
+/// What was found in all. Its display form is a few sentences for people.
+#[derive(Debug, Clone, Default)]
+pub struct Reconciled {
+    /// Files of the folder.
+    pub files: u64,
+    /// How they stand.
+    pub states: BTreeMap<State, u64>,
+    /// Paths that are not in the folder.
+    pub not_in_folder: u64,
+    /// Files of the folder that are whole on the topic and have no copy, or a wrong one.
+    pub without_copy: u64,
+    /// Rows that need a person.
+    pub problems: u64,
+    /// Live members of the group.
+    pub members: Option<usize>,
+    /// Messages of the topic that are not chunks of files.
+    pub others: u64,
+    /// Bytes of the temporary table.
+    pub table_bytes: u64,
+    /// The command that sends what is missing.
+    send: String,
+    /// The command that tries failed files again.
+    retry: String,
+    has_results: bool,
+    group: String,
+}
+
+impl Reconciled {
+    fn of(&self, state: State) -> u64 {
+        self.states.get(&state).copied().unwrap_or(0)
+    }
+
+    /// Files of the folder that are not on the topic as they are in the folder.
+    fn missing(&self) -> u64 {
+        [State::Incomplete, State::NeverSent, State::ChangedSince].map(|state| self.of(state)).iter().sum()
+    }
+
+    /// Whether every file of the folder is where it should be, and nothing needs a person.
+    pub fn is_complete(&self) -> bool {
+        self.problems == 0 && self.of(State::Result) + self.of(State::Sent) == self.files
+    }
+
+    fn add(&mut self, row: &Row) {
+        self.problems += u64::from(row.needs_person);
+        if row.state == State::NotInFolder {
+            self.not_in_folder += 1;
+            return;
+        }
+        self.files += 1;
+        *self.states.entry(row.state).or_default() += 1;
+        self.without_copy += u64::from(row.has_copy == Some(false));
+    }
+}
+
+impl fmt::Display for Reconciled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |state| match state {
+            State::Result if self.has_results => ("has a result", "have a result"),
+            State::Result => ("is done", "are done"),
+            State::Sent => ("is on the topic", "are on the topic"),
+            State::InHand => ("is in hand", "are in hand"),
+            State::NotReached => ("is not reached", "are not reached"),
+            State::Failed => ("failed", "failed"),
+            State::Incomplete => ("is incomplete", "are incomplete"),
+            State::NeverSent => ("was never sent", "were never sent"),
+            State::ChangedSince => ("has changed since", "have changed since"),
+            State::NotInFolder => ("is not in the folder", "are not in the folder"),
+        };
+        let said = self.states.iter().map(|(state, number)| {
+            let (one, many) = words(*state);
+            format!("{} {}", count(*number), if *number == 1 { one } else { many })
+        });
+        write!(f, "{}", counted(self.files, "file"))?;
+        let said: Vec<String> = said.collect();
+        if !said.is_empty() {
+            write!(f, ": {}", said.join(", "))?;
+        }
+        match self.missing() {
+            0 => {}
+            1 => write!(f, "; {} sends what is missing of that one", self.send)?,
+            _ => write!(f, "; {} sends what is missing", self.send)?,
+        }
+        if self.of(State::Failed) > 0 && !self.retry.is_empty() {
+            write!(f, "; {} shows why files failed", self.retry)?;
+        }
+        if self.without_copy > 0 {
+            write!(f, "\n{} on the topic without the right copy", counted(self.without_copy, "file"))?;
+        }
+        if self.not_in_folder > 0 {
+            let verb = if self.not_in_folder == 1 { "is" } else { "are" };
+            write!(f, "\n{} more {verb} not in the folder", counted(self.not_in_folder, "path"))?;
+        }
+        if self.members == Some(0) && self.of(State::NotReached) + self.of(State::InHand) > 0 {
+            write!(f, "\nno program of group `{}` runs: start it", self.group)?;
+        }
+        if self.others > 0 {
+            write!(f, "\n{} on the topic are not chunks of files", counted(self.others, "message"))?;
+        }
+        write!(f, "\ntemporary table: {} in `{}`", bytes(self.table_bytes), std::env::temp_dir().display())
+    }
+}
+
+/// Takes what was found.
+pub trait Rows {
+    /// Once, before all rows: the characters of the longest path.
+    ///
+    /// # Errors
+    /// What ends the comparison.
+    fn begin(&mut self, longest_path: usize) -> io::Result<()>;
+
+    /// One row after another.
+    ///
+    /// # Errors
+    /// What ends the comparison.
+    fn row(&mut self, row: &Row) -> io::Result<()>;
+}
+
+/// Compares, and hands out one row for each path, in the order of the paths.
+///
+/// # Errors
+/// Those of the log, the folder, the copies, the temporary table, and of `rows`.
+pub fn reconcile(
+    log: &dyn Log,
+    settings: &ReconcileSettings,
+    control: &Control,
+    rows: &mut dyn Rows,
+) -> Result<Reconciled, SurveyError> {
+    let ReconcileSettings { folder, topic, filter, results, copies, verify, .. } = settings;
+    let found = log.topic(topic)?;
+    let result_topic = results.as_deref().map(|results| log.topic(results)).transpose()?;
+    let table = Table::new()?;
+    scan(log, folder, filter, &table, control)?;
+    let mut kept = Ok(());
+    let group = match settings.group.as_deref() {
+        None => None,
+        Some(group) => {
+            let mut take = |key: &str, failure: Option<_>| {
+                if kept.is_ok() {
+                    kept = table.set_failure(key, failure.as_ref());
+                }
+            };
+            let reached = Reached::read(log, &found, group, &mut take)?;
+            if !reached.has_begun() && reached.members == 0 {
+                return Err(never_read(log, group, topic)?);
+            }
+            Some((group, reached))
+        }
+    };
+    kept?;
+    let passed = pass::uploads(log, &found, Box::new(|_| true), control, &mut |upload| table.add_upload(&upload))?;
+    if let Some(results) = &result_topic {
+        results::collect(log, results, topic, &table, control)?;
+    }
+    if let Some(copies) = copies {
+        copies.collect(topic, &table)?;
+    }
+    let has_keyed = table.has_keyed()?;
+    if has_keyed {
+        table.claim_keys(|path| {
+            let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
+            result_key(subdir, name)
+        })?;
+    }
+    rows.begin(table.longest_path()?).map_err(SurveyError::Output)?;
+    let word = shell_word(&folder.to_string_lossy()).into_owned();
+    let mut all = Reconciled {
+        members: group.as_ref().map(|(_, reached)| reached.members),
+        others: passed.others,
+        send: log.command(&format!("upload --only-missing {word} --topic_name {topic}")),
+        retry: group.as_ref().map_or_else(String::new, |(group, _)| {
+            let group = shell_word(group);
+            log.command(&format!("retry --list --topic_name {topic} --consumer_group_id {group}"))
+        }),
+        has_results: results.is_some(),
+        group: group.as_ref().map_or_else(String::new, |(group, _)| (*group).to_owned()),
+        ..Reconciled::default()
+    };
+    let judge = Judge {
+        table: &table,
+        group,
+        results: results.as_deref(),
+        has_keyed,
+        copies: copies.as_ref(),
+        verify: *verify,
+    };
+    let mut tell = |row: &Row| {
+        all.add(row);
+        rows.row(row).map_err(SurveyError::Output)
+    };
+    table.each_path(&mut |path, known| {
+        if control.stopping().is_some() {
+            return Err(SurveyError::Stopped);
+        }
+        tell(&judge.row(path, known)?)
+    })?;
+    if has_keyed {
+        table.each_unclaimed(&mut |key, place| tell(&judge.unclaimed(key, place)))?;
+    }
+    all.table_bytes = table.bytes()?;
+    Ok(all)
+}
+
+fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Error> {
+    let named = |groups: &[String]| groups.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
+    let readers = match log.groups_of(topic)?.as_slice() {
+        [] => format!("no group has read topic `{topic}` yet"),
+        groups => format!("groups that have: {}", named(&groups[..groups.len().min(20)])),
+    };
+    Ok(SurveyError::Group { group: group.to_owned(), topic: topic.to_owned(), readers })
+}
+
+/// Puts the files of the folder into the table, as an upload would choose them.
+fn scan(log: &dyn Log, folder: &Path, filter: &Filter, table: &Table, control: &Control) -> Result<(), SurveyError> {
+    let failed = |source| SurveyError::Path { path: folder.to_owned(), source };
+    let scanner = Scanner::new(folder, filter.clone(), log.own_files()).map_err(failed)?;
+    let mut ended = Ok(());
+    let walked = scanner.walk(scanner.root(), &mut |found| {
+        let (path, file) = match found {
+            Found::File(file) => {
+                let at = file.path.to_string_lossy().into_owned();
+                let (size, mtime_ns) = (file.stamp.size, file.stamp.mtime_ns);
+                (file.relative, InFolder { at, size, mtime_ns, refused: String::new() })
+            }
+            Found::LeftOut { path, reason, detail } if reason.is_failure() => {
+                let refused = refused(reason, detail);
+                (path, InFolder { at: String::new(), size: 0, mtime_ns: None, refused })
+            }
+            Found::LeftOut { .. } => return true,
+        };
+        ended = if control.stopping().is_some() { Err(SurveyError::Stopped) } else { table.add_file(&path, &file) };
+        ended.is_ok()
+    });
+    walked.map_err(failed)?;
+    ended
+}
+
+fn refused(reason: Reason, detail: Option<String>) -> String {
+    detail.unwrap_or_else(|| reason.of(1).to_owned())
+}

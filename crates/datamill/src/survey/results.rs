@@ -1,0 +1,52 @@
+//! The messages on a topic of results, as what became of files. Those of datamill name their file, its version and its
+//! upload in headers; those of OpenMSIStream have a key alone, which several paths may share.
+
+use datamill_broker::{Log, Record, Topic};
+use datamill_wire::headers;
+
+use super::error::SurveyError;
+use super::pass::{Read, all_of, read};
+use super::table::{ResultOf, Table};
+use crate::control::Control;
+use crate::engine::sha512_of_hex;
+
+/// Puts the results of files of topic `source` into the table.
+pub(super) fn collect(
+    log: &dyn Log,
+    topic: &Topic,
+    source: &str,
+    table: &Table,
+    control: &Control,
+) -> Result<(), SurveyError> {
+    read(log, topic, &all_of(log, topic)?, control, &mut |seen| {
+        if let Read::Record(record) = seen {
+            take(record, source, table)?;
+        }
+        Ok(true)
+    })
+}
+
+fn take(record: &Record<'_>, source: &str, table: &Table) -> Result<(), SurveyError> {
+    let header = |wanted: &str| {
+        let (_, value) = record.headers.iter().find(|(name, _)| *name == wanted)?;
+        std::str::from_utf8(value).ok()
+    };
+    let place = format!("{}:{}", record.partition, record.offset);
+    let Some(path) = header(headers::SOURCE_PATH) else {
+        return match record.key.map(std::str::from_utf8) {
+            Some(Ok(key)) => table.add_keyed(key, &place),
+            _ => Ok(()),
+        };
+    };
+    if header(headers::SOURCE_TOPIC).is_some_and(|topic| topic != source) {
+        return Ok(());
+    }
+    let of = [header(headers::SOURCE_TOPIC_ID), header(headers::SOURCE_OFFSETS), header(headers::PROGRAM)];
+    table.add_result(&ResultOf {
+        path: path.to_owned(),
+        sha512: header(headers::SOURCE_SHA512).and_then(sha512_of_hex).map(|sha512| sha512.to_vec()),
+        source: of.map(Option::unwrap_or_default).join(" "),
+        answers: header(headers::RETRY_OF).is_some(),
+        place,
+    })
+}
