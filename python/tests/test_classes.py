@@ -105,6 +105,19 @@ def test_calls_overlap_on_threads_that_stay_and_the_state_is_read_meanwhile(log,
     assert sum(count == 1 for count in seen) == 3 and max(seen) > 1
 
 
+def test_metadata_that_is_no_dictionary_fails_its_file_in_a_sentence_without_frames(embedded, tmp_path):
+    class Program(datamill.MetadataJSONReproducer):
+        def _get_metadata_dict_for_file(self, datafile):
+            return datafile.size
+
+    files, metadata, out = embedded.topic("files"), embedded.topic("metadata"), tmp_path / "out"
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
+    program = Program(embedded.config, files, metadata, output_dir=out, exit_at_end=True, max_attempts=1)
+    program.produce_processing_results_for_files_as_read()
+    failures = next((out / "LOGS").glob("failed_from_*.csv")).read_text()
+    assert ";`_get_metadata_dict_for_file` answered with `int`: return a dictionary;" in failures
+
+
 def test_an_exception_that_is_returned_is_not_tied_to_its_file(embedded, tmp_path):
     files, metadata = embedded.topic("files"), embedded.topic("metadata")
     send(embedded, files, tmp_path / "data", {"one.txt": b"1", "two.txt": b"2"})

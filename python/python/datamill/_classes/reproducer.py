@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._errors import WrongAnswer
 from .messages import MetadataJSONMessage, Producible
 from .stream import DataFileStreamHandler
 
@@ -157,5 +158,5 @@ class MetadataJSONReproducer(DataFileStreamReproducer):
         if isinstance(metadata, BaseException):
             return metadata
         if not isinstance(metadata, Mapping):
-            raise TypeError(f"_get_metadata_dict_for_file answered with a {type(metadata).__name__}: return a dictionary")
+            raise WrongAnswer(f"`_get_metadata_dict_for_file` answered with `{type(metadata).__name__}`: return a dictionary")
         return MetadataJSONMessage(datafile, json_content=metadata)
