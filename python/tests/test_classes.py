@@ -211,7 +211,7 @@ def test_a_second_run_at_once_is_refused_and_leaves_the_first_as_it_is(embedded,
 
 
 @pytest.mark.parametrize("way", ["shutdown", "close"])
-def test_a_stop_before_the_first_run_is_obeyed_when_it_begins(embedded, tmp_path, way):
+def test_a_stop_before_a_run_is_obeyed_when_it_begins_and_a_closed_object_can_run_again(embedded, tmp_path, way):
     files = embedded.topic("files")
     send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
 
@@ -222,10 +222,50 @@ def test_a_stop_before_the_first_run_is_obeyed_when_it_begins(embedded, tmp_path
     program = Quiet(embedded.config, files, output_dir=tmp_path / "out", exit_at_end=True)
     getattr(program, way)()
     assert program.process_files_as_read()[2:] == (0, [])
-    # after a run there is nothing to stop, and another one is whole
     getattr(program, way)()
     getattr(program, way)()
+    if way == "shutdown":
+        assert program.process_files_as_read()[2:] == (0, [])
     assert program.process_files_as_read()[2:] == (1, [pathlib.Path("one.txt")])
+
+
+@pytest.mark.parametrize("way", ["shutdown", "close"])
+def test_a_stop_while_a_second_run_begins_is_obeyed(embedded, tmp_path, way):
+    files = embedded.topic("files")
+    send(embedded, files, tmp_path / "data", {"one.txt": b"1"})
+    told = threading.Event()
+    stopper = None
+
+    class Quiet(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+        def _new_engine(self):
+            nonlocal stopper
+            engine = super()._new_engine()
+            if told.is_set():
+                # the run method was entered, and nothing runs yet
+                stopper = threading.Thread(target=getattr(self, way))
+                stopper.start()
+                while not self._ControlledProcess__stopping:
+                    stopper.join(0.01)
+            return engine
+
+    program = Quiet(embedded.config, files, output_dir=tmp_path / "out", consumer_group_id="again")
+    first = threading.Thread(target=program.process_files_as_read)
+    first.start()
+    until = time.monotonic() + LONG
+    while program.n_processed_files < 1:
+        assert time.monotonic() < until, "the first run does nothing"
+        time.sleep(0.05)
+    program.shutdown()
+    first.join(LONG)
+    told.set()
+    second = threading.Thread(target=program.process_files_as_read)
+    second.start()
+    second.join(LONG)
+    stopper.join(LONG)
+    assert not second.is_alive() and not stopper.is_alive() and not program.alive
 
 
 CONSOLE = textwrap.dedent(

@@ -44,6 +44,7 @@ pub mod upload;
 mod allocator;
 
 mod mark;
+mod panics;
 
 pub use datamill_broker as broker;
 pub use datamill_wire as wire;

@@ -17,7 +17,7 @@ use datamill::assemble::Mode;
 use datamill::engine::{Control, StopKind};
 use datamill::facts::Counters;
 use datamill::process::UserCode;
-use datamill::program::Exit;
+use datamill::program::{Exit, Prepared};
 use datamill::report::logging::note_error;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
@@ -71,10 +71,13 @@ struct Run {
 impl Run {
     /// The body of the thread that the engine has.
     fn live(self: &Arc<Self>) {
-        let outcome = caught(|| self.run());
+        let mut prepared = None;
+        let outcome = caught(|| self.run(&mut prepared));
         if let Err(BrokenOff { error, .. }) = &outcome {
             note_error(error.as_ref());
         }
+        // its log file and its topic for log lines have the error too
+        drop(prepared);
         self.desk.close();
         *self.outcome.lock() = Some(Arc::new(outcome));
         lines::wake();
@@ -84,8 +87,8 @@ impl Run {
         }
     }
 
-    fn run(self: &Arc<Self>) -> Outcome {
-        let mut prepared = self.options.prepare(&self.name).map_err(BrokenOff::set_up)?;
+    fn run(self: &Arc<Self>, prepared: &mut Option<Prepared>) -> Outcome {
+        let prepared = prepared.insert(self.options.prepare(&self.name).map_err(BrokenOff::set_up)?);
         // nobody else sets it
         let _ = self.counters.set(Arc::clone(prepared.facts.counters()));
         let code = match &self.delivery {

@@ -140,7 +140,7 @@ impl KafkaCommitter {
             Err(ending) => Err(spoilt.map_or(ending, Ending::Over)),
             Ok(()) => match ending {
                 Ending::Undelivered(failed) => self.blame(records, named, failed),
-                Ending::Passing(error) | Ending::Over(error) => Ok(CommitOutcome::Again(self.explain(error))),
+                Ending::Passing(error) | Ending::Over(error) => Ok(CommitOutcome::Again(explained(error))),
             },
         };
         settled.unwrap_or_else(|ending| match ending {
@@ -150,21 +150,6 @@ impl KafkaCommitter {
                 self.end(Error::new(ErrorKind::Retry, text))
             }
         })
-    }
-
-    /// The error, or that the topic that is read was deleted, which explains it. A broker that does not know the topic
-    /// yet, or that has created it again with fewer partitions, says the same: the identity of the topic decides.
-    fn explain(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::UnknownTopic {
-            return error;
-        }
-        let is_unknown = |topic: &&String| {
-            self.cluster.partitions(topic).is_err_and(|error| error.kind() == ErrorKind::UnknownTopic)
-        };
-        match self.options.topics.iter().find(is_unknown) {
-            Some(topic) => Error::topic_deleted(topic),
-            None => Error::with_source(ErrorKind::Retry, "a broker does not know a topic of the commit", error),
-        }
     }
 
     /// The failure that says most; a right that lacks on the topic of the state is named with all that belong to it.
@@ -269,6 +254,17 @@ impl KafkaCommitter {
             }
             _ => error,
         }
+    }
+}
+
+/// The error, where a broker does not know a topic of the commit. It says the same of one of which it has not heard yet, and
+/// of one that was created again with fewer partitions: the half that reads finds out which it is.
+fn explained(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::UnknownTopic => {
+            Error::with_source(ErrorKind::Retry, "a broker does not know a topic of the commit", error)
+        }
+        _ => error,
     }
 }
 

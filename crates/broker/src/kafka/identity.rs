@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   poll ──error──▶ ask ─┐
-//!        every 5 s ──────┴─▶ kafka-topics: id of each topic ──another one, or none for 5 s──▶ poll answers with an error
+//!        every 5 s ──────┴─▶ kafka-topics: id of each topic ──another one, or deleted──▶ poll answers with an error
 //! ```
 
 use std::sync::{Arc, Weak};
@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::admin;
 use super::cluster::{ANSWER, Cluster};
+use super::unknown::{LOOK_EVERY, Unknown};
 use crate::contract::TopicIdentity;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,10 +26,6 @@ use crate::error::{Error, ErrorKind, Result};
 const EVERY: Duration = Duration::from_secs(5);
 /// Time between two questions where errors ask for them.
 const AFTER_ERRORS: Duration = Duration::from_millis(200);
-/// How long a topic may be unknown before it counts as deleted: a broker may not have heard of it yet. Meanwhile it is
-/// asked for this often.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-const WHILE_UNKNOWN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct State {
@@ -62,25 +59,24 @@ struct Shared {
 
 /// See the module.
 pub(super) struct Identity {
+    names: Vec<String>,
     topics: TopicIdentity,
     shared: Arc<Shared>,
 }
 
 impl Identity {
     /// Asks once, and from then on now and then until this is dropped.
-    pub(super) fn watch(cluster: &Arc<Cluster>, topics: &TopicIdentity) -> Result<Self> {
-        let (topics, shared) = (topics.clone(), Arc::<Shared>::default());
-        let watched = Self { topics: topics.clone(), shared: shared.clone() };
-        if !topics.ids.is_empty() {
-            if let Some(lost @ Lost::Replaced(_)) = look(cluster, &topics) {
-                return Err(lost.error());
-            }
-            let cluster = Arc::downgrade(cluster);
-            thread::Builder::new()
-                .name("kafka-topics".into())
-                .spawn(move || shared.keep_asking(&cluster, &topics))
-                .map_err(|error| Error::with_source(ErrorKind::Fatal, "cannot start a thread", error))?;
+    pub(super) fn watch(cluster: &Arc<Cluster>, names: &[String], topics: &TopicIdentity) -> Result<Self> {
+        let (names, topics, shared) = (names.to_vec(), topics.clone(), Arc::<Shared>::default());
+        let watched = Self { names: names.clone(), topics: topics.clone(), shared: shared.clone() };
+        if let Some(lost @ Lost::Replaced(_)) = look(cluster, &names, &topics) {
+            return Err(lost.error());
         }
+        let cluster = Arc::downgrade(cluster);
+        thread::Builder::new()
+            .name("kafka-topics".into())
+            .spawn(move || shared.keep_asking(&cluster, &names, &topics))
+            .map_err(|error| Error::with_source(ErrorKind::Fatal, "cannot start a thread", error))?;
         Ok(watched)
     }
 
@@ -97,7 +93,7 @@ impl Identity {
 
     /// The error, or that a topic is another one, which explains it.
     pub(super) fn explain(&self, cluster: &Cluster, error: Error) -> Error {
-        match look(cluster, &self.topics) {
+        match look(cluster, &self.names, &self.topics) {
             Some(lost @ Lost::Replaced(_)) => lost.error(),
             _ => error,
         }
@@ -112,10 +108,10 @@ impl Drop for Identity {
 }
 
 impl Shared {
-    fn keep_asking(&self, cluster: &Weak<Cluster>, topics: &TopicIdentity) {
-        let mut unknown_since: Option<Instant> = None;
+    fn keep_asking(&self, cluster: &Weak<Cluster>, names: &[String], topics: &TopicIdentity) {
+        let mut unknown = Unknown::default();
         loop {
-            let until = Instant::now() + if unknown_since.is_some() { WHILE_UNKNOWN } else { EVERY };
+            let until = Instant::now() + if unknown.is_waiting() { LOOK_EVERY } else { EVERY };
             let mut state = self.state.lock();
             while !state.asked && !state.over && !self.changed.wait_until(&mut state, until).timed_out() {}
             if state.over {
@@ -124,10 +120,13 @@ impl Shared {
             state.asked = false;
             drop(state);
             let Some(cluster) = cluster.upgrade() else { return };
-            match look(&cluster, topics) {
-                None => unknown_since = None,
-                Some(Lost::Deleted(_)) if unknown_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_FOR => {}
-                lost => self.state.lock().lost = lost,
+            let lost = look(&cluster, names, topics);
+            let found = match &lost {
+                Some(Lost::Deleted(topic)) => Some(topic.as_str()),
+                _ => None,
+            };
+            if unknown.is_deleted(found, Instant::now()) || matches!(lost, Some(Lost::Replaced(_))) {
+                self.state.lock().lost = lost;
             }
             drop(cluster);
             thread::sleep(AFTER_ERRORS);
@@ -136,9 +135,9 @@ impl Shared {
 }
 
 /// A topic that is another one, or else one that is not known. One that cannot be asked about is taken for the same.
-fn look(cluster: &Cluster, topics: &TopicIdentity) -> Option<Lost> {
+fn look(cluster: &Cluster, names: &[String], topics: &TopicIdentity) -> Option<Lost> {
     let mut unknown = None;
-    for name in topics.ids.keys() {
+    for name in names {
         match admin::now(cluster, name, ANSWER) {
             Ok(now) if topics.check(name, now.id.as_deref()).is_err() => return Some(Lost::Replaced(name.clone())),
             Ok(_) => {}

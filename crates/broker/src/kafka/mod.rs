@@ -32,6 +32,7 @@ mod records;
 mod state;
 mod subscription;
 mod transaction;
+mod unknown;
 
 use std::sync::Arc;
 

@@ -121,8 +121,8 @@ impl KafkaReader {
                     .collect();
                 Err(out_of_range(&self.cluster, &places, reason.unwrap_or(failure::Reason(code.to_string()))))
             }
+            ErrorKind::UnknownTopic if self.cluster.is_deleted(&self.topic) => Err(Error::topic_deleted(&self.topic)),
             ErrorKind::UnknownTopic => match self.cluster.partitions(&self.topic) {
-                Err(error) if error.kind() == ErrorKind::UnknownTopic => Err(Error::topic_deleted(&self.topic)),
                 Ok(count) => match self.places.keys().find(|partition| **partition >= count) {
                     Some(partition) => Err(failure::unknown_partition(&self.topic, *partition, count)),
                     // A broker that has not heard of the topic yet says the same.

@@ -44,7 +44,7 @@ pub(super) struct KafkaSubscription {
 impl KafkaSubscription {
     /// Makes the consumer; [`KafkaSubscription::join`] joins.
     pub(super) fn open(cluster: &Arc<Cluster>, options: &SubscribeOptions, fence: &Arc<Fence>) -> Result<Self> {
-        let identity = Identity::watch(cluster, &options.identity)?;
+        let identity = Identity::watch(cluster, &options.topics, &options.identity)?;
         let member = Member::new(Notes::new(&cluster.watch), fence, options);
         let consumer: BaseConsumer<Member> = cluster
             .settings
@@ -154,15 +154,8 @@ impl KafkaSubscription {
                     "the members of group `{group}` share partitions out in another way, other programs use it: choose another group"
                 ),
             ),
-            // A broker that has not heard of a topic yet says the same.
-            (ErrorKind::UnknownTopic, _) => {
-                self.topics.iter().try_for_each(|topic| match self.cluster.partitions(topic) {
-                    Err(error) if error.kind() == ErrorKind::UnknownTopic => {
-                        Err(self.identity.explain(&self.cluster, Error::topic_deleted(topic)))
-                    }
-                    _ => Ok(()),
-                })
-            }
+            // A broker that has not heard of a topic yet says the same: who asks for the topic's id finds out.
+            (ErrorKind::UnknownTopic, _) => Ok(()),
             (ErrorKind::Denied, Code::GroupAuthorizationFailed) => {
                 error(kind, format!("cannot read as group `{group}`: the account needs the right Read on the group"))
             }

@@ -25,6 +25,7 @@ use super::context::{Deliveries, Undelivered};
 use super::failure;
 use super::publisher::{enqueue, serve};
 use super::state::is_state;
+use super::unknown::Unknown;
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,9 +36,9 @@ const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
 /// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
 const INIT: Duration = Duration::from_secs(30);
 
-/// After this time without a delivery it is looked whether the topics of the records are still there; one that is not
-/// at two looks was deleted. librdkafka would wait longer than a transaction may take.
-const LOOK: Duration = Duration::from_secs(2);
+/// After this time without a delivery it is looked whether the topics of the records are still there. librdkafka would
+/// wait for one that was deleted until the transaction's time is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long further deliveries are looked at once one has failed.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(5);
@@ -221,7 +222,7 @@ impl Transactions {
     /// transaction to be aborted. librdkafka gives up when the transaction's time is over, so this ends.
     fn drain(&self, topics: &BTreeSet<&str>) -> std::result::Result<(), Ending> {
         let mut in_flight = self.producer.in_flight_count();
-        let (mut heard, mut unknown) = (Instant::now(), None);
+        let (mut heard, mut unknown) = (Instant::now(), Unknown::default());
         while in_flight > 0 {
             if self.producer.context().failed() {
                 // A record that is refused may come after those that are purged because of it.
@@ -231,16 +232,14 @@ impl Transactions {
             serve(&self.producer, STEP);
             let before = std::mem::replace(&mut in_flight, self.producer.in_flight_count());
             if in_flight != before {
-                (heard, unknown) = (Instant::now(), None);
+                heard = Instant::now();
             } else if heard.elapsed() >= LOOK {
-                let is_unknown = |topic: &&str| {
-                    self.cluster.partitions(topic).is_err_and(|error| error.kind() == ErrorKind::UnknownTopic)
-                };
-                let found = topics.iter().copied().find(is_unknown);
-                if let Some(topic) = found.filter(|topic| unknown == Some(*topic)) {
+                heard = Instant::now();
+                let found = topics.iter().copied().find(|topic| self.cluster.is_unknown(topic));
+                let is_deleted = unknown.is_deleted(found, heard);
+                if let Some(topic) = found.filter(|_| is_deleted) {
                     return Err(Ending::Passing(self.deleted(topic)));
                 }
-                (heard, unknown) = (Instant::now(), found);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use datamill::assemble::Mode;
-use datamill::deliver::{DownloadDirectory, OnExists, remove_unused};
+use datamill::deliver::{DownloadDirectory, OnExists};
 use datamill::program::{Exit, ProcessorArgs, instance, run_program};
 
 /// OpenMSIStream's name of this program: in the group, the log file and heartbeats.
@@ -47,15 +47,10 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
     let output_dir = processor.consumer.output_dir.get_or_insert_with(|| args.folder.clone()).clone();
     // the content goes to its place from memory or from where it was spilled to
     processor.consumer.mode = Mode::Memory;
-    let was_there = args.folder.exists();
     let directory = DownloadDirectory::open(&args.folder, &output_dir, args.on_exists)
         .with_context(|| format!("cannot use the folder `{}`", args.folder.display()))?;
     // a group for each folder, so that each becomes complete
     let group = format!("{NAME}_{}_{}", processor.topic_name, instance(&args.folder));
     processor.consumer.default_group = Some(group);
-    let exit = run_program(&processor, NAME, directory.into_user_code());
-    if !was_there && exit == Exit::SetUp {
-        remove_unused(&args.folder);
-    }
-    Ok(exit)
+    Ok(run_program(&processor, NAME, directory.into_user_code()))
 }

@@ -1,10 +1,9 @@
 //! `datamill transfer` and `datamill s3-transfer`: every file of a topic to an object store.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use clap::Args;
-use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings, remove_unused};
+use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
 use datamill::program::{Exit, ProcessorArgs, Runnable, run_program};
 use datamill::settings::Config;
 
@@ -65,7 +64,6 @@ pub fn run_s3(args: &S3TransferArgs) -> anyhow::Result<Exit> {
 fn transfer(url: &str, args: &SharedArgs, program: &str) -> anyhow::Result<Exit> {
     let config = Config::load(args.processor.consumer.common.config.as_deref())?;
     let section: Option<BTreeMap<String, String>> = config.section("s3")?;
-    let folder = url.strip_prefix("file://").map(Path::new).filter(|folder| !folder.exists());
     let settings = TransferSettings { url: url.to_owned(), section, on_exists: args.on_exists };
     let code = S3TransferStreamProcessor::new(&settings)?;
     let mut processor = args.processor.clone();
@@ -74,13 +72,7 @@ fn transfer(url: &str, args: &SharedArgs, program: &str) -> anyhow::Result<Exit>
         let group = format!("{program}_{}_{}", words(url), processor.topic_name);
         processor.consumer.consumer_group_id = Some(group);
     }
-    let exit = run_program(&processor, program, code.into_user_code());
-    if let Some(folder) = folder
-        && exit == Exit::SetUp
-    {
-        remove_unused(folder);
-    }
-    Ok(exit)
+    Ok(run_program(&processor, program, code.into_user_code()))
 }
 
 /// The letters and digits of a URL, with `-` for what is between them.

@@ -138,3 +138,29 @@ fn a_description_names_the_id_of_the_topic() {
         assert_ne!(describe(), before);
     });
 }
+
+/// The mark of a folder that is gone would be missed by its group.
+#[test]
+fn a_folder_that_a_group_knows_stays_whatever_ends_its_first_start() {
+    Bench::on_both(|bench| {
+        let url = format!("file://{}", bench.place.path("store").display());
+        let deliveries: [(&[&str], _); 2] = [
+            (&["download", "mirror", "--output_dir", "own"], "mirror".to_owned()),
+            (&["transfer", "--to", &url, "--output_dir", "other"], format!("store/{}", bench.topic)),
+        ];
+        for (delivery, folder) in deliveries {
+            let delivery = [delivery, &["--topic_name", &bench.topic, "--config", "test.config"]].concat();
+            let said = bench.place.path("said.txt");
+            let mut command = bench.place.command(&delivery);
+            let mut first = command.stderr(File::create(&said).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+            wait_until("the start", || fs::read_to_string(&said).unwrap().contains("partitions assigned"));
+            bench.create_again();
+            assert_eq!(first.wait().unwrap().code(), Some(2), "{}", fs::read_to_string(&said).unwrap());
+            bench.place.write("data/a", b"a");
+            assert_eq!(bench.run(&["upload", "data/a", "--topic_name", &bench.topic]).code(), 0);
+            let again = bench.place.run(&[&delivery[..], &["--exit-at-end", "--start_from", "earliest"]].concat());
+            assert_eq!(again.code(), 0, "{}", again.stderr());
+            assert!(bench.place.path(&folder).join("a").exists());
+        }
+    });
+}

@@ -73,19 +73,20 @@ enum There {
 }
 
 impl DownloadDirectory {
-    /// Files go to `folder`, which is made where it is missing; `output_dir` is the program's.
+    /// Files go to `folder`, which is made where it is missing, and removed again where the program does not get so far
+    /// that its group knows it; `output_dir` is the program's.
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path, output_dir: &Path, on_exists: OnExists) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        let target = TargetFolder::open_or_make(folder)?;
         std::fs::create_dir_all(output_dir)?;
-        let (folder, output_dir) = (folder.canonicalize()?, output_dir.canonicalize()?);
+        let (folder, output_dir) = (target.path().to_owned(), output_dir.canonicalize()?);
         let inside = output_dir.strip_prefix(&folder).ok().filter(|inside| !inside.as_os_str().is_empty());
         Ok(Self {
             output: inside.map(Path::to_owned),
             process: crate::program::instance(&output_dir),
-            target: TargetFolder::open(folder.clone())?,
+            target,
             folder,
             on_exists,
             parts: OnceLock::new(),
@@ -96,8 +97,8 @@ impl DownloadDirectory {
 
     /// The engine's view of it. Unlike [`UserCode::processor`], its group is for this folder alone.
     pub fn into_user_code(self) -> UserCode {
-        let folder = self.folder.clone();
-        UserCode::processor(self).delivering_to(Target::Folder(folder))
+        let (folder, is_kept) = (self.folder.clone(), self.target.is_kept());
+        UserCode::processor(self).delivering_to(Target::Folder(folder), is_kept)
     }
 
     fn parts(&self, log: &OwnFiles) -> Result<&Parts, ProcessingError> {

@@ -2,27 +2,41 @@
 //! or another folder is at its path, the program holds. Nothing counts as done that went to another folder.
 
 use std::io::{self, ErrorKind as Io};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::mark::{Checked, KnownFolder, OWN, Role};
 use crate::process::ProcessingError;
 
-/// See the module.
+/// See the module. A folder that this start has made goes with it, where nothing but its mark was put into it and no
+/// group knows that: a start that was refused leaves nothing behind, and no later one misses a folder that it knows.
 #[derive(Debug)]
-pub(super) struct TargetFolder(KnownFolder);
+pub(super) struct TargetFolder {
+    known: KnownFolder,
+    is_new: bool,
+    is_kept: Arc<AtomicBool>,
+}
 
 impl TargetFolder {
-    /// The folder as it is now.
+    /// The folder as it is now; it is made where it is missing.
     ///
     /// # Errors
-    /// It is not there or cannot be read.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        KnownFolder::open(&path, Role::Target).map(Self)
+    /// It cannot be made or read.
+    pub(super) fn open_or_make(path: &Path) -> io::Result<Self> {
+        let is_new = !path.exists();
+        std::fs::create_dir_all(path)?;
+        let known = KnownFolder::open(&path.canonicalize()?, Role::Target)?;
+        Ok(Self { known, is_new, is_kept: Arc::default() })
     }
 
-    #[cfg(feature = "object-store")]
+    /// Is set once a group may know the folder.
+    pub(super) fn is_kept(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_kept)
+    }
+
     pub(super) fn path(&self) -> &Path {
-        self.0.path()
+        self.known.path()
     }
 
     /// Looks whether the folder is the one that it was when it was opened; answers whether what datamill keeps in it
@@ -31,8 +45,8 @@ impl TargetFolder {
     /// # Errors
     /// It is another one, or it cannot be looked at or marked: the program holds.
     pub(super) fn was_cleared(&self) -> Result<bool, ProcessingError> {
-        let path = self.0.path();
-        match self.0.check().map_err(|error| with_folder(path, &error))? {
+        let path = self.known.path();
+        match self.known.check().map_err(|error| with_folder(path, &error))? {
             Checked::AsBefore => Ok(false),
             Checked::Cleared => Ok(true),
             Checked::Other => Err(ProcessingError::not_available(format_args!(
@@ -57,8 +71,16 @@ pub(super) fn with_folder(folder: &Path, error: &io::Error) -> ProcessingError {
     ProcessingError::not_available(format_args!("cannot write to the folder `{}`: {what}", folder.display()))
 }
 
-/// Removes a folder that a start has made, if the start was refused before anything but its mark was put into it.
-pub fn remove_unused(folder: &Path) {
+impl Drop for TargetFolder {
+    fn drop(&mut self) {
+        if self.is_new && !self.is_kept.load(Relaxed) && self.known.is_in_place() {
+            remove_unused(self.known.path());
+        }
+    }
+}
+
+/// Removes a folder that holds nothing but its mark.
+fn remove_unused(folder: &Path) {
     if std::fs::remove_dir(folder).is_ok() {
         return;
     }
@@ -71,5 +93,44 @@ pub fn remove_unused(folder: &Path) {
         let _ = std::fs::remove_file(mark);
         let _ = std::fs::remove_dir(own);
         let _ = std::fs::remove_dir(folder);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_a_start_has_made_goes_with_it_unless_it_is_known_filled_or_another_one() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a/mirror");
+        drop(TargetFolder::open_or_make(&path).unwrap());
+        assert!(!path.exists() && place.path().join("a").exists());
+        let marked = TargetFolder::open_or_make(&path).unwrap();
+        marked.was_cleared().unwrap();
+        assert!(Role::Target.file_in(&path).exists());
+        drop(marked);
+        assert!(!path.exists());
+
+        let filled = TargetFolder::open_or_make(&path).unwrap();
+        std::fs::write(path.join("scan.csv"), "1").unwrap();
+        drop(filled);
+        std::fs::remove_file(path.join("scan.csv")).unwrap();
+        // it was there before this start
+        drop(TargetFolder::open_or_make(&path).unwrap());
+        std::fs::remove_dir(&path).unwrap();
+
+        let known = TargetFolder::open_or_make(&path).unwrap();
+        known.was_cleared().unwrap();
+        known.is_kept().store(true, Relaxed);
+        drop(known);
+        assert!(Role::Target.file_in(&path).exists());
+        std::fs::remove_dir_all(&path).unwrap();
+
+        let moved = TargetFolder::open_or_make(&path).unwrap();
+        std::fs::rename(&path, place.path().join("away")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        drop(moved);
+        assert!(path.exists(), "another folder is at its path");
     }
 }

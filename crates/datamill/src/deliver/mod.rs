@@ -12,7 +12,6 @@ mod origins;
 mod store;
 
 pub use download::DownloadDirectory;
-pub use folder::remove_unused;
 pub use on_exists::OnExists;
 #[cfg(feature = "object-store")]
 pub(crate) use store::list as list_store;

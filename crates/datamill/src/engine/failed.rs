@@ -6,6 +6,7 @@ use datamill_broker::{Error, ErrorKind, Log, StateChange, StateMark};
 
 use super::commit::spans_text;
 use super::entry::{Entry, Place, Request};
+use super::in_hand::{Spot, spot_of_key};
 use crate::report::clock;
 use crate::report::text::shell_word;
 
@@ -31,6 +32,9 @@ pub struct FailedFile {
     /// Whether somebody has asked for another try that it has not had.
     pub requested: bool,
     key: String,
+    spot: Spot,
+    /// Keys of ends of a process with it in hand.
+    ends: BTreeSet<String>,
 }
 
 impl FailedFile {
@@ -52,6 +56,8 @@ impl FailedFile {
             attempts: entry.attempts(),
             can_be_retried: entry.can_be_retried(),
             requested: false,
+            spot: Spot::of_spans(entry.spans()),
+            ends: BTreeSet::new(),
             key: entry.key.into(),
         }
     }
@@ -64,6 +70,7 @@ impl FailedFile {
 pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<FailedFile>, Error> {
     let mut files: BTreeMap<Place, FailedFile> = BTreeMap::new();
     let mut requests: BTreeSet<String> = BTreeSet::new();
+    let mut ends: BTreeMap<Spot, BTreeSet<String>> = BTreeMap::new();
     let mut take = |key: &str, value: Option<&[u8]>| {
         if Request::parse(topic, key).is_some() {
             match value {
@@ -75,6 +82,12 @@ pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Faile
                 Some(entry) => files.insert(place, FailedFile::of(entry)),
                 None => files.remove(&place),
             };
+        } else if let Some(spot) = spot_of_key(topic, key) {
+            let of_spot = ends.entry(spot).or_default();
+            match value {
+                Some(_) => of_spot.insert(key.to_owned()),
+                None => of_spot.remove(key),
+            };
         }
     };
     log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
@@ -82,6 +95,9 @@ pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Faile
         if let Some(file) = files.get_mut(&place) {
             file.requested = true;
         }
+    }
+    for file in files.values_mut() {
+        file.ends = ends.get(&file.spot).cloned().unwrap_or_default();
     }
     Ok(files.into_values().collect())
 }
@@ -108,13 +124,14 @@ pub fn request_retry(log: &dyn Log, topic: &str, group: &str, files: &[FailedFil
     log.change_group_state(group, None, &changes)
 }
 
-/// Removes these failures from the group's state: the files are not tried again. One that is being tried at this
+/// Removes these failures from the group's state, and what it knows of their part in ends of a program: the files are not
+/// tried again. One that is being tried at this
 /// moment may have its result all the same, or fail again and be listed again.
 ///
 /// # Errors
 /// Those of the log; nothing or all was removed.
 pub fn forget_failures(log: &dyn Log, group: &str, files: &[FailedFile]) -> Result<(), Error> {
-    let changes: Vec<StateChange> =
-        files.iter().map(|file| StateChange { key: file.key.clone(), value: None }).collect();
+    let keys = files.iter().flat_map(|file| std::iter::once(&file.key).chain(&file.ends));
+    let changes: Vec<StateChange> = keys.map(|key| StateChange { key: key.clone(), value: None }).collect();
     log.change_group_state(group, None, &changes)
 }

@@ -23,33 +23,40 @@
 //! as well. Each end has a key of its own, so that writing it twice counts once, and no host changes what another one
 //! wrote. The owner of the partition removes the keys of a file with its outcome, and those that came too late.
 //!
+//! What the run before left counts for its files from the start on, whatever is assigned or revoked before the state has
+//! it. Then the state tells it like all else: what is known of a partition goes with the partition, and comes with the
+//! look at the state that follows an assignment.
+//!
 //! An end with one file in hand is put down to that file. With several it is not known whose fault it was: each of them
 //! is tried alone, and ends that a file had beside others count for it once it has ended the process alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod known;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, StateChange};
+use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, StateChange, StateMark};
 use datamill_wire::{hex, sha512};
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
+
+pub(super) use known::Deaths;
+use known::{End, Ends, Known};
 
 use super::EngineError;
+use super::entry::{Entry, Place};
 use super::purpose::Unmarked;
 use super::source::Source;
 use super::state::GroupState;
-use crate::assemble::FileInfo;
+use crate::assemble::{FileInfo, Span};
 use crate::durable::{Slots, is_full};
 use crate::process::Beginning;
 use crate::report::clock;
 
 /// Files that a line names.
 const NAMED: usize = 5;
-/// Ends of the process by which a file has failed, at least: a single one may have come from outside, as a kill does.
-const FEWEST: u32 = 2;
 
 /// Where a file begins in the topic: in the least of its partitions, with the first offset there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,50 +67,17 @@ pub(super) struct Spot {
 
 impl Spot {
     pub(super) fn of(info: &FileInfo) -> Self {
-        let spots = info.spans.iter().map(|span| Self { partition: span.partition, first: span.first });
+        Self::of_spans(&info.spans)
+    }
+
+    pub(super) fn of_spans(spans: &[Span]) -> Self {
+        let spots = spans.iter().map(|span| Self { partition: span.partition, first: span.first });
         spots.min().unwrap_or(Self { partition: 0, first: 0 })
     }
 
     fn parse(text: &str) -> Option<Self> {
         let (partition, first) = text.split_once(':')?;
         Some(Self { partition: partition.parse().ok()?, first: first.parse().ok()? })
-    }
-}
-
-/// One end of a process with a file in hand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct End {
-    path: String,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    alone: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    again: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    overdue: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    topic_id: Option<String>,
-}
-
-const ALONE: char = 'a';
-const AGAIN: char = 'r';
-const OVERDUE: char = 'o';
-
-impl End {
-    /// The text of a slot.
-    fn slot(&self, spot: Spot) -> String {
-        let flags = [(self.alone, ALONE), (self.again, AGAIN), (self.overdue, OVERDUE)];
-        let flags: String = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
-        let flags = if flags.is_empty() { "-" } else { &flags };
-        format!("{} {} {flags} {}", spot.partition, spot.first, self.path)
-    }
-
-    fn of_slot(text: &str, topic_id: Option<&str>) -> Option<(Spot, Self)> {
-        let mut words = text.splitn(4, ' ');
-        let spot = Spot { partition: words.next()?.parse().ok()?, first: words.next()?.parse().ok()? };
-        let (flags, path) = (words.next()?, words.next()?.to_owned());
-        let has = |flag| flags.contains(flag);
-        let topic_id = topic_id.map(str::to_owned);
-        Some((spot, Self { path, alone: has(ALONE), again: has(AGAIN), overdue: has(OVERDUE), topic_id }))
     }
 }
 
@@ -118,44 +92,6 @@ pub(super) fn spot_of_key(topic: &str, key: &str) -> Option<Spot> {
     Spot::parse(spot)
 }
 
-/// The ends of a process that a file had a part in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Deaths {
-    all: u32,
-    alone: u32,
-    overdue: u32,
-}
-
-impl Deaths {
-    /// How many of the file's attempts they are.
-    pub(super) fn attempts(self) -> u32 {
-        if self.alone > 0 { self.all } else { 0 }
-    }
-
-    /// Whether the file has failed by them, with so many attempts.
-    pub(super) fn are_enough(self, max_attempts: u32) -> bool {
-        self.attempts() >= max_attempts.max(FEWEST)
-    }
-
-    /// Why the file has failed.
-    pub(super) fn reason(self) -> String {
-        let times = |count| if count == 1 { "once".to_owned() } else { format!("{count} times") };
-        let hung = match self.overdue {
-            0 => String::new(),
-            hung if hung == self.all => ", as the function did not end in its time".to_owned(),
-            hung => format!(", {} as the function did not end in its time", times(hung)),
-        };
-        format!(
-            "the program ended while it worked on this file, {}{hung}. It is tried again only when that is asked for: \
-            datamill retry",
-            times(self.all)
-        )
-    }
-}
-
-/// Ends by file, and by the keys that tell them.
-type Ends = BTreeMap<Spot, BTreeMap<String, End>>;
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct InHand {
@@ -166,9 +102,7 @@ pub(super) struct InHand {
     /// None before the state has what the run before left, and once the program stops.
     file: RwLock<Option<Slots>>,
     is_silent: AtomicBool,
-    ends: Mutex<Ends>,
-    /// What the run before left.
-    left: Vec<StateChange>,
+    known: Mutex<Known>,
     is_written: AtomicBool,
 }
 
@@ -181,27 +115,10 @@ impl InHand {
         let run = format!("{}-{}", clock::now_ms(), std::process::id());
         let head = format!("1 {run} {} {topic} {group}", source.id.as_deref().unwrap_or("-"));
         let left = left_by(&Slots::read(&path)?, source);
-        let mut ends = Ends::new();
-        let mut changes = Vec::new();
-        for (key, (spot, end)) in left {
-            let value = serde_json::to_vec(&end)?;
-            changes.push(StateChange { key: key.clone(), value: Some(value) });
-            ends.entry(spot).or_default().insert(key, end);
-        }
-        tell(topic, &ends);
+        tell(topic, &left);
+        let (file, known) = (RwLock::new(None), Mutex::new(Known { left, ..Known::default() }));
         let (is_silent, is_written) = Default::default();
-        let (file, ends) = (RwLock::new(None), Mutex::new(ends));
-        Ok(Self {
-            path,
-            head,
-            slots: workers,
-            source: source.clone(),
-            file,
-            is_silent,
-            ends,
-            left: changes,
-            is_written,
-        })
+        Ok(Self { path, head, slots: workers, source: source.clone(), file, is_silent, known, is_written })
     }
 
     /// Takes what the run before left into the group's state, in a commit of its own; then the workers may begin.
@@ -209,8 +126,14 @@ impl InHand {
         if self.is_written() {
             return Ok(());
         }
-        if !self.left.is_empty() {
-            match state.commit(committer, &Commit { state: &self.left, ..Commit::default() }) {
+        self.drop_forgotten(state).map_err(Unmarked::again)?;
+        let left = self.changes().map_err(|error| {
+            Unmarked::Over(
+                Error::with_source(ErrorKind::Fatal, "what was in hand cannot be written as JSON", error).into(),
+            )
+        })?;
+        if !left.is_empty() {
+            match state.commit(committer, &Commit { state: &left, ..Commit::default() }) {
                 // it holds neither positions nor records
                 CommitOutcome::Done(_) | CommitOutcome::NotOwner(_) | CommitOutcome::RecordsRefused(_) => {}
                 CommitOutcome::Again(error) => return Err(Unmarked::again(error)),
@@ -228,6 +151,50 @@ impl InHand {
         })?;
         *self.file.write() = Some(made);
         self.is_written.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// What the run before left, as changes of the group's state.
+    fn changes(&self) -> Result<Vec<StateChange>, serde_json::Error> {
+        let known = self.known.lock();
+        let change =
+            |(key, end): (&String, &End)| Ok(StateChange { key: key.clone(), value: Some(serde_json::to_vec(end)?) });
+        known.left.values().flatten().map(change).collect()
+    }
+
+    /// Leaves out what the run before left of tries whose failed files are in the group's state no longer: somebody has
+    /// forgotten them, and nobody would remove the keys.
+    fn drop_forgotten(&self, state: &GroupState<'_>) -> Result<(), Error> {
+        let is_again = |of_spot: &BTreeMap<String, End>| of_spot.values().any(|end| end.again);
+        let again: BTreeSet<Spot> = {
+            let known = self.known.lock();
+            known.left.iter().filter(|(_, of_spot)| is_again(of_spot)).map(|(spot, _)| *spot).collect()
+        };
+        if again.is_empty() {
+            return Ok(());
+        }
+        let mut failed: HashMap<Place, Spot> = HashMap::new();
+        let mut take = |key: &str, value: Option<&[u8]>| {
+            let Some((place, _)) = Place::of_key(&self.source.name, key) else { return };
+            match value.and_then(|value| Entry::parse(key, value)) {
+                Some(entry) => {
+                    let spot = Spot::of_spans(entry.spans());
+                    if again.contains(&spot) {
+                        failed.insert(place, spot);
+                    }
+                }
+                None => drop(failed.remove(&place)),
+            }
+        };
+        state.read(StateMark::default(), &mut take, &|| false)?;
+        let failed: BTreeSet<Spot> = failed.into_values().collect();
+        let mut known = self.known.lock();
+        for spot in again.difference(&failed) {
+            if let Some(of_spot) = known.left.get_mut(spot) {
+                of_spot.retain(|_, end| !end.again);
+            }
+        }
+        known.left.retain(|_, of_spot| !of_spot.is_empty());
         Ok(())
     }
 
@@ -260,27 +227,53 @@ impl InHand {
     }
 
     /// Takes what a change of the group's state says of an end.
-    pub(super) fn know(&self, key: String, value: &[u8]) {
+    pub(super) fn know(&self, change: StateChange) {
+        let StateChange { key, value } = change;
         let Some(spot) = spot_of_key(&self.source.name, &key) else { return };
-        match serde_json::from_slice(value) {
-            Ok(end) => drop(self.ends.lock().entry(spot).or_default().insert(key, end)),
-            Err(error) => tracing::warn!(key, %error, "an entry of the group's state is not understood; left alone"),
+        let mut known = self.known.lock();
+        match value.map(|value| serde_json::from_slice(&value)) {
+            Some(Ok(end)) => drop(known.told.entry(spot).or_default().insert(key, end)),
+            Some(Err(error)) => {
+                tracing::warn!(key, %error, "an entry of the group's state is not understood; left alone");
+            }
+            None => known.remove(spot, &key),
+        }
+    }
+
+    /// A session is over, and no partition is this process's.
+    pub(super) fn revoke_all(&self) {
+        let mut known = self.known.lock();
+        let Known { left, lost, told } = &mut *known;
+        lost.extend(left.keys().map(|spot| spot.partition));
+        told.clear();
+    }
+
+    /// These partitions are this process's, and the group's state will be read for them.
+    pub(super) fn assign(&self, partitions: impl Iterator<Item = i32>) {
+        let mut known = self.known.lock();
+        for partition in partitions {
+            // nobody answers what was left before the state has it
+            if self.is_written() && known.lost.remove(&partition) {
+                known.left.retain(|spot, _| spot.partition != partition);
+            }
         }
     }
 
     /// These partitions are not this process's any more.
     pub(super) fn revoke(&self, partitions: &[i32]) {
-        self.ends.lock().retain(|spot, _| !partitions.contains(&spot.partition));
+        let mut known = self.known.lock();
+        known.lost.extend(partitions);
+        known.told.retain(|spot, _| !partitions.contains(&spot.partition));
     }
 
     /// The ends that a file had a part in, now or when it was tried again; none for almost all files.
     pub(super) fn deaths(&self, info: &FileInfo, again: bool) -> Option<Deaths> {
-        let ends = self.ends.lock();
-        if ends.is_empty() {
+        let known = self.known.lock();
+        if known.is_empty() {
             return None;
         }
         let is_mine = |end: &&End| end.again == again && self.is_of_this_topic(end);
-        let mine: Vec<&End> = ends.get(&Spot::of(info))?.values().filter(is_mine).collect();
+        let mine: Vec<&End> = known.of(Spot::of(info)).into_values().filter(is_mine).collect();
         let count = |is: fn(&End) -> bool| mine.iter().filter(|end| is(end)).count() as u32;
         let all = mine.len() as u32;
         (all > 0).then(|| Deaths { all, alone: count(|end| end.alone), overdue: count(|end| end.overdue) })
@@ -292,45 +285,42 @@ impl InHand {
 
     /// Keys that go with a commit: of the files that have their outcome with it, and those that came too late.
     pub(super) fn answered(&self, outcomes: &BTreeSet<Spot>, is_done: impl Fn(Spot) -> bool) -> Vec<String> {
-        let ends = self.ends.lock();
-        let of = |(spot, ends): (&Spot, &BTreeMap<String, End>)| {
-            let is_answered = outcomes.contains(spot);
-            let is_late = |end: &End| !self.is_of_this_topic(end) || !end.again && is_done(*spot);
-            let keys = ends.iter().filter(|(_, end)| is_answered || is_late(end)).map(|(key, _)| key.clone());
-            keys.collect::<Vec<_>>()
+        let known = self.known.lock();
+        let is_answered = |spot: Spot, end: &End| {
+            outcomes.contains(&spot) || !self.is_of_this_topic(end) || !end.again && is_done(spot)
         };
-        ends.iter().flat_map(of).collect()
+        let of = |spot: Spot| {
+            let keys = known.of(spot).into_iter().filter(|(_, end)| is_answered(spot, end));
+            keys.map(|(key, _)| key.to_owned()).collect::<Vec<_>>()
+        };
+        known.spots().into_iter().flat_map(of).collect()
     }
 
     /// These keys are gone from the group's state.
     pub(super) fn forget(&self, keys: &[String]) {
-        let mut ends = self.ends.lock();
+        let mut known = self.known.lock();
         for key in keys {
-            let Some(spot) = spot_of_key(&self.source.name, key) else { continue };
-            if let Some(of_spot) = ends.get_mut(&spot) {
-                of_spot.remove(key);
-                if of_spot.is_empty() {
-                    ends.remove(&spot);
-                }
+            if let Some(spot) = spot_of_key(&self.source.name, key) {
+                known.remove(spot, key);
             }
         }
     }
 }
 
 /// What a file of slots says, by the keys that the group's state gets.
-fn left_by(slots: &[String], source: &Source) -> BTreeMap<String, (Spot, End)> {
+fn left_by(slots: &[String], source: &Source) -> Ends {
     let mut head = slots.first().map(|head| head.split(' ')).into_iter().flatten();
-    let (Some("1"), Some(run), Some(id)) = (head.next(), head.next(), head.next()) else { return BTreeMap::new() };
+    let (Some("1"), Some(run), Some(id)) = (head.next(), head.next(), head.next()) else { return Ends::new() };
     let id = Some(id).filter(|id| *id != "-");
     if !source.is_same(id, None) {
-        return BTreeMap::new();
+        return Ends::new();
     }
     let mut left: Vec<(Spot, End)> = slots[1..].iter().filter_map(|slot| End::of_slot(slot, id)).collect();
     if let [(_, end)] = &mut left[..] {
         end.alone = true;
     }
     let key = |spot: Spot| format!("{}{run}/{}:{}", prefix(&source.name), spot.partition, spot.first);
-    left.into_iter().map(|(spot, end)| (key(spot), (spot, end))).collect()
+    left.into_iter().map(|(spot, end)| (spot, BTreeMap::from([(key(spot), end)]))).collect()
 }
 
 fn tell(topic: &str, left: &Ends) {
@@ -399,4 +389,4 @@ impl Beginning for HandSlot {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -44,9 +44,13 @@ impl Lines {
         if told.is_hundredth
             && let Some(what_to_do) = what_to_do(status)
         {
+            let then = match status {
+                FailureStatus::EndedTheProgram => "`datamill retry` asks for another try of the failed files",
+                _ => "the failed files are tried again then",
+            };
             tracing::error!(%topic, error = %reason,
                 "the first {FIRST_FILES} files of this run have all failed in the same way. {what_to_do}. Stop the program \
-                with `q` or Ctrl-C, mend that, and start it again: the failed files are tried again then");
+                with `q` or Ctrl-C, mend that, and start it again: {then}");
         }
     }
 }

@@ -19,6 +19,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, Log, StateChange, StateMark};
@@ -123,6 +125,8 @@ pub(super) struct Standing {
     topic: String,
     group: String,
     own: Purpose,
+    /// Is set once the group may know it.
+    is_kept: Arc<AtomicBool>,
     /// It can be told from others: not for a folder that cannot be marked.
     is_known: bool,
     /// The mark is to be written.
@@ -173,6 +177,7 @@ impl Standing {
             is_whole: is_whole || matches!(state, GroupState::InFolder { .. }),
             same_group: settings.same_group,
             own,
+            is_kept: Arc::clone(code.target_is_kept()),
         };
         if let Some(before) = standing.decide(&marks)? {
             standing.tell_changes(&before);
@@ -246,6 +251,7 @@ impl Standing {
             self.decide(&marks).map_err(Unmarked::Over)?;
             self.is_whole = true;
         }
+        self.is_kept.store(true, Relaxed);
         if !self.is_new {
             return Ok(());
         }
@@ -261,6 +267,7 @@ impl Standing {
                 let refused = self.refused(theirs);
                 // otherwise the next start has this mark, and goes on
                 self.change(state, committer, None)?;
+                self.is_kept.store(false, Relaxed);
                 return Err(Unmarked::Over(refused));
             }
         }
@@ -286,6 +293,7 @@ impl Standing {
 }
 
 /// Why a group is not marked, or does not know yet what an earlier run left.
+#[derive(Debug)]
 pub(super) enum Unmarked {
     /// It may be marked later.
     Again(Error),

@@ -111,12 +111,14 @@ impl Engine<'_> {
                         return Err(EngineError::Session(error));
                     }
                     tracing::warn!(error = %crate::report::chain(&error), "{what}; starting again from what is committed");
-                    self.pool.cancel(|_| true);
                 }
                 Ended::WholeAgain => {
                     tracing::info!(topic = %self.topic, "all partitions are this process's now; going on");
-                    self.pool.cancel(|_| true);
                 }
+            }
+            self.pool.cancel(|_| true);
+            if let Some(in_hand) = &self.in_hand {
+                in_hand.revoke_all();
             }
         }
     }

@@ -28,10 +28,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use datamill_broker::StateChange;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
 use super::entry::{Due, Entry, Place};
+use super::in_hand::spot_of_key;
 use super::outcome::Outcome;
 use super::tails::Begun;
 use crate::assemble::{Budget, InstanceId, InstanceIds, WholeFile};
@@ -69,8 +71,8 @@ pub(super) enum Retried {
     Incomplete(Vec<Due>),
     /// Where the group began to read partitions that were assigned.
     Begun(Vec<(i32, Begun)>),
-    /// Ends of a process with files of our partitions in hand: keys and values of the group's state.
-    InHand(Vec<(String, Vec<u8>)>),
+    /// What the group's state says of ends of a process with files of our partitions in hand.
+    InHand(Vec<StateChange>),
     /// Somebody removed the entries with these places and paths. Answers the files that were under way.
     Forgotten(Vec<(Place, String)>, Vec<InstanceId>),
 }
@@ -344,7 +346,10 @@ impl Retries {
     fn see(&mut self, seen: Seen, owned: &BTreeMap<i32, u64>, tried: &Tried, retried: &mut Vec<Retried>) {
         let is_owner = |due: &Due| owned.get(&due.entry.partition()) == Some(&due.assignment);
         let Seen { due, further, incomplete, begun, removed, ends } = seen;
-        retried.push(Retried::InHand(ends));
+        let is_ours = |(change, assignment): &(StateChange, u64)| {
+            spot_of_key(&self.topic, &change.key).is_some_and(|spot| owned.get(&spot.partition) == Some(assignment))
+        };
+        retried.push(Retried::InHand(ends.into_iter().filter(is_ours).map(|(change, _)| change).collect()));
         self.is_blind = !self.assigned.is_empty();
         self.further.extend(further.into_iter().filter(|partition| owned.contains_key(partition)));
         let of_key = |key: String| Place::of_key(&self.topic, &key).map(|(place, path)| (place, path.to_owned()));

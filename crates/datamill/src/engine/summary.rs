@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::failed::retry_command;
 use super::{DeliveryGuarantee, EngineSettings};
-use crate::facts::{Counters, Counts, Fact, Facts, Listener};
+use crate::facts::{Counters, Counts, Fact, Facts, FailureStatus, Listener};
 use crate::report::text;
 use crate::upload::Named;
 
@@ -93,13 +93,18 @@ impl Tally {
 
     pub(super) fn summary(&self, log: &dyn Log, settings: &EngineSettings, left: Left) -> Summary {
         let counts = self.counts();
-        let forget = retry_command(log, &settings.topic, &settings.group, "--forget");
+        let command = |option| {
+            let is_in_log = settings.delivery == DeliveryGuarantee::ExactlyOnce;
+            is_in_log.then(|| retry_command(log, &settings.topic, &settings.group, option))
+        };
         Summary {
             succeeded: counts.done,
             failed: counts.failed(),
             retried: counts.retried,
             failed_again: counts.failed_again,
             expired: counts.expired,
+            ended_the_program: counts.failures[FailureStatus::EndedTheProgram as usize] + counts.ended_again,
+            ended_again: counts.ended_again,
             bytes: counts.done_bytes,
             went_on_to_the_end: self.went_on.load(Relaxed) && left.at_end,
             undecodable: counts.undecodable,
@@ -118,7 +123,8 @@ impl Tally {
             group: settings.group.clone(),
             result_topic: settings.result_topic.clone(),
             output_dir: settings.output_dir.clone(),
-            forget: (settings.delivery == DeliveryGuarantee::ExactlyOnce).then_some(forget),
+            forget: command("--forget"),
+            ask: command("--status ended_the_program"),
         }
     }
 }
@@ -145,6 +151,10 @@ pub struct Summary {
     pub failed_again: u64,
     /// Of these, those that are given up, since their chunks are gone from the topic.
     pub expired: u64,
+    /// Files that failed because they ended the program, for the first time or again: no start tries them by itself.
+    pub ended_the_program: u64,
+    /// Of these, those that had failed in an earlier run.
+    pub ended_again: u64,
     /// Bytes of these files.
     pub bytes: u64,
     /// It went on where the group had stopped before, and read on to the end of the topic.
@@ -182,8 +192,10 @@ pub struct Summary {
     pub result_topic: Option<String>,
     /// Output folder.
     pub output_dir: PathBuf,
-    /// The command that takes failed files off the list, where the group's state has that.
+    /// The command that takes failed files off the list, where the group's state is in the log.
     pub forget: Option<String>,
+    /// The command that asks for another try of files that ended the program, in the same way.
+    pub ask: Option<String>,
 }
 
 impl Summary {
@@ -248,7 +260,7 @@ impl fmt::Display for Summary {
                 text::counted(self.expired, "file")
             )?;
         }
-        let failed_again = self.failed_again - self.expired;
+        let failed_again = self.failed_again - self.expired - self.ended_again;
         if failed_again > 0 {
             write!(
                 f,
@@ -258,6 +270,13 @@ impl fmt::Display for Summary {
             )?;
             if let Some(forget) = &self.forget {
                 write!(f, ", and {forget} takes them off the list for good")?;
+            }
+        }
+        if self.ended_the_program > 0 {
+            let files = text::counted(self.ended_the_program, "file");
+            write!(f, "\n{files} ended the program each time, and no start tries such a file again by itself")?;
+            if let Some(ask) = &self.ask {
+                write!(f, "; {ask} asks for another try")?;
             }
         }
         if self.failed > 0 {

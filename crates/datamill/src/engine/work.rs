@@ -13,7 +13,6 @@
 
 mod alone;
 mod life;
-mod panics;
 mod queue;
 
 use std::ops::Range;
@@ -35,6 +34,7 @@ use crate::assemble::{
     Budget, DownloadDataFile, DroppedFile, FileInfo, InstanceId, Mode, NotVerified, SourceTopic, WholeFile,
 };
 use crate::facts::{Fact, Facts, FailureStatus};
+use crate::panics;
 use crate::process::{
     Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellOverdue, UserCode, Worker,
     placing_failed,
@@ -145,7 +145,6 @@ impl Pool {
         code: UserCode,
         control: &Control,
     ) -> Result<Self, EngineError> {
-        panics::keep();
         let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
         let mut numbers = 1..=settings.threads;
         let in_hand = settings.in_hand.clone();

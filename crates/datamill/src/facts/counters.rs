@@ -95,6 +95,8 @@ counts! {
     failed_again,
     /// Of these, those that are given up, since their chunks are gone from the topic.
     expired,
+    /// Of the files that failed again, those that ended the program.
+    ended_again,
     /// Files of which only the end was read, since they began before the group did.
     begun_before,
     /// Uploads that ended without an outcome, since a newer version or a repetition takes their place.
@@ -338,6 +340,7 @@ impl Counters {
                 if again {
                     add(&counts.failed_again, 1);
                     add(&counts.expired, (status == FailureStatus::Expired).into());
+                    add(&counts.ended_again, (status == FailureStatus::EndedTheProgram).into());
                 } else {
                     add(&counts.failures[status as usize], 1);
                 }

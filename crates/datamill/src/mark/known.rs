@@ -56,6 +56,11 @@ impl KnownFolder {
         &self.path
     }
 
+    /// Whether the very folder that was opened, or found by its mark since, is at the path.
+    pub(crate) fn is_in_place(&self) -> bool {
+        Identity::of(&self.path).is_ok_and(|identity| identity == self.seen.lock().identity)
+    }
+
     /// Looks whether the folder is the one that it was when it was opened. The first check marks it.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::observed::Observed;
 use super::port::{Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
@@ -13,12 +14,13 @@ use crate::assemble::DownloadDataFile;
 pub struct UserCode {
     workers: Arc<dyn Workers>,
     target: Option<Target>,
+    target_is_kept: Arc<AtomicBool>,
 }
 
 impl UserCode {
     /// Code that brings workers of its own.
     pub fn new(workers: impl Workers) -> Self {
-        Self { workers: Arc::new(workers), target: None }
+        Self { workers: Arc::new(workers), target: None, target_is_kept: Arc::default() }
     }
 
     /// The code of a reproducer, which all threads share.
@@ -49,16 +51,20 @@ impl UserCode {
     /// Lets `hear` know of each run that returned: the file, and whether the code was done with it. It is called on the threads of the
     /// pool.
     pub fn observed(self, hear: impl Fn(&DownloadDataFile, bool) + Send + Sync + 'static) -> Self {
-        Self { workers: Arc::new(Observed { workers: self.workers, hear: Arc::new(hear) }), target: self.target }
+        Self { workers: Arc::new(Observed { workers: self.workers, hear: Arc::new(hear) }), ..self }
     }
 
-    /// Says where the code puts files.
-    pub(crate) fn delivering_to(self, target: Target) -> Self {
-        Self { target: Some(target), ..self }
+    /// Says where the code puts files, and what is set once a group may know that.
+    pub(crate) fn delivering_to(self, target: Target, is_kept: Arc<AtomicBool>) -> Self {
+        Self { target: Some(target), target_is_kept: is_kept, ..self }
     }
 
     pub(crate) fn target(&self) -> Option<&Target> {
         self.target.as_ref()
+    }
+
+    pub(crate) fn target_is_kept(&self) -> &Arc<AtomicBool> {
+        &self.target_is_kept
     }
 
     pub(crate) fn workers(&self) -> &dyn Workers {

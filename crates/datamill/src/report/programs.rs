@@ -16,6 +16,7 @@ pub(super) struct Program {
     /// Printed once, however many programs want it.
     pub(super) printed: Box<dyn Output>,
     pub(super) others: Vec<Box<dyn Output>>,
+    /// Changes while [`Programs`] is locked alone.
     has_ended: AtomicBool,
 }
 
@@ -23,15 +24,28 @@ impl Program {
     fn level(&self) -> LevelFilter {
         self.others.iter().map(|output| output.level()).fold(self.printed.level(), Ord::max)
     }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Relaxed)
+    }
 }
 
-/// Says that its program has ended when it is dropped. Its outputs stay until another program begins: what ends the
-/// process may have something to say.
-pub(super) struct Running(Arc<Program>);
+/// Says that its program has ended when it is dropped. Then it gets no more lines where other programs run. The outputs of
+/// the last one stay until another program begins: what ends the process may have something to say.
+pub(super) struct Running {
+    program: Arc<Program>,
+    programs: &'static Programs,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.has_ended.store(true, Relaxed);
+        let mut programs = self.programs.0.write();
+        self.program.has_ended.store(true, Relaxed);
+        let others_run = programs.iter().any(|program| !program.has_ended());
+        let gone: Vec<_> = programs.extract_if(.., |program| others_run && program.has_ended()).collect();
+        drop(programs);
+        // what ends may have something to log
+        drop(gone);
     }
 }
 
@@ -44,12 +58,14 @@ impl Programs {
     }
 
     /// Another program logs from here on.
-    pub(super) fn add(&self, printed: Box<dyn Output>, others: Vec<Box<dyn Output>>) -> Running {
+    pub(super) fn add(&'static self, printed: Box<dyn Output>, others: Vec<Box<dyn Output>>) -> Running {
         let program = Arc::new(Program { printed, others, has_ended: AtomicBool::new(false) });
         let mut programs = self.0.write();
-        programs.retain(|program| !program.has_ended.load(Relaxed));
+        let gone: Vec<_> = programs.extract_if(.., |program| program.has_ended()).collect();
         programs.push(Arc::clone(&program));
-        Running(program)
+        drop(programs);
+        drop(gone);
+        Running { program, programs: self }
     }
 }
 
@@ -132,5 +148,24 @@ mod tests {
         write(programs, Level::DEBUG, "one");
         assert_eq!((a.lines(), b.lines()), (vec!["both".to_owned()], vec!["one".to_owned()]));
         assert_eq!((in_a.lines().len(), in_b.lines().len()), (1, 2));
+    }
+
+    #[test]
+    fn of_two_programs_at_once_the_one_that_has_ended_gets_no_lines_of_the_other() {
+        let programs: &'static Programs = Box::leak(Box::new(Programs::none()));
+        let kept = [(); 2].map(|()| (Kept::boxed(LevelFilter::INFO), Kept::boxed(LevelFilter::INFO)));
+        let [((printed_a, a), (file_a, in_a)), ((printed_b, b), (file_b, in_b))] = kept;
+        let [first, second] = [programs.add(printed_a, vec![file_a]), programs.add(printed_b, vec![file_b])];
+        write(programs, Level::INFO, "both");
+        drop(first);
+        write(programs, Level::INFO, "second");
+        assert_eq!((a.lines(), in_a.lines()), (vec!["both".to_owned()], vec!["both".to_owned()]));
+        assert_eq!(
+            (b.lines(), in_b.lines()),
+            (vec!["second".to_owned()], vec!["both".to_owned(), "second".to_owned()])
+        );
+        drop(second);
+        write(programs, Level::INFO, "last words");
+        assert_eq!((b.lines().len(), in_b.lines().len(), in_a.lines().len()), (2, 3, 1));
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Bench, Place, StopAtEnd, chunks, content, on_both_logs, settings, wait_for};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::{
-    Control, DeliveryGuarantee, EngineError, EngineSettings, StopKind, failed_files, request_retry,
+    Control, DeliveryGuarantee, EngineError, EngineSettings, StopKind, failed_files, forget_failures, request_retry,
 };
 use datamill::facts::Facts;
 use datamill::process::{Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, UserCode};
@@ -24,6 +24,8 @@ on_both_logs! {
     another_host_knows_of_the_ends_that_the_group_was_told_of,
     a_call_that_cannot_be_given_up_ends_the_program_and_counts_as_an_attempt,
     a_clean_end_and_a_stop_with_a_call_in_hand_leave_nothing,
+    failures_that_are_forgotten_leave_nothing_of_their_ends,
+    a_program_that_gives_up_says_why_however_its_session_ends,
 }
 
 /// Variables that tell the other process what to do.
@@ -73,12 +75,17 @@ impl<'a> Host<'a> {
 
     /// Starts the program again until it ends as it should. Answers the exit codes of the others.
     fn supervise(&self, how: How) -> Vec<Option<i32>> {
+        self.supervise_to_the_summary(how).0
+    }
+
+    /// Answers what the last start printed as well.
+    fn supervise_to_the_summary(&self, how: How) -> (Vec<Option<i32>>, String) {
         let mut codes = Vec::new();
         loop {
             let ended = self.start(how);
             let printed = String::from_utf8_lossy(&ended.stdout);
             if ended.status.success() && printed.contains("1 passed") {
-                return codes;
+                return (codes, printed.into_owned());
             }
             codes.push(ended.status.code());
             let said = String::from_utf8_lossy(&ended.stderr);
@@ -247,6 +254,62 @@ fn a_clean_end_and_a_stop_with_a_call_in_hand_leave_nothing(place: &Place) {
     assert!(host.notes().is_empty() && host.entries("in_hand/").is_empty());
 }
 
+fn failures_that_are_forgotten_leave_nothing_of_their_ends(place: &Place) {
+    let bench = Bench::new(place, 1);
+    send_files(&bench, 40, 1);
+    let host = Host::new(&bench, place);
+    let (deaths, printed) = host.supervise_to_the_summary(How::Aborts);
+    assert_eq!(deaths.len(), 3);
+    let said = |files: &str| {
+        format!(
+            "{files} ended the program each time, and no start tries such a file again by itself; `datamill retry \
+             --status ended_the_program --topic_name {} --consumer_group_id {}",
+            bench.topic, bench.group
+        )
+    };
+    assert!(printed.contains(&said("1 file")) && !printed.contains("next start tries"), "{printed}");
+    let failed = || failed_files(bench.log.as_ref(), &bench.topic, &bench.group).unwrap();
+    let ask = || request_retry(bench.log.as_ref(), &bench.topic, &bench.group, &failed()).unwrap();
+    ask();
+    let (deaths, printed) = host.supervise_to_the_summary(How::Aborts);
+    assert_eq!(deaths.len(), 2);
+    assert!(printed.contains(&said("1 file")) && !printed.contains("failed earlier and failed again"), "{printed}");
+    ask();
+    // the second of these starts tells the first end, and leaves one itself
+    assert_eq!([(); 2].map(|()| host.start(How::Aborts).status.code()), [None, None]);
+    assert_eq!((host.entries("in_hand/").len(), host.notes().len()), (1, 1));
+    forget_failures(bench.log.as_ref(), &bench.group, &failed()).unwrap();
+    assert!(host.entries("in_hand/").is_empty() && host.entries("failed/").is_empty());
+    assert_eq!(host.supervise(How::Works).len(), 0);
+    assert!(host.entries("in_hand/").is_empty() && host.notes().is_empty());
+    assert_all_but_one(&bench, 40);
+}
+
+fn a_program_that_gives_up_says_why_however_its_session_ends(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, KILLS, b"abc", 10));
+    let mut settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    settings.processing_timeout = Some(Duration::from_millis(100));
+    let (log, topic) = (Arc::clone(&bench.log), bench.topic.clone());
+    // the session ends for another reason as soon as it is told
+    let needs = Needs::new(Access::Either, Clock::AtOnce)
+        .ends_the_program_when_overdue(move |_| log.delete_topic(&topic).unwrap());
+    let let_go = Arc::new(AtomicBool::new(false));
+    let goes = Arc::clone(&let_go);
+    let hangs = UserCode::function(needs, move |_, _| {
+        while !goes.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(ProcessingError::file_failed("too late"))
+    });
+    let ended = bench.run_code(&settings, hangs);
+    let_go.store(true, SeqCst);
+    match ended {
+        Err(EngineError::Overdue { file, .. }) => assert_eq!(file, KILLS),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Calls of the function at this moment.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 /// As the lock of an interpreter.
@@ -314,7 +377,7 @@ fn the_second_process() {
     }
     let code = UserCode::function(needs, function(how, output));
     match datamill::engine::run(&log, &settings, code, &Control::default(), &Facts::default()) {
-        Ok(_) => {}
+        Ok(summary) => println!("{summary}"),
         Err(EngineError::Overdue { .. }) => std::process::exit(5),
         Err(error) => panic!("{error}"),
     }

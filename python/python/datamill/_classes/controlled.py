@@ -80,27 +80,22 @@ class ControlledProcess(LogOwner):
     def shutdown(self) -> None:
         """Tells the program to stop: what its function works on is finished and recorded. Does not wait.
 
-        An object that has not run yet stops as soon as its first run begins.
+        Where it does not run, the next run stops as soon as it begins.
         """
-        self.__ask_to_stop()
-
-    def __ask_to_stop(self) -> None:
         # `_steering` does the same two steps the other way round, so that one of the two sees the other
         self.__stopping = True
         if (running := self.__running) is not None:
             running.stop()
-        elif self.__has_run:
-            self.__stopping = False
 
     def close(self) -> None:
         """Stops the program if it runs in another thread, waits until it has ended, and closes the log file.
 
-        It can be called any number of times. An object that has not run yet stops as soon as its first run begins.
+        It can be called any number of times. An object that has not run yet stops as soon as its first run begins; one
+        that has run can run again.
         """
-        if self.__thread is None:
-            self.__ask_to_stop()
-        if self.__thread is not None:
+        if self.__thread is not None or not self.__has_run:
             self.shutdown()
+        if self.__thread is not None:
             caller = threading.current_thread()
             if caller is not self.__thread and not caller.name.startswith(OWN_THREADS):
                 self.__over.wait()
@@ -131,9 +126,9 @@ class ControlledProcess(LogOwner):
         if not self.__only_run.acquire(blocking=False):
             raise RuntimeError(f"{type(self).__name__} runs already: make another object for a second run")
         try:
-            what = choose()
             self.__over.clear()
-            self.__running, self.__thread = what, threading.current_thread()
+            self.__thread = threading.current_thread()
+            what = self.__running = choose()
             if self.__stopping:
                 what.stop()
             try:

@@ -109,6 +109,29 @@ fn what_cannot_be_right_is_said_before_anything_is_read() {
         assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
         assert!(ended.stderr().contains(said), "{args:?}: {}", ended.stderr());
     }
+    for setting in ["region = eu central 1", "endpoint_url = http://löcher.example", "endpoint_url = http://h/a b"] {
+        let section = format!("[s3]\naccess_key_id = x\nsecret_key_id = y\n{setting}\n");
+        bench
+            .place
+            .write("wrong.config", format!("[broker]\nbootstrap.servers = sqlite:datamill.db\n{section}").as_bytes());
+        let ended = bench.place.run(&["transfer", "--topic_name", "t", "--to", "s3://b", "--config", "wrong.config"]);
+        assert_eq!(ended.code(), 2, "{setting}: {}", ended.stderr());
+        let said = "`s3://b` cannot be used: no request can be made of its settings";
+        assert!(ended.stderr().contains(said) && !ended.stderr().contains("panicked"), "{setting}: {}", ended.stderr());
+    }
+    for (url, variables) in [
+        ("gs://b", &[("GOOGLE_BASE_URL", ""), ("GOOGLE_SKIP_SIGNATURE", "true")][..]),
+        ("gs://b", &[("GOOGLE_BASE_URL", "two words"), ("GOOGLE_SKIP_SIGNATURE", "true")]),
+        (
+            "az://c",
+            &[("AZURE_STORAGE_ENDPOINT", ""), ("AZURE_STORAGE_ACCOUNT_NAME", "a"), ("AZURE_SKIP_SIGNATURE", "true")],
+        ),
+    ] {
+        let mut command = bench.place.command(&["transfer", "--topic_name", "t", "--to", url]);
+        let ended = Ended::from(command.envs(variables.iter().copied()).output().unwrap());
+        assert_eq!(ended.code(), 2, "{variables:?}: {}", ended.stderr());
+        assert!(ended.stderr().contains(&format!("`{url}` cannot be used")), "{variables:?}: {}", ended.stderr());
+    }
     let mut command = bench.place.command(&["transfer", "--topic_name", "t", "--to", "s3://b"]);
     let ended = Ended::from(command.env("AWS_ENDPOINT_URL", "").output().unwrap());
     assert_eq!(ended.code(), 2, "{}", ended.stderr());

@@ -29,6 +29,7 @@ mod parts;
 mod profile;
 mod target;
 mod transfer;
+mod trial;
 
 pub(crate) use list::list;
 pub use profile::ProfileError;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
@@ -13,6 +14,7 @@ use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use tokio::runtime::Runtime;
 use url::Url;
 
 use super::super::folder::TargetFolder;
@@ -21,6 +23,7 @@ use super::failure;
 use super::key::Names;
 use super::orphans::{OrphanError, Orphans};
 use super::profile;
+use super::trial::Trial;
 use crate::assemble::DownloadDataFile;
 use crate::engine::taken;
 use crate::process::{ProcessingError, Target as Place};
@@ -122,6 +125,8 @@ pub(super) struct Target {
     pub(super) abilities: Abilities,
     pub(super) connector: Connector,
     pub(super) orphans: Option<Orphans>,
+    /// The store set up in the same way, without a network.
+    trial: Option<Trial>,
     /// Where it is a local one.
     folder: Option<TargetFolder>,
     /// The address of the store, where the URL does not say it.
@@ -159,7 +164,7 @@ impl Target {
             reason: crate::report::chain(&error),
         };
         let connector = Connector::default();
-        let target = |store: Arc<dyn ObjectStore>, names, separator, metadata, conditions, multipart| Self {
+        let target = |store: Arc<dyn ObjectStore>, trial, names, separator, metadata, conditions, multipart| Self {
             store,
             prefix: prefix.clone(),
             names,
@@ -167,6 +172,7 @@ impl Target {
             abilities: Abilities { metadata, conditions, multipart },
             connector: connector.clone(),
             orphans: None,
+            trial,
             folder: None,
             endpoint: None,
             shown: shown.clone(),
@@ -181,27 +187,47 @@ impl Target {
                     _ => Conditions::All,
                 };
                 let options = options().with_allow_http(true);
+                let trial = Trial::new(|no_network| {
+                    let dry = builder.clone().with_http_connector(no_network);
+                    Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
+                });
+                let trial = trial.map_err(cannot)?;
                 let store = Arc::new(builder.with_http_connector(connector.clone()).build().map_err(cannot)?);
                 let client = connector.client(&options).map_err(cannot)?;
                 let orphans = Some(Orphans::new(Arc::clone(&store), client));
-                Self { orphans, endpoint, ..target(store, Names::Any, '-', true, conditions, true) }
+                Self { orphans, endpoint, ..target(store, Some(trial), Names::Any, '-', true, conditions, true) }
             }
             ObjectStoreScheme::MicrosoftAzure => {
                 let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retries());
-                let builder = builder.with_http_connector(connector.clone()).with_client_options(options());
-                target(Arc::new(builder.build().map_err(cannot)?), Names::Any, '_', true, Conditions::Put, true)
+                let builder = builder.with_client_options(options());
+                let trial = Trial::new(|no_network| {
+                    let dry = builder.clone().with_http_connector(no_network);
+                    Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
+                });
+                let trial = trial.map_err(cannot)?;
+                let store = shared(builder.with_http_connector(connector.clone()).build()).map_err(cannot)?;
+                target(store, Some(trial), Names::Any, '_', true, Conditions::Put, true)
             }
             ObjectStoreScheme::GoogleCloudStorage => {
                 let builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retries());
-                let builder = builder.with_http_connector(connector.clone()).with_client_options(options());
-                target(Arc::new(builder.build().map_err(cannot)?), Names::Any, '-', true, Conditions::Put, true)
+                let builder = builder.with_client_options(options());
+                let trial = Trial::new(|no_network| {
+                    let dry = builder.clone().with_http_connector(no_network);
+                    Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
+                });
+                let trial = trial.map_err(cannot)?;
+                let store = shared(builder.with_http_connector(connector.clone()).build()).map_err(cannot)?;
+                target(store, Some(trial), Names::Any, '-', true, Conditions::Put, true)
             }
             ObjectStoreScheme::Http => {
                 let host = &parsed[..url::Position::BeforePath];
                 let options = with_login(options().with_allow_http(parsed.scheme() == "http"), &cannot)?;
                 let builder = HttpBuilder::new().with_url(host).with_client_options(options).with_retry(retries());
-                let store = builder.with_http_connector(connector.clone()).build().map_err(cannot)?;
-                target(Arc::new(store), Names::Any, '-', false, Conditions::None, false)
+                let dry = builder.clone();
+                let trial = Trial::new(|no_network| Ok(vec![shared(dry.with_http_connector(no_network).build())?]));
+                let trial = trial.map_err(&cannot)?;
+                let store = shared(builder.with_http_connector(connector.clone()).build()).map_err(cannot)?;
+                target(store, Some(trial), Names::Any, '-', false, Conditions::None, false)
             }
             ObjectStoreScheme::Local => {
                 let folder = parsed.to_file_path().map_err(|()| TargetError::Url(url.to_owned()))?;
@@ -209,15 +235,19 @@ impl Target {
                     // `file:` alone would be the root of the file system
                     return Err(TargetError::Url(url.to_owned()));
                 }
-                let opened = std::fs::create_dir_all(&folder).and_then(|()| TargetFolder::open(folder.clone()));
-                let opened = opened.map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
+                let opened = TargetFolder::open_or_make(&folder)
+                    .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
                 let store = LocalFileSystem::new_with_prefix(&folder).map_err(cannot)?.with_fsync(true);
-                let target = target(Arc::new(store), Names::Local, '-', false, Conditions::Create, true);
+                let target = target(Arc::new(store), None, Names::Local, '-', false, Conditions::Create, true);
                 Self { folder: Some(opened), ..target }
             }
             _ => return Err(TargetError::Url(url.to_owned())),
         })
     }
+}
+
+fn shared(store: object_store::Result<impl ObjectStore>) -> object_store::Result<Arc<dyn ObjectStore>> {
+    Ok(Arc::new(store?))
 }
 
 impl Target {
@@ -228,6 +258,11 @@ impl Target {
             (None, Some(endpoint)) => Place::Url(format!("{} at {}", self.shown, without_tls(endpoint))),
             (None, None) => Place::Url(without_tls(&self.shown).to_owned()),
         }
+    }
+
+    /// Is set once a group may know where the files go.
+    pub(super) fn is_kept(&self) -> Arc<AtomicBool> {
+        self.folder.as_ref().map(TargetFolder::is_kept).unwrap_or_default()
     }
 
     /// Whether the same version can be told from another one.
@@ -262,6 +297,18 @@ impl Target {
                 read => hasher.update(&block[..read]),
             }
         }
+    }
+
+    /// Looks whether requests can be made of the settings.
+    pub(super) fn check_settings(&self, runtime: &Runtime) -> Result<(), TargetError> {
+        let key = self.prefix.clone().join("trial");
+        if self.trial.as_ref().is_none_or(|trial| trial.makes_requests(&key, runtime)) {
+            return Ok(());
+        }
+        let reason = "no request can be made of its settings. Look for spaces and other characters that do not belong \
+            there in the address, the region and the keys: in section `[s3]` of the configuration, the environment \
+            variables of the store, and the AWS profile";
+        Err(TargetError::Settings { store: self.shown.clone(), reason: reason.to_owned() })
     }
 
     /// Looks whether the store is there and lets us in, as far as it can be asked without writing. A store

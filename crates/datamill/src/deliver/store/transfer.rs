@@ -84,6 +84,7 @@ impl S3TransferStreamProcessor {
             .thread_name("datamill-network")
             .enable_all()
             .build()?;
+        target.check_settings(&runtime)?;
         runtime.block_on(target.check())?;
         let target = Arc::new(target);
         let early = EarlyUploads::new(Arc::clone(&target), runtime.handle().clone());
@@ -290,7 +291,7 @@ impl Runnable<ProcessorKind> for S3TransferStreamProcessor {
 
     fn into_user_code(self) -> UserCode {
         let needs = Needs::default().followed_by(Arc::new(self.early.clone()));
-        let place = self.target.place();
+        let (place, is_kept) = (self.target.place(), self.target.is_kept());
         let code = UserCode::function(needs, move |file, _| {
             self.target.check_folder()?;
             let delivered = self.runtime.block_on(self.deliver(file));
@@ -298,7 +299,7 @@ impl Runnable<ProcessorKind> for S3TransferStreamProcessor {
             self.target.check_folder()?;
             delivered.map(|()| None)
         });
-        code.delivering_to(place)
+        code.delivering_to(place, is_kept)
     }
 }
 

@@ -58,6 +58,9 @@ impl Reader<'_> {
                 "the group has positions, and the output folder has nothing of its state: failed files of earlier runs that \
                 are kept elsewhere, in another output folder or in the log, are not tried again here");
         }
+        if let Some(in_hand) = &engine.in_hand {
+            in_hand.assign(all.iter().map(|assigned| assigned.partition));
+        }
         for assigned in all {
             let text = assigned.committed.as_ref().map(|committed| (committed.offset, whole_text(&committed.text)));
             let committed = text.as_ref().map(|(offset, text)| decode(*offset, text));

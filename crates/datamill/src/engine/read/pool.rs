@@ -1,6 +1,8 @@
 //! Whole files on their way to user code, and what comes back: files of the topic, files that failed earlier, and
 //! files that were read again.
 
+use datamill_broker::StateChange;
+
 use super::Reader;
 use crate::assemble::{InstanceId, InstanceIds, WholeFile};
 use crate::engine::outcome::Outcome;
@@ -67,11 +69,11 @@ impl Reader<'_> {
     }
 
     /// Takes what the group's state says of files that were in hand when a process died.
-    fn know_ends(&mut self, ends: Vec<(String, Vec<u8>)>) {
+    fn know_ends(&mut self, ends: Vec<StateChange>) {
         if let Some(in_hand) = &self.engine.in_hand
             && !ends.is_empty()
         {
-            ends.into_iter().for_each(|(key, value)| in_hand.know(key, &value));
+            ends.into_iter().for_each(|change| in_hand.know(change));
             self.engine.pool.sort_out();
         }
     }

@@ -50,8 +50,9 @@ pub(super) struct Seen {
     pub(super) begun: Vec<(i32, Begun)>,
     /// Keys of those that were removed since the last look.
     pub(super) removed: Vec<String>,
-    /// Ends of a process with a file in hand, of partitions that are owned: key and value each.
-    pub(super) ends: Vec<(String, Vec<u8>)>,
+    /// What the state says of ends of a process with a file in hand, of partitions that are owned, with the numbers of
+    /// their assignments.
+    pub(super) ends: Vec<(StateChange, u64)>,
 }
 
 /// What is known from one look to the next.
@@ -112,7 +113,7 @@ struct Gathered<'a> {
     /// Places of entries that are tried where somebody asks for it, and not otherwise.
     left_alone: HashSet<Place>,
     /// See [`Seen::ends`].
-    ends: BTreeMap<String, Vec<u8>>,
+    ends: BTreeMap<String, (Vec<u8>, u64)>,
     /// Places of entries that can be tried and that somebody asks for.
     answerable: HashSet<Place>,
     /// Places of entries that another program of the group answers, and whether they were assigned now.
@@ -222,8 +223,8 @@ impl<'a> Gathered<'a> {
     /// Takes a change of the state, if it is about an end of a process with a file in hand.
     fn end(&mut self, key: &str, value: Option<&[u8]>) -> bool {
         let Some(spot) = in_hand::spot_of_key(&self.source.name, key) else { return false };
-        match value.filter(|_| self.look.owned.contains_key(&spot.partition)) {
-            Some(value) => drop(self.ends.insert(key.to_owned(), value.to_vec())),
+        match value.zip(self.look.owned.get(&spot.partition)) {
+            Some((value, assignment)) => drop(self.ends.insert(key.to_owned(), (value.to_vec(), *assignment))),
             None => drop(self.ends.remove(key)),
         }
         true
@@ -274,7 +275,8 @@ impl RetrySettings<'_> {
         }
         let mut seen = self.whole(look, known, is_first, stop).unwrap_or_default();
         seen.removed = removed;
-        seen.ends.extend(ends);
+        // what changed was read before all of it
+        seen.ends.splice(..0, ends);
         Some(seen)
     }
 
@@ -285,7 +287,7 @@ impl RetrySettings<'_> {
         look: &Look,
         known: &mut Known,
         removed: &mut Vec<String>,
-        ends: &mut Vec<(String, Vec<u8>)>,
+        ends: &mut Vec<(StateChange, u64)>,
         stop: &AtomicBool,
     ) -> datamill_broker::Result<Option<bool>> {
         let mut is_asked = false;
@@ -297,8 +299,8 @@ impl RetrySettings<'_> {
             } else if value.is_none() && Place::of_key(self.topic, key).is_some() {
                 removed.push(key.to_owned());
             } else if let Some(spot) = in_hand::spot_of_key(self.topic, key) {
-                let value = value.filter(|_| is_owned(spot.partition));
-                ends.extend(value.map(|value| (key.to_owned(), value.to_vec())));
+                let change = || StateChange { key: key.to_owned(), value: value.map(<[u8]>::to_vec) };
+                ends.extend(look.owned.get(&spot.partition).map(|assignment| (change(), *assignment)));
             } else {
                 known.adopts(self.source, key, value);
             }
@@ -422,6 +424,7 @@ impl RetrySettings<'_> {
             let void = known.requests.extract_if(|place, _| is_void(place) && !due.contains_key(place));
             self.drop_requests(void.flat_map(|(_, keys)| keys).collect());
         }
+        let end = |(key, (value, assignment))| (StateChange { key, value: Some(value) }, assignment);
         let with_assignment = |entry: Entry| {
             let assignment = *look.owned.get(&entry.partition())?;
             Some(Due { entry: Arc::new(entry), assignment })
@@ -436,7 +439,7 @@ impl RetrySettings<'_> {
             incomplete: incomplete.into_values().filter_map(with_assignment).collect(),
             begun: begun.into_iter().collect(),
             removed: Vec::new(),
-            ends: ends.into_iter().collect(),
+            ends: ends.into_iter().map(end).collect(),
         }
     }
 

@@ -27,21 +27,19 @@ impl Pool {
     /// Where a call that is overdue ends the program: gives up those that are, and those that have not begun, and tells
     /// the workers to end. Answers the paths of the first.
     pub(in crate::engine) fn end_overdue(&self) -> Vec<Arc<str>> {
+        if self.shared.settings.tell_overdue.is_none() {
+            return Vec::new();
+        }
         let mut queue = self.shared.queue.lock();
-        if self.shared.settings.tell_overdue.is_none() || !queue.calls.values().any(|call| call.watch.is_overdue()) {
+        let overdue = queue.end_overdue();
+        if overdue.is_empty() {
             return Vec::new();
         }
         queue.stopping = true;
         self.shared.stopping.store(true, Relaxed);
-        let is_over = |call: &super::Running| call.watch.is_overdue() || !call.watch.has_begun();
-        let over: Vec<_> = queue.calls.extract_if(|_, call| is_over(call)).collect();
-        for (number, call) in &over {
-            queue.give_up(*number, call);
-        }
         drop(queue);
         self.shared.wake.notify_all();
-        let overdue = over.into_iter().filter(|(_, call)| call.watch.has_begun());
-        let noted = overdue.map(|(_, call)| {
+        let noted = overdue.into_iter().map(|call| {
             call.slot.iter().for_each(|slot| slot.is_overdue());
             Arc::clone(&call.info.version.path)
         });

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Pool, Report, Shared, panics};
+use super::{Pool, Report, Shared};
 use crate::engine::in_hand::HandSlot;
 use crate::engine::{Control, EngineError};
+use crate::panics;
 use crate::process::{Beginning, Watch, Worker, WorkerThread};
 
 /// How often the start of the workers, and their end, are looked at.

@@ -119,6 +119,18 @@ impl Queue {
         self.end(&call.info.version.path);
     }
 
+    /// Gives up the calls that are overdue, and those that have not begun, if any is overdue. Answers the first: what
+    /// begins meanwhile is none of them.
+    pub(super) fn end_overdue(&mut self) -> Vec<Running> {
+        let overdue: Vec<_> = self.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
+        if !overdue.is_empty() {
+            let waiting: Vec<_> = self.calls.extract_if(|_, call| !call.watch.has_begun()).collect();
+            waiting.iter().for_each(|(number, call)| self.give_up(*number, call));
+        }
+        overdue.iter().for_each(|(number, call)| self.give_up(*number, call));
+        overdue.into_iter().map(|(_, call)| call).collect()
+    }
+
     /// The path has no file ready or running any more: the next one's turn.
     fn advance(&mut self, path: &Arc<str>) {
         let Some(next) = self.behind.get_mut(path) else { return };

@@ -1,5 +1,7 @@
 use super::*;
 use crate::assemble::testing::whole;
+use crate::engine::in_hand::tests::{begun, noted};
+use crate::process::{Beginning, Needs, Watch};
 
 fn queue(sizes: &[usize]) -> Queue {
     let files = sizes.iter().enumerate().map(|(i, size)| whole(&i.to_string(), &vec![i as u8; *size]));
@@ -53,4 +55,66 @@ fn after_a_stop_no_file_comes_back() {
     queue.stopping = true;
     queue.give_back(others);
     assert_eq!((queue.waiting, queue.running, queue.ready.len()), (0, 1, 0), "only the one in hand is waited for");
+}
+
+/// A call that is with user code, as the pool knows it.
+fn call(pool: &Pool, in_hand: &Arc<InHand>, number: usize, path: &str, limit: Duration, clock: Clock) -> Arc<Watch> {
+    let slot = in_hand.hand(number);
+    let info = Arc::clone(&whole(path, b"abc").info);
+    slot.prepare(&info, false, false);
+    let watch = Arc::new(Watch::new(Some(limit), Some(Arc::clone(&slot) as Arc<dyn Beginning>)));
+    watch.call(clock);
+    let running = Running { watch: Arc::clone(&watch), info, attempt: 1, slot: Some(slot) };
+    let mut queue = pool.shared.queue.lock();
+    queue.running += 1;
+    queue.calls.insert(number, running);
+    watch
+}
+
+#[test]
+fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_hand = begun(folder.path());
+    let settings = WorkSettings {
+        topic: Arc::new(SourceTopic {
+            name: "files".into(),
+            id: "files of this log".into(),
+            by_name: None,
+            own_files: Default::default(),
+        }),
+        threads: 1,
+        mode: Mode::Memory,
+        access: Access::Either,
+        clock: Clock::WhenSaid,
+        public_names: false,
+        tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
+        in_hand: Some(Arc::clone(&in_hand)),
+        has_results: true,
+        max_attempts: 1,
+        processing_timeout: Some(Duration::from_secs(1)),
+        work_folder: folder.path().to_owned(),
+        output_dir: folder.path().to_owned(),
+        shutdown_timeout: Duration::ZERO,
+    };
+    let code = UserCode::function(Needs::default(), |_, _| Ok(None));
+    let pool = Pool::start(settings, Arc::default(), code, &Control::default()).unwrap();
+    let (over, long) = (Duration::ZERO, Duration::from_secs(3600));
+    let hangs = call(&pool, &in_hand, 1, "hangs", over, Clock::AtOnce);
+    let works = call(&pool, &in_hand, 2, "works", long, Clock::AtOnce);
+    let waits = call(&pool, &in_hand, 3, "waits", over, Clock::WhenSaid);
+    while !hangs.is_overdue() {
+        std::thread::yield_now();
+    }
+    let named = pool.end_overdue();
+    assert_eq!(named.iter().map(|path| &**path).collect::<Vec<_>>(), ["hangs"]);
+    assert_eq!([&hangs, &works, &waits].map(|watch| watch.is_given_up()), [true, false, true]);
+    // the process has not ended yet: what hangs is noted as such, and what it works on as what it is
+    assert_eq!(noted(&in_hand), ["0 0 o hangs", "0 0 - works"]);
+    // what was given up comes back after all, and what goes on takes too long in the end
+    hangs.end();
+    works.end();
+    call(&pool, &in_hand, 2, "works", over, Clock::AtOnce);
+    assert_eq!(pool.give_up_overdue().unwrap().len(), 0, "the next start has these files");
+    assert_eq!(noted(&in_hand), ["0 0 o hangs", "0 0 - works"]);
+    pool.join();
 }
