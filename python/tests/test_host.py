@@ -244,6 +244,36 @@ def test_two_runs_at_once_in_one_process_have_their_own_files_and_results(local)
     assert (list(local.read()), list(other.read())) == (["a"], ["b"])
 
 
+def test_of_two_runs_at_once_each_says_in_its_own_log_file_how_it_went(local):
+    from work import Work
+
+    other = Work(local.log, local.folder)
+    other.output_dir = local.folder / "other"
+    for each in (local, other):
+        each.upload({"a": b"x"})
+    begun, stopped = threading.Event(), threading.Event()
+
+    def waits(file):
+        begun.set()
+        assert stopped.wait(LIMIT)
+        file.logger.info("alone now")
+        return "done"
+
+    def stops(file):
+        raise datamill.Stop("the licence has run out")
+
+    thread = threading.Thread(target=lambda: other.reproduce(waits, name="waits"))
+    thread.start()
+    assert begun.wait(LIMIT)
+    with pytest.raises(datamill.RunError, match="the licence has run out"):
+        local.reproduce(stops, name="stops")
+    stopped.set()
+    thread.join(LIMIT)
+    one, two = (each.output_dir / "LOGS" / f"{name}.log" for each, name in ((local, "stops"), (other, "waits")))
+    assert "the licence has run out" in one.read_text() and "alone now" not in one.read_text()
+    assert "alone now" in two.read_text()
+
+
 def test_a_function_that_hangs_and_keeps_the_interpreter_ends_the_process_too(local):
     local.upload({"hangs": b"x"})
     ran = local.run("""
