@@ -82,6 +82,7 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
             by_name: None,
             own_files: Default::default(),
         }),
+        facts: Facts::default(),
         threads: 1,
         mode: Mode::Memory,
         access: Access::Either,
