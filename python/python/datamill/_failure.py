@@ -51,11 +51,9 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
 
 
 def _places(begin: TracebackType | None) -> list[str]:
-    """Name the innermost place, and the places of the user's code that led to it, the function itself included."""
-    frames = list(traceback.walk_tb(begin))
-    of_user = [number for number, (frame, _) in enumerate(frames) if number == 0 or not _of_library(frame)]
-    kept = sorted({*of_user[-_MOST_PLACES:], *range(len(frames))[-1:]}, reverse=True)
-    return [_place(*frames[number]) for number in kept]
+    """Name the places in the user's code that led to an exception, the innermost first. The first frame is the function."""
+    frames = [(frame, line) for n, (frame, line) in enumerate(traceback.walk_tb(begin)) if n == 0 or not _of_library(frame)]
+    return [_place(frame, line) for frame, line in reversed(frames[-_MOST_PLACES:])]
 
 
 def _of_library(frame: FrameType) -> bool:
