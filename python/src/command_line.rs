@@ -4,15 +4,17 @@ use std::ffi::OsString;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Command, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
 use datamill::program::{
     ConsumerArgs, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, command_line,
 };
+use datamill::report::chain;
+use datamill_cli::{Sending, UploadArgs, WatchArgs};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors;
+use crate::errors::{self, Speech};
 use crate::to_json::Nan;
 
 /// The options of a program.
@@ -23,22 +25,15 @@ pub enum Options {
 
 impl Options {
     /// Reads the words of a command line, without the program's name.
-    pub fn parse(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>) -> PyResult<Self> {
-        let words = std::iter::once(OsString::from(name)).chain(words);
-        let parsed = match kind {
-            "reproducer" => reproducer(name).try_get_matches_from(words).and_then(|matches| {
-                let nan = matches.get_one::<Nan>("nan").copied().unwrap_or_default();
-                Ok(Self::Reproducer(Box::new(ReproducerArgs::from_arg_matches(&matches)?), nan))
-            }),
-            "processor" => command::<ProcessorArgs>(name)
-                .try_get_matches_from(words)
-                .and_then(|matches| Ok(Self::Processor(Box::new(ProcessorArgs::from_arg_matches(&matches)?)))),
-            _ => return Err(unknown(kind)),
+    pub fn parse(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>, speech: &Speech) -> PyResult<Self> {
+        let matches = matches(py, kind, name, words, speech)?;
+        let parsed = if kind == "reproducer" {
+            let nan = matches.get_one::<Nan>("nan").copied().unwrap_or_default();
+            ReproducerArgs::from_arg_matches(&matches).map(|args| Self::Reproducer(Box::new(args), nan))
+        } else {
+            ProcessorArgs::from_arg_matches(&matches).map(|args| Self::Processor(Box::new(args)))
         };
-        parsed.map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => errors::raised(py, "Help", (error.to_string(),)),
-            _ => errors::set_up(py, error.to_string().trim_start_matches("error: ").trim_end().to_owned()),
-        })
+        parsed.map_err(|error| refused(py, &error, speech))
     }
 
     pub fn consumer(&self) -> &ConsumerArgs {
@@ -69,19 +64,55 @@ impl Options {
     }
 }
 
-fn unknown(kind: &str) -> PyErr {
-    PyValueError::new_err(format!("`{kind}` is no kind of program: write `reproducer` or `processor`"))
+/// What is sent, by the words of a command line without the program's name.
+pub fn sending(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>, speech: &Speech) -> PyResult<Sending> {
+    let matches = matches(py, kind, name, words, speech)?;
+    let parsed = if kind == "watch" {
+        WatchArgs::from_arg_matches(&matches).map(WatchArgs::into_sending)
+    } else {
+        UploadArgs::from_arg_matches(&matches).map(UploadArgs::into_sending)
+    };
+    let sending = parsed.map_err(|error| refused(py, &error, speech))?;
+    sending.map_err(|error| errors::set_up(py, speech.of(py, chain(error.as_ref()))))
 }
 
-fn command<O: ProgramArgs>(name: &str) -> Command {
-    accept_dashes(command_line::<O>(name))
+/// The words of a command line as the options of a kind of programs.
+fn matches(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>, speech: &Speech) -> PyResult<ArgMatches> {
+    let words = std::iter::once(OsString::from(name)).chain(words);
+    command(kind, name)?.try_get_matches_from(words).map_err(|error| refused(py, &error, speech))
+}
+
+/// What is wrong with a command line, or the text that it asks for.
+fn refused(py: Python<'_>, error: &clap::Error, speech: &Speech) -> PyErr {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => errors::raised(py, "Help", (error.to_string(),)),
+        _ => {
+            let text = error.to_string().trim_start_matches("error: ").trim_end().to_owned();
+            errors::set_up(py, speech.of(py, text))
+        }
+    }
+}
+
+/// The command line of a kind of programs.
+fn command(kind: &str, name: &str) -> PyResult<Command> {
+    let named = || Command::new(name.to_owned());
+    Ok(accept_dashes(match kind {
+        "reproducer" => reproducer(name),
+        "processor" => command_line::<ProcessorArgs>(name),
+        "upload" => UploadArgs::augment_args(named()),
+        "watch" => WatchArgs::augment_args(named()),
+        _ => {
+            let text = format!("`{kind}` is no kind of program: write `reproducer`, `processor`, `upload` or `watch`");
+            return Err(PyValueError::new_err(text));
+        }
+    }))
 }
 
 /// The command line of a reproducer. Its results are dictionaries of Python, so it has an option for them.
 fn reproducer(name: &str) -> Command {
     let words = PossibleValuesParser::new(["null", "error", "python"]).try_map(|word| word.parse::<Nan>());
     let nan = Arg::new("nan").long("nan").value_name("WORD").value_parser(words).default_value("null");
-    command::<ReproducerArgs>(name).arg(nan.help(
+    command_line::<ReproducerArgs>(name).arg(nan.help(
         "What NaN and the infinities become in dictionaries: `null`, a failure of the file, or the words of Python, which \
          are not JSON",
     ))
@@ -91,13 +122,9 @@ fn reproducer(name: &str) -> Command {
 /// `metavar`, `help`, `heading` and `hidden`.
 #[pyfunction]
 pub fn options<'py>(py: Python<'py>, kind: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let mut command = match kind {
-        "reproducer" => reproducer("program"),
-        "processor" => command::<ProcessorArgs>("program"),
-        _ => return Err(unknown(kind)),
-    };
+    let mut command = command(kind, "program")?;
     command.build();
-    let is_ours = |arg: &&Arg| !matches!(arg.get_id().as_str(), "help" | "version");
+    let is_ours = |arg: &&Arg| !arg.is_positional() && !matches!(arg.get_id().as_str(), "help" | "version");
     command.get_arguments().filter(is_ours).map(|arg| described(py, arg)).collect()
 }
 

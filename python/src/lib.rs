@@ -18,12 +18,12 @@ mod command_line;
 mod engine;
 mod errors;
 mod file;
+mod leave;
 mod lines;
 mod local;
 mod read;
 mod sending;
 mod to_json;
-mod upload;
 
 use pyo3::prelude::*;
 
@@ -40,17 +40,17 @@ mod _engine {
     #[pymodule_export]
     use crate::file::DownloadDataFile;
     #[pymodule_export]
+    use crate::leave::leave_within;
+    #[pymodule_export]
     use crate::lines::{log, print_text, printing, take_lines};
     #[pymodule_export]
     use crate::local::{largest_entry, try_file};
     #[pymodule_export]
     use crate::read::{Message, Messages};
     #[pymodule_export]
-    use crate::sending::{Sending, Sent};
+    use crate::sending::{Sending, Uploaded};
     #[pymodule_export]
     use crate::to_json::{to_json, to_json_counted};
-    #[pymodule_export]
-    use crate::upload::{Upload, Uploaded};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

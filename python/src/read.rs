@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamill::broker::{self, ErrorKind, Event, Log, Offsets, Record};
+use datamill::broker::{self, ErrorKind, Record};
 use datamill::program::{Exit, SetUpError, open_existing};
+use datamill::read::{Start, TopicReader};
 use datamill::settings::Config;
 use datamill::wire::headers;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::errors;
+use crate::errors::{self, Speech};
 
 /// How long one wait for messages lasts; after each, Python looks for signals.
 const WAIT: Duration = Duration::from_millis(200);
@@ -94,80 +95,75 @@ impl Message {
 
 /// The messages of a topic, one after another.
 #[pyclass(frozen, module = "datamill._engine")]
-pub struct Messages(Mutex<Reading>);
+pub struct Messages {
+    reading: Mutex<Option<Reading>>,
+    speech: Speech,
+}
 
 struct Reading {
     topic: Arc<str>,
-    reader: Option<Box<dyn broker::Reader>>,
+    reader: TopicReader,
     /// What was read and not handed out.
     ready: VecDeque<Message>,
-    /// Partitions whose end has not been reached, and the end that they had at the start.
-    open: Vec<(i32, i64)>,
-    /// Whether it waits for more behind those ends.
-    follows: bool,
-    _log: Arc<dyn Log>,
 }
 
 impl Reading {
     fn begin(topic: &str, config: Option<&str>, offset: Option<i64>, follows: bool) -> Result<Self, SetUpError> {
         let log = open_existing(&Config::load(config)?)?;
-        let mut starts = Vec::new();
-        let mut open = Vec::new();
-        for partition in 0..log.topic(topic)?.partitions {
-            let ends: Offsets = log.offsets(topic, partition)?;
-            let last = ends.last_stable.max(ends.first);
-            let start = match offset {
-                None => ends.first,
-                Some(back) if back < 0 => last.saturating_add(back).max(ends.first),
-                Some(offset) => offset.clamp(ends.first, last),
-            };
-            if follows || start < ends.last_stable {
-                starts.push((partition, start));
-                open.push((partition, ends.last_stable));
-            }
-        }
-        let reader = (!starts.is_empty()).then(|| log.reader(topic, &starts)).transpose()?;
-        Ok(Self { topic: topic.into(), reader, ready: VecDeque::new(), open, follows, _log: log })
+        let start = offset.map_or(Start::Earliest, Start::from);
+        let reader = TopicReader::open(&log, topic, None, start, follows)?;
+        Ok(Self { topic: topic.into(), reader, ready: VecDeque::new() })
     }
 
-    /// Reads on for a while. `false` at the end.
-    fn step(&mut self) -> broker::Result<bool> {
-        let Self { topic, reader: Some(reader), ready, open, follows, .. } = self else { return Ok(false) };
-        if !*follows && open.is_empty() {
-            return Ok(false);
+    /// The next message, or none where none came for a while.
+    fn next(&mut self) -> broker::Result<Next> {
+        if let Some(message) = self.ready.pop_front() {
+            return Ok(Next::Message(message));
         }
-        let polled = reader.poll(WAIT, &mut |event| {
-            let (partition, next) = match &event {
-                Event::Record(record) => {
-                    let is_wanted =
-                        *follows || open.iter().any(|(p, end)| *p == record.partition && record.offset < *end);
-                    if is_wanted {
-                        ready.push_back(Message::of(topic, record));
-                    }
-                    (record.partition, record.offset + 1)
-                }
-                Event::End { partition, offset, .. } => (*partition, *offset),
-                Event::Assigned(_) | Event::Revoked { .. } => return,
-            };
-            open.retain(|(p, end)| *p != partition || next < *end);
-        });
-        match polled {
-            Ok(_) => Ok(true),
+        if self.reader.is_at_end() {
+            return Ok(Next::End);
+        }
+        let Self { topic, reader, ready } = self;
+        match reader.poll(WAIT, &mut |record| ready.push_back(Message::of(topic, record))) {
             // the log is away; it is waited for
-            Err(error) if error.kind() == ErrorKind::Retry => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Retry => Ok(Next::Nothing),
             Err(error) => Err(error),
+            Ok(()) => Ok(ready.pop_front().map_or(Next::Nothing, Next::Message)),
         }
+    }
+}
+
+enum Next {
+    Message(Message),
+    Nothing,
+    End,
+}
+
+/// A connection is closed without the interpreter's lock: that may take a while.
+impl Drop for Messages {
+    fn drop(&mut self) {
+        let mut reading = self.reading.get_mut().take();
+        // where the interpreter ends, nobody waits for its lock
+        Python::try_attach(|py| py.detach(|| drop(reading.take())));
     }
 }
 
 #[pymethods]
 impl Messages {
     #[new]
-    #[pyo3(signature = (*, topic, config = None, offset = None, follow = false))]
-    fn new(py: Python<'_>, topic: &str, config: Option<&str>, offset: Option<i64>, follow: bool) -> PyResult<Self> {
+    #[pyo3(signature = (*, topic, config = None, offset = None, follow = false, speak = None))]
+    fn new(
+        py: Python<'_>,
+        topic: &str,
+        config: Option<&str>,
+        offset: Option<i64>,
+        follow: bool,
+        speak: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let speech = Speech(speak);
         let begun = py.detach(|| Reading::begin(topic, config, offset, follow));
-        let reading = begun.map_err(|error| errors::of_program(py, &error, Exit::SetUp))?;
-        Ok(Self(Mutex::new(reading)))
+        let reading = begun.map_err(|error| errors::of_program(py, &error, Exit::SetUp, &speech))?;
+        Ok(Self { reading: Mutex::new(Some(reading)), speech })
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -176,19 +172,11 @@ impl Messages {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Message>> {
         loop {
-            let (message, stepped) = py.detach(|| {
-                let mut reading = self.0.lock();
-                match reading.ready.pop_front() {
-                    Some(message) => (Some(message), Ok(true)),
-                    None => (None, reading.step()),
-                }
-            });
-            if message.is_some() {
-                return Ok(message);
-            }
-            py.check_signals()?;
-            if !stepped.map_err(|error| errors::of_program(py, &error, Exit::Stopped))? {
-                return Ok(None);
+            let next = py.detach(|| self.reading.lock().as_mut().map_or(Ok(Next::End), Reading::next));
+            match next.map_err(|error| errors::of_program(py, &error, Exit::Stopped, &self.speech))? {
+                Next::Message(message) => return Ok(Some(message)),
+                Next::End => return Ok(None),
+                Next::Nothing => py.check_signals()?,
             }
         }
     }

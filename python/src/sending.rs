@@ -1,65 +1,42 @@
-//! Uploads and watches that a Python program steers: `_engine.Sending`. The methods are those of an engine, so that
-//! `_host.run` runs both.
+//! Uploads and watches that a Python program steers: `_engine.Sending`, with the options of the commands. The methods are
+//! those of an engine, so that `_host.run` runs both; no function of Python is called.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Command, FromArgMatches};
 use datamill::engine::{Control, StopKind};
 use datamill::facts::{Fact, Facts, Listener};
-use datamill::program::{CommonArgs, accept_dashes, of_upload};
-use datamill::report::chain;
-use datamill::report::heartbeat::ProgramKind;
-use datamill::settings::Config;
-use datamill::upload::{
-    Filter, LOG_FILE, Summary, UploadSettings, WatchSettings, check_paths, logs_folder, upload_paths, watch,
-};
+use datamill::program::{Exit, of_upload};
+use datamill::upload::Summary;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::{errors, lines};
+use crate::engine::{BrokenOff, caught};
+use crate::errors::Speech;
+use crate::{command_line, errors, lines};
 
 /// Files whose paths are kept for Python programs that ask.
 const RECENT: usize = 50;
 
-/// How often a thread that waits for the end looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// What is sent, and how.
-#[derive(Debug, Clone)]
-enum Work {
-    Upload(Vec<PathBuf>, UploadSettings),
-    Watch(PathBuf, WatchSettings),
-}
-
-/// How far the work is.
-enum State {
-    Waiting,
-    Running,
-    Ended(Result<Summary, Failure>),
-}
-
-/// Why the work could not begin.
-struct Failure(String);
-
-impl<E: std::error::Error + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(chain(&error))
-    }
+/// An upload or a watch, on a thread of Rust.
+#[pyclass(frozen, module = "datamill._engine")]
+pub struct Sending {
+    run: Arc<Run>,
+    speech: Speech,
 }
 
 /// What the thread that sends shares with Python.
-struct Shared {
+struct Run {
     name: String,
-    common: CommonArgs,
-    work: Work,
-    control: Arc<Control>,
+    sending: datamill_cli::Sending,
+    control: Control,
     delivered: Mutex<Delivered>,
-    state: Mutex<State>,
+    outcome: Mutex<Option<Arc<Result<Summary, BrokenOff>>>>,
 }
 
 #[derive(Default)]
@@ -68,7 +45,7 @@ struct Delivered {
     recent: VecDeque<String>,
 }
 
-impl Listener for Shared {
+impl Listener for Run {
     fn hear(&self, fact: &Fact<'_>) {
         let Fact::Delivered { file, .. } = *fact else { return };
         let mut delivered = self.delivered.lock();
@@ -80,152 +57,78 @@ impl Listener for Shared {
     }
 }
 
-impl Shared {
-    fn send(self: &Arc<Self>) -> Result<Summary, Failure> {
-        let config: Config = self.common.load_config()?;
-        let log_file = match &self.work {
-            Work::Upload(paths, _) => {
-                check_paths(paths)?;
-                None
-            }
-            Work::Watch(folder, settings) => Some(logs_folder(folder, settings.logs_dir.as_deref())?.join(LOG_FILE)),
-        };
-        let logging = self.common.start_logging(&config, log_file)?;
-        let log = self.common.open_log(&config)?;
-        let (kind, facts) = (ProgramKind::Producer, Facts::default().heard_by(self.clone()));
-        let _reporting = self.common.start_reporting(logging, &self.name, kind, &config, &log, &facts)?;
-        Ok(match &self.work {
-            Work::Upload(paths, settings) => upload_paths(log.as_ref(), paths, settings, &self.control, &facts)?,
-            Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, &self.control, &facts)?,
-        })
+impl Run {
+    fn send(self: &Arc<Self>) -> Result<Summary, BrokenOff> {
+        let facts = Facts::default().heard_by(self.clone());
+        let sent = self.sending.run(&self.name, &self.control, &facts, || Ok(()));
+        sent.map_err(|error| BrokenOff { error: error.into(), exit: Exit::SetUp })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.outcome.lock().is_some()
     }
 }
-
-/// An upload or a watch. Private: `UploadDataFile` and `DataFileUploadDirectory` use it.
-#[pyclass(frozen, module = "datamill._engine")]
-pub struct Sending(Arc<Shared>);
 
 #[pymethods]
 impl Sending {
     #[new]
-    #[pyo3(signature = (
-        name, paths, topic, arguments, *, watch, chunk_size, queue_max_size=None, upload_regex=None, root=None,
-        filename_append="", upload_existing=false, watchdog_lag_time=3.0, use_polling_observer=false, exit_at_end=false,
-        update_seconds=-1
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
+    #[pyo3(signature = (*, kind, name, arguments, root = None, filename_append = "", speak = None))]
     fn new(
         py: Python<'_>,
+        kind: &str,
         name: String,
-        paths: Vec<PathBuf>,
-        topic: &str,
-        arguments: Vec<String>,
-        watch: bool,
-        chunk_size: usize,
-        queue_max_size: Option<u32>,
-        upload_regex: Option<&str>,
+        arguments: Vec<OsString>,
         root: Option<PathBuf>,
         filename_append: &str,
-        upload_existing: bool,
-        watchdog_lag_time: f64,
-        use_polling_observer: bool,
-        exit_at_end: bool,
-        update_seconds: i64,
+        speak: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let set_up = |error: &dyn std::fmt::Display| errors::set_up(py, error.to_string());
-        let command = accept_dashes(CommonArgs::augment_args(Command::new(name.clone()))).no_binary_name(true);
-        let matches = command.try_get_matches_from(arguments).map_err(|error| set_up(&error))?;
-        let common = CommonArgs::from_arg_matches(&matches).map_err(|error| set_up(&error))?;
-        let mut upload = UploadSettings::new(topic);
-        upload.chunk_size = chunk_size;
-        upload.root = root;
-        upload.filename_append = filename_append.to_owned();
-        if let Some(megabytes) = queue_max_size {
-            upload.in_flight_bytes = megabytes as usize * 1_000_000;
-        }
-        if let Some(pattern) = upload_regex {
-            upload.filter = Filter::from_python(pattern).map_err(|error| set_up(&error))?;
-        }
-        let work = match (watch, paths.as_slice()) {
-            (true, [folder]) => {
-                let mut settings = WatchSettings::new(topic);
-                settings.upload = upload;
-                settings.upload_existing = upload_existing;
-                settings.settle_for = Duration::try_from_secs_f64(watchdog_lag_time).map_err(|error| set_up(&error))?;
-                settings.polling = use_polling_observer;
-                settings.exit_at_end = exit_at_end;
-                settings.tell_every = u64::try_from(update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs);
-                Work::Watch(folder.clone(), settings)
-            }
-            _ => Work::Upload(paths, upload),
-        };
-        Ok(Self(Arc::new(Shared {
-            name,
-            common,
-            work,
-            control: Arc::default(),
-            delivered: Mutex::default(),
-            state: Mutex::new(State::Waiting),
-        })))
+        let speech = Speech(speak);
+        let mut sending = command_line::sending(py, kind, &name, arguments, &speech)?;
+        let settings = sending.settings();
+        settings.root = root;
+        settings.filename_append = filename_append.to_owned();
+        let run =
+            Run { name, sending, control: Control::default(), delivered: Mutex::default(), outcome: Mutex::default() };
+        Ok(Self { run: Arc::new(run), speech })
     }
 
     /// Begins to send, on a thread of Rust.
     fn start(&self) -> PyResult<()> {
-        *self.0.state.lock() = State::Running;
-        let shared = Arc::clone(&self.0);
+        let run = Arc::clone(&self.run);
         std::thread::Builder::new().name("datamill-sending".to_owned()).spawn(move || {
-            let ended = shared.send();
-            *shared.state.lock() = State::Ended(ended);
+            let outcome = caught(|| run.send());
+            *run.outcome.lock() = Some(Arc::new(outcome));
             lines::wake();
         })?;
         Ok(())
     }
 
-    /// What a thread of Python does until it ends: nothing, since no function of Python is called.
-    fn work(&self, py: Python<'_>) {
-        let has_ended = || matches!(*self.0.state.lock(), State::Ended(_));
-        py.detach(|| {
-            while !has_ended() {
-                std::thread::sleep(LOOK_EVERY);
-            }
-        });
-    }
-
     /// Waits until it has ended, there is something to print, or the time is over. Answers whether it has ended.
     fn wait(&self, py: Python<'_>, seconds: f64) -> bool {
         let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-        let has_ended = || matches!(*self.0.state.lock(), State::Ended(_));
-        py.detach(|| lines::wait_until(has_ended, time));
-        has_ended()
+        py.detach(|| lines::wait_until(|| self.run.has_ended(), time));
+        self.run.has_ended()
     }
 
-    /// Nothing hangs here.
-    #[getter]
-    fn hanging(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn told(&self) {}
-
-    #[pyo3(signature = (keep_place=false))]
+    #[pyo3(signature = (keep_place = false))]
     fn stop(&self, keep_place: bool) {
-        self.0.control.stop(if keep_place { StopKind::KeepPlace } else { StopKind::Leave });
+        self.run.control.stop(if keep_place { StopKind::KeepPlace } else { StopKind::Leave });
     }
 
     fn check(&self) {
-        self.0.control.check();
+        self.run.control.check();
     }
 
     #[getter]
     fn stopping(&self) -> bool {
-        self.0.control.stopping().is_some()
+        self.run.control.stopping().is_some()
     }
 
     /// What was sent: number of files, and the last of their paths.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // no lock is held while Python may run
         let (files, recent) = {
-            let delivered = self.0.delivered.lock();
+            let delivered = self.run.delivered.lock();
             (delivered.files, delivered.recent.iter().cloned().collect::<Vec<_>>())
         };
         let counts = PyDict::new(py);
@@ -235,25 +138,42 @@ impl Sending {
     }
 
     /// How it ended.
-    fn end(&self, py: Python<'_>) -> PyResult<Sent> {
+    fn end(&self, py: Python<'_>) -> PyResult<Uploaded> {
         // no lock is held while Python may run
-        let ended = match &*self.0.state.lock() {
-            State::Ended(Ok(summary)) => {
-                Ok(Sent { exit_code: of_upload(summary).code(), summary: summary.to_string() })
-            }
-            State::Ended(Err(Failure(reason))) => Err(Some(reason.clone())),
-            State::Waiting | State::Running => Err(None),
-        };
-        ended.map_err(|reason| match reason {
-            Some(reason) => errors::set_up(py, reason),
-            None => PyRuntimeError::new_err("it has not ended"),
-        })
+        let outcome = self.run.outcome.lock().clone();
+        match outcome.as_deref() {
+            None => Err(PyRuntimeError::new_err("it has not ended")),
+            Some(Err(BrokenOff { error, exit })) => Err(errors::of_program(py, error.as_ref(), *exit, &self.speech)),
+            Some(Ok(summary)) => Ok(Uploaded {
+                exit_code: of_upload(summary).code(),
+                summary: self.speech.of(py, summary.to_string()),
+                files: summary.files,
+                messages: summary.messages,
+                size: summary.bytes,
+                seconds: summary.elapsed.as_secs_f64(),
+            }),
+        }
     }
 }
 
-/// How an upload or a watch ended.
-#[pyclass(frozen, get_all, module = "datamill._engine")]
-pub struct Sent {
+/// What was sent.
+#[pyclass(frozen, get_all, module = "datamill")]
+pub struct Uploaded {
     exit_code: u8,
     summary: String,
+    files: u64,
+    messages: u64,
+    size: u64,
+    seconds: f64,
+}
+
+#[pymethods]
+impl Uploaded {
+    fn __str__(&self) -> &str {
+        &self.summary
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Uploaded: files={}, messages={}, size={}>", self.files, self.messages, self.size)
+    }
 }

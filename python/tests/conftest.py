@@ -60,12 +60,19 @@ class Log:
 
     def program(self, *words: str | os.PathLike[str]) -> str:
         """Runs the Rust program on this log, and gives what it prints."""
-        done = subprocess.run(
+        done = self._run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def tries(self, *words: str | os.PathLike[str]) -> bool:
+        """Runs the Rust program on this log, and says whether it did what was asked for."""
+        return self._run(*words).returncode == 0
+
+    def _run(self, *words: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [rust_program(), *map(os.fspath, words), "--config", self.config],
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def results(self, topic: str) -> list[Any]:
         """The values of a topic, which are JSON, as another program reads them."""

@@ -213,7 +213,7 @@ def test_an_option_that_is_not_there_is_named_with_the_nearest_one(local):
         datamill.process(print, topic_nam="files")
     with pytest.raises(TypeError, match="`exit_at_end` is True or False"):
         datamill.process(print, topic_name="files", exit_at_end=1)
-    with pytest.raises(datamill.SetUpError, match="--producer_topic_name") as raised:
+    with pytest.raises(datamill.SetUpError, match="not provided: `producer_topic_name`$") as raised:
         datamill.reproduce(print, consumer_topic_name="files", config=local.log.config)
     assert raised.value.exit_code == 2
 
@@ -290,7 +290,7 @@ def test_dictionaries_become_json_by_the_rules_of_to_json(local):
     assert results["own"].json() == {"object": "own"}
     local.upload({"nan": b"y"})
     assert "nan" in dict(local.reproduce(lambda file: values["nan"], name="json", nan="error", retry_failed="no").failed_files)
-    with pytest.raises(datamill.SetUpError, match="--nan"):
+    with pytest.raises(datamill.SetUpError, match="invalid value 'none' for `nan`"):
         local.reproduce(print, nan="none")
 
 

@@ -6,9 +6,11 @@ import atexit
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import traceback
 
@@ -379,12 +381,11 @@ def test_a_run_that_starts_while_the_interpreter_ends_registers_all_the_same(mon
     assert registered == [_host._drain_all, ["after_in_child", "after_in_parent", "before"]]
 
 
-def test_an_upload_that_is_left_is_stopped_and_not_kept_once_it_has_ended():
+def test_an_upload_that_is_left_is_stopped_and_said_at_the_end_and_not_kept_once_it_has_ended(capsys):
     from datamill import _host
 
     class Upload:
         stopping = has_ended = False
-        n_threads = 0
 
         def start(self):
             assert [this.engine for this in _host._runs] == [self]
@@ -397,15 +398,86 @@ def test_an_upload_that_is_left_is_stopped_and_not_kept_once_it_has_ended():
         def stop(self):
             self.stopping = True
 
+        def end(self):
+            raise datamill.RunError("sent 0 files\nnot sent: 1 not sent before the stop: `a`")
+
     upload = Upload()
     with pytest.raises(KeyboardInterrupt):
-        _host.wait(upload)
+        _host.run(upload)
     assert upload.stopping
     # its thread goes on, and is waited for when the interpreter ends
-    assert [this.engine for this in _host._runs] == [upload]
+    [left] = _host._runs
+    assert left.engine is upload
     upload.has_ended = True
+    _host._drain(left)
+    assert "not sent: 1 not sent before the stop: `a`" in capsys.readouterr().err
     _host._forget_ended()
     assert _host._runs == []
+
+
+def test_output_that_nobody_reads_does_not_hold_the_end_of_the_process(tmp_path):
+    program = textwrap.dedent("""
+        import contextlib, os, sys
+        from datamill import _host
+        os.set_blocking(1, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(1, b"x" * 4096)
+        os.set_blocking(1, True)
+        sys.stdout = open(1, "w", buffering=1000, closefd=False)
+        sys.stdout.write("the rest")
+        _host.leave(7, "the end")
+        """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        assert process.wait(LIMIT) == 7
+        said = process.stderr.read().decode()
+    assert said == "the end\nerror: nobody reads what was printed; the process ends without the rest\n"
+
+
+@pytest.mark.parametrize("stdin", ["None", "closed", "not there"])
+@pytest.mark.parametrize("form", ["function", "class"])
+def test_a_program_without_stdin_runs_and_reads_from_no_other_file(local, stdin, form):
+    local.upload({"a": b"x"})
+    first = {
+        "None": "sys.stdin = None",
+        "closed": "sys.stdin.close()",
+        "not there": "assert sys.stdin is None",
+    }[stdin]
+    program = local.program(f"""
+    import datamill, os, sys, time
+    {first}
+    reads, writes = os.pipe()
+    assert (reads == 0) == ({stdin!r} == "not there")
+    os.write(writes, b"q\\n")
+
+    def work(file):
+        # who reads from what is not its stdin does so meanwhile
+        time.sleep(1)
+        return {{"size": file.size}}
+
+    class Sizes(datamill.MetadataJSONReproducer):
+        def _get_metadata_dict_for_file(self, datafile):
+            assert self.alive
+            return work(datafile)
+
+    try:
+        if {form!r} == "class":
+            Sizes.run_from_command_line()
+        else:
+            datamill.reproduce(work)
+    finally:
+        assert os.read(reads, 10) == b"q\\n"
+    """)
+    closed = "<&-" if stdin == "not there" else "</dev/null"
+    command = shlex.join([sys.executable, str(program), *local.words()])
+    ran = subprocess.run(
+        ["bash", "-c", f"exec {command} {closed}"], cwd=local.folder, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert local.read()["a"].json() == {"size": 1}
 
 
 def test_lines_of_a_forked_process_go_to_stderr(local):

@@ -88,8 +88,8 @@ impl Error {
         Self::new(
             ErrorKind::TopicDeleted,
             format!(
-                "topic `{name}` was deleted while it was read. Nothing that is committed is lost; if the topic is \
-                created again, a group that has read it needs --start_from once, which says where to start in the new one"
+                "topic `{name}` was deleted while it was read. Nothing that is committed is lost; a topic that is created \
+                under this name is another one, and reading begins anew in it"
             ),
         )
     }

@@ -143,8 +143,8 @@ impl Task {
     /// second one ends the process.
     pub fn run(self) -> u8 {
         let ended = match self.command {
-            RustCommand::Upload(args) => upload::run(&args),
-            RustCommand::Watch(args) => watch::run(&args),
+            RustCommand::Upload(args) => upload::run(args),
+            RustCommand::Watch(args) => watch::run(args),
             RustCommand::Download(args) => download::run(&args),
             RustCommand::Read(args) => read::run(&args),
             RustCommand::Ls(args) => ls::run(&args),

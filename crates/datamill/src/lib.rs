@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod process;
 pub mod program;
 pub mod progress;
+pub mod read;
 pub mod rekey;
 pub mod report;
 pub mod settings;

@@ -3,7 +3,6 @@
 import io
 import logging
 from collections.abc import Callable, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -112,6 +111,7 @@ class Engine:
         public_names: bool = False,
         target: str | None = None,
         default: Callable[[Any], Any] | None = None,
+        speak: Callable[[str], str] | None = None,
     ) -> Engine: ...
     @property
     def n_threads(self) -> int: ...
@@ -155,50 +155,33 @@ def try_file(
 def largest_entry(result: bytes) -> tuple[str, int] | None: ...
 
 @final
-class Sent:
-    @property
-    def exit_code(self) -> int: ...
-    @property
-    def summary(self) -> str: ...
-
-@final
 class Sending:
     def __new__(
         cls,
-        name: str,
-        paths: Sequence[Path],
-        topic: str,
-        arguments: Sequence[str],
         *,
-        watch: bool,
-        chunk_size: int,
-        queue_max_size: int | None = None,
-        upload_regex: str | None = None,
+        kind: Literal["upload", "watch"],
+        name: str,
+        arguments: Sequence[str],
         root: Path | None = None,
         filename_append: str = "",
-        upload_existing: bool = False,
-        watchdog_lag_time: float = 3.0,
-        use_polling_observer: bool = False,
-        exit_at_end: bool = False,
-        update_seconds: int = ...,
+        speak: Callable[[str], str] | None = None,
     ) -> Sending: ...
     @property
     def stopping(self) -> bool: ...
-    @property
-    def hanging(self) -> list[str]: ...
-    def told(self) -> None: ...
     def start(self) -> None: ...
-    def work(self) -> None: ...
     def wait(self, seconds: float) -> bool: ...
     def stop(self, keep_place: bool = False) -> None: ...
     def check(self) -> None: ...
     def counts(self) -> dict[str, Any]: ...
-    def end(self) -> Sent: ...
+    def end(self) -> Uploaded: ...
 
 @final
 class Uploaded:
     """What was sent."""
 
+    @property
+    def exit_code(self) -> int:
+        """0 where all that was wanted was sent."""
     @property
     def summary(self) -> str:
         """In words."""
@@ -214,24 +197,6 @@ class Uploaded:
     @property
     def seconds(self) -> float:
         """How long it took."""
-
-@final
-class Upload:
-    def __new__(
-        cls,
-        *,
-        paths: Sequence[str | PathLike[str]],
-        topic: str,
-        config: str | None = None,
-        upload_regex: str | None = None,
-        chunk_size: int | None = None,
-    ) -> Upload: ...
-    @property
-    def stopping(self) -> bool: ...
-    def start(self) -> None: ...
-    def wait(self, seconds: float) -> bool: ...
-    def stop(self, keep_place: bool = False) -> None: ...
-    def end(self) -> Uploaded: ...
 
 @final
 class Message:
@@ -269,12 +234,19 @@ class Message:
 @final
 class Messages:
     def __new__(
-        cls, *, topic: str, config: str | None = None, offset: int | None = None, follow: bool = False
+        cls,
+        *,
+        topic: str,
+        config: str | None = None,
+        offset: int | None = None,
+        follow: bool = False,
+        speak: Callable[[str], str] | None = None,
     ) -> Messages: ...
     def __iter__(self) -> Messages: ...
     def __next__(self) -> Message: ...
 
 def options(kind: str) -> list[dict[str, Any]]: ...
+def leave_within(seconds: float, code: int, text: str) -> None: ...
 def printing(begins: bool, colours: bool) -> None: ...
 def take_lines() -> str: ...
 def print_text(text: str) -> None: ...

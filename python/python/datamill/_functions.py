@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _engine, _host, _options
+from . import _engine, _host, _options, _speech
 from ._classes.console import Console
 from ._errors import DatamillError, Help
 
@@ -139,16 +139,22 @@ def run_words(
     default : callable, optional
         As `reproduce` takes it.
     console : bool, default False
-        Whether ``c`` and ``q`` on stdin are heard.
+        Whether ``c`` and ``q`` on stdin are heard, as by a program with a command line.
 
     Returns
     -------
     Ended
         What was done.
     """
-    logger = logging.getLogger(f"datamill.{name}")
     engine = _engine.Engine(
-        kind=kind, name=name, arguments=list(words), code=function, logger=logger, public_names=True, default=default
+        kind=kind,
+        name=name,
+        arguments=list(words),
+        code=function,
+        logger=logging.getLogger(f"datamill.{name}"),
+        public_names=True,
+        default=default,
+        speak=None if console else _speech.of_keywords(kind),
     )
     with Console(lambda line: _obey(engine, line)) if console else contextlib.nullcontext():
         return _host.run(engine)
@@ -193,9 +199,8 @@ def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
         # a third one changes nothing
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("left at once; what was not finished is done again at the next start", file=sys.stderr)
         # the end of the interpreter would wait for functions that run
-        _host.leave(_AT_ONCE)
+        _host.leave(_AT_ONCE, "left at once; what was not finished is done again at the next start")
     print(ended.summary, file=sys.stderr)
     return ended.exit_code
 

@@ -19,10 +19,13 @@ from types import FrameType
 from typing import Any, NoReturn, overload
 
 from . import _engine, _failure
+from ._errors import DatamillError
 
 _LOOK_EVERY = 0.2
 # what a function may take to end when the interpreter does, beyond the time that the run gave it
 _LAST_WAIT = 10.0
+# what may be printed at the end takes no longer
+_FLUSHED_WITHIN = 5.0
 _HANGING = 5
 _AT_ONCE = 130
 _FORKED = 70
@@ -39,20 +42,20 @@ _is_child = False
 @overload
 def run(engine: _engine.Engine, n_threads: int | None = None) -> _engine.Ended: ...
 @overload
-def run(engine: _engine.Sending, n_threads: int) -> _engine.Sent: ...
+def run(engine: _engine.Sending) -> _engine.Uploaded: ...
 def run(engine: Any, n_threads: int | None = None) -> Any:
     """Run an engine to its end, from whatever thread.
 
     Parameters
     ----------
     engine : Engine or Sending
-        An engine that has not been started.
+        What has not been started.
     n_threads : int, optional
-        Threads that call the function; as the options say where it is not given.
+        Threads that call the function; as the options say where it is not given. To send calls none.
 
     Returns
     -------
-    Ended
+    Ended or Uploaded
         What was done.
 
     Raises
@@ -62,46 +65,17 @@ def run(engine: Any, n_threads: int | None = None) -> Any:
     KeyboardInterrupt
         A second Ctrl-C. What runs goes on until it is done, or the interpreter ends.
     """
-    this = _Run(engine, engine.n_threads if n_threads is None else n_threads)
-    _failure.forget_printed()
-    return _live(this, _Logging())
-
-
-def wait(upload: _engine.Upload) -> _engine.Uploaded:
-    """Send files, and wait for that.
-
-    Parameters
-    ----------
-    upload : Upload
-        An upload that has not been started.
-
-    Returns
-    -------
-    Uploaded
-        What was sent.
-
-    Raises
-    ------
-    SetUpError, RunError
-        Something that was to be sent was not.
-    KeyboardInterrupt
-        A second Ctrl-C.
-    """
-    sent: _engine.Uploaded = _live(_Run(upload, 0), contextlib.nullcontext())
-    return sent
-
-
-def _live(this: _Run, log: contextlib.AbstractContextManager[None]) -> Any:
-    """Start a run, print what it says until it has ended, and answer with how it ended."""
     global _is_child
     _is_child = False
-    engine = this.engine
+    this = _Run(engine, n_threads)
+    if this.threads:
+        _failure.forget_printed()
     try:
         with _lock:
             _register_at_exit()
             _forget_ended()
             _runs.append(this)
-        with _Signals(engine), log, _Printing():
+        with _Signals(engine), _Logging(), _Printing():
             try:
                 this.start()
                 while not engine.wait(_LOOK_EVERY):
@@ -126,18 +100,20 @@ def _forget_ended() -> None:
 
 
 class _Run:
-    """An engine and the threads that call the function for it. An upload has no such threads."""
+    """An engine and the threads that call the function for it, or what is sent, which has none."""
 
-    def __init__(self, engine: _engine.Engine | _engine.Sending | _engine.Upload, n_threads: int) -> None:
+    def __init__(self, engine: _engine.Engine | _engine.Sending, n_threads: int | None = None) -> None:
         self.engine = engine
         self.has_started = False
         self.is_told = False
         # set when the thread that waits for the run does so no longer
         self.is_over = threading.Event()
-        self.threads = [] if isinstance(engine, _engine.Upload) else [
-            threading.Thread(target=engine.work, name=f"datamill-{number}", daemon=True)
-            for number in range(1, n_threads + 1)
-        ]
+        self.threads: list[threading.Thread] = []
+        if isinstance(engine, _engine.Engine):
+            self.threads = [
+                threading.Thread(target=engine.work, name=f"datamill-{number}", daemon=True)
+                for number in range(1, (n_threads or engine.n_threads) + 1)
+            ]
 
     def start(self) -> None:
         self.engine.start()
@@ -147,10 +123,10 @@ class _Run:
 
     @property
     def hanging(self) -> list[str]:
-        return [] if isinstance(self.engine, _engine.Upload) else self.engine.hanging
+        return self.engine.hanging if isinstance(self.engine, _engine.Engine) else []
 
     def look(self) -> None:
-        if isinstance(self.engine, _engine.Upload):
+        if not isinstance(self.engine, _engine.Engine):
             return
         if self.engine.hanging and not self.is_told:
             self.is_told = True
@@ -192,7 +168,7 @@ class _Printing:
 class _Signals:
     """SIGINT and SIGTERM stop the run in order, where the program has no handlers of its own."""
 
-    def __init__(self, engine: _engine.Engine | _engine.Sending | _engine.Upload) -> None:
+    def __init__(self, engine: _engine.Engine | _engine.Sending) -> None:
         self.engine = engine
         self.before: dict[int, Any] = {}
 
@@ -337,10 +313,7 @@ def _drain_all() -> None:
         for this in list(_runs):
             _drain(this)
     except KeyboardInterrupt:
-        try:
-            _say("left at once; what was not finished is done again at the next start")
-        finally:
-            leave(_AT_ONCE)
+        leave(_AT_ONCE, "left at once; what was not finished is done again at the next start")
 
 
 def _drain(this: _Run) -> None:
@@ -356,11 +329,22 @@ def _drain(this: _Run) -> None:
         if thread.is_alive():
             thread.join(_LAST_WAIT)
         if thread.is_alive():
-            _say("error: a function still runs and does not end; the process ends without it")
-            leave(_HANGING)
+            leave(_HANGING, "error: a function still runs and does not end; the process ends without it")
+    if not isinstance(this.engine, _engine.Engine):
+        _say_what_was_not_sent(this.engine)
     if not this.is_over.wait(_LAST_WAIT):
-        _say("error: a run does not end; the process ends without it")
-        leave(_HANGING)
+        leave(_HANGING, "error: a run does not end; the process ends without it")
+
+
+def _say_what_was_not_sent(sending: _engine.Sending) -> None:
+    """Whoever began to send has left it, or ends with the process."""
+    try:
+        sent = sending.end()
+    except DatamillError as error:
+        _say(f"error: {error}")
+    else:
+        if sent.exit_code:
+            _say(sent.summary)
 
 
 def _say(text: str) -> None:
@@ -378,13 +362,25 @@ def _say_where_threads_are() -> None:
 
 def _leave_hanging(paths: list[str]) -> NoReturn:
     named = ", ".join(f"`{path}`" for path in paths)
-    _say(f"error: the function did not end for {named} within --processing_timeout; a thread cannot be ended, so the "
-         "process ends. That was an attempt of this file. Start it again: it goes on behind what is committed")
-    leave(_HANGING)
+    leave(_HANGING, f"error: the function did not end for {named} within --processing_timeout; a thread cannot be ended, so the "
+          "process ends. That was an attempt of this file. Start it again: it goes on behind what is committed")
 
 
-def leave(code: int) -> NoReturn:
-    """End the process at once, with what was printed."""
+def leave(code: int, text: str = "") -> NoReturn:
+    """End the process at once, with what was printed.
+
+    Parameters
+    ----------
+    code : int
+        The exit code.
+    text : str, optional
+        What is said before, on stderr.
+    """
+    # nobody may read what is printed, and a thread that prints may hold the lock of the stream
+    with contextlib.suppress(Exception):
+        _engine.leave_within(_FLUSHED_WITHIN, code, "error: nobody reads what was printed; the process ends without the rest\n")
+    if text:
+        _say(text)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -402,6 +398,5 @@ def leave_forked_process(error: BaseException | None) -> NoReturn:
     if isinstance(error, SystemExit):
         code = error.code
         leave(code if isinstance(code, int) else 0 if code is None else 1)
-    _say(f"error: process {os.getpid()} was forked in the function and has come back from it; it ends here, since the "
-         "engine is in the other one. End it with os._exit()")
-    leave(_FORKED)
+    leave(_FORKED, f"error: process {os.getpid()} was forked in the function and has come back from it; it ends here, since "
+          "the engine is in the other one. End it with os._exit()")

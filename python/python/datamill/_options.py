@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _engine
 from ._errors import SetUpError
+from ._speech import unknown
 
 _DEST = "_datamill_"
 
@@ -20,7 +20,7 @@ def words_of_keywords(kind: str, keywords: Mapping[str, Any], caller: str) -> li
     Parameters
     ----------
     kind : str
-        ``"reproducer"`` or ``"processor"``.
+        ``"reproducer"``, ``"processor"``, ``"upload"`` or ``"watch"``.
     keywords : Mapping
         Options by their names. ``True`` sets one that has no value; ``False`` and ``None`` leave it out.
     caller : str
@@ -43,9 +43,7 @@ def words_of_keywords(kind: str, keywords: Mapping[str, Any], caller: str) -> li
     words = []
     for name, value in keywords.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean `{near[0]}`?" if near else ""
-            raise TypeError(f"{caller}() has no option `{name}`{hint}")
+            raise unknown(caller, name, known)
         option = known[name]
         if value is None or value is False:
             continue

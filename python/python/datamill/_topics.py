@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from . import _engine, _host
+from . import _engine, _host, _speech
+from ._errors import RunError, SetUpError
+from ._options import words_of_keywords
 
 
 def upload(
@@ -15,6 +18,7 @@ def upload(
     config: str | os.PathLike[str] | None = None,
     upload_regex: str | None = None,
     chunk_size: int | None = None,
+    **options: Any,
 ) -> _engine.Uploaded:
     """Send files, and folders with all that is in them, to a topic.
 
@@ -33,6 +37,8 @@ def upload(
         Only files whose path, relative to the folder, matches this regular expression from its start.
     chunk_size : int, optional
         Bytes of file content in a message, a power of two; 524,288 where it is not given.
+    **options
+        The other options of ``datamill upload`` as keywords: ``queue_max_size=16``, ``logger_stream_level="error"``.
 
     Returns
     -------
@@ -45,6 +51,8 @@ def upload(
         A path, the configuration, the log or the topic is not as it must be, or a right is missing.
     RunError
         Something was not sent, or there was no file to send; the text says what.
+    TypeError
+        An option that is not there.
 
     Examples
     --------
@@ -53,17 +61,29 @@ def upload(
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
-    return _host.wait(
-        _engine.Upload(
-            paths=[os.fspath(path) for path in paths],
-            topic=topic,
-            config=None if config is None else os.fspath(config),
-            upload_regex=upload_regex,
-            chunk_size=chunk_size,
+    named = {"topic_name": topic, "config": config, "upload_regex": upload_regex, "chunk_size": chunk_size}
+    words = words_of_keywords("upload", {**named, **options}, "upload")
+    files = [os.fsdecode(path) for path in paths]
+    if not files:
+        raise RunError("no path is named: there is nothing to send", 1)
+    return all_sent(
+        _host.run(
+            _engine.Sending(
+                kind="upload", name="datamill_upload", arguments=[*words, "--", *files], speak=_speech.of_keywords("upload")
+            )
         )
     )
 
 
+def all_sent(sent: _engine.Uploaded, what: str = "") -> _engine.Uploaded:
+    """What was sent, where that is everything that was wanted; else the error that says what was not."""
+    if sent.exit_code:
+        error = SetUpError if sent.exit_code == SetUpError.exit_code else RunError
+        raise error(what + sent.summary, sent.exit_code)
+    return sent
+
+
+@_speech.names_the_nearest
 def read(
     topic: str,
     *,
@@ -83,7 +103,8 @@ def read(
         Where to begin in each partition; a negative number is that many messages before the end. From the first message
         on where it is not given.
     follow : bool
-        Whether to wait for more at the end that the topic has now.
+        Whether to wait for more at the end that the topic has now. Where the topic is deleted meanwhile, or created
+        again, the reading ends with a `RunError` that says so within some seconds.
 
     Returns
     -------
@@ -95,7 +116,7 @@ def read(
     SetUpError
         The configuration, the log or the topic is not there.
     RunError
-        The log cannot be read any further.
+        The log or the topic cannot be read any further.
 
     Examples
     --------
@@ -103,4 +124,5 @@ def read(
     ...     print(result.path, result.json())
     """
     path = None if config is None else os.fspath(config)
-    return _engine.Messages(topic=topic, config=path, offset=offset, follow=follow)
+    speak = _speech.of_keywords("upload")
+    return _engine.Messages(topic=topic, config=path, offset=offset, follow=follow, speak=speak)

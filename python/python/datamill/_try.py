@@ -54,8 +54,7 @@ def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequen
     try:
         thread.join()
     except KeyboardInterrupt:
-        _say("left at once")
-        _host.leave(130)
+        _host.leave(130, "left at once")
     return trial.end(len(files))
 
 

@@ -9,6 +9,7 @@ use datamill::program::{Exit, SetUpError};
 use pyo3::prelude::*;
 
 use super::desk::Answer;
+use crate::errors::Speech;
 
 /// Why a run could not go on.
 pub struct BrokenOff {
@@ -130,6 +131,12 @@ impl Ended {
                 seconds: summary.duration.as_secs_f64(),
             },
         }
+    }
+
+    /// The same, with a summary as the program speaks.
+    pub fn said_by(mut self, py: Python<'_>, speech: &Speech) -> Self {
+        self.summary = speech.of(py, self.summary);
+        self
     }
 }
 

@@ -29,6 +29,7 @@ pub use desk::{Job, Line, Said};
 pub use ended::{BrokenOff, Ended, caught};
 
 use crate::command_line::Options;
+use crate::errors::Speech;
 use crate::file::DownloadDataFile;
 use crate::{errors, lines};
 use answer::Reading;
@@ -47,6 +48,7 @@ pub struct Engine {
     code: Py<PyAny>,
     logger: Py<PyAny>,
     reading: Reading,
+    speech: Speech,
     /// The process that the engine runs in.
     process: u32,
     run: Arc<Run>,
@@ -121,7 +123,9 @@ impl Run {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, kind, name, arguments, code, logger, public_names=false, target=None, default=None))]
+    #[pyo3(signature = (
+        *, kind, name, arguments, code, logger, public_names=false, target=None, default=None, speak=None
+    ))]
     #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
         py: Python<'_>,
@@ -133,9 +137,12 @@ impl Engine {
         public_names: bool,
         target: Option<String>,
         default: Option<Py<PyAny>>,
+        speak: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let speech = Speech(speak);
         let delivery = Delivery::of(kind, target);
-        let mut options = Options::parse(py, if delivery.is_some() { "processor" } else { kind }, &name, arguments)?;
+        let of = if delivery.is_some() { "processor" } else { kind };
+        let mut options = Options::parse(py, of, &name, arguments, &speech)?;
         if let Some(delivery) = &delivery {
             delivery.complete(&name, &mut options);
         }
@@ -154,7 +161,7 @@ impl Engine {
             options,
         };
         let reading = Reading::new(run.options.has_results(), run.options.nan(), default);
-        Ok(Self { code, logger, reading, process: std::process::id(), run: Arc::new(run) })
+        Ok(Self { code, logger, reading, speech, process: std::process::id(), run: Arc::new(run) })
     }
 
     #[getter]
@@ -244,8 +251,11 @@ impl Engine {
         let outcome = self.run.outcome.lock().clone();
         match outcome.as_deref() {
             None => Err(PyRuntimeError::new_err("the engine still runs")),
-            Some(Err(BrokenOff { error, exit })) => Err(errors::of_program(py, error.as_ref(), *exit)),
-            Some(Ok(finished)) => Ok(Ended::new(finished, &self.run.done.lock())),
+            Some(Err(BrokenOff { error, exit })) => Err(errors::of_program(py, error.as_ref(), *exit, &self.speech)),
+            Some(Ok(finished)) => {
+                let ended = Ended::new(finished, &self.run.done.lock());
+                Ok(ended.said_by(py, &self.speech))
+            }
         }
     }
 }

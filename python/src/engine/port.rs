@@ -1,6 +1,5 @@
 //! The engine's side of the desk: the port for a function of Python.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use datamill::program::Exit;
 use parking_lot::{Condvar, Mutex};
 
 use super::desk::{Desk, Job, Said};
+use crate::leave::end_after;
 use crate::lines;
 
 /// How often a worker that waits looks whether the program stops or its call was given up.
@@ -109,12 +109,7 @@ impl Worker for Hand {
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Ends the process where Python does not come to it, since a call that hangs keeps the interpreter for itself.
-#[allow(unsafe_code)]
 pub fn end_the_process(paths: &[String]) -> ! {
-    std::thread::sleep(ENDED_WITHIN);
-    // nobody can be told that stderr is gone
     let text = format!("error: the function keeps the interpreter and does not end for {}\n", paths.join(", "));
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    // SAFETY: it takes a number, does not return, and runs nothing of this process.
-    unsafe { libc::_exit(Exit::Hanging.code().into()) }
+    end_after(ENDED_WITHIN, Exit::Hanging.code(), text)
 }

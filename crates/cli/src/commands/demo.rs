@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use datamill::broker::{Event, Log, Properties};
+use datamill::broker::{Log, Properties};
 use datamill::engine::{self, Control, EngineSettings, Summary};
 use datamill::facts::Facts;
 use datamill::process::{MetadataJson, UserCode};
 use datamill::program::Exit;
+use datamill::read::{Start, TopicReader};
 use datamill::report::text::shell_word;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::headers;
@@ -78,7 +79,7 @@ fn show(args: &DemoArgs, program: &str, out: &mut impl Write) -> anyhow::Result<
     let output_dir = folder.join("XrdMetadata_output");
     let summary = reproduce(&log, &output_dir, &control, &facts)?;
     line(out, format_args!("3. each file was rebuilt, and the example function read its header:"))?;
-    let printed = print_results(log.as_ref(), out)?;
+    let printed = print_results(&log, out)?;
     line(out, format_args!("\n4. {}", told(&summary)))?;
     print_failures(&output_dir, out)?;
     print_next_steps(program, &folder, &config, out)?;
@@ -154,21 +155,15 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, facts: &F
 }
 
 /// Prints each result's path and JSON, and counts them.
-fn print_results(log: &dyn Log, out: &mut impl Write) -> anyhow::Result<u64> {
-    let partitions = log.topic(RESULTS_TOPIC)?.partitions;
-    let starts: Vec<(i32, i64)> = (0..partitions).map(|p| (p, 0)).collect();
-    let mut reader = log.reader(RESULTS_TOPIC, &starts)?;
-    let (mut printed, mut ended) = (0, 0);
-    while ended < partitions {
+fn print_results(log: &Arc<dyn Log>, out: &mut impl Write) -> anyhow::Result<u64> {
+    let mut reader = TopicReader::open(log, RESULTS_TOPIC, None, Start::Earliest, false)?;
+    let mut printed = 0;
+    while !reader.is_at_end() {
         let mut lines = Vec::new();
-        reader.poll(Duration::from_secs(5), &mut |event| match event {
-            Event::Record(record) => {
-                let path = record.headers.iter().find(|(name, _)| *name == headers::SOURCE_PATH);
-                let path = path.map_or("?".into(), |(_, value)| String::from_utf8_lossy(value).into_owned());
-                lines.push((path, serde_json::from_slice::<Value>(record.value.unwrap_or_default())));
-            }
-            Event::End { .. } => ended += 1,
-            _ => {}
+        reader.poll(Duration::from_secs(5), &mut |record| {
+            let path = record.headers.iter().find(|(name, _)| *name == headers::SOURCE_PATH);
+            let path = path.map_or("?".into(), |(_, value)| String::from_utf8_lossy(value).into_owned());
+            lines.push((path, serde_json::from_slice::<Value>(record.value.unwrap_or_default())));
         })?;
         for (path, value) in lines {
             let json = value.and_then(|v| serde_json::to_string(&v))?;

@@ -18,3 +18,7 @@ pub mod watch;
 mod output;
 mod sending;
 mod survey;
+
+pub use sending::Sending;
+pub use upload::UploadArgs;
+pub use watch::WatchArgs;

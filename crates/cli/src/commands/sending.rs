@@ -1,10 +1,11 @@
-//! What `upload` and `watch` share: options, the way from them to settings, and the end.
+//! What `upload` and `watch` share: options, the way from them to settings, the run, and the end.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use datamill::broker::{ErrorKind, Log};
 use datamill::engine::Control;
@@ -14,10 +15,13 @@ use datamill::report::chain;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
 use datamill::settings::Config;
-use datamill::upload::{DEFAULT_CHUNK_SIZE, Filter, MAX_CHUNK_SIZE, Summary, UploadSettings};
+use datamill::upload::{
+    DEFAULT_CHUNK_SIZE, Filter, LOG_FILE, MAX_CHUNK_SIZE, Summary, UploadSettings, WatchSettings, check_paths,
+    logs_folder, upload_paths, watch,
+};
 
 /// Options of everything that sends files.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct SendingArgs {
     /// Topic to send to
     #[arg(long = "topic_name", visible_alias = "producer_topic_name", value_name = "TOPIC")]
@@ -49,7 +53,7 @@ pub struct SendingArgs {
 
 impl SendingArgs {
     /// Options without effect, each with whether it was given.
-    pub fn without_effect(&self) -> [(&'static str, bool); 3] {
+    fn without_effect(&self) -> [(&'static str, bool); 3] {
         [
             ("--n_threads", self.n_threads.is_some()),
             ("--consumer_topic_name", self.consumer_topic_name.is_some()),
@@ -74,7 +78,76 @@ fn chunk_size(text: &str) -> Result<usize, String> {
     size.ok_or_else(|| format!("write a power of two up to {MAX_CHUNK_SIZE}; {DEFAULT_CHUNK_SIZE} is the usual one"))
 }
 
-/// What runs beside the sending.
+/// Files on their way to a topic: which, and how.
+pub struct Sending {
+    work: Work,
+    common: CommonArgs,
+    without_effect: [(&'static str, bool); 3],
+}
+
+/// What is sent.
+enum Work {
+    /// Files and folders, once.
+    Upload(Vec<PathBuf>, UploadSettings),
+    /// What is new or changed in a folder.
+    Watch(PathBuf, WatchSettings),
+}
+
+impl Sending {
+    pub(super) fn upload(paths: Vec<PathBuf>, sending: &SendingArgs, common: CommonArgs) -> anyhow::Result<Self> {
+        let work = Work::Upload(paths, sending.settings()?);
+        Ok(Self { work, common, without_effect: sending.without_effect() })
+    }
+
+    pub(super) fn watch(folder: PathBuf, settings: WatchSettings, sending: &SendingArgs, common: CommonArgs) -> Self {
+        Self { work: Work::Watch(folder, settings), common, without_effect: sending.without_effect() }
+    }
+
+    /// The settings that uploads and watches share, for who has more than the options.
+    pub fn settings(&mut self) -> &mut UploadSettings {
+        match &mut self.work {
+            Work::Upload(_, settings) => settings,
+            Work::Watch(_, settings) => &mut settings.upload,
+        }
+    }
+
+    /// Sends until everything is sent, or a stop is asked for. `begins` is called once the log lines of the program have
+    /// their places.
+    ///
+    /// # Errors
+    /// What keeps it from beginning. What happens to single files, and what breaks the work off, is in the summary.
+    pub fn run(
+        &self,
+        program: &str,
+        control: &Control,
+        facts: &Facts,
+        begins: impl FnOnce() -> io::Result<()>,
+    ) -> anyhow::Result<Summary> {
+        let log_file = match &self.work {
+            Work::Upload(paths, _) => {
+                check_paths(paths)?;
+                None
+            }
+            Work::Watch(folder, settings) => {
+                check_folder(folder)?;
+                Some(logs_folder(folder, settings.logs_dir.as_deref())?.join(LOG_FILE))
+            }
+        };
+        let (log, _reporting) = begin(&self.common, program, log_file, &self.without_effect, control, facts, begins)?;
+        Ok(match &self.work {
+            Work::Upload(paths, settings) => upload_paths(log.as_ref(), paths, settings, control, facts)?,
+            Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, control, facts)?,
+        })
+    }
+
+    /// The same as a program, which the console and the signals steer.
+    pub(super) fn run_as_program(&self, program: &str, facts: &Facts) -> anyhow::Result<Summary> {
+        let control = Arc::new(Control::default());
+        self.run(program, &control, facts, || steer(&control))
+    }
+}
+
+/// What runs beside the work of a program.
 pub struct Started {
     pub log: Arc<dyn Log>,
     pub control: Arc<Control>,
@@ -83,21 +156,36 @@ pub struct Started {
 }
 
 /// Starts logging, the log, heartbeats, console and signals.
-pub fn start(
+pub fn start(common: &CommonArgs, program: &str) -> anyhow::Result<Started> {
+    let (control, facts) = (Arc::<Control>::default(), Facts::default());
+    let (log, reporting) = begin(common, program, None, &[], &control, &facts, || steer(&control))?;
+    Ok(Started { log, control, facts, _reporting: reporting })
+}
+
+fn begin(
     common: &CommonArgs,
     program: &str,
     log_file: Option<PathBuf>,
     without_effect: &[(&str, bool)],
-) -> anyhow::Result<Started> {
+    control: &Control,
+    facts: &Facts,
+    begins: impl FnOnce() -> io::Result<()>,
+) -> anyhow::Result<(Arc<dyn Log>, Reporting)> {
     let config = common.load_config()?;
     let logging = common.start_logging(&config, log_file)?;
     common.say_without_effect(without_effect);
-    let control = Arc::new(Control::default());
-    steer(&control)?;
-    let log = open_log(common, &config, &control)?;
-    let facts = Facts::default();
-    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, &facts)?;
-    Ok(Started { log, control, facts, _reporting: reporting })
+    begins()?;
+    let log = open_log(common, &config, control)?;
+    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, facts)?;
+    Ok((log, reporting))
+}
+
+fn check_folder(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => bail!("`{}` cannot be watched: it is not a folder", folder.display()),
+        Err(error) => Err(error).context(format!("`{}` cannot be watched, check the path", folder.display())),
+    }
 }
 
 /// Opens the log. Where there is no room for it, that is said and waited for, until a stop is asked for.

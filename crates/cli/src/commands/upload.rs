@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use datamill::facts::{Fact, Listener};
+use datamill::facts::{Fact, Facts, Listener};
 use datamill::program::{CommonArgs, Exit};
 use datamill::report::logging::lines_above;
-use datamill::upload::{check_paths, upload_paths};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::sending::{self, SendingArgs};
+use super::sending::{self, Sending, SendingArgs};
 
 /// Send files and folders to a topic
 ///
@@ -33,15 +32,22 @@ pub struct UploadArgs {
     common: CommonArgs,
 }
 
-pub fn run(args: &UploadArgs) -> anyhow::Result<Exit> {
-    let mut settings = args.sending.settings()?;
-    settings.only_missing = args.only_missing;
-    check_paths(&args.paths)?;
-    let started = sending::start(&args.common, "datamill_upload", None, &args.sending.without_effect())?;
+impl UploadArgs {
+    /// What these options ask for.
+    ///
+    /// # Errors
+    /// A value that cannot be used.
+    pub fn into_sending(self) -> anyhow::Result<Sending> {
+        let mut sending = Sending::upload(self.paths, &self.sending, self.common)?;
+        sending.settings().only_missing = self.only_missing;
+        Ok(sending)
+    }
+}
+
+pub fn run(args: UploadArgs) -> anyhow::Result<Exit> {
+    let sending = args.into_sending()?;
     let bar = Arc::new(Bar::new());
-    let facts = started.facts.heard_by(bar.clone());
-    let log = started.log.as_ref();
-    let sent = upload_paths(log, &args.paths, &settings, &started.control, &facts);
+    let sent = sending.run_as_program("datamill_upload", &Facts::default().heard_by(bar.clone()));
     bar.end();
     Ok(sending::end(&sent?))
 }

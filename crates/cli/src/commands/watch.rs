@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use clap::Args;
+use datamill::facts::Facts;
 use datamill::program::{CommonArgs, Exit, update_seconds};
-use datamill::upload::{LOG_FILE, RETRY_AFTER, WatchSettings, logs_folder, watch};
+use datamill::upload::{RETRY_AFTER, WatchSettings};
 
-use super::sending::{self, SendingArgs};
+use super::sending::{self, Sending, SendingArgs};
 
 /// Send new and changed files of a folder to a topic as they are finished
 ///
@@ -53,29 +53,29 @@ pub struct WatchArgs {
     common: CommonArgs,
 }
 
-pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
-    let directory = args.directory.display();
-    match std::fs::metadata(&args.directory) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => bail!("`{directory}` cannot be watched: it is not a folder"),
-        Err(error) => return Err(error).context(format!("`{directory}` cannot be watched, check the path")),
+impl WatchArgs {
+    /// What these options ask for.
+    ///
+    /// # Errors
+    /// A value that cannot be used.
+    pub fn into_sending(self) -> anyhow::Result<Sending> {
+        let settings = WatchSettings {
+            upload: self.sending.settings()?,
+            settle_for: self.watchdog_lag_time,
+            upload_existing: self.upload_existing,
+            new_folder: self.new_folder,
+            logs_dir: self.logs_dir,
+            polling: self.use_polling_observer,
+            exit_at_end: self.exit_at_end,
+            retry_after: RETRY_AFTER,
+            tell_every: u64::try_from(self.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
+        };
+        Ok(Sending::watch(self.directory, settings, &self.sending, self.common))
     }
-    let settings = WatchSettings {
-        upload: args.sending.settings()?,
-        settle_for: args.watchdog_lag_time,
-        upload_existing: args.upload_existing,
-        new_folder: args.new_folder,
-        logs_dir: args.logs_dir.clone(),
-        polling: args.use_polling_observer,
-        exit_at_end: args.exit_at_end,
-        retry_after: RETRY_AFTER,
-        tell_every: u64::try_from(args.update_seconds).ok().filter(|s| *s > 0).map(Duration::from_secs),
-    };
-    let log_file = logs_folder(&args.directory, args.logs_dir.as_deref())?.join(LOG_FILE);
-    let without_effect = args.sending.without_effect();
-    let started = sending::start(&args.common, "datamill_watch", Some(log_file), &without_effect)?;
-    let log = started.log.as_ref();
-    let summary = watch(log, &args.directory, &settings, &started.control, &started.facts)?;
+}
+
+pub fn run(args: WatchArgs) -> anyhow::Result<Exit> {
+    let summary = args.into_sending()?.run_as_program("datamill_watch", &Facts::default())?;
     Ok(sending::end(&summary))
 }
 

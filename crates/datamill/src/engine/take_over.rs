@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::{
     Assigned, Commit, CommitOutcome, Committed, Event, Log, MAX_PROGRESS_TEXT, Position, Session, StateChange,
-    SubscribeOptions,
+    SubscribeOptions, Topic,
 };
 use datamill_wire::Chunk;
 
@@ -33,6 +33,7 @@ use super::{Control, EngineError, EngineSettings, read, start};
 use crate::assemble::{Added, Assembler, Budget, InstanceId, InstanceIds, Version};
 use crate::process::UserCode;
 use crate::progress::{Progress, elsewhere, encode};
+use crate::read::{Span, TopicReader};
 use crate::report::text::counted;
 
 /// How long a wait for records or for partitions lasts.
@@ -95,7 +96,8 @@ pub fn take_over(
     if !folder.is_dir() {
         return Err(EngineError::NoFolder(folder.to_owned()));
     }
-    let source = Source::new(topic, log.topic(topic)?.id.as_deref());
+    let there = log.topic(topic)?;
+    let source = Source::new(topic, there.id.as_deref());
     let positions = plain_positions(log.as_ref(), topic, group)?;
     if positions.is_empty() {
         return Ok(None);
@@ -108,12 +110,14 @@ pub fn take_over(
     let table = table::Table::read(folder, topic, group)?;
     tracing::info!(topic, group, table = %table.file.display(), files = table.len(), "taking the group over");
     let mut scan = Scan::new(settings, &source, &table);
-    let first = |partition: i32| Ok::<_, EngineError>((partition, log.offsets(topic, partition)?.first));
-    let firsts: BTreeMap<i32, i64> = positions.keys().map(|partition| first(*partition)).collect::<Result<_, _>>()?;
+    let span = |(partition, end)| {
+        let first = log.offsets(topic, partition)?.first;
+        Ok::<_, EngineError>(Span { partition, first, end })
+    };
+    let mut spans = positions.into_iter().map(span).collect::<Result<Vec<_>, _>>()?;
     // Where the records below a position are gone with the position, the start itself says so.
-    let spans = positions.into_iter().filter_map(|(p, end)| Some((p, *firsts.get(&p)?, end)));
-    let spans: Vec<(i32, i64, i64)> = spans.filter(|(_, first, end)| first <= end).collect();
-    if !scan.read(log.as_ref(), topic, &spans, control)? {
+    spans.retain(|span| span.first <= span.end);
+    if !scan.read(log, &there, &spans, control)? {
         return Ok(None);
     }
     let moves = scan.finish(&spans);
@@ -168,43 +172,26 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads the spans: partition, first offset and end of each. Answers whether it came to the end.
+    /// Reads the spans. Answers whether it came to the end.
     fn read(
         &mut self,
-        log: &dyn Log,
-        topic: &str,
-        spans: &[(i32, i64, i64)],
+        log: &Arc<dyn Log>,
+        topic: &Topic,
+        spans: &[Span],
         control: &Control,
     ) -> Result<bool, EngineError> {
-        for (partition, first, _) in spans {
-            self.assembler.assign(*partition, Progress::starting_at(*first), *first);
+        for span in spans {
+            self.assembler.assign(span.partition, Progress::starting_at(span.first), span.first);
         }
-        let mut ahead: BTreeMap<i32, i64> =
-            spans.iter().filter(|(_, first, end)| first < end).map(|(p, _, end)| (*p, *end)).collect();
-        let starts: Vec<(i32, i64)> = spans.iter().map(|(p, first, _)| (*p, *first)).collect();
-        let mut reader = log.reader(topic, &starts)?;
+        let mut reader = TopicReader::of_spans(log, topic, spans)?;
         let mut told = Instant::now();
-        while !ahead.is_empty() {
+        while !reader.is_at_end() {
             if control.stopping().is_some() {
                 return Ok(false);
             }
-            reader.poll(POLL, &mut |event| match event {
-                Event::Record(record) => {
-                    let Some(&end) = ahead.get(&record.partition) else { return };
-                    if record.offset < end {
-                        self.messages += 1;
-                        self.record(record.partition, record.offset, record.value.unwrap_or_default());
-                    }
-                    if record.offset + 1 >= end {
-                        ahead.remove(&record.partition);
-                    }
-                }
-                Event::End { partition, offset, .. } => {
-                    if ahead.get(&partition).is_some_and(|end| offset >= *end) {
-                        ahead.remove(&partition);
-                    }
-                }
-                Event::Assigned(_) | Event::Revoked { .. } => {}
+            reader.poll(POLL, &mut |record| {
+                self.messages += 1;
+                self.record(record.partition, record.offset, record.value.unwrap_or_default());
             })?;
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
@@ -233,14 +220,14 @@ impl<'a> Scan<'a> {
     }
 
     /// Position and text of each partition.
-    fn finish(&mut self, spans: &[(i32, i64, i64)]) -> Vec<(i32, i64, String)> {
-        for (partition, _, end) in spans {
-            self.assembler.skip_to(*partition, *end);
+    fn finish(&mut self, spans: &[Span]) -> Vec<(i32, i64, String)> {
+        for span in spans {
+            self.assembler.skip_to(span.partition, span.end);
         }
-        let moved = |(partition, _, _): &(i32, i64, i64)| {
-            let progress = self.assembler.progress(*partition, &InstanceIds::default())?;
+        let moved = |span: &Span| {
+            let progress = self.assembler.progress(span.partition, &InstanceIds::default())?;
             let (offset, text) = encode(&progress, self.source.tag.as_ref());
-            Some((*partition, offset, text))
+            Some((span.partition, offset, text))
         };
         spans.iter().filter_map(moved).collect()
     }

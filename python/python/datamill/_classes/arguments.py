@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any
+
+from .._speech import unknown
+
+
+def unknown_keyword(cls: type, name: str) -> TypeError:
+    """The error for a keyword that no constructor of a class takes, with the nearest one that one of them takes."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = []
+    for base in cls.__mro__:
+        known += vars(base).get("_MORE_KEYWORDS", ())
+        if "__init__" in vars(base):
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            known += [parameter.name for parameter in parameters if parameter.kind in named]
+    return unknown(cls.__name__, name, known)
 
 
 class HasArguments(ABC):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import os
 import select
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ class Console:
         line = b""
         while self._waits():
             with self._others.resting() as resting:
-                if not resting or not _is_ready(0):
+                if not resting or not _is_there() or not _is_ready(0):
                     continue
                 # one character at a time: what comes behind the line is left to others
                 character = os.read(_STDIN, 1)
@@ -70,12 +71,17 @@ class Console:
         return None
 
     def _waits(self) -> bool:
-        while not self._ended.is_set():
+        while not self._ended.is_set() and _is_there():
             if not self._others.are_busy() and _is_in_front() and _is_ready(_LOOK_EVERY):
                 return True
             if self._others.are_busy() or not _is_in_front():
                 self._ended.wait(_LOOK_EVERY)
         return False
+
+
+def _is_there() -> bool:
+    """Whether the program has its stdin: where it was closed, the descriptor may be that of any file or connection."""
+    return sys.__stdin__ is not None and not sys.__stdin__.closed
 
 
 def _is_ready(seconds: float) -> bool:

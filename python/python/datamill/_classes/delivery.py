@@ -7,23 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from .data_file import DownloadDataFile, DownloadDataFileToDisk
-from .stream import DataFileStreamHandler
+from .stream import StreamConsumer
+from .words import OTHER_NAMES
 
 
-class _Delivery(DataFileStreamHandler):
+class _Delivery(StreamConsumer):
     """A program whose function is the engine's own."""
 
     def _compute(self, datafile: Any, is_last_attempt: bool) -> Any:
         raise NotImplementedError("the engine delivers the files by itself")
-
-    def _deliver(self) -> tuple[int, int, int, list[Path]]:
-        self._run_engine()
-        return self.n_msgs_read, self.n_msgs_processed, self.n_processed_files, self.recent_processed_filepaths
-
-    @classmethod
-    def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
-        names, defaults = super().get_command_line_arguments()
-        return names, {**defaults, "n_threads": cls.DEF_N_THREADS}
 
 
 class DataFileDownloadDirectory(_Delivery):
@@ -46,6 +38,7 @@ class DataFileDownloadDirectory(_Delivery):
     """
 
     _KIND = "download"
+    _OTHER_NAMES = {**OTHER_NAMES, "config": "config_path"}
 
     def __init__(
         self,
@@ -58,27 +51,16 @@ class DataFileDownloadDirectory(_Delivery):
     ) -> None:
         if datafile_type is not DownloadDataFileToDisk:
             raise ValueError("a download has no files of other types: write a DataFileStreamProcessor for these")
-        kwargs.pop("producer_topic_name", None)
         self._target = str(Path(dirpath).absolute())
-        topics = {"topic_name": topic_name}
-        super().__init__(config_path, topics=topics, output_dir=dirpath, filepath_regex=filepath_regex, **kwargs)
+        super().__init__(config_path, topic_name, output_dir=dirpath, filepath_regex=filepath_regex, **kwargs)
         self.dirpath = Path(dirpath)
 
     def reconstruct(self) -> tuple[int, int, int, list[Path]]:
         """Downloads until the program is stopped, on the thread that calls this.
 
-        Returns
-        -------
-        n_msgs_read : int
-            Number of messages that were read.
-        n_msgs_processed : int
-            Number of messages whose files are done.
-        n_processed_files : int
-            Number of files that are in the folder.
-        recent_processed_filepaths : list of pathlib.Path
-            The last of these files, at most `N_RECENT_FILES`.
+        Answers as `DataFileStreamProcessor.process_files_as_read`: files count once they are in the folder.
         """
-        return self._deliver()
+        return self._consume()
 
     @classmethod
     def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
@@ -89,8 +71,7 @@ class DataFileDownloadDirectory(_Delivery):
     @classmethod
     def get_init_args_kwargs(cls, parsed_args: Any) -> tuple[list[Any], dict[str, Any]]:
         args, kwargs = super().get_init_args_kwargs(parsed_args)
-        kwargs["producer_topic_name"] = parsed_args.producer_topic_name
-        return [kwargs.pop("output_dir"), *args, parsed_args.consumer_topic_name], kwargs
+        return [kwargs.pop("output_dir"), *args], kwargs
 
 
 class S3TransferStreamProcessor(_Delivery):
@@ -111,34 +92,25 @@ class S3TransferStreamProcessor(_Delivery):
     """
 
     _KIND = "transfer"
+    _OTHER_NAMES = {**OTHER_NAMES, "config": "config_path"}
 
     def __init__(
         self, bucket_name: str, config_path: Path | str | None, consumer_topic_name: str, **kwargs: Any
     ) -> None:
-        kwargs.pop("producer_topic_name", None)
         self._target = f"s3://{bucket_name}"
-        super().__init__(config_path, topics={"topic_name": consumer_topic_name}, **kwargs)
+        super().__init__(config_path, consumer_topic_name, **kwargs)
         self.bucket_name = bucket_name
 
     def make_stream(self) -> tuple[int, int, int, list[Path]]:
-        """Transfers until the program is stopped, on the thread that calls this; see `process_files_as_read`."""
-        return self._deliver()
-
-    def process_files_as_read(self) -> tuple[int, int, int, list[Path]]:
         """Transfers until the program is stopped, on the thread that calls this.
 
-        Returns
-        -------
-        n_msgs_read : int
-            Number of messages that were read.
-        n_msgs_processed : int
-            Number of messages whose files are done.
-        n_processed_files : int
-            Number of files that are in the bucket.
-        recent_processed_filepaths : list of pathlib.Path
-            The last of these files, at most `N_RECENT_FILES`.
+        Answers as `DataFileStreamProcessor.process_files_as_read`: files count once they are in the bucket.
         """
-        return self._deliver()
+        return self._consume()
+
+    def process_files_as_read(self) -> tuple[int, int, int, list[Path]]:
+        """The same as `make_stream`."""
+        return self._consume()
 
     @classmethod
     def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
@@ -148,5 +120,4 @@ class S3TransferStreamProcessor(_Delivery):
     @classmethod
     def get_init_args_kwargs(cls, parsed_args: Any) -> tuple[list[Any], dict[str, Any]]:
         args, kwargs = super().get_init_args_kwargs(parsed_args)
-        kwargs["producer_topic_name"] = parsed_args.producer_topic_name
-        return [parsed_args.bucket_name, *args, parsed_args.consumer_topic_name], kwargs
+        return [parsed_args.bucket_name, *args], kwargs

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .. import _host
-from .arguments import HasArguments
+from .arguments import HasArguments, unknown_keyword
 
 _Level = int | str
 
@@ -224,6 +224,8 @@ class LogOwner(HasArguments):
                 path = path / f"{name}.log"
             logger = OpenMSILogger(name, streamlevel, path, filelevel)
         self.__logger = logger
+        if other_kwargs and getattr(super().__init__, "__objclass__", None) is object:
+            raise unknown_keyword(type(self), next(iter(other_kwargs)))
         super().__init__(*args, **other_kwargs)
 
     @property

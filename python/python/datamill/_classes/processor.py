@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import NotAvailable, Stop
-from .stream import DataFileStreamHandler
+from .stream import StreamConsumer
 
 
 class ProcessingFailed(Exception):
     """A function answered with something that is no answer of a processor."""
 
 
-class DataFileStreamProcessor(DataFileStreamHandler):
+class DataFileStreamProcessor(StreamConsumer):
     """Runs a function of yours on each file of a topic.
 
     Override `_process_downloaded_data_file`. The function runs on `n_threads` threads at once, on this one object, and
@@ -60,10 +60,6 @@ class DataFileStreamProcessor(DataFileStreamHandler):
 
     _KIND = "processor"
 
-    def __init__(self, config_file: Path | str | None, topic_name: str, **kwargs: Any) -> None:
-        kwargs.pop("producer_topic_name", None)
-        super().__init__(config_file, topics={"topic_name": topic_name}, **kwargs)
-
     def process_files_as_read(self) -> tuple[int, int, int, list[Path]]:
         """Runs until the program is stopped, on the thread that calls this.
 
@@ -85,8 +81,7 @@ class DataFileStreamProcessor(DataFileStreamHandler):
         datamill.RunError
             The run could not go on. Nothing is lost: start the program again.
         """
-        self._run_engine()
-        return self.n_msgs_read, self.n_msgs_processed, self.n_processed_files, self.recent_processed_filepaths
+        return self._consume()
 
     @abstractmethod
     def _process_downloaded_data_file(self, datafile: Any, lock: Any) -> Exception | None:
@@ -137,14 +132,3 @@ class DataFileStreamProcessor(DataFileStreamHandler):
             self.logger.error(
                 f"_failed_processing_callback failed for {datafile.relative_filepath}", exc_info=exception
             )
-
-    @classmethod
-    def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
-        names, defaults = super().get_command_line_arguments()
-        return names, {**defaults, "n_threads": cls.DEF_N_THREADS}
-
-    @classmethod
-    def get_init_args_kwargs(cls, parsed_args: Any) -> tuple[list[Any], dict[str, Any]]:
-        args, kwargs = super().get_init_args_kwargs(parsed_args)
-        kwargs["producer_topic_name"] = parsed_args.producer_topic_name
-        return [*args, parsed_args.consumer_topic_name], kwargs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import threading
 import uuid
@@ -11,15 +10,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import _engine, _host
+from .. import _engine, _host, _speech
 from .._errors import SetUpError
-from .arguments import HasArgumentParser, HasArguments, Runnable
+from .arguments import Runnable
 from .controlled import ControlledProcess
 from .data_file import TYPES, DownloadDataFile
 from .defaults import current
 from .parser import OpenMSIStreamArgumentParser
 from .run_const import RUN_CONST
-from .words import ENCRYPTION, ENGINE_OPTIONS, RENAMED, level, option, options, pattern
+from .words import ENCRYPTION, ENGINE_OPTIONS, OTHER_NAMES, RENAMED, level, option, options, pattern, speak_of
 
 _CREATE_NEW = (
     "this start has a consumer group of its own (`create_new`): every start begins the topic anew. A file that has a result "
@@ -45,6 +44,9 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
     _KIND: Literal["processor", "reproducer", "download", "transfer"]
     #: Where the engine delivers files by itself.
     _target: str | None = None
+    _MORE_KEYWORDS = (*RENAMED, *ENCRYPTION, *ENGINE_OPTIONS)
+    #: Options of the engine that are keywords of another name.
+    _OTHER_NAMES = {**OTHER_NAMES, "config": "config_file"}
 
     def __init__(
         self,
@@ -73,7 +75,6 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         self._logs_subdir.mkdir(parents=True, exist_ok=True)
         logger_file = self._logs_subdir if logger_file is None else logger_file
         ours = {name: kwargs.pop(name) for name in [*RENAMED, *ENCRYPTION, *ENGINE_OPTIONS] if name in kwargs}
-        self._refuse_unknown(kwargs)
         super().__init__(logger_file=logger_file, **kwargs)
 
         self.filepath_regex = filepath_regex
@@ -171,7 +172,9 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         return engine
 
     def _count(self, name: str) -> Any:
-        return (self.__engine.counts() if self.__engine is not None else self.__counts).get(name, 0)
+        # another thread ends the run meanwhile
+        engine = self.__engine
+        return (self.__counts if engine is None else engine.counts()).get(name, 0)
 
     def _code(self, file: Any) -> Any:
         """What the engine calls with each file, on one of its threads."""
@@ -187,7 +190,11 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             logger=self.logger,
             public_names=True,
             target=self._target,
+            speak=self._speak(),
         )
+
+    def _speak(self) -> _speech.Speak:
+        return speak_of("reproducer" if self._KIND == "reproducer" else "processor", self._OTHER_NAMES)
 
     # ---- the set-up
 
@@ -199,7 +206,7 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         group = given or current().group
         if group != "create_new":
             return group
-        self.logger.warning(_CREATE_NEW)
+        self.logger.warning(self._speak()(_CREATE_NEW))
         return f"{type(self).__name__}_{uuid.uuid4()}"
 
     def _words_of_logging(self, logger_file: Path | str, filelevel: int | str | None) -> list[str]:
@@ -225,21 +232,6 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             wanted["take_over"] = self._output_dir
             self.__takes_over = True
         return options(wanted)
-
-    def _refuse_unknown(self, left: dict[str, Any]) -> None:
-        """Names a keyword that no class takes, and the nearest one that exists."""
-        known = {"logger", "logger_name", "streamlevel", "filelevel"}
-        own = (DataFileStreamHandler, ControlledProcess, Runnable, HasArguments, HasArgumentParser, object)
-        mro = type(self).__mro__
-        behind = mro[mro.index(DataFileStreamHandler) :]
-        others = [cls for cls in behind if cls not in own and not cls.__module__.startswith((__package__, "abc"))]
-        for name in left:
-            if name not in known and not others:
-                all_names = [*known, *RENAMED, *ENCRYPTION, *ENGINE_OPTIONS, "output_dir", "mode", "n_threads"]
-                all_names += ["consumer_group_id", "filepath_regex", "logger_file", "datafile_type", "n_consumer_threads"]
-                near = difflib.get_close_matches(name, all_names, 1)
-                hint = f"; did you mean `{near[0]}`?" if near else ""
-                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument `{name}`{hint}")
 
     # ---- the command line
 
@@ -272,10 +264,35 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         """
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
-        program = cls(*init_args, **init_kwargs)
-        try:
-            program._run_engine()
-        finally:
-            program.close()
+        with _speech.command_line():
+            program = cls(*init_args, **init_kwargs)
+            try:
+                program._run_engine()
+            finally:
+                program.close()
         if program.__exit_code and not current().unchanged:
             raise SystemExit(program.__exit_code)
+
+
+class StreamConsumer(DataFileStreamHandler):
+    """A program that reads a topic and sends nothing. See `DataFileStreamProcessor` for the parameters."""
+
+    def __init__(self, config_file: Path | str | None, topic_name: str, **kwargs: Any) -> None:
+        kwargs.pop("producer_topic_name", None)
+        super().__init__(config_file, topics={"topic_name": topic_name}, **kwargs)
+
+    def _consume(self) -> tuple[int, int, int, list[Path]]:
+        """Runs until the program is stopped; see `DataFileStreamProcessor.process_files_as_read` for the answer."""
+        self._run_engine()
+        return self.n_msgs_read, self.n_msgs_processed, self.n_processed_files, self.recent_processed_filepaths
+
+    @classmethod
+    def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
+        names, defaults = super().get_command_line_arguments()
+        return names, {**defaults, "n_threads": cls.DEF_N_THREADS}
+
+    @classmethod
+    def get_init_args_kwargs(cls, parsed_args: Any) -> tuple[list[Any], dict[str, Any]]:
+        args, kwargs = super().get_init_args_kwargs(parsed_args)
+        kwargs["producer_topic_name"] = parsed_args.producer_topic_name
+        return [*args, parsed_args.consumer_topic_name], kwargs

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from .. import _engine, _host
-from .._errors import RunError
+from .. import _engine, _host, _speech
+from .._topics import all_sent
 from .arguments import Runnable
 from .controlled import ControlledProcess
 from .data_file import DataFile
+from .defaults import current
 from .parser import OpenMSIStreamArgumentParser
 from .run_const import RUN_CONST
-from .words import RENAMED, level, option, options, pattern
+from .words import OTHER_NAMES, RENAMED, level, option, options, pattern, speak_of
+
+#: Options of uploads and watches that are keywords of another name.
+_OTHER_NAMES = {**OTHER_NAMES, "config": "config_path"}
 
 
 class UploadDataFile(DataFile, Runnable):
@@ -99,22 +104,19 @@ class UploadDataFile(DataFile, Runnable):
         words = [
             *option("config", config_path),
             *option("logger_stream_level", level(self.logger.get_stream_level())),
+            *options({"topic_name": topic_name, "chunk_size": chunk_size}),
         ]
         sending = _engine.Sending(
-            type(self).__name__,
-            [self.filepath],
-            topic_name,
-            words,
-            watch=False,
-            chunk_size=chunk_size,
+            kind="upload",
+            name=type(self).__name__,
+            arguments=[*words, "--", os.fspath(self.filepath)],
             root=self.rootdir,
             filename_append=self.filename_append,
+            speak=speak_of("upload", _OTHER_NAMES),
         )
-        ended = _host.run(sending, n_threads=1)
-        if ended.exit_code:
-            raise RunError(f"`{self.filepath}` was not sent: {ended.summary}", ended.exit_code)
+        sent = all_sent(_host.run(sending), f"`{self.filepath}` was not sent: ")
         self.__fully_produced = True
-        self.logger.info("%s", ended.summary)
+        self.logger.info("%s", sent.summary)
 
     @classmethod
     def get_command_line_arguments(cls) -> tuple[list[str], dict[str, Any]]:
@@ -133,7 +135,8 @@ class UploadDataFile(DataFile, Runnable):
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
         file = cls(*init_args, **init_kwargs)
-        file.upload_whole_file(parsed.config, parsed.topic_name, parsed.n_threads, parsed.chunk_size)
+        with _speech.command_line():
+            file.upload_whole_file(parsed.config, parsed.topic_name, parsed.n_threads, parsed.chunk_size)
 
 
 class DataFileUploadDirectory(ControlledProcess, Runnable):
@@ -155,11 +158,13 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
     use_polling_observer
         Look for changes again and again, for shares that report none.
     **kwargs
-        `update_secs`, `heartbeat_…`, `log_…` as for `DataFileStreamProcessor`, `exit_at_end`, and those of `LogOwner`.
+        `update_secs`, `heartbeat_…`, `log_…` as for `DataFileStreamProcessor`, those of `LogOwner`, and `exit_at_end`,
+        `logs_dir` and `new_folder` as `datamill watch` has them.
     """
 
     ARGUMENT_PARSER_TYPE = OpenMSIStreamArgumentParser
     LOG_SUBDIR_NAME = "LOGS"
+    _MORE_KEYWORDS = (*(name for name in RENAMED if name != "mode"), "exit_at_end", "logs_dir", "new_folder")
 
     def __init__(
         self,
@@ -176,9 +181,7 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         ignored = ("consumer_topic_name", "producer_topic_name", "consumer_group_id", "treat_undecryptable_as_plaintext")
         for name in (*ignored, "max_wait_per_decrypt", "max_initial_wait_per_decrypt", "kafkacrypto"):
             kwargs.pop(name, None)
-        reporting = {name: kwargs.pop(name) for name in RENAMED if name in kwargs and name not in ("update_secs", "mode")}
-        self.__update_secs = kwargs.pop("update_secs", 300)
-        self.__exit_at_end = kwargs.pop("exit_at_end", False)
+        ours = {name: kwargs.pop(name) for name in self._MORE_KEYWORDS if name in kwargs}
         super().__init__(**kwargs)
         self.dirpath = Path(dirpath)
         self.upload_regex = upload_regex
@@ -187,9 +190,10 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         self.__words = [
             *option("config", config_path),
             *option("logger_stream_level", level(self.logger.get_stream_level())),
-            *options(reporting),
+            *options({RENAMED.get(name, name): value for name, value in ours.items()}),
         ]
         self.__counts: dict[str, Any] = {}
+        self.__exit_code = 0
         self.__sending: _engine.Sending | None = None
 
     def upload_files_as_added(
@@ -219,30 +223,43 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         -------
         list of pathlib.Path
             Paths of the files that were sent last, at most 50.
+
+        Raises
+        ------
+        datamill.SetUpError
+            The configuration, the topic or the folder is not as it must be.
+        datamill.RunError
+            The watch could not go on; the text says what was not sent. Start it again.
         """
         own_rules = self.upload_regex == RUN_CONST.DEFAULT_UPLOAD_REGEX
+        words = options(
+            {
+                "topic_name": topic_name,
+                "chunk_size": chunk_size,
+                "queue_max_size": max_queue_size,
+                "upload_regex": None if own_rules else pattern(self.upload_regex),
+                "upload_existing": upload_existing,
+                "watchdog_lag_time": self.watchdog_lag_time,
+                "use_polling_observer": self.use_polling_observer,
+            }
+        )
         new = _engine.Sending(
-            type(self).__name__,
-            [self.dirpath],
-            topic_name,
-            self.__words,
-            watch=True,
-            chunk_size=chunk_size,
-            queue_max_size=max_queue_size,
-            upload_regex=None if own_rules else pattern(self.upload_regex),
-            upload_existing=upload_existing,
-            watchdog_lag_time=self.watchdog_lag_time,
-            use_polling_observer=self.use_polling_observer,
-            exit_at_end=self.__exit_at_end,
-            update_seconds=self.__update_secs,
+            kind="watch",
+            name=type(self).__name__,
+            arguments=[*self.__words, *words, "--", os.fspath(self.dirpath)],
+            speak=speak_of("watch", {**_OTHER_NAMES, "queue_max_size": "max_queue_size"}),
         )
         with self._steering(lambda: new) as sending:
             self.__sending = sending
             try:
-                self.logger.info("%s", _host.run(sending, n_threads=1).summary)
+                sent = _host.run(sending)
             finally:
                 self.__counts = dict(sending.counts())
                 self.__sending = None
+        self.__exit_code = sent.exit_code
+        if sent.exit_code > 1:
+            all_sent(sent)
+        self.logger.info("%s", sent.summary)
         return self._recent()
 
     @property
@@ -256,7 +273,9 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         return f"{self._count().get('files', 0)} files sent"
 
     def _count(self) -> dict[str, Any]:
-        return self.__sending.counts() if self.__sending is not None else self.__counts
+        # another thread ends the run meanwhile
+        sending = self.__sending
+        return self.__counts if sending is None else sending.counts()
 
     def _recent(self) -> list[Path]:
         return [self.dirpath / path for path in self._count().get("recent", [])]
@@ -287,14 +306,19 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
 
     @classmethod
     def run_from_command_line(cls, args: list[str] | None = None) -> None:
-        """Watches the folder that the command line names, until it is stopped."""
+        """Watches the folder that the command line names, until it is stopped.
+
+        Exits with code 1 where files were not sent, unless the program was written for OpenMSIStream.
+        """
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
         program = cls(*init_args, **init_kwargs)
         try:
-            program.upload_files_as_added(
-                parsed.topic_name, parsed.n_threads, parsed.chunk_size, parsed.queue_max_size, parsed.upload_existing
-            )
+            with _speech.command_line():
+                program.upload_files_as_added(
+                    parsed.topic_name, parsed.n_threads, parsed.chunk_size, parsed.queue_max_size, parsed.upload_existing
+                )
         finally:
             program.close()
-
+        if program.__exit_code and not current().unchanged:
+            raise SystemExit(program.__exit_code)

@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .. import _speech
+from .defaults import current
+
 #: Options of the engine that have no name in OpenMSIStream, and what `--help` of a class's own parser says of them.
 ENGINE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "exit_at_end": {"action": "store_true", "help": "Stop when all that was in the topic at the start has been handled"},
@@ -37,6 +40,16 @@ RENAMED: Mapping[str, str] = {
     "log_program_id": "log_program_id",
     "log_interval_secs": "log_interval_secs",
     "mode": "mode",
+}
+
+#: Options of the engine that are keywords of another name in constructors.
+OTHER_NAMES: Mapping[str, str] = {
+    "download_regex": "filepath_regex",
+    "n_consumer_threads": "n_threads",
+    "update_seconds": "update_secs",
+    "logger_stream_level": "streamlevel",
+    "logger_file_level": "filelevel",
+    "logger_file_path": "logger_file",
 }
 
 #: Arguments about OpenMSIStream's encryption, and the values that ask for nothing.
@@ -78,3 +91,10 @@ def pattern(regex: re.Pattern[str] | str | None) -> str | None:
     flags = {re.I: "i", re.M: "m", re.S: "s", re.X: "x"}
     given = "".join(letter for flag, letter in flags.items() if regex.flags & flag)
     return f"(?{given}){regex.pattern}" if given else regex.pattern
+
+
+def speak_of(kind: str, other_names: Mapping[str, str]) -> _speech.Speak:
+    """How texts speak of the options of a kind of programs: as keywords, unless a command line asked for the program."""
+    if current().unchanged or _speech.has_command_line():
+        return _speech.without_usage
+    return _speech.of_keywords(kind, other_names)
