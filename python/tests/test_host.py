@@ -258,7 +258,7 @@ def test_of_two_runs_at_once_each_says_in_its_own_log_file_how_it_went(local):
     def waits(file):
         begun.set()
         assert stopped.wait(LIMIT)
-        file.logger.info("alone now")
+        file.logger.warning("alone now")
         return "done"
 
     def stops(file):
