@@ -33,7 +33,7 @@ enum Command {
     Run(run::RunArgs),
     /// Prints and draws the figures of earlier runs together
     Show(run::ShowArgs),
-    /// The reproducer that is measured: size and number of lines of each file
+    /// The reproducer that is measured: size and number of lines of each file, or its hash
     Extract(Box<extract::ExtractArgs>),
 }
 

@@ -4,14 +4,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use datamill::process::ProcessingError;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::engine::{Job, Said, leave, message};
+use crate::engine::{Ear, Job, Said, leave, message};
 use crate::file::DownloadDataFile;
 use crate::to_json::Options;
 
@@ -28,8 +28,9 @@ pub fn try_file<'py>(
 ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
     let json = Options { nan: nan.parse().map_err(PyValueError::new_err)?, default: None };
     let content = py.detach(|| fs::read(&path))?;
-    let (job, said) = Job::of_local(&path, content);
-    let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&said, &path))?;
+    let ear = Arc::default();
+    let job = Job::of_local(&path, content, &ear);
+    let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&ear, &path))?;
     let (process, line) = (std::process::id(), job.line.clone());
     let file = Bound::new(py, DownloadDataFile::new(&job, Arc::default(), false, logger))?;
     let answered = function.call1((file,));
@@ -54,22 +55,23 @@ pub fn largest_entry(result: &[u8]) -> Option<(String, usize)> {
 }
 
 /// The engine's side of the call: puts a copy of the file on disk where that is asked for, until the call is over.
-fn listen(said: &Receiver<Said>, path: &Path) {
+fn listen(ear: &Ear, path: &Path) {
     let mut lent = None;
-    for said in said {
-        match said {
-            Said::Path(reply) => {
-                let copied = copy(path).map(|(folder, copy)| {
-                    lent = Some(folder);
-                    copy
-                });
-                // who asked may be gone
-                let _ = reply.send(copied.map_err(ProcessingError::from));
+    loop {
+        for (_, said) in ear.listen(Duration::from_secs(60)) {
+            match said {
+                Said::Path(reply) => {
+                    let copied = copy(path).map(|(folder, copy)| {
+                        lent = Some(folder);
+                        copy
+                    });
+                    // who asked may be gone
+                    let _ = reply.send(copied.map_err(ProcessingError::from));
+                }
+                Said::Done(_) => return,
             }
-            Said::Done(_) => break,
         }
     }
-    drop(lent);
 }
 
 /// In a folder of its own, under its own name.

@@ -2,12 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use datamill::process::{ProcessingError, ReproducerMessage};
+use datamill::process::{Answer, ProcessingError, ReproducerMessage};
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyString, PyTuple};
 
-use super::desk::Answer;
 use crate::errors;
 use crate::to_json::{self, Nan};
 

@@ -5,17 +5,14 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use datamill::assemble::{DownloadDataFile, SharedContent};
-use datamill::process::{Call, ProcessingError, ReproducerMessage, Starter};
+use datamill::process::{Answer, Call, ProcessingError, Starter};
 use datamill::upload::DEFAULT_CHUNK_SIZE;
 use datamill::wire::sha512;
 use parking_lot::{Condvar, Mutex};
-
-/// What the function made of a file.
-pub type Answer = Result<Option<ReproducerMessage>, ProcessingError>;
 
 /// What a thread of Python says to the engine's thread that waits for it.
 pub enum Said {
@@ -24,18 +21,79 @@ pub enum Said {
     Done(Answer),
 }
 
+/// What is said to a thread of the engine, by the numbers of the jobs that it waits for.
+#[derive(Default)]
+pub struct Ear {
+    state: Mutex<Heard>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Heard {
+    open: Vec<u64>,
+    said: Vec<(u64, Said)>,
+}
+
+impl Heard {
+    /// Whether there is something to do, and nothing better than to do it.
+    fn is_enough(&self) -> bool {
+        !self.said.is_empty()
+            && (self.open.is_empty() || self.said.iter().any(|(_, said)| matches!(said, Said::Path(_))))
+    }
+}
+
+impl Ear {
+    /// Waits until all is answered or a path is wanted, but not longer than this.
+    pub fn listen(&self, time: Duration) -> Vec<(u64, Said)> {
+        let until = Instant::now() + time;
+        let mut heard = self.state.lock();
+        while !heard.is_enough() && !self.wake.wait_until(&mut heard, until).timed_out() {}
+        std::mem::take(&mut heard.said)
+    }
+
+    /// This job is waited for no longer.
+    pub fn close(&self, job: u64) {
+        self.state.lock().open.retain(|open| *open != job);
+    }
+
+    /// Answers whether it is waited for.
+    fn say(&self, job: u64, said: impl FnOnce() -> Said) -> bool {
+        let mut heard = self.state.lock();
+        if !heard.open.contains(&job) {
+            return false;
+        }
+        let said = said();
+        if matches!(said, Said::Done(_)) {
+            heard.open.retain(|open| *open != job);
+        }
+        heard.said.push((job, said));
+        if heard.is_enough() {
+            self.wake.notify_one();
+        }
+        true
+    }
+}
+
 /// The way from a file's call to the thread of the engine that has the file. It ends with the call.
 #[derive(Clone)]
 pub struct Line {
-    to_engine: Sender<Said>,
+    ear: Arc<Ear>,
+    job: u64,
     /// The process that has the other end.
     process: u32,
 }
 
 impl Line {
+    fn open(ear: &Arc<Ear>) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let job = COUNT.fetch_add(1, Relaxed);
+        ear.state.lock().open.push(job);
+        Self { ear: Arc::clone(ear), job, process: std::process::id() }
+    }
+
     /// Says something; that nobody listens any more is no error.
     pub fn say(&self, said: Said) {
-        let _ = self.to_engine.send(said);
+        self.ear.say(self.job, || said);
     }
 
     /// Where the file is on disk. `None` where the call is over, and in a process that was forked. MUST NOT be called
@@ -45,14 +103,15 @@ impl Line {
             return None;
         }
         let (reply, answer) = bounded(1);
-        self.to_engine.send(Said::Path(reply)).ok()?;
+        if !self.ear.say(self.job, || Said::Path(reply)) {
+            return None;
+        }
         answer.recv().ok()
     }
 }
 
-/// A file that the function is to be called for.
+/// A file that the function is to be called for. One that is dropped without an answer has failed.
 pub struct Job {
-    number: u64,
     pub path: Arc<str>,
     pub sha512: [u8; 64],
     pub modified: Option<SystemTime>,
@@ -65,35 +124,27 @@ pub struct Job {
     pub starter: Option<Starter>,
 }
 
-/// What can be said before anybody listens: the end, and a path before it.
-const SAID: usize = 2;
-
 impl Job {
-    pub fn new(file: &DownloadDataFile, call: &Call<'_>) -> std::io::Result<(Self, Receiver<Said>)> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let (to_engine, said) = bounded(SAID);
-        let job = Self {
-            number: COUNT.fetch_add(1, Relaxed),
+    pub fn new(file: &DownloadDataFile, call: &Call<'_>, ear: &Arc<Ear>) -> std::io::Result<Self> {
+        let content = file.shared()?;
+        Ok(Self {
             path: file.relative_path().into(),
             sha512: *file.sha512(),
             modified: file.modified(),
             n_chunks: file.n_chunks(),
-            content: file.shared()?,
+            content,
             attempt: call.attempt(),
             is_last: call.is_last_attempt(),
-            line: Line { to_engine, process: std::process::id() },
+            line: Line::open(ear),
             starter: Some(call.starter()),
-        };
-        Ok((job, said))
+        })
     }
 
     /// A local file, for the only call of a function.
-    pub fn of_local(path: &Path, content: Vec<u8>) -> (Self, Receiver<Said>) {
-        let (to_engine, said) = bounded(SAID);
+    pub fn of_local(path: &Path, content: Vec<u8>, ear: &Arc<Ear>) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let n_chunks = content.len().div_ceil(DEFAULT_CHUNK_SIZE).max(1);
-        let job = Self {
-            number: 0,
+        Self {
             path: name.into(),
             sha512: sha512(&content),
             modified: path.metadata().and_then(|found| found.modified()).ok(),
@@ -101,14 +152,23 @@ impl Job {
             content: content.into(),
             attempt: 1,
             is_last: true,
-            line: Line { to_engine, process: std::process::id() },
+            line: Line::open(ear),
             starter: None,
-        };
-        (job, said)
+        }
     }
 
     pub fn number(&self) -> u64 {
-        self.number
+        self.line.job
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // in a process that was forked, the lock may be held for ever
+        if std::process::id() == self.line.process {
+            let error = || ProcessingError::file_failed("the thread that ran the function has ended");
+            self.line.ear.say(self.line.job, || Said::Done(Err(error())));
+        }
     }
 }
 
@@ -118,7 +178,7 @@ struct State {
     is_closed: bool,
 }
 
-/// See the module. It holds at most one job for each thread of the engine.
+/// See the module. It holds at most what the engine's threads have in hand.
 #[derive(Default)]
 pub struct Desk {
     state: Mutex<State>,
@@ -126,22 +186,26 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Puts a job down. Where no thread will take it any more, it is dropped.
-    pub fn put(&self, job: Job) {
+    /// Puts jobs down. Where no thread will take them any more, they are dropped.
+    pub fn put(&self, jobs: &mut Vec<Job>) {
         let mut state = self.state.lock();
-        if !state.is_closed {
-            state.jobs.push_back(job);
-            self.wake.notify_one();
+        if state.is_closed {
+            drop(state);
+            jobs.clear();
+            return;
         }
+        match jobs.len() {
+            1 => drop(self.wake.notify_one()),
+            _ => drop(self.wake.notify_all()),
+        }
+        state.jobs.extend(jobs.drain(..));
     }
 
     /// Takes the job back, if no thread has taken it.
-    pub fn withdraw(&self, number: u64) -> bool {
+    pub fn withdraw(&self, number: u64) -> Option<Job> {
         let jobs = &mut self.state.lock().jobs;
-        match jobs.iter().position(|job| job.number == number) {
-            Some(place) => jobs.remove(place).is_some(),
-            None => false,
-        }
+        let place = jobs.iter().position(|job| job.number() == number)?;
+        jobs.remove(place)
     }
 
     /// The next job, if it is there.

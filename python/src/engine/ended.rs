@@ -5,10 +5,10 @@ use std::error::Error;
 use std::sync::Arc;
 
 use datamill::engine::Summary;
+use datamill::process::Answer;
 use datamill::program::{Exit, SetUpError};
 use pyo3::prelude::*;
 
-use super::desk::Answer;
 use crate::errors::Speech;
 
 /// Why a run could not go on.

@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 pub use answer::message;
-pub use desk::{Job, Line, Said};
+pub use desk::{Ear, Job, Line, Said};
 pub use ended::{BrokenOff, Ended, caught};
 
 use crate::command_line::Options;

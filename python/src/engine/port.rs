@@ -1,23 +1,26 @@
 //! The engine's side of the desk: the port for a function of Python.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use datamill::assemble::DownloadDataFile;
 use datamill::process::{
-    Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, ThreadBody, Worker, WorkerThread, Workers,
+    Access, Answer, Call, Clock, InHand, Needs, ProcessingError, Several, ThreadBody, Worker, WorkerThread, Workers,
     spawn_thread,
 };
 use datamill::program::Exit;
 use parking_lot::{Condvar, Mutex};
 
-use super::desk::{Desk, Job, Said};
+use super::desk::{Desk, Ear, Job, Said};
 use crate::leave::end_after;
 use crate::lines;
 
 /// How often a worker that waits looks whether the program stops or its call was given up.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Small files that a thread of the engine waits for at once.
+const TOGETHER: usize = 8;
 
 /// How long Python may take to say where a call hangs.
 const TOLD_WITHIN: Duration = Duration::from_secs(4);
@@ -60,8 +63,9 @@ impl Hanging {
 impl Workers for Port {
     fn needs(&self) -> Needs {
         let hanging = Arc::clone(&self.hanging);
-        let needs =
-            Needs::new(Access::Either, Clock::WhenSaid).ends_the_program_when_overdue(move |paths| hanging.tell(paths));
+        let needs = Needs::new(Access::Either, Clock::WhenSaid)
+            .with_small_files_together(TOGETHER)
+            .ends_the_program_when_overdue(move |paths| hanging.tell(paths));
         if self.public_names { needs.with_public_names() } else { needs }
     }
 
@@ -70,36 +74,103 @@ impl Workers for Port {
     }
 
     fn start(&self) -> Result<Box<dyn Worker>, ProcessingError> {
-        Ok(Box::new(Hand(Arc::clone(&self.desk))))
+        Ok(Box::new(Hand { desk: Arc::clone(&self.desk), ear: Arc::default(), new: Vec::new(), open: Vec::new() }))
     }
 }
 
-struct Hand(Arc<Desk>);
+/// A thread of the engine, and the files that it waits for.
+struct Hand {
+    desk: Arc<Desk>,
+    ear: Arc<Ear>,
+    /// Jobs that are not on the desk yet.
+    new: Vec<Job>,
+    /// Numbers of the jobs that are not answered, with the places of their files.
+    open: Vec<(u64, usize)>,
+}
 
-impl Worker for Hand {
-    fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let (job, said) = Job::new(file, call)?;
-        let number = job.number();
-        self.0.put(job);
-        loop {
-            match said.recv_timeout(LOOK_EVERY) {
-                Ok(Said::Path(reply)) => {
+impl Several for Hand {
+    fn begin(&mut self, place: usize, file: &DownloadDataFile, call: &Call<'_>) -> Result<(), ProcessingError> {
+        let job = Job::new(file, call, &self.ear)?;
+        self.open.push((job.number(), place));
+        self.new.push(job);
+        Ok(())
+    }
+
+    fn answers(&mut self, in_hand: &dyn InHand) -> Vec<(usize, Answer)> {
+        self.desk.put(&mut self.new);
+        let mut answers = Vec::with_capacity(self.open.len());
+        while answers.is_empty() {
+            let heard = self.ear.listen(LOOK_EVERY);
+            if heard.is_empty() {
+                self.withdraw(in_hand, &mut answers);
+            }
+            for (number, said) in heard {
+                let Some(index) = self.open.iter().position(|(open, _)| *open == number) else { continue };
+                let (_, place) = self.open[index];
+                match said {
                     // who asked may be gone
-                    let _ = reply.send(call.path(file).map(Into::into));
-                }
-                Ok(Said::Done(answer)) => return answer,
-                Err(RecvTimeoutError::Timeout) if call.is_given_up() && self.0.withdraw(number) => {
-                    return Err(ProcessingError::file_failed("it was given up before it began"));
-                }
-                Err(RecvTimeoutError::Timeout) if call.is_stopping() && self.0.withdraw(number) => {
-                    return Err(ProcessingError::not_available("the program stops"));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ProcessingError::file_failed("the thread that ran the function has ended"));
+                    Said::Path(reply) => drop(reply.send(in_hand.path(place))),
+                    Said::Done(answer) => {
+                        self.open.swap_remove(index);
+                        answers.push((place, answer));
+                    }
                 }
             }
         }
+        answers
+    }
+}
+
+impl Hand {
+    /// Takes back what no thread of Python has taken, where it was given up or the program stops.
+    fn withdraw(&mut self, in_hand: &dyn InHand, answers: &mut Vec<(usize, Answer)>) {
+        self.open.retain(|&(number, place)| {
+            let error = if in_hand.is_given_up(place) {
+                ProcessingError::file_failed("it was given up before it began")
+            } else if in_hand.is_stopping() {
+                ProcessingError::not_available("the program stops")
+            } else {
+                return true;
+            };
+            // in this order: a job that is dropped says that it failed
+            let Some(job) = self.desk.withdraw(number) else { return true };
+            self.ear.close(number);
+            drop(job);
+            answers.push((place, Err(error)));
+            false
+        });
+    }
+}
+
+/// One file with a worker.
+struct One<'a>(&'a DownloadDataFile, &'a Call<'a>);
+
+impl InHand for One<'_> {
+    fn path(&self, _: usize) -> Result<PathBuf, ProcessingError> {
+        self.1.path(self.0).map(Into::into)
+    }
+
+    fn is_given_up(&self, _: usize) -> bool {
+        self.1.is_given_up()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.1.is_stopping()
+    }
+}
+
+impl Worker for Hand {
+    fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Answer {
+        self.begin(0, file, call)?;
+        loop {
+            if let Some((_, answer)) = self.answers(&One(file, call)).pop() {
+                return answer;
+            }
+        }
+    }
+
+    fn several(&mut self) -> Option<&mut dyn Several> {
+        Some(self)
     }
 
     fn stop(self: Box<Self>) {}

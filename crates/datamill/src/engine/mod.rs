@@ -240,9 +240,13 @@ pub fn run(
         own_files: log.own_files(),
     });
     let needs = code.workers().needs();
+    let may_be_together = settings.mode == Mode::Memory
+        && needs.access != Access::Path
+        && (settings.processing_timeout.is_none() || needs.tell_overdue.is_some());
+    let together = if may_be_together { needs.together.max(1) } else { 1 };
     let in_hand = if needs.may_end_the_process {
-        let (own, workers) = (folder.own(), settings.threads.max(1));
-        let opened = in_hand::InHand::open(own, &log.id()?, &source, &settings.group, workers);
+        let (own, files) = (folder.own(), settings.threads.max(1) * together);
+        let opened = in_hand::InHand::open(own, &log.id()?, &source, &settings.group, files);
         Some(Arc::new(opened.map_err(|e| EngineError::output(&settings.output_dir, e))?))
     } else {
         None
@@ -259,6 +263,7 @@ pub fn run(
         access: needs.access,
         clock: needs.clock,
         public_names: needs.public_names,
+        together,
         tell_overdue: needs.tell_overdue,
         in_hand: in_hand.clone(),
         has_results: settings.result_topic.is_some(),

@@ -14,8 +14,8 @@
 mod alone;
 mod life;
 mod queue;
+mod several;
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
-use life::{Hand, PoolThread};
-use queue::{Queue, Running};
+use life::{Hand, PoolThread, Seat};
+use queue::{Place, Queue, Running};
 
-use super::in_hand::{Deaths, InHand};
+use super::in_hand::{Deaths, HandSlot, InHand};
 use super::outcome::{Failure, Outcome};
 use super::{Control, EngineError};
 use crate::assemble::{
@@ -36,7 +36,7 @@ use crate::assemble::{
 use crate::facts::{Fact, Facts, FailureStatus};
 use crate::panics;
 use crate::process::{
-    Access, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellOverdue, UserCode, Worker,
+    Access, Answer, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellOverdue, UserCode,
     placing_failed,
 };
 
@@ -60,6 +60,8 @@ pub(super) struct WorkSettings {
     pub(super) clock: Clock,
     /// Whether files on disk have their public names before they have their outcome.
     pub(super) public_names: bool,
+    /// Small files that a worker may have at once, at least 1.
+    pub(super) together: usize,
     /// Where a call that is overdue ends the program.
     pub(super) tell_overdue: Option<TellOverdue>,
     /// Where user code may take the process down.
@@ -112,6 +114,16 @@ impl From<Report> for Processed {
     fn from(report: Report) -> Self {
         Self { report, content: None }
     }
+}
+
+/// A file as the function gets it.
+struct Prepared {
+    info: Arc<FileInfo>,
+    file: DownloadDataFile,
+    /// Attempts that were made before.
+    before: u32,
+    max_attempts: u32,
+    failed_before: bool,
 }
 
 struct Shared {
@@ -228,13 +240,13 @@ impl Pool {
             return Ok(Vec::new());
         }
         let mut queue = self.shared.queue.lock();
-        let overdue: Vec<(usize, Running)> = queue.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
-        for (number, call) in &overdue {
+        let overdue: Vec<(Place, Running)> = queue.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
+        for ((number, _), call) in &overdue {
             queue.give_up(*number, call);
         }
         drop(queue);
         let mut outcomes = Vec::with_capacity(overdue.len());
-        for (number, call) in overdue {
+        for ((number, _), call) in overdue {
             self.threads.lock().retain(|thread| thread.number != number);
             self.spawn(number + self.shared.settings.threads)?;
             let reason = format!("the function did not end within {} s and was given up", limit.as_secs_f64());
@@ -258,30 +270,48 @@ impl Shared {
 
     fn work(&self, hand: &mut Hand) {
         let mut done = None;
-        while let Some(file) = self.next(done.as_ref()) {
-            let path = Arc::clone(&file.info.version.path);
-            let processed = {
-                let _span = tracing::error_span!("work", file = &*path).entered();
-                self.process(file, hand)
+        while let Some((file, more)) = self.next(done.take().as_ref()) {
+            let goes_on = if more.is_empty() {
+                done = Some(Arc::clone(&file.info.version.path));
+                self.work_on(file, hand)
+            } else {
+                self.work_on_several(std::iter::once(file).chain(more), hand)
             };
-            if self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&hand.number) {
-                tracing::warn!(file = %path, "a function that was given up has ended; its answer is dropped");
+            if !goes_on {
                 return;
             }
-            // the reader is gone only when the program ends
-            if let Some(Processed { report, content }) = processed {
-                if self.reports.send(report).is_err() {
-                    return;
-                }
-                // a large file takes its time to go: its outcome does not wait for that
-                drop(content);
-            }
-            done = Some(path);
         }
     }
 
-    /// The next file, once the one of the path `done` is.
-    fn next(&self, done: Option<&Arc<str>>) -> Option<WholeFile> {
+    /// Answers whether the worker goes on.
+    fn work_on(&self, file: WholeFile, hand: &mut Hand) -> bool {
+        let path = Arc::clone(&file.info.version.path);
+        let _span = tracing::error_span!("work", file = &*path).entered();
+        let processed = self.process(file, hand);
+        !self.is_given_up(hand.number) && self.tell(processed)
+    }
+
+    /// Whether the worker was given up, and ends now that its function has.
+    fn is_given_up(&self, number: usize) -> bool {
+        let is_given_up = self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&number);
+        if is_given_up {
+            tracing::warn!("a function that was given up has ended; its answer is dropped");
+        }
+        is_given_up
+    }
+
+    /// Answers whether there is somebody to tell.
+    fn tell(&self, processed: Option<Processed>) -> bool {
+        let Some(Processed { report, content }) = processed else { return true };
+        // the reader is gone only when the program ends
+        let is_told = self.reports.send(report).is_ok();
+        // a large file takes its time to go: its outcome does not wait for that
+        drop(content);
+        is_told
+    }
+
+    /// The next file, once the one of the path `done` is, and more where the worker takes several.
+    fn next(&self, done: Option<&Arc<str>>) -> Option<(WholeFile, Vec<WholeFile>)> {
         let mut queue = self.queue.lock();
         if let Some(path) = done {
             let ran_alone = queue.runs_alone;
@@ -295,6 +325,10 @@ impl Shared {
                 return None;
             }
             if let Some(file) = queue.take() {
+                let more = queue.take_more(&file, self.settings.together);
+                if !more.is_empty() {
+                    return Some((file, more));
+                }
                 if let Some(others) = queue.take_others(&file) {
                     drop(queue);
                     let [a, b, c] = &others;
@@ -302,7 +336,7 @@ impl Shared {
                     self.queue.lock().give_back(others);
                     self.wake.notify_all();
                 }
-                return Some(file);
+                return Some((file, Vec::new()));
             }
             self.wake.wait(&mut queue);
         }
@@ -310,53 +344,80 @@ impl Shared {
 
     /// `None` when the program stops before the file has an outcome.
     fn process(&self, whole: WholeFile, hand: &mut Hand) -> Option<Processed> {
+        match self.prepare(whole, hand.seats[0].slot.as_ref())? {
+            Ok(prepared) => self.compute(prepared, hand, 0, None),
+            Err(processed) => Some(processed),
+        }
+    }
+
+    /// The file as the function gets it, or its outcome where it does not get it. `None` when the program stops before.
+    fn prepare(&self, whole: WholeFile, slot: Option<&Arc<HandSlot>>) -> Option<Result<Prepared, Processed>> {
         let info = Arc::clone(&whole.info);
         // A file that failed before has had its waits: new files do not stand behind it.
         let failed_before = whole.failed_before;
         let max_attempts = if failed_before { 1 } else { self.settings.max_attempts };
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
-            Err(NotVerified::Again(dropped)) => return Some(Report::Again(dropped).into()),
+            Err(NotVerified::Again(dropped)) => return Some(Err(Report::Again(dropped).into())),
             Err(error) => {
-                return Some(self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error)).into());
+                let failed = self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error));
+                return Some(Err(failed.into()));
             }
         };
         let mut before = 0;
-        if let Some(slot) = &hand.slot {
+        if let Some(slot) = slot {
             let deaths = slot.deaths(&info, failed_before);
             before = deaths.map_or(0, Deaths::attempts);
             if let Some(deaths) = deaths.filter(|deaths| deaths.are_enough(max_attempts)) {
                 let failure = Failure::new(FailureStatus::EndedTheProgram, deaths.reason());
-                return Some(Report::Outcome(self.outcome(info, Err(failure), before, None)).into());
+                return Some(Err(Report::Outcome(self.outcome(info, Err(failure), before, None)).into()));
             }
             slot.prepare(&info, deaths.is_some() && self.runs_alone(), failed_before);
         }
         if self.settings.mode != Mode::Memory
             && let Some(reason) = self.refusal(&file)
         {
-            return Some(self.failed(info, self.failure_status(), reason).into());
+            return Some(Err(self.failed(info, self.failure_status(), reason).into()));
         }
         if self.settings.mode != Mode::Memory
             && let Err(error) = self.when_available(|| self.place(&mut file, failed_before).map_err(placing_failed))?
         {
             let reason = error.to_string();
-            return Some(self.failed(info, self.failure_status(), reason).into());
+            return Some(Err(self.failed(info, self.failure_status(), reason).into()));
         }
-        let (attempts, computed) = self.attempts(&mut file, &info, before..max_attempts, failed_before, hand)?;
+        Some(Ok(Prepared { info, file, before, max_attempts, failed_before }))
+    }
+
+    /// Runs the function for the file, from this answer on where there is one. `None` when the program stops before the
+    /// file has an outcome, or the run is given up.
+    fn compute(
+        &self,
+        mut prepared: Prepared,
+        hand: &mut Hand,
+        place: usize,
+        first: Option<Answer>,
+    ) -> Option<Processed> {
+        let (attempts, computed) = self.attempts(&mut prepared, hand, place, first)?;
+        Some(self.concluded(prepared, attempts, computed))
+    }
+
+    /// The outcome of a file whose function has answered for the last time.
+    fn concluded(&self, prepared: Prepared, attempts: u32, computed: Answer) -> Processed {
+        let Prepared { info, file, .. } = prepared;
         if file.is_asked_again() {
-            return Some(Report::Again(file.into_dropped()).into());
+            return Report::Again(file.into_dropped()).into();
         }
         let (placed, content) = if file.path().is_some() { (Some(file), None) } else { (None, Some(file)) };
         let result = match computed {
             Ok(message) => Ok(message),
             Err(error) if error.kind() == ErrorKind::Stop => {
                 let path = Arc::clone(&info.version.path);
-                return Some(Report::Stop { path, reason: error.to_string() }.into());
+                return Report::Stop { path, reason: error.to_string() }.into();
             }
             Err(error) => Err(Failure::new(self.failure_status(), error.to_string())),
         };
         let report = Report::Outcome(self.outcome(info, result, attempts, placed));
-        Some(Processed { report, content })
+        Processed { report, content }
     }
 
     /// Why the file cannot go to the output folder.
@@ -390,18 +451,18 @@ impl Shared {
         queue.runs_alone && queue.given_up.is_empty()
     }
 
-    /// Runs the function until it is done with the file, asks to stop, or has failed often enough: `range` has the
-    /// attempts that were made and how many there may be. Answers how many were made.
+    /// Runs the function until it is done with the file, asks to stop, or has failed often enough. `first` is what it
+    /// has answered already. Answers how many attempts were made.
     /// `None` when the program stops before, or the run is given up.
     fn attempts(
         &self,
-        file: &mut DownloadDataFile,
-        info: &Arc<FileInfo>,
-        range: Range<u32>,
-        again: bool,
+        prepared: &mut Prepared,
         hand: &mut Hand,
-    ) -> Option<(u32, Result<Option<ReproducerMessage>, ProcessingError>)> {
-        let Range { start: mut attempts, end: max_attempts } = range;
+        place: usize,
+        mut first: Option<Answer>,
+    ) -> Option<(u32, Answer)> {
+        let Prepared { info, file, before, max_attempts, failed_before } = prepared;
+        let (mut attempts, max_attempts, again) = (*before, *max_attempts, *failed_before);
         let mut wait = FIRST_BACKOFF;
         loop {
             if self.settings.access == Access::Path
@@ -412,16 +473,23 @@ impl Shared {
             attempts += 1;
             let is_last = attempts >= max_attempts;
             let (path, attempt) = (&*info.version.path, attempts);
-            self.settings.facts.tell(&Fact::Started { file: path, attempt, again });
-            let mut took = Duration::ZERO;
+            if first.is_none() {
+                self.settings.facts.tell(&Fact::Started { file: path, attempt, again });
+            }
+            let mut took = None;
             let computed = self.when_available(|| {
+                if let Some(answer) = first.take() {
+                    return answer;
+                }
                 let begun = Instant::now();
-                let computed = self.run_in_time(file, info, attempt, is_last, hand);
-                took = begun.elapsed();
+                let computed = self.run_in_time(file, info, attempt, is_last, hand, place);
+                took = Some(hand.seats[place].watch.took().unwrap_or_else(|| begun.elapsed()));
                 computed
             })?;
-            self.settings.facts.tell(&Fact::Ran { file: path, took });
-            if hand.watch.is_given_up() {
+            if let Some(took) = took {
+                self.settings.facts.tell(&Fact::Ran { file: path, took });
+            }
+            if hand.seats[place].watch.is_given_up() {
                 return None;
             }
             file.take_back();
@@ -466,6 +534,38 @@ impl Shared {
         Outcome::new(info, result, attempts, file, &self.budget)
     }
 
+    fn call<'a>(&'a self, seat: &'a Seat, attempt: u32, is_last: bool) -> Call<'a> {
+        Call {
+            attempt,
+            is_last,
+            lock: &self.lock,
+            watch: &seat.watch,
+            stopping: &self.stopping,
+            folder: &self.settings.work_folder,
+        }
+    }
+
+    /// The call is about to be made, and is watched from here on where that is needed.
+    fn begin_call(&self, place: Place, seat: &Seat, info: &Arc<FileInfo>, attempt: u32) {
+        if !seat.watch.is_needed() {
+            return;
+        }
+        seat.watch.call(self.settings.clock);
+        if self.settings.processing_timeout.is_some() {
+            let (watch, slot) = (Arc::clone(&seat.watch), seat.slot.clone());
+            self.queue.lock().calls.insert(place, Running { watch, info: Arc::clone(info), attempt, slot });
+        }
+    }
+
+    /// The call has come back. `false` where it was given up.
+    fn end_call(&self, place: Place, seat: &Seat) -> bool {
+        if !seat.watch.is_needed() {
+            return true;
+        }
+        seat.watch.end();
+        self.settings.processing_timeout.is_none() || self.queue.lock().calls.remove(&place).is_some()
+    }
+
     /// Runs the function where its time is watched, if it is limited.
     fn run_in_time(
         &self,
@@ -474,34 +574,15 @@ impl Shared {
         attempt: u32,
         is_last: bool,
         hand: &mut Hand,
-    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let Hand { number, watch, slot, worker } = hand;
-        let call = Call {
-            attempt,
-            is_last,
-            lock: &self.lock,
-            watch,
-            stopping: &self.stopping,
-            folder: &self.settings.work_folder,
-        };
-        if !watch.is_needed() {
-            return self.run_user_code(worker.as_mut(), file, &call);
-        }
-        watch.call(self.settings.clock);
-        let is_limited = self.settings.processing_timeout.is_some();
-        if is_limited {
-            let running = Running { watch: Arc::clone(watch), info: Arc::clone(info), attempt, slot: slot.clone() };
-            self.queue.lock().calls.insert(*number, running);
-        }
-        let answer = self.run_user_code(worker.as_mut(), file, &call);
-        watch.end();
-        if !is_limited {
-            return answer;
-        }
-        match self.queue.lock().calls.remove(number) {
-            Some(_) => answer,
-            None => Err(ProcessingError::file_failed("it was given up")),
-        }
+        place: usize,
+    ) -> Answer {
+        let Hand { number, seats, worker } = hand;
+        let (seat, place) = (&seats[place], (*number, place));
+        self.begin_call(place, seat, info, attempt);
+        let call = self.call(seat, attempt, is_last);
+        let answer = panics::caught(|| worker.run(file, &call));
+        let answer = self.checked(answer.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic))));
+        if self.end_call(place, seat) { answer } else { Err(ProcessingError::file_failed("it was given up")) }
     }
 
     /// Runs `attempt` until it answers anything but "not available". `None` when the program stops.
@@ -556,14 +637,9 @@ impl Shared {
         file.lend(&self.settings.work_folder).map(drop).map_err(placing_failed)
     }
 
-    fn run_user_code(
-        &self,
-        worker: &mut dyn Worker,
-        file: &DownloadDataFile,
-        call: &Call<'_>,
-    ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let answer = panics::caught(|| worker.run(file, call));
-        let message = answer.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic)))?;
+    /// A message where the program has a topic for results, and none where it has not.
+    fn checked(&self, answer: Answer) -> Answer {
+        let message = answer?;
         match (&message, self.settings.has_results) {
             (None, true) => Err(ProcessingError::file_failed("the function returned no message")),
             (Some(_), false) => Err(ProcessingError::file_failed(

@@ -26,7 +26,9 @@ pub use lock::{Lock, LockGuard};
 pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
 pub(crate) use port::TellOverdue;
-pub use port::{Access, Clock, Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
+pub use port::{
+    Access, Answer, Clock, InHand, Needs, Several, ThreadBody, Worker, WorkerThread, Workers, spawn_thread,
+};
 pub use user_code::UserCode;
 
 use std::path::PathBuf;

@@ -15,6 +15,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -111,11 +112,49 @@ pub trait Worker {
     /// it MUST stay usable.
     fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Result<Option<ReproducerMessage>, ProcessingError>;
 
+    /// The worker as one that has several small files at once. Asked where [`Needs::with_small_files_together`] says so.
+    fn several(&mut self) -> Option<&mut dyn Several> {
+        None
+    }
+
     /// Ends the worker, after its last file. Called once, also where calls have panicked, and for a worker that was
     /// given up when its call returns after all. It is not called where that call never returns, and where the process
     /// is killed. A program that stops waits for it at most as long as for user code that runs. What it has to keep
     /// SHOULD be kept in [`run`](Self::run): a file may be committed before.
     fn stop(self: Box<Self>);
+}
+
+/// A worker that hands files on, to threads of its own, and waits for their answers: that several small files wait
+/// together costs one change of threads for all of them.
+pub trait Several {
+    /// Takes a file. Its answer comes from [`answers`](Self::answers); it has this `place` until then.
+    ///
+    /// # Errors
+    /// As those of [`Worker::run`]: this is the answer then.
+    fn begin(&mut self, place: usize, file: &DownloadDataFile, call: &Call<'_>) -> Result<(), ProcessingError>;
+
+    /// Waits for answers, of at least one file that has begun, and gives them with the places. It SHOULD wait until all
+    /// are there, but not for long: the outcome of a file is not to wait for another one that takes its time. A panic
+    /// fails all files whose answers are missing.
+    fn answers(&mut self, in_hand: &dyn InHand) -> Vec<(usize, Answer)>;
+}
+
+/// What the code made of a file. See [`Worker::run`].
+pub type Answer = Result<Option<ReproducerMessage>, ProcessingError>;
+
+/// The files that a worker has begun with and not answered, by their places.
+pub trait InHand {
+    /// See [`Call::path`].
+    ///
+    /// # Errors
+    /// The file cannot be written; no file has this place.
+    fn path(&self, place: usize) -> Result<PathBuf, ProcessingError>;
+
+    /// See [`Call::is_given_up`].
+    fn is_given_up(&self, place: usize) -> bool;
+
+    /// See [`Call::is_stopping`].
+    fn is_stopping(&self) -> bool;
 }
 
 /// The life of a worker, from its start to its stop.
@@ -184,6 +223,8 @@ pub struct Needs {
     pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) public_names: bool,
+    /// Small files that a worker has at once, at most.
+    pub(crate) together: usize,
     /// The code may take the process down.
     pub(crate) may_end_the_process: bool,
     /// A call that is overdue ends the program; this is told of it first.
@@ -203,6 +244,13 @@ impl Needs {
     /// earlier run, and is tried again, does not take the place of one that is there.
     pub fn with_public_names(self) -> Self {
         Self { public_names: true, ..self }
+    }
+
+    /// Lets a worker have so many small files at once, where it is one for [`Several`]. Files have to be in memory for
+    /// that (mode `memory`, and no [`Access::Path`]), and their time either has no limit, or
+    /// [ends the program](Self::ends_the_program_when_overdue).
+    pub fn with_small_files_together(self, files: usize) -> Self {
+        Self { together: files, ..self }
     }
 
     /// Says that the code may take the process down: by a crash in a library, by using up the memory, by an exit.

@@ -24,10 +24,16 @@ pub(super) struct PoolThread {
 /// A worker on its thread.
 pub(super) struct Hand {
     pub(super) number: usize,
+    /// One for each file that the worker has at once; most files have the first.
+    pub(super) seats: Vec<Seat>,
+    pub(super) worker: Box<dyn Worker>,
+}
+
+/// What goes with the file of a call.
+pub(super) struct Seat {
     pub(super) watch: Arc<Watch>,
     /// Where user code may take the process down.
     pub(super) slot: Option<Arc<HandSlot>>,
-    pub(super) worker: Box<dyn Worker>,
 }
 
 impl Pool {
@@ -94,10 +100,13 @@ impl Shared {
         };
         self.queue.lock().started += 1;
         self.wake.notify_all();
-        let slot = self.settings.in_hand.as_ref().map(|in_hand| in_hand.hand(number));
-        let noted = slot.clone().map(|slot| slot as Arc<dyn Beginning>);
-        let watch = Arc::new(Watch::new(self.settings.processing_timeout, noted));
-        let mut hand = Hand { number, watch, slot, worker };
+        let seats = (0..self.settings.together).map(|place| {
+            let slot_number = (number - 1) * self.settings.together + place + 1;
+            let slot = self.settings.in_hand.as_ref().map(|in_hand| in_hand.hand(slot_number));
+            let noted = slot.clone().map(|slot| slot as Arc<dyn Beginning>);
+            Seat { watch: Arc::new(Watch::new(self.settings.processing_timeout, noted)), slot }
+        });
+        let mut hand = Hand { number, seats: seats.collect(), worker };
         self.work(&mut hand);
         self.queue.lock().ending += 1;
         if let Err(panic) = panics::caught(|| hand.worker.stop()) {

@@ -25,8 +25,8 @@ pub(super) struct Queue {
     pub(super) running: usize,
     pub(super) stopping: bool,
     pub(super) unavailable_until: Option<Instant>,
-    /// Runs of user code by the number of their worker, where their time is limited.
-    pub(super) calls: HashMap<usize, Running>,
+    /// Runs of user code, where their time is limited.
+    pub(super) calls: HashMap<Place, Running>,
     /// Workers that were given up and whose user code still runs.
     pub(super) given_up: HashSet<usize>,
     /// Workers that have started.
@@ -34,6 +34,9 @@ pub(super) struct Queue {
     /// Workers that are being stopped.
     pub(super) ending: usize,
 }
+
+/// The number of a worker, and which of its files.
+pub(super) type Place = (usize, usize);
 
 /// One run of user code.
 pub(super) struct Running {
@@ -81,6 +84,19 @@ impl Queue {
         self.waiting -= 1;
         self.running += 1;
         Some(file)
+    }
+
+    /// The small files behind this one, where a worker takes up to `most` together. They count as running.
+    pub(super) fn take_more(&mut self, first: &WholeFile, most: usize) -> Vec<WholeFile> {
+        let is_fit = |file: &WholeFile| file.is_small() && !file.failed_before;
+        let mut more = Vec::new();
+        if self.runs_alone || self.unavailable_until.is_some() || !is_fit(first) {
+            return more;
+        }
+        while more.len() + 1 < most && self.alone.is_empty() && self.ready.front().is_some_and(is_fit) {
+            more.extend(self.take());
+        }
+        more
     }
 
     /// The three files behind this one, where all four are to be hashed together. They count as running.

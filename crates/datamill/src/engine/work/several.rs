@@ -1,0 +1,159 @@
+//! Small files that a worker has at once, where it hands them on and waits for the answers.
+//!
+//! Each of them has its seat: its clock, and the note of what is in hand. One that failed, or that needs what is not
+//! available, goes on alone, as any file does, after the others have their outcomes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::life::Hand;
+use super::{Prepared, Shared, panics};
+use crate::assemble::WholeFile;
+use crate::process::{Answer, Call, ErrorKind, InHand, ProcessingError};
+
+/// A file with the worker.
+struct Open<'a> {
+    prepared: Prepared,
+    call: Call<'a>,
+}
+
+/// By their places; none where the answer is there.
+struct Opened<'a> {
+    files: Vec<Option<Open<'a>>>,
+    shared: &'a Shared,
+}
+
+impl InHand for Opened<'_> {
+    fn path(&self, place: usize) -> Result<PathBuf, ProcessingError> {
+        match self.files.get(place) {
+            Some(Some(Open { prepared, call })) => call.path(&prepared.file).map(Into::into),
+            _ => Err(ProcessingError::file_failed("the call is over")),
+        }
+    }
+
+    fn is_given_up(&self, place: usize) -> bool {
+        self.files.get(place).and_then(Option::as_ref).is_some_and(|open| open.call.is_given_up())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Relaxed)
+    }
+}
+
+/// Whether the function runs again for the file.
+fn is_asked_again(prepared: &Prepared, answer: &Answer) -> bool {
+    match answer.as_ref().map_err(ProcessingError::kind) {
+        Err(ErrorKind::NotAvailable) => true,
+        Err(ErrorKind::FileFailed) => prepared.before + 1 < prepared.max_attempts && !prepared.file.is_asked_again(),
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// A file that goes on alone.
+struct Alone {
+    place: usize,
+    prepared: Prepared,
+    answer: Answer,
+}
+
+impl Shared {
+    /// Answers whether the worker goes on.
+    pub(super) fn work_on_several(&self, files: impl Iterator<Item = WholeFile>, hand: &mut Hand) -> bool {
+        let files: Vec<_> = files.collect();
+        for four in files.chunks_exact(4) {
+            if let [a, b, c, d] = four {
+                WholeFile::hash_four([a, b, c, d]);
+            }
+        }
+        let Some(alone) = self.run_several(files, hand) else { return false };
+        for Alone { place, prepared, answer } in alone {
+            let path = Arc::clone(&prepared.info.version.path);
+            let _span = tracing::error_span!("work", file = &*path).entered();
+            let processed = self.compute(prepared, hand, place, Some(answer));
+            if self.is_given_up(hand.number) || !self.tell(processed) {
+                return false;
+            }
+            self.end_all([path]);
+        }
+        true
+    }
+
+    /// Answers the files that go on alone. `None` where the worker does not.
+    fn run_several(&self, files: Vec<WholeFile>, hand: &mut Hand) -> Option<Vec<Alone>> {
+        let Hand { number, seats, worker } = hand;
+        let mut opened = Opened { files: Vec::with_capacity(files.len()), shared: self };
+        let mut alone = Vec::new();
+        // a worker that takes none together gets each by itself
+        let mut several = worker.several();
+        for (place, (file, seat)) in files.into_iter().zip(&*seats).enumerate() {
+            let path = Arc::clone(&file.info.version.path);
+            let prepared = match self.prepare(file, seat.slot.as_ref()) {
+                Some(Ok(prepared)) => prepared,
+                ended => {
+                    if !self.tell(ended.and_then(Result::err)) {
+                        return None;
+                    }
+                    self.end_all([path]);
+                    opened.files.push(None);
+                    continue;
+                }
+            };
+            let attempt = prepared.before + 1;
+            self.begin_call((*number, place), seat, &prepared.info, attempt);
+            let call = self.call(seat, attempt, attempt >= prepared.max_attempts);
+            let begun = match &mut several {
+                Some(several) => panics::caught(|| several.begin(place, &prepared.file, &call)),
+                None => Err("the worker has no `several`".to_owned()),
+            };
+            opened.files.push(match begun.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic))) {
+                Ok(()) => Some(Open { prepared, call }),
+                Err(error) => {
+                    if self.end_call((*number, place), seat) {
+                        alone.push(Alone { place, prepared, answer: Err(error) });
+                    }
+                    None
+                }
+            });
+        }
+        while let Some(several) = several.as_mut().filter(|_| opened.files.iter().any(Option::is_some)) {
+            let answers = panics::caught(|| several.answers(&opened));
+            let answers = answers.unwrap_or_else(|panic| {
+                let open = opened.files.iter().enumerate().filter(|(_, open)| open.is_some());
+                open.map(|(place, _)| (place, Err(ProcessingError::file_failed(&panic)))).collect()
+            });
+            let mut done = Vec::with_capacity(answers.len());
+            for (place, answer) in answers {
+                let Some(Open { mut prepared, .. }) = opened.files.get_mut(place).and_then(Option::take) else {
+                    continue;
+                };
+                if !self.end_call((*number, place), &seats[place]) {
+                    continue;
+                }
+                let answer = self.checked(answer);
+                if is_asked_again(&prepared, &answer) {
+                    alone.push(Alone { place, prepared, answer });
+                    continue;
+                }
+                prepared.file.take_back();
+                done.push(Arc::clone(&prepared.info.version.path));
+                let attempts = prepared.before + 1;
+                if !self.tell(Some(self.concluded(prepared, attempts, answer))) {
+                    return None;
+                }
+            }
+            self.end_all(done);
+        }
+        (!self.is_given_up(*number)).then_some(alone)
+    }
+
+    /// These files are with no worker any more.
+    fn end_all(&self, paths: impl IntoIterator<Item = Arc<str>>) {
+        let mut queue = self.queue.lock();
+        let ready = queue.ready.len() + queue.alone.len();
+        paths.into_iter().for_each(|path| queue.end(&path));
+        if queue.ready.len() + queue.alone.len() > ready {
+            self.wake.notify_all();
+        }
+    }
+}
