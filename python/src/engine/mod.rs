@@ -277,6 +277,9 @@ impl Engine {
             return;
         }
         let answer = self.reading.of(py, &job.path, answered);
+        if let Some(starter) = &job.starter {
+            starter.end();
+        }
         lines::works_on(None);
         self.run.done.lock().note(&job.path, job.is_last, &answer);
         job.line.say(Said::Done(answer));

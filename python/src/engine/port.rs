@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use datamill::assemble::DownloadDataFile;
 use datamill::process::{
-    Access, Answer, Call, Clock, InHand, Needs, ProcessingError, Several, ThreadBody, Worker, WorkerThread, Workers,
+    Access, Answer, Call, Clock, Together, Needs, ProcessingError, Several, ThreadBody, Worker, WorkerThread, Workers,
     spawn_thread,
 };
 use datamill::program::Exit;
@@ -96,20 +96,20 @@ impl Several for Hand {
         Ok(())
     }
 
-    fn answers(&mut self, in_hand: &dyn InHand) -> Vec<(usize, Answer)> {
+    fn answers(&mut self, together: &dyn Together) -> Vec<(usize, Answer)> {
         self.desk.put(&mut self.new);
         let mut answers = Vec::with_capacity(self.open.len());
         while answers.is_empty() {
             let heard = self.ear.listen(LOOK_EVERY);
             if heard.is_empty() {
-                self.withdraw(in_hand, &mut answers);
+                self.withdraw(together, &mut answers);
             }
             for (number, said) in heard {
                 let Some(index) = self.open.iter().position(|(open, _)| *open == number) else { continue };
                 let (_, place) = self.open[index];
                 match said {
                     // who asked may be gone
-                    Said::Path(reply) => drop(reply.send(in_hand.path(place))),
+                    Said::Path(reply) => drop(reply.send(together.path(place))),
                     Said::Done(answer) => {
                         self.open.swap_remove(index);
                         answers.push((place, answer));
@@ -123,11 +123,11 @@ impl Several for Hand {
 
 impl Hand {
     /// Takes back what no thread of Python has taken, where it was given up or the program stops.
-    fn withdraw(&mut self, in_hand: &dyn InHand, answers: &mut Vec<(usize, Answer)>) {
+    fn withdraw(&mut self, together: &dyn Together, answers: &mut Vec<(usize, Answer)>) {
         self.open.retain(|&(number, place)| {
-            let error = if in_hand.is_given_up(place) {
+            let error = if together.is_given_up(place) {
                 ProcessingError::file_failed("it was given up before it began")
-            } else if in_hand.is_stopping() {
+            } else if together.is_stopping() {
                 ProcessingError::not_available("the program stops")
             } else {
                 return true;
@@ -145,7 +145,7 @@ impl Hand {
 /// One file with a worker.
 struct One<'a>(&'a DownloadDataFile, &'a Call<'a>);
 
-impl InHand for One<'_> {
+impl Together for One<'_> {
     fn path(&self, _: usize) -> Result<PathBuf, ProcessingError> {
         self.1.path(self.0).map(Into::into)
     }

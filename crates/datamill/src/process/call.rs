@@ -90,7 +90,7 @@ pub(crate) fn placing_failed(error: std::io::Error) -> ProcessingError {
     }
 }
 
-/// Begins one call, as [`Call::begin`] does; nothing happens once that call is over.
+/// Begins one call, as [`Call::begin`] does, and ends it; nothing happens once that call is over.
 #[derive(Debug, Clone)]
 pub struct Starter {
     watch: Arc<Watch>,
@@ -102,6 +102,14 @@ impl Starter {
     pub fn begin(&self) {
         if self.watch.calls.load(Relaxed) == self.call {
             self.watch.begin();
+        }
+    }
+
+    /// Says that the code is done with the file, whose answer may come later: its time no longer runs, and it does not
+    /// count as in hand where the process dies.
+    pub fn end(&self) {
+        if self.watch.calls.load(Relaxed) == self.call {
+            self.watch.rest();
         }
     }
 }
@@ -160,6 +168,14 @@ impl Watch {
     /// The call has come back.
     pub(crate) fn end(&self) {
         self.calls.fetch_add(1, Relaxed);
+        self.rest();
+    }
+
+    /// The code is done with the file.
+    fn rest(&self) {
+        if self.limit.is_some() {
+            *self.since.lock() = None;
+        }
         if let Some(noted) = &self.noted {
             noted.has_ended();
         }

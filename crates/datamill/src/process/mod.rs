@@ -27,7 +27,7 @@ pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
 pub(crate) use port::TellOverdue;
 pub use port::{
-    Access, Answer, Clock, InHand, Needs, Several, ThreadBody, Worker, WorkerThread, Workers, spawn_thread,
+    Access, Answer, Clock, Needs, Several, ThreadBody, Together, Worker, WorkerThread, Workers, spawn_thread,
 };
 pub use user_code::UserCode;
 

@@ -136,14 +136,14 @@ pub trait Several {
     /// Waits for answers, of at least one file that has begun, and gives them with the places. It SHOULD wait until all
     /// are there, but not for long: the outcome of a file is not to wait for another one that takes its time. A panic
     /// fails all files whose answers are missing.
-    fn answers(&mut self, in_hand: &dyn InHand) -> Vec<(usize, Answer)>;
+    fn answers(&mut self, together: &dyn Together) -> Vec<(usize, Answer)>;
 }
 
 /// What the code made of a file. See [`Worker::run`].
 pub type Answer = Result<Option<ReproducerMessage>, ProcessingError>;
 
 /// The files that a worker has begun with and not answered, by their places.
-pub trait InHand {
+pub trait Together {
     /// See [`Call::path`].
     ///
     /// # Errors

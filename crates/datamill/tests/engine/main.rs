@@ -27,6 +27,7 @@ mod refusals;
 mod reproducer;
 mod retries;
 mod secured;
+mod several;
 mod starts;
 mod topic_again;
 mod uploads;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::life::Hand;
 use super::{Prepared, Shared, panics};
 use crate::assemble::WholeFile;
-use crate::process::{Answer, Call, ErrorKind, InHand, ProcessingError};
+use crate::process::{Answer, Call, ErrorKind, ProcessingError, Together};
 
 /// A file with the worker.
 struct Open<'a> {
@@ -24,7 +24,7 @@ struct Opened<'a> {
     shared: &'a Shared,
 }
 
-impl InHand for Opened<'_> {
+impl Together for Opened<'_> {
     fn path(&self, place: usize) -> Result<PathBuf, ProcessingError> {
         match self.files.get(place) {
             Some(Some(Open { prepared, call })) => call.path(&prepared.file).map(Into::into),
