@@ -124,7 +124,7 @@ pub(crate) trait Beginning: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Watch {
     limit: Option<Duration>,
-    since: Mutex<Option<Instant>>,
+    time: Mutex<Time>,
     /// Number of the call.
     calls: AtomicU64,
     has_begun: AtomicBool,
@@ -132,10 +132,19 @@ pub(crate) struct Watch {
     noted: Option<Arc<dyn Beginning>>,
 }
 
+/// Of the last call.
+#[derive(Debug, Default)]
+struct Time {
+    /// While the code has the file.
+    since: Option<Instant>,
+    /// How long it had it.
+    took: Option<Duration>,
+}
+
 impl Watch {
     pub(crate) fn new(limit: Option<Duration>, noted: Option<Arc<dyn Beginning>>) -> Self {
-        let (calls, has_begun, given_up) = Default::default();
-        Self { limit, since: Mutex::new(None), calls, has_begun, given_up, noted }
+        let (time, calls, has_begun, given_up) = Default::default();
+        Self { limit, time, calls, has_begun, given_up, noted }
     }
 
     /// Whether somebody has to know of each call.
@@ -145,7 +154,7 @@ impl Watch {
 
     /// A call is made.
     pub(crate) fn call(&self, clock: Clock) {
-        *self.since.lock() = None;
+        *self.time.lock() = Time::default();
         self.calls.fetch_add(1, Relaxed);
         self.has_begun.store(false, Relaxed);
         if clock == Clock::AtOnce {
@@ -160,9 +169,7 @@ impl Watch {
         if let Some(noted) = &self.noted {
             noted.begins();
         }
-        if self.limit.is_some() {
-            *self.since.lock() = Some(Instant::now());
-        }
+        self.time.lock().since = Some(Instant::now());
     }
 
     /// The call has come back.
@@ -173,12 +180,19 @@ impl Watch {
 
     /// The code is done with the file.
     fn rest(&self) {
-        if self.limit.is_some() {
-            *self.since.lock() = None;
+        let mut time = self.time.lock();
+        if let Some(since) = time.since.take() {
+            time.took = Some(since.elapsed());
         }
+        drop(time);
         if let Some(noted) = &self.noted {
             noted.has_ended();
         }
+    }
+
+    /// How long the code had the file of the last call, where it was watched and has begun.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        self.time.lock().took
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -187,7 +201,7 @@ impl Watch {
 
     fn deadline(&self) -> Option<Instant> {
         let limit = self.limit?;
-        (*self.since.lock())?.checked_add(limit)
+        self.time.lock().since?.checked_add(limit)
     }
 
     pub(crate) fn is_overdue(&self) -> bool {

@@ -6,16 +6,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use super::life::Hand;
 use super::{Prepared, Shared, panics};
 use crate::assemble::WholeFile;
+use crate::facts::Fact;
 use crate::process::{Answer, Call, ErrorKind, ProcessingError, Together};
 
 /// A file with the worker.
 struct Open<'a> {
     prepared: Prepared,
     call: Call<'a>,
+    since: Instant,
 }
 
 /// By their places; none where the answer is there.
@@ -27,7 +30,7 @@ struct Opened<'a> {
 impl Together for Opened<'_> {
     fn path(&self, place: usize) -> Result<PathBuf, ProcessingError> {
         match self.files.get(place) {
-            Some(Some(Open { prepared, call })) => call.path(&prepared.file).map(Into::into),
+            Some(Some(Open { prepared, call, .. })) => call.path(&prepared.file).map(Into::into),
             _ => Err(ProcessingError::file_failed("the call is over")),
         }
     }
@@ -100,6 +103,7 @@ impl Shared {
                 }
             };
             let attempt = prepared.before + 1;
+            self.settings.facts.tell(&Fact::Started { file: &path, attempt, again: false });
             self.begin_call((*number, place), seat, &prepared.info, attempt);
             let call = self.call(seat, attempt, attempt >= prepared.max_attempts);
             let begun = match &mut several {
@@ -107,7 +111,7 @@ impl Shared {
                 None => Err("the worker has no `several`".to_owned()),
             };
             opened.files.push(match begun.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic))) {
-                Ok(()) => Some(Open { prepared, call }),
+                Ok(()) => Some(Open { prepared, call, since: Instant::now() }),
                 Err(error) => {
                     if self.end_call((*number, place), seat) {
                         alone.push(Alone { place, prepared, answer: Err(error) });
@@ -124,11 +128,15 @@ impl Shared {
             });
             let mut done = Vec::with_capacity(answers.len());
             for (place, answer) in answers {
-                let Some(Open { mut prepared, .. }) = opened.files.get_mut(place).and_then(Option::take) else {
+                let open = opened.files.get_mut(place).and_then(Option::take);
+                let Some(Open { mut prepared, since, .. }) = open else { continue };
+                let seat = &seats[place];
+                if !self.end_call((*number, place), seat) {
                     continue;
-                };
-                if !self.end_call((*number, place), &seats[place]) {
-                    continue;
+                }
+                if answer.as_ref().map_err(ProcessingError::kind).err() != Some(ErrorKind::NotAvailable) {
+                    let took = seat.watch.took().unwrap_or_else(|| since.elapsed());
+                    self.settings.facts.tell(&Fact::Ran { file: &prepared.info.version.path, took });
                 }
                 let answer = self.checked(answer);
                 if is_asked_again(&prepared, &answer) {
