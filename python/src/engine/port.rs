@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use datamill::assemble::DownloadDataFile;
 use datamill::process::{
-    Access, Answer, Call, Clock, Together, Needs, ProcessingError, Several, ThreadBody, Worker, WorkerThread, Workers,
+    Access, Answer, Call, Clock, Needs, ProcessingError, Several, ThreadBody, Together, Worker, WorkerThread, Workers,
     spawn_thread,
 };
 use datamill::program::Exit;

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::deliver;
-
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,7 +71,7 @@ pub enum SurveyError {
     /// The store of the copies.
     #[cfg(feature = "object-store")]
     #[error(transparent)]
-    Target(#[from] deliver::TargetError),
+    Target(#[from] crate::deliver::TargetError),
     /// The store does not answer or refuses.
     #[cfg(feature = "object-store")]
     #[error("cannot list what is in `{store}`: {reason}")]

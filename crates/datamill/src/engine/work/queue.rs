@@ -141,9 +141,9 @@ impl Queue {
         let overdue: Vec<_> = self.calls.extract_if(|_, call| call.watch.is_overdue()).collect();
         if !overdue.is_empty() {
             let waiting: Vec<_> = self.calls.extract_if(|_, call| !call.watch.has_begun()).collect();
-            waiting.iter().for_each(|(number, call)| self.give_up(*number, call));
+            waiting.iter().for_each(|((number, _), call)| self.give_up(*number, call));
         }
-        overdue.iter().for_each(|(number, call)| self.give_up(*number, call));
+        overdue.iter().for_each(|((number, _), call)| self.give_up(*number, call));
         overdue.into_iter().map(|(_, call)| call).collect()
     }
 

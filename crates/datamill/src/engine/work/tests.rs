@@ -67,7 +67,7 @@ fn call(pool: &Pool, in_hand: &Arc<InHand>, number: usize, path: &str, limit: Du
     let running = Running { watch: Arc::clone(&watch), info, attempt: 1, slot: Some(slot) };
     let mut queue = pool.shared.queue.lock();
     queue.running += 1;
-    queue.calls.insert(number, running);
+    queue.calls.insert((number, 0), running);
     watch
 }
 
@@ -88,6 +88,7 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
         access: Access::Either,
         clock: Clock::WhenSaid,
         public_names: false,
+        together: 1,
         tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
         in_hand: Some(Arc::clone(&in_hand)),
         has_results: true,
