@@ -134,7 +134,7 @@ impl Rows for Printer {
     fn begin(&mut self, longest_path: usize) -> io::Result<()> {
         self.longest = longest_path;
         if let Form::Csv(csv) = &mut self.form {
-            csv.write_record(TITLES)?;
+            csv.write_record(TITLES).map_err(of_csv)?;
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ impl Rows for Printer {
             Form::Json(out) => writeln!(out, "{}", json(row)),
             Form::Csv(csv) => {
                 let cells = [&row.path, row.state.as_str(), &versions.to_string(), &row.offsets, result, &row.reason];
-                Ok(csv.write_record(cells)?)
+                csv.write_record(cells).map_err(of_csv)
             }
             Form::Table(out) => {
                 if !std::mem::replace(&mut self.has_title, true) {
@@ -172,6 +172,14 @@ impl Printer {
             Form::Csv(csv) => csv.flush(),
             Form::Json(out) | Form::Table(out) => out.flush(),
         }
+    }
+}
+
+/// What kept a record from being written; that nobody reads is told by it.
+fn of_csv(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -64,6 +64,10 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     });
     let checked = checked.and_then(|()| out.flush().map_err(SurveyError::Output));
     ended(checked.map(|()| {
+        if let (0, Some(pattern)) = (right + damaged + incomplete, &args.pattern) {
+            say(format_args!("topic `{}` has no file `{pattern}`", args.topic));
+            return Exit::SomeFailed;
+        }
         let uploads = counted(right + damaged + incomplete, "upload");
         say(format_args!("{uploads}: {right} right, {damaged} damaged, {incomplete} incomplete"));
         if damaged + incomplete > 0 { Exit::SomeFailed } else { Exit::Done }

@@ -7,6 +7,7 @@ use datamill_broker::{Error, ErrorKind, Log, StateChange, StateMark};
 use super::commit::spans_text;
 use super::entry::{Entry, Place, Request};
 use super::in_hand::{Spot, spot_of_key};
+use super::source::Source;
 use crate::report::clock;
 use crate::report::text::shell_word;
 
@@ -40,9 +41,11 @@ pub struct FailedFile {
 impl FailedFile {
     /// The failure of this topic that a change of a group's state is about, with what is there from then on. `None` for
     /// other keys.
-    pub(super) fn of_change(topic: &str, key: &str, value: Option<&[u8]>) -> Option<Option<Self>> {
-        Place::of_key(topic, key)?;
-        Some(value.and_then(|value| Entry::parse(key, value)).map(Self::of))
+    pub(super) fn of_change(topic: &Source, key: &str, value: Option<&[u8]>) -> Option<Option<Self>> {
+        Place::of_key(&topic.name, key)?;
+        // the offsets of one of a topic that was deleted say nothing
+        let entry = value.and_then(|value| Entry::parse(key, value));
+        Some(entry.filter(|entry| topic.is_same(entry.topic_id(), None)).map(Self::of))
     }
 
     fn of(entry: Entry) -> Self {

@@ -70,7 +70,7 @@ impl Reached {
             let mut take = |key: &str, value: Option<&[u8]>| {
                 if let Some(text) = elsewhere.get_mut(key) {
                     *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
-                } else if let Some(failure) = FailedFile::of_change(&topic.name, key, value) {
+                } else if let Some(failure) = FailedFile::of_change(&source, key, value) {
                     failures(key, failure);
                 }
             };

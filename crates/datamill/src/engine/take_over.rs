@@ -30,7 +30,7 @@ use super::purpose::Standing;
 use super::source::Source;
 use super::state::GroupState;
 use super::{Control, EngineError, EngineSettings, read, start};
-use crate::assemble::{Added, Assembler, Budget, InstanceId, InstanceIds, Version};
+use crate::assemble::{Added, Assembler, InstanceId, InstanceIds, Version};
 use crate::process::UserCode;
 use crate::progress::{Progress, elsewhere, encode};
 use crate::read::{Span, TopicReader};
@@ -145,8 +145,6 @@ fn plain_positions(log: &dyn Log, topic: &str, group: &str) -> Result<BTreeMap<i
 struct Scan<'a> {
     source: &'a Source,
     assembler: Assembler,
-    budget: Arc<Budget>,
-    memory_limit: usize,
     table: &'a table::Table,
     /// The last whole upload of each file of the table.
     whole: HashMap<String, InstanceId>,
@@ -157,14 +155,11 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(settings: &EngineSettings, source: &'a Source, table: &'a table::Table) -> Self {
-        let budget = Arc::new(Budget::default());
         let pattern = settings.download_regex.clone();
         let filter = Box::new(move |path: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)));
         Self {
             source,
-            assembler: Assembler::new(filter, Arc::clone(&budget)),
-            budget,
-            memory_limit: settings.memory_limit / 4,
+            assembler: Assembler::new(filter, Arc::default()).without_content(),
             table,
             whole: HashMap::new(),
             found: HashSet::new(),
@@ -209,13 +204,8 @@ impl<'a> Scan<'a> {
         // Nothing is written to a disk, so nothing can fail to be written.
         let (added, _) = self.assembler.add(partition, offset, 0, &chunk);
         if let Added::Whole(id) = added {
-            // Only that it is whole matters: its content goes.
-            drop(self.assembler.take_dropped(id, true));
             let done = if row.is_some() { self.whole.insert(version.path.to_string(), id) } else { Some(id) };
             self.assembler.finish(&done.into_iter().collect());
-        }
-        if self.budget.filling() > self.memory_limit {
-            self.assembler.drop_down_to(self.memory_limit / 2, 0);
         }
     }
 

@@ -117,7 +117,7 @@ impl fmt::Display for Reconciled {
         }
         match self.missing() {
             0 => {}
-            1 => write!(f, "; {} sends what is missing of that one", self.send)?,
+            1 => write!(f, "; {} sends it", self.send)?,
             _ => write!(f, "; {} sends what is missing", self.send)?,
         }
         if self.of(State::Failed) > 0 && !self.retry.is_empty() {

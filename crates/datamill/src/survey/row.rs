@@ -251,8 +251,7 @@ impl Judge<'_> {
                 None => {}
             }
         }
-        let offsets = upload.offsets();
-        if let Some(failure) = failures.iter().find(|failure| failure.offsets == offsets) {
+        if let Some(failure) = failures.iter().rev().find(|failure| is_about(failure, upload)) {
             return Ok(failed(Some(upload), failure));
         }
         let standing = self.group.as_ref().map(|(group, reached)| (*group, reached.of(&upload.spans)));
@@ -261,9 +260,6 @@ impl Judge<'_> {
             (Some((_, Standing::InHand)), _) => judged(State::InHand, String::new()),
             (Some((group, Standing::Unknown)), _) => {
                 judged(State::NotReached, format!("the position of group `{group}` does not tell what it has done"))
-            }
-            (Some((_, Standing::Done)), _) if !failures.is_empty() => {
-                failed(Some(upload), failures[failures.len() - 1])
             }
             (Some((group, Standing::Done)), Some(results)) if unclear.is_empty() => {
                 let why = format!("group `{group}` has passed it, and topic `{results}` has no result of it");
@@ -351,6 +347,13 @@ fn failed<'k>(upload: Option<&'k Upload>, failure: &Failure) -> Judged<'k> {
     let state = if is_incomplete { State::Incomplete } else { State::Failed };
     let reason = failure.reason.lines().next().unwrap_or_default();
     Judged::new(state, upload, format!("{}: {reason}", failure.status))
+}
+
+/// Whether a failure is about an upload that is whole on the topic: both begin with the same chunk. Chunks that came late
+/// make the failure's offsets other ones.
+fn is_about(failure: &Failure, upload: &Upload) -> bool {
+    let begins = |offsets: &str| offsets.split('-').next().map(str::to_owned);
+    failure.status != FailureStatus::Expired.as_str() && begins(&failure.offsets) == begins(&upload.offsets())
 }
 
 /// What is said of uploads that have more than one result each of one program.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datamill::assemble::{DownloadDataFile, Mode};
-use datamill::broker::{FirstStart, Log, NewRecord, NewTopic, Properties};
+use datamill::broker::{
+    Commit, CommitOutcome, Event, FirstStart, Log, NewRecord, NewTopic, Position, Properties, SubscribeOptions,
+};
 use datamill::engine::{Control, EngineSettings, RetryFailed, Summary};
 use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
@@ -132,17 +134,62 @@ impl Bench {
     /// Puts these chunks of a file on a partition of a topic, each with the time of its record.
     pub fn send(&self, topic: &str, partition: i32, path: &str, pieces: &[&[u8]], sent: &[(usize, i64)]) {
         let whole = pieces.concat();
-        let chunks: Vec<Vec<u8>> = sent.iter().map(|(index, _)| chunk(path, &whole, pieces, *index)).collect();
+        let values: Vec<Vec<u8>> = sent.iter().map(|(index, _)| chunk(path, &whole, pieces, *index)).collect();
+        self.publish(values.iter().zip(sent).map(|(value, (_, time_ms))| NewRecord {
+            topic,
+            partition: Some(partition),
+            key: Some(path.as_bytes()),
+            value: Some(value),
+            timestamp_ms: Some(*time_ms),
+            ..NewRecord::default()
+        }));
+    }
+
+    /// Puts records on their topics.
+    pub fn publish<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) {
         let mut publisher = self.log.publisher().unwrap();
-        for (value, (_, time_ms)) in chunks.iter().zip(sent) {
-            let (key, value) = (Some(path.as_bytes()), Some(value.as_slice()));
-            let timestamp_ms = Some(*time_ms);
-            let record = NewRecord { topic, partition: Some(partition), key, value, headers: Vec::new(), timestamp_ms };
+        for record in records {
             publisher.send(&record, 0).unwrap();
         }
         while publisher.in_flight() > 0 {
             publisher.poll(Duration::from_millis(50), &mut |delivery| assert!(delivery.outcome.is_ok())).unwrap();
         }
+    }
+
+    /// Commits this position as another program would, without a text beside it.
+    pub fn set_plain_position(&self, group: &str, partition: i32, offset: i64) {
+        let topic: Arc<str> = self.topic.as_str().into();
+        let mut session = self
+            .log
+            .subscribe(&SubscribeOptions {
+                group: group.to_owned(),
+                instance: "other".to_owned(),
+                membership: Default::default(),
+                topics: vec![self.topic.clone()],
+                identity: Default::default(),
+                first_start: FirstStart::Earliest,
+                queue_bytes: 1 << 20,
+                state_topic: None,
+                delivery: Default::default(),
+            })
+            .unwrap();
+        let mut assignment = None;
+        let begun = Instant::now();
+        while assignment.is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "no partition is assigned");
+            let take = &mut |event: Event<'_>| {
+                if let Event::Assigned(assigned) = event {
+                    assignment = assigned.iter().find(|of| of.partition == partition).map(|of| of.assignment);
+                }
+            };
+            session.subscription.poll(Duration::from_millis(100), take).unwrap();
+        }
+        let text = String::new();
+        let position = Position { topic, partition, assignment: assignment.unwrap(), offset, text };
+        let commit = Commit { positions: &[position], ..Commit::default() };
+        let committed = session.committer.commit(&commit);
+        assert!(matches!(committed, CommitOutcome::Done(_)), "{committed:?}");
+        session.subscription.close(true).unwrap();
     }
 }
 

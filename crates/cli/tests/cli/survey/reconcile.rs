@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use datamill::broker::NewRecord;
 use datamill::report::clock::now_ms;
 use serde_json::Value;
 
@@ -145,6 +146,47 @@ fn the_topic_alone_or_the_results_alone_can_be_asked(bench: &Bench) {
     assert!(other.stderr().contains(&bench.group), "{}", other.stderr());
 }
 
+fn two_results_of_one_upload_and_results_of_nothing_are_named(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let [result] = &bench.place.messages(&bench.results)[..] else { panic!("one result") };
+    let headers = result["headers"].as_array().unwrap().iter();
+    let headers: Vec<(&str, &[u8])> =
+        headers.map(|header| (header[0].as_str().unwrap(), header[1].as_str().unwrap().as_bytes())).collect();
+    let topic = bench.results.as_str();
+    let record = NewRecord { topic, key: Some(b"stray"), value: Some(b"x"), ..NewRecord::default() };
+    bench.publish([NewRecord { headers, ..record.clone() }, record]);
+    let rows = bench.objects(1, &bench.args(&["--json"]));
+    let found = states(&rows);
+    let (state, reason) = found["a.csv"];
+    assert_eq!(state, "result");
+    assert!(reason.starts_with("one upload has 2 results, at 0:"), "{reason}");
+    assert_eq!(found["stray"].0, "not_in_folder");
+    assert!(found["stray"].1.contains("has a message with this key"), "{found:?}");
+    let problems = bench.objects(1, &bench.args(&["--json", "--problems"]));
+    assert_eq!(states(&problems).keys().copied().collect::<Vec<_>>(), ["a.csv"]);
+}
+
+fn positions_of_another_program_tell_what_is_done_in_hand_and_not_reached(bench: &Bench) {
+    let group = bench.group.as_str();
+    for (path, pieces) in [("done.csv", &[&b"1"[..], b"2"][..]), ("half.csv", &[b"3", b"4"]), ("later.csv", &[b"5"])] {
+        bench.place.write(&format!("data/{path}"), &pieces.concat());
+        let sent: Vec<(usize, i64)> = (1..=pieces.len()).map(|index| (index, now_ms())).collect();
+        bench.send(&bench.topic, 1, path, pieces, &sent);
+    }
+    bench.set_plain_position(group, 1, 3);
+    let args = ["reconcile", "data", "--topic_name", &bench.topic, "--consumer_group_id", group, "--json"];
+    let rows = bench.objects(1, &args);
+    let found: BTreeMap<&str, &str> = states(&rows).into_iter().map(|(path, (state, _))| (path, state)).collect();
+    assert_eq!(found, BTreeMap::from([("done.csv", "result"), ("half.csv", "in_hand"), ("later.csv", "not_reached")]));
+    // a result that is not there is missed only of what the group has passed
+    let rows = bench.objects(1, &bench.args(&["--json"]));
+    let found = states(&rows);
+    assert_eq!((found["done.csv"].0, found["half.csv"].0), ("failed", "in_hand"));
+    assert!(found["done.csv"].1.contains("has passed it, and topic"), "{found:?}");
+}
+
 fn copies_in_a_mirror_are_compared(bench: &Bench) {
     for name in ["a.csv", "run/b.csv", "c.csv"] {
         bench.place.write(&format!("data/{name}"), name.as_bytes());
@@ -170,6 +212,8 @@ fn copies_in_a_mirror_are_compared(bench: &Bench) {
 on_both_logs!(
     each_file_is_found_with_its_state_and_what_is_missing_can_be_sent,
     the_topic_alone_or_the_results_alone_can_be_asked,
+    two_results_of_one_upload_and_results_of_nothing_are_named,
+    positions_of_another_program_tell_what_is_done_in_hand_and_not_reached,
     copies_in_a_mirror_are_compared,
 );
 

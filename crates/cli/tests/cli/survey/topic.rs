@@ -19,13 +19,8 @@ fn listed(rows: &[Value]) -> Vec<(&str, u64, bool)> {
 }
 
 fn send_value(bench: &Bench, value: &[u8]) {
-    let mut publisher = bench.log.publisher().unwrap();
-    let (key, value) = (Some(&b"k"[..]), Some(value));
-    let record = NewRecord { topic: &bench.topic, partition: Some(0), key, value, ..NewRecord::default() };
-    publisher.send(&record, 0).unwrap();
-    while publisher.in_flight() > 0 {
-        publisher.poll(Duration::from_millis(50), &mut |delivery| assert!(delivery.outcome.is_ok())).unwrap();
-    }
+    let (topic, key, value) = (bench.topic.as_str(), Some(&b"k"[..]), Some(value));
+    bench.publish([NewRecord { topic, partition: Some(0), key, value, ..NewRecord::default() }]);
 }
 
 fn files_are_listed_with_their_versions_and_got_back(bench: &Bench) {
@@ -136,6 +131,26 @@ fn chunks_that_the_topic_has_removed_are_told_from_those_that_never_came() {
             "chunks 1-2 of 3 are gone: the topic begins at offset 0:2 now"
         ]
     );
+}
+
+#[test]
+fn an_output_that_nobody_reads_is_no_error() {
+    let bench = Bench::new(false);
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let topic = bench.topic.as_str();
+    let reconcile = ["reconcile", "data", "--topic_name", topic];
+    let (csv, json) = ([&reconcile[..], &["--csv"]].concat(), [&reconcile[..], &["--json"]].concat());
+    for args in
+        [&["ls", topic][..], &["verify", topic, "--json"], &["get", topic, "a.csv", "-o", "-"], &reconcile, &csv, &json]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let args = [args, &["--config", "test.config"]].concat();
+        let ended = crate::common::Ended::from(bench.place.command(&args).stdout(writer).output().unwrap());
+        assert_eq!(ended.code(), 0, "{args:?}: {}", ended.stderr());
+        assert!(!ended.stderr().contains("error"), "{args:?}: {}", ended.stderr());
+    }
 }
 
 #[test]
