@@ -76,10 +76,16 @@ def test_what_is_no_result_fails_its_file_with_the_reason(work):
                 return "\ud800"
             case "deep":
                 return re.compile("(")
+            case "opened":
+                return open(file).read()
+            case "read":
+                return file.read()
+            case "typo":
+                return file.bytstring
             case _:
                 return "good"
 
-    names = ["raises", "exits", "none", "number", "returned", "caused", "half", "deep"]
+    names = ["raises", "exits", "none", "number", "returned", "caused", "half", "deep", "opened", "read", "typo"]
     work.upload({name: b"x" for name in [*names, "good"]})
     ended = work.reproduce(answer)
     assert (ended.exit_code, ended.files, ended.failed) == (1, 1, len(names))
@@ -95,6 +101,8 @@ def test_what_is_no_result_fails_its_file_with_the_reason(work):
     assert reasons["caused"].startswith("RuntimeError: no metadata, after KeyError: 'anode' (")
     assert "UnicodeEncodeError" in reasons["half"]
     assert re.fullmatch(r".* \(test_functions\.py:\d+ in answer\)", reasons["deep"]), reasons["deep"]
+    advised = [name for name, reason in reasons.items() if "; `file.open()` is a stream with the content, `file.path()` the" in reason]
+    assert sorted(advised) == ["opened", "read"], reasons
 
 
 def test_a_processor_answers_with_nothing_and_all_else_is_a_failure(work):

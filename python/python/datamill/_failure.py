@@ -12,6 +12,8 @@ from ._errors import NotAvailable, Stop, WrongAnswer
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = {"site-packages", "dist-packages"}
+_OF_STREAMS = {"read", "readline", "readlines", "seek", "tell"}
+_ADVICE = "`file.open()` is a stream with the content, `file.path()` the path of a real file"
 _LONGEST = 2000
 _MOST_PLACES = 5
 _printed: set[str] = set()
@@ -39,6 +41,7 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
         return "stop", _text(error)
     if isinstance(error, WrongAnswer):
         return "failed", _text(error)
+    advise(error)
     begin = _of_user(error.__traceback__)
     reason = _named(error)
     if cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
@@ -48,6 +51,14 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
     if begin is not None:
         _print_once(path, reason, error, begin)
     return "failed", plain(reason)
+
+
+def advise(error: BaseException) -> None:
+    """Add to an exception what to do, where the file object was taken for a path or a stream."""
+    is_of_stream = not isinstance(error, AttributeError) or error.name in _OF_STREAMS
+    if isinstance(error, (TypeError, ValueError, AttributeError)) and "DownloadDataFile" in str(error) and is_of_stream:
+        if _ADVICE not in getattr(error, "__notes__", ()):
+            error.add_note(_ADVICE)
 
 
 def _places(begin: TracebackType | None) -> list[str]:
@@ -71,7 +82,8 @@ def _text(error: BaseException) -> str:
 
 
 def _named(error: BaseException) -> str:
-    text = " ".join(" ".join([str(error), *map(str, getattr(error, "__notes__", []))]).split())
+    texts = [str(error), *map(str, getattr(error, "__notes__", []))]
+    text = " ".join("; ".join(filter(None, texts)).split())
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ._errors import SetUpError
+from ._failure import advise
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -153,6 +154,7 @@ def _checked(function: Callable[..., Any], file: str) -> Callable[..., Any]:
 
 def told(error: BaseException) -> str:
     """An exception of a user's code with its traceback, without the frames of this package."""
+    advise(error)
     shown = traceback.TracebackException.from_exception(error)
     theirs = [frame for frame in shown.stack if not frame.filename.startswith(_OWN)]
     shown.stack = traceback.StackSummary.from_list(theirs)
