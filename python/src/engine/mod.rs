@@ -10,12 +10,12 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use datamill::assemble::Mode;
 use datamill::engine::{Control, StopKind};
-use datamill::facts::Counters;
+use datamill::facts::{Counters, Fact, Listener};
 use datamill::process::UserCode;
 use datamill::program::{Exit, Prepared};
 use datamill::report::logging::note_error;
@@ -70,6 +70,19 @@ struct Run {
     done: Mutex<ended::Done>,
 }
 
+/// Notes the files that a delivery is done with, as it is the engine that calls it.
+struct Deliveries(Weak<Run>);
+
+impl Listener for Deliveries {
+    fn hear(&self, fact: &Fact<'_>) {
+        if let Fact::Done { file, .. } = *fact
+            && let Some(run) = self.0.upgrade()
+        {
+            run.done.lock().note_done(file.rel_filepath.as_str().into());
+        }
+    }
+}
+
 impl Run {
     /// The body of the thread that the engine has.
     fn live(self: &Arc<Self>) {
@@ -104,11 +117,8 @@ impl Run {
             }
             Some(delivery) => {
                 let run = Arc::downgrade(self);
-                delivery.code(&self.options)?.observed(move |file, is_done| {
-                    if let Some(run) = run.upgrade().filter(|_| is_done) {
-                        run.done.lock().note_done(file.relative_path().into());
-                    }
-                })
+                prepared.facts = prepared.facts.heard_by(Arc::new(Deliveries(run)));
+                delivery.code(&self.options)?
             }
         };
         let ended = prepared.run(code, &self.control);

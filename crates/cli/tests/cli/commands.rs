@@ -26,6 +26,24 @@ fn what_is_uploaded_can_be_read_again() {
 }
 
 #[test]
+fn a_log_file_is_turned_at_the_size_that_is_given_and_a_few_older_ones_stay() {
+    let place = Place::new();
+    for number in 0..400 {
+        place.write(&format!("data/{number}.csv"), number.to_string().as_bytes());
+    }
+    let log = ["--logger_file_path", "LOGS/sent.log", "--logger_file_level", "debug", "--log_max_size", "4K"];
+    let ended = place.run(&[&["upload", "data", "--topic_name", "t"], &log[..]].concat());
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    let entries = std::fs::read_dir(place.path("LOGS")).unwrap().map(|entry| entry.unwrap());
+    let mut sizes: Vec<_> =
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len())).collect();
+    sizes.sort();
+    let names: Vec<&str> = sizes.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sent.1.log", "sent.2.log", "sent.3.log", "sent.log"]);
+    assert!(sizes.iter().all(|(_, size)| *size <= 4096), "{sizes:?}");
+}
+
+#[test]
 fn messages_are_chosen_by_place_and_count() {
     let place = Place::new();
     for number in 0..10 {

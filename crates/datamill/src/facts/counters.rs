@@ -9,12 +9,24 @@ use super::times::Times;
 use super::{Fact, FailureStatus, Histogram, Hold};
 use crate::report::clock;
 
+/// One count. It has a line of the processor's cache for itself: threads that count different things at the same time do not
+/// wait for each other.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Count(AtomicU64);
+
+impl Count {
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         #[derive(Debug, Default)]
         struct Atomics {
-            $($name: AtomicU64,)*
-            failures: [AtomicU64; FailureStatus::COUNT],
+            $($name: Count,)*
+            failures: [Count; FailureStatus::COUNT],
         }
 
         /// The counts at one moment, or between two.
@@ -29,8 +41,8 @@ macro_rules! counts {
         impl Atomics {
             fn counts(&self) -> Counts {
                 Counts {
-                    $($name: self.$name.load(Relaxed),)*
-                    failures: self.failures.each_ref().map(|count| count.load(Relaxed)),
+                    $($name: self.$name.get(),)*
+                    failures: self.failures.each_ref().map(Count::get),
                 }
             }
         }
@@ -213,7 +225,7 @@ pub struct Counters {
     /// Number of what holds, from 1.
     hold: AtomicU64,
     held_since_ms: AtomicI64,
-    held_us: [AtomicU64; Hold::COUNT],
+    held_us: [Count; Hold::COUNT],
     committed_ms: AtomicI64,
     running: Times,
     committing: Times,
@@ -234,8 +246,8 @@ pub struct Snapshot {
     pub committing: Histogram,
 }
 
-fn add(counter: &AtomicU64, amount: u64) {
-    counter.fetch_add(amount, Relaxed);
+fn add(count: &Count, amount: u64) {
+    count.0.fetch_add(amount, Relaxed);
 }
 
 impl Counters {
@@ -378,7 +390,7 @@ impl Counters {
         Snapshot {
             counts: self.counts(),
             state,
-            held: self.held_us.each_ref().map(|us| Duration::from_micros(us.load(Relaxed))),
+            held: self.held_us.each_ref().map(|us| Duration::from_micros(us.get())),
             running: self.running.histogram(),
             committing: self.committing.histogram(),
         }

@@ -21,7 +21,9 @@ const BOUNDS_US: [u64; 13] = [
 ];
 
 /// Times, to be shared between threads.
+// on lines of the cache of its own, as counts are
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Times {
     steps: [AtomicU64; BOUNDS_US.len() + 1],
     sum_us: AtomicU64,

@@ -14,7 +14,6 @@ mod largest;
 mod lock;
 mod message;
 mod metadata;
-mod observed;
 mod port;
 mod user_code;
 

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::observed::Observed;
 use super::port::{Needs, ThreadBody, Worker, WorkerThread, Workers, spawn_thread};
 use super::{Call, DataFileStreamProcessor, DataFileStreamReproducer, ProcessingError, ReproducerMessage, Target};
 use crate::assemble::DownloadDataFile;
@@ -46,12 +45,6 @@ impl UserCode {
             + 'static,
     {
         Self::new(Shared { needs, function: Arc::new(function) })
-    }
-
-    /// Lets `hear` know of each run that returned: the file, and whether the code was done with it. It is called on the threads of the
-    /// pool.
-    pub fn observed(self, hear: impl Fn(&DownloadDataFile, bool) + Send + Sync + 'static) -> Self {
-        Self { workers: Arc::new(Observed { workers: self.workers, hear: Arc::new(hear) }), ..self }
     }
 
     /// Says where the code puts files, and what is set once a group may know that.

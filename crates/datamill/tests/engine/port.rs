@@ -24,7 +24,6 @@ on_both_logs! {
     a_worker_that_was_given_up_learns_of_it_and_is_stopped_when_its_call_returns,
     threads_may_come_from_the_code_and_are_waited_for,
     a_call_tells_its_attempt_its_deadline_and_the_shared_lock,
-    who_observes_code_hears_of_each_run,
     files_that_wait_for_their_turn_are_not_given_up_and_one_that_hangs_in_its_turn_is,
     code_that_cannot_start_ends_the_program_before_anything_is_read,
     a_worker_that_cannot_take_the_place_of_one_that_was_given_up_ends_the_program,
@@ -237,30 +236,6 @@ fn threads_may_come_from_the_code_and_are_waited_for(place: &Place) {
     let state = bench.log.group_state(&bench.group, None).unwrap();
     let reasons: Vec<_> = state.values().map(|value| String::from_utf8_lossy(value)).collect();
     assert!(reasons.iter().any(|reason| reason.contains("on a thread without a name")), "{reasons:?}");
-}
-
-fn who_observes_code_hears_of_each_run(place: &Place) {
-    let bench = Bench::new(place, 1);
-    for path in ["good", "bad"] {
-        bench.send(&chunks(0, path, path.as_bytes(), 10));
-    }
-    let mut settings = bench.settings();
-    settings.max_attempts = 2;
-    let heard: Arc<Mutex<Vec<(String, bool)>>> = Arc::default();
-    let noted = Arc::clone(&heard);
-    let code =
-        UserCode::function(
-            Needs::default(),
-            |file, _| {
-                if file.filename() == "bad" { Err("bad".into()) } else { size_of(file) }
-            },
-        );
-    let code = code.observed(move |file, is_done| noted.lock().push((file.filename().to_owned(), is_done)));
-    let summary = bench.run_code(&settings, code).unwrap();
-    assert_eq!(counts(&summary), (1, 1));
-    heard.lock().sort();
-    let bad = ("bad".to_owned(), false);
-    assert_eq!(*heard.lock(), [bad.clone(), bad, ("good".to_owned(), true)]);
 }
 
 fn a_call_tells_its_attempt_its_deadline_and_the_shared_lock(place: &Place) {
