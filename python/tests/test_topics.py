@@ -13,6 +13,9 @@ def test_what_is_sent_can_be_read(work):
     sent = work.upload({"a.txt": b"x" * 10, "b/c.txt": b"y"})
     assert (sent.files, sent.messages, sent.size) == (2, 2, 11)
     assert "sent 2 files" in str(sent)
+    with (work.folder / "d.txt").open("wb") as file:
+        file.write(b"z")
+    assert datamill.upload(bytes(work.folder / "d.txt"), work.log.topic("one"), config=work.log.config).files == 1
     messages = list(datamill.read(work.files, config=work.log.config))
     assert len(messages) == 2
     assert {message.topic for message in messages} == {work.files}
@@ -44,9 +47,11 @@ def test_what_cannot_be_sent_is_an_error_that_says_so(work, tmp_path):
     with pytest.raises(datamill.SetUpError, match="nowhere"):
         datamill.upload(tmp_path / "nowhere", work.files, config=work.log.config)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(datamill.RunError) as raised:
+    with pytest.raises(datamill.RunError, match="found no file to send: check the paths") as raised:
         datamill.upload(tmp_path / "empty", work.files, config=work.log.config)
     assert raised.value.exit_code == 1
+    with pytest.raises(datamill.SetUpError, match="not provided: `topic`$"):
+        datamill.upload(tmp_path, None, config=work.log.config)
     with pytest.raises(datamill.SetUpError, match="the value of `upload_regex` cannot be used"):
         datamill.upload(tmp_path, work.files, config=work.log.config, upload_regex="(")
     with pytest.raises(datamill.SetUpError, match="`chunk_size`.*power of two"):

@@ -12,7 +12,7 @@ from ._options import words_of_keywords
 
 
 def upload(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    paths: str | bytes | os.PathLike[str] | Iterable[str | bytes | os.PathLike[str]],
     topic: str,
     *,
     config: str | os.PathLike[str] | None = None,
@@ -59,7 +59,7 @@ def upload(
     >>> datamill.upload("data", "files").files  # doctest: +SKIP
     12
     """
-    if isinstance(paths, (str, os.PathLike)):
+    if isinstance(paths, (str, bytes, os.PathLike)):
         paths = [paths]
     named = {"topic_name": topic, "config": config, "upload_regex": upload_regex, "chunk_size": chunk_size}
     words = words_of_keywords("upload", {**named, **options}, "upload")
@@ -69,7 +69,10 @@ def upload(
     return all_sent(
         _host.run(
             _engine.Sending(
-                kind="upload", name="datamill_upload", arguments=[*words, "--", *files], speak=_speech.of_keywords("upload")
+                kind="upload",
+                name="datamill_upload",
+                arguments=[*words, "--", *files],
+                speak=_speech.of_keywords("upload", {"topic_name": "topic"}),
             )
         )
     )

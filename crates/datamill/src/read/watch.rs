@@ -17,9 +17,9 @@ use parking_lot::{Condvar, Mutex};
 
 /// Time between two questions.
 const EVERY: Duration = Duration::from_secs(3);
-/// How long a topic may be unknown before it counts as deleted: a broker may not have heard of it yet. Meanwhile it is
-/// asked for this often.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// How long a topic may be unknown before it counts as deleted: a broker that has just started may not have heard of it.
+/// Meanwhile it is asked for this often.
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 const WHILE_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// See the module.

@@ -211,9 +211,6 @@ pub fn upload_paths(
     }
     if files.is_empty() {
         let found_nothing = !stop.is_requested() && summary.on_topic == 0;
-        if found_nothing {
-            warn!("found no file to send: check the paths, and what the summary says was left out");
-        }
         return Ok(Summary { topic: settings.topic.clone(), found_nothing, elapsed: begun.elapsed(), ..summary });
     }
     let topic = topic.map_or_else(|| log.topic_for_use(&settings.topic), Ok)?;

@@ -104,6 +104,9 @@ impl fmt::Display for Summary {
         if self.failed.count > 0 {
             write!(f, "\nrefused by the log: {}: {}", self.failed.count, self.failed)?;
         }
+        if self.found_nothing {
+            write!(f, "\nfound no file to send: check the paths, and what was left out")?;
+        }
         if let Some(why) = &self.broken_off {
             write!(f, "\nbroken off: {why}")?;
         }
