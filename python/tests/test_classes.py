@@ -245,14 +245,14 @@ def test_a_stop_while_a_second_run_begins_is_obeyed(embedded, tmp_path, way):
             engine = super()._new_engine()
             if told.is_set():
                 # the run method was entered, and nothing runs yet
-                stopper = threading.Thread(target=getattr(self, way))
+                stopper = threading.Thread(target=getattr(self, way), daemon=True)
                 stopper.start()
-                while not self._ControlledProcess__stopping:
+                while stopper.is_alive() and not self._ControlledProcess__stopping:
                     stopper.join(0.01)
             return engine
 
     program = Quiet(embedded.config, files, output_dir=tmp_path / "out", consumer_group_id="again")
-    first = threading.Thread(target=program.process_files_as_read)
+    first = threading.Thread(target=program.process_files_as_read, daemon=True)
     first.start()
     until = time.monotonic() + LONG
     while program.n_processed_files < 1:
@@ -261,7 +261,7 @@ def test_a_stop_while_a_second_run_begins_is_obeyed(embedded, tmp_path, way):
     program.shutdown()
     first.join(LONG)
     told.set()
-    second = threading.Thread(target=program.process_files_as_read)
+    second = threading.Thread(target=program.process_files_as_read, daemon=True)
     second.start()
     second.join(LONG)
     stopper.join(LONG)

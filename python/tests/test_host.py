@@ -321,6 +321,42 @@ def test_counts_are_there_while_it_runs(local):
     assert sorted(counts["recent"]) == ["a", "b"]
 
 
+def test_counts_can_be_asked_for_while_they_are_made(local):
+    # Python may clean up within a call of the module, and what goes may ask as well
+    local.upload({"a": b"x"})
+    ran = local.run("""
+    import gc, logging, sys
+    from datamill import _engine, _host
+
+    engine = _engine.Engine(
+        kind="processor", name="looks", arguments=sys.argv[1:], logger=logging.getLogger("datamill.looks"),
+        code=lambda file: None,
+    )
+    _host.run(engine, n_threads=1)
+
+    class Looks:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            engine.counts()
+
+    gc.disable()
+    kept = []
+    for _ in range(50):
+        Looks()
+        # the next list is made anew, which cleans up, and the next dictionary is not
+        kept.extend([] for _ in range(100))
+        {}
+        gc.enable()
+        engine.counts()
+        gc.disable()
+    print("asked", engine.counts()["files"])
+    """, *local.words("processor"))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "asked 1\n"
+
+
 def test_an_engine_runs_once(local):
     from datamill import _engine, _host
 
