@@ -51,7 +51,7 @@ pub fn run(args: &GetArgs) -> anyhow::Result<Exit> {
     };
     let (control, mut stdout) = (control()?, out());
     let mut output = if to == Path::new("-") { Output::Stream(&mut stdout) } else { Output::File(&to) };
-    let got = get(log.as_ref(), &args.topic, &args.path, args.version, &mut output, &control);
+    let got = get(&log, &args.topic, &args.path, args.version, &mut output, &control);
     ended(got.map(|listed| {
         let (upload, version) = (listed.upload, listed.version);
         let sent = clock::local_time_text(upload.first_ms);

@@ -36,7 +36,7 @@ pub fn run(args: &LsArgs) -> anyhow::Result<Exit> {
     let log = args.log.open_existing()?;
     let mut lines = Lines { out: out(), as_json: args.json, totals: Totals::default(), uploads: 0 };
     let control = control()?;
-    let listed = list(log.as_ref(), &args.topic, wanted, &control, &mut lines);
+    let listed = list(&log, &args.topic, wanted, &control, &mut lines);
     let listed = listed.and_then(|()| lines.out.flush().map_err(SurveyError::Output));
     if listed.is_err() {
         return ended(listed.map(|()| Exit::Done));

@@ -107,7 +107,7 @@ pub fn run(args: &ReconcileArgs) -> anyhow::Result<Exit> {
         has_title: false,
     };
     let control = control()?;
-    let found = reconcile(log.as_ref(), &settings, &control, &mut printer);
+    let found = reconcile(&log, &settings, &control, &mut printer);
     let found = found.and_then(|found| printer.flush().map(|()| found).map_err(SurveyError::Output));
     ended(found.map(|found| {
         say(&found);

@@ -15,6 +15,7 @@ use datamill::report::chain;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
 use datamill::settings::Config;
+use datamill::survey::upload_missing;
 use datamill::upload::{
     DEFAULT_CHUNK_SIZE, Filter, LOG_FILE, MAX_CHUNK_SIZE, Summary, UploadSettings, WatchSettings, check_paths,
     logs_folder, upload_paths, watch,
@@ -88,14 +89,19 @@ pub struct Sending {
 /// What is sent.
 enum Work {
     /// Files and folders, once.
-    Upload(Vec<PathBuf>, UploadSettings),
+    Upload { paths: Vec<PathBuf>, settings: UploadSettings, only_missing: bool },
     /// What is new or changed in a folder.
     Watch(PathBuf, WatchSettings),
 }
 
 impl Sending {
-    pub(super) fn upload(paths: Vec<PathBuf>, sending: &SendingArgs, common: CommonArgs) -> anyhow::Result<Self> {
-        let work = Work::Upload(paths, sending.settings()?);
+    pub(super) fn upload(
+        paths: Vec<PathBuf>,
+        only_missing: bool,
+        sending: &SendingArgs,
+        common: CommonArgs,
+    ) -> anyhow::Result<Self> {
+        let work = Work::Upload { paths, settings: sending.settings()?, only_missing };
         Ok(Self { work, common, without_effect: sending.without_effect() })
     }
 
@@ -106,7 +112,7 @@ impl Sending {
     /// The settings that uploads and watches share, for who has more than the options.
     pub fn settings(&mut self) -> &mut UploadSettings {
         match &mut self.work {
-            Work::Upload(_, settings) => settings,
+            Work::Upload { settings, .. } => settings,
             Work::Watch(_, settings) => &mut settings.upload,
         }
     }
@@ -124,7 +130,7 @@ impl Sending {
         begins: impl FnOnce() -> io::Result<()>,
     ) -> anyhow::Result<Summary> {
         let log_file = match &self.work {
-            Work::Upload(paths, _) => {
+            Work::Upload { paths, .. } => {
                 check_paths(paths)?;
                 None
             }
@@ -135,7 +141,10 @@ impl Sending {
         };
         let (log, _reporting) = begin(&self.common, program, log_file, &self.without_effect, control, facts, begins)?;
         Ok(match &self.work {
-            Work::Upload(paths, settings) => upload_paths(log.as_ref(), paths, settings, control, facts)?,
+            Work::Upload { paths, settings, only_missing: true } => {
+                upload_missing(&log, paths, settings, control, facts)?
+            }
+            Work::Upload { paths, settings, .. } => upload_paths(log.as_ref(), paths, settings, control, facts)?,
             Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, control, facts)?,
         })
     }

@@ -38,9 +38,7 @@ impl UploadArgs {
     /// # Errors
     /// A value that cannot be used.
     pub fn into_sending(self) -> anyhow::Result<Sending> {
-        let mut sending = Sending::upload(self.paths, &self.sending, self.common)?;
-        sending.settings().only_missing = self.only_missing;
-        Ok(sending)
+        Sending::upload(self.paths, self.only_missing, &self.sending, self.common)
     }
 }
 

@@ -37,7 +37,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let log = args.log.open_existing()?;
     let (control, mut out) = (control()?, out());
     let (mut right, mut damaged, mut incomplete) = (0, 0, 0);
-    let checked = verify(log.as_ref(), &args.topic, wanted, &control, &mut |checked| {
+    let checked = verify(&log, &args.topic, wanted, &control, &mut |checked| {
         let Checked { upload, damage } = &checked;
         let (state, reason) = match (upload.is_whole(), damage.as_str()) {
             (true, "") => ("right", ""),

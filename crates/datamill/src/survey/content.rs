@@ -9,12 +9,13 @@ use datamill_broker::{Log, Topic};
 
 use super::error::SurveyError;
 use super::list::{Listed, list_path};
-use super::pass::{Stretch, all_of, assemble, unfinished, upload_of};
+use super::pass::{all_of, assemble, unfinished, upload_of};
 use super::upload::Upload;
 use crate::assemble::{
     Added, Assembler, Budget, DownloadDataFile, Filter, HashAhead, InstanceIds, NotVerified, SourceTopic, SpillFolder,
 };
 use crate::control::Control;
+use crate::read::Span;
 use crate::report::chain;
 
 /// Bytes of files that fill up in memory. Larger files are on disk from their first chunk on.
@@ -32,12 +33,12 @@ pub struct Checked {
 /// A whole upload, with its content where that is what its uploader has hashed, or with what is wrong.
 type Rebuilt<'a> = dyn FnMut(Upload, Result<DownloadDataFile, String>) -> Result<bool, SurveyError> + 'a;
 
-/// Rebuilds each file of these stretches whose path is wanted by `filter`. `sink` answers whether to go on. What lacks
+/// Rebuilds each file of these parts of a topic whose path is wanted by `filter`. `sink` answers whether to go on. What lacks
 /// chunks at the end is answered.
 fn rebuild(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &Topic,
-    stretches: &[Stretch],
+    spans: &[Span],
     filter: Filter,
     control: &Control,
     sink: &mut Rebuilt<'_>,
@@ -49,7 +50,7 @@ fn rebuild(
         Assembler::new(filter, Arc::clone(&budget)).hashing_ahead(&ahead).on_disk(IN_MEMORY / 2..=usize::MAX, &spill);
     let name: Arc<str> = topic.name.as_str().into();
     let source = Arc::new(SourceTopic { id: Arc::clone(&name), name, by_name: None, own_files: log.own_files() });
-    let (_, gaps) = assemble(log, topic, stretches, &mut assembler, control, &mut |assembler, added, written| {
+    let (_, gaps) = assemble(log, topic, spans, &mut assembler, control, &mut |assembler, added, written| {
         written.map_err(SurveyError::Temporary)?;
         if budget.filling() > IN_MEMORY {
             assembler.spill_down_to(IN_MEMORY / 2, &spill).map_err(SurveyError::Temporary)?;
@@ -73,15 +74,15 @@ fn rebuild(
 /// # Errors
 /// Those of the log, of temporary files and of `sink`.
 pub fn verify(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &str,
     wanted: impl Fn(&str) -> bool + Send + 'static,
     control: &Control,
     sink: &mut dyn FnMut(Checked) -> Result<(), SurveyError>,
 ) -> Result<(), SurveyError> {
     let topic = log.topic(topic)?;
-    let stretches = all_of(log, &topic)?;
-    let unfinished = rebuild(log, &topic, &stretches, Box::new(wanted), control, &mut |upload, verified| {
+    let spans = all_of(log.as_ref(), &topic)?;
+    let unfinished = rebuild(log, &topic, &spans, Box::new(wanted), control, &mut |upload, verified| {
         sink(Checked { upload, damage: verified.err().unwrap_or_default() })?;
         Ok(true)
     })?;
@@ -102,7 +103,7 @@ pub enum Output<'a> {
 /// [`SurveyError::NotThere`], [`SurveyError::Damaged`], [`SurveyError::Write`], and those of the log and of temporary
 /// files.
 pub fn get(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &str,
     path: &str,
     version: Option<usize>,
@@ -110,15 +111,15 @@ pub fn get(
     control: &Control,
 ) -> Result<Listed, SurveyError> {
     let listed = list_path(log, topic, path, control)?;
-    let chosen = choose(log, topic, path, version, listed)?;
-    let stretches = chosen.upload.spans.iter().map(|span| Stretch {
+    let chosen = choose(log.as_ref(), topic, path, version, listed)?;
+    let spans = chosen.upload.spans.iter().map(|span| Span {
         partition: span.partition,
         first: span.first,
         end: span.last + 1,
     });
-    let (found, stretches, name) = (log.topic(topic)?, stretches.collect::<Vec<_>>(), path.to_owned());
+    let (found, spans, name) = (log.topic(topic)?, spans.collect::<Vec<_>>(), path.to_owned());
     let (mut damage, mut is_written) = (None, false);
-    rebuild(log, &found, &stretches, Box::new(move |other| other == name), control, &mut |upload, verified| {
+    rebuild(log, &found, &spans, Box::new(move |other| other == name), control, &mut |upload, verified| {
         if upload.sha512 != chosen.upload.sha512 {
             return Ok(true);
         }

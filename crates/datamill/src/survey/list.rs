@@ -1,5 +1,7 @@
 //! A topic as a list of files, in the order of their paths.
 
+use std::sync::Arc;
+
 use datamill_broker::Log;
 
 use super::error::SurveyError;
@@ -50,7 +52,7 @@ pub trait Listing {
 /// # Errors
 /// Those of the log, of the temporary table and of `listing`.
 pub fn list(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &str,
     wanted: impl Fn(&str) -> bool + Send + 'static,
     control: &Control,
@@ -75,7 +77,12 @@ pub fn list(
 ///
 /// # Errors
 /// As [`list`].
-pub(super) fn list_path(log: &dyn Log, topic: &str, path: &str, control: &Control) -> Result<Vec<Listed>, SurveyError> {
+pub(super) fn list_path(
+    log: &Arc<dyn Log>,
+    topic: &str,
+    path: &str,
+    control: &Control,
+) -> Result<Vec<Listed>, SurveyError> {
     let (mut found, path) = (Found(Vec::new()), path.to_owned());
     list(log, topic, move |other| other == path, control, &mut found)?;
     Ok(found.0)

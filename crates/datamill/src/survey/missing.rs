@@ -2,7 +2,8 @@
 //! and for the comparison of a folder with its topic.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datamill_broker::{ErrorKind, Log};
 
@@ -12,7 +13,8 @@ use super::pass;
 use super::table::{Table, distinct};
 use super::upload::Upload;
 use crate::control::Control;
-use crate::upload::Stamp;
+use crate::facts::Facts;
+use crate::upload::{Stamp, Summary, UploadError, UploadSettings, upload_where};
 
 /// Which version of its path a file is. `None` where it is none of these uploads.
 ///
@@ -32,12 +34,36 @@ pub(super) fn version_of(at: &Path, stamp: Stamp, uploads: &[Upload], always: bo
     sha512_of(at).map(Some)
 }
 
+/// Uploads files and folders as [`upload_paths`] does, without the files that are on the topic already, whole and as they
+/// are. The topic is read first.
+///
+/// # Errors
+/// As [`upload_paths`], and what keeps the topic from being read.
+///
+/// [`upload_paths`]: crate::upload::upload_paths
+pub fn upload_missing(
+    log: &Arc<dyn Log>,
+    paths: &[PathBuf],
+    settings: &UploadSettings,
+    control: &Control,
+    facts: &Facts,
+) -> Result<Summary, UploadError> {
+    let mut on_topic = None;
+    upload_where(log.as_ref(), paths, settings, control, facts, &mut |path, at, stamp| {
+        let on_topic = match &mut on_topic {
+            Some(read) => read,
+            unread => unread.insert(OnTopic::read(log, &settings.topic, control)?),
+        };
+        Ok(!on_topic.has(path, at, stamp)?)
+    })
+}
+
 /// The uploads of a topic, by path.
-pub(crate) struct OnTopic(Option<Table>);
+struct OnTopic(Option<Table>);
 
 impl OnTopic {
     /// Reads the topic. One that the first upload makes holds nothing.
-    pub(crate) fn read(log: &dyn Log, topic: &str, control: &Control) -> Result<Self, SurveyError> {
+    fn read(log: &Arc<dyn Log>, topic: &str, control: &Control) -> Result<Self, SurveyError> {
         let topic = match log.topic(topic) {
             Ok(topic) => topic,
             Err(error) if error.kind() == ErrorKind::UnknownTopic && log.makes_topics() => return Ok(Self(None)),
@@ -50,7 +76,7 @@ impl OnTopic {
     }
 
     /// Whether a file of the folder is there, whole. One that cannot be read is not: whoever sends it says why.
-    pub(crate) fn has(&self, path: &str, at: &Path, stamp: Stamp) -> Result<bool, SurveyError> {
+    fn has(&self, path: &str, at: &Path, stamp: Stamp) -> Result<bool, SurveyError> {
         let Some(table) = &self.0 else { return Ok(false) };
         let uploads = table.uploads_of(path)?;
         let version = version_of(at, stamp, &uploads, false).unwrap_or(None);

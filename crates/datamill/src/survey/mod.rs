@@ -32,7 +32,7 @@ pub use copies::Copies;
 pub use copies::StoreCopies;
 pub use error::SurveyError;
 pub use list::{Listed, Listing, Totals, list};
-pub(crate) use missing::OnTopic;
+pub use missing::upload_missing;
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
 pub use row::{Row, State};
 pub use upload::Upload;

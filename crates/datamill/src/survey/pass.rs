@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use datamill_broker::{Error, ErrorKind, Event, Log, Record, Topic};
+use datamill_broker::{Error, ErrorKind, Log, Record, Topic};
 use datamill_wire::headers;
 
 use super::error::SurveyError;
@@ -23,86 +23,52 @@ use crate::assemble::{Added, Assembler, Budget, FileInfo, Filter, IndexRun, Inst
 use crate::control::Control;
 use crate::engine::{chunk_of, sha512_of_hex};
 use crate::progress::Progress;
+use crate::read::{Span, TopicReader};
 use crate::report::logging::say;
 use crate::report::{chain, clock};
 
 /// How long one wait for records lasts.
 const POLL: Duration = Duration::from_millis(100);
-/// Time without a record after which it is looked whether the topic is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Stretches without a record that are remembered in all partitions together.
 const MOST_GAPS: usize = 100_000;
 
-/// What is read of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stretch {
-    pub(super) partition: i32,
-    pub(super) first: i64,
-    /// Behind the last record.
-    pub(super) end: i64,
-}
-
-/// All that is in a topic now, partition by partition.
-pub(super) fn all_of(log: &dyn Log, topic: &Topic) -> Result<Vec<Stretch>, Error> {
-    let stretch = |partition| {
+/// All that is in a topic now.
+pub(super) fn all_of(log: &dyn Log, topic: &Topic) -> Result<Vec<Span>, Error> {
+    let span = |partition| {
         let offsets = log.offsets(&topic.name, partition)?;
-        Ok(Stretch { partition, first: offsets.first, end: offsets.last_stable.max(offsets.first) })
+        Ok(Span { partition, first: offsets.first, end: offsets.last_stable })
     };
-    (0..topic.partitions).map(stretch).collect()
+    (0..topic.partitions).map(span).collect()
 }
 
-/// Hands out each record of these stretches, in order within a partition, and that a partition was read up to an offset,
-/// until `sink` says that it has enough. A log that does not answer is waited for.
+/// Hands out each record of these parts of a topic, in order within a partition, until `sink` says that it has enough.
+/// A log that does not answer is waited for.
 pub(super) fn read(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &Topic,
-    stretches: &[Stretch],
+    spans: &[Span],
     control: &Control,
-    sink: &mut dyn FnMut(Read<'_, '_>) -> Result<bool, SurveyError>,
+    sink: &mut dyn FnMut(&Record<'_>) -> Result<bool, SurveyError>,
 ) -> Result<(), SurveyError> {
-    let mut open: BTreeMap<i32, i64> =
-        stretches.iter().filter(|part| part.first < part.end).map(|part| (part.partition, part.end)).collect();
-    if open.is_empty() {
-        return Ok(());
-    }
-    let starts: Vec<(i32, i64)> =
-        stretches.iter().filter(|part| part.first < part.end).map(|part| (part.partition, part.first)).collect();
-    let mut reader = log.reader(&topic.name, &starts)?;
-    let (mut told, mut heard, mut is_unknown) = (false, Instant::now(), false);
-    while !open.is_empty() {
+    let mut reader = TopicReader::of_spans(log, topic, spans)?;
+    let mut told = false;
+    while !reader.is_at_end() {
         if control.stopping().is_some() {
             return Err(SurveyError::Stopped);
         }
         let mut over = None;
-        let polled = reader.poll(POLL, &mut |event| {
-            let (partition, next, seen) = match &event {
-                Event::Record(record) => (record.partition, record.offset + 1, Some(record)),
-                Event::End { partition, offset, .. } => (*partition, *offset, None),
-                Event::Assigned(_) | Event::Revoked { .. } => return,
-            };
-            let Some(&end) = open.get(&partition).filter(|_| over.is_none()) else { return };
-            let seen = match seen {
-                Some(record) if record.offset < end => Read::Record(record),
-                _ => Read::Up { partition, to: next.min(end) },
-            };
-            over = match sink(seen) {
-                Ok(true) => None,
-                Ok(false) => Some(Ok(())),
-                Err(error) => Some(Err(error)),
-            };
-            if next >= end {
-                open.remove(&partition);
+        let polled = reader.poll(POLL, &mut |record| {
+            if over.is_none() {
+                over = match sink(record) {
+                    Ok(true) => None,
+                    Ok(false) => Some(Ok(())),
+                    Err(error) => Some(Err(error)),
+                };
             }
         });
         match (over, polled) {
             (Some(ended), _) => return ended,
-            (None, Ok(0)) => {
-                if heard.elapsed() >= LOOK_EVERY {
-                    heard = Instant::now();
-                    still_there(log, topic, &mut is_unknown)?;
-                }
-            }
-            (None, Ok(_)) => heard = Instant::now(),
+            (None, Ok(())) => {}
             (None, Err(error)) if error.kind() == ErrorKind::Retry => {
                 if !std::mem::replace(&mut told, true) {
                     say(format_args!("the log does not answer, trying again until it does: {}", chain(&error)));
@@ -112,31 +78,6 @@ pub(super) fn read(
         }
     }
     Ok(())
-}
-
-/// What is read.
-pub(super) enum Read<'r, 'b> {
-    Record(&'r Record<'b>),
-    /// There is nothing below this offset that was not handed out.
-    Up {
-        partition: i32,
-        to: i64,
-    },
-}
-
-/// A topic that was deleted sends nothing and says nothing. A broker that does not know it at one look may not have
-/// heard of it.
-fn still_there(log: &dyn Log, topic: &Topic, is_unknown: &mut bool) -> Result<(), Error> {
-    match log.topic_now(&topic.name) {
-        Ok(now) if now.id.is_some() && now.id != topic.id => Err(Error::topic_replaced(&topic.name)),
-        Err(error) if error.kind() == ErrorKind::UnknownTopic && std::mem::replace(is_unknown, true) => {
-            Err(Error::topic_deleted(&topic.name))
-        }
-        answer => {
-            *is_unknown &= answer.is_err();
-            Ok(())
-        }
-    }
 }
 
 /// What a pass found besides uploads.
@@ -150,27 +91,20 @@ pub(super) struct Passed {
 /// What becomes of a record: its chunk was taken in, and its file may be whole now. Answers whether to go on.
 pub(super) type Taken<'a> = dyn FnMut(&mut Assembler, Added, io::Result<()>) -> Result<bool, SurveyError> + 'a;
 
-/// Lets all chunks of these stretches through an assembler.
+/// Lets all chunks of these parts of a topic through an assembler.
 pub(super) fn assemble(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &Topic,
-    stretches: &[Stretch],
+    spans: &[Span],
     assembler: &mut Assembler,
     control: &Control,
     taken: &mut Taken<'_>,
 ) -> Result<(Passed, Gaps), SurveyError> {
-    let (mut passed, mut gaps) = (Passed::default(), Gaps::new(stretches));
-    for part in stretches {
-        assembler.assign(part.partition, Progress::starting_at(part.first), part.first);
+    let (mut passed, mut gaps) = (Passed::default(), Gaps::new(spans));
+    for span in spans {
+        assembler.assign(span.partition, Progress::starting_at(span.first), span.first);
     }
-    read(log, topic, stretches, control, &mut |seen| {
-        let record = match seen {
-            Read::Record(record) => record,
-            Read::Up { partition, to } => {
-                gaps.go_to(partition, to);
-                return Ok(true);
-            }
-        };
+    read(log, topic, spans, control, &mut |record| {
         gaps.go_to(record.partition, record.offset);
         gaps.go_on(record.partition);
         passed.messages += 1;
@@ -200,16 +134,16 @@ pub(super) fn unfinished(assembler: &Assembler, gaps: &Gaps) -> impl Iterator<It
 
 /// Hands out each upload of a topic: whole ones in the order in which they became whole, then the others.
 pub(super) fn uploads(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &Topic,
     filter: Filter,
     control: &Control,
     sink: &mut dyn FnMut(Upload) -> Result<(), SurveyError>,
 ) -> Result<Passed, SurveyError> {
     let mut assembler = Assembler::new(filter, Arc::new(Budget::default())).without_content();
-    let stretches = all_of(log, topic)?;
+    let spans = all_of(log.as_ref(), topic)?;
     // nothing is written to a disk, so nothing can fail to be written
-    let (passed, gaps) = assemble(log, topic, &stretches, &mut assembler, control, &mut |assembler, added, _| {
+    let (passed, gaps) = assemble(log, topic, &spans, &mut assembler, control, &mut |assembler, added, _| {
         let Added::Whole(id) = added else { return Ok(true) };
         if let Some(whole) = assembler.take_dropped(id, true) {
             sink(upload_of(&whole.info, whole.info.version.total, hole(whole.size)))?;
@@ -252,8 +186,8 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    fn new(stretches: &[Stretch]) -> Self {
-        let partitions = stretches.iter().map(|part| (part.partition, (part.first, part.first))).collect();
+    fn new(spans: &[Span]) -> Self {
+        let partitions = spans.iter().map(|span| (span.partition, (span.first, span.first))).collect();
         Self { partitions, gaps: BTreeMap::new(), count: 0 }
     }
 
@@ -317,13 +251,13 @@ impl Gaps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assemble::{InstanceId, Span, Version};
+    use crate::assemble::{self, InstanceId, Version};
 
     fn info(spans: &[(i32, i64, i64)], total: u32) -> FileInfo {
         FileInfo {
             id: InstanceId(1),
             version: Version { path: "a".into(), sha512: [0; 64], total, mtime: None },
-            spans: spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect(),
+            spans: spans.iter().map(|&(partition, first, last)| assemble::Span { partition, first, last }).collect(),
             others: Vec::new(),
             first_ms: 0,
             last_ms: 0,
@@ -334,8 +268,7 @@ mod tests {
 
     #[test]
     fn chunks_that_are_gone_are_told_from_those_that_never_came() {
-        let mut gaps =
-            Gaps::new(&[Stretch { partition: 0, first: 4, end: 20 }, Stretch { partition: 1, first: 0, end: 20 }]);
+        let mut gaps = Gaps::new(&[Span { partition: 0, first: 4, end: 20 }, Span { partition: 1, first: 0, end: 20 }]);
         for offset in [4, 5, 6, 9, 10] {
             gaps.go_to(0, offset);
             gaps.go_on(0);

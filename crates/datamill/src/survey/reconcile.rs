@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datamill_broker::{Error, Log};
 use datamill_wire::result_key;
@@ -160,7 +161,7 @@ pub trait Rows {
 /// # Errors
 /// Those of the log, the folder, the copies, the temporary table, and of `rows`.
 pub fn reconcile(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     settings: &ReconcileSettings,
     control: &Control,
     rows: &mut dyn Rows,
@@ -169,7 +170,7 @@ pub fn reconcile(
     let found = log.topic(topic)?;
     let result_topic = results.as_deref().map(|results| log.topic(results)).transpose()?;
     let table = Table::new()?;
-    scan(log, folder, filter, &table, control)?;
+    scan(log.as_ref(), folder, filter, &table, control)?;
     let mut kept = Ok(());
     let group = match settings.group.as_deref() {
         None => None,
@@ -179,9 +180,9 @@ pub fn reconcile(
                     kept = table.set_failure(key, failure.as_ref());
                 }
             };
-            let reached = Reached::read(log, &found, group, &mut take)?;
+            let reached = Reached::read(log.as_ref(), &found, group, &mut take)?;
             if !reached.has_begun() && reached.members == 0 {
-                return Err(never_read(log, group, topic)?);
+                return Err(never_read(log.as_ref(), group, topic)?);
             }
             Some((group, reached))
         }

@@ -1,29 +1,27 @@
 //! The messages on a topic of results, as what became of files. Those of datamill name their file, its version and its
 //! upload in headers; those of OpenMSIStream have a key alone, which several paths may share.
 
+use std::sync::Arc;
+
 use datamill_broker::{Log, Record, Topic};
 use datamill_wire::headers;
 
 use super::error::SurveyError;
-use super::pass::{Read, all_of, read};
+use super::pass::{all_of, read};
 use super::table::{ResultOf, Table};
 use crate::control::Control;
 use crate::engine::sha512_of_hex;
 
 /// Puts the results of files of topic `source` into the table.
 pub(super) fn collect(
-    log: &dyn Log,
+    log: &Arc<dyn Log>,
     topic: &Topic,
     source: &str,
     table: &Table,
     control: &Control,
 ) -> Result<(), SurveyError> {
-    read(log, topic, &all_of(log, topic)?, control, &mut |seen| {
-        if let Read::Record(record) = seen {
-            take(record, source, table)?;
-        }
-        Ok(true)
-    })
+    let spans = all_of(log.as_ref(), topic)?;
+    read(log, topic, &spans, control, &mut |record| take(record, source, table).map(|()| true))
 }
 
 fn take(record: &Record<'_>, source: &str, table: &Table) -> Result<(), SurveyError> {

@@ -54,7 +54,7 @@ use tracing::warn;
 
 use crate::control::Control;
 use crate::facts::{Fact, Facts};
-use crate::survey::OnTopic;
+use crate::survey::SurveyError;
 
 pub use error::UploadError;
 pub use filter::{Filter, Reason};
@@ -112,8 +112,6 @@ pub struct UploadSettings {
     pub root: Option<PathBuf>,
     /// What goes between stem and suffix of the names under which files are rebuilt.
     pub filename_append: String,
-    /// Leave out the files that are on the topic already, whole and as they are: [`upload_paths`] reads the topic first.
-    pub only_missing: bool,
 }
 
 impl UploadSettings {
@@ -127,7 +125,6 @@ impl UploadSettings {
             drain_limit: Duration::from_secs(30),
             root: None,
             filename_append: String::new(),
-            only_missing: false,
         }
     }
 }
@@ -189,6 +186,21 @@ pub fn upload_paths(
     control: &Control,
     facts: &Facts,
 ) -> Result<Summary, UploadError> {
+    upload_where(log, paths, settings, control, facts, &mut |_, _, _| Ok(true))
+}
+
+/// Whether a file with this relative path, at this path and with this stamp, is missing on the topic.
+pub(crate) type IsMissing<'a> = dyn FnMut(&str, &Path, Stamp) -> Result<bool, SurveyError> + 'a;
+
+/// As [`upload_paths`], for the files that are missing on the topic.
+pub(crate) fn upload_where(
+    log: &dyn Log,
+    paths: &[PathBuf],
+    settings: &UploadSettings,
+    control: &Control,
+    facts: &Facts,
+    is_missing: &mut IsMissing<'_>,
+) -> Result<Summary, UploadError> {
     check_paths(paths)?;
     check_settings(settings)?;
     // a log that makes the topic does so only once there is something for it
@@ -206,9 +218,9 @@ pub fn upload_paths(
     if paths.len() > 1 {
         files = without_repetitions(files)?;
     }
-    if settings.only_missing && !files.is_empty() {
-        (files, summary.on_topic) = missing(log, files, &settings.topic, control)?;
-    }
+    let collected = files.len();
+    keep_missing(&mut files, control, is_missing)?;
+    summary.on_topic = (collected - files.len()) as u64;
     if files.is_empty() {
         let found_nothing = !stop.is_requested() && summary.on_topic == 0;
         return Ok(Summary { topic: settings.topic.clone(), found_nothing, elapsed: begun.elapsed(), ..summary });
@@ -315,25 +327,24 @@ fn leave_out(facts: &Facts, summary: &mut Summary, path: String, reason: Reason,
     summary.leave_out(reason, path);
 }
 
-/// The files that are not on the topic as they are, and the number of the others.
-fn missing(
-    log: &dyn Log,
-    files: Vec<Candidate>,
-    topic: &str,
+/// Keeps the files that are missing on the topic. Once a stop is asked for, the rest counts as such, and is left out for
+/// that.
+fn keep_missing(
+    files: &mut Vec<Candidate>,
     control: &Control,
-) -> Result<(Vec<Candidate>, u64), UploadError> {
-    let on_topic = OnTopic::read(log, topic, control).map_err(Box::new)?;
-    let (mut missing, mut there) = (Vec::new(), 0);
-    for file in files {
-        // once a stop is asked for, the rest is left out for that
-        let is_asked = control.stopping().is_none();
-        if is_asked && on_topic.has(&file.relative, &file.path, file.stamp).map_err(Box::new)? {
-            there += 1;
-        } else {
-            missing.push(file);
+    is_missing: &mut IsMissing<'_>,
+) -> Result<(), UploadError> {
+    let mut failed = None;
+    files.retain(|file| {
+        if failed.is_some() || control.stopping().is_some() {
+            return true;
         }
-    }
-    Ok((missing, there))
+        is_missing(&file.relative, &file.path, file.stamp).unwrap_or_else(|error| {
+            failed = Some(Box::new(error));
+            true
+        })
+    });
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Drops files that were named twice and refuses different ones with the same relative path.
