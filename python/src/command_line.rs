@@ -43,6 +43,13 @@ impl Options {
         }
     }
 
+    pub fn consumer_mut(&mut self) -> &mut ConsumerArgs {
+        match self {
+            Self::Reproducer(args, _) => &mut args.consumer,
+            Self::Processor(args) => &mut args.consumer,
+        }
+    }
+
     /// What NaN becomes in the dictionaries that are results.
     pub fn nan(&self) -> Nan {
         match self {

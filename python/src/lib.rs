@@ -54,6 +54,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("EMBEDDED_TAKES", datamill::broker::LARGEST_EMBEDDED)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

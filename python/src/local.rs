@@ -26,7 +26,7 @@ pub fn try_file<'py>(
     path: PathBuf,
     nan: &str,
 ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
-    let json = Options { nan: nan.parse().map_err(PyValueError::new_err)?, default: None };
+    let json = Options { nan: nan.parse().map_err(PyValueError::new_err)?, default: None, of_program: true };
     let content = py.detach(|| fs::read(&path))?;
     let ear = Arc::default();
     let job = Job::of_local(&path, content, &ear);

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from work import Work
+from work import Work, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -52,6 +52,8 @@ class Log:
 
             admin = AdminClient({"bootstrap.servers": named("DATAMILL_TEST_KAFKA")})
             admin.create_topics([NewTopic(name, partitions, 1)])[name].result(60)
+            # a broker may know it a moment after it was made
+            until(lambda: name in admin.list_topics(timeout=60).topics, f"topic `{name}`")
         return name
 
     def group(self, name: str) -> str:

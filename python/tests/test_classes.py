@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, named
 from programs import LONG, MAIN, METADATA, PROCESSOR, read, results, send
 
 import datamill
@@ -475,7 +476,7 @@ def test_what_is_wrong_is_named_before_anything_is_read(embedded, tmp_path):
     (tmp_path / "program.py").write_text(script)
     command = [sys.executable, "-m", "datamill.openmsistream", "program.py", "--rubbish", "x", "--topic_name", "files"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG, check=False)
-    assert ran.returncode == 2 and "unrecognized arguments: --rubbish x" in ran.stderr
+    assert ran.returncode == 2 and "there is no option `--rubbish`" in ran.stderr
 
 
 def test_lines_of_the_program_go_once_to_the_console_the_log_file_and_the_topic_for_them(embedded, tmp_path):
@@ -505,3 +506,96 @@ def test_the_programs_of_the_document_run(embedded, tmp_path):
     above += "\n\nAbove.run_from_command_line()\n"
     ran = run(tmp_path, above, *options, "--topic_name", files, "--threshold", "5", how=())
     assert "2 angles above 5.0" in ran.stderr
+
+
+def test_a_hook_that_cannot_be_called_is_refused_before_anything_is_read(embedded, tmp_path):
+    class TakesNoLock(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile):
+            return None
+
+    class TakesALock(datamill.MetadataJSONReproducer):
+        def _get_metadata_dict_for_file(self, datafile, lock):
+            return {}
+
+    class CalledBackWithout(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+        def _failed_processing_callback(self):
+            pass
+
+    class Later(datamill.DataFileStreamReproducer):
+        async def _get_processing_result_message_for_file(self, datafile, lock):
+            return None
+
+    for program, topics, said in (
+        (TakesNoLock, 1, "`_process_downloaded_data_file` of `TakesNoLock` has the parameters `(self, datafile)` and is "
+                         "called with 2 arguments: write `def _process_downloaded_data_file(self, datafile, lock)`"),
+        (TakesALock, 2, "write `def _get_metadata_dict_for_file(self, datafile)`"),
+        (CalledBackWithout, 1, "write `def _failed_processing_callback(self, datafile, lock)`"),
+        (Later, 2, "`_get_processing_result_message_for_file` of `Later` is asynchronous"),
+    ):
+        with pytest.raises(datamill.SetUpError) as refused:
+            program(embedded.config, *("a", "b")[:topics], output_dir=tmp_path / "out")
+        assert said in str(refused.value)
+
+
+def test_what_keeps_a_program_of_a_class_from_starting_is_a_sentence_and_an_exit_code(embedded, tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "from datamill import DataFileStreamProcessor\n"
+        "class Store(DataFileStreamProcessor):\n"
+        "    def _process_downloaded_data_file(self, datafile, lock):\n        return None\n"
+        "Store.run_from_command_line()\n"
+    )
+    words = ["--config", embedded.config, "--topic_name", "no-such-topic", "--exit_at_end"]
+    ran = subprocess.run(
+        [sys.executable, script, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=LONG,
+        stdin=subprocess.DEVNULL, check=False,
+    )
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr, ran.stderr
+    assert "error: " in ran.stderr and "no-such-topic" in ran.stderr
+
+
+def test_a_processor_has_no_option_for_nan(embedded, tmp_path):
+    class Store(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+    with pytest.raises(TypeError, match="has no option `nan`"):
+        Store(embedded.config, "files", output_dir=tmp_path / "out", nan="null")
+
+
+@pytest.mark.parametrize("mode", ["memory", "disk"])
+def test_a_file_with_a_wrong_hash_comes_to_its_callback_alone_with_what_arrived(kafka, tmp_path, mode):
+    from confluent_kafka import Producer
+
+    files = kafka.topic("files")
+    send(kafka, files, tmp_path / "data", {"good.txt": b"good"})
+    message = (ROOT / "crates/testkit/vectors/one_chunk/001.msgpack").read_bytes()
+    # behind its name, the first field is the hash of the file
+    begin = message.index(b"\xc4\x40") + 2
+    producer = Producer({"bootstrap.servers": named("DATAMILL_TEST_KAFKA")})
+    producer.produce(files, message[:begin] + bytes(64) + message[begin + 64 :], b"one.dat_chunk_1_of_1")
+    producer.flush()
+    seen, processed = [], []
+
+    class Store(datamill.DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            processed.append(datafile.filename)
+
+        def _failed_processing_callback(self, datafile, lock):
+            raise AssertionError
+
+        def _mismatched_hash_callback(self, datafile, lock):
+            assert lock is self.lock
+            seen.append((datafile.filename, datafile.bytestring, datafile.check_file_hash, datafile.n_total_chunks))
+            raise ValueError("harms nobody")
+
+    program = Store(
+        kafka.config, files, output_dir=tmp_path / "out", consumer_group_id=kafka.group("hash"), exit_at_end=True, mode=mode
+    )
+    assert program.process_files_as_read()[2] == 1
+    assert processed == ["good.txt"]
+    [(name, content, sha512, chunks)] = seen
+    assert (name, sha512, chunks) == ("one.dat", bytes(64), 1) and content in message

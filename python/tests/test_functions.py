@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import pathlib
@@ -95,7 +96,7 @@ def test_what_is_no_result_fails_its_file_with_the_reason(work):
     assert reasons["raises"].startswith("ValueError: no header (test_functions.py:")
     assert "in answer)" in reasons["raises"]
     assert reasons["exits"].startswith("SystemExit: 3")
-    assert reasons["none"].startswith("the function answered with `NoneType`")
+    assert reasons["none"].startswith("the function answered with `None`: answer with the result")
     assert "`int`: answer with a dictionary, a text, bytes" in reasons["number"]
     assert reasons["returned"] == "KeyError: 'anode'"
     assert reasons["caused"].startswith("RuntimeError: no metadata, after KeyError: 'anode' (")
@@ -391,3 +392,69 @@ def test_what_a_message_raises_is_the_reason_and_no_result_goes_without_its_head
     assert list(local.read()) == ["bare"]
     reasons = dict(ended.failed_files)
     assert "ZeroDivisionError: no sample" in reasons["value"] and "KeyError: 'unit'" in reasons["headers"]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda: {}, r"`<lambda>` has the parameters `\(\)` and is called with one argument: write `lambda file: …`"),
+        (lambda file, lock: {}, r"the parameters `\(file, lock\)` and is called with one argument"),
+        (functools.partial(lambda file, *, unit: {}), r"the parameters `\(file, \*, unit\)`"),
+    ],
+)
+def test_a_function_that_cannot_be_called_with_a_file_is_refused_before_anything_is_read(local, function, said):
+    local.upload({"a": b"x"})
+    for run in (local.reproduce, local.process):
+        with pytest.raises(datamill.SetUpError, match=said):
+            run(function, name="refused")
+    assert not local.output_dir.exists()
+
+
+def test_functions_that_do_not_run_when_they_are_called_are_refused(local):
+    async def later(file):
+        return "done"
+
+    def yields(file):
+        yield "done"
+
+    for function, said in ((later, "`later` is asynchronous"), (yields, "`yields` has a `yield`")):
+        with pytest.raises(datamill.SetUpError, match=said):
+            local.reproduce(function)
+
+
+def test_what_a_decorator_takes_counts_and_not_what_is_within(local):
+    def with_unit(function):
+        @functools.wraps(function)
+        def called(*args):
+            return function(*args, "deg")
+
+        return called
+
+    @with_unit
+    def angle(file, unit):
+        return unit
+
+    local.upload({"a": b"x"})
+    assert local.reproduce(angle).files == 1
+    assert local.read()["a"].text() == "deg"
+
+
+def test_a_lambda_needs_a_name_for_its_program(local):
+    for run, options in ((datamill.reproduce, {"consumer_topic_name": "a"}), (datamill.process, {"topic_name": "a"})):
+        with pytest.raises(datamill.SetUpError, match='a lambda gives the program no name: say `name="…"`'):
+            run(lambda file: None, **options)
+    ran = local.run("import datamill\ndatamill.process(lambda file: None)\n", *local.words("processor"))
+    assert ran.returncode == 2 and ran.stderr.startswith("error: a lambda gives the program no name"), ran.stderr
+
+
+def test_a_mistake_in_the_options_of_a_parser_is_told_in_a_sentence_with_the_nearest_option(local):
+    program = COUNTS + "datamill.reproduce(lines, parser=parser)\n"
+    for words, said in (
+        (("--topic_nmae", "files"), "error: there is no option `--topic_nmae`: did you mean `--topic_name`?"),
+        (("--marc=;",), "error: there is no option `--marc`: did you mean `--mark`?"),
+        (("--topic_name",), "error: argument --topic_name: expected one argument."),
+        (("files",), "error: nothing is known of `files`."),
+    ):
+        ran = local.run(program, *words)
+        assert ran.returncode == 2, ran.stderr
+        assert ran.stderr == f"{said} `program.py --help` lists the options\n"

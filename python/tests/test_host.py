@@ -597,7 +597,7 @@ def test_a_try_whose_results_cannot_be_printed_fails(tmp_path, monkeypatch, caps
     paths = [tmp_path / name for name in ("a", "b")]
     for path in paths:
         path.touch()
-    assert _try.try_files(lambda file: "done", [str(path) for path in paths]) == 1
+    assert _try.Trial(lambda file: "done").run(_try.found([str(path) for path in paths])) == 1
     assert "error: 2 of the files not done, since a result could not be printed: OSError" in capsys.readouterr().err
 
 
@@ -642,3 +642,55 @@ def test_a_signal_right_after_a_fork_ends_the_child(local):
     ended = local.run(program)
     assert ended.returncode == 0, ended.stderr
     assert {result.text() for result in local.read().values()} == {"-15"}
+
+
+def test_two_calls_at_a_breakpoint_have_the_prompt_one_after_the_other(local):
+    local.upload({"a": b"x", "b": b"x"})
+    ran = local.program(f"""
+    import datamill, threading
+    both = threading.Barrier(2)
+    def function(file):
+        both.wait()
+        breakpoint()
+        return "done"
+    datamill.reproduce(
+        function, consumer_topic_name={local.files!r}, producer_topic_name={local.results!r},
+        config={str(local.log.config)!r}, output_dir={str(local.output_dir)!r}, exit_at_end=True,
+    )
+    """)
+    session = 4 * "p 'at ' + file.filename\n" + "c\n"
+    ran = subprocess.run(
+        [sys.executable, ran], cwd=local.folder, input=2 * session, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "".join(re.findall("'at (.)'", ran.stdout)) in ("aaaabbbb", "bbbbaaaa"), ran.stdout
+    assert sorted(local.read()) == ["a", "b"]
+
+
+def test_a_reader_of_the_output_that_goes_fails_no_file_and_no_program(work):
+    work.upload({f"{n}": b"x" for n in range(6)})
+    program = work.program("""
+    import datamill, pathlib, time
+    def function(file):
+        print("called", flush=True)
+        while not pathlib.Path("go").exists():
+            time.sleep(0.02)
+        print(100_000 * "x", flush=True)
+        return "done"
+    if __name__ == "__main__":
+        datamill.reproduce(function)
+    """)
+    for command in ([program], ["-m", "datamill", "reproduce", f"{program}:function"]):
+        (work.folder / "go").unlink(missing_ok=True)
+        words = work.words(consumer_group_id=work.log.group("pipes"))
+        with subprocess.Popen(
+            [sys.executable, *map(str, command), *words], cwd=work.folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as process:
+            for line in process.stdout:
+                if line == b"called\n":
+                    break
+            process.stdout.close()
+            (work.folder / "go").touch()
+            assert process.wait(LIMIT) == 0
+    assert len(list(datamill.read(work.results, config=work.log.config))) == 12

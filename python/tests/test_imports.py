@@ -74,7 +74,17 @@ def test_a_mistake_in_the_command_is_named(tmp_path):
     ran = run(tmp_path, "-m", "datamill.openmsistream", "nothing.py")
     assert ran.returncode == 2 and "there is no program `nothing.py`" in ran.stderr
     ran = run(tmp_path, "-m", "datamill.openmsistream")
-    assert ran.returncode == 2 and ran.stderr.startswith("usage: ")
+    assert ran.returncode == 2 and ran.stderr.startswith("error: a program is missing")
+    (tmp_path / "program.py").touch()
+    for words, said in (
+        (("--max_atempts=3", "program.py"), "datamill has no option `--max_atempts=3`: did you mean `--max_attempts`"),
+        (("--max-attempts", "3", "program.py"), "needs its value in the same word, in front of the program: `--max-attempts=3`"),
+        (("--max_att=3", "program.py", "--own"), None),
+        (("--exit-at-end", "--nan=null", "program.py"), None),
+    ):
+        ran = run(tmp_path, "-m", "datamill.openmsistream", *words)
+        assert ran.returncode == (0 if said is None else 2), ran.stderr
+        assert said is None or (said in ran.stderr and ran.stderr.count("\n") == 1), ran.stderr
     ran = run(tmp_path, "-m", "datamill.openmsistream", "--help")
     assert ran.returncode == 0 and "PROGRAM.py" in ran.stdout
 

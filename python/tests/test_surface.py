@@ -28,6 +28,7 @@ HOOKS = {
     "_get_auto_output_dir",
     "_get_metadata_dict_for_file",
     "_get_processing_result_message_for_file",
+    "_mismatched_hash_callback",
     "_on_check",
     "_on_shutdown",
     "_process_downloaded_data_file",
@@ -203,6 +204,42 @@ def test_a_program_adds_arguments_by_name():
     assert (parsed.topic_name, parsed.consumer_topic_name) == ("t", "t")
     assert parser.parse_args(["--topic-name=a-b", "--exit-at-end", "--own", "x-y"]).topic_name == "a-b"
     assert "Least angle (default = 5.0)" in re.sub(r"\s+", " ", parser.format_help())
+
+
+def test_an_option_of_a_programs_own_is_taken_with_dashes_and_with_underscores():
+    from datamill._classes.parser import OpenMSIStreamArgumentParser
+
+    class Parser(OpenMSIStreamArgumentParser):
+        ARGUMENTS = {**OpenMSIStreamArgumentParser.ARGUMENTS, "least-angle": ["optional", {"type": float, "default": 1.0}]}
+
+    parser = Parser(prog="program.py")
+    parser.add_arguments("least-angle", "topic_name", "n_threads")
+    parser.add_argument("--own-one")
+    for word in ("--least-angle", "--least_angle", "--least", "--least-an"):
+        assert parser.parse_args([word, "2.5"]).least_angle == 2.5
+        assert parser.parse_args([f"{word}=2.5"]).least_angle == 2.5
+    assert parser.parse_args(["--own_one=a_b-c"]).own_one == "a_b-c"
+    assert parser.parse_args(["--topic-na", "t"]).topic_name == "t"
+
+
+def test_what_is_wrong_with_a_command_line_is_told_in_a_sentence(capsys):
+    from datamill import DataFileStreamProcessor
+
+    class Program(DataFileStreamProcessor):
+        def _process_downloaded_data_file(self, datafile, lock):
+            return None
+
+    parser = Program.get_argument_parser(prog="program.py")
+    for words, said in (
+        (["--topic_nmae=files"], "there is no option `--topic_nmae`: did you mean `--topic_name`?"),
+        (["--zzzzzz"], "there is no option `--zzzzzz`."),
+        (["--n_threads", "x"], "argument --n_threads: `x` is not a whole number above 0."),
+        (["--topic_name"], "argument --topic_name: expected one argument."),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args(words)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == f"error: {said} `program.py --help` lists the options\n"
 
 
 def test_a_default_of_another_type_is_refused():

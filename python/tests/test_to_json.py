@@ -24,6 +24,7 @@ import uuid
 import xml.etree.ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 import rules
 
@@ -253,6 +254,14 @@ def test_a_date_that_is_none_is_null_or_refused():
     assert to_json(np.datetime64("NaT"), nan="python") == "null"
     with pytest.raises(ValueError, match="the value is NaT"):
         to_json([np.timedelta64("NaT", "s")], nan="error")
+
+
+def test_a_value_that_is_missing_is_null_and_counted_or_refused():
+    found = {"angle": pd.NA, "all": pd.array([1, None], dtype="Int64").tolist(), "objects": np.array([pd.NA, 2], dtype=object)}
+    assert _engine.to_json_counted(found) == ('{"angle": null, "all": [1, null], "objects": [null, 2]}', 3)
+    assert to_json(found, nan="python") == to_json(found)
+    with pytest.raises(ValueError, match=r'metadata\["angle"\]: the value is NA, .* allow it with `nan="null"`$'):
+        to_json(found, nan="error")
 
 
 # the other types

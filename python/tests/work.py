@@ -27,6 +27,12 @@ def until(happens: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"{what} did not happen within {LIMIT} s")
 
 
+def _named(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A lambda has no name for its program."""
+    is_lambda = getattr(function, "__name__", "") == "<lambda>"
+    return {"name": "program", **options} if is_lambda else options
+
+
 class Work:
     def __init__(self, log, folder: pathlib.Path) -> None:
         self.log = log
@@ -56,11 +62,12 @@ class Work:
         }
 
     def reproduce(self, function: Callable[..., Any], **options: Any) -> datamill.Ended:
+        options = _named(function, options)
         topics = {"consumer_topic_name": self.files, "producer_topic_name": self.results}
         return datamill.reproduce(function, **topics, **self.options(**options))
 
     def process(self, function: Callable[..., Any], **options: Any) -> datamill.Ended:
-        return datamill.process(function, topic_name=self.files, **self.options(**options))
+        return datamill.process(function, topic_name=self.files, **self.options(**_named(function, options)))
 
     def read(self) -> dict[str, datamill.Message]:
         """The results, by the path of their file. None is there twice."""

@@ -16,6 +16,7 @@ pub use contract::*;
 #[cfg(feature = "crash_points")]
 pub use crash::CRASH_AT;
 pub use crash::{CrashPoint, crash_point};
+pub use embedded::LARGEST_RECORD as LARGEST_EMBEDDED;
 pub use error::{Error, ErrorKind, Result};
 pub use near::nearest;
 pub use open::{Properties, open, own_files};

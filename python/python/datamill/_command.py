@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import platform
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import _engine
+from . import _engine, _host, _pipes
 from ._errors import DatamillError, SetUpError
 
 
@@ -31,6 +32,7 @@ def main(words: Sequence[str] | None = None, *, is_here: bool = False) -> int:
     int
         The exit code.
     """
+    _pipes.outlive()
     asked = _engine.parse_command(_program(), _edition(), list(sys.argv[1:] if words is None else words))
     if isinstance(asked, int):
         return asked
@@ -42,33 +44,52 @@ def main(words: Sequence[str] | None = None, *, is_here: bool = False) -> int:
     try:
         return _run(asked)
     except DatamillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _host.say(f"error: {error}")
         return error.exit_code
 
 
 def _run(asked: _engine.FunctionCommand) -> int:
-    from . import _functions
+    from . import _functions, _options
     from ._load import load
-    from ._try import try_files
+    from ._try import Trial, found
 
-    function = load(asked.function)
-    if inspect.isclass(function):
-        return _run_class(function, asked)
+    # before the user's module is loaded, which may go to another folder
+    files, here = found(asked.files), _folder()
+    function, name = load(asked.function)
     if asked.what == "try":
+        if inspect.isclass(function):
+            raise SetUpError(f"`{name}` is a class, and `datamill try` takes a function")
         nans = [word.removeprefix("--nan=") for word in asked.options if word.startswith("--nan=")]
-        return try_files(function, asked.files, *nans)
+        return Trial(function, *nans).run(files)
+    words, folder = asked.options, None
+    if here is not None and here != _folder():
+        words, folder = _options.meant_in(here, words), here
+        if not any(word.startswith("--output_dir=") for word in words):
+            output = getattr(function, "_get_auto_output_dir", lambda: f"{name}_output")()
+            words.append(f"--output_dir={os.path.join(here, output)}")
+    if inspect.isclass(function):
+        return _run_class(function, words, folder)
     kind = "reproducer" if asked.what == "reproduce" else "processor"
-    name = _functions.name_of(function)
-    return _functions.exit_code_of(lambda: _functions.run_words(kind, function, name, asked.options, console=True))
+    run = functools.partial(_functions.run_words, kind, function, name, words, console=True, folder=folder)
+    return _functions.exit_code_of(run)
 
 
-def _run_class(program: type[Any], asked: _engine.FunctionCommand) -> int:
-    if asked.what == "try":
-        raise SetUpError(f"`{program.__name__}` is a class, and `datamill try` takes a function")
+def _run_class(program: type[Any], words: Sequence[str], folder: str | None) -> int:
+    from ._classes import defaults
+
     if not hasattr(program, "run_from_command_line"):
         raise SetUpError(f"`{program.__name__}` is a class without `run_from_command_line`: name a function")
-    program.run_from_command_line(asked.options)
+    defaults.begin_in(folder)
+    program.run_from_command_line(list(words))
     return 0
+
+
+def _folder() -> str | None:
+    """The working folder, unless it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _program() -> str:

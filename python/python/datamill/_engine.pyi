@@ -112,6 +112,8 @@ class Engine:
         target: str | None = None,
         default: Callable[[Any], Any] | None = None,
         speak: Callable[[str], str] | None = None,
+        folder: str | None = None,
+        mismatched: Callable[[DownloadDataFile], Any] | None = None,
     ) -> Engine: ...
     @property
     def n_threads(self) -> int: ...
@@ -152,6 +154,9 @@ def parse_command(program: str, edition: str, words: Sequence[str]) -> int | Rus
 def try_file(
     function: Callable[[DownloadDataFile], Any], logger: logging.Logger, path: str, nan: str
 ) -> tuple[bytes, int] | None: ...
+# bytes of the largest record that the embedded log takes
+EMBEDDED_TAKES: int
+
 def largest_entry(result: bytes) -> tuple[str, int] | None: ...
 
 @final

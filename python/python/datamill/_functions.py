@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _engine, _host, _options, _speech
+from . import _engine, _host, _options, _pipes, _speech
 from ._classes.console import Console
-from ._errors import DatamillError, Help
+from ._errors import DatamillError, Help, SetUpError
+from ._signature import require
 
 # the exit code at a second signal
 _AT_ONCE = 130
@@ -38,8 +39,8 @@ def reproduce(
     parser : argparse.ArgumentParser, optional
         Options of your own. The function is then called with the file and the `argparse.Namespace` of their values.
     name : str, optional
-        Name of the program, from which its group and its output folder have their names; that of the function where it
-        is not given.
+        Name of the program. Its consumer group and its output folder are named after it, so two programs need two names.
+        That of the function where it is not given; a lambda has none, and needs this.
     default : callable, optional
         Called with each object in a dictionary that `to_json` has no rule for.
     **options
@@ -87,8 +88,8 @@ def process(
     parser : argparse.ArgumentParser, optional
         Options of your own. The function is then called with the file and the `argparse.Namespace` of their values.
     name : str, optional
-        Name of the program, from which its group and its output folder have their names; that of the function where it
-        is not given.
+        Name of the program. Its consumer group and its output folder are named after it, so two programs need two names.
+        That of the function where it is not given; a lambda has none, and needs this.
     **options
         The options of the command line as keywords: ``topic_name="files"``, ``exit_at_end=True``. Without any, the
         command line of the program is read, and the program ends with its exit code.
@@ -123,6 +124,7 @@ def run_words(
     words: Sequence[str],
     default: Callable[[Any], Any] | None = None,
     console: bool = False,
+    folder: str | None = None,
 ) -> _engine.Ended:
     """Run a function with the words of a command line.
 
@@ -140,6 +142,8 @@ def run_words(
         As `reproduce` takes it.
     console : bool, default False
         Whether ``c`` and ``q`` on stdin are heard, as by a program with a command line.
+    folder : str, optional
+        Where the log is without a configuration; the working folder where it is not given.
 
     Returns
     -------
@@ -155,6 +159,7 @@ def run_words(
         public_names=True,
         default=default,
         speak=None if console else _speech.of_keywords(kind),
+        folder=folder,
     )
     with Console(lambda line: _obey(engine, line)) if console else contextlib.nullcontext():
         return _host.run(engine)
@@ -193,7 +198,7 @@ def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
         print(str(help).rstrip("\n"))
         return 0
     except DatamillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _host.say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         # a third one changes nothing
@@ -201,7 +206,7 @@ def exit_code_of(run: Callable[[], _engine.Ended]) -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         # the end of the interpreter would wait for functions that run
         _host.leave(_AT_ONCE, "left at once; what was not finished is done again at the next start")
-    print(ended.summary, file=sys.stderr)
+    _host.say(ended.summary)
     return ended.exit_code
 
 
@@ -215,20 +220,30 @@ def _run(
 ) -> _engine.Ended:
     if not callable(function):
         raise TypeError(f"a function is needed, not {function!r}")
-    name = name or name_of(function)
     caller = "reproduce" if kind == "reproducer" else "process"
-    if options:
-        if parser is not None:
-            raise TypeError(f"{caller}(): `parser` is for programs with a command line: leave out the other keywords")
-        return run_words(kind, function, name, _options.words_of_keywords(kind, options, caller), default)
-    if "ipykernel" in sys.modules:
+    if options and parser is not None:
+        raise TypeError(f"{caller}(): `parser` is for programs with a command line: leave out the other keywords")
+    if not options and "ipykernel" in sys.modules:
         raise TypeError(f"{caller}() without keywords reads the command line of a program, and a notebook has none: give the "
                         "options as keywords, as in topic_name=\"files\"")
-    words = sys.argv[1:]
-    if parser is not None:
-        words, values = _options.split(parser, kind, words)
-        function = functools.partial(_with_values, function, values)
-    sys.exit(exit_code_of(lambda: run_words(kind, function, name, words, default, console=True)))
+
+    def checked_name() -> str:
+        require(function, ["file"] if parser is None else ["file", "options"])
+        return name or name_of(function)
+
+    if options:
+        words = _options.words_of_keywords(kind, options, caller)
+        return run_words(kind, function, checked_name(), words, default)
+
+    def run() -> _engine.Ended:
+        named, words, code = checked_name(), sys.argv[1:], function
+        if parser is not None:
+            words, values = _options.split(parser, kind, words)
+            code = functools.partial(_with_values, function, values)
+        return run_words(kind, code, named, words, default, console=True)
+
+    _pipes.outlive()
+    sys.exit(exit_code_of(run))
 
 
 def _with_values(function: Callable[..., Any], values: argparse.Namespace, file: _engine.DownloadDataFile) -> Any:
@@ -236,8 +251,20 @@ def _with_values(function: Callable[..., Any], values: argparse.Namespace, file:
 
 
 def name_of(function: Any) -> str:
-    """Name of the program that a function is."""
+    """Name of the program that a function is.
+
+    Raises
+    ------
+    SetUpError
+        It has no name of its own.
+    """
     while isinstance(function, functools.partial):
         function = function.func
-    name = getattr(function, "__name__", None) or type(function).__name__
-    return name if name.isidentifier() else "function"
+    name = str(getattr(function, "__name__", None) or type(function).__name__)
+    if not name.isidentifier():
+        what = "a lambda" if name == "<lambda>" else f"`{name}`"
+        raise SetUpError(
+            f"{what} gives the program no name: say `name=\"…\"`. The consumer group and the output folder are named "
+            "after it, so each program needs its own"
+        )
+    return name

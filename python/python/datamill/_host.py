@@ -18,7 +18,7 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn, overload
 
-from . import _engine, _failure
+from . import _engine, _failure, _pipes, _prompts
 from ._errors import DatamillError
 
 _LOOK_EVERY = 0.2
@@ -75,7 +75,7 @@ def run(engine: Any, n_threads: int | None = None) -> Any:
             _register_at_exit()
             _forget_ended()
             _runs.append(this)
-        with _Signals(engine), _Logging(), _Printing():
+        with _Signals(engine), _Logging(), _Printing(), _prompts.one_at_a_time():
             try:
                 this.start()
                 while not engine.wait(_LOOK_EVERY):
@@ -144,10 +144,19 @@ def _print() -> None:
     if not text:
         return
     with _print_lock:
+        _write(text)
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        # what is left in it would be an error at the end of the interpreter
+        _pipes.outlive()
+    except Exception:
         # a stderr that is gone, closed or the program's own stops nothing
-        with contextlib.suppress(Exception):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+        pass
 
 
 class _Printing:
@@ -203,7 +212,7 @@ class _Handler(logging.Handler):
             text = _failure.plain(self.format(record))
             if _is_child:
                 # the engine is in the other process, and its locks may be held for ever in this one
-                _say(f"{record.levelname} {text}")
+                say(f"{record.levelname} {text}")
             else:
                 _engine.log(record.levelno, text)
         except Exception:
@@ -296,6 +305,7 @@ def _begin_as_child() -> None:
     _print_lock = threading.Lock()
     _is_child = True
     _runs.clear()
+    _prompts.begin_as_child()
     while _handlers:
         _handlers.pop().give_back()
     signal.pthread_sigmask(signal.SIG_SETMASK, _forks.mask)
@@ -341,23 +351,22 @@ def _say_what_was_not_sent(sending: _engine.Sending) -> None:
     try:
         sent = sending.end()
     except DatamillError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
     else:
         if sent.exit_code:
-            _say(sent.summary)
+            say(sent.summary)
 
 
-def _say(text: str) -> None:
-    with contextlib.suppress(Exception):
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+def say(text: str) -> None:
+    """Print a line to stderr, whatever has become of that."""
+    _write(f"{text}\n")
 
 
 def _say_where_threads_are() -> None:
     with tempfile.TemporaryFile() as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
-        _say(file.read().decode("utf-8", "replace"))
+        say(file.read().decode("utf-8", "replace"))
 
 
 def _leave_hanging(paths: list[str]) -> NoReturn:
@@ -380,7 +389,7 @@ def leave(code: int, text: str = "") -> NoReturn:
     with contextlib.suppress(Exception):
         _engine.leave_within(_FLUSHED_WITHIN, code, "error: nobody reads what was printed; the process ends without the rest\n")
     if text:
-        _say(text)
+        say(text)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -14,12 +14,13 @@ from typing import Any
 
 from ._errors import SetUpError
 from ._failure import advise
+from ._signature import require
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def load(named: str) -> Callable[..., Any]:
-    """The function or the class that ``FILE.py:NAME`` or ``FILE.py`` names.
+def load(named: str) -> tuple[Callable[..., Any], str]:
+    """The function or the class that ``FILE.py:NAME`` or ``FILE.py`` names, and the name that a program of it has.
 
     The file runs as a module, with its folder first among the places of modules, as for a script. What stands below
     ``if __name__ == "__main__":`` does not run.
@@ -50,6 +51,9 @@ def _no_file(file: str, name: str | None) -> str:
     if os.path.isfile(f"{file}.py"):
         meant = f"{file}.py:{name}" if name else f"{file}.py"
         return f"there is no file `{file}`: did you mean `{meant}`?"
+    stem, point, function = file.rpartition(".")
+    if point and os.path.isfile(f"{stem}.py"):
+        return f"there is no file `{file}`: did you mean `{stem}.py:{function}`?"
     folder = os.path.dirname(file)
     if not os.path.isdir(folder or "."):
         return f"there is no file `{file}`, since there is no folder `{folder}`"
@@ -109,7 +113,7 @@ def _why(error: BaseException) -> str:
     return "it raised an exception"
 
 
-def _chosen(module: ModuleType, file: str, name: str | None) -> Callable[..., Any]:
+def _chosen(module: ModuleType, file: str, name: str | None) -> tuple[Callable[..., Any], str]:
     own = {
         key: value
         for key, value in vars(module).items()
@@ -119,7 +123,8 @@ def _chosen(module: ModuleType, file: str, name: str | None) -> Callable[..., An
     }
     if name is None:
         if len(own) == 1:
-            return _checked(next(iter(own.values())), file)
+            [(name, chosen)] = own.items()
+            return _checked(chosen, file), _own_name(chosen, name)
         raise SetUpError(f"`{file}` has {len(own) or 'no'} public functions and classes of its own: write `{file}:NAME`"
                          + _nearest("", own, "They are"))
     try:
@@ -129,26 +134,19 @@ def _chosen(module: ModuleType, file: str, name: str | None) -> Callable[..., An
         raise SetUpError(message) from None
     if not callable(chosen):
         raise SetUpError(f"`{name}` in `{file}` is no function, but of type `{type(chosen).__qualname__}`")
-    return _checked(chosen, file)
+    return _checked(chosen, file), _own_name(chosen, name)
+
+
+def _own_name(function: Callable[..., Any], name: str) -> str:
+    """The function's own name, or the one in its file, which a lambda has alone."""
+    own = str(getattr(function, "__name__", ""))
+    return own if own.isidentifier() else name
 
 
 def _checked(function: Callable[..., Any], file: str) -> Callable[..., Any]:
     """The function, if it takes the file and nothing else."""
-    if inspect.isclass(function):
-        return function
-    name = getattr(function, "__name__", type(function).__qualname__)
-    if inspect.iscoroutinefunction(function):
-        raise SetUpError(f"`{name}` in `{file}` is asynchronous: write `def` in place of `async def`")
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return function
-    try:
-        signature.bind(None)
-    except TypeError:
-        raise SetUpError(
-            f"`{name}` in `{file}` has the parameters `{signature}`: it has to work with one, the file"
-        ) from None
+    if not inspect.isclass(function):
+        require(function, ["file"], f" in `{file}`")
     return function
 
 

@@ -9,84 +9,112 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import _engine, _host
+from . import _engine, _host, _pipes
 from ._errors import SetUpError, WrongAnswer
 from ._load import told
 
-# what a topic of Kafka takes unless it is set otherwise, in bytes, less what the program adds to a result
-_LARGEST = 1_000_000
+# what the program adds to a result at most: its key and its headers
+_ADDED = 4_096
+# what a topic takes, in bytes: of Kafka unless it is set otherwise, and of the embedded log
+_KAFKA_TAKES = 1_048_588 - _ADDED
+_EMBEDDED_TAKES = _engine.EMBEDDED_TAKES - _ADDED
 
 
-def try_files(function: Callable[[_engine.DownloadDataFile], Any], files: Sequence[str], nan: str = "null") -> int:
-    """Call a function for local files as the engine would, and print what comes of it.
+class File(NamedTuple):
+    """A file as it was named, and where it is whatever the working folder becomes."""
+
+    named: str
+    path: str
+
+
+def found(files: Sequence[str]) -> list[File]:
+    """Look for the files of a command line.
 
     Parameters
     ----------
-    function : callable
-        As `reproduce` and `process` take it.
     files : sequence of str
-        Paths of the files.
-    nan : str, default "null"
-        What becomes of NaN in a dictionary, as `to_json` takes it.
+        Their paths.
 
     Returns
     -------
-    int
-        The exit code: 1 where the function failed for a file, or a file was not tried.
+    list of File
+        The files.
 
     Raises
     ------
     SetUpError
-        Where one of the files is not there.
+        Where one of them is not there.
     """
     for file in files:
         if os.path.isdir(file):
             raise SetUpError(f"`{file}` is a folder: name the files in it")
         if not os.path.exists(file):
             raise SetUpError(f"there is no file `{file}`: check the path")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)-7s %(message)s")
-    trial = _Trial(function, nan)
-    # the engine never calls a function on the main thread
-    thread = threading.Thread(target=trial.run, args=(files,), name="datamill-1", daemon=True)
-    thread.start()
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        _host.leave(130, "left at once")
-    return trial.end(len(files))
+    return [File(file, os.path.abspath(file)) for file in files]
 
 
-class _Trial:
-    """Calls a function, prints what comes of it, and counts."""
+class Trial:
+    """Calls a function for local files as the engine would, prints what comes of it, and counts.
 
-    def __init__(self, function: Callable[[_engine.DownloadDataFile], Any], nan: str) -> None:
+    Parameters
+    ----------
+    function : callable
+        As `reproduce` and `process` take it.
+    nan : str, default "null"
+        What becomes of NaN in a dictionary, as `to_json` takes it.
+    """
+
+    def __init__(self, function: Callable[[_engine.DownloadDataFile], Any], nan: str = "null") -> None:
         self._function = function
         self._nan = nan
         self._logger = logging.getLogger(f"datamill.{getattr(function, '__name__', 'function')}")
         self._results = self._without = self._failed = 0
         self._broken: Exception | None = None
 
-    def run(self, files: Sequence[str]) -> None:
+    def run(self, files: Sequence[File]) -> int:
+        """Call it for each of the files.
+
+        Parameters
+        ----------
+        files : sequence of File
+            The files.
+
+        Returns
+        -------
+        int
+            The exit code: 1 where the function failed for a file, or a file was not tried.
+        """
+        logging.basicConfig(level=logging.INFO, format="%(levelname)-7s %(message)s")
+        # the engine never calls a function on the main thread
+        thread = threading.Thread(target=self._live, args=(files,), name="datamill-1", daemon=True)
+        thread.start()
         try:
-            self._try(files)
+            thread.join()
+        except KeyboardInterrupt:
+            _host.leave(130, "left at once")
+        return self._end(len(files))
+
+    def _live(self, files: Sequence[File]) -> None:
+        try:
+            for file in files:
+                self._try(file)
         except Exception as error:  # whatever stdout raises
             self._broken = error
 
-    def _try(self, files: Sequence[str]) -> None:
-        for file in files:
-            begin = time.perf_counter()
-            try:
-                result = _engine.try_file(self._function, self._logger, file, self._nan)
-            except WrongAnswer as error:
-                self._fail(file, f"failed: {error}")
-            except BaseException as error:  # whatever the function raises
-                self._fail(file, f"failed:\n{told(error)}")
-            else:
-                self._succeed(file, result, time.perf_counter() - begin)
+    def _try(self, file: File) -> None:
+        begin = time.perf_counter()
+        try:
+            result = _engine.try_file(self._function, self._logger, file.path, self._nan)
+        except WrongAnswer as error:
+            self._fail(file.named, f"failed: {error}")
+        except BaseException as error:  # whatever the function raises
+            self._fail(file.named, f"failed:\n{told(error)}")
+        else:
+            self._succeed(file.named, result, time.perf_counter() - begin)
 
-    def end(self, n_files: int) -> int:
+    def _end(self, n_files: int) -> int:
         parts = ((self._results, "with a result"), (self._without, "without a result"), (self._failed, "failed"))
         if sum(count for count, _ in parts) > 1:
             _say(", ".join(f"{count} {what}" for count, what in parts if count))
@@ -108,19 +136,25 @@ class _Trial:
             _say(f"{file}: no result, in {seconds:.3f} s")
             return
         value, nans = result
-        if len(value) > _LARGEST:
-            entry = _engine.largest_entry(value)
-            largest = f", its largest entry `{entry[0]}` {entry[1] / 1e6:.1f} MB" if entry else ""
-            self._fail(
-                file,
-                f"failed: the result has {len(value) / 1e6:.1f} MB{largest}, and a topic takes 1 MB: return less, or raise "
-                "`max.message.bytes` of the topic for results",
-            )
+        if len(value) > _EMBEDDED_TAKES:
+            most = f"{_EMBEDDED_TAKES / 1e6:.1f} MB"
+            self._fail(file, f"failed: {_size(value)}, and a topic of the embedded log takes {most}: return less")
             return
-        null = f"; NaN or infinite values that became null: {nans}" if nans and self._nan == "null" else ""
+        null = f"; NaN, infinite or missing values that became null: {nans}" if nans and self._nan == "null" else ""
         _say(f"{file}: {len(value)} bytes, in {seconds:.3f} s{null}")
+        if len(value) > _KAFKA_TAKES:
+            _say(
+                f"{file}: {_size(value)}. The embedded log takes that; a topic of Kafka takes 1 MB, after compression, unless "
+                "its `max.message.bytes` is larger"
+            )
         _put(value)
         self._results += 1
+
+
+def _size(value: bytes) -> str:
+    entry = _engine.largest_entry(value)
+    largest = f", its largest entry `{entry[0]}` has {entry[1] / 1e6:.1f} MB" if entry else ""
+    return f"the result has {len(value) / 1e6:.1f} MB{largest}"
 
 
 def _put(value: bytes) -> None:
@@ -129,18 +163,17 @@ def _put(value: bytes) -> None:
         value.decode()
     except UnicodeDecodeError:
         value = f"({len(value)} bytes that are not text)".encode()
+    sys.stdout.flush()
     try:
-        sys.stdout.flush()
         sys.stdout.buffer.write(value + b"\n")
-        sys.stdout.flush()
     except BrokenPipeError:
         # who read it has had enough, and that is success
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _pipes.drop(sys.stdout)
+    sys.stdout.flush()
 
 
 def _say(text: str) -> None:
-    # a stdout that is broken is found where a result is printed; a stderr that is broken stops nothing
+    # a stdout that is broken is found where a result is printed
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    with contextlib.suppress(Exception):
-        print(text, file=sys.stderr, flush=True)
+    _host.say(text)

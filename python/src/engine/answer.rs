@@ -25,7 +25,7 @@ const NAMED: u64 = 5;
 
 impl Reading {
     pub fn new(has_results: bool, nan: Nan, default: Option<Py<PyAny>>) -> Self {
-        let json = to_json::Options { nan, default };
+        let json = to_json::Options { nan, default, of_program: true };
         Self { has_results, json, with_nans: AtomicU64::new(0) }
     }
 
@@ -48,15 +48,23 @@ impl Reading {
         let before = self.with_nans.fetch_add(1, Relaxed);
         py.detach(|| match before {
             0..NAMED => {
-                tracing::warn!(file = path, values, "NaN or infinite values of the result were written as null");
+                tracing::warn!(
+                    file = path,
+                    values,
+                    "NaN, infinite or missing values of the result were written as null"
+                );
             }
             NAMED => tracing::warn!(
                 file = path,
                 values,
-                "NaN or infinite values of the result were written as null; further files are named with \
+                "NaN, infinite or missing values of the result were written as null; further files are named with \
                 `--logger_stream_level debug`"
             ),
-            _ => tracing::debug!(file = path, values, "NaN or infinite values of the result were written as null"),
+            _ => tracing::debug!(
+                file = path,
+                values,
+                "NaN, infinite or missing values of the result were written as null"
+            ),
         });
     }
 }
@@ -69,13 +77,15 @@ fn nothing(answer: &Bound<'_, PyAny>) -> PyResult<()> {
     if answer.is_instance_of::<PyBaseException>() {
         return Err(PyErr::from_value(answer.clone()));
     }
-    Err(refused(answer, "a processor answers with nothing; raise an exception if the file failed"))
+    let remedy =
+        "a processor answers with nothing; raise an exception if the file failed, and use `reproduce` for results";
+    Err(refused(answer, remedy))
 }
 
 /// The answer of a reproducer, and how many of its values were NaN.
 pub fn message(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<(ReproducerMessage, u64)> {
     if answer.is_none() {
-        return Err(refused(answer, "answer with the result"));
+        return Err(refused(answer, "answer with the result; is a `return` missing?"));
     }
     if answer.is_instance_of::<PyBaseException>() {
         return Err(PyErr::from_value(answer.clone()));
@@ -84,7 +94,9 @@ pub fn message(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<(
         return Ok((ReproducerMessage::new(value), nans));
     }
     let Some(said) = answer.getattr_opt("msg_value")? else {
-        return Err(refused(answer, "answer with a dictionary, a text, bytes, or a ReproducerMessage"));
+        let remedy = "answer with a dictionary, a text, bytes, or a ReproducerMessage; what is none of these goes into a \
+            dictionary, as in `{'value': …}`";
+        return Err(refused(answer, remedy));
     };
     let Some((value, nans)) = value(&said, json)? else {
         return Err(refused(&said, "`msg_value` is a text, bytes, or a dictionary"));
@@ -131,7 +143,10 @@ fn bytes(answer: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
 }
 
 fn refused(answer: &Bound<'_, PyAny>, remedy: &str) -> PyErr {
-    let kind = answer.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let kind = match answer.is_none() {
+        true => "None".to_owned(),
+        false => answer.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string()),
+    };
     errors::raised(answer.py(), "WrongAnswer", (format!("the function answered with `{kind}`: {remedy}"),))
 }
 

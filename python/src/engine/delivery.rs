@@ -7,7 +7,6 @@ use datamill::assemble::Mode;
 use datamill::deliver::{DownloadDirectory, OnExists, S3TransferStreamProcessor, TransferSettings};
 use datamill::process::UserCode;
 use datamill::program::{Exit, Runnable, SetUpError, instance};
-use datamill::settings::Config;
 
 use super::ended::BrokenOff;
 use crate::command_line::Options;
@@ -53,9 +52,8 @@ impl Delivery {
                 Ok(opened.map_err(failed).map_err(BrokenOff::set_up)?.into_user_code())
             }
             Self::Transfer(url) => {
-                let config = Config::load(consumer.common.config.as_deref());
-                let section = config.and_then(|config| config.section("s3"));
-                let section = section.map_err(SetUpError::from).map_err(BrokenOff::set_up)?;
+                let config = consumer.common.load_config().map_err(BrokenOff::set_up)?;
+                let section = config.section("s3").map_err(SetUpError::from).map_err(BrokenOff::set_up)?;
                 let settings = TransferSettings { url: url.clone(), section, on_exists: OnExists::Newer };
                 let refused = |error| BrokenOff { error: Box::new(error), exit: Exit::SetUp };
                 Ok(S3TransferStreamProcessor::new(&settings).map_err(refused)?.into_user_code())

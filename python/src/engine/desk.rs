@@ -120,12 +120,28 @@ pub struct Job {
     pub attempt: u32,
     pub is_last: bool,
     pub line: Line,
+    /// The content is not what was uploaded, so the file has failed.
+    pub is_mismatch: bool,
     /// Is told that the function begins, where an engine has the call.
     pub starter: Option<Starter>,
 }
 
 impl Job {
     pub fn new(file: &DownloadDataFile, call: &Call<'_>, ear: &Arc<Ear>) -> std::io::Result<Self> {
+        let mut job = Self::of_file(file, ear)?;
+        (job.attempt, job.is_last, job.starter) = (call.attempt(), call.is_last_attempt(), Some(call.starter()));
+        Ok(job)
+    }
+
+    /// A file that is not what was uploaded.
+    pub fn of_mismatch(file: &DownloadDataFile, ear: &Arc<Ear>) -> std::io::Result<Self> {
+        let mut job = Self::of_file(file, ear)?;
+        job.is_mismatch = true;
+        Ok(job)
+    }
+
+    /// For the only call of a function.
+    fn of_file(file: &DownloadDataFile, ear: &Arc<Ear>) -> std::io::Result<Self> {
         let content = file.shared()?;
         Ok(Self {
             path: file.relative_path().into(),
@@ -133,10 +149,11 @@ impl Job {
             modified: file.modified(),
             n_chunks: file.n_chunks(),
             content,
-            attempt: call.attempt(),
-            is_last: call.is_last_attempt(),
+            attempt: 1,
+            is_last: true,
             line: Line::open(ear),
-            starter: Some(call.starter()),
+            is_mismatch: false,
+            starter: None,
         })
     }
 
@@ -153,6 +170,7 @@ impl Job {
             attempt: 1,
             is_last: true,
             line: Line::open(ear),
+            is_mismatch: false,
             starter: None,
         }
     }

@@ -46,6 +46,8 @@ const AHEAD: usize = 6;
 #[pyclass(frozen, module = "datamill._engine")]
 pub struct Engine {
     code: Py<PyAny>,
+    /// What wants files that are not what was uploaded.
+    mismatched: Option<Py<PyAny>>,
     logger: Py<PyAny>,
     reading: Reading,
     speech: Speech,
@@ -60,6 +62,7 @@ struct Run {
     options: Options,
     delivery: Option<Delivery>,
     public_names: bool,
+    wants_mismatches: bool,
     output_dir: Arc<PathBuf>,
     control: Control,
     counters: OnceLock<Arc<Counters>>,
@@ -113,6 +116,7 @@ impl Run {
                     desk: Arc::clone(&self.desk),
                     hanging: Arc::clone(&self.hanging),
                     public_names: self.public_names,
+                    wants_mismatches: self.wants_mismatches,
                 })
             }
             Some(delivery) => {
@@ -134,7 +138,8 @@ impl Run {
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        *, kind, name, arguments, code, logger, public_names=false, target=None, default=None, speak=None
+        *, kind, name, arguments, code, logger, public_names=false, target=None, default=None, speak=None, folder=None,
+        mismatched=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
@@ -148,11 +153,14 @@ impl Engine {
         target: Option<String>,
         default: Option<Py<PyAny>>,
         speak: Option<Py<PyAny>>,
+        folder: Option<PathBuf>,
+        mismatched: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let speech = Speech(speak);
         let delivery = Delivery::of(kind, target);
         let of = if delivery.is_some() { "processor" } else { kind };
         let mut options = Options::parse(py, of, &name, arguments, &speech)?;
+        options.consumer_mut().common.folder = folder;
         if let Some(delivery) = &delivery {
             delivery.complete(&name, &mut options);
         }
@@ -168,10 +176,11 @@ impl Engine {
             done: Mutex::default(),
             delivery,
             public_names,
+            wants_mismatches: mismatched.is_some(),
             options,
         };
         let reading = Reading::new(run.options.has_results(), run.options.nan(), default);
-        Ok(Self { code, logger, reading, speech, process: std::process::id(), run: Arc::new(run) })
+        Ok(Self { code, mismatched, logger, reading, speech, process: std::process::id(), run: Arc::new(run) })
     }
 
     #[getter]
@@ -281,9 +290,16 @@ impl Engine {
         let stays_on_disk = consumer.mode != Mode::Memory;
         let output_dir = Arc::clone(&self.run.output_dir);
         let file = DownloadDataFile::new(&job, output_dir, stays_on_disk, self.logger.clone_ref(py));
-        let answered = Bound::new(py, file).and_then(|file| self.code.bind(py).call1((file,)));
+        let code = self.mismatched.as_ref().filter(|_| job.is_mismatch).unwrap_or(&self.code);
+        let answered = Bound::new(py, file).and_then(|file| code.bind(py).call1((file,)));
         if std::process::id() != self.process {
             leave(py, answered.err());
+            return;
+        }
+        if job.is_mismatch {
+            lines::works_on(None);
+            // what it answered, or raised, changes nothing; whoever keeps the file does not keep the engine
+            job.line.say(Said::Done(Ok(None)));
             return;
         }
         let answer = self.reading.of(py, &job.path, answered);

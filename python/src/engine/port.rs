@@ -30,6 +30,8 @@ pub struct Port {
     pub desk: Arc<Desk>,
     pub hanging: Arc<Hanging>,
     pub public_names: bool,
+    /// Whether Python wants files that are not what was uploaded.
+    pub wants_mismatches: bool,
 }
 
 /// The files of calls that took too long. A thread of Python cannot be ended, so the process is.
@@ -66,7 +68,12 @@ impl Workers for Port {
         let needs = Needs::new(Access::Either, Clock::WhenSaid)
             .with_small_files_together(TOGETHER)
             .ends_the_program_when_overdue(move |paths| hanging.tell(paths));
-        if self.public_names { needs.with_public_names() } else { needs }
+        let needs = if self.public_names { needs.with_public_names() } else { needs };
+        if !self.wants_mismatches {
+            return needs;
+        }
+        let desk = Arc::clone(&self.desk);
+        needs.tells_mismatches(move |file| hand_mismatch(&desk, file))
     }
 
     fn spawn(&self, name: &str, body: ThreadBody) -> std::io::Result<Box<dyn WorkerThread>> {
@@ -75,6 +82,26 @@ impl Workers for Port {
 
     fn start(&self) -> Result<Box<dyn Worker>, ProcessingError> {
         Ok(Box::new(Hand { desk: Arc::clone(&self.desk), ear: Arc::default(), new: Vec::new(), open: Vec::new() }))
+    }
+}
+
+/// Lets Python have a file that is not what was uploaded, and waits until it is done with that.
+fn hand_mismatch(desk: &Desk, file: &DownloadDataFile) {
+    let ear = Arc::default();
+    match Job::of_mismatch(file, &ear) {
+        Ok(job) => desk.put(&mut vec![job]),
+        Err(error) => {
+            tracing::warn!(file = file.relative_path(), error = %error, "a file with a wrong hash cannot be read back");
+            return;
+        }
+    }
+    loop {
+        for (_, said) in ear.listen(LOOK_EVERY) {
+            let Said::Path(reply) = said else { return };
+            let refusal = "its content is not what was uploaded: it is not put on disk";
+            // who asked may be gone
+            drop(reply.send(Err(ProcessingError::file_failed(refusal))));
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Set,
     /// A date or a time, by its `isoformat()`.
     Date,
+    /// A value that is missing: counted as NaN is.
+    Missing,
     /// Has a length and can be iterated over, without being registered as a sequence.
     Iterable,
     /// A class that a package brings, with a rule of its own.
@@ -100,6 +102,7 @@ const NAMES: &[(&str, &str, Kind)] = &[
     ("fractions", "Fraction", Kind::Refused("return `float(…)` of it, or its `.numerator` and `.denominator`")),
     ("pandas", "DataFrame", Kind::Refused("return its `.to_dict(\"list\")`")),
     ("pandas", "Series", Kind::Refused("return its `.to_dict()` or its `.tolist()`")),
+    ("pandas", "NAType", Kind::Missing),
     ("pandas", "Index", Kind::Refused("return its `.tolist()`")),
     ("xarray", "Dataset", Kind::Refused("return its `.to_dict(data=False)`")),
     ("xarray", "DataArray", Kind::Refused("return its `.to_dict(data=False)`")),

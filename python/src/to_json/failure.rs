@@ -173,10 +173,8 @@ pub(super) fn attributes(object: &Bound<'_, PyAny>) -> Vec<String> {
 }
 
 /// The failure of a value of which JSON has none.
-pub(super) fn not_finite(word: &str) -> Failure {
-    Failure::of_value(format!(
-        "the value is {word}, which JSON does not have; replace it, or allow it with `nan=\"null\"` (`--nan null`)"
-    ))
+pub(super) fn not_finite(word: &str, allows: &str) -> Failure {
+    Failure::of_value(format!("the value is {word}, which JSON does not have; replace it, or allow it with {allows}"))
 }
 
 /// The failure of a text that is larger than any topic takes.

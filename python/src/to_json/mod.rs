@@ -24,7 +24,7 @@ use std::str::FromStr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// What is written in place of NaN, of the infinities and of dates that are none (`NaT`).
+/// What is written in place of NaN, of the infinities, of dates that are none (`NaT`) and of missing values (`pandas.NA`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nan {
     /// `null`.
@@ -32,7 +32,7 @@ pub enum Nan {
     Null,
     /// Nothing: the dictionary is refused.
     Error,
-    /// `NaN`, `Infinity` and `-Infinity` as `json.dumps` writes them, which is not JSON; `null` for `NaT`.
+    /// `NaN`, `Infinity` and `-Infinity` as `json.dumps` writes them, which is not JSON; `null` for `NaT` and `NA`.
     Python,
 }
 
@@ -56,6 +56,8 @@ pub struct Options {
     pub nan: Nan,
     /// Called with an object that no rule knows; what it returns is written in the object's place.
     pub default: Option<Py<PyAny>>,
+    /// Whether it is a result, for which an option of the program says what becomes of NaN.
+    pub of_program: bool,
 }
 
 /// A dictionary as text.
@@ -63,7 +65,7 @@ pub struct Options {
 pub struct Dumped {
     /// The JSON text.
     pub text: String,
-    /// How many values were NaN, infinite or `NaT`.
+    /// How many values were NaN, infinite, `NaT` or `NA`.
     pub nans: u64,
 }
 
@@ -92,7 +94,7 @@ pub fn dump(object: &Bound<'_, PyAny>, options: &Options) -> PyResult<Dumped> {
 ///     What to write. Any other object that can be written is taken as well.
 /// nan : {"null", "error", "python"}, default "null"
 ///     What becomes of NaN and of the infinities: ``null``, an error, or the words ``NaN``, ``Infinity`` and
-///     ``-Infinity`` as `json.dumps` writes them, which is not JSON. ``NaT`` is ``null``, or an error.
+///     ``-Infinity`` as `json.dumps` writes them, which is not JSON. ``NaT`` and `pandas.NA` are ``null``, or an error.
 /// default : callable, optional
 ///     Called with each object that no rule knows. What it returns is written in the object's place.
 ///
@@ -120,7 +122,7 @@ pub fn to_json(dictionary: &Bound<'_, PyAny>, nan: &str, default: Option<Py<PyAn
     to_json_counted(dictionary, nan, default).map(|(text, _)| text)
 }
 
-/// The text, and how many values were NaN, infinite or `NaT`.
+/// The text, and how many values were NaN, infinite, `NaT` or `NA`.
 #[pyfunction]
 #[pyo3(signature = (dictionary, nan = "null", default = None))]
 pub fn to_json_counted(
@@ -129,6 +131,6 @@ pub fn to_json_counted(
     default: Option<Py<PyAny>>,
 ) -> PyResult<(String, u64)> {
     let nan = nan.parse().map_err(PyValueError::new_err)?;
-    let dumped = dump(dictionary, &Options { nan, default })?;
+    let dumped = dump(dictionary, &Options { nan, default, of_program: false })?;
     Ok((dumped.text, dumped.nans))
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::failure::{self, Failure, Written};
-use super::{Dumped, Nan};
+use super::{Dumped, Nan, Options};
 
 /// No topic takes more: librdkafka's `message.max.bytes` ends there. In bytes.
 pub(super) const LARGEST_TEXT: usize = 1_000_000_000;
@@ -15,11 +15,14 @@ pub(super) struct Sink {
     pub(super) out: String,
     pub(super) nan: Nan,
     pub(super) nans: u64,
+    /// What allows NaN where it is refused.
+    allows_nan: &'static str,
 }
 
 impl Sink {
-    pub(super) fn new(nan: Nan) -> Self {
-        Self { out: String::with_capacity(256), nan, nans: 0 }
+    pub(super) fn new(options: &Options) -> Self {
+        let allows_nan = if options.of_program { "`--nan null`" } else { "`nan=\"null\"`" };
+        Self { out: String::with_capacity(256), nan: options.nan, nans: 0, allows_nan }
     }
 
     pub(super) fn finish(self) -> Dumped {
@@ -90,8 +93,8 @@ impl Sink {
     pub(super) fn no_number(&mut self, word: &'static str) -> Written {
         self.nans += 1;
         match self.nan {
-            Nan::Error => return Err(failure::not_finite(word)),
-            Nan::Python if word != NO_TIME => self.out.push_str(word),
+            Nan::Error => return Err(failure::not_finite(word, self.allows_nan)),
+            Nan::Python if word != NO_TIME && word != NO_VALUE => self.out.push_str(word),
             Nan::Null | Nan::Python => self.out.push_str("null"),
         }
         Ok(())
@@ -143,6 +146,8 @@ impl Sink {
 
 /// What numpy and pandas call a date or a duration that is none.
 pub(super) const NO_TIME: &str = "NaT";
+/// What pandas calls a value that is missing.
+pub(super) const NO_VALUE: &str = "NA";
 
 fn push_float(out: &mut String, value: f64) {
     let mut buffer = zmij::Buffer::new();

@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, Py
 
 use super::classes::{Classes, Kind};
 use super::failure::{self, Failure, Written};
-use super::sink::{NO_TIME, Sink};
+use super::sink::{NO_TIME, NO_VALUE, Sink};
 use super::{Dumped, Nan, Options, arrays, readers};
 
 /// Containers inside of containers; half of what `json.loads` reads. Also ends what makes new objects at each level.
@@ -37,7 +37,7 @@ pub(super) type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 impl<'a, 'py> Writer<'a, 'py> {
     pub(super) fn new(py: Python<'py>, options: &'a Options) -> Self {
-        Self { py, sink: Sink::new(options.nan), options, classes: Classes::default(), open: Vec::new() }
+        Self { py, sink: Sink::new(options), options, classes: Classes::default(), open: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Dumped {
@@ -97,6 +97,7 @@ impl<'a, 'py> Writer<'a, 'py> {
             Kind::Iterable => self.within(value, |writer| writer.list(value.try_iter()?)),
             Kind::Set => self.within(value, |writer| writer.set(value)),
             Kind::Date => self.date(value),
+            Kind::Missing => self.sink.no_number(NO_VALUE),
             Kind::Reader(reader) => self.within(value, |writer| readers::write(writer, reader, value)),
             Kind::Complex => {
                 let parts = ["real", "imag"].into_iter().map(|part| value.getattr(part));

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Largest record: bytes of key, value, and names and values of headers together. Far more than a
 /// chunk, and little enough that a few of them fit into the memory of a small machine.
-pub(super) const LARGEST_RECORD: usize = 64 << 20;
+pub const LARGEST_RECORD: usize = 64 << 20;
 /// How often a topic is searched for expired records, milliseconds.
 const SWEEP_EVERY_MS: i64 = 60_000;
 /// Most records that one transaction deletes from a partition; what is left goes with the next ones.

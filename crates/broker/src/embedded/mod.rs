@@ -31,6 +31,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+pub use append::LARGEST_RECORD;
+
 use self::file::LogFile;
 use crate::contract::{
     Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic,

@@ -23,6 +23,7 @@ use super::committer::{check_text, positions, proof};
 use super::config::TRANSACTION_TIMEOUT_MS;
 use super::failure;
 use super::fence::{Fence, Refused};
+use super::measure::{self, size};
 use super::member::Member;
 use super::publisher::KafkaPublisher;
 use crate::contract::{
@@ -282,12 +283,6 @@ fn digest(record: &NewRecord<'_>) -> Digest {
     hash.finalize().into()
 }
 
-/// Bytes of a record, with what its headers need besides.
-fn size(record: &NewRecord<'_>) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
-    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers
-}
-
 impl Committer for AtLeastOnceCommitter {
     fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome {
         if self.fenced {
@@ -299,6 +294,10 @@ impl Committer for AtLeastOnceCommitter {
         if !commit.state.is_empty() {
             let text = format!("group `{}` has no state: its member commits without transactions", self.group);
             return CommitOutcome::Again(Error::new(ErrorKind::Fatal, text));
+        }
+        let never = measure::too_large(&self.cluster, commit.records);
+        if !never.is_empty() {
+            return CommitOutcome::RecordsRefused(never);
         }
         let fence = self.fence.clone();
         let _flight = match fence.enter(commit.positions, || proof(&self.consumer)) {

@@ -19,6 +19,7 @@ use super::cluster::{self, Cluster};
 use super::context::Undelivered;
 use super::failure;
 use super::fence::{Fence, Refused};
+use super::measure;
 use super::member::Member;
 use super::native::{self, Membership};
 use super::publisher::not_delivered;
@@ -88,7 +89,7 @@ impl KafkaCommitter {
         self.shrink(smallest)
     }
 
-    /// The records of topics to which no transaction can write.
+    /// The records of topics to which no transaction can write, or that are too large for their topic.
     fn never_taken(&self, commit: &Commit<'_>) -> Vec<(usize, Error)> {
         let refusal = |(index, record): (usize, &NewRecord<'_>)| {
             let target = self.cluster.target(record.topic).ok()?;
@@ -97,7 +98,7 @@ impl KafkaCommitter {
         let refused: Vec<_> = commit.records.iter().enumerate().filter_map(refusal).collect();
         // The topic may be mended.
         refused.iter().for_each(|(index, _)| self.cluster.forget(commit.records[*index].topic));
-        refused
+        if refused.is_empty() { measure::too_large(&self.cluster, commit.records) } else { refused }
     }
 
     /// No batch may be larger than what a topic takes: brokers refuse a batch as a whole, and a record that

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::warn;
 
+use super::measure::Compression;
 use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::nearest;
@@ -230,6 +231,16 @@ impl Settings {
         config.set("enable.idempotence", "true").set("acks", "all");
         config.set("batch.size", batch.to_string());
         config
+    }
+
+    /// How what is sent is compressed.
+    pub(super) fn compression(&self) -> Compression {
+        let named = |key| self.value("producer", key).map(String::as_str);
+        match (named("compression.type"), named("compression.level")) {
+            (None | Some("lz4"), None) => Compression::Lz4,
+            (Some("none"), _) => Compression::None,
+            _ => Compression::Other,
+        }
     }
 
     /// A sender outside of any group. No batch grows beyond `batch` bytes.

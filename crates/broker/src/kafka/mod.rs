@@ -24,6 +24,7 @@ mod failure;
 mod fence;
 mod groups;
 mod identity;
+mod measure;
 mod member;
 mod native;
 mod publisher;

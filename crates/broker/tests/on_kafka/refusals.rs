@@ -1,9 +1,9 @@
 //! What a broker refuses is told as what it is: by whom, and what to change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Backend, Member, deliver, new_topic, of_values, read_all, values, wait_for};
+use crate::common::{Backend, Member, deliver, new_topic, noise, of_values, read_all, values, wait_for};
 use crate::{backend, backend_at};
 use datamill_broker::{
     Commit, CommitOutcome, DeliveryGuarantee, Error, ErrorKind, Log, NewRecord, Properties, StateChange,
@@ -158,4 +158,34 @@ fn a_broker_without_the_group_protocol_of_the_configuration_is_told_at_the_start
         assert!(error.to_string().contains(part), "no {part}: {error:?}");
     }
     Member::join(backend.open().as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1).leave();
+}
+
+/// What a broker refuses has been sent, and took what went with it down.
+#[test]
+fn a_record_that_is_too_large_also_when_compressed_is_refused_before_anything_is_sent() {
+    for delivery in [DeliveryGuarantee::ExactlyOnce, DeliveryGuarantee::AtLeastOnce] {
+        let backend = backend();
+        let log = backend.open();
+        let out = backend.topic(log.as_ref(), "small", 1);
+        let largest = log.topic(&out).expect("the topic").largest_record.expect("a limit");
+        let mut member = member(&backend, log.as_ref(), delivery);
+        let (noise, zeros) = (noise(2 * largest), vec![0; 4 * largest]);
+        let of = |value| NewRecord { topic: &out, key: Some(b"k"), value: Some(value), ..NewRecord::default() };
+        let refused = match member.committer.commit(&Commit { records: &[of(b"v"), of(&noise)], ..Commit::default() }) {
+            CommitOutcome::RecordsRefused(refused) => refused,
+            other => panic!("{delivery:?}: {other:?}"),
+        };
+        let [(1, error)] = refused.as_slice() else { panic!("{delivery:?}: {refused:?}") };
+        assert_eq!(error.kind(), ErrorKind::RecordTooLarge, "{error:?}");
+        for part in [&out, "also when it is compressed", "`max.message.bytes`"] {
+            assert!(error.to_string().contains(part), "no {part}: {error:?}");
+        }
+        // also a transaction that was aborted leaves its mark in the partition
+        assert_eq!(log.offsets(&out, 0).expect("offsets").end, 0, "{delivery:?}");
+        assert_eq!(member.commit(&Commit { records: &[of(b"v"), of(&zeros)], ..Commit::default() }).len(), 2);
+        let read = read_all(log.as_ref(), &out, 0);
+        let sizes: BTreeSet<_> = read.iter().map(|r| r.value.as_ref().map_or(0, Vec::len)).collect();
+        assert_eq!(sizes, BTreeSet::from([1, 4 * largest]));
+        member.leave();
+    }
 }

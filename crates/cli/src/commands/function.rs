@@ -26,9 +26,9 @@ pub enum FunctionCommand {
 /// Run a Python function on local files, as it would run on the files of a topic
 ///
 /// Each file is handed to the function as `datamill reproduce` and `datamill process` do it, and what the function returns
-/// is made a result. A result that is larger than 1 MB, which topics take unless they are told otherwise, counts as a
-/// failure. Results are printed to stdout, and the traceback of a function that fails to stderr. Nothing is sent or kept,
-/// and neither a broker nor a folder is needed.
+/// is made a result. For a result that is larger than 1 MB, it says which topics take it. Results are printed to stdout,
+/// and the traceback of a function that fails to stderr. Nothing is sent or kept, and neither a broker nor a folder is
+/// needed.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_TRY)]
 pub struct TryArgs {

@@ -93,8 +93,9 @@ impl Drop for Placed {
 pub(crate) enum NotVerified {
     #[error("the chunks leave a hole in the file")]
     Hole,
+    /// With what is known of the place, and the file as it arrived.
     #[error("the SHA-512 of the rebuilt file differs from the uploader's; {0}")]
-    Mismatch(String),
+    Mismatch(String, Box<DownloadDataFile>),
     #[error("the rebuilt file cannot be read back")]
     Read(#[source] io::Error),
     /// The chunks can be checked once all of it is there.
@@ -176,7 +177,8 @@ impl DownloadDataFile {
         if is_right {
             return Ok(file);
         }
-        Err(NotVerified::Mismatch(file.wrong_chunks(&proofs).map_err(NotVerified::Read)?))
+        let wrong = file.wrong_chunks(&proofs).map_err(NotVerified::Read)?;
+        Err(NotVerified::Mismatch(wrong, Box::new(file)))
     }
 
     fn wrong_chunks(&self, proofs: &[Proof]) -> io::Result<String> {

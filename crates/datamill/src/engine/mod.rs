@@ -265,6 +265,7 @@ pub fn run(
         public_names: needs.public_names,
         together,
         tell_overdue: needs.tell_overdue,
+        tell_mismatch: needs.tell_mismatch,
         in_hand: in_hand.clone(),
         has_results: settings.result_topic.is_some(),
         max_attempts: settings.max_attempts.max(1),

@@ -36,8 +36,8 @@ use crate::assemble::{
 use crate::facts::{Fact, Facts, FailureStatus};
 use crate::panics;
 use crate::process::{
-    Access, Answer, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellOverdue, UserCode,
-    placing_failed,
+    Access, Answer, Call, Clock, ErrorKind, Lock, ProcessingError, ReproducerMessage, TellMismatch, TellOverdue,
+    UserCode, placing_failed,
 };
 
 /// Outcomes between the workers and the reader.
@@ -64,6 +64,8 @@ pub(super) struct WorkSettings {
     pub(super) together: usize,
     /// Where a call that is overdue ends the program.
     pub(super) tell_overdue: Option<TellOverdue>,
+    /// Where code wants the files that are not what was uploaded.
+    pub(super) tell_mismatch: Option<TellMismatch>,
     /// Where user code may take the process down.
     pub(super) in_hand: Option<Arc<InHand>>,
     /// Whether each file has a message: there is a topic for results.
@@ -361,6 +363,9 @@ impl Shared {
             Err(NotVerified::Again(dropped)) => return Some(Err(Report::Again(dropped).into())),
             Err(error) => {
                 let failed = self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error));
+                if let NotVerified::Mismatch(_, file) = &error {
+                    self.tell_mismatch(file);
+                }
                 return Some(Err(failed.into()));
             }
         };
@@ -418,6 +423,14 @@ impl Shared {
         };
         let report = Report::Outcome(self.outcome(info, result, attempts, placed));
         Processed { report, content }
+    }
+
+    /// Lets code have a file that is not what was uploaded; whatever becomes of that, the file has failed.
+    fn tell_mismatch(&self, file: &DownloadDataFile) {
+        let Some(TellMismatch(tell)) = &self.settings.tell_mismatch else { return };
+        if let Err(panic) = panics::caught(|| tell(file)) {
+            tracing::warn!(error = %panic, "the code that wants files with a wrong hash has failed");
+        }
     }
 
     /// Why the file cannot go to the output folder.

@@ -217,6 +217,16 @@ impl fmt::Debug for TellOverdue {
     }
 }
 
+/// Is told of files that are not what was uploaded.
+#[derive(Clone)]
+pub(crate) struct TellMismatch(pub(crate) Arc<dyn Fn(&DownloadDataFile) + Send + Sync>);
+
+impl fmt::Debug for TellMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TellMismatch")
+    }
+}
+
 /// What user code needs of the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
@@ -229,6 +239,8 @@ pub struct Needs {
     pub(crate) may_end_the_process: bool,
     /// A call that is overdue ends the program; this is told of it first.
     pub(crate) tell_overdue: Option<TellOverdue>,
+    /// This is told of a file whose content has another hash than its uploader's.
+    pub(crate) tell_mismatch: Option<TellMismatch>,
     /// Who takes large files before they are whole. The code gets each file in any case.
     pub(crate) followers: Option<Arc<dyn Followers>>,
 }
@@ -274,6 +286,13 @@ impl Needs {
     /// [`Clock::WhenSaid`] has them, are given up.
     pub fn ends_the_program_when_overdue(self, tell: impl Fn(&[Arc<str>]) + Send + Sync + 'static) -> Self {
         Self { tell_overdue: Some(TellOverdue(Arc::new(tell))), ..self.may_end_the_process() }
+    }
+
+    /// Lets `tell` have files whose SHA-512 is not the uploader's, which have failed and never reach a worker. It gets the
+    /// content as it arrived. It runs on the thread of a worker, before the failure is recorded, and for the same file
+    /// again where that is tried again or a crash came in between.
+    pub fn tells_mismatches(self, tell: impl Fn(&DownloadDataFile) + Send + Sync + 'static) -> Self {
+        Self { tell_mismatch: Some(TellMismatch(Arc::new(tell))), ..self }
     }
 
     /// Lets these take large files while their chunks still come.

@@ -19,6 +19,9 @@ pub struct CommonArgs {
     /// OPENMSISTREAM_CONFIG_FILE_DIR names. Without one, the log is `datamill.db` in this folder
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
+    /// Where `datamill.db` is without a configuration, if that is not the working folder.
+    #[arg(skip)]
+    pub folder: Option<PathBuf>,
     /// What is printed: debug, info, warning, error or critical
     #[arg(long = "logger_stream_level", value_name = "LEVEL", default_value = "info", help_heading = "Logging")]
     pub logger_stream_level: LogLevel,

@@ -26,7 +26,8 @@ impl CommonArgs {
     /// # Errors
     /// A file that is not there or not right.
     pub fn load_config(&self) -> Result<Config, SetUpError> {
-        Ok(Config::load(self.config.as_deref())?)
+        let config = Config::load(self.config.as_deref())?;
+        Ok(self.folder.iter().fold(config, |config, folder| config.with_default_log_in(folder)))
     }
 
     /// Begins to log, to `log_file` as well where there is one, and says what is odd about the

@@ -224,6 +224,16 @@ impl Config {
         self.default_log
     }
 
+    /// The same, with the log in this folder where none is configured.
+    #[must_use]
+    pub fn with_default_log_in(mut self, folder: &Path) -> Self {
+        if self.default_log {
+            let file = folder.join("datamill.db");
+            self.properties.broker.insert(SERVERS.to_owned(), format!("sqlite:{}", file.display()));
+        }
+        self
+    }
+
     /// The consumer group that the file names.
     pub fn group_id(&self) -> Option<&GroupId> {
         self.group_id.as_ref()

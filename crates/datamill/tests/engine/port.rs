@@ -17,6 +17,7 @@ use datamill::process::{
     Workers, spawn_thread,
 };
 use datamill::program::{ReproducerArgs, run_program};
+use datamill::wire::Chunk;
 use parking_lot::Mutex;
 
 on_both_logs! {
@@ -24,6 +25,7 @@ on_both_logs! {
     a_worker_that_was_given_up_learns_of_it_and_is_stopped_when_its_call_returns,
     threads_may_come_from_the_code_and_are_waited_for,
     a_call_tells_its_attempt_its_deadline_and_the_shared_lock,
+    who_wants_files_with_a_wrong_hash_gets_them_as_they_arrived_and_they_have_failed,
     files_that_wait_for_their_turn_are_not_given_up_and_one_that_hangs_in_its_turn_is,
     code_that_cannot_start_ends_the_program_before_anything_is_read,
     a_worker_that_cannot_take_the_place_of_one_that_was_given_up_ends_the_program,
@@ -236,6 +238,32 @@ fn threads_may_come_from_the_code_and_are_waited_for(place: &Place) {
     let state = bench.log.group_state(&bench.group, None).unwrap();
     let reasons: Vec<_> = state.values().map(|value| String::from_utf8_lossy(value)).collect();
     assert!(reasons.iter().any(|reason| reason.contains("on a thread without a name")), "{reasons:?}");
+}
+
+fn who_wants_files_with_a_wrong_hash_gets_them_as_they_arrived_and_they_have_failed(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "good", &content(1, 300), 100));
+    let mut wrong = chunks(0, "wrong", &content(2, 300), 100);
+    let mut value = Vec::new();
+    Chunk { data: &[0; 100], ..Chunk::decode(&wrong[1].value).unwrap() }.encode(&mut value);
+    wrong[1].value = value;
+    bench.send(&wrong);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut code = Noted::new(|file: &DownloadDataFile, _: &Call<'_>| size_of(file));
+    code.needs = Needs::default().tells_mismatches({
+        let told = Arc::clone(&told);
+        move |file| {
+            told.lock().push((file.relative_path().to_owned(), file.bytes().unwrap().to_vec()));
+            panic!("whatever becomes of it");
+        }
+    });
+    assert_eq!(counts(&bench.run_code(&bench.settings(), code.code()).unwrap()), (1, 1));
+    let arrived = [&content(2, 300)[..100], &[0; 100], &content(2, 300)[200..]].concat();
+    assert_eq!(*told.lock(), [("wrong".to_owned(), arrived)]);
+    assert_eq!(code.count(&Event::File("wrong".to_owned())), 0);
+    // the next start tries it again
+    bench.run_code(&bench.settings(), code.code()).unwrap();
+    assert_eq!(told.lock().len(), 2);
 }
 
 fn a_call_tells_its_attempt_its_deadline_and_the_shared_lock(place: &Place) {

@@ -7,14 +7,13 @@ child would wait for without end.
 
 from __future__ import annotations
 
-import builtins
 import os
 import select
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+
+from .. import _prompts
 
 #: Seconds between two looks at whether the run has ended.
 _LOOK_EVERY = 0.2
@@ -33,17 +32,17 @@ class Console:
     def __init__(self, obey: Callable[[str], bool]) -> None:
         self._obey = obey
         self._ended = threading.Event()
-        self._others = _Others()
+        self._asking = _prompts.one_at_a_time()
         self._thread = threading.Thread(target=self._read, name="datamill-console", daemon=True)
 
     def __enter__(self) -> Console:
-        self._others.watch()
+        self._asking.__enter__()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._others.leave()
+        self._asking.__exit__(None, None, None)
         self._thread.join(10 * _LOOK_EVERY)
 
     def _read(self) -> None:
@@ -58,7 +57,7 @@ class Console:
         """The next line; `None` at the end of the run or of stdin."""
         line = b""
         while self._waits():
-            with self._others.resting() as resting:
+            with _prompts.resting() as resting:
                 if not resting or not _is_there() or not _is_ready(0):
                     continue
                 # one character at a time: what comes behind the line is left to others
@@ -72,9 +71,9 @@ class Console:
 
     def _waits(self) -> bool:
         while not self._ended.is_set() and _is_there():
-            if not self._others.are_busy() and _is_in_front() and _is_ready(_LOOK_EVERY):
+            if not _prompts.are_asked() and _is_in_front() and _is_ready(_LOOK_EVERY):
                 return True
-            if self._others.are_busy() or not _is_in_front():
+            if _prompts.are_asked() or not _is_in_front():
                 self._ended.wait(_LOOK_EVERY)
         return False
 
@@ -91,49 +90,3 @@ def _is_ready(seconds: float) -> bool:
 def _is_in_front() -> bool:
     """Whether the program may read: the system stops one that reads from its terminal in the background."""
     return not os.isatty(_STDIN) or os.tcgetpgrp(_STDIN) == os.getpgrp()
-
-
-class _Others:
-    """Who else reads from stdin: `input()`, and with it the debugger's prompt.
-
-    `sys.breakpointhook` stays as it is: the debugger opens in the frame that calls it.
-    """
-
-    def __init__(self) -> None:
-        # the debugger may ask while it goes through `input()` itself
-        self._lock = threading.RLock()
-        self._busy = 0
-        self._input: Callable[..., str] | None = None
-        self._ours: Callable[..., str] | None = None
-
-    def watch(self) -> None:
-        self._input = builtins.input
-        builtins.input = self._ours = self._wrapped(self._input)
-
-    def leave(self) -> None:
-        """Puts back what was there, unless somebody has put something else there meanwhile."""
-        if self._input is not None and builtins.input is self._ours:
-            builtins.input = self._input
-
-    def are_busy(self) -> bool:
-        return self._busy > 0
-
-    @contextmanager
-    def resting(self) -> Iterator[bool]:
-        """Holds others back for the moment in which a character is taken. Answers whether all of them rest."""
-        with self._lock:
-            yield self._busy == 0
-
-    def _wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with self._lock:
-                self._busy += 1
-            try:
-                return function(*args, **kwargs)
-            finally:
-                with self._lock:
-                    self._busy -= 1
-
-        wrapped.__name__ = getattr(function, "__name__", "input")
-        wrapped.__doc__ = function.__doc__
-        return wrapped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,15 @@ class Defaults:
         Whether the program was written for OpenMSIStream.
     words
         Options of the engine for every program, as words of a command line.
+    folder
+        Where the log is without a configuration. `None` is the working folder.
     """
 
     group: str | None = None
     max_attempts: int | None = None
     unchanged: bool = False
     words: tuple[str, ...] = ()
+    folder: str | None = None
 
 
 _current = Defaults()
@@ -39,3 +42,9 @@ def be_unchanged(words: tuple[str, ...] = ()) -> None:
     """Makes the defaults OpenMSIStream's from here on: a fresh group for each start, one attempt for each file."""
     global _current
     _current = Defaults(group="create_new", max_attempts=1, unchanged=True, words=words or _current.words)
+
+
+def begin_in(folder: str | None) -> None:
+    """Looks for the log in this folder where there is no configuration."""
+    global _current
+    _current = replace(_current, folder=folder)

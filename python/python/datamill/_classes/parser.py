@@ -16,8 +16,9 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from .._options import wrong
 from .arguments import HasArguments
 from .defaults import current
 from .parser_types import (
@@ -65,6 +66,10 @@ class OpenMSIArgumentParser(argparse.ArgumentParser):
             {"type": int, "default": DEF_UPDATE_SECS, "help": "Seconds between two lines about the state, -1 for none"},
         ],
     }
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with what is wrong with its command line, in a sentence."""
+        self.exit(2, f"error: {wrong(message, self._option_string_actions, f'`{self.prog} --help`')}\n")
 
     @property
     def actions(self) -> list[argparse.Action]:
@@ -281,16 +286,23 @@ class OpenMSIStreamArgumentParser(OpenMSIArgumentParser):
     }
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses what it knows of a command line. A name may be written with ``-`` for ``_``."""
+        """Parses what it knows of a command line. A name may be written with ``-`` for ``_``, and the other way round."""
         words = sys.argv[1:] if args is None else list(args)
         end = words.index("--") if "--" in words else len(words)
-        return super().parse_known_args([self._with_underscores(word) for word in words[:end]] + words[end:], namespace)
+        return super().parse_known_args([self._as_known(word) for word in words[:end]] + words[end:], namespace)
 
-    def _with_underscores(self, word: Any) -> Any:
+    def _as_known(self, word: Any) -> Any:
+        """An option as the parser has it, where the word names one; also by an unambiguous beginning."""
         name, equals, value = str(word).partition("=")
-        other = "--" + name[2:].replace("-", "_")
-        if name.startswith("--") and name not in self._option_string_actions and other in self._option_string_actions:
-            return other + equals + value
+        if not name.startswith("--") or name in self._option_string_actions:
+            return word
+        alike = {option: option.replace("-", "_") for option in self._option_string_actions if option.startswith("--")}
+        meant = name.replace("-", "_")
+        exact = [option for option, other in alike.items() if other == meant]
+        begun = [option for option, other in alike.items() if other.startswith(meant) and self.allow_abbrev]
+        for found in (exact, begun):
+            if len(found) == 1:
+                return found[0] + equals + value
         return word
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -59,6 +59,7 @@ class DataFileStreamProcessor(StreamConsumer):
     """
 
     _KIND = "processor"
+    _HOOKS = {name: ("datafile", "lock") for name in ("_process_downloaded_data_file", "_failed_processing_callback")}
 
     def process_files_as_read(self) -> tuple[int, int, int, list[Path]]:
         """Runs until the program is stopped, on the thread that calls this.

@@ -34,6 +34,8 @@ class DataFileStreamReproducer(DataFileStreamHandler):
     """
 
     _KIND = "reproducer"
+    _MORE_KEYWORDS = ("nan",)
+    _HOOKS = {"_get_processing_result_message_for_file": ("datafile", "lock")}
 
     def __init__(
         self, config_file: Path | str | None, consumer_topic_name: str, producer_topic_name: str, **kwargs: Any
@@ -137,6 +139,8 @@ class MetadataJSONReproducer(DataFileStreamReproducer):
     >>> if __name__ == "__main__":
     ...     Lines.run_from_command_line()  # doctest: +SKIP
     """
+
+    _HOOKS = {**DataFileStreamReproducer._HOOKS, "_get_metadata_dict_for_file": ("datafile",)}
 
     @abstractmethod
     def _get_metadata_dict_for_file(self, datafile: Any) -> Mapping[str, Any]:

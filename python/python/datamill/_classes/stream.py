@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import uuid
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import _engine, _host, _speech
-from .._errors import SetUpError
+from .._errors import DatamillError, SetUpError
+from .._signature import require
 from .arguments import Runnable
 from .controlled import ControlledProcess
 from .data_file import TYPES, DownloadDataFile
@@ -44,9 +47,11 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
     _KIND: Literal["processor", "reproducer", "download", "transfer"]
     #: Where the engine delivers files by itself.
     _target: str | None = None
-    _MORE_KEYWORDS = (*RENAMED, *ENCRYPTION, *ENGINE_OPTIONS)
+    _MORE_KEYWORDS = (*RENAMED, *ENCRYPTION, *(name for name in ENGINE_OPTIONS if name != "nan"))
     #: Options of the engine that are keywords of another name.
     _OTHER_NAMES = {**OTHER_NAMES, "config": "config_file"}
+    #: What users write, and what it is called with.
+    _HOOKS: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(
         self,
@@ -74,7 +79,11 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         self._logs_subdir = self._output_dir / self.LOG_SUBDIR_NAME
         self._logs_subdir.mkdir(parents=True, exist_ok=True)
         logger_file = self._logs_subdir if logger_file is None else logger_file
-        ours = {name: kwargs.pop(name) for name in [*RENAMED, *ENCRYPTION, *ENGINE_OPTIONS] if name in kwargs}
+        ours = {name: kwargs.pop(name) for name in [*RENAMED, *ENCRYPTION, *self._engine_options()] if name in kwargs}
+        for name, parameters in {**self._HOOKS, "_mismatched_hash_callback": ("datafile", "lock")}.items():
+            # one that OpenMSIStream never came to call keeps no program from running
+            if not (current().unchanged and name.endswith("_callback")):
+                require(getattr(self, name), parameters, f" of `{type(self).__name__}`")
         super().__init__(logger_file=logger_file, **kwargs)
 
         self.filepath_regex = filepath_regex
@@ -105,6 +114,19 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
     def other_datafile_kwargs(self) -> dict[str, Any]:
         """Arguments for the constructor of `datafile_type`, beside the path and the logger."""
         return {}
+
+    def _mismatched_hash_callback(self, datafile: Any, lock: Any) -> None:
+        """Runs for a file whose content is not what was uploaded: a chance to do something else with it. Override it.
+
+        The file has failed, and your function is not called. It may run again for the same file.
+
+        Parameters
+        ----------
+        datafile
+            The file with the content that arrived. It is in memory, in every mode.
+        lock
+            `self.lock`.
+        """
 
     @abstractmethod
     def _compute(self, datafile: Any, is_last_attempt: bool) -> Any:
@@ -181,6 +203,17 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         datafile = self.datafile_type._made(file, self._output_dir, self.mode != "memory", self.other_datafile_kwargs)
         return self._compute(datafile, file._is_last_attempt)
 
+    def _code_of_mismatches(self, file: Any) -> None:
+        process = os.getpid()
+        try:
+            datafile = self.datafile_type._made(file, self._output_dir, False, self.other_datafile_kwargs)
+            self._mismatched_hash_callback(datafile, self.lock)
+        except BaseException as exception:
+            if os.getpid() != process:
+                # a process that the function has forked, and that has come back from it
+                raise
+            self.logger.error(f"_mismatched_hash_callback failed for {file.relative_filepath}", exc_info=exception)
+
     def _new_engine(self) -> _engine.Engine:
         return _engine.Engine(
             kind=self._KIND,
@@ -191,12 +224,22 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             public_names=True,
             target=self._target,
             speak=self._speak(),
+            folder=current().folder,
+            mismatched=self._code_of_mismatches if self._wants_mismatches() else None,
         )
 
     def _speak(self) -> _speech.Speak:
         return speak_of("reproducer" if self._KIND == "reproducer" else "processor", self._OTHER_NAMES)
 
+    def _wants_mismatches(self) -> bool:
+        hook = getattr(type(self), "_mismatched_hash_callback", None)
+        return self._target is None and hook is not DataFileStreamHandler._mismatched_hash_callback
+
     # ---- the set-up
+
+    @classmethod
+    def _engine_options(cls) -> list[str]:
+        return [name for name in ENGINE_OPTIONS if name != "nan" or cls._KIND == "reproducer"]
 
     @classmethod
     def _get_auto_output_dir(cls) -> Path:
@@ -245,7 +288,7 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             *("log_topic_name", "log_program_id", "log_interval_secs", "download_regex", "mode"),
         ]
         if not current().unchanged:
-            more += [name for name in ENGINE_OPTIONS if name != "nan" or cls._KIND == "reproducer"]
+            more += cls._engine_options()
         return [*names, *more], {**defaults, "optional_output_dir": cls._get_auto_output_dir()}
 
     @classmethod
@@ -264,12 +307,17 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         """
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
-        with _speech.command_line():
-            program = cls(*init_args, **init_kwargs)
-            try:
-                program._run_engine()
-            finally:
-                program.close()
+        try:
+            with _speech.command_line():
+                program = cls(*init_args, **init_kwargs)
+                try:
+                    program._run_engine()
+                finally:
+                    program.close()
+        except DatamillError as error:
+            # the sentence says what to do; a traceback would hide it
+            _host.say("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
+            raise SystemExit(error.exit_code) from None
         if program.__exit_code and not current().unchanged:
             raise SystemExit(program.__exit_code)
 

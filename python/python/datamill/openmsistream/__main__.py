@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+from .. import _engine, _options
 from . import _program
 
 _USAGE = """\
@@ -26,17 +28,35 @@ def main(words: list[str]) -> None:
     if any(option in ("-h", "--help") for option in options):
         print(_USAGE, end="")
         return
-    if not words:
-        print(_USAGE, end="", file=sys.stderr)
+    if wrong := _wrong(options, words):
+        print(f"error: {wrong}. `python -m datamill.openmsistream --help` shows how it is called", file=sys.stderr)
         sys.exit(2)
     program = Path(words[0])
-    if not program.is_file():
-        print(f"error: there is no program `{program}`", file=sys.stderr)
-        if any("=" not in option for option in options):
-            print("write an option of datamill that has a value in one word: --max_attempts=3", file=sys.stderr)
-        sys.exit(2)
     sys.argv = words
-    _program.run(program.resolve(), tuple(options))
+    _program.run(program.resolve(), tuple(_options.meant_in(os.getcwd(), options)))
+
+
+def _wrong(options: list[str], words: list[str]) -> str | None:
+    """What is wrong with the words in front of the program, and the program's own word."""
+    known = {
+        name.replace("-", "_"): option
+        for kind in ("reproducer", "processor")
+        for option in _engine.options(kind)
+        for name in option["names"]
+    }
+    for word in options:
+        name, equals, _ = word.replace("-", "_").partition("=")
+        # a beginning is as good, where it is that of one option
+        meant = [known[name]] if name in known else [known[other] for other in known if other.startswith(name)]
+        if not meant:
+            near = _options.nearest_option(word.partition("=")[0], (f"--{other.lstrip('_')}" for other in known))
+            return f"datamill has no option `{word}`" + (f": did you mean `{near}`" if near else "")
+        if all(option["takes_value"] for option in meant) and not equals:
+            value = words[0] if words and not words[0].endswith(".py") else "VALUE"
+            return f"the option `{word}` needs its value in the same word, in front of the program: `{word}={value}`"
+    if not words:
+        return "a program is missing"
+    return None if Path(words[0]).is_file() else f"there is no program `{words[0]}`"
 
 
 main(sys.argv[1:])

@@ -225,6 +225,8 @@ fn a_wrong_hash_names_the_chunk_that_is_wrong() {
             error.to_string(),
             "the SHA-512 of the rebuilt file differs from the uploader's; chunk 2 of 3 does not agree with its own hash"
         );
+        // with the file as it arrived
+        drop(error);
         assert_eq!(folder.budget.whole(), 0);
     }
 }
@@ -232,7 +234,7 @@ fn a_wrong_hash_names_the_chunk_that_is_wrong() {
 #[test]
 fn a_short_last_chunk_is_a_wrong_hash_and_a_short_one_before_a_hole() {
     let verify = |damaged| Folder::new().verify(&Upload { damaged: Some(damaged), ..Upload::default() });
-    assert!(matches!(verify((3, b"10")), Err(NotVerified::Mismatch(_))));
+    assert!(matches!(verify((3, b"10")), Err(NotVerified::Mismatch(..))));
     assert!(matches!(verify((2, b"short")), Err(NotVerified::Hole)));
 }
 

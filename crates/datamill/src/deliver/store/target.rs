@@ -322,22 +322,23 @@ impl Target {
                 configuration, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
                 failure::said(&error)
             )),
-            Err(OrphanError::Refused { said, .. }) if FOR_GOOD.iter().any(|code| said.starts_with(code)) => {
-                cannot(said)
-            }
+            Err(OrphanError::Refused { said, .. }) => match FOR_GOOD.iter().find(|(code, _)| said.starts_with(code)) {
+                Some((_, check)) => cannot(format!("{}. Check {check}", said.trim_end_matches('.'))),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
 }
 
-/// Answers to a question that only the set-up can be the reason of. That we may not list is none.
-const FOR_GOOD: [&str; 6] = [
-    "NoSuchBucket",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidBucketName",
-    "ExpiredToken",
-    "AuthorizationHeaderMalformed",
+/// Answers to a question that only the set-up can be the reason of, and what to look at. That we may not list is none.
+const FOR_GOOD: [(&str, &str); 6] = [
+    ("NoSuchBucket", "the name of the bucket and `endpoint_url`, or make the bucket"),
+    ("InvalidAccessKeyId", "`access_key_id` in section `[s3]`, or AWS_ACCESS_KEY_ID"),
+    ("SignatureDoesNotMatch", "`secret_key_id` in section `[s3]`, or AWS_SECRET_ACCESS_KEY"),
+    ("InvalidBucketName", "the name of the bucket"),
+    ("ExpiredToken", "the session token: it needs to be a new one"),
+    ("AuthorizationHeaderMalformed", "`region` in section `[s3]`, or AWS_REGION"),
 ];
 
 /// Requests have their own time limit, by size: see [`super::connector`].

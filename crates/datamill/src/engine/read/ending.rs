@@ -16,9 +16,12 @@ impl Reader<'_> {
         let kind = self.engine.control.stopping()?;
         if self.stop_since.is_none() {
             self.stop_since = Some(Instant::now());
-            tracing::info!(
-                "stopping: files in hand are finished, the rest is for the next start; a second Ctrl-C leaves at once"
-            );
+            let left = "files in hand are finished, the rest is for the next start";
+            match self.hanging {
+                // nobody has asked for it
+                Some(_) => tracing::info!("stopping, since a function does not end: {left}"),
+                None => tracing::info!("stopping: {left}; Ctrl-C now leaves at once"),
+            }
             if let Some(in_hand) = self.engine.in_hand.as_ref().filter(|_| self.hanging.is_none()) {
                 // what does not end in time now is not what ends the program
                 in_hand.close();

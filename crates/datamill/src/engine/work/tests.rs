@@ -89,6 +89,7 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
         clock: Clock::WhenSaid,
         public_names: false,
         together: 1,
+        tell_mismatch: None,
         tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
         in_hand: Some(Arc::clone(&in_hand)),
         has_results: true,
