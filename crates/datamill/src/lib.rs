@@ -38,6 +38,7 @@ pub mod read;
 pub mod rekey;
 pub mod report;
 pub mod settings;
+pub mod status;
 pub mod survey;
 pub mod upload;
 

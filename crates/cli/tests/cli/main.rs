@@ -18,6 +18,7 @@ mod rekey;
 mod retry;
 #[cfg(target_os = "linux")]
 mod small;
+mod status;
 mod survey;
 mod topic_again;
 mod topics;

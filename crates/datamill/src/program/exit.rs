@@ -148,6 +148,15 @@ pub enum SetUpError {
         #[source]
         source: crate::broker::Error,
     },
+    /// The status cannot be served.
+    #[error("cannot serve the status at `{address}`: choose another address or port with --status_listen")]
+    StatusListen {
+        /// Where.
+        address: crate::status::StatusAddress,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Threads or signal handlers cannot be set up.
     #[error("cannot set up threads and signals")]
     System(#[from] std::io::Error),

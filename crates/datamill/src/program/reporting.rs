@@ -1,4 +1,4 @@
-//! What the common options start beside a program's work: log lines, heartbeats, log messages.
+//! What the common options start beside a program's work: log lines, heartbeats, log messages, the status over HTTP.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,12 @@ use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
 use crate::report::logging::{self, LogFileError, LogGuard, LogOptions};
 use crate::settings::Config;
+use crate::status::{Server, Shown};
 
-/// Keeps log lines, heartbeats and log messages going; dropping it sends the last ones.
+/// Keeps log lines, heartbeats, log messages and the status going; dropping it sends the last ones.
 #[must_use = "heartbeats and log messages end when this is dropped"]
 pub struct Reporting {
+    _status: Option<Server>,
     _heartbeat: Option<Heartbeat>,
     _logging: LogGuard,
 }
@@ -73,10 +75,12 @@ impl CommonArgs {
         Ok(log)
     }
 
-    /// Begins to send heartbeats and log messages where their topics are named.
+    /// Begins to send heartbeats and log messages where their topics are named, and to serve the status where an address
+    /// is.
     ///
     /// # Errors
-    /// A section of the configuration that is not right, a topic or broker that is not there.
+    /// A section of the configuration that is not right, a topic or broker that is not there, an address that cannot be
+    /// listened on.
     pub fn start_reporting(
         &self,
         mut logging: LogGuard,
@@ -106,7 +110,13 @@ impl CommonArgs {
             let publisher = publisher("heartbeat", topic, config, log)?;
             heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(facts.counters()))?);
         }
-        Ok(Reporting { _heartbeat: heartbeat, _logging: logging })
+        let mut status = None;
+        if let Some(address) = self.status_listen {
+            let shown = Shown { program: program.to_owned(), kind, counters: Arc::clone(facts.counters()) };
+            let started = Server::start(address, shown);
+            status = Some(started.map_err(|source| SetUpError::StatusListen { address, source })?);
+        }
+        Ok(Reporting { _status: status, _heartbeat: heartbeat, _logging: logging })
     }
 }
 

@@ -1,0 +1,144 @@
+//! `--status_listen`: what a program answers over HTTP while it works.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::common::{Place, Running, wait_until};
+
+/// A program that serves its status, and where.
+struct Served {
+    running: Running,
+    at: SocketAddr,
+}
+
+/// Starts a program with a free port.
+fn start(place: &Place, args: &[&str]) -> Served {
+    let mut command = place.command(&[args, &["--status_listen", "0"]].concat());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let running = Running(child);
+    let mut said = Vec::new();
+    let at = loop {
+        let line = lines.next().unwrap_or_else(|| panic!("it ended: {said:?}")).unwrap();
+        if let Some((_, url)) = line.split_once("url=http://") {
+            break url.strip_suffix("/metrics").unwrap().parse().unwrap();
+        }
+        said.push(line);
+    };
+    std::thread::spawn(move || lines.for_each(drop));
+    Served { running, at }
+}
+
+/// Status and headers, and the body.
+fn ask(at: SocketAddr, method: &str, path: &str, accept: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {at}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+impl Served {
+    fn get(&self, path: &str) -> (u16, String) {
+        let (head, body) = ask(self.at, "GET", path, "*/*");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// The value of a series.
+    fn metric(&self, series: &str) -> Option<f64> {
+        let (status, body) = self.get("/metrics");
+        assert_eq!(status, 200, "{body}");
+        let found = body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        found.map(|value| value.parse().unwrap())
+    }
+
+    fn wait_for(&self, series: &str, value: f64) {
+        wait_until(series, || self.metric(series) == Some(value));
+    }
+}
+
+#[test]
+fn a_program_that_reads_is_ready_once_it_has_joined_and_counts_its_files() {
+    let place = Place::new();
+    for name in ["a", "b", "c \"quoted\""] {
+        place.write(&format!("in/{name}"), name.as_bytes());
+    }
+    assert_eq!(place.run(&["upload", "in", "--topic_name", "t"]).code(), 0);
+    let served = start(&place, &["download", "mirror", "--topic_name", "t"]);
+    assert_eq!(served.get("/livez"), (200, "alive\n".to_owned()));
+    wait_until("it is ready", || served.get("/readyz") == (200, "ready\n".to_owned()));
+    served.wait_for("datamill_files_total{outcome=\"done\"}", 3.0);
+    served.wait_for("datamill_files_waiting", 0.0);
+    assert_eq!(served.metric("datamill_partitions"), Some(1.0));
+    assert_eq!(served.metric("datamill_group_member"), Some(1.0));
+    assert_eq!(served.metric("datamill_held{reason=\"commits\"}"), Some(0.0));
+    assert_eq!(served.metric("datamill_messages_total{what=\"processed\"}"), Some(3.0));
+
+    let open = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let (head, body) = ask(served.at, "GET", "/metrics", open);
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
+    assert!(body.contains("\n# TYPE datamill_files counter\n") && body.ends_with("\n# EOF\n"), "{body}");
+    let (head, body) = ask(served.at, "GET", "/metrics", "text/plain");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(body.contains("\n# TYPE datamill_files_total counter\n") && !body.contains("# EOF"), "{body}");
+    assert!(!body.contains("quoted"), "a name of a file is in the metrics: {body}");
+
+    assert_eq!(served.get("/nothing").0, 404);
+    assert!(ask(served.at, "POST", "/metrics", "*/*").0.starts_with("http/1.1 405"));
+    assert_eq!(served.running.end(), 0);
+    TcpListener::bind(served.at).unwrap();
+}
+
+#[test]
+fn a_watch_counts_what_it_sends_and_says_what_holds_it() {
+    let place = Place::new();
+    place.write("in/first", b"1");
+    let watch = ["watch", "in", "--topic_name", "t", "--upload_existing", "--watchdog_lag_time", "0.1"];
+    let served = start(&place, &watch);
+    served.wait_for("datamill_files_total{outcome=\"delivered\"}", 1.0);
+    assert_eq!(served.get("/readyz").0, 200);
+    assert_eq!(served.metric("datamill_group_member"), None, "it has no group");
+    std::fs::rename(place.path("in"), place.path("elsewhere")).unwrap();
+    served.wait_for("datamill_held{reason=\"watched_folder\"}", 1.0);
+    std::fs::rename(place.path("elsewhere"), place.path("in")).unwrap();
+    served.wait_for("datamill_held{reason=\"watched_folder\"}", 0.0);
+    assert!(served.metric("datamill_held_seconds_total{reason=\"watched_folder\"}").unwrap() > 0.0);
+    assert_eq!(served.running.end(), 0);
+}
+
+#[test]
+fn connections_that_only_wait_keep_nothing_from_its_work() {
+    let place = Place::new();
+    place.write("in/a", b"1");
+    assert_eq!(place.run(&["upload", "in", "--topic_name", "t"]).code(), 0);
+    let served = start(&place, &["download", "mirror", "--topic_name", "t"]);
+    served.wait_for("datamill_files_total{outcome=\"done\"}", 1.0);
+    let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(served.at).unwrap()).collect();
+    place.write("more/b", b"2");
+    assert_eq!(place.run(&["upload", "more", "--topic_name", "t"]).code(), 0);
+    wait_until("the second file", || place.path("mirror/b").exists());
+    drop(idle);
+    served.wait_for("datamill_files_total{outcome=\"done\"}", 2.0);
+    let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(served.at).unwrap()).collect();
+    assert_eq!(served.running.end(), 0);
+    drop(idle);
+}
+
+#[test]
+fn an_address_that_is_taken_or_is_none_is_told_at_the_start() {
+    let place = Place::new();
+    place.write("in/a", b"1");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (value, said) in [(&*address, "choose another address or port with --status_listen"), (":9400", "write a port")]
+    {
+        let ended = place.run(&["upload", "in", "--topic_name", "t", "--status_listen", value]);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(ended.stderr().contains(said), "{}", ended.stderr());
+    }
+}

@@ -1,0 +1,86 @@
+//! Whether a program lives, and whether it does its work.
+
+use std::fmt;
+
+use crate::facts::{Hold, State};
+use crate::report::heartbeat::ProgramKind;
+
+/// What holds may pass by itself. This is long, in milliseconds.
+const LONG_MS: i64 = 60_000;
+
+/// Why a program is not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotReady {
+    /// The group has not said what it owns, or goes on without it.
+    NotJoined,
+    /// It was held for so many seconds.
+    Held(Hold, i64),
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJoined => f.write_str("it has not joined its group"),
+            Self::Held(hold, seconds) => write!(f, "holding for {seconds} s: {}", hold.words()),
+        }
+    }
+}
+
+/// What keeps a program of this kind from being ready, if anything does.
+///
+/// A function that has not caught up and files that are read again are work, and no reason. Commits that do not go
+/// through are one at once, anything else that holds after a minute.
+pub(super) fn not_ready(kind: ProgramKind, state: &State, now_ms: i64) -> Option<NotReady> {
+    if kind != ProgramKind::Producer && !state.is_member {
+        return Some(NotReady::NotJoined);
+    }
+    let (hold, since_ms) = state.held?;
+    let ms = now_ms.saturating_sub(since_ms).max(0);
+    let counts = match hold {
+        Hold::Crowded | Hold::ReadingAgain => false,
+        Hold::Commits => true,
+        _ => ms >= LONG_MS,
+    };
+    counts.then_some(NotReady::Held(hold, ms / 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 1_800_000_000_000;
+
+    fn of(kind: ProgramKind, is_member: bool, held: Option<(Hold, i64)>) -> Option<NotReady> {
+        let held = held.map(|(hold, seconds)| (hold, NOW_MS - seconds * 1000));
+        not_ready(kind, &State { is_member, held, ..State::default() }, NOW_MS)
+    }
+
+    #[test]
+    fn a_program_that_reads_is_ready_once_it_has_joined() {
+        for kind in [ProgramKind::Reproducer, ProgramKind::Consumer] {
+            assert_eq!(of(kind, false, None), Some(NotReady::NotJoined));
+            assert_eq!(of(kind, true, None), None);
+        }
+        assert_eq!(of(ProgramKind::Producer, false, None), None);
+    }
+
+    #[test]
+    fn what_holds_for_long_counts_and_what_is_only_slow_does_not() {
+        let held = |hold, seconds| of(ProgramKind::Consumer, true, Some((hold, seconds)));
+        assert_eq!(held(Hold::OutputFolder, 59), None);
+        assert_eq!(held(Hold::OutputFolder, 61), Some(NotReady::Held(Hold::OutputFolder, 61)));
+        assert_eq!(held(Hold::Commits, 0), Some(NotReady::Held(Hold::Commits, 0)));
+        assert_eq!(held(Hold::Crowded, 9999), None);
+        assert_eq!(held(Hold::ReadingAgain, 9999), None);
+        let text = held(Hold::Commits, 7).unwrap().to_string();
+        assert_eq!(text, "holding for 7 s: results cannot be committed");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_time_negative() {
+        assert_eq!(
+            of(ProgramKind::Producer, false, Some((Hold::Commits, -50))),
+            Some(NotReady::Held(Hold::Commits, 0))
+        );
+    }
+}

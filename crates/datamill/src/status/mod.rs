@@ -1,0 +1,33 @@
+//! How a program stands, over HTTP: for Prometheus, for whoever starts programs and looks after them, and for a browser.
+//!
+//! ```text
+//!  engine, upload ──▶ Counters ◀── snapshot ── metrics.rs, health.rs ◀── server.rs ◀── GET
+//!  never waits        atomics                                            one thread, a runtime of its own
+//! ```
+//!
+//! It shows and does not steer: there is nothing but `GET`. Whoever asks reads the counters; no thread that works
+//! waits for an answer, and what goes wrong here is at most a line in the log.
+
+mod address;
+mod health;
+mod metrics;
+mod server;
+
+pub use address::{NotAnAddress, StatusAddress};
+pub(crate) use server::Server;
+
+use std::sync::Arc;
+
+use crate::facts::Counters;
+use crate::report::heartbeat::ProgramKind;
+
+/// The program that is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// Its name.
+    pub(crate) program: String,
+    /// What it does.
+    pub(crate) kind: ProgramKind,
+    /// Its numbers.
+    pub(crate) counters: Arc<Counters>,
+}

@@ -1,0 +1,145 @@
+//! The HTTP server: one thread with a runtime of its own.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::health::not_ready;
+use super::metrics::{Format, Metrics};
+use super::{Shown, StatusAddress};
+use crate::report::clock;
+
+/// Connections at a time. More wait: each takes one of the files that a process may have open, which the work needs too.
+const CONNECTIONS: usize = 64;
+
+/// How long a connection may be idle, or take to send a request.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+
+/// After this, a process that could open no more files may have some again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+
+/// The running server. Dropping it ends it, whoever is connected.
+#[must_use = "the server ends when this is dropped"]
+pub(crate) struct Server {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens from here on, and answers on a thread of its own.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or no thread can be started.
+    pub(crate) fn start(address: StatusAddress, shown: Shown) -> io::Result<Self> {
+        let listener = TcpListener::bind(address.0)?;
+        listener.set_nonblocking(true)?;
+        let at = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let router = router(shown);
+        let thread = std::thread::Builder::new().name("datamill-status".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, router) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        say(at);
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was reported by the panic hook; the program ends all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn say(at: SocketAddr) {
+    tracing::info!(url = %format_args!("http://{at}/metrics"), "metrics are served");
+    if !at.ip().is_loopback() {
+        tracing::warn!(address = %at, "whoever reaches this address may look at the state of this program");
+    }
+}
+
+/// Takes one connection after another, for ever.
+async fn serve(listener: tokio::net::TcpListener, router: Router) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // the semaphore is never closed
+        let Ok(place) = Arc::clone(&connections).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a connection for the status could not be taken");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
+            // what goes wrong on a connection is the other side's
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
+        });
+    }
+}
+
+struct Shared {
+    shown: Shown,
+    metrics: Metrics,
+}
+
+fn router(shown: Shown) -> Router {
+    let shared = Arc::new(Shared { metrics: Metrics::of(shown.clone()), shown });
+    Router::new()
+        .route("/livez", get(|| async { plain(StatusCode::OK, "alive\n".to_owned()) }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(shared)
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let state = shared.shown.counters.snapshot().state;
+    match not_ready(shared.shown.kind, &state, clock::now_ms()) {
+        None => plain(StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
+    match shared.metrics.text(format) {
+        Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    (status, [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")], text).into_response()
+}
