@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datamill_broker::{Log, Topic};
 
-use super::error::SurveyError;
+use super::error::{SurveyError, of_folder, temporary_folder};
 use super::list::{Listed, list_path};
 use super::pass::{all_of, assemble, unfinished, upload_of};
 use super::upload::Upload;
@@ -43,7 +43,7 @@ fn rebuild(
     control: &Control,
     sink: &mut Rebuilt<'_>,
 ) -> Result<Vec<Upload>, SurveyError> {
-    let temporary = tempfile::Builder::new().prefix("datamill-").tempdir().map_err(SurveyError::Temporary)?;
+    let temporary = temporary_folder()?;
     let spill = SpillFolder::prepare(temporary.path().join("filling")).map_err(SurveyError::Temporary)?;
     let (budget, ahead) = (Arc::new(Budget::default()), HashAhead::start().map_err(SurveyError::Temporary)?);
     let mut assembler =
@@ -192,7 +192,8 @@ fn put(file: &DownloadDataFile, to: &Path) -> Result<(), SurveyError> {
     // what the user's umask leaves of this
     #[cfg(unix)]
     aside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut aside = aside.prefix(".datamill-").tempfile_in(folder).map_err(failed)?;
+    let mut aside =
+        aside.prefix(".datamill-").tempfile_in(folder).map_err(|error| failed(of_folder(folder, &error)))?;
     io::copy(&mut file.reader().map_err(SurveyError::Temporary)?, aside.as_file_mut()).map_err(failed)?;
     aside.flush().map_err(failed)?;
     if let Some(time) = file.modified() {

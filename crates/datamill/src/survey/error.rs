@@ -1,7 +1,18 @@
 //! Why a topic cannot be looked through.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// A temporary folder, which goes with what is answered.
+pub(super) fn temporary_folder() -> Result<tempfile::TempDir, SurveyError> {
+    let made = tempfile::Builder::new().prefix("datamill-").tempdir();
+    made.map_err(|error| SurveyError::Temporary(of_folder(&std::env::temp_dir(), &error)))
+}
+
+/// Why nothing can be made in a folder, without the name that `tempfile` made up for it.
+pub(super) fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
+    std::fs::metadata(folder).err().unwrap_or_else(|| error.kind().into())
+}
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Row, Rows, Statement, params};
 
-use super::error::SurveyError;
+use super::error::{SurveyError, temporary_folder};
 use super::upload::{Upload, spans_of};
 use crate::engine::FailedFile;
 
@@ -85,7 +85,7 @@ pub(super) struct Known {
 
 impl Table {
     pub(super) fn new() -> Result<Self, SurveyError> {
-        let folder = tempfile::Builder::new().prefix("datamill-").tempdir().map_err(SurveyError::Temporary)?;
+        let folder = temporary_folder()?;
         let connection = Connection::open(folder.path().join("table.db"))?;
         // nothing of it is needed after a crash
         connection.execute_batch(&format!(

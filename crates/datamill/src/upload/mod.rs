@@ -340,7 +340,8 @@ fn keep_missing(
             return true;
         }
         is_missing(&file.relative, &file.path, file.stamp).unwrap_or_else(|error| {
-            failed = Some(Box::new(error));
+            // a stop that was asked for meanwhile is no failure
+            failed = control.stopping().is_none().then(|| Box::new(error));
             true
         })
     });

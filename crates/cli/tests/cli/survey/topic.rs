@@ -134,6 +134,28 @@ fn chunks_that_the_topic_has_removed_are_told_from_those_that_never_came() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_named_as_the_user_named_it() {
+    let bench = Bench::new(false);
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let topic = bench.topic.as_str();
+    let config = ["--config", "test.config"];
+    for args in [&["ls", topic][..], &["verify", topic], &["reconcile", "data", "--topic_name", topic]] {
+        let mut command = bench.place.command(&[args, &config].concat());
+        let ended = crate::common::Ended::from(command.env("TMPDIR", "/no/folder").output().unwrap());
+        let said = ended.stderr();
+        assert!(ended.code() == 2 && said.contains("`/no/folder`") && said.contains("TMPDIR"), "{said}");
+        assert!(said.ends_with("No such file or directory\n"), "{said}");
+    }
+    let got = bench.run(&["get", topic, "a.csv", "-o", "no/a.csv"]);
+    assert!(
+        got.code() == 2 && got.stderr().ends_with("cannot write `no/a.csv`: No such file or directory\n"),
+        "{}",
+        got.stderr()
+    );
+}
+
+#[test]
 fn an_output_that_nobody_reads_is_no_error() {
     let bench = Bench::new(false);
     bench.place.write("data/a.csv", b"a");

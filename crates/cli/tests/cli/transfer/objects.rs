@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datamill::wire::{hex, sha512};
 use datamill_testkit::s3::S3Server;
 
-use super::bench::{Bench, content, done, transferred};
+use super::bench::{Bench, TOPIC, content, done, transferred};
 
 /// Names that stores and URLs make difficult, an empty file, and one in parts.
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
@@ -41,6 +41,16 @@ fn objects_are_the_files(server: &S3Server) {
     }
     assert_eq!(objects["files/run 1/Öl α.dat"].metadata["datamill-path"], "run%201/%C3%96l%20%CE%B1.dat");
     assert!(bench.bucket.unfinished_uploads().is_empty());
+
+    // each file of the folder is found there by its path
+    for (path, content) in &files {
+        bench.place.write(&format!("source/{path}"), content);
+    }
+    let args =
+        ["reconcile", "source", "--topic_name", TOPIC, "--store", &bench.url(), "--json", "--config", "lab.config"];
+    let compared = bench.place.run(&args);
+    assert_eq!(compared.code(), 0, "{}{}", compared.stderr(), compared.stdout());
+    assert_eq!(compared.stdout().lines().filter(|row| row.contains(r#""copy":true"#)).count(), files.len());
 
     // a group of its own gets all files again, and finds all of them there
     assert_eq!(done(&bench.transfer_again("newer")), 0);
