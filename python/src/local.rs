@@ -31,7 +31,7 @@ pub fn try_file<'py>(
     let ear = Arc::default();
     let job = Job::of_local(&path, content, &ear);
     let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&ear, &path))?;
-    let (process, line) = (std::process::id(), job.line.clone());
+    let process = std::process::id();
     let file = Bound::new(py, DownloadDataFile::new(&job, Arc::default(), false, logger))?;
     let answered = function.call1((file,));
     if std::process::id() != process {
@@ -42,7 +42,7 @@ pub fn try_file<'py>(
         true => Ok(None),
         false => message(&answer, &json).map(|(message, nans)| Some((PyBytes::new(py, message.value()), nans))),
     });
-    line.say(Said::Done(Ok(None)));
+    job.answer(Ok(None));
     // it has nothing to say, and what it lent is gone when it has ended
     let _ = py.detach(|| engine.join());
     value

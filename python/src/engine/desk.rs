@@ -22,10 +22,17 @@ pub enum Said {
 }
 
 /// What is said to a thread of the engine, by the numbers of the jobs that it waits for.
-#[derive(Default)]
 pub struct Ear {
     state: Mutex<Heard>,
     wake: Condvar,
+    /// The process that listens.
+    process: u32,
+}
+
+impl Default for Ear {
+    fn default() -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), process: std::process::id() }
+    }
 }
 
 #[derive(Default)]
@@ -79,8 +86,6 @@ impl Ear {
 pub struct Line {
     ear: Arc<Ear>,
     job: u64,
-    /// The process that has the other end.
-    process: u32,
 }
 
 impl Line {
@@ -88,18 +93,13 @@ impl Line {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let job = COUNT.fetch_add(1, Relaxed);
         ear.state.lock().open.push(job);
-        Self { ear: Arc::clone(ear), job, process: std::process::id() }
-    }
-
-    /// Says something; that nobody listens any more is no error.
-    pub fn say(&self, said: Said) {
-        self.ear.say(self.job, || said);
+        Self { ear: Arc::clone(ear), job }
     }
 
     /// Where the file is on disk. `None` where the call is over, and in a process that was forked. MUST NOT be called
     /// with the interpreter's lock.
     pub fn path(&self) -> Option<Result<PathBuf, ProcessingError>> {
-        if std::process::id() != self.process {
+        if std::process::id() != self.ear.process {
             return None;
         }
         let (reply, answer) = bounded(1);
@@ -124,6 +124,7 @@ pub struct Job {
     pub is_mismatch: bool,
     /// Is told that the function begins, where an engine has the call.
     pub starter: Option<Starter>,
+    is_answered: bool,
 }
 
 impl Job {
@@ -154,6 +155,7 @@ impl Job {
             line: Line::open(ear),
             is_mismatch: false,
             starter: None,
+            is_answered: false,
         })
     }
 
@@ -172,18 +174,25 @@ impl Job {
             line: Line::open(ear),
             is_mismatch: false,
             starter: None,
+            is_answered: false,
         }
     }
 
     pub fn number(&self) -> u64 {
         self.line.job
     }
+
+    /// The call is over. That nobody waits for it any more is no error.
+    pub fn answer(mut self, answer: Answer) {
+        self.is_answered = true;
+        self.line.ear.say(self.line.job, || Said::Done(answer));
+    }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
         // in a process that was forked, the lock may be held for ever
-        if std::process::id() == self.line.process {
+        if !self.is_answered && std::process::id() == self.line.ear.process {
             let error = || ProcessingError::file_failed("the thread that ran the function has ended");
             self.line.ear.say(self.line.job, || Said::Done(Err(error())));
         }

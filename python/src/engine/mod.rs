@@ -299,7 +299,7 @@ impl Engine {
         if job.is_mismatch {
             lines::works_on(None);
             // what it answered, or raised, changes nothing; whoever keeps the file does not keep the engine
-            job.line.say(Said::Done(Ok(None)));
+            job.answer(Ok(None));
             return;
         }
         let answer = self.reading.of(py, &job.path, answered);
@@ -308,7 +308,7 @@ impl Engine {
         }
         lines::works_on(None);
         self.run.done.lock().note(&job.path, job.is_last, &answer);
-        job.line.say(Said::Done(answer));
+        job.answer(answer);
     }
 }
 
