@@ -55,3 +55,4 @@ def test_one_file_that_ends_the_process_fails_and_all_others_have_one_result(log
     if how == "hang":
         assert "crashes.py" in said, "the traceback says where it hangs"
         assert "did not end for `bad.dat`" in said
+        assert "Ctrl-C" not in said, "nobody has pressed it"

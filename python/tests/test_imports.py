@@ -133,3 +133,14 @@ def test_the_commands_of_the_distribution_are_there(tmp_path):
     assert ran.returncode == 0 and "sent 1 file" in ran.stderr, ran.stderr
     ran = run(tmp_path, "-c", f"from {module} import {function} as run; run()", "one.txt", "--chunk_size", "2147483648")
     assert ran.returncode == 2 and ran.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in ran.stderr
+
+
+def test_paths_in_front_of_a_program_are_those_of_the_folder_in_which_they_were_typed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "program.py").write_text(
+        "import os\nos.chdir('elsewhere')\nimport openmsistream\n"
+        "from datamill._classes.defaults import current\nprint(current().words)\n"
+    )
+    ran = run(tmp_path, "-m", "datamill.openmsistream", "--take_over=old", "--max_attempts=3", "program.py")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == str((f"--take_over={tmp_path / 'old'}", "--max_attempts=3"))
