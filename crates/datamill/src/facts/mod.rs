@@ -7,6 +7,27 @@
 //!                           └─▶ progress bars, Python programs, whatever a program adds
 //! ```
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use datamill::facts::{Fact, Facts, Listener};
+//!
+//! /// Prints the files that failed.
+//! struct Failures;
+//!
+//! impl Listener for Failures {
+//!     fn hear(&self, fact: &Fact<'_>) {
+//!         if let Fact::Failed { file, reason, .. } = *fact {
+//!             println!("{}: {reason}", file.rel_filepath);
+//!         }
+//!     }
+//! }
+//!
+//! // `engine::run`, `upload_paths` and `watch` take these; a program that is `Prepared` has them as a field
+//! let facts = Facts::default().heard_by(Arc::new(Failures));
+//! assert_eq!(facts.counters().counts().failed(), 0);
+//! ```
+//!
 //! A fact borrows what it says, so one that nobody listens to costs nothing. Listeners hear it on the thread on which it
 //! happened. [`Counters`] are read at any time, without a lock.
 
