@@ -305,10 +305,17 @@ impl Target {
         if self.trial.as_ref().is_none_or(|trial| trial.makes_requests(&key, runtime)) {
             return Ok(());
         }
-        let reason = "no request can be made of its settings. Look for spaces and other characters that do not belong \
-            there in the address, the region and the keys: in section `[s3]` of the configuration, the environment \
-            variables of the store, and the AWS profile";
-        Err(TargetError::Settings { store: self.shown.clone(), reason: reason.to_owned() })
+        let places = match &self.orphans {
+            Some(_) => {
+                "section `[s3]` of the configuration, the variables `AWS_…` of the environment, and the AWS profile"
+            }
+            None => "the URL and the environment variables of the store",
+        };
+        let reason = format!(
+            "no request can be made of its settings. Look for spaces and other characters that do not belong there in the \
+             address, the region and the keys: in {places}"
+        );
+        Err(TargetError::Settings { store: self.shown.clone(), reason })
     }
 
     /// Looks whether the store is there and lets us in, as far as it can be asked without writing. A store
