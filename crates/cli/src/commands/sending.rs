@@ -185,7 +185,7 @@ fn begin(
     common.say_without_effect(without_effect);
     begins()?;
     let log = open_log(common, &config, control)?;
-    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, facts)?;
+    let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, facts, None)?;
     Ok((log, reporting))
 }
 

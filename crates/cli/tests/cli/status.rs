@@ -1,9 +1,10 @@
 //! `--status_listen`: what a program answers over HTTP while it works.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
-use std::time::Duration;
+
+use datamill_testkit::http::{Answer, ask, get};
 
 use crate::common::{Place, Running, wait_until};
 
@@ -31,30 +32,15 @@ fn start(place: &Place, args: &[&str]) -> Served {
     Served { running, at }
 }
 
-/// Status and headers, and the body.
-fn ask(at: SocketAddr, method: &str, path: &str, accept: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {at}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.to_ascii_lowercase(), body.to_owned())
-}
-
 impl Served {
     fn get(&self, path: &str) -> (u16, String) {
-        let (head, body) = ask(self.at, "GET", path, "*/*");
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+        let answer = get(self.at, path);
+        (answer.status, answer.body)
     }
 
     /// The value of a series.
     fn metric(&self, series: &str) -> Option<f64> {
-        let (status, body) = self.get("/metrics");
-        assert_eq!(status, 200, "{body}");
-        let found = body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        found.map(|value| value.parse().unwrap())
+        get(self.at, "/metrics").series(series)
     }
 
     fn wait_for(&self, series: &str, value: f64) {
@@ -78,18 +64,19 @@ fn a_program_that_reads_is_ready_once_it_has_joined_and_counts_its_files() {
     assert_eq!(served.metric("datamill_group_member"), Some(1.0));
     assert_eq!(served.metric("datamill_held{reason=\"commits\"}"), Some(0.0));
     assert_eq!(served.metric("datamill_messages_total{what=\"processed\"}"), Some(3.0));
+    wait_until("no lag", || get(served.at, "/metrics").sum("datamill_lag_files{topic=\"t\"") == Some(0.0));
 
     let open = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    let (head, body) = ask(served.at, "GET", "/metrics", open);
+    let Answer { head, body, .. } = ask(served.at, "GET", "/metrics", open);
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
     assert!(body.contains("\n# TYPE datamill_files counter\n") && body.ends_with("\n# EOF\n"), "{body}");
-    let (head, body) = ask(served.at, "GET", "/metrics", "text/plain");
+    let Answer { head, body, .. } = ask(served.at, "GET", "/metrics", "text/plain");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     assert!(body.contains("\n# TYPE datamill_files_total counter\n") && !body.contains("# EOF"), "{body}");
     assert!(!body.contains("quoted"), "a name of a file is in the metrics: {body}");
 
     assert_eq!(served.get("/nothing").0, 404);
-    assert!(ask(served.at, "POST", "/metrics", "*/*").0.starts_with("http/1.1 405"));
+    assert_eq!(ask(served.at, "POST", "/metrics", "*/*").status, 405);
     assert_eq!(served.running.end(), 0);
     TcpListener::bind(served.at).unwrap();
 }

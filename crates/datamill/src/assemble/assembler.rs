@@ -25,6 +25,7 @@ use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
 use super::follow::{Follower, Following};
 use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
+use crate::facts::Backlog;
 use crate::progress::{OpenKind, Progress};
 
 /// Decides by the rebuilt relative path whether a file is wanted.
@@ -517,6 +518,25 @@ impl Assembler {
             newest_ms: state.newest_ms,
             bytes: state.bytes,
         })
+    }
+
+    /// What has no outcome in each partition that is owned. A file with chunks in several counts where it began.
+    pub(crate) fn backlog(&self) -> Vec<Backlog> {
+        let of_partition = |(&partition, state): (&i32, &Partition)| {
+            // listed as open, and not read again yet
+            let listed = state.restored.open.range(state.next..).filter(|(_, kind)| **kind == OpenKind::Open);
+            let (next, files) = (state.next.max(state.restored.frontier), listed.count() as u64);
+            (partition, Backlog { partition, next, files, ..Backlog::default() })
+        };
+        let mut all: BTreeMap<i32, Backlog> = self.partitions.iter().map(of_partition).collect();
+        for instance in self.instances.values().filter(|instance| instance.state != State::Shadow) {
+            let Some(backlog) = instance.spans.first().and_then(|span| all.get_mut(&span.partition)) else { continue };
+            backlog.files += 1;
+            backlog.messages += u64::from(instance.indices.len());
+            backlog.bytes += instance.bytes;
+            backlog.oldest_ms = Some(backlog.oldest_ms.map_or(instance.first_ms, |ms| ms.min(instance.first_ms)));
+        }
+        all.into_values().collect()
     }
 
     /// Offsets between W and H over all partitions: what a restart reads again.

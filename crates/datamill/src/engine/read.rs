@@ -573,6 +573,9 @@ impl<'a> Reader<'a> {
             disk_whole: budget.whole_on_disk() as u64,
             ..State::default()
         });
+        if counters.is_asked_for_backlog() {
+            counters.answer_backlog(self.intake.assembler.backlog());
+        }
         let also = [
             (self.torn, Hold::Spread),
             (self.failures_in_a_row > 0, Hold::Commits),

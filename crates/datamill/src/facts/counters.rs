@@ -1,12 +1,14 @@
 //! What a running program has done, and how it stands: numbers that any thread may look at.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use datamill_wire::Chunk;
 
+use super::backlog::Question;
 use super::times::Times;
-use super::{Fact, FailureStatus, Histogram, Hold};
+use super::{Backlog, Fact, FailureStatus, Histogram, Hold};
 use crate::report::clock;
 
 /// One count. It has a line of the processor's cache for itself: threads that count different things at the same time do not
@@ -229,6 +231,7 @@ pub struct Counters {
     committed_ms: AtomicI64,
     running: Times,
     committing: Times,
+    backlog: Question,
 }
 
 /// All that the counters know at one moment.
@@ -288,6 +291,26 @@ impl Counters {
     pub(crate) fn stand(&self, state: &State) {
         self.state.set(state);
         self.is_member.store(state.is_member, Relaxed);
+    }
+
+    /// Asks the thread that reads for what has no outcome. It answers once it comes round, in a tenth of a second or so.
+    pub fn ask_backlog(&self) {
+        self.backlog.ask();
+    }
+
+    /// Whether somebody asks what has no outcome.
+    pub(crate) fn is_asked_for_backlog(&self) -> bool {
+        self.backlog.is_open()
+    }
+
+    /// What has no outcome, in the partitions of this process.
+    pub(crate) fn answer_backlog(&self, backlog: Vec<Backlog>) {
+        self.backlog.answer(backlog);
+    }
+
+    /// What has no outcome in the partitions of this process. `None` while the last question has no answer.
+    pub fn backlog(&self) -> Option<Arc<[Backlog]>> {
+        self.backlog.answered()
     }
 
     /// What holds from here on.

@@ -31,6 +31,7 @@
 //! A fact borrows what it says, so one that nobody listens to costs nothing. Listeners hear it on the thread on which it
 //! happened. [`Counters`] are read at any time, without a lock.
 
+mod backlog;
 mod counters;
 mod fact;
 mod file;
@@ -38,6 +39,7 @@ mod hold;
 mod left_out;
 mod times;
 
+pub use backlog::Backlog;
 pub use counters::{Counters, Counts, Snapshot, State};
 pub use fact::Fact;
 pub use file::{FailureStatus, FileRow, FillingFile};

@@ -9,6 +9,7 @@ use crate::engine::{self, Control, EngineError, EngineSettings, Summary};
 use crate::facts::Facts;
 use crate::process::UserCode;
 use crate::report::heartbeat::ProgramKind;
+use crate::status::Source;
 
 /// A program that is set up: its log is open, and it reports. Nothing has been read.
 pub struct Prepared {
@@ -36,7 +37,9 @@ impl Prepared {
         let log = common.open_log(&config)?;
         let facts = Facts::default();
         let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
-        let reporting = common.start_reporting(logging, program, kind, &config, &log, &facts)?;
+        let (topic, group) = (settings.topic.clone(), settings.group.clone());
+        let source = Some(Source { topic, group, log: Arc::clone(&log) });
+        let reporting = common.start_reporting(logging, program, kind, &config, &log, &facts, source)?;
         let take_over = args.consumer().take_over.clone();
         Ok(Self { settings, facts, log, take_over, _reporting: reporting })
     }

@@ -12,7 +12,7 @@ use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
 use crate::report::logging::{self, LogFileError, LogGuard, LogOptions};
 use crate::settings::Config;
-use crate::status::{Server, Shown};
+use crate::status::{Server, Shown, Source};
 
 /// Keeps log lines, heartbeats, log messages and the status going; dropping it sends the last ones.
 #[must_use = "heartbeats and log messages end when this is dropped"]
@@ -76,11 +76,12 @@ impl CommonArgs {
     }
 
     /// Begins to send heartbeats and log messages where their topics are named, and to serve the status where an address
-    /// is.
+    /// is: of `source` that is how far its group is behind.
     ///
     /// # Errors
     /// A section of the configuration that is not right, a topic or broker that is not there, an address that cannot be
     /// listened on.
+    #[expect(clippy::too_many_arguments, reason = "each kind of program has it in one place")]
     pub fn start_reporting(
         &self,
         mut logging: LogGuard,
@@ -89,6 +90,7 @@ impl CommonArgs {
         config: &Config,
         log: &Arc<dyn Log>,
         facts: &Facts,
+        source: Option<Source>,
     ) -> Result<Reporting, SetUpError> {
         let id = |given: &Option<String>| given.clone().unwrap_or_else(|| default_program_id(program));
         if let Some(topic) = &self.log_topic_name {
@@ -112,7 +114,7 @@ impl CommonArgs {
         }
         let mut status = None;
         if let Some(address) = self.status_listen {
-            let shown = Shown { program: program.to_owned(), kind, counters: Arc::clone(facts.counters()) };
+            let shown = Shown { program: program.to_owned(), kind, counters: Arc::clone(facts.counters()), source };
             let started = Server::start(address, shown);
             status = Some(started.map_err(|source| SetUpError::StatusListen { address, source })?);
         }

@@ -9,8 +9,10 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Shown;
+use super::lag::{Lag, PartitionLag};
+use super::{Shown, Source};
 use crate::facts::{FailureStatus, Histogram, Hold};
+use crate::report::clock;
 use crate::report::heartbeat::ProgramKind;
 
 /// How metrics are written.
@@ -47,36 +49,36 @@ impl Format {
 
 /// The metrics of a program.
 #[derive(Debug)]
-pub(super) struct Metrics(Registry);
+pub(super) struct Metrics {
+    pub(super) shown: Shown,
+    /// How far its group is behind, where that is known.
+    pub(super) lag: Option<Lag>,
+}
 
 impl Metrics {
-    pub(super) fn of(shown: Shown) -> Self {
-        let mut registry = Registry::with_prefix("datamill");
-        registry.register_collector(Box::new(shown));
-        Self(registry)
-    }
-
     /// All of them as they are now.
-    pub(super) fn text(&self, format: Format) -> Result<String, fmt::Error> {
+    pub(super) fn text(self, format: Format) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("datamill");
+        registry.register_collector(Box::new(self));
         let mut written = String::with_capacity(16 << 10);
         match format {
-            Format::OpenMetrics => text::encode(&mut written, &self.0)?,
-            Format::Text => prometheus_text::encode(&mut written, &self.0)?,
+            Format::OpenMetrics => text::encode(&mut written, &registry)?,
+            Format::Text => prometheus_text::encode(&mut written, &registry)?,
         }
         Ok(written)
     }
 }
 
-impl Collector for Shown {
+impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (mut sheet, now) = (Sheet(encoder), self.counters.snapshot());
+        let (mut sheet, now) = (Sheet(encoder), self.shown.counters.snapshot());
         let (counts, state) = (&now.counts, &now.state);
-        let kind = match self.kind {
+        let kind = match self.shown.kind {
             ProgramKind::Reproducer => "reproducer",
             ProgramKind::Consumer => "processor",
             ProgramKind::Producer => "upload",
         };
-        let build = [("version", env!("CARGO_PKG_VERSION")), ("program", self.program.as_str()), ("kind", kind)];
+        let build = [("version", env!("CARGO_PKG_VERSION")), ("program", self.shown.program.as_str()), ("kind", kind)];
         sheet.info("build", "The program, and the version of datamill in it", &build)?;
 
         sheet.counters("files", "Uploads of files that have their outcome", "outcome", counts.by_outcome())?;
@@ -139,7 +141,7 @@ impl Collector for Shown {
             sheet.gauge("last_commit_timestamp_seconds", "Time of the last commit", ms as f64 / 1000.0)?;
         }
 
-        if self.kind != ProgramKind::Producer {
+        if self.shown.kind != ProgramKind::Producer {
             sheet.gauge(
                 "group_member",
                 "1 while the group counts this process as a member",
@@ -164,9 +166,16 @@ impl Collector for Shown {
         let held_now = Hold::ALL.map(|hold| (hold.as_str(), u64::from(state.held.is_some_and(|(now, _)| now == hold))));
         sheet.gauges("held", "1 while this holds the program", "reason", held_now)?;
         let held = Hold::ALL.map(|hold| (hold.as_str(), now.held[hold as usize].as_secs_f64()));
-        sheet.counters("held_seconds", "Time for which this held the program", "reason", held)
+        sheet.counters("held_seconds", "Time for which this held the program", "reason", held)?;
+        match (&self.lag, &self.shown.source) {
+            (Some(lag), Some(source)) => sheet.lag(lag, source, clock::now_ms()),
+            _ => Ok(()),
+        }
     }
 }
+
+/// What a metric says of a partition: whether it is estimated, where that is told, and its value.
+type Values = Vec<(Option<&'static str>, f64)>;
 
 /// What is being written.
 struct Sheet<'a>(DescriptorEncoder<'a>);
@@ -210,6 +219,42 @@ impl Sheet<'_> {
         values.try_for_each(|(of, value)| family.encode_family(&[(label, of)])?.encode_gauge(&value))
     }
 
+    /// The lag of each partition.
+    fn lag(&mut self, lag: &Lag, source: &Source, now_ms: i64) -> fmt::Result {
+        let (topic, group) = (source.topic.as_str(), source.group.as_str());
+        let named: Vec<(String, &PartitionLag)> =
+            lag.partitions.iter().map(|partition| (partition.read.partition.to_string(), partition)).collect();
+        let mut family = |name: &str, help: &str, values: &dyn Fn(&PartitionLag) -> Values| {
+            let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (partition, lag) in &named {
+                for (estimated, value) in values(lag) {
+                    let labels = [("topic", topic), ("group", group), ("partition", partition.as_str())];
+                    let estimated = estimated.map(|word| [("estimated", word)]);
+                    match estimated {
+                        Some(estimated) => family.encode_family(&(labels, estimated))?.encode_gauge(&value)?,
+                        None => family.encode_family(&labels)?.encode_gauge(&value)?,
+                    }
+                }
+            }
+            Ok(())
+        };
+        // what was read is known, what was not is told from what was
+        let both = |read: u64, estimate: Option<f64>| {
+            let estimate = estimate.map(|value| (Some("true"), value));
+            [(Some("false"), read as f64)].into_iter().chain(estimate).collect()
+        };
+        family("lag_messages", "Messages of uploads without an outcome", &|p| vec![(None, p.messages() as f64)])?;
+        family("lag_seconds", "Age of the oldest upload without an outcome", &|p| {
+            p.seconds(now_ms).map(|seconds| (None, seconds)).into_iter().collect()
+        })?;
+        family("lag_files", "Uploads without an outcome, estimated where they were not read", &|p| {
+            both(p.read.files, p.estimate(lag.density).map(|(files, _)| files))
+        })?;
+        family("lag_bytes", "Bytes of uploads without an outcome, estimated where they were not read", &|p| {
+            both(p.read.bytes, p.estimate(lag.density).map(|(_, bytes)| bytes))
+        })
+    }
+
     fn histogram(&mut self, name: &str, help: &str, times: &Histogram) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         let steps: Vec<(f64, u64)> = times.steps().collect();
@@ -228,7 +273,8 @@ mod tests {
 
     fn metrics(facts: &Facts) -> Metrics {
         let (program, counters) = ("a \"program\"\n\\".to_owned(), Arc::clone(facts.counters()));
-        Metrics::of(Shown { program, kind: ProgramKind::Reproducer, counters })
+        let shown = Shown { program, kind: ProgramKind::Reproducer, counters, source: None };
+        Metrics { shown, lag: None }
     }
 
     /// The samples of a text: each line that is no comment, at its last space.
@@ -249,8 +295,8 @@ mod tests {
         let file = FileRow { rel_filepath: "secret name".to_owned(), n_chunks: 3, ..FileRow::default() };
         facts.tell(&Fact::Done { file: &file, bytes: 10, result: Some(2), again: false, at_ms: 0 });
         facts.tell(&Fact::Ran { file: "secret name", took: Duration::from_millis(2) });
-        let metrics = metrics(&facts);
-        let (open, text) = (metrics.text(Format::OpenMetrics).unwrap(), metrics.text(Format::Text).unwrap());
+        let (open, text) =
+            (metrics(&facts).text(Format::OpenMetrics).unwrap(), metrics(&facts).text(Format::Text).unwrap());
         // OpenMetrics writes the end of a step as `1.0`, the text format as `1`
         assert_eq!(samples(&open.replace(".0\"}", "\"}")), samples(&text));
         let samples = samples(&text);

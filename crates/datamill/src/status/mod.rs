@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  engine, upload ──▶ Counters ◀── snapshot ── metrics.rs, health.rs ◀── server.rs ◀── GET
-//!  never waits        atomics                                            one thread, a runtime of its own
+//!  never waits        atomics   ◀── question ── lag.rs ──▶ the log       one thread, a runtime of its own
 //! ```
 //!
 //! It shows and does not steer: there is nothing but `GET`. Whoever asks reads the counters; no thread that works
@@ -10,11 +10,13 @@
 
 mod address;
 mod health;
+mod lag;
 mod metrics;
 mod server;
 
 pub use address::{NotAnAddress, StatusAddress};
-pub(crate) use server::Server;
+pub use lag::Source;
+pub use server::Server;
 
 use std::sync::Arc;
 
@@ -23,11 +25,13 @@ use crate::report::heartbeat::ProgramKind;
 
 /// The program that is shown.
 #[derive(Debug, Clone)]
-pub(crate) struct Shown {
+pub struct Shown {
     /// Its name.
-    pub(crate) program: String,
+    pub program: String,
     /// What it does.
-    pub(crate) kind: ProgramKind,
+    pub kind: ProgramKind,
     /// Its numbers.
-    pub(crate) counters: Arc<Counters>,
+    pub counters: Arc<Counters>,
+    /// What it reads, if it reads files.
+    pub source: Option<Source>,
 }

@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::health::not_ready;
+use super::lag::Lags;
 use super::metrics::{Format, Metrics};
 use super::{Shown, StatusAddress};
 use crate::report::clock;
@@ -28,12 +29,16 @@ const CONNECTIONS: usize = 64;
 /// How long a connection may be idle, or take to send a request.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
+/// How often it is noted how much was read.
+const STEP: Duration = Duration::from_secs(5);
+
 /// After this, a process that could open no more files may have some again.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// The running server. Dropping it ends it, whoever is connected.
 #[must_use = "the server ends when this is dropped"]
-pub(crate) struct Server {
+pub struct Server {
+    at: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,7 +48,7 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be listened on, or no thread can be started.
-    pub(crate) fn start(address: StatusAddress, shown: Shown) -> io::Result<Self> {
+    pub fn start(address: StatusAddress, shown: Shown) -> io::Result<Self> {
         let listener = TcpListener::bind(address.0)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
@@ -53,17 +58,26 @@ impl Server {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
-        let router = router(shown);
+        let shared = Arc::new(Shared::of(shown));
+        let router = router(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("datamill-status".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
                     () = serve(listener, router) => {}
+                    () = note_steps(shared) => {}
                     _ = stopped => {}
                 }
             });
+            // a look at a log that does not answer is not waited for
+            runtime.shutdown_background();
         })?;
         say(at);
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { at, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.at
     }
 }
 
@@ -109,13 +123,29 @@ async fn serve(listener: tokio::net::TcpListener, router: Router) {
     }
 }
 
-struct Shared {
-    shown: Shown,
-    metrics: Metrics,
+/// Notes every few seconds how much was read.
+async fn note_steps(shared: Arc<Shared>) {
+    loop {
+        if let Some(lags) = &shared.lags {
+            lags.step();
+        }
+        tokio::time::sleep(STEP).await;
+    }
 }
 
-fn router(shown: Shown) -> Router {
-    let shared = Arc::new(Shared { metrics: Metrics::of(shown.clone()), shown });
+struct Shared {
+    shown: Shown,
+    lags: Option<Lags>,
+}
+
+impl Shared {
+    fn of(shown: Shown) -> Self {
+        let lags = shown.source.clone().map(|source| Lags::new(source, Arc::clone(&shown.counters)));
+        Self { shown, lags }
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "alive\n".to_owned()) }))
         .route("/readyz", get(readyz))
@@ -134,7 +164,11 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    match shared.metrics.text(format) {
+    let lag = match &shared.lags {
+        Some(lags) => lags.look().await,
+        None => None,
+    };
+    match (Metrics { shown: shared.shown.clone(), lag }).text(format) {
         Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
     }

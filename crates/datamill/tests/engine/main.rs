@@ -29,5 +29,6 @@ mod retries;
 mod secured;
 mod several;
 mod starts;
+mod status;
 mod topic_again;
 mod uploads;

@@ -1,0 +1,113 @@
+//! What a running engine shows of itself over HTTP: how far its group is behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::common::{Bench, Place, StopAtEnd, Told, chunks, content, on_both_logs, wait_for};
+use datamill::broker::NewTopic;
+use datamill::engine::{Control, EngineSettings};
+use datamill::facts::{Facts, Hold};
+use datamill::rekey::{RekeySettings, rekey};
+use datamill::report::clock::now_ms;
+use datamill::report::heartbeat::ProgramKind;
+use datamill::status::{Server, Shown, Source};
+use datamill_testkit::http::{Answer, get};
+
+on_both_logs! {
+    each_lag_is_right_while_the_function_is_held_and_falls_to_nothing,
+    a_topic_that_is_written_in_transactions_has_no_lag_left_at_its_end,
+}
+
+/// Serves the status of an engine on this topic.
+fn serve(bench: &Bench, topic: &str, facts: &Facts) -> Server {
+    let source = Source { topic: topic.to_owned(), group: bench.group.clone(), log: Arc::clone(&bench.log) };
+    let (counters, kind) = (Arc::clone(facts.counters()), ProgramKind::Reproducer);
+    let shown = Shown { program: "test".to_owned(), kind, counters, source: Some(source) };
+    Server::start("0".parse().unwrap(), shown).unwrap()
+}
+
+fn metrics(server: &Server) -> Answer {
+    let answer = get(server.address(), "/metrics");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer
+}
+
+/// Messages, files and bytes, and the largest number of seconds.
+fn lag(answer: &Answer) -> Option<[f64; 4]> {
+    let seconds = answer.body.lines().filter(|line| line.starts_with("datamill_lag_seconds{"));
+    let seconds = seconds.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).reduce(f64::max);
+    let sum = |name: &str| answer.sum(&format!("datamill_lag_{name}{{"));
+    Some([sum("messages")?, sum("files")?, sum("bytes")?, seconds?])
+}
+
+const FILES: usize = 1000;
+const CHUNKS: usize = 2;
+const BYTES: usize = 6000;
+
+/// Some files are read and wait for the function; for the others there is no room, and they are not read.
+fn each_lag_is_right_while_the_function_is_held_and_falls_to_nothing(place: &Place) {
+    let bench = Bench::new(place, 2);
+    let sent_ms = now_ms() - 1_000_000;
+    let files: Vec<_> = (0..FILES)
+        .flat_map(|i| chunks((i % 2) as i32, &format!("f{i}"), &content(i as u64, BYTES), BYTES / CHUNKS))
+        .collect();
+    bench.send_at(&files, Some(sent_ms));
+    let (facts, control, code) = (Facts::default(), Control::default(), Told::default());
+    code.holds.store(true, SeqCst);
+    let settings = EngineSettings { exit_at_end: false, memory_limit: 8 << 20, ..bench.settings() };
+    let server = serve(&bench, &bench.topic, &facts);
+    let crowded = || facts.counters().snapshot().state.held.is_some_and(|(hold, _)| hold == Hold::Crowded);
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let told = code.clone();
+        let run = scope.spawn(|| bench.run_counted(&settings, told, &control, &facts));
+        wait_for("the function not to catch up", crowded);
+        let is_near = |value: f64, expected: f64| (value - expected).abs() <= 0.2 * expected;
+        let expected = [FILES * CHUNKS, FILES, FILES * BYTES].map(|count| count as f64);
+        wait_for("the lag of all files", || {
+            let Some([messages, files, bytes, seconds]) = lag(&metrics(&server)) else { return false };
+            let age = (now_ms() - sent_ms) as f64 / 1000.0;
+            [messages, files, bytes].iter().zip(expected).all(|(value, expected)| is_near(*value, expected))
+                && is_near(seconds, age)
+        });
+        let answer = metrics(&server);
+        let estimated =
+            answer.body.lines().filter(|line| line.contains("estimated=\"true\"") && !line.ends_with(" 0.0"));
+        assert!(estimated.count() > 0, "all was read, nothing is estimated: {}", answer.body);
+        code.holds.store(false, SeqCst);
+        wait_for("no lag", || lag(&metrics(&server)) == Some([0.0; 4]));
+        assert_eq!(metrics(&server).series("datamill_files_total{outcome=\"done\"}"), Some(FILES as f64));
+        drop(stop);
+        assert_eq!(run.join().unwrap().unwrap().succeeded, FILES as u64);
+    });
+    assert_eq!(code.calls(), FILES as u64);
+}
+
+/// On Kafka the last offset of such a topic is a marker.
+fn a_topic_that_is_written_in_transactions_has_no_lag_left_at_its_end(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&(0..20).flat_map(|i| chunks(0, &format!("f{i}"), &content(i, 50), 20)).collect::<Vec<_>>());
+    let copy = bench.topic.replace("files", "copy");
+    let new = NewTopic { name: copy.clone(), partitions: 1, replication: 1, settings: BTreeMap::new() };
+    bench.log.create_topic(&new).unwrap();
+    let copying = RekeySettings {
+        source: bench.topic.clone(),
+        destination: copy.clone(),
+        group: format!("{}-copy", bench.group),
+        instance: "one".to_owned(),
+        exit_at_end: true,
+    };
+    rekey(&bench.log, &copying, &Control::default(), &Facts::default()).unwrap();
+    let (facts, control) = (Facts::default(), Control::default());
+    let settings = EngineSettings { topic: copy.clone(), exit_at_end: false, ..bench.settings() };
+    let server = serve(&bench, &copy, &facts);
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_counted(&settings, Told::default(), &control, &facts));
+        wait_for("all results", || facts.counters().counts().done == 20);
+        wait_for("no lag", || lag(&metrics(&server)) == Some([0.0; 4]));
+        drop(stop);
+        run.join().unwrap().unwrap();
+    });
+}
