@@ -93,8 +93,12 @@ impl Queue {
         if self.runs_alone || self.unavailable_until.is_some() || !is_fit(first) {
             return more;
         }
-        while more.len() + 1 < most && self.alone.is_empty() && self.ready.front().is_some_and(is_fit) {
-            more.extend(self.take());
+        while more.len() + 1 < most
+            && self.alone.is_empty()
+            && self.ready.front().is_some_and(is_fit)
+            && let Some(file) = self.take()
+        {
+            more.push(file);
         }
         more
     }
