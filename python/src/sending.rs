@@ -119,6 +119,12 @@ impl Sending {
         self.run.control.check();
     }
 
+    /// Whether it ends when everything is sent.
+    #[getter]
+    fn ends_by_itself(&self) -> bool {
+        self.run.sending.ends_by_itself()
+    }
+
     #[getter]
     fn stopping(&self) -> bool {
         self.run.control.stopping().is_some()

@@ -335,6 +335,50 @@ def test_a_line_on_stdin_stops_a_function_as_it_stops_a_program_of_rust(command:
     assert "2 files of topic" in said, said
 
 
+def test_a_run_that_ends_by_itself_leaves_stdin_to_the_loop_of_a_shell(command: Command, embedded):
+    topic = uploaded(command, embedded, 2)
+    command.write("store.py", "def store(file):\n    pass\n")
+    command.write(
+        "stores.py",
+        """
+        from datamill import DataFileStreamProcessor
+
+        class Stores(DataFileStreamProcessor):
+            def _process_downloaded_data_file(self, datafile, lock):
+                return None
+        """,
+    )
+    listed = command.write("list.txt", "q\nnext\n")
+    reading = ("--topic_name", topic, "--config", embedded.config, "--exit-at-end")
+    for words, said in (
+        (("upload", "data", "--topic_name", topic, "--config", embedded.config), "sent 2 files"),
+        (("process", "store.py:store", *reading), "2 files of topic"),
+        (("process", "stores.py:Stores", *reading, "--consumer_group_id", "stores"), "2 files of topic"),
+    ):
+        with listed.open() as stdin:
+            process = command.start(*words, stdin=stdin)
+            printed = process.communicate(timeout=120)[1]
+            assert process.returncode == 0 and said in printed, printed
+            assert os.lseek(stdin.fileno(), 0, os.SEEK_CUR) == 0, "the next line is for the loop"
+
+
+def test_a_class_that_lacks_its_function_is_refused_in_a_sentence(package: Command, embedded):
+    package.write(
+        "typo.py",
+        """
+        from datamill import MetadataJSONReproducer
+
+        class Typo(MetadataJSONReproducer):
+            def _get_metadata_dict_for_fil(self, datafile):
+                return {}
+        """,
+    )
+    words = ("--consumer_topic_name", "files", "--producer_topic_name", "typo", "--config", embedded.config)
+    ended = package.run("reproduce", "typo.py:Typo", *words)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
+    assert "`Typo` does not define `_get_metadata_dict_for_file`; is `_get_metadata_dict_for_fil` meant?" in ended.stderr
+
+
 def test_a_class_is_run_by_its_name(command: Command, embedded):
     topic = uploaded(command, embedded, 3)
     command.write(

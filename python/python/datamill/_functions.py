@@ -161,7 +161,8 @@ def run_words(
         speak=None if console else _speech.of_keywords(kind),
         folder=folder,
     )
-    with Console(lambda line: _obey(engine, line)) if console else contextlib.nullcontext():
+    typed = Console(lambda line: _obey(engine, line), ends_by_itself=engine.ends_by_itself) if console else None
+    with typed or contextlib.nullcontext():
         return _host.run(engine)
 
 

@@ -193,6 +193,12 @@ impl Engine {
         self.run.output_dir.as_ref().clone()
     }
 
+    /// Whether it ends at the end of the topic.
+    #[getter]
+    fn ends_by_itself(&self) -> bool {
+        self.run.options.consumer().exit_at_end
+    }
+
     /// Starts it, once.
     fn start(&self) -> PyResult<()> {
         if self.run.has_started.swap(true, Relaxed) {

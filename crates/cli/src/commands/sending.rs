@@ -117,6 +117,14 @@ impl Sending {
         }
     }
 
+    /// Whether it ends when everything is sent, and does not wait for more.
+    pub fn ends_by_itself(&self) -> bool {
+        match &self.work {
+            Work::Upload { .. } => true,
+            Work::Watch(_, settings) => settings.exit_at_end,
+        }
+    }
+
     /// Sends until everything is sent, or a stop is asked for. `begins` is called once the log lines of the program have
     /// their places.
     ///
@@ -152,7 +160,7 @@ impl Sending {
     /// The same as a program, which the console and the signals steer.
     pub(super) fn run_as_program(&self, program: &str, facts: &Facts) -> anyhow::Result<Summary> {
         let control = Arc::new(Control::default());
-        self.run(program, &control, facts, || steer(&control))
+        self.run(program, &control, facts, || steer(&control, self.ends_by_itself()))
     }
 }
 
@@ -165,9 +173,9 @@ pub struct Started {
 }
 
 /// Starts logging, the log, heartbeats, console and signals.
-pub fn start(common: &CommonArgs, program: &str) -> anyhow::Result<Started> {
+pub fn start(common: &CommonArgs, program: &str, ends_by_itself: bool) -> anyhow::Result<Started> {
     let (control, facts) = (Arc::<Control>::default(), Facts::default());
-    let (log, reporting) = begin(common, program, None, &[], &control, &facts, || steer(&control))?;
+    let (log, reporting) = begin(common, program, None, &[], &control, &facts, || steer(&control, ends_by_itself))?;
     Ok(Started { log, control, facts, _reporting: reporting })
 }
 

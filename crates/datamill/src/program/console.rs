@@ -18,10 +18,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Lets the console and the signals steer the program from here on.
 ///
+/// One that ends by itself hears a terminal alone: what else its stdin is may belong to the loop of a shell that runs it
+/// for each line of a list.
+///
 /// # Errors
 /// Threads or signal handlers that cannot be made.
-pub fn steer(control: &Arc<Control>) -> io::Result<()> {
+pub fn steer(control: &Arc<Control>, ends_by_itself: bool) -> io::Result<()> {
     heed_signals(control)?;
+    if ends_by_itself && !io::stdin().is_terminal() {
+        return Ok(());
+    }
     let control = Arc::clone(control);
     std::thread::Builder::new().name("datamill-console".to_owned()).spawn(move || console(&control))?;
     Ok(())

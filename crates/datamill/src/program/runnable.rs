@@ -134,7 +134,7 @@ pub fn run_program(args: &impl ProgramArgs, program: &str, code: UserCode) -> Ex
 fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, SetUpError> {
     let prepared = Prepared::new(args, program)?;
     let control = Arc::new(Control::default());
-    console::steer(&control)?;
+    console::steer(&control, args.consumer().exit_at_end)?;
     Ok(match prepared.run(code, &control) {
         Ok(summary) => {
             if let Some(summary) = &summary {

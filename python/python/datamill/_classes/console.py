@@ -27,23 +27,29 @@ class Console:
     ----------
     obey
         Called with each line, on the thread of the reader. Answers whether there is more to be heard.
+    ends_by_itself
+        The run does not wait for `q`. Then it hears a terminal alone: another stdin may belong to the loop of a shell that
+        starts the program for each line of a list.
     """
 
-    def __init__(self, obey: Callable[[str], bool]) -> None:
+    def __init__(self, obey: Callable[[str], bool], *, ends_by_itself: bool) -> None:
         self._obey = obey
+        self._hears = not ends_by_itself or _is_there() and os.isatty(_STDIN)
         self._ended = threading.Event()
         self._asking = _prompts.one_at_a_time()
         self._thread = threading.Thread(target=self._read, name="datamill-console", daemon=True)
 
     def __enter__(self) -> Console:
         self._asking.__enter__()
-        self._thread.start()
+        if self._hears:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._asking.__exit__(None, None, None)
-        self._thread.join(10 * _LOOK_EVERY)
+        if self._hears:
+            self._thread.join(10 * _LOOK_EVERY)
 
     def _read(self) -> None:
         try:

@@ -22,6 +22,10 @@ class Steered(Protocol):
     def stopping(self) -> bool:
         """Whether it was asked to stop, by whomever."""
 
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether it ends without being asked to."""
+
     def stop(self) -> None:
         """Asks for an orderly stop."""
 
@@ -133,7 +137,7 @@ class ControlledProcess(LogOwner):
                 what.stop()
             try:
                 self.control_command_queue.hand_to(self._obey)
-                with Console(self._obey):
+                with Console(self._obey, ends_by_itself=what.ends_by_itself):
                     yield what
             finally:
                 self.control_command_queue.hand_to(None)

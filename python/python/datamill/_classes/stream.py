@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import threading
@@ -309,6 +310,10 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
         try:
             with _speech.command_line():
+                if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+                    meant = difflib.get_close_matches(missing[0], vars(cls), 1)
+                    hint = f"; is `{meant[0]}` meant?" if meant else ""
+                    raise SetUpError(f"the class `{cls.__name__}` does not define `{missing[0]}`{hint}")
                 program = cls(*init_args, **init_kwargs)
                 try:
                     program._run_engine()
