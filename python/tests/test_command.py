@@ -352,8 +352,8 @@ def test_a_run_that_ends_by_itself_leaves_stdin_to_the_loop_of_a_shell(command: 
     reading = ("--topic_name", topic, "--config", embedded.config, "--exit-at-end")
     for words, said in (
         (("upload", "data", "--topic_name", topic, "--config", embedded.config), "sent 2 files"),
-        (("process", "store.py:store", *reading), "2 files of topic"),
-        (("process", "stores.py:Stores", *reading, "--consumer_group_id", "stores"), "2 files of topic"),
+        (("process", "store.py:store", *reading), "4 files of topic"),
+        (("process", "stores.py:Stores", *reading, "--consumer_group_id", "stores"), "4 files of topic"),
     ):
         with listed.open() as stdin:
             process = command.start(*words, stdin=stdin)
