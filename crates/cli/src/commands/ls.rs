@@ -9,7 +9,7 @@ use datamill::report::text::{bytes, counted};
 use datamill::survey::{Listed, SurveyError, Totals, list};
 
 use super::output::LogArgs;
-use super::survey::{control, ended, json_with_path, line, out, path_cell, time_cell, wanted};
+use super::survey::{FilesArgs, control, ended, json_with_path, line, out, path_cell, time_cell, wanted};
 
 /// List the files that are on a topic
 ///
@@ -18,12 +18,8 @@ use super::survey::{control, ended, json_with_path, line, out, path_cell, time_c
 /// Reads the whole topic once.
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// Topic of files
-    #[arg(value_name = "TOPIC")]
-    topic: String,
-    /// Only this file, what is in this folder, or what matches, with `*` for any characters and `?` for one
-    #[arg(value_name = "PATTERN")]
-    pattern: Option<String>,
+    #[command(flatten)]
+    files: FilesArgs,
     /// One JSON object for each upload
     #[arg(long)]
     json: bool,
@@ -32,27 +28,27 @@ pub struct LsArgs {
 }
 
 pub fn run(args: &LsArgs) -> anyhow::Result<Exit> {
-    let wanted = wanted(args.pattern.as_deref())?;
+    let wanted = wanted(args.files.pattern.as_deref())?;
     let log = args.log.open_existing()?;
     let mut lines = Lines { out: out(), as_json: args.json, totals: Totals::default(), uploads: 0 };
     let control = control()?;
-    let listed = list(&log, &args.topic, wanted, &control, &mut lines);
+    let listed = list(&log, &args.files.topic, wanted, &control, &mut lines);
     let listed = listed.and_then(|()| lines.out.flush().map_err(SurveyError::Output));
     if listed.is_err() {
         return ended(listed.map(|()| Exit::Done));
     }
     let others = lines.totals.others;
     if others > 0 {
-        say(format_args!("{} on topic `{}` are not chunks of files", counted(others, "message"), args.topic));
+        say(format_args!("{} on topic `{}` are not chunks of files", counted(others, "message"), args.files.topic));
     }
     if lines.uploads > 0 {
         return Ok(Exit::Done);
     }
-    match &args.pattern {
-        Some(pattern) => say(format_args!("topic `{}` has no file `{pattern}`", args.topic)),
-        None => say(format_args!("topic `{}` has no files", args.topic)),
+    match &args.files.pattern {
+        Some(pattern) => say(format_args!("topic `{}` has no file `{pattern}`", args.files.topic)),
+        None => say(format_args!("topic `{}` has no files", args.files.topic)),
     }
-    Ok(if args.pattern.is_some() { Exit::SomeFailed } else { Exit::Done })
+    Ok(if args.files.pattern.is_some() { Exit::SomeFailed } else { Exit::Done })
 }
 
 struct Lines<W: Write> {

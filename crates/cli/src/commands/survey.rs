@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::Args;
 use datamill::engine::Control;
 use datamill::program::{Exit, heed_signals};
 use datamill::report::clock;
@@ -14,6 +15,17 @@ use datamill::settings::Pattern;
 use datamill::survey::{Listed, SurveyError};
 use datamill_wire::hex;
 use serde_json::{Value, json};
+
+/// The files that a command is about.
+#[derive(Debug, Args)]
+pub struct FilesArgs {
+    /// Topic of files
+    #[arg(value_name = "TOPIC")]
+    pub topic: String,
+    /// Only this file, what is in this folder, or what matches, with `*` for any characters and `?` for one
+    #[arg(value_name = "PATTERN")]
+    pub pattern: Option<String>,
+}
 
 /// Widest column of paths.
 const WIDEST: usize = 60;

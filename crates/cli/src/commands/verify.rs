@@ -11,7 +11,7 @@ use datamill_wire::hex;
 use serde_json::json;
 
 use super::output::LogArgs;
-use super::survey::{control, ended, line, out, wanted};
+use super::survey::{FilesArgs, control, ended, line, out, wanted};
 
 /// Check each file on a topic against the hash that was taken at its upload
 ///
@@ -19,12 +19,8 @@ use super::survey::{control, ended, line, out, wanted};
 /// chunks, with --json all. Exit code 1 if there is one.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Topic of files
-    #[arg(value_name = "TOPIC")]
-    topic: String,
-    /// Only this file, what is in this folder, or what matches, with `*` for any characters and `?` for one
-    #[arg(value_name = "PATTERN")]
-    pattern: Option<String>,
+    #[command(flatten)]
+    files: FilesArgs,
     /// One JSON object for each upload, also for those that are right
     #[arg(long)]
     json: bool,
@@ -33,11 +29,11 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let wanted = wanted(args.pattern.as_deref())?;
+    let wanted = wanted(args.files.pattern.as_deref())?;
     let log = args.log.open_existing()?;
     let (control, mut out) = (control()?, out());
     let (mut right, mut damaged, mut incomplete) = (0, 0, 0);
-    let checked = verify(&log, &args.topic, wanted, &control, &mut |checked| {
+    let checked = verify(&log, &args.files.topic, wanted, &control, &mut |checked| {
         let Checked { upload, damage } = &checked;
         let (state, reason) = match (upload.is_whole(), damage.as_str()) {
             (true, "") => ("right", ""),
@@ -64,8 +60,8 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     });
     let checked = checked.and_then(|()| out.flush().map_err(SurveyError::Output));
     ended(checked.map(|()| {
-        if let (0, Some(pattern)) = (right + damaged + incomplete, &args.pattern) {
-            say(format_args!("topic `{}` has no file `{pattern}`", args.topic));
+        if let (0, Some(pattern)) = (right + damaged + incomplete, &args.files.pattern) {
+            say(format_args!("topic `{}` has no file `{pattern}`", args.files.topic));
             return Exit::SomeFailed;
         }
         let uploads = counted(right + damaged + incomplete, "upload");

@@ -3,6 +3,7 @@
 
 mod batch;
 mod ending;
+mod flow;
 mod ownership;
 mod pool;
 mod unassigned;
@@ -13,7 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{ErrorKind, Event, FirstStart, Log, Session, SubscribeOptions, Subscription};
 use datamill_wire::{hex, sha512};
 use parking_lot::Mutex;
@@ -39,14 +40,12 @@ use super::tails::Tails;
 use super::work::Pool;
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, start};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, SpillFolder};
-use crate::facts::{Fact, FillingFile, Hold, Holding, State};
+use crate::facts::{Fact, Holding};
 use crate::mark::KnownFolder;
 
 /// How long a poll waits while results are expected, and while nothing is.
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const QUIET_POLL: Duration = Duration::from_millis(100);
-/// How often the registry learns of files that fill up.
-const FILLING_EVERY: Duration = Duration::from_secs(4);
 /// How long the end of a run waits for the answer whether the topic is still the same: a broker that is away does
 /// not answer.
 const VERIFIED_WITHIN: Duration = Duration::from_secs(5);
@@ -521,96 +520,6 @@ impl<'a> Reader<'a> {
                 self.is_member &= !lost;
                 self.engine.listeners.facts.tell(&Fact::Revoked);
                 self.revoke(&partitions, lost);
-            }
-        }
-    }
-
-    /// Holds the reading while too much waits for user code or for the disk, and before a stop.
-    fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
-        let stays_held = self.stop_since.is_some() || self.only_retries() || self.torn;
-        let hold = self.is_crowded() || self.intake.holds().is_some() || stays_held;
-        if hold != self.held {
-            self.held = hold;
-            if hold {
-                subscription.hold()?
-            } else {
-                subscription.resume()?;
-                self.skew.restart();
-            }
-            tracing::debug!(hold, "reading");
-        }
-        if self.intake.spread && !self.held {
-            self.hold_those_ahead(subscription)?;
-        }
-        Ok(())
-    }
-
-    /// Of a topic that spreads files over partitions, holds those that are read far ahead of the others.
-    fn hold_those_ahead(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
-        let places: Vec<_> = self.intake.assembler.places().collect();
-        if self.skew.step(&places, self.intake.is_filling_up(), Instant::now()) {
-            let held = self.skew.held();
-            tracing::debug!(partitions = names(held.iter().copied()), "held until the others have caught up");
-            let topic = &self.engine.topic;
-            let held: Vec<_> = held.iter().map(|partition| (Arc::clone(topic), *partition)).collect();
-            subscription.hold_partitions(&held)?;
-        }
-        Ok(())
-    }
-
-    /// Lets others see how the program stands, and what it waits for.
-    fn stand(&mut self) {
-        let (pool, budget) = (self.engine.pool.standing(), &self.engine.budget);
-        let counters = self.engine.listeners.facts.counters();
-        counters.stand(&State {
-            partitions: self.owned.len() as u64,
-            is_member: self.is_member,
-            waiting: pool.waiting,
-            in_hand: pool.running,
-            memory_filling: budget.filling() as u64,
-            memory_whole: budget.whole() as u64,
-            disk_filling: budget.filling_on_disk() as u64,
-            disk_whole: budget.whole_on_disk() as u64,
-            ..State::default()
-        });
-        if counters.is_asked_for_backlog() {
-            counters.answer_backlog(self.intake.assembler.backlog());
-        }
-        let also = [
-            (self.torn, Hold::Spread),
-            (self.failures_in_a_row > 0, Hold::Commits),
-            (pool.is_held, Hold::NotAvailable),
-            (self.held && self.is_crowded(), Hold::Crowded),
-        ];
-        let hold = self.intake.holds().or_else(|| also.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
-        self.holding.step(counters, hold.filter(|_| self.stop_since.is_none()));
-    }
-
-    /// Lines and rows about the state.
-    fn tell(&mut self) {
-        let every = Duration::from_secs(self.engine.settings.update_seconds);
-        let update = !every.is_zero() && self.last_update.elapsed() >= every;
-        if self.engine.control.take_check() || update {
-            self.last_update = Instant::now();
-            tracing::info!(
-                filling = self.intake.assembler.filling().len(),
-                waiting = self.engine.pool.waiting(),
-                span = self.intake.assembler.span(),
-                "{}",
-                self.engine.listeners.tally.line()
-            );
-        }
-        if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
-            self.last_filling = Instant::now();
-            let filling = self.intake.assembler.filling().into_iter().map(|(_, file)| FillingFile {
-                row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),
-                there: file.indices.len(),
-                bytes: file.bytes,
-            });
-            // a queue that is full gets the files of the next time
-            let task = Task::Filling(filling.collect());
-            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(task) {
-                tracing::debug!("the registry is behind");
             }
         }
     }

@@ -21,6 +21,7 @@ on_both_logs! {
     a_panic_fails_the_files_that_have_no_answer_and_the_worker_goes_on,
     of_files_together_only_the_one_that_hangs_is_overdue,
     files_on_disk_and_files_with_a_limited_time_come_alone,
+    a_worker_that_takes_none_together_gets_each_by_itself,
 }
 
 /// Files that a worker has at once.
@@ -41,6 +42,7 @@ type Answers = dyn Fn(&[Held], &dyn Together) -> Vec<(usize, Answer)> + Send + S
 struct Code {
     needs: Needs,
     answers: Arc<Answers>,
+    takes_several: bool,
     /// The most files that a worker had at once.
     most: Arc<AtomicUsize>,
     /// Names of the files that came alone, and the attempt that it was.
@@ -56,7 +58,7 @@ impl Code {
     ) -> Self {
         let needs = needs.with_small_files_together(MOST);
         let (most, alone, together) = Default::default();
-        Self { needs, answers: Arc::new(answers), most, alone, together }
+        Self { needs, answers: Arc::new(answers), takes_several: true, most, alone, together }
     }
 
     fn code(&self) -> UserCode {
@@ -91,7 +93,7 @@ impl Worker for Hand {
     }
 
     fn several(&mut self) -> Option<&mut dyn Several> {
-        Some(self)
+        if self.code.takes_several { Some(self) } else { None }
     }
 
     fn stop(self: Box<Self>) {}
@@ -246,4 +248,14 @@ fn files_on_disk_and_files_with_a_limited_time_come_alone(place: &Place) {
     let by_path = Code::new(Needs::new(Access::Path, Clock::AtOnce), |_, _| unreachable!("one at a time"));
     let settings = datamill::engine::EngineSettings { group: format!("{}-2", bench.group), ..bench.settings() };
     assert_eq!(bench.run_code(&settings, by_path.code()).unwrap().succeeded, 20);
+}
+
+fn a_worker_that_takes_none_together_gets_each_by_itself(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let expected = send(&bench, numbered(20));
+    let code = Code::new(Needs::default(), |_, _| unreachable!("one at a time"));
+    let code = Code { takes_several: false, ..code };
+    let summary = bench.run_code(&bench.settings(), code.code()).unwrap();
+    assert_eq!((summary.succeeded, summary.failed, sizes(&bench)), (20, 0, expected));
+    assert_eq!(code.alone.lock().len(), 20);
 }

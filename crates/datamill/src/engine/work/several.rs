@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::life::Hand;
-use super::{Prepared, Shared, panics};
+use super::Shared;
+use super::attempts::Prepared;
+use super::life::{Hand, Seat};
+use super::queue::Place;
 use crate::assemble::WholeFile;
 use crate::facts::Fact;
-use crate::process::{Answer, Call, ErrorKind, ProcessingError, Together};
+use crate::panics;
+use crate::process::{Answer, Call, ErrorKind, ProcessingError, Several, Together};
 
 /// A file with the worker.
 struct Open<'a> {
@@ -57,7 +60,8 @@ fn is_asked_again(prepared: &Prepared, answer: &Answer) -> bool {
 struct Alone {
     place: usize,
     prepared: Prepared,
-    answer: Answer,
+    /// What the function has answered already.
+    first: Option<Answer>,
 }
 
 impl Shared {
@@ -70,10 +74,10 @@ impl Shared {
             }
         }
         let Some(alone) = self.run_several(files, hand) else { return false };
-        for Alone { place, prepared, answer } in alone {
+        for Alone { place, prepared, first } in alone {
             let path = Arc::clone(&prepared.info.version.path);
             let _span = tracing::error_span!("work", file = &*path).entered();
-            let processed = self.compute(prepared, hand, place, Some(answer));
+            let processed = self.compute(prepared, hand, place, first);
             if self.is_given_up(hand.number) || !self.tell(processed) {
                 return false;
             }
@@ -87,35 +91,23 @@ impl Shared {
         let Hand { number, seats, worker } = hand;
         let mut opened = Opened { files: Vec::with_capacity(files.len()), shared: self };
         let mut alone = Vec::new();
-        // a worker that takes none together gets each by itself
         let mut several = worker.several();
         for (place, (file, seat)) in files.into_iter().zip(&*seats).enumerate() {
             let path = Arc::clone(&file.info.version.path);
-            let prepared = match self.prepare(file, seat.slot.as_ref()) {
-                Some(Ok(prepared)) => prepared,
-                ended => {
+            opened.files.push(match (self.prepare(file, seat.slot.as_ref()), &mut several) {
+                (Some(Ok(prepared)), Some(several)) => {
+                    self.open((*number, place), seat, *several, prepared, &mut alone)
+                }
+                // a worker that takes none together gets each by itself
+                (Some(Ok(prepared)), None) => {
+                    alone.push(Alone { place, prepared, first: None });
+                    None
+                }
+                (ended, _) => {
                     if !self.tell(ended.and_then(Result::err)) {
                         return None;
                     }
                     self.end_all([path]);
-                    opened.files.push(None);
-                    continue;
-                }
-            };
-            let attempt = prepared.before + 1;
-            self.settings.facts.tell(&Fact::Started { file: &path, attempt, again: false });
-            self.begin_call((*number, place), seat, &prepared.info, attempt);
-            let call = self.call(seat, attempt, attempt >= prepared.max_attempts);
-            let begun = match &mut several {
-                Some(several) => panics::caught(|| several.begin(place, &prepared.file, &call)),
-                None => Err("the worker has no `several`".to_owned()),
-            };
-            opened.files.push(match begun.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic))) {
-                Ok(()) => Some(Open { prepared, call, since: Instant::now() }),
-                Err(error) => {
-                    if self.end_call((*number, place), seat) {
-                        alone.push(Alone { place, prepared, answer: Err(error) });
-                    }
                     None
                 }
             });
@@ -140,7 +132,7 @@ impl Shared {
                 }
                 let answer = self.checked(answer);
                 if is_asked_again(&prepared, &answer) {
-                    alone.push(Alone { place, prepared, answer });
+                    alone.push(Alone { place, prepared, first: Some(answer) });
                     continue;
                 }
                 prepared.file.take_back();
@@ -153,6 +145,32 @@ impl Shared {
             self.end_all(done);
         }
         (!self.is_given_up(*number)).then_some(alone)
+    }
+
+    /// Hands a file to the worker. Where that is answered at once, the file goes on alone, unless it was given up.
+    fn open<'a>(
+        &'a self,
+        place: Place,
+        seat: &'a Seat,
+        several: &mut dyn Several,
+        prepared: Prepared,
+        alone: &mut Vec<Alone>,
+    ) -> Option<Open<'a>> {
+        let attempt = prepared.before + 1;
+        self.settings.facts.tell(&Fact::Started { file: &prepared.info.version.path, attempt, again: false });
+        self.begin_call(place, seat, &prepared.info, attempt);
+        let call = self.call(seat, attempt, attempt >= prepared.max_attempts);
+        let (_, number) = place;
+        let begun = panics::caught(|| several.begin(number, &prepared.file, &call));
+        match begun.unwrap_or_else(|panic| Err(ProcessingError::file_failed(panic))) {
+            Ok(()) => Some(Open { prepared, call, since: Instant::now() }),
+            Err(error) => {
+                if self.end_call(place, seat) {
+                    alone.push(Alone { place: number, prepared, first: Some(Err(error)) });
+                }
+                None
+            }
+        }
     }
 
     /// These files are with no worker any more.

@@ -1,0 +1,107 @@
+//! What holds the reading, and what is told of how it stands.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::TrySendError;
+use datamill_broker::Subscription;
+
+use super::Reader;
+use super::ownership::names;
+use crate::engine::EngineError;
+use crate::engine::commit::{self, Task};
+use crate::facts::{FillingFile, Hold, State};
+
+/// How often the registry learns of files that fill up.
+const FILLING_EVERY: Duration = Duration::from_secs(4);
+impl Reader<'_> {
+    /// Holds the reading while too much waits for user code or for the disk, and before a stop.
+    pub(super) fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
+        let stays_held = self.stop_since.is_some() || self.only_retries() || self.torn;
+        let hold = self.is_crowded() || self.intake.holds().is_some() || stays_held;
+        if hold != self.held {
+            self.held = hold;
+            if hold {
+                subscription.hold()?
+            } else {
+                subscription.resume()?;
+                self.skew.restart();
+            }
+            tracing::debug!(hold, "reading");
+        }
+        if self.intake.spread && !self.held {
+            self.hold_those_ahead(subscription)?;
+        }
+        Ok(())
+    }
+
+    /// Of a topic that spreads files over partitions, holds those that are read far ahead of the others.
+    fn hold_those_ahead(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
+        let places: Vec<_> = self.intake.assembler.places().collect();
+        if self.skew.step(&places, self.intake.is_filling_up(), Instant::now()) {
+            let held = self.skew.held();
+            tracing::debug!(partitions = names(held.iter().copied()), "held until the others have caught up");
+            let topic = &self.engine.topic;
+            let held: Vec<_> = held.iter().map(|partition| (Arc::clone(topic), *partition)).collect();
+            subscription.hold_partitions(&held)?;
+        }
+        Ok(())
+    }
+
+    /// Lets others see how the program stands, and what it waits for.
+    pub(super) fn stand(&mut self) {
+        let (pool, budget) = (self.engine.pool.standing(), &self.engine.budget);
+        let counters = self.engine.listeners.facts.counters();
+        counters.stand(&State {
+            partitions: self.owned.len() as u64,
+            is_member: self.is_member,
+            waiting: pool.waiting,
+            in_hand: pool.running,
+            memory_filling: budget.filling() as u64,
+            memory_whole: budget.whole() as u64,
+            disk_filling: budget.filling_on_disk() as u64,
+            disk_whole: budget.whole_on_disk() as u64,
+            ..State::default()
+        });
+        if counters.is_asked_for_backlog() {
+            counters.answer_backlog(self.intake.assembler.backlog());
+        }
+        let also = [
+            (self.torn, Hold::Spread),
+            (self.failures_in_a_row > 0, Hold::Commits),
+            (pool.is_held, Hold::NotAvailable),
+            (self.held && self.is_crowded(), Hold::Crowded),
+        ];
+        let hold = self.intake.holds().or_else(|| also.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
+        self.holding.step(counters, hold.filter(|_| self.stop_since.is_none()));
+    }
+
+    /// Lines and rows about the state.
+    pub(super) fn tell(&mut self) {
+        let every = Duration::from_secs(self.engine.settings.update_seconds);
+        let update = !every.is_zero() && self.last_update.elapsed() >= every;
+        if self.engine.control.take_check() || update {
+            self.last_update = Instant::now();
+            tracing::info!(
+                filling = self.intake.assembler.filling().len(),
+                waiting = self.engine.pool.waiting(),
+                span = self.intake.assembler.span(),
+                "{}",
+                self.engine.listeners.tally.line()
+            );
+        }
+        if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
+            self.last_filling = Instant::now();
+            let filling = self.intake.assembler.filling().into_iter().map(|(_, file)| FillingFile {
+                row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),
+                there: file.indices.len(),
+                bytes: file.bytes,
+            });
+            // a queue that is full gets the files of the next time
+            let task = Task::Filling(filling.collect());
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(task) {
+                tracing::debug!("the registry is behind");
+            }
+        }
+    }
+}
