@@ -4,17 +4,17 @@
 //! system gives the lock up when its owner ends, however that happens. The file itself stays: taking it
 //! away while someone else opens it would make two owners.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::file::LogFile;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file_lock::FileLock;
 
 /// How long a lock may be refused before it counts as held: those who only look whether it is held,
 /// or are about to end, give it up within this time.
 const PATIENCE: Duration = Duration::from_millis(500);
-const PAUSE: Duration = Duration::from_millis(10);
 
 fn path(file: &LogFile, group: i64) -> PathBuf {
     let mut path = file.path.clone().into_os_string();
@@ -31,18 +31,14 @@ fn failed(file: &LogFile, group: i64, error: std::io::Error) -> Error {
     Error::with_source(kind, format!("the lock file `{}` cannot be used", path(file, group).display()), error)
 }
 
-/// The lock of a group; it is held until the file is dropped. `None` where someone else holds it.
-pub(super) fn take(file: &LogFile, group: i64) -> Result<Option<File>> {
+/// The lock of a group. `None` where someone else holds it.
+pub(super) fn take(file: &LogFile, group: i64) -> Result<Option<FileLock>> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path(file, group));
     let lock = open.map_err(|error| failed(file, group, error))?;
-    let start = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(Some(lock)),
-            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(failed(file, group, error)),
-        }
+    match FileLock::take(lock, PATIENCE) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(file, group, error)),
     }
 }
 
@@ -54,7 +50,11 @@ pub(super) fn is_held(file: &LogFile, group: i64) -> Result<bool> {
         Err(error) => return Err(failed(file, group, error)),
     };
     match lock.try_lock_shared() {
-        Ok(()) => Ok(false),
+        Ok(()) => {
+            // at once, as a child process may still have the file
+            let _ = lock.unlock();
+            Ok(false)
+        }
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(failed(file, group, error)),
     }

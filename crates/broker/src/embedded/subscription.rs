@@ -9,7 +9,6 @@
 //! the commit: it holds even where someone took the lock file away.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use super::file::LogFile;
 use super::{groups, lock, topics};
 use crate::contract::{Assigned, Committed, Event, FirstStart, Session, SubscribeOptions, Subscription, TopicIdentity};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file_lock::FileLock;
 
 /// What both halves of a member know.
 pub(super) struct Membership {
@@ -45,7 +45,7 @@ pub(super) struct EmbeddedSubscription {
     held: bool,
     lost: bool,
     /// Given up when the subscription is dropped.
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// Joins a group.

@@ -31,8 +31,9 @@ use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use datamill_broker::FileLock;
 use datamill_wire::{hex, sha512};
 
 use super::on_exists::{Place, Stand};
@@ -155,7 +156,8 @@ struct Key {
 /// The records beside which that of one path lies, or goes. They are locked as long as this lives, with all that
 /// have the same first digits.
 pub(super) struct Locked {
-    _first: Option<File>,
+    /// Missing where the file system has no locks.
+    _lock: Option<FileLock>,
     file: File,
     bytes: Vec<u8>,
     key: Key,
@@ -189,50 +191,41 @@ impl Origins {
         let folded = if self.folds_case { path.to_lowercase() } else { path.to_owned() };
         let key = Key { path: start(&sha512(folded.as_bytes())), exact: start(&sha512(path.as_bytes())) };
         let name = hex(&key.path);
-        let mut first = None;
+        let mut lock = None;
         let mut bytes = Vec::new();
         for digits in DIGITS..name.len() {
             let name = self.folder.join(&name[..digits]);
             let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
-            if first.is_none() {
-                take(&file, &name)?;
+            if digits == DIGITS {
+                lock = take(&file, &name)?;
             }
             bytes.clear();
             file.read_to_end(&mut bytes)?;
             let at = bytes.chunks_exact(RECORD).position(|record| record[..16] == key.path);
             if at.is_some() || bytes.len() / RECORD < FULL {
-                return Ok(Locked { _first: first, file, bytes, key, at });
+                return Ok(Locked { _lock: lock, file, bytes, key, at });
             }
-            first.get_or_insert(file);
         }
         Err(io::Error::other(format!("all files of records in `{}` are full", self.folder.display())))
     }
 }
 
-fn take(file: &File, name: &Path) -> io::Result<()> {
+fn take(file: &File, name: &Path) -> io::Result<Option<FileLock>> {
     static ONCE: Once = Once::new();
-    let until = Instant::now() + LOCK_LIMIT;
-    let mut wait = Duration::from_millis(1);
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                std::thread::sleep(wait);
-                wait = (wait * 2).min(Duration::from_millis(50));
-            }
-            Err(TryLockError::WouldBlock) => {
-                let text = format!("another process holds a lock on `{}` and does not go on", name.display());
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
-            }
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                ONCE.call_once(|| {
-                    tracing::warn!(file = %name.display(),
-                        "the file system has no locks: let one process alone write to this folder");
-                });
-                return Ok(());
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
+    match FileLock::take(file.try_clone()?, LOCK_LIMIT) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("another process holds a lock on `{}` and does not go on", name.display());
+            Err(io::Error::new(io::ErrorKind::WouldBlock, text))
         }
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            ONCE.call_once(|| {
+                tracing::warn!(file = %name.display(),
+                    "the file system has no locks: let one process alone write to this folder");
+            });
+            Ok(None)
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

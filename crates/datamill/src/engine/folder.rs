@@ -3,8 +3,9 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use datamill_broker::OwnFiles;
+use datamill_broker::{FileLock, OwnFiles};
 
 use super::EngineError;
 pub(crate) use crate::mark::OWN;
@@ -49,7 +50,7 @@ pub(crate) fn taken(folder: &Path, path: &str, log: &OwnFiles) -> Option<String>
 pub(super) struct OutputFolder {
     own: PathBuf,
     known: Arc<KnownFolder>,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl OutputFolder {
@@ -62,8 +63,8 @@ impl OutputFolder {
         let failed = |e| EngineError::output(output_dir, e);
         std::fs::create_dir_all(&own).map_err(failed)?;
         let lock = File::options().write(true).create(true).truncate(false).open(own.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {
+        match FileLock::take(lock, Duration::ZERO) {
+            Ok(lock) => {
                 let known = KnownFolder::open(output_dir, Role::Output).map_err(failed)?;
                 known.require().map_err(failed)?;
                 Ok(Self { own, known: Arc::new(known), _lock: lock })

@@ -11,7 +11,9 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use datamill_broker::FileLock;
 use datamill_wire::{hex, sha512};
 use tracing::debug;
 
@@ -76,7 +78,7 @@ pub struct LogsFolder {
     /// What follows the topic and the log in the name of the record.
     of_root: String,
     /// Both are missing where they could not be taken again.
-    lock: Option<File>,
+    lock: Option<FileLock>,
     one_watcher: Option<OneWatcher>,
 }
 
@@ -133,12 +135,11 @@ impl LogsFolder {
             }
         }
         let lock = open_lock(&self.lock_in(&real)).map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) if is_outside => return Err(UploadError::LogsFolderInUse(path)),
-            Err(TryLockError::WouldBlock) => return Err(watched()),
-            Err(TryLockError::Error(error)) => return Err(refused(error)),
-        }
+        let lock = FileLock::take(lock, Duration::ZERO).map_err(|error| match error {
+            TryLockError::WouldBlock if is_outside => UploadError::LogsFolderInUse(path.clone()),
+            TryLockError::WouldBlock => watched(),
+            TryLockError::Error(error) => refused(error),
+        })?;
         (self.lock, self.one_watcher) = (Some(lock), one_watcher);
         (self.path, self.of_root) = (real, of_root);
         Ok(())

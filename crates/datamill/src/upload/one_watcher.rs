@@ -7,7 +7,9 @@
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use datamill_broker::FileLock;
 use datamill_wire::{hex, sha512};
 
 use crate::mark::Identity;
@@ -19,7 +21,7 @@ const TRIES: usize = 10;
 #[derive(Debug)]
 pub(super) struct OneWatcher {
     path: PathBuf,
-    _file: File,
+    _file: FileLock,
 }
 
 impl OneWatcher {
@@ -38,11 +40,11 @@ impl OneWatcher {
                 made => made,
             };
             let Ok(file) = file else { return Ok(None) };
-            match file.try_lock() {
-                Ok(()) => {}
+            let file = match FileLock::take(file, Duration::ZERO) {
+                Ok(file) => file,
                 Err(TryLockError::WouldBlock) => return Err(()),
                 Err(TryLockError::Error(_)) => return Ok(None),
-            }
+            };
             if Identity::is_of(&path, &file) {
                 return Ok(Some(Self { path, _file: file }));
             }
