@@ -147,13 +147,15 @@ impl Sending {
                 Some(logs_folder(folder, settings.logs_dir.as_deref())?.join(LOG_FILE))
             }
         };
-        let (log, _reporting) = begin(&self.common, program, log_file, &self.without_effect, control, facts, begins)?;
+        let (log, reporting) = begin(&self.common, program, log_file, &self.without_effect, control, facts, begins)?;
         Ok(match &self.work {
             Work::Upload { paths, settings, only_missing: true } => {
-                upload_missing(&log, paths, settings, control, facts)?
+                upload_missing(&log, paths, settings, control, reporting.facts())?
             }
-            Work::Upload { paths, settings, .. } => upload_paths(log.as_ref(), paths, settings, control, facts)?,
-            Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, control, facts)?,
+            Work::Upload { paths, settings, .. } => {
+                upload_paths(log.as_ref(), paths, settings, control, reporting.facts())?
+            }
+            Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, control, reporting.facts())?,
         })
     }
 
@@ -176,7 +178,7 @@ pub struct Started {
 pub fn start(common: &CommonArgs, program: &str, ends_by_itself: bool) -> anyhow::Result<Started> {
     let (control, facts) = (Arc::<Control>::default(), Facts::default());
     let (log, reporting) = begin(common, program, None, &[], &control, &facts, || steer(&control, ends_by_itself))?;
-    Ok(Started { log, control, facts, _reporting: reporting })
+    Ok(Started { log, control, facts: reporting.facts().clone(), _reporting: reporting })
 }
 
 fn begin(

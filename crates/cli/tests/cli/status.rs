@@ -24,7 +24,7 @@ fn start(place: &Place, args: &[&str]) -> Served {
     let at = loop {
         let line = lines.next().unwrap_or_else(|| panic!("it ended: {said:?}")).unwrap();
         if let Some((_, url)) = line.split_once("url=http://") {
-            break url.strip_suffix("/metrics").unwrap().parse().unwrap();
+            break url.strip_suffix("/").unwrap().parse().unwrap();
         }
         said.push(line);
     };

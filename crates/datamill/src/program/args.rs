@@ -61,8 +61,8 @@ pub struct CommonArgs {
         value_parser = interval_secs, help_heading = "Heartbeats and log messages"
     )]
     pub log_interval_secs: Duration,
-    /// Serve `/metrics` for Prometheus, `/livez` and `/readyz` over HTTP while the program runs: at a port of this
-    /// machine alone, as `9400`, or at an address, as `0.0.0.0:9400`. Whoever reaches the address may look
+    /// Serve a status page, `/metrics` for Prometheus, `/livez` and `/readyz` over HTTP while the program runs: at a port
+    /// of this machine alone, as `9400`, or at an address, as `0.0.0.0:9400`. Whoever reaches the address may look
     #[arg(long = "status_listen", value_name = "ADDRESS")]
     pub status_listen: Option<StatusAddress>,
     /// Options of OpenMSIStream that mean nothing here.

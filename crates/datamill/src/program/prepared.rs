@@ -35,11 +35,11 @@ impl Prepared {
         let logging = common.start_logging(&config, Some(log_file))?;
         common.say_without_effect(&args.without_effect());
         let log = common.open_log(&config)?;
-        let facts = Facts::default();
         let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
         let (topic, group) = (settings.topic.clone(), settings.group.clone());
         let source = Some(Source { topic, group, log: Arc::clone(&log) });
-        let reporting = common.start_reporting(logging, program, kind, &config, &log, &facts, source)?;
+        let reporting = common.start_reporting(logging, program, kind, &config, &log, &Facts::default(), source)?;
+        let facts = reporting.facts().clone();
         let take_over = args.consumer().take_over.clone();
         Ok(Self { settings, facts, log, take_over, _reporting: reporting })
     }

@@ -12,14 +12,22 @@ use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
 use crate::report::logging::{self, LogFileError, LogGuard, LogOptions};
 use crate::settings::Config;
-use crate::status::{Server, Shown, Source};
+use crate::status::{Recent, Server, Shown, Source};
 
 /// Keeps log lines, heartbeats, log messages and the status going; dropping it sends the last ones.
 #[must_use = "heartbeats and log messages end when this is dropped"]
 pub struct Reporting {
+    facts: Facts,
     _status: Option<Server>,
     _heartbeat: Option<Heartbeat>,
     _logging: LogGuard,
+}
+
+impl Reporting {
+    /// Where the program tells what happens: the facts that it was started with, and the status hears them as well.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
 }
 
 impl CommonArgs {
@@ -112,13 +120,16 @@ impl CommonArgs {
             let publisher = publisher("heartbeat", topic, config, log)?;
             heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(facts.counters()))?);
         }
-        let mut status = None;
+        let (mut status, mut facts) = (None, facts.clone());
         if let Some(address) = self.status_listen {
-            let shown = Shown { program: program.to_owned(), kind, counters: Arc::clone(facts.counters()), source };
+            let recent = Arc::<Recent>::default();
+            facts = facts.heard_by(recent.clone());
+            let shown =
+                Shown { program: program.to_owned(), kind, counters: Arc::clone(facts.counters()), source, recent };
             let started = Server::start(address, shown);
             status = Some(started.map_err(|source| SetUpError::StatusListen { address, source })?);
         }
-        Ok(Reporting { _status: status, _heartbeat: heartbeat, _logging: logging })
+        Ok(Reporting { facts, _status: status, _heartbeat: heartbeat, _logging: logging })
     }
 }
 

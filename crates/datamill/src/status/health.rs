@@ -26,22 +26,26 @@ impl fmt::Display for NotReady {
     }
 }
 
-/// What keeps a program of this kind from being ready, if anything does.
+/// Whether something that holds for so many milliseconds keeps a program from its work.
 ///
-/// A function that has not caught up and files that are read again are work, and no reason. Commits that do not go
-/// through are one at once, anything else that holds after a minute.
+/// A function that has not caught up and files that are read again are work. Commits that do not go through are not, from
+/// the first moment on, and anything else that holds is not after a minute.
+pub(super) fn is_long(hold: Hold, ms: i64) -> bool {
+    match hold {
+        Hold::Crowded | Hold::ReadingAgain => false,
+        Hold::Commits => true,
+        _ => ms >= LONG_MS,
+    }
+}
+
+/// What keeps a program of this kind from being ready, if anything does.
 pub(super) fn not_ready(kind: ProgramKind, state: &State, now_ms: i64) -> Option<NotReady> {
     if kind != ProgramKind::Producer && !state.is_member {
         return Some(NotReady::NotJoined);
     }
     let (hold, since_ms) = state.held?;
     let ms = now_ms.saturating_sub(since_ms).max(0);
-    let counts = match hold {
-        Hold::Crowded | Hold::ReadingAgain => false,
-        Hold::Commits => true,
-        _ => ms >= LONG_MS,
-    };
-    counts.then_some(NotReady::Held(hold, ms / 1000))
+    is_long(hold, ms).then_some(NotReady::Held(hold, ms / 1000))
 }
 
 #[cfg(test)]

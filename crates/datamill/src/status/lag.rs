@@ -134,6 +134,30 @@ pub(super) struct Lag {
     pub(super) density: Option<Density>,
 }
 
+/// All partitions together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sum {
+    pub(super) messages: u64,
+    pub(super) seconds: Option<f64>,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// What is estimated besides.
+    pub(super) estimate: Option<(f64, f64)>,
+}
+
+impl Lag {
+    pub(super) fn sum(&self, now_ms: i64) -> Sum {
+        let none = Sum { messages: 0, seconds: Some(0.0), files: 0, bytes: 0, estimate: Some((0.0, 0.0)) };
+        self.partitions.iter().fold(none, |sum, partition| Sum {
+            messages: sum.messages + partition.messages(),
+            seconds: sum.seconds.zip(partition.seconds(now_ms)).map(|(one, other)| one.max(other)),
+            files: sum.files + partition.read.files,
+            bytes: sum.bytes + partition.read.bytes,
+            estimate: sum.estimate.zip(partition.estimate(self.density)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)),
+        })
+    }
+}
+
 /// Looks at the lag for those who ask.
 #[derive(Debug)]
 pub(super) struct Lags {
@@ -305,15 +329,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_told_and_nothing_left_is_nothing() {
+    fn partitions_add_up_and_the_oldest_upload_counts() {
         let density = Some(Density { files: 0.5, bytes: 10.0 });
-        let open = lag(3, 100, Some(4_000));
-        assert_eq!((open.messages(), open.seconds(11_000)), (106, Some(7.0)));
-        assert_eq!(open.estimate(density), Some((50.0, 1000.0)));
-        let unknown = lag(0, 100, None);
-        assert_eq!((unknown.messages(), unknown.seconds(11_000), unknown.estimate(None)), (100, None, None));
-        let none = lag(0, 0, None);
-        assert_eq!((none.messages(), none.seconds(11_000), none.estimate(None)), (0, Some(0.0), Some((0.0, 0.0))));
+        let lag = Lag { partitions: vec![lag(3, 0, Some(4_000)), lag(0, 100, Some(1_000)), lag(0, 0, None)], density };
+        let sum = lag.sum(11_000);
+        assert_eq!((sum.messages, sum.files, sum.bytes), (106, 3, 60));
+        assert_eq!((sum.seconds, sum.estimate), (Some(10.0), Some((50.0, 1000.0))));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told_and_nothing_left_is_nothing() {
+        let sum = |partitions: Vec<PartitionLag>| Lag { partitions, density: None }.sum(11_000);
+        let unknown = sum(vec![lag(0, 100, None)]);
+        assert_eq!((unknown.messages, unknown.seconds, unknown.estimate), (100, None, None));
+        let none = sum(vec![lag(0, 0, None)]);
+        assert_eq!((none.messages, none.seconds, none.estimate), (0, Some(0.0), Some((0.0, 0.0))));
         assert_eq!(lag(1, 0, Some(99_000)).seconds(11_000), Some(0.0), "a time in the future");
     }
 }

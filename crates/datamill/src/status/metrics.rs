@@ -273,7 +273,7 @@ mod tests {
 
     fn metrics(facts: &Facts) -> Metrics {
         let (program, counters) = ("a \"program\"\n\\".to_owned(), Arc::clone(facts.counters()));
-        let shown = Shown { program, kind: ProgramKind::Reproducer, counters, source: None };
+        let shown = Shown { program, kind: ProgramKind::Reproducer, counters, source: None, recent: Arc::default() };
         Metrics { shown, lag: None }
     }
 

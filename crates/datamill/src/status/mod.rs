@@ -3,6 +3,7 @@
 //! ```text
 //!  engine, upload ──▶ Counters ◀── snapshot ── metrics.rs, health.rs ◀── server.rs ◀── GET
 //!  never waits        atomics   ◀── question ── lag.rs ──▶ the log       one thread, a runtime of its own
+//!                 ──▶ Recent   ◀── page.rs ── at the start, then as server-sent events
 //! ```
 //!
 //! It shows and does not steer: there is nothing but `GET`. Whoever asks reads the counters; no thread that works
@@ -10,12 +11,17 @@
 
 mod address;
 mod health;
+mod html;
 mod lag;
+mod lately;
 mod metrics;
+mod page;
+mod recent;
 mod server;
 
 pub use address::{NotAnAddress, StatusAddress};
 pub use lag::Source;
+pub use recent::Recent;
 pub use server::Server;
 
 use std::sync::Arc;
@@ -34,4 +40,6 @@ pub struct Shown {
     pub counters: Arc<Counters>,
     /// What it reads, if it reads files.
     pub source: Option<Source>,
+    /// What happened last. It MUST be among the listeners of the program's facts.
+    pub recent: Arc<Recent>,
 }

@@ -1,15 +1,20 @@
 //! The HTTP server: one thread with a runtime of its own.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::map_response;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
@@ -18,8 +23,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::health::not_ready;
-use super::lag::Lags;
+use super::lag::{Lag, Lags};
+use super::lately::Lately;
 use super::metrics::{Format, Metrics};
+use super::page::{self, Page};
 use super::{Shown, StatusAddress};
 use crate::report::clock;
 
@@ -29,8 +36,15 @@ const CONNECTIONS: usize = 64;
 /// How long a connection may be idle, or take to send a request.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
-/// How often it is noted how much was read.
+/// How often it is noted how much was done.
 const STEP: Duration = Duration::from_secs(5);
+
+/// How often a page that is open is written again.
+const WRITE_AGAIN: Duration = Duration::from_secs(2);
+
+/// A browser takes nothing from elsewhere, and shows the page in no other one.
+const POLICY: &str = "default-src 'none'; base-uri 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
+    img-src data:; script-src 'self'; style-src 'self'";
 
 /// After this, a process that could open no more files may have some again.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
@@ -92,7 +106,7 @@ impl Drop for Server {
 }
 
 fn say(at: SocketAddr) {
-    tracing::info!(url = %format_args!("http://{at}/metrics"), "metrics are served");
+    tracing::info!(url = %format_args!("http://{at}/"), "the status is served");
     if !at.ip().is_loopback() {
         tracing::warn!(address = %at, "whoever reaches this address may look at the state of this program");
     }
@@ -123,25 +137,44 @@ async fn serve(listener: tokio::net::TcpListener, router: Router) {
     }
 }
 
-/// Notes every few seconds how much was read.
+/// Notes every few seconds how much was done.
 async fn note_steps(shared: Arc<Shared>) {
     loop {
         if let Some(lags) = &shared.lags {
             lags.step();
         }
+        shared.lately.step(Instant::now(), shared.shown.counters.counts());
         tokio::time::sleep(STEP).await;
     }
 }
 
 struct Shared {
     shown: Shown,
+    began_ms: i64,
     lags: Option<Lags>,
+    lately: Lately,
 }
 
 impl Shared {
     fn of(shown: Shown) -> Self {
         let lags = shown.source.clone().map(|source| Lags::new(source, Arc::clone(&shown.counters)));
-        Self { shown, lags }
+        Self { shown, began_ms: clock::now_ms(), lags, lately: Lately::new(Instant::now()) }
+    }
+
+    async fn lag(&self) -> Option<Lag> {
+        match &self.lags {
+            Some(lags) => lags.look().await,
+            None => None,
+        }
+    }
+
+    /// The page, or a part of it.
+    async fn page(&self, write: fn(&Page<'_>) -> String) -> String {
+        let lag = self.lag().await;
+        let (shown, began_ms, now_ms) = (&self.shown, self.began_ms, clock::now_ms());
+        let (snapshot, happened) = (shown.counters.snapshot(), shown.recent.happened());
+        let lately = self.lately.until(Instant::now(), &snapshot.counts);
+        write(&Page { shown, now_ms, began_ms, snapshot, happened, lag, lately })
     }
 }
 
@@ -150,6 +183,11 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/livez", get(|| async { plain(StatusCode::OK, "alive\n".to_owned()) }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/", get(page))
+        .route("/events", get(events))
+        .route("/status.css", get(|| async { file("text/css; charset=utf-8", include_str!("assets/status.css")) }))
+        .route("/status.js", get(|| async { file("text/javascript; charset=utf-8", include_str!("assets/status.js")) }))
+        .layer(map_response(guarded))
         .with_state(shared)
 }
 
@@ -164,16 +202,44 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    let lag = match &shared.lags {
-        Some(lags) => lags.look().await,
-        None => None,
-    };
-    match (Metrics { shown: shared.shown.clone(), lag }).text(format) {
+    match (Metrics { shown: shared.shown.clone(), lag: shared.lag().await }).text(format) {
         Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
     }
 }
 
+async fn page(State(shared): State<Arc<Shared>>) -> Response {
+    file("text/html; charset=utf-8", shared.page(page::whole).await)
+}
+
+/// What changes on the page, each time that it has.
+async fn events(State(shared): State<Arc<Shared>>) -> Response {
+    let written = futures_util::stream::unfold((shared, String::new()), |(shared, before)| async move {
+        loop {
+            tokio::time::sleep(WRITE_AGAIN).await;
+            let now = shared.page(page::changing).await;
+            if now != before {
+                return Some((Ok::<_, Infallible>(Event::default().data(&now)), (shared, now)));
+            }
+        }
+    });
+    Sse::new(written).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn file(content_type: &'static str, text: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, content_type)], text).into_response()
+}
+
+/// What holds for every answer.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 fn plain(status: StatusCode, text: String) -> Response {
-    (status, [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")], text).into_response()
+    (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }

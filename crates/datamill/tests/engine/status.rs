@@ -23,7 +23,7 @@ on_both_logs! {
 fn serve(bench: &Bench, topic: &str, facts: &Facts) -> Server {
     let source = Source { topic: topic.to_owned(), group: bench.group.clone(), log: Arc::clone(&bench.log) };
     let (counters, kind) = (Arc::clone(facts.counters()), ProgramKind::Reproducer);
-    let shown = Shown { program: "test".to_owned(), kind, counters, source: Some(source) };
+    let shown = Shown { program: "test".to_owned(), kind, counters, source: Some(source), recent: Arc::default() };
     Server::start("0".parse().unwrap(), shown).unwrap()
 }
 

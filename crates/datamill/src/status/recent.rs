@@ -1,0 +1,188 @@
+//! What happened last, for the page: a bounded number of each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener, Reason};
+use crate::report::clock;
+
+/// Files that have their outcome, and files that were left out, which are kept.
+const LAST: usize = 50;
+/// Failed files that are kept.
+const FAILED: usize = 100;
+/// Bytes of a reason that are kept.
+const REASON: usize = 500;
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Done,
+    Delivered,
+    Failed(FailureStatus),
+    Refused,
+}
+
+/// A file that has its outcome.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) file: String,
+    pub(super) how: How,
+    pub(super) bytes: u64,
+    pub(super) at_ms: i64,
+}
+
+/// A file that failed and has not succeeded since.
+#[derive(Debug, Clone)]
+pub(super) struct FailedFile {
+    pub(super) file: String,
+    /// Where its records are: an upload of the same file later is another one.
+    offsets: String,
+    pub(super) status: FailureStatus,
+    pub(super) reason: String,
+    pub(super) at_ms: i64,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Happened {
+    /// The newest one is the last.
+    pub(super) ended: VecDeque<Ended>,
+    pub(super) failed: VecDeque<FailedFile>,
+    /// Files that failed and are not in the list any more, since others came.
+    pub(super) failed_before: u64,
+    pub(super) filling: Arc<[FillingFile]>,
+    pub(super) left_out: VecDeque<(String, Reason)>,
+    pub(super) left_out_by_reason: BTreeMap<Reason, u64>,
+    /// Files that the log does not take, and what it said.
+    pub(super) refused: BTreeMap<String, String>,
+}
+
+/// Listens, and keeps what the page shows.
+#[derive(Debug, Default)]
+pub struct Recent(Mutex<Happened>);
+
+impl Recent {
+    pub(super) fn happened(&self) -> Happened {
+        self.0.lock().clone()
+    }
+}
+
+fn push<T>(kept: &mut VecDeque<T>, most: usize, new: T) -> bool {
+    let is_full = kept.len() >= most;
+    if is_full {
+        kept.pop_front();
+    }
+    kept.push_back(new);
+    is_full
+}
+
+impl Happened {
+    fn end(&mut self, file: &str, how: How, bytes: u64, at_ms: i64) {
+        push(&mut self.ended, LAST, Ended { file: file.to_owned(), how, bytes, at_ms });
+    }
+
+    /// The upload has another outcome now.
+    fn forget(&mut self, row: &FileRow) {
+        self.failed.retain(|failed| failed.offsets != row.offsets || failed.file != row.rel_filepath);
+    }
+}
+
+impl Listener for Recent {
+    fn hear(&self, fact: &Fact<'_>) {
+        match *fact {
+            Fact::Done { file, bytes, again, at_ms, .. } => {
+                let mut happened = self.0.lock();
+                if again {
+                    happened.forget(file);
+                }
+                happened.end(&file.rel_filepath, How::Done, bytes, at_ms);
+            }
+            Fact::Failed { file, bytes, status, reason, at_ms, .. } => {
+                let mut happened = self.0.lock();
+                happened.forget(file);
+                let reason = reason[..reason.floor_char_boundary(REASON)].to_owned();
+                let (name, offsets) = (file.rel_filepath.clone(), file.offsets.clone());
+                let failed = FailedFile { file: name, offsets, status, reason, at_ms };
+                let one_goes = push(&mut happened.failed, FAILED, failed);
+                happened.failed_before += u64::from(one_goes);
+                happened.end(&file.rel_filepath, How::Failed(status), bytes, at_ms);
+            }
+            Fact::Filling(files) => self.0.lock().filling = Arc::clone(files),
+            Fact::Delivered { file, bytes, .. } => {
+                let mut happened = self.0.lock();
+                happened.refused.remove(file);
+                happened.end(file, How::Delivered, bytes, clock::now_ms());
+            }
+            Fact::Refused { file, error, is_first, .. } => {
+                let mut happened = self.0.lock();
+                if happened.refused.len() < FAILED {
+                    let error = error[..error.floor_char_boundary(REASON)].to_owned();
+                    happened.refused.insert(file.to_owned(), error);
+                }
+                if is_first {
+                    happened.end(file, How::Refused, 0, clock::now_ms());
+                }
+            }
+            Fact::LeftOut { file, reason, .. } => {
+                let mut happened = self.0.lock();
+                *happened.left_out_by_reason.entry(reason).or_default() += 1;
+                push(&mut happened.left_out, LAST, (file.to_owned(), reason));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(file: &str, first: u64) -> FileRow {
+        FileRow { rel_filepath: file.to_owned(), offsets: format!("0:{first}-{first}"), ..FileRow::default() }
+    }
+
+    fn fail(recent: &Recent, row: &FileRow, reason: &str, again: bool) {
+        let (status, attempts, at_ms) = (FailureStatus::Failed, 1, 0);
+        recent.hear(&Fact::Failed { file: row, bytes: 1, status, reason, attempts, again, at_ms });
+    }
+
+    fn failed(recent: &Recent) -> Vec<String> {
+        recent.happened().failed.into_iter().map(|failed| format!("{}: {}", failed.file, failed.reason)).collect()
+    }
+
+    #[test]
+    fn a_failed_file_goes_from_the_list_with_its_result_and_not_with_that_of_another_upload() {
+        let (recent, done) =
+            (Recent::default(), |row| Fact::Done { file: row, bytes: 1, result: None, again: true, at_ms: 0 });
+        fail(&recent, &row("a", 1), "no header", false);
+        fail(&recent, &row("b", 2), "no header", false);
+        fail(&recent, &row("a", 1), "still none", true);
+        assert_eq!(failed(&recent), ["b: no header", "a: still none"]);
+        recent.hear(&done(&row("a", 7)));
+        assert_eq!(failed(&recent).len(), 2);
+        recent.hear(&done(&row("a", 1)));
+        assert_eq!(failed(&recent), ["b: no header"]);
+    }
+
+    #[test]
+    fn very_many_files_take_a_bounded_room() {
+        let recent = Recent::default();
+        for number in 0..10_000 {
+            fail(&recent, &row(&format!("f{number}"), number), &"µ".repeat(10_000), false);
+            recent.hear(&Fact::LeftOut { file: "x.log", reason: Reason::LogFile, detail: None });
+            recent.hear(&Fact::Refused {
+                file: &format!("r{number}"),
+                error: "too large",
+                again_after: None,
+                is_first: true,
+            });
+        }
+        let happened = recent.happened();
+        assert_eq!((happened.failed.len(), happened.failed_before), (FAILED, 10_000 - FAILED as u64));
+        assert_eq!((happened.ended.len(), happened.left_out.len(), happened.refused.len()), (LAST, LAST, FAILED));
+        assert_eq!(happened.left_out_by_reason[&Reason::LogFile], 10_000);
+        assert!(happened.failed[0].reason.len() <= REASON);
+    }
+}
