@@ -154,15 +154,17 @@ mod tests {
 
     #[test]
     fn a_failed_file_goes_from_the_list_with_its_result_and_not_with_that_of_another_upload() {
-        let (recent, done) =
-            (Recent::default(), |row| Fact::Done { file: row, bytes: 1, result: None, again: true, at_ms: 0 });
+        let recent = Recent::default();
+        let done = |row: &FileRow| {
+            recent.hear(&Fact::Done { file: row, bytes: 1, result: None, again: true, at_ms: 0 });
+        };
         fail(&recent, &row("a", 1), "no header", false);
         fail(&recent, &row("b", 2), "no header", false);
         fail(&recent, &row("a", 1), "still none", true);
         assert_eq!(failed(&recent), ["b: no header", "a: still none"]);
-        recent.hear(&done(&row("a", 7)));
+        done(&row("a", 7));
         assert_eq!(failed(&recent).len(), 2);
-        recent.hear(&done(&row("a", 1)));
+        done(&row("a", 1));
         assert_eq!(failed(&recent), ["b: no header"]);
     }
 
@@ -172,12 +174,8 @@ mod tests {
         for number in 0..10_000 {
             fail(&recent, &row(&format!("f{number}"), number), &"µ".repeat(10_000), false);
             recent.hear(&Fact::LeftOut { file: "x.log", reason: Reason::LogFile, detail: None });
-            recent.hear(&Fact::Refused {
-                file: &format!("r{number}"),
-                error: "too large",
-                again_after: None,
-                is_first: true,
-            });
+            let file = &format!("r{number}");
+            recent.hear(&Fact::Refused { file, error: "too large", again_after: None, is_first: true });
         }
         let happened = recent.happened();
         assert_eq!((happened.failed.len(), happened.failed_before), (FAILED, 10_000 - FAILED as u64));
