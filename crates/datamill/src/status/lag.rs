@@ -27,9 +27,10 @@ use crate::report::chain;
 /// The log is asked at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long somebody who asks is kept waiting for the thread that reads, and for the log.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-const LOOK_WITHIN: Duration = Duration::from_secs(4);
+/// How long somebody who asks is kept waiting for the thread that reads, and for the log: a scraper that gets no answer
+/// at all takes the program for dead.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// A look that is older says nothing any more.
 const OLDEST_LOOK: Duration = Duration::from_secs(30);
@@ -203,6 +204,11 @@ impl Lags {
 
     async fn look_again(&self, kept: &mut Kept) {
         let mut pending = match kept.pending.take() {
+            // it was waited for before
+            Some(pending) if !pending.is_finished() => {
+                kept.pending = Some(pending);
+                return;
+            }
             Some(pending) => pending,
             None => {
                 kept.last_look = Some(Instant::now());

@@ -75,7 +75,7 @@ fn now_in_words(kind: ProgramKind, state: &State, now_ms: i64) -> (&'static str,
     if state.filling > 0 {
         return ("good", format!("waiting for the rest of {}", files(state.filling)));
     }
-    let waits = if kind == ProgramKind::Producer { "waiting for new files" } else { "waiting for files" };
+    let waits = if kind == ProgramKind::Producer { "waiting for something to send" } else { "waiting for files" };
     ("good", waits.to_owned())
 }
 
@@ -126,8 +126,9 @@ impl Page<'_> {
                 .number(value)
                 .raw("</dd></div>\n");
         };
-        if self.shown.kind == ProgramKind::Producer && self.shown.source.is_none() {
+        if self.shown.kind == ProgramKind::Producer {
             number("delivered", "files sent", counts.delivered);
+            number("produced", "messages sent", counts.messages_produced);
             number("waiting", "waiting until they no longer change, or to be tried again", state.waiting);
             number("in-hand", "on their way", state.in_hand);
             number("unchanged", "looked changed and are the same", counts.unchanged);
@@ -142,14 +143,17 @@ impl Page<'_> {
             number("waiting", "whole, waiting", state.waiting);
             number("in-hand", "worked on", state.in_hand);
             number("filling", "not whole yet", state.filling);
-            number("left-out", "left out by --download_regex", counts.left_out);
+            if counts.left_out > 0 {
+                number("left-out", "left out by --download_regex", counts.left_out);
+            }
         }
         let (files, bytes) = match self.shown.kind {
             ProgramKind::Producer => (lately.delivered, lately.delivered_bytes),
             _ => (lately.done, lately.done_bytes),
         };
-        html.raw("<div id=\"rate\"><dt>in the last minute</dt><dd>").text(&frequency(files, span)).raw(", ");
-        html.text(&rate(bytes, span)).raw("</dd></div>\n</dl>\n</section>\n");
+        html.raw("<div id=\"files-rate\"><dt>files in the last minute</dt><dd>").text(&frequency(files, span));
+        html.raw("</dd></div>\n<div id=\"bytes-rate\"><dt>bytes in the last minute</dt><dd>").text(&rate(bytes, span));
+        html.raw("</dd></div>\n</dl>\n</section>\n");
     }
 
     fn behind(&self, html: &mut Html, lag: &Lag, source: &Source) {
@@ -187,8 +191,8 @@ impl Page<'_> {
         }
         html.raw("<section id=\"failures\">\n<h2>Failed files</h2>\n");
         table(html, &["file", "why", "when"], failed.iter().rev(), |html, file| {
-            html.raw("<td>").name(&file.file).raw("</td><td><b>").text(file.status.as_str()).raw("</b> ");
-            html.text(&file.reason).raw("</td><td>").text(&local_time_text(file.at_ms)).raw("</td>");
+            html.raw("<td>").name(&file.file).raw("</td><td class=\"why\"><b>").text(file.status.as_str()).raw("</b> ");
+            html.text(&file.reason).raw("</td><td class=\"when\">").text(&local_time_text(file.at_ms)).raw("</td>");
         });
         if self.happened.failed_before > 0 {
             html.raw("<p>").number(self.happened.failed_before).raw(" more failed before these.</p>\n");
@@ -210,7 +214,7 @@ impl Page<'_> {
         }
         html.raw("<section id=\"refusals\">\n<h2>Refused by the broker</h2>\n");
         table(html, &["file", "why"], &self.happened.refused, |html, (file, error)| {
-            html.raw("<td>").name(file).raw("</td><td>").text(error).raw("</td>");
+            html.raw("<td>").name(file).raw("</td><td class=\"why\">").text(error).raw("</td>");
         });
         html.raw("</section>\n");
     }
@@ -253,7 +257,7 @@ impl Page<'_> {
                     .raw("\">")
                     .raw(word)
                     .raw("</td><td>");
-                html.bytes(file.bytes).raw("</td><td>").text(&local_time_text(file.at_ms)).raw("</td>");
+                html.bytes(file.bytes).raw("</td><td class=\"when\">").text(&local_time_text(file.at_ms)).raw("</td>");
             });
         }
         html.raw("</section>\n");
