@@ -1,6 +1,6 @@
 //! `--status_listen`: what a program answers over HTTP while it works.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 
@@ -95,6 +95,38 @@ fn a_watch_counts_what_it_sends_and_says_what_holds_it() {
     std::fs::rename(place.path("elsewhere"), place.path("in")).unwrap();
     served.wait_for("datamill_held{reason=\"watched_folder\"}", 0.0);
     assert!(served.metric("datamill_held_seconds_total{reason=\"watched_folder\"}").unwrap() > 0.0);
+    assert_eq!(served.running.end(), 0);
+}
+
+#[test]
+fn a_page_that_is_open_is_written_again_while_files_are_sent() {
+    let place = Place::new();
+    place.write("in/first.dat", b"1");
+    place.write("in/run.log", b"2");
+    let watch = ["watch", "in", "--topic_name", "t", "--upload_existing", "--watchdog_lag_time", "0.1"];
+    let served = start(&place, &watch);
+    wait_until("the first file on the page", || served.get("/").1.contains("first.dat</bdi>"));
+    let page = served.get("/").1;
+    assert!(page.contains("run.log</bdi></td><td class=\"why\">log file"), "{page}");
+    for (path, begins) in [("/status.css", ":root"), ("/status.js", "// ")] {
+        let (status, body) = served.get(path);
+        assert!(status == 200 && body.starts_with(begins) && page.contains(&path[1..]), "{path}: {body}");
+    }
+    for outside in ["http://", "https://", "//"] {
+        let named = page.split("src=\"").chain(page.split("href=\"")).skip(1);
+        assert!(named.clone().all(|address| !address.starts_with(outside)), "a resource from elsewhere: {page}");
+    }
+    let head = get(served.at, "/").head;
+    assert!(head.contains("content-security-policy: default-src 'none';"), "{head}");
+
+    let mut stream = TcpStream::connect(served.at).unwrap();
+    write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", served.at).unwrap();
+    place.write("in/second.dat", b"3");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    assert!(
+        lines.any(|line| line.starts_with("data: ") && line.contains("second.dat</bdi>")),
+        "the page is not written again"
+    );
     assert_eq!(served.running.end(), 0);
 }
 

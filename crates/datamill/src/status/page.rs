@@ -273,7 +273,7 @@ impl Page<'_> {
         }
         html.raw("</ul>\n<details id=\"names\"><summary>the last ones</summary>\n");
         table(html, &["file or folder", "why"], self.happened.left_out.iter().rev(), |html, (file, reason)| {
-            html.raw("<td>").name(file).raw("</td><td>").text(reason.of(1)).raw("</td>");
+            html.raw("<td>").name(file).raw("</td><td class=\"why\">").text(reason.of(1)).raw("</td>");
         });
         html.raw("</details>\n</section>\n");
     }

@@ -11,20 +11,23 @@ use datamill::facts::{Facts, Hold};
 use datamill::rekey::{RekeySettings, rekey};
 use datamill::report::clock::now_ms;
 use datamill::report::heartbeat::ProgramKind;
-use datamill::status::{Server, Shown, Source};
+use datamill::status::{Recent, Server, Shown, Source};
 use datamill_testkit::http::{Answer, get};
 
 on_both_logs! {
     each_lag_is_right_while_the_function_is_held_and_falls_to_nothing,
     a_topic_that_is_written_in_transactions_has_no_lag_left_at_its_end,
+    the_page_says_what_became_of_each_file_and_no_name_is_markup,
 }
 
-/// Serves the status of an engine on this topic.
-fn serve(bench: &Bench, topic: &str, facts: &Facts) -> Server {
+/// Serves the status of an engine on this topic. What is told to the facts that it answers is on the page.
+fn serve(bench: &Bench, topic: &str) -> (Server, Facts) {
+    let recent = Arc::<Recent>::default();
+    let facts = Facts::default().heard_by(recent.clone());
     let source = Source { topic: topic.to_owned(), group: bench.group.clone(), log: Arc::clone(&bench.log) };
     let (counters, kind) = (Arc::clone(facts.counters()), ProgramKind::Reproducer);
-    let shown = Shown { program: "test".to_owned(), kind, counters, source: Some(source), recent: Arc::default() };
-    Server::start("0".parse().unwrap(), shown).unwrap()
+    let shown = Shown { program: "test".to_owned(), kind, counters, source: Some(source), recent };
+    (Server::start("0".parse().unwrap(), shown).unwrap(), facts)
 }
 
 fn metrics(server: &Server) -> Answer {
@@ -53,10 +56,10 @@ fn each_lag_is_right_while_the_function_is_held_and_falls_to_nothing(place: &Pla
         .flat_map(|i| chunks((i % 2) as i32, &format!("f{i}"), &content(i as u64, BYTES), BYTES / CHUNKS))
         .collect();
     bench.send_at(&files, Some(sent_ms));
-    let (facts, control, code) = (Facts::default(), Control::default(), Told::default());
+    let (control, code) = (Control::default(), Told::default());
     code.holds.store(true, SeqCst);
     let settings = EngineSettings { exit_at_end: false, memory_limit: 8 << 20, ..bench.settings() };
-    let server = serve(&bench, &bench.topic, &facts);
+    let (server, facts) = serve(&bench, &bench.topic);
     let crowded = || facts.counters().snapshot().state.held.is_some_and(|(hold, _)| hold == Hold::Crowded);
     std::thread::scope(|scope| {
         let stop = StopAtEnd(&control);
@@ -99,9 +102,9 @@ fn a_topic_that_is_written_in_transactions_has_no_lag_left_at_its_end(place: &Pl
         exit_at_end: true,
     };
     rekey(&bench.log, &copying, &Control::default(), &Facts::default()).unwrap();
-    let (facts, control) = (Facts::default(), Control::default());
+    let control = Control::default();
     let settings = EngineSettings { topic: copy.clone(), exit_at_end: false, ..bench.settings() };
-    let server = serve(&bench, &copy, &facts);
+    let (server, facts) = serve(&bench, &copy);
     std::thread::scope(|scope| {
         let stop = StopAtEnd(&control);
         let run = scope.spawn(|| bench.run_counted(&settings, Told::default(), &control, &facts));
@@ -110,4 +113,46 @@ fn a_topic_that_is_written_in_transactions_has_no_lag_left_at_its_end(place: &Pl
         drop(stop);
         run.join().unwrap().unwrap();
     });
+}
+
+/// A number of the page, by the id of its box.
+fn number(page: &str, id: &str) -> Option<u64> {
+    let (_, from) = page.split_once(&format!("<div id=\"{id}\">"))?;
+    from.split_once("<data value=\"")?.1.split('"').next()?.parse().ok()
+}
+
+fn the_page_says_what_became_of_each_file_and_no_name_is_markup(place: &Place) {
+    let bench = Bench::new(place, 1);
+    for (path, size) in [("good", 10), ("<i>name & \"co\"", 20), ("bad/one", 30)] {
+        bench.send(&chunks(0, path, &content(1, size), 100));
+    }
+    bench.send(&chunks(0, "half", &content(2, 200), 100)[..1]);
+    let (server, facts) = serve(&bench, &bench.topic);
+    let page = || get(server.address(), "/").body;
+    let (control, code) = (Control::default(), Told::to_fail_in("bad"));
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let told = code.clone();
+        let run = scope.spawn(|| bench.run_counted(&settings, told, &control, &facts));
+        let numbers = || ["done", "failed", "filling", "in-hand"].map(|id| number(&page(), id).unwrap());
+        wait_for("all outcomes on the page", || numbers() == [2, 1, 1, 0]);
+        let page = page();
+        assert!(page.contains("&lt;i&gt;name &amp; &quot;co&quot;") && !page.contains("<i>name"), "{page}");
+        assert!(
+            page.contains("computing_result_message_failed</b> ") && page.contains("no calibration for one"),
+            "{page}"
+        );
+        let retry = format!("retry --topic_name {} --consumer_group_id {}", bench.topic, bench.group);
+        assert!(page.contains(&retry), "{page}");
+        let half = "<data value=\"1\">1</data> of <data value=\"2\">2</data></td><td><data value=\"100\">100 B</data>";
+        assert!(page.contains(half), "{page}");
+        drop(stop);
+        assert_eq!(run.join().unwrap().unwrap().failed, 1);
+    });
+    code.fails.store(false, SeqCst);
+    bench.run_counted(&bench.settings(), code, &Control::default(), &facts).unwrap();
+    let page = page();
+    assert_eq!((number(&page, "done"), number(&page, "failed")), (Some(3), Some(1)), "{page}");
+    assert!(!page.contains("Failed files"), "it has its result, and is on the list of failed files: {page}");
 }
