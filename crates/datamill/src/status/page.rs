@@ -294,10 +294,14 @@ impl Page<'_> {
 
 /// The lag of all partitions in one sentence.
 fn written(html: &mut Html, sum: &Sum) {
-    html.number(sum.messages).raw(" messages have no outcome yet. ");
+    let (have, they_are) = match sum.messages {
+        1 => (" message has no outcome yet. ", "It is of "),
+        _ => (" messages have no outcome yet. ", "They are of "),
+    };
+    html.number(sum.messages).raw(have);
     if sum.files > 0 {
-        html.raw("They are of ").number(sum.files).raw(" files that were read, at least in part (").bytes(sum.bytes);
-        html.raw(" are there)");
+        html.raw(they_are).number(sum.files).raw(if sum.files == 1 { " file" } else { " files" });
+        html.raw(" of which chunks were read (").bytes(sum.bytes).raw(" are there)");
     } else {
         html.raw("None of them was read");
     }
