@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import pathlib
@@ -23,8 +24,8 @@ class Browser:
         answers, theirs = os.pipe()
 
         def take_pipes() -> None:
-            # it reads what is asked at 3 and answers at 4; both numbers may be in use by the pipes themselves
-            high = [os.dup(commands), os.dup(theirs)]
+            # it reads what is asked at 3 and answers at 4, which may be the numbers of the pipes themselves
+            high = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 100) for pipe in (commands, theirs)]
             for number, pipe in zip((3, 4), high):
                 os.dup2(pipe, number)
 
