@@ -12,6 +12,7 @@ mod kafka;
 mod near;
 mod open;
 mod own_files;
+mod secret;
 
 pub use contract::*;
 #[cfg(feature = "crash_points")]
@@ -23,3 +24,4 @@ pub use file_lock::FileLock;
 pub use near::nearest;
 pub use open::{Properties, open, own_files};
 pub use own_files::OwnFiles;
+pub use secret::{is_secret, may_hold_secret};

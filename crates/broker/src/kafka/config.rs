@@ -19,6 +19,7 @@ use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::nearest;
 use crate::open::Properties;
+use crate::secret::may_hold_secret;
 
 /// What a transaction may take before the broker aborts it, in milliseconds. A commit is one short
 /// transaction; a new owner of a partition may have to wait this long for a dead one.
@@ -101,6 +102,11 @@ impl Settings {
             None | Some("") => Err(Error::new(
                 ErrorKind::Settings,
                 "no broker is named: set `bootstrap.servers` in section `[broker]`",
+            )),
+            // The servers are in many texts.
+            Some(servers) if servers.contains('@') => Err(Error::new(
+                ErrorKind::Settings,
+                "`bootstrap.servers` takes addresses alone: a login belongs into `sasl.username` and `sasl.password`",
             )),
             Some(_) => Ok(settings),
         }
@@ -316,19 +322,15 @@ fn check(section: &str, key: &str, value: &str) -> Result<()> {
             None => format!("unknown property `{key}` in section `[{section}]`"),
         },
         // librdkafka's explanation may quote the value.
-        KafkaError::ClientConfig(_, why, ..) if !is_secret(key) => {
+        KafkaError::ClientConfig(_, why, ..) if !may_hold_secret(key) => {
             format!("property `{key}` in section `[{section}]` cannot have this value: {}", why.trim_end_matches('.'))
         }
+        _ if key == "security.protocol" => format!(
+            "property `{key}` in section `[{section}]` must be one of `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` and `SASL_SSL`"
+        ),
         _ => format!("property `{key}` in section `[{section}]` cannot have this value"),
     };
     Err(Error::new(ErrorKind::Settings, text))
-}
-
-/// Whether the value of a property must never be shown.
-fn is_secret(key: &str) -> bool {
-    ["password", "passphrase", "secret", "pem", "jaas", "token", "oauthbearer.config"]
-        .iter()
-        .any(|part| key.contains(part))
 }
 
 #[cfg(test)]
@@ -396,6 +398,12 @@ mod tests {
         assert!(text.contains("`sasl.password`") && !text.contains("hunter2"), "{text}");
         let text = refusal("broker", "ssl.key.pem", "hunter2\0");
         assert!(!text.contains("hunter2"), "{text}");
+        for key in ["security.protocol", "ssl.endpoint.identification.algorithm", "sasl.oauthbearer.method"] {
+            let text = refusal("broker", key, "hunter2");
+            assert!(text.contains(key) && !text.contains("hunter2"), "{text}");
+        }
+        let text = refusal("broker", "bootstrap.servers", "me:hunter2@127.0.0.1:1");
+        assert!(text.contains("`sasl.password`") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

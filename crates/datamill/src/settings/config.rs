@@ -6,12 +6,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use datamill_broker::{FirstStart, Properties};
+use datamill_broker::{FirstStart, Properties, is_secret, may_hold_secret};
 
-use super::error::{Place, SettingsError};
+use super::error::{Place, SettingsError, shown};
 use super::ini::{Ini, IniError, Key, first_word};
-use super::redact::{Redacted, is_secret};
-use super::value::{EMBEDDED, Environment, OddForm, expand, log_file, odd_form, servers, variable};
+use super::redact::Redacted;
+use super::value::{EMBEDDED, Environment, expand, log_file, odd_form, servers, variable};
 use super::{known, locate};
 use crate::report::LogLevel;
 use crate::report::text::shell_word;
@@ -174,7 +174,7 @@ impl Config {
             (Some(_), _) => {}
         }
         self.properties = all;
-        self.warnings = CLIENTS.into_iter().flat_map(|section| self.odd_values(section)).collect();
+        self.warnings = self.odd_values();
         Ok(())
     }
 
@@ -321,12 +321,14 @@ impl Config {
 
     fn describe_origin(&self, setting: &Setting) -> String {
         let file = self.file.as_deref().unwrap_or(Path::new("")).display();
+        let line = setting.line;
         match &setting.origin {
-            Origin::Variable(name) => format!("the environment variable `{name}`, {file} line {}", setting.line),
-            Origin::Unset(name) => {
-                format!("the environment variable `{name}`, which is not set, {file} line {}", setting.line)
+            Origin::Variable(_) | Origin::Unset(_) if may_hold_secret(&setting.key) => {
+                format!("an environment variable, {file} line {line}")
             }
-            Origin::File | Origin::NotAVariable => format!("{file} line {}", setting.line),
+            Origin::Variable(name) => format!("the environment variable `{name}`, {file} line {line}"),
+            Origin::Unset(name) => format!("the environment variable `{name}`, which is not set, {file} line {line}"),
+            Origin::File | Origin::NotAVariable => format!("{file} line {line}"),
         }
     }
 
@@ -376,8 +378,11 @@ impl Config {
                 if word != key && (known::is_known(word) || own.contains(&word)) {
                     return Err(SettingsError::NoDelimiter { place });
                 }
-                let key = word;
-                return Err(SettingsError::UnknownKey { place, nearest: known::nearest(key, own).map(str::to_owned) });
+                let nearest = known::nearest(word, own).map(str::to_owned);
+                return Err(match nearest.is_some() || looks_like_a_key(word) {
+                    true => SettingsError::UnknownKey { place, nearest },
+                    false => SettingsError::NotAKey { file: place.file, line: place.line },
+                });
             }
             self.check_form(section, setting)?;
             if canonical(key) == SERVERS {
@@ -421,40 +426,12 @@ impl Config {
         match &setting.origin {
             Origin::File | Origin::Variable(_) => Ok(()),
             Origin::NotAVariable => Err(SettingsError::NotAVariable { place: place() }),
-            Origin::Unset(variable) => Err(SettingsError::UnsetVariable { place: place(), variable: variable.clone() }),
+            // What stands behind a `$` may be a password that begins with it.
+            Origin::Unset(variable) => {
+                let variable = Some(variable.clone()).filter(|_| !may_hold_secret(&setting.key));
+                Err(SettingsError::UnsetVariable { place: place(), variable })
+            }
         }
-    }
-
-    /// Refuses what a beginner writes around a value, where the value cannot hold it.
-    fn check_form(&self, section: &str, setting: &Setting) -> Result<(), SettingsError> {
-        let Setting { key, value, line, .. } = setting;
-        let (place, found) = (|| self.place(section, key, *line), || Redacted { key, value }.to_string());
-        if value.contains('\n') && !known::has_lines(key) && canonical(key) != SERVERS {
-            return Err(SettingsError::SeveralLines { place: place() });
-        }
-        match odd_form(value) {
-            Some(_) if known::is_free_text(key) => Ok(()),
-            Some(OddForm::Quoted) => Err(SettingsError::Quoted { place: place(), found: found() }),
-            Some(OddForm::Comment) => Err(SettingsError::CommentBehind { place: place(), found: found() }),
-            None => Ok(()),
-        }
-    }
-
-    /// What is odd about values without being wrong, as warnings.
-    fn odd_values(&self, section: &str) -> Vec<String> {
-        let free = self.settings(section).iter().filter(|setting| known::is_known(&setting.key));
-        let odd = free.clone().filter_map(|setting| Some((setting, odd_form(&setting.value)?)));
-        let paths = free.filter(|s| canonical(&s.key) == SERVERS).filter_map(|s| s.value.trim().strip_prefix(EMBEDDED));
-        let logs = paths.filter_map(|path| log_file(self.file.as_deref()?, path.trim()).1);
-        odd.map(|(setting, form)| {
-            let what = match form {
-                OddForm::Quoted => "the quotation marks around the value count as a part of it",
-                OddForm::Comment => "what looks like a comment behind the value counts as a part of it",
-            };
-            format!("{}: {what}", self.place(section, &setting.key, setting.line))
-        })
-        .chain(logs)
-        .collect()
     }
 
     /// The servers, with commas between them; the file of an embedded log as it is seen from the current folder.
@@ -464,7 +441,12 @@ impl Config {
             let path = self.file.as_deref().map_or_else(|| path.to_owned(), |file| log_file(file, path.trim()).0);
             return Ok(format!("{EMBEDDED}{path}"));
         }
-        let expected = "an address, such as `kafka.example.org:9092`, or `sqlite:FILE`";
+        let expected = match value.contains('@') {
+            true => {
+                "an address, such as `kafka.example.org:9092`: a login belongs into `sasl.username` and `sasl.password`"
+            }
+            false => "an address, such as `kafka.example.org:9092`, or `sqlite:FILE`",
+        };
         match servers(value) {
             Some(servers) => Ok(servers),
             None if value.contains('\n') => {
@@ -478,19 +460,19 @@ impl Config {
     fn bad_value(&self, section: &str, setting: &Setting, expected: &str) -> SettingsError {
         SettingsError::BadValue {
             place: self.place(section, &setting.key, setting.line),
-            found: Redacted { key: &setting.key, value: &setting.value }.to_string(),
+            found: shown(&setting.key, &setting.value),
             expected: expected.to_owned(),
         }
     }
 
     fn place(&self, section: &str, key: &str, line: usize) -> Box<Place> {
-        Box::new(Place {
-            file: self.file.clone().unwrap_or_default(),
-            line,
-            section: section.to_owned(),
-            key: key.to_owned(),
-        })
+        place(self.file.as_deref().unwrap_or(Path::new("")), section, key, line)
     }
+}
+
+/// A place to name. What stands behind a blank in a key may be a value, and secret.
+fn place(file: &Path, section: &str, key: &str, line: usize) -> Box<Place> {
+    Box::new(Place { file: file.to_owned(), line, section: section.to_owned(), key: first_word(key).to_owned() })
 }
 
 /// Keys of the section that are datamill's own.
@@ -505,6 +487,12 @@ fn own_keys(section: &str) -> &'static [&'static str] {
 /// The key belongs to the encryption of OpenMSIStream and has no meaning without it.
 fn is_skipped(key: &str) -> bool {
     key == "node_id"
+}
+
+/// Words with dots between them, as properties have them, rather than a piece of a secret that was broken into lines.
+fn looks_like_a_key(word: &str) -> bool {
+    word.len() < 80
+        && word.split(['.', '_', '-']).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase()))
 }
 
 /// librdkafka's other name of the servers becomes the one that the log looks for.
@@ -527,15 +515,10 @@ fn setting(key: Key<'_>, value: String, environment: Environment<'_>) -> Setting
 }
 
 fn reference_error(file: &Path, section: &str, key: Key<'_>, error: &IniError) -> SettingsError {
-    let place = Box::new(Place {
-        file: file.to_owned(),
-        line: key.line,
-        section: section.to_owned(),
-        key: key.name.to_owned(),
-    });
+    let place = place(file, section, key.name, key.line);
     let problem = match error {
         // A secret with a `%( )` in it is not a reference: its text stays out of sight.
-        IniError::UnknownReference { .. } if is_secret(key.name) => {
+        IniError::UnknownReference { .. } if may_hold_secret(key.name) => {
             "`%(` refers to a key that is not there: write `%%` for a percent sign".to_owned()
         }
         error => error.to_string(),
@@ -543,5 +526,6 @@ fn reference_error(file: &Path, section: &str, key: Key<'_>, error: &IniError) -
     SettingsError::Reference { place, problem }
 }
 
+mod slips;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use datamill_broker::may_hold_secret;
+
 use super::config::SECTIONS;
 use super::locate::CONFIG_DIR_VARIABLE;
+use super::redact::Redacted;
 
 /// Where a setting stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,14 +78,12 @@ pub enum SettingsError {
         problem: String,
     },
     /// The environment variable that a value names is not set.
-    #[error(
-        "{place}: the environment variable `{variable}` is not set: set it before the start, or write the value into the file"
-    )]
+    #[error("{place}: {}", unset(.variable.as_deref()))]
     UnsetVariable {
         /// Where.
         place: Box<Place>,
-        /// The variable.
-        variable: String,
+        /// The variable; `None` where it may be a secret that begins with `$`.
+        variable: Option<String>,
     },
     /// A value that begins with `$` without the name of a variable that is set behind it.
     #[error(
@@ -115,22 +116,38 @@ pub enum SettingsError {
         file: PathBuf,
     },
     /// A value in quotation marks.
-    #[error("{place}: `{found}` is in quotation marks, which count as a part of the value: remove them")]
+    #[error("{place}: {found} is in quotation marks, which count as a part of it: remove them")]
     Quoted {
         /// Where.
         place: Box<Place>,
-        /// The value.
+        /// The value, or `the value` where it may be secret.
         found: String,
     },
     /// A comment behind a value.
     #[error(
-        "{place}: in `{found}`, what looks like a comment counts as a part of the value: put it into a line of its own"
+        "{place}: in {found}, what looks like a comment counts as a part of the value: put it into a line of its own"
     )]
     CommentBehind {
         /// Where.
         place: Box<Place>,
-        /// The value.
+        /// The value, or `the value` where it may be secret.
         found: String,
+    },
+    /// A line break in an environment variable.
+    #[error("{place}: {}", line_break(*.at_end))]
+    LineBreak {
+        /// Where.
+        place: Box<Place>,
+        /// Nothing stands behind it.
+        at_end: bool,
+    },
+    /// Nothing where there has to be something.
+    #[error("{place}: {}", empty(*.variable))]
+    Empty {
+        /// Where.
+        place: Box<Place>,
+        /// The value is that of an environment variable.
+        variable: bool,
     },
     /// A value that goes on in the next line.
     #[error(
@@ -155,12 +172,23 @@ pub enum SettingsError {
         /// The known key that looks most like it.
         nearest: Option<String>,
     },
+    /// A line whose beginning looks like no key. It is not shown, since it may be a piece of a secret.
+    #[error(
+        "`{}` line {line}: what stands before the `=` or `:` is no setting; write each value in one line, behind its key",
+        .file.display()
+    )]
+    NotAKey {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
     /// A value of the wrong kind.
-    #[error("{place}: `{found}` is not {expected}")]
+    #[error("{place}: {found} is not {expected}")]
     BadValue {
         /// Where.
         place: Box<Place>,
-        /// The value, redacted.
+        /// The value, redacted, or `the value` where it may be secret.
         found: String,
         /// What it should be.
         expected: String,
@@ -184,6 +212,42 @@ pub enum SettingsError {
         /// The section of the first one.
         other: String,
     },
+}
+
+/// A refused value for people. What may be a secret in the wrong line is not shown.
+pub(super) fn shown(key: &str, value: &str) -> String {
+    match may_hold_secret(key) || value.contains('@') {
+        true => "the value".to_owned(),
+        false => format!("`{}`", Redacted { key, value }),
+    }
+}
+
+fn unset(variable: Option<&str>) -> String {
+    match variable {
+        Some(name) => format!(
+            "the environment variable `{name}` is not set: set it before the start, or write the value into the file"
+        ),
+        None => "the value begins with `$`, so it names an environment variable, and none of this name is set: set it \
+            before the start. A password that begins with `$` itself cannot be written here: put it into a variable"
+            .to_owned(),
+    }
+}
+
+fn line_break(at_end: bool) -> &'static str {
+    match at_end {
+        true => {
+            "the environment variable ends with a line break, which counts as a part of the value: make it without, for \
+            example with `printf %s` in the place of `echo` where the secret is written"
+        }
+        false => "the environment variable has several lines, and this value has one",
+    }
+}
+
+fn empty(variable: bool) -> &'static str {
+    match variable {
+        true => "the environment variable is set, but empty: is the secret there where the program is started?",
+        false => "there is no value behind the `=`",
+    }
 }
 
 fn not_found(name: &str, looked: &[PathBuf], folder_is_set: bool) -> String {

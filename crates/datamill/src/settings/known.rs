@@ -3,7 +3,7 @@
 //!
 //! Names and kinds are those of librdkafka 2.12 (`CONFIGURATION.md`), without the callbacks.
 
-use super::redact::is_secret;
+use datamill_broker::is_secret;
 
 /// Properties that are true or false.
 #[rustfmt::skip]

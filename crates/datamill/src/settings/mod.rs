@@ -19,7 +19,8 @@ mod redact;
 mod value;
 
 pub use config::{Config, GroupId, LogTopicSettings};
+pub use datamill_broker::is_secret;
 pub use error::{Place, SettingsError};
 pub use locate::CONFIG_DIR_VARIABLE;
 pub use pattern::{Pattern, PatternError};
-pub use redact::{Redacted, is_secret};
+pub use redact::Redacted;

@@ -60,6 +60,7 @@ pub(super) fn servers(value: &str) -> Option<String> {
     let servers: Vec<&str> =
         value.split(|c: char| c == ',' || c.is_whitespace()).filter(|server| !server.is_empty()).collect();
     let is_address = |server: &&str| match server.split_once("://") {
+        _ if server.contains('@') => false,
         Some((protocol, _)) => PROTOCOLS.iter().any(|known| protocol.eq_ignore_ascii_case(known)),
         None => !server.contains('=') && !server.to_lowercase().starts_with(EMBEDDED),
     };

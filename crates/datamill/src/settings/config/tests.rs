@@ -11,6 +11,10 @@ fn environment(name: &str) -> Result<String, VarError> {
         "SERVERS" => Ok("broker-1:9093,broker-2:9093".to_owned()),
         "PASSWORD" => Ok("hunter2 %x $y".to_owned()),
         "EMPTY" => Ok(String::new()),
+        "MOUNTED" => Ok("hunter2\n".to_owned()),
+        "TWO_LINES" => Ok("hunter2\r\nhunter3\n".to_owned()),
+        "BLANK" => Ok("hunter2 ".to_owned()),
+        "QUOTED" => Ok("\"hunter2\"".to_owned()),
         _ => Err(VarError::NotPresent),
     }
 }
@@ -22,7 +26,10 @@ struct Folder {
 impl Folder {
     fn with(name: &str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(name), text).unwrap();
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         Self { folder }
     }
 
@@ -165,10 +172,7 @@ fn secrets_are_in_no_error_and_no_description() {
     let described = config.describe();
     assert!(!described.contains("hunter2"), "{described}");
     assert!(!format!("{config:?}").contains("hunter2"));
-    assert!(
-        described.contains("broker sasl.password = (secret) (from the environment variable `PASSWORD`, "),
-        "{described}"
-    );
+    assert!(described.contains("broker sasl.password = (secret) (from an environment variable, "), "{described}");
     assert!(described.contains("producer batch.size = 200000.0 (from "), "{described}");
     assert!(described.contains("consumer group.id = create_new (from "), "{described}");
     assert!(!described.contains("serializer") && !described.contains("node_id"), "{described}");
@@ -180,6 +184,18 @@ fn secrets_are_in_no_error_and_no_description() {
         "[broker]\nsasl.pasword = hunter2\n",
         "[broker]\nsasl.password hunter2\n",
         "[broker]\nsasl.password = a\nsasl.password = hunter2\n",
+        "[broker]\nsasl.password = $hunter2\n",
+        "[broker]\nsasl.password = ${hunter2}\n",
+        "[broker]\nsasl.username = $hunter2\n",
+        "[broker]\nsasl.password hunter2=%x\n",
+        "[broker]\nsasl.password hunter2=$hunter3\n",
+        "[broker]\nssl.cipher.suites = %(hunter2)s\n",
+        "[broker]\nsasl.mechanism = 'hunter2'\n",
+        "[broker]\nsecurity.protocol = hunter2 # x\n",
+        "[broker]\nenable.ssl.certificate.verification = $hunter2/\n",
+        "[broker]\nhunter2=\n",
+        "[broker]\nbootstrap.servers = me:hunter2@a:1\n",
+        "[broker]\nbootstrap.servers = 'sasl_ssl://me:hunter2@a:1'\n",
     ] {
         let error = load(text).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter"), "{error:?}");
@@ -304,7 +320,7 @@ fn what_a_beginner_writes_around_a_value_works_or_is_named() {
         ("bootstrap.servers a:1", ["key `bootstrap.servers` in", "write `=` between"]),
         ("bootstrap.servers = a:1\n  security.protocol = SSL", ["a line below it is indented", "remove the blanks"]),
         ("client.id = x\n  security.protocol = SSL", ["a line below it is indented", "remove the blanks"]),
-        ("security.protocol = \"SSL\"", ["`\"SSL\"` is in quotation marks", "remove them"]),
+        ("security.protocol = \"SSL\"", ["the value is in quotation marks", "remove them"]),
         ("retries = \"5\"", ["`\"5\"` is in quotation marks", "remove them"]),
         ("sasl.password = hunter2\n  client.id = x", ["a line below it is indented", "remove the blanks"]),
         ("sasl.password hunter2:x", ["key `sasl.password` in", "write `=` between"]),
@@ -320,6 +336,73 @@ fn what_a_beginner_writes_around_a_value_works_or_is_named() {
     assert!(password.contains("`sasl.password`") && password.contains("quotation marks"), "{password}");
     assert!(group.contains("`group.id`") && group.contains("comment"), "{group}");
     assert!(!password.contains("hunter"), "{password}");
+}
+
+#[test]
+fn a_secret_that_begins_with_a_dollar_sign_is_told_of_without_its_name() {
+    let text = error("[broker]\nsasl.password = $ecretPassw0rd\n");
+    for part in ["line 2", "`sasl.password`", "begins with `$`", "put it into a variable"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("ecretPassw0rd"), "{text}");
+}
+
+#[test]
+fn each_usual_slip_in_a_login_has_its_own_hint() {
+    let login = "[broker]\nbootstrap.servers = a:1\nsecurity.protocol = SASL_SSL\nsasl.password = ";
+    for (value, hint) in [
+        ("$MOUNTED", "ends with a line break"),
+        ("$TWO_LINES", "has several lines"),
+        ("$EMPTY", "is set, but empty"),
+        ("", "no value behind the `=`"),
+    ] {
+        let refused = load(&format!("{login}{value}\n")).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("line 4, key `sasl.password`") && text.contains(hint), "{value}: {text}");
+        assert!(!format!("{text} {refused:?}").contains("hunter"), "{refused:?}");
+    }
+    for (value, hint) in [
+        ("$BLANK", "begins or ends with a blank"),
+        ("$QUOTED", "remove them if they are not meant"),
+        ("'hunter2'", "remove them if they are not meant"),
+        ("hunter2 # for the lab", "a line of its own"),
+    ] {
+        let config = load(&format!("{login}{value}\n")).unwrap();
+        let [warning] = config.warnings() else { panic!("{value}: {:?}", config.warnings()) };
+        assert!(warning.contains("line 4, key `sasl.password`") && warning.contains(hint), "{value}: {warning}");
+        assert!(!warning.contains("hunter"), "{warning}");
+    }
+    // where nobody logs in, the value has no effect
+    let config = load_with_broker("sasl.password = $EMPTY\n").unwrap();
+    assert!(config.warnings()[0].contains("is set, but empty"), "{:?}", config.warnings());
+    let config = load_with_broker("[s3]\nsecret_key_id = $EMPTY\n").unwrap();
+    assert!(config.section("s3").unwrap_err().to_string().contains("is set, but empty"));
+    // a certificate ends with a line break
+    assert!(load_with_broker("ssl.ca.pem = $TWO_LINES\n").unwrap().warnings().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_a_password_that_everybody_can_read_is_warned_of_once() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let warned = |text: &str, file_mode: u32, folder_mode: u32| {
+        let folder = Folder::with("lab.config", text);
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        set(&folder.folder.path().join("lab.config"), file_mode);
+        set(folder.folder.path(), folder_mode);
+        folder.load("lab").unwrap().warnings().to_vec()
+    };
+    let text =
+        "[broker]\nbootstrap.servers = a:1\nsasl.username = me\nsasl.password = hunter2\nssl.key.password = hunter3\n";
+    let [warning] = &warned(text, 0o644, 0o755)[..] else { panic!("one warning") };
+    for part in ["every user", "lab.config`", "line 4", "chmod o-r", "`$NAME`"] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    assert!(!warning.contains("hunter"), "{warning}");
+    assert!(warned(text, 0o640, 0o755).is_empty());
+    assert!(warned(text, 0o644, 0o700).is_empty());
+    assert!(warned("[broker]\nbootstrap.servers = a:1\nsasl.password = $PASSWORD\n", 0o644, 0o755).is_empty());
 }
 
 #[test]
