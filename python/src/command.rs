@@ -34,6 +34,12 @@ pub struct FunctionCommand {
     function: OsString,
     #[pyo3(get)]
     options: Vec<OsString>,
+    /// The words for the command line of a class.
+    #[pyo3(get)]
+    own: Vec<OsString>,
+    /// What is wrong with the words, unless a class knows them.
+    #[pyo3(get)]
+    refusal: Option<String>,
     #[pyo3(get)]
     files: Vec<OsString>,
     /// The Python that was asked for.
@@ -48,6 +54,8 @@ impl From<FunctionCall> for FunctionCommand {
             what: call.what.name(),
             function: call.function.clone(),
             options: call.options.clone(),
+            own: call.own.clone(),
+            refusal: call.refusal.clone(),
             files: call.files.iter().cloned().map(PathBuf::into_os_string).collect(),
             python: call.python.clone().map(PathBuf::into_os_string),
             call: Mutex::new(Some(call)),

@@ -23,6 +23,7 @@ mod lines;
 mod local;
 mod read;
 mod sending;
+mod status;
 mod to_json;
 
 use pyo3::prelude::*;
@@ -49,6 +50,8 @@ mod _engine {
     use crate::read::{Message, Messages};
     #[pymodule_export]
     use crate::sending::{Sending, Uploaded};
+    #[pymodule_export]
+    use crate::status::status_ports;
     #[pymodule_export]
     use crate::to_json::{to_json, to_json_counted};
 

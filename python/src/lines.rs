@@ -1,6 +1,6 @@
 //! What the engine prints: kept until a thread of Python writes it to `sys.stderr`, whatever that is then.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use pyo3::prelude::*;
 const MOST: usize = 10_000;
 
 struct Kept {
-    lines: VecDeque<String>,
+    /// Each with whether the user's code says it.
+    lines: VecDeque<(String, bool)>,
     /// Lines that there was no room for.
     dropped: usize,
     /// Threads of Python that print.
@@ -48,7 +49,7 @@ fn keep(text: &str) {
         return;
     }
     if kept.lines.len() < MOST {
-        kept.lines.push_back(text.to_owned());
+        kept.lines.push_back((text.to_owned(), SAYS.get()));
     } else {
         kept.dropped += 1;
     }
@@ -68,27 +69,37 @@ pub fn printing(begins: bool, colours: bool) {
     }
 }
 
-/// The lines that are to be printed.
+/// The lines that are to be printed, each with whether the user's code says it.
 #[pyfunction]
-pub fn take_lines() -> String {
+pub fn take_lines() -> Vec<(String, bool)> {
     let mut kept = KEPT.lock();
-    let mut text: String = kept.lines.drain(..).collect();
+    let mut lines: Vec<(String, bool)> = kept.lines.drain(..).collect();
     let dropped = std::mem::take(&mut kept.dropped);
     if dropped > 0 {
-        text.push_str(&format!("{dropped} lines were not printed, since they came too fast; the log file has them\n"));
+        let text = format!("{dropped} lines were not printed, since they came too fast; the log file has them\n");
+        lines.push((text, false));
     }
-    text
+    lines
 }
 
-/// Prints a text in its turn among the lines.
+/// Prints a text of the user's code in its turn among the lines.
 #[pyfunction]
 pub fn print_text(text: &str) {
-    keep(text);
+    says(|| keep(text));
+}
+
+/// What is printed meanwhile is the user's.
+fn says(print: impl FnOnce()) {
+    SAYS.set(true);
+    print();
+    SAYS.set(false);
 }
 
 thread_local! {
     /// The file that this thread works on.
     static FILE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    /// Whether the user's code says what this thread prints.
+    static SAYS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// This thread works on this file from here on.
@@ -101,7 +112,7 @@ pub fn works_on(file: Option<Arc<str>>) {
 pub fn log(py: Python<'_>, level: i32, text: &str) {
     let file = FILE.with_borrow(Clone::clone);
     let file = file.as_deref();
-    py.detach(|| {
+    let log = || {
         for text in text.lines() {
             match level {
                 40.. => tracing::error!(file, "{text}"),
@@ -110,5 +121,6 @@ pub fn log(py: Python<'_>, level: i32, text: &str) {
                 _ => tracing::debug!(file, "{text}"),
             }
         }
-    });
+    };
+    py.detach(|| says(log));
 }

@@ -17,7 +17,7 @@ use crate::to_json::Options;
 
 /// Calls the function for a local file. Answers with the value of the message that its answer becomes, and how many of its
 /// values were NaN; with `None` where it answers with that. What it raises comes back as it is. `nan` says what becomes of
-/// NaN in a dictionary.
+/// NaN in a dictionary, and `output_dir` where the file would be in a program with an output folder.
 #[pyfunction]
 pub fn try_file<'py>(
     py: Python<'py>,
@@ -25,6 +25,7 @@ pub fn try_file<'py>(
     logger: Py<PyAny>,
     path: PathBuf,
     nan: &str,
+    output_dir: PathBuf,
 ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
     let json = Options { nan: nan.parse().map_err(PyValueError::new_err)?, default: None, of_program: true };
     let content = py.detach(|| fs::read(&path))?;
@@ -32,7 +33,7 @@ pub fn try_file<'py>(
     let job = Job::of_local(&path, content, &ear);
     let engine = std::thread::Builder::new().name("datamill-try".to_owned()).spawn(move || listen(&ear, &path))?;
     let process = std::process::id();
-    let file = Bound::new(py, DownloadDataFile::new(&job, Arc::default(), false, logger))?;
+    let file = Bound::new(py, DownloadDataFile::new(&job, Arc::new(output_dir), false, logger))?;
     let answered = function.call1((file,));
     if std::process::id() != process {
         leave(py, answered.err());

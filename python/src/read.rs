@@ -7,9 +7,11 @@ use std::time::Duration;
 use datamill::broker::{self, ErrorKind, Record};
 use datamill::program::{Exit, SetUpError, open_existing};
 use datamill::read::{Start, TopicReader};
+use datamill::report::text::shell_word;
 use datamill::settings::Config;
-use datamill::wire::headers;
+use datamill::wire::{Chunk, headers};
 use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -43,6 +45,35 @@ impl Message {
             value: record.value.map(<[u8]>::to_vec),
             headers: record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect(),
         }
+    }
+}
+
+impl Message {
+    /// The error where the value is not what it was asked for as.
+    fn is_not(&self, py: Python<'_>, what: &str, cause: PyErr) -> PyErr {
+        let Self { topic, partition, offset, .. } = self;
+        let is = match self.value.as_deref().map(|value| (value, Chunk::decode(value))) {
+            None => format!("has no value, and so no {what}"),
+            Some((_, Ok(chunk))) => {
+                let path = chunk.rebuilt_path();
+                format!(
+                    "is chunk {} of {} of the file `{path}`, and not {what}: `datamill.reproduce` and `datamill.process` call \
+                    a function with each whole file of a topic, and the command `datamill get {} {}` fetches one",
+                    chunk.index,
+                    chunk.total,
+                    shell_word(topic),
+                    shell_word(&path)
+                )
+            }
+            Some((value, Err(_))) => {
+                format!("has {} bytes that are not {what}: `value` has them, and `text()` their text", value.len())
+            }
+        };
+        let error = PyValueError::new_err(format!(
+            "the message of topic `{topic}`, partition {partition}, offset {offset} {is}"
+        ));
+        error.set_cause(py, Some(cause));
+        error
     }
 }
 
@@ -80,11 +111,13 @@ impl Message {
     }
 
     fn text<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.value(py).map(|value| value.call_method0("decode")).transpose()
+        let text = self.value(py).map(|value| value.call_method0("decode")).transpose();
+        text.map_err(|error| self.is_not(py, "text", error))
     }
 
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("json")?.call_method1("loads", (self.value(py),))
+        let loads = py.import("json")?.getattr("loads")?;
+        loads.call1((self.value(py),)).map_err(|error| self.is_not(py, "JSON", error))
     }
 
     fn __repr__(&self) -> String {

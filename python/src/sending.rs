@@ -119,6 +119,11 @@ impl Sending {
         self.run.control.check();
     }
 
+    /// A text about options, as the program speaks.
+    fn speak(&self, py: Python<'_>, text: String) -> String {
+        self.speech.of(py, text)
+    }
+
     /// Whether it ends when everything is sent.
     #[getter]
     fn ends_by_itself(&self) -> bool {

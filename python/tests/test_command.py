@@ -402,6 +402,128 @@ def test_a_class_is_run_by_its_name(command: Command, embedded):
     assert sorted(values) == [0, 1, 2]
 
 
+ABOVE = """
+    from datamill import DataFileStreamProcessor, MetadataJSONReproducer, OpenMSIStreamArgumentParser
+
+    class Parser(OpenMSIStreamArgumentParser):
+        ARGUMENTS = {
+            **OpenMSIStreamArgumentParser.ARGUMENTS,
+            "max": ["optional", {"type": float, "default": 5.0, "help": "Least angle"}],
+        }
+
+    class Above(DataFileStreamProcessor):
+        ARGUMENT_PARSER_TYPE = Parser
+
+        def __init__(self, *args, max=5.0, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.max = max
+
+        @classmethod
+        def get_command_line_arguments(cls):
+            names, defaults = super().get_command_line_arguments()
+            return [*names, "max"], defaults
+
+        @classmethod
+        def get_init_args_kwargs(cls, parsed_args):
+            args, kwargs = super().get_init_args_kwargs(parsed_args)
+            return args, {**kwargs, "max": parsed_args.max}
+
+        def _process_downloaded_data_file(self, datafile, lock):
+            with lock, open("above.txt", "a") as file:
+                print(datafile.filename, self.max, self.n_threads, file=file)
+
+    class Sizes(MetadataJSONReproducer):
+        def _get_metadata_dict_for_file(self, datafile):
+            return {}
+
+    def count(file):
+        return {}
+"""
+
+
+def test_a_class_has_its_own_options_on_the_command_line_of_datamill(command: Command, embedded):
+    topic = uploaded(command, embedded, 2)
+    command.write("above.py", ABOVE)
+    # `--max` alone would be the beginning of an option of datamill
+    words = ("process", "above.py:Above", "--max", "7", "--topic-name", topic, "--n_consumer_threads=1", "--exit-at-end")
+    ended = command.run(*words, "--config", embedded.config)
+    assert ended.returncode == 0, ended.stderr
+    assert sorted((command.folder / "above.txt").read_text().splitlines()) == ["file0.txt 7.0 1", "file1.txt 7.0 1"]
+    for function in ("above.py:Above", "above.py:count"):
+        ended = command.run("process", function, "--topic_name", topic, "--maxi", "7")
+        assert ended.returncode == 2 and "--maxi" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["reproduce", "above.py:Above", "--topic_name", "scans"],
+            "`Above` is a processor, which acts on each file and sends no results: run it with "
+            "`datamill process above.py:Above --topic_name scans`",
+        ),
+        (
+            ["reproduce", "above.py:Above", "--consumer_topic_name=scans", "--producer_topic_name", "r"],
+            "`datamill process above.py:Above --topic_name scans`",
+        ),
+        (
+            ["process", "above.py:Sizes", "--topic_name", "scans"],
+            "`Sizes` is a reproducer, which sends a result for each file: run it with "
+            "`datamill reproduce above.py:Sizes --consumer_topic_name scans --producer_topic_name RESULTS`",
+        ),
+    ],
+)
+def test_a_class_for_the_other_command_is_refused_with_the_right_one(package: Command, words: list[str], said: str):
+    package.write("above.py", ABOVE)
+    ended = package.run(*words)
+    assert ended.returncode == 2 and said in ended.stderr, ended.stderr
+
+
+def test_what_a_function_says_to_a_program_is_explained_by_a_try(package: Command):
+    package.write("a.csv", "abc")
+    package.write("b.csv", "abc")
+    package.write(
+        "says.py",
+        """
+        import argparse, datamill
+
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--unit", default="deg")
+
+        def rests(file):
+            if file.filename == "a.csv":
+                raise datamill.NotAvailable("the licence server rests")
+            return {}
+
+        def stops(file):
+            raise datamill.Stop("the licence has run out")
+
+        def opens(file):
+            return open(file.filepath).read()
+
+        def needs(file, options):
+            return {"unit": options.unit}
+
+        def lacks(file, *, unit):
+            return {"unit": unit}
+
+        def given(file, options=parser.parse_args([]), *, scale=1):
+            return {"unit": options.unit}
+        """,
+    )
+    for name, code, said in [
+        ("rests", 1, ["a.csv: not available: the licence server rests. A program holds here", "1 with a result, 1 not available"]),
+        ("stops", 1, ["a.csv: stop: the licence has run out. A program ends here", "2 of the files not done, since the function said stop"]),
+        ("opens", 1, ["FileNotFoundError", "`file.path()` is a real file in every mode"]),
+        ("needs", 2, ["run the file as a script", "`def needs(file, options=parser.parse_args([]))`"]),
+        ("lacks", 2, ["write `def lacks(file)`, or give `unit` a default"]),
+        ("given", 0, ["2 with a result"]),
+    ]:
+        ended = package.run("try", f"says.py:{name}", "a.csv", "b.csv")
+        assert ended.returncode == code, ended.stderr
+        assert all(part in ended.stderr for part in said), ended.stderr
+
+
 def test_a_function_reproduces_every_file_of_a_topic_once(command: Command, log):
     topic, results = uploaded(command, log, 9), log.topic("command-results")
     command.write("extract.py", COUNT)

@@ -458,3 +458,45 @@ def test_a_mistake_in_the_options_of_a_parser_is_told_in_a_sentence_with_the_nea
         ran = local.run(program, *words)
         assert ran.returncode == 2, ran.stderr
         assert ran.stderr == f"{said} `program.py --help` lists the options\n"
+
+
+def test_a_message_that_is_not_what_it_is_asked_for_as_says_what_it_is(local):
+    values = {"text": "no json", "bytes": b"\xff"}
+    local.upload({name: b"x" for name in values})
+    local.reproduce(lambda file: values[file.filename])
+    results = local.read()
+    for ask, said in (
+        (results["text"].json, "has 7 bytes that are not JSON: `value` has them"),
+        (results["bytes"].json, "has 1 bytes that are not JSON"),
+        (results["bytes"].text, "has 1 bytes that are not text"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ask()
+    chunk = next(datamill.read(local.files, config=local.log.config))
+    for ask in (chunk.json, chunk.text):
+        with pytest.raises(ValueError, match="is chunk 1 of 1 of the file `(text|bytes)`, and not (JSON|text)") as refused:
+            ask()
+        assert "`datamill.reproduce` and `datamill.process`" in str(refused.value)
+        assert f"`datamill get {local.files} " in str(refused.value)
+
+
+def test_a_table_as_a_result_is_refused_with_what_to_return(local):
+    import pandas
+
+    answers = {"frame": pandas.DataFrame({"a": [1, 2]}), "series": pandas.Series([1, 2])}
+    local.upload({name: b"x" for name in answers})
+    reasons = dict(local.reproduce(lambda file: answers[file.filename]).failed_files)
+    assert 'return its `.to_dict("list")`' in reasons["frame"]
+    assert "return its `.to_dict()`" in reasons["series"]
+
+
+@pytest.mark.parametrize("way", ["open", "own"])
+def test_a_file_that_is_not_on_disk_is_explained(local, way):
+    def function(file):
+        if way == "open":
+            return open(file.filepath).read()
+        return open("nowhere/else.txt").read()
+
+    local.upload({"deep/a.txt": b"x"})
+    [(_, reason)] = local.reproduce(function).failed_files
+    assert ("in mode `memory` there is no file at `file.filepath`" in reason) == (way == "open"), reason

@@ -695,3 +695,113 @@ def test_a_reader_of_the_output_that_goes_fails_no_file_and_no_program(work):
             (work.folder / "go").touch()
             assert process.wait(LIMIT) == 0
     assert len(list(datamill.read(work.results, config=work.log.config))) == 12
+
+
+def test_a_stop_whose_time_is_over_ends_a_program_with_a_function_that_hangs(local):
+    # without a limit of its own, the end would come after the waits of the interpreter
+    local.upload({"a": b"x"})
+    with local.start(WAITS + "datamill.reproduce(function)\n", exit_at_end=False, shutdown_timeout=1) as started:
+        started.said("called")
+        started.process.send_signal(signal.SIGINT)
+        started.said("stopping without it")
+        assert started.end() == 5, started.text()
+        assert "error: the function still runs for `a` and does not end" in started.text()
+
+
+SESSION = """
+    import sys
+    # as at a prompt, and in a notebook
+    sys.ps1 = ">>> "
+    """
+
+
+def test_a_function_that_takes_too_long_ends_the_call_in_a_session_and_not_the_session(local):
+    local.upload({"hangs": b"x", "fine": b"y"})
+    options = {**local.options(), "processing_timeout": 1, "max_attempts": 2}
+    options = {name: str(value) if name in ("config", "output_dir") else value for name, value in options.items()}
+    ran = local.run(SESSION + WAITS + f"""
+    def hangs(file):
+        return function(file) if file.filename == "hangs" else "done"
+    topics = dict(consumer_topic_name={local.files!r}, producer_topic_name={local.results!r})
+    try:
+        datamill.reproduce(hangs, **topics, **{options!r})
+    except datamill.RunError as error:
+        print("session goes on", error.exit_code, error, flush=True)
+    threading.Event().wait(12)
+    pathlib.Path("go").touch()
+    while any(thread.name.startswith("datamill-") for thread in threading.enumerate()):
+        time.sleep(0.02)
+    ended = datamill.reproduce(hangs, **topics, **{options!r})
+    print("second", ended.exit_code, flush=True)
+    """, "no words")
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 0 and "second 0" in said, said
+    assert "session goes on 5 the function did not end for `hangs` within `processing_timeout`" in said, said
+    assert "Restart the kernel" in said
+    # the call that took too long was an attempt, and the second one had the result
+    assert {path: result.text() for path, result in local.read().items()} == {"hangs": "done", "fine": "done"}
+
+
+def test_what_a_left_run_keeps_a_second_one_from_is_said(local):
+    local.upload({"a": b"x"})
+    options = {name: str(value) if name in ("config", "output_dir") else value for name, value in local.options().items()}
+    ran = local.run(SESSION + WAITS + f"""
+    import signal
+    def run():
+        datamill.reproduce(function, consumer_topic_name={local.files!r}, producer_topic_name={local.results!r}, **{options!r})
+    def interrupt():
+        while "called" not in open("said").read():
+            time.sleep(0.02)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+    sys.stdout = open("said", "w")
+    threading.Thread(target=interrupt).start()
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("left", file=sys.stderr)
+    try:
+        run()
+    except datamill.SetUpError as error:
+        print("refused", error.exit_code, error, file=sys.stderr)
+    pathlib.Path("go").touch()
+    """, "no words")
+    assert "left" in ran.stderr, ran.stderr
+    assert "refused 2 a run before this one was left, and its function still runs for `a` in thread `datamill-" in ran.stderr, ran.stderr
+    assert "restart the kernel" in ran.stderr
+
+
+def test_a_forked_process_keeps_no_socket_of_the_status(local):
+    local.upload({"a": b"x"})
+    ran = local.run("""
+    import datamill, http.client, os, socket
+    def is_alive(asking):
+        asking.request("GET", "/livez")
+        return asking.getresponse().read() == b"alive\\n"
+    def sockets_of(port):
+        found = 0
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                one = socket.socket(fileno=os.dup(int(name)))
+            except OSError:
+                continue
+            found += one.family == socket.AF_INET and one.getsockname()[1] == port
+            one.close()
+        return found
+    def function(file):
+        from datamill import _engine
+        [port] = _engine.status_ports()
+        asking = http.client.HTTPConnection("127.0.0.1", port)
+        # the socket that listens, and the connection
+        assert is_alive(asking) and sockets_of(port) == 2
+        if os.fork() == 0:
+            # what the function has opened itself is its own affair
+            assert asking.sock.getpeername()[1] == port
+            os._exit(sockets_of(port))
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 0, "it has sockets of the status"
+        assert is_alive(asking) and is_alive(http.client.HTTPConnection("127.0.0.1", port))
+        return "done"
+    datamill.reproduce(function)
+    """, *local.words(), "--status_listen=0")
+    assert ran.returncode == 0, ran.stderr

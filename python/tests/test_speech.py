@@ -79,3 +79,23 @@ def test_what_a_function_says_stays_as_it_is(local):
     local.upload({"a": b"x"})
     with pytest.raises(datamill.RunError, match="run the tool with --config$"):
         local.process(function)
+
+
+def test_lines_of_a_run_speak_of_keywords_and_those_of_the_users_stay(local, capsys):
+    def function(file):
+        file.logger.info("run the tool with --config")
+        return {"angle": float("nan")}
+
+    # of more files with NaN, the log says with which option they are named
+    local.upload({f"{number}": b"x" for number in range(8)})
+    local.reproduce(function)
+    said = capsys.readouterr().err
+    assert 'further files are named with `logger_stream_level="debug"`' in said, said
+    assert said.count("run the tool with --config") == 8
+    ran = local.run("""
+    import datamill
+    def other(file):
+        return {"angle": float("nan")}
+    datamill.reproduce(other)
+    """, *local.words(consumer_group_id="other", output_dir=local.folder / "other"))
+    assert "further files are named with `--logger_stream_level debug`" in ran.stderr, ran.stderr

@@ -99,6 +99,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, called: &Called) -> Next
         Ok((Command::Rust(command), _)) => Next::Run(Box::new(Task { command, program: called.program.clone() })),
         Ok((Command::Python(command), options)) => Next::Function(command.into_call(options, typed)),
         Err(error) => {
+            if let Some(call) = FunctionCall::of_a_class(&typed, &error) {
+                return Next::Function(call);
+            }
             // that nobody reads it is no error
             let _ = error.print();
             Next::Exit(if error.use_stderr() { Exit::SetUp } else { Exit::Done }.code())
@@ -223,10 +226,31 @@ mod tests {
     }
 
     #[test]
+    fn words_that_only_a_class_may_know_are_handed_to_python_with_what_is_said_if_none_does() {
+        for (words, own) in [
+            (
+                &["process", "a.py:Above", "--topic_name", "t", "--threshold", "5"][..],
+                &["--topic_name", "t", "--threshold", "5"][..],
+            ),
+            (&["process", "--threshold=5", "a.py", "--python", "p", "place"], &["--threshold=5", "place"]),
+            (&["reproduce", "a.py:Above", "--thres", "5", "--", "--python=p"], &["--thres", "5", "--", "--python=p"]),
+        ] {
+            let Next::Function(call) = parsed(words) else { panic!("{words:?}") };
+            assert!(call.function.to_str().unwrap().starts_with("a.py"), "{words:?}");
+            assert_eq!(call.own, own);
+            assert_eq!(call.python.is_some(), words.contains(&"--python"));
+            assert!(call.refusal.is_some_and(|refusal| refusal.starts_with("error: ")), "{words:?}");
+        }
+        let Next::Function(call) = parsed(&["process", "a.py:Above", "--topic_n", "t"]) else { panic!("no function") };
+        assert_eq!((call.own, call.refusal), (["--topic_n", "t"].map(OsString::from).into(), None));
+    }
+
+    #[test]
     fn wrong_words_have_the_exit_code_of_a_wrong_command_line() {
         for (words, code) in [
-            (&["reproduce", "a.py:f"][..], 2),
-            (&["process", "a.py:f", "--topic_name", "t", "--nonsense"], 2),
+            (&["process", "--topic_name", "t", "--nonsense"][..], 2),
+            (&["process", "a.py:f", "--topic_name", "t", "--mode", "ram"], 2),
+            (&["upload", "a.py", "--nonsense"], 2),
             (&["try", "a.py:f"], 2),
             (&["try", "a.py:f", "--help"], 0),
             (&["--version"], 0),

@@ -61,10 +61,14 @@ def _run(asked: _engine.FunctionCommand) -> int:
             raise SetUpError(f"`{name}` is a class, and `datamill try` takes a function")
         nans = [word.removeprefix("--nan=") for word in asked.options if word.startswith("--nan=")]
         return Trial(function, *nans).run(files)
-    words, folder = asked.options, None
+    if inspect.isclass(function):
+        _require_kind(function, name, asked)
+    elif asked.refusal is not None:
+        raise SetUpError(asked.refusal.removeprefix("error: ").rstrip("\n"))
+    words, folder = (asked.own if inspect.isclass(function) else asked.options), None
     if here is not None and here != _folder():
         words, folder = _options.meant_in(here, words), here
-        if not any(word.startswith("--output_dir=") for word in words):
+        if not any(word.partition("=")[0] in ("--output_dir", "--output-dir") for word in words):
             output = getattr(function, "_get_auto_output_dir", lambda: f"{name}_output")()
             words.append(f"--output_dir={os.path.join(here, output)}")
     if inspect.isclass(function):
@@ -74,12 +78,39 @@ def _run(asked: _engine.FunctionCommand) -> int:
     return _functions.exit_code_of(run)
 
 
+def _require_kind(program: type[Any], name: str, asked: _engine.FunctionCommand) -> None:
+    """Refuse a class that is no program, or one for the other command."""
+    if not hasattr(program, "run_from_command_line"):
+        raise SetUpError(f"`{name}` is a class without `run_from_command_line`: name a function")
+    file = asked.function.rpartition(":")[0] or asked.function
+    kind = getattr(program, "_KIND", None)
+    if kind is None:
+        raise SetUpError(f"`{name}` runs no function on the files of a topic: run it as a script, `python {shlex.quote(file)}`")
+    right = "reproduce" if kind == "reproducer" else "process"
+    if right == asked.what:
+        return
+    topic = shlex.quote(_value(asked.own, "consumer_topic_name") or _value(asked.own, "topic_name") or "TOPIC")
+    does = "sends a result for each file" if right == "reproduce" else "acts on each file and sends no results"
+    topics = f"--consumer_topic_name {topic} --producer_topic_name RESULTS" if right == "reproduce" else f"--topic_name {topic}"
+    raise SetUpError(f"`{name}` is a {'reproducer' if right == 'reproduce' else 'processor'}, which {does}: run it with "
+                     f"`datamill {right} {shlex.quote(asked.function)} {topics}`")
+
+
+def _value(words: Sequence[str], option: str) -> str | None:
+    """The value that a command line gives to an option, by its whole name."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name.removeprefix("--").replace("-", "_") == option:
+            return value if equals else following
+    return None
+
+
 def _run_class(program: type[Any], words: Sequence[str], folder: str | None) -> int:
     from ._classes import defaults
 
-    if not hasattr(program, "run_from_command_line"):
-        raise SetUpError(f"`{program.__name__}` is a class without `run_from_command_line`: name a function")
     defaults.begin_in(folder)
+    # what is wrong with the words is said with the script whose `--help` lists all options
+    sys.argv[0] = sys.modules[program.__module__].__file__ or sys.argv[0]
     program.run_from_command_line(list(words))
     return 0
 

@@ -13,6 +13,7 @@ _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = {"site-packages", "dist-packages"}
 _OF_STREAMS = {"read", "readline", "readlines", "seek", "tell"}
+_NO_FILE = "in mode `memory` there is no file at `file.filepath`: `file.path()` is a real file in every mode, `file.open()` a stream"
 _ADVICE = "`file.open()` is a stream with the content, `file.path()` the path of a real file"
 _LONGEST = 2000
 _MOST_PLACES = 5
@@ -41,7 +42,7 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
         return "stop", _text(error)
     if isinstance(error, WrongAnswer):
         return "failed", _text(error)
-    advise(error)
+    advise(error, path)
     begin = _of_user(error.__traceback__)
     reason = _named(error)
     if cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
@@ -53,8 +54,12 @@ def describe(path: str, error: BaseException) -> tuple[str, str]:
     return "failed", plain(reason)
 
 
-def advise(error: BaseException) -> None:
-    """Add to an exception what to do, where the file object was taken for a path or a stream."""
+def advise(error: BaseException, path: str | None = None) -> None:
+    """Add to an exception what to do, where the file object was taken for a path or a stream, or its path for a file."""
+    if isinstance(error, FileNotFoundError) and path and isinstance(error.filename, (str, bytes)):
+        named = os.fsdecode(error.filename)
+        if (named == path or named.endswith(os.sep + path)) and _NO_FILE not in getattr(error, "__notes__", ()):
+            error.add_note(_NO_FILE)
     is_of_stream = not isinstance(error, AttributeError) or error.name in _OF_STREAMS
     if isinstance(error, (TypeError, ValueError, AttributeError)) and "DownloadDataFile" in str(error) and is_of_stream:
         if _ADVICE not in getattr(error, "__notes__", ()):

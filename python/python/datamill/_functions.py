@@ -222,6 +222,9 @@ def _run(
     if not callable(function):
         raise TypeError(f"a function is needed, not {function!r}")
     caller = "reproduce" if kind == "reproducer" else "process"
+    if isinstance(function, type) and hasattr(function, "run_from_command_line"):
+        raise TypeError(f"{caller}() calls a function, and `{function.__name__}` is the class of a program: run it with "
+                        f"`{function.__name__}.run_from_command_line()`, or make an object of it and call its method")
     if options and parser is not None:
         raise TypeError(f"{caller}(): `parser` is for programs with a command line: leave out the other keywords")
     if not options and "ipykernel" in sys.modules:

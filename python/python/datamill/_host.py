@@ -12,18 +12,22 @@ import faulthandler
 import logging
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
+import time
 from types import FrameType
 from typing import Any, NoReturn, overload
 
 from . import _engine, _failure, _pipes, _prompts
-from ._errors import DatamillError
+from ._errors import DatamillError, RunError, SetUpError
 
 _LOOK_EVERY = 0.2
-# what a function may take to end when the interpreter does, beyond the time that the run gave it
+# what a function may take to end when the interpreter does, where the run broke off and gave it no time
 _LAST_WAIT = 10.0
+# the same where the run has waited for it
+_NOTICED_WITHIN = 0.5
 # what may be printed at the end takes no longer
 _FLUSHED_WITHIN = 5.0
 _HANGING = 5
@@ -61,7 +65,8 @@ def run(engine: Any, n_threads: int | None = None) -> Any:
     Raises
     ------
     SetUpError, RunError
-        The run could not start, or not go on.
+        The run could not start, or not go on. In a notebook or at a prompt, also where a function takes longer than its
+        time: the process would take the session with it.
     KeyboardInterrupt
         A second Ctrl-C. What runs goes on until it is done, or the interpreter ends.
     """
@@ -75,24 +80,46 @@ def run(engine: Any, n_threads: int | None = None) -> Any:
             _register_at_exit()
             _forget_ended()
             _runs.append(this)
-        with _Signals(engine), _Logging(), _Printing(), _prompts.one_at_a_time():
+        with _Signals(engine), _Logging(), _Printing(engine), _prompts.one_at_a_time():
             try:
                 this.start()
                 while not engine.wait(_LOOK_EVERY):
-                    _print()
+                    _print(engine)
                     this.look()
             except BaseException:
                 engine.stop()
                 raise
         if paths := this.hanging:
-            _leave_hanging(paths)
-        for thread in this.threads:
-            thread.join(0.5)
-        return engine.end()
+            _end_hanging(this, paths)
+        this.join(_NOTICED_WITHIN)
+        try:
+            return engine.end()
+        except SetUpError as error:
+            if still := _left_by_others(this):
+                raise SetUpError(f"{still} {error}", error.exit_code) from None
+            raise
     finally:
         this.is_over.set()
         with _lock:
             _forget_ended()
+
+
+def _left_by_others(this: _Run) -> str:
+    """What runs before this one left running, which may be what keeps it from starting."""
+    with _lock:
+        left = [f"`{path}` in thread `{name}`" for other in _runs if other is not this for name, path in other.working]
+    if not left:
+        return ""
+    return (
+        f"a run before this one was left, and its function still runs for {', '.join(left)}. Wait until the function ends, or "
+        f"end this process ({'restart the kernel' if _is_interactive() else 'Ctrl-C'}): Python cannot end a thread. What is "
+        "committed stays, and the file is read again. What this keeps from starting:"
+    )
+
+
+def _is_interactive() -> bool:
+    """Whether the process is a session of somebody who types: a notebook, or a prompt."""
+    return "ipykernel" in sys.modules or hasattr(sys, "ps1")
 
 
 def _forget_ended() -> None:
@@ -111,8 +138,8 @@ class _Run:
         self.threads: list[threading.Thread] = []
         if isinstance(engine, _engine.Engine):
             self.threads = [
-                threading.Thread(target=engine.work, name=f"datamill-{number}", daemon=True)
-                for number in range(1, (n_threads or engine.n_threads) + 1)
+                threading.Thread(target=engine.work, args=(name,), name=name, daemon=True)
+                for name in (f"datamill-{number}" for number in range(1, (n_threads or engine.n_threads) + 1))
             ]
 
     def start(self) -> None:
@@ -125,6 +152,20 @@ class _Run:
     def hanging(self) -> list[str]:
         return self.engine.hanging if isinstance(self.engine, _engine.Engine) else []
 
+    @property
+    def working(self) -> list[tuple[str, str]]:
+        """Names of the threads in which the function runs, each with its file."""
+        return self.engine.working if isinstance(self.engine, _engine.Engine) else []
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the threads, all of them together for so long. Answers whether they have ended."""
+        until = time.monotonic() + seconds
+        for thread in self.threads:
+            # one that has not been started cannot be waited for
+            if thread.is_alive():
+                thread.join(max(0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self.threads)
+
     def look(self) -> None:
         if not isinstance(self.engine, _engine.Engine):
             return
@@ -135,12 +176,23 @@ class _Run:
         if not any(thread.is_alive() for thread in self.threads) and not self.engine.wait(0):
             self.engine.stop(keep_place=True)
 
+    @property
+    def broke_off(self) -> bool:
+        """Whether the run has ended without waiting for the function, as at a stop."""
+        try:
+            self.engine.end()
+        except Exception:
+            return True
+        return False
+
     def is_alive(self) -> bool:
         return self.has_started and (not self.engine.wait(0) or any(thread.is_alive() for thread in self.threads))
 
 
-def _print() -> None:
-    text = _engine.take_lines()
+def _print(engine: _engine.Engine | _engine.Sending) -> None:
+    # what the user's code says stays as it is; the rest names options as the program has them
+    lines = _engine.take_lines()
+    text = "".join(line if is_own or "--" not in line else engine.speak(line) for line, is_own in lines)
     if not text:
         return
     with _print_lock:
@@ -162,6 +214,9 @@ def _write(text: str) -> None:
 class _Printing:
     """What the engine says is printed on `sys.stderr`, whatever that is then."""
 
+    def __init__(self, engine: _engine.Engine | _engine.Sending) -> None:
+        self.engine = engine
+
     def __enter__(self) -> None:
         try:
             colours = sys.stderr.isatty()
@@ -170,7 +225,7 @@ class _Printing:
         _engine.printing(True, colours)
 
     def __exit__(self, *_: object) -> None:
-        _print()
+        _print(self.engine)
         _engine.printing(False, False)
 
 
@@ -290,6 +345,10 @@ def _before_fork() -> None:
     _forks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     # a stderr that nobody reads holds up no fork
     _forks.holds = _print_lock.acquire(timeout=1)
+    _forks.ports = _engine.status_ports()
+    if _forks.ports:
+        # here, where no thread holds the lock of the import for ever
+        import socket  # noqa: F401
 
 
 def _after_fork() -> None:
@@ -304,11 +363,34 @@ def _begin_as_child() -> None:
     _lock = threading.Lock()
     _print_lock = threading.Lock()
     _is_child = True
+    _close_status(_forks.ports)
     _runs.clear()
     _prompts.begin_as_child()
     while _handlers:
         _handlers.pop().give_back()
     signal.pthread_sigmask(signal.SIG_SETMASK, _forks.mask)
+
+
+def _close_status(ports: list[int]) -> None:
+    """Close the copies of the sockets that serve the status: they would keep the port when the other process has ended."""
+    if not ports:
+        return
+    import socket
+
+    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            is_status = False
+            one = socket.socket(fileno=int(name))
+            try:
+                # those that were accepted have the port of the one that listens
+                is_status = one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] in ports
+            finally:
+                one.detach()
+            if is_status:
+                os.close(int(name))
 
 
 def _stop_all() -> None:
@@ -328,18 +410,15 @@ def _drain_all() -> None:
 
 def _drain(this: _Run) -> None:
     if this.is_alive():
-        with _Printing():
+        with _Printing(this.engine):
             while not this.engine.wait(_LOOK_EVERY):
-                _print()
+                _print(this.engine)
                 this.look()
         if paths := this.hanging:
-            _leave_hanging(paths)
-    for thread in this.threads:
-        # one that has not been started cannot be waited for
-        if thread.is_alive():
-            thread.join(_LAST_WAIT)
-        if thread.is_alive():
-            leave(_HANGING, "error: a function still runs and does not end; the process ends without it")
+            _leave_hanging(this, paths)
+    if not this.join(_LAST_WAIT if this.broke_off else _NOTICED_WITHIN):
+        files = ", ".join(f"`{path}`" for _, path in this.working)
+        leave(_HANGING, f"error: the function still runs{' for ' if files else ''}{files} and does not end; the process ends without it")
     if not isinstance(this.engine, _engine.Engine):
         _say_what_was_not_sent(this.engine)
     if not this.is_over.wait(_LAST_WAIT):
@@ -369,10 +448,27 @@ def _say_where_threads_are() -> None:
         say(file.read().decode("utf-8", "replace"))
 
 
-def _leave_hanging(paths: list[str]) -> NoReturn:
+def _end_hanging(this: _Run, paths: list[str]) -> NoReturn:
+    """End the process, or what was asked for where the process is a session of somebody who types."""
+    if not _is_interactive():
+        _leave_hanging(this, paths)
+    assert isinstance(this.engine, _engine.Engine)
+    this.engine.spare()
+    raise RunError(
+        f"{_did_not_end(this, paths)}; Python cannot end a thread, so the call goes on in this process. That was an attempt of "
+        "this file. Restart the kernel, or the prompt, before you start it again: it goes on behind what is committed",
+        _HANGING,
+    )
+
+
+def _leave_hanging(this: _Run, paths: list[str]) -> NoReturn:
+    leave(_HANGING, f"error: {_did_not_end(this, paths)}; a thread cannot be ended, so the process ends. That was an attempt of "
+          "this file. Start it again: it goes on behind what is committed")
+
+
+def _did_not_end(this: _Run, paths: list[str]) -> str:
     named = ", ".join(f"`{path}`" for path in paths)
-    leave(_HANGING, f"error: the function did not end for {named} within --processing_timeout; a thread cannot be ended, so the "
-          "process ends. That was an attempt of this file. Start it again: it goes on behind what is committed")
+    return this.engine.speak(f"the function did not end for {named} within --processing_timeout")
 
 
 def leave(code: int, text: str = "") -> NoReturn:

@@ -150,9 +150,17 @@ def _checked(function: Callable[..., Any], file: str) -> Callable[..., Any]:
     return function
 
 
-def told(error: BaseException) -> str:
-    """An exception of a user's code with its traceback, without the frames of this package."""
-    advise(error)
+def told(error: BaseException, path: str | None = None) -> str:
+    """An exception of a user's code with its traceback, without the frames of this package.
+
+    Parameters
+    ----------
+    error : BaseException
+        The exception.
+    path : str, optional
+        Relative path of the file that the code worked on.
+    """
+    advise(error, path)
     shown = traceback.TracebackException.from_exception(error)
     theirs = [frame for frame in shown.stack if not frame.filename.startswith(_OWN)]
     shown.stack = traceback.StackSummary.from_list(theirs)

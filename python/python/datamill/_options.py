@@ -73,15 +73,18 @@ def meant_in(folder: str, words: Sequence[str]) -> list[str]:
     folder : str
         Where they were typed.
     words : sequence of str
-        Options, each with its value in the same word.
+        Options, each with its value in the same word or in the next one.
 
     Returns
     -------
     list of str
-        The same words; a configuration that is named, and is no file there, stays a name.
+        The same options; a configuration that is named, and is no file there, stays a name.
     """
     meant = []
-    for word in words:
+    left = iter(words)
+    for word in left:
+        if word.startswith("--") and word.removeprefix("--").replace("-", "_") in _PATHS:
+            word = f"{word}={next(left, '')}"
         name, equals, value = word.partition("=")
         path = os.path.join(folder, value)
         known = name.removeprefix("--").replace("-", "_")

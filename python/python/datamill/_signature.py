@@ -47,7 +47,19 @@ def require(function: Callable[..., Any], parameters: Sequence[str], where: str 
         wanted = ", ".join(["self", *parameters] if is_bound else parameters)
         write = f"lambda {wanted}: …" if name == "<lambda>" else f"def {name}({wanted})"
         called = "one argument" if len(parameters) == 1 else f"{len(parameters)} arguments"
-        raise SetUpError(f"{named} has the parameters `{shown}` and is called with {called}: write `{write}`") from None
+        raise SetUpError(f"{named} has the parameters `{shown}` and is called with {called}: write `{write}`"
+                         + (_with_parser(name, signature) if parameters == ["file"] else "")) from None
+
+
+def _with_parser(name: str, signature: inspect.Signature) -> str:
+    """What to do about a second parameter for the options of a parser, which only the script itself reads."""
+    others = list(signature.parameters.values())[1:]
+    if [other.default for other in others] != [inspect.Parameter.empty]:
+        return ""
+    if others[0].kind == inspect.Parameter.KEYWORD_ONLY:
+        return f", or give `{others[0].name}` a default"
+    return (f". If `{others[0].name}` are the values of `parser=…`, run the file as a script, or give them a default: "
+            f"`def {name}(file, {others[0].name}=parser.parse_args([]))`")
 
 
 def _code(function: Callable[..., Any]) -> tuple[Any, bool]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import _engine, _host, _pipes
-from ._errors import SetUpError, WrongAnswer
+from ._errors import NotAvailable, SetUpError, Stop, WrongAnswer
 from ._load import told
 
 # what the program adds to a result at most: its key and its headers
@@ -70,7 +70,9 @@ class Trial:
         self._function = function
         self._nan = nan
         self._logger = logging.getLogger(f"datamill.{getattr(function, '__name__', 'function')}")
-        self._results = self._without = self._failed = 0
+        self._output_dir = f"{getattr(function, '__name__', 'function')}_output"
+        self._results = self._without = self._failed = self._held = 0
+        self._is_stopped = False
         self._broken: Exception | None = None
 
     def run(self, files: Sequence[File]) -> int:
@@ -100,31 +102,42 @@ class Trial:
         try:
             for file in files:
                 self._try(file)
+                if self._is_stopped:
+                    break
         except Exception as error:  # whatever stdout raises
             self._broken = error
 
     def _try(self, file: File) -> None:
         begin = time.perf_counter()
         try:
-            result = _engine.try_file(self._function, self._logger, file.path, self._nan)
+            result = _engine.try_file(self._function, self._logger, file.path, self._nan, self._output_dir)
         except WrongAnswer as error:
             self._fail(file.named, f"failed: {error}")
+        except NotAvailable as error:
+            self._held += 1
+            _say(f"{file.named}: not available: {error}. A program holds here, and calls the function again for this file, until "
+                 "it does not raise NotAvailable")
+        except Stop as error:
+            self._is_stopped = True
+            _say(f"{file.named}: stop: {error}. A program ends here with exit code 3, and its next start begins with this file")
         except BaseException as error:  # whatever the function raises
-            self._fail(file.named, f"failed:\n{told(error)}")
+            self._fail(file.named, f"failed:\n{told(error, os.path.basename(file.path))}")
         else:
             self._succeed(file.named, result, time.perf_counter() - begin)
 
     def _end(self, n_files: int) -> int:
-        parts = ((self._results, "with a result"), (self._without, "without a result"), (self._failed, "failed"))
+        parts = ((self._results, "with a result"), (self._without, "without a result"), (self._failed, "failed"),
+                 (self._held, "not available"))
         if sum(count for count, _ in parts) > 1:
             _say(", ".join(f"{count} {what}" for count, what in parts if count))
         if self._without:
             _say("a function that answers with None is one for `datamill process`; for `datamill reproduce`, the file fails")
-        left = n_files - self._results - self._without - self._failed
+        left = n_files - sum(count for count, _ in parts)
         if left:
             why = f", since a result could not be printed: {self._broken!r}" if self._broken else ""
+            why = ", since the function said stop" if self._is_stopped else why
             _say(f"error: {left} of the files not done{why}")
-        return 1 if self._failed or left else 0
+        return 1 if self._failed or self._held or left else 0
 
     def _fail(self, file: str, why: str) -> None:
         self._failed += 1

@@ -94,9 +94,15 @@ pub fn message(answer: &Bound<'_, PyAny>, json: &to_json::Options) -> PyResult<(
         return Ok((ReproducerMessage::new(value), nans));
     }
     let Some(said) = answer.getattr_opt("msg_value")? else {
-        let remedy = "answer with a dictionary, a text, bytes, or a ReproducerMessage; what is none of these goes into a \
-            dictionary, as in `{'value': …}`";
-        return Err(refused(answer, remedy));
+        let remedy = match to_json::remedy(answer) {
+            Some(remedy) => format!("{remedy}; a list or a number goes into a dictionary, as in `{{'value': …}}`"),
+            None => {
+                "answer with a dictionary, a text, bytes, or a ReproducerMessage; what is none of these goes into a \
+                dictionary, as in `{'value': …}`"
+                    .to_owned()
+            }
+        };
+        return Err(refused(answer, &remedy));
     };
     let Some((value, nans)) = value(&said, json)? else {
         return Err(refused(&said, "`msg_value` is a text, bytes, or a dictionary"));

@@ -68,6 +68,8 @@ struct Run {
     counters: OnceLock<Arc<Counters>>,
     desk: Arc<Desk>,
     hanging: Arc<Hanging>,
+    /// Threads of Python, and the files for which they run the function.
+    working: Mutex<Vec<(String, Arc<str>)>>,
     has_started: AtomicBool,
     outcome: Mutex<Option<Arc<Outcome>>>,
     done: Mutex<ended::Done>,
@@ -99,10 +101,7 @@ impl Run {
         self.desk.close();
         *self.outcome.lock() = Some(Arc::new(outcome));
         lines::wake();
-        let hanging = self.hanging.files();
-        if !hanging.is_empty() {
-            port::end_the_process(&hanging);
-        }
+        self.hanging.end_the_process();
     }
 
     fn run(self: &Arc<Self>, prepared: &mut Option<Prepared>) -> Outcome {
@@ -171,6 +170,7 @@ impl Engine {
             counters: OnceLock::new(),
             desk: Arc::default(),
             hanging: Arc::default(),
+            working: Mutex::default(),
             has_started: AtomicBool::new(false),
             outcome: Mutex::default(),
             done: Mutex::default(),
@@ -209,13 +209,13 @@ impl Engine {
         Ok(())
     }
 
-    /// What a thread of Python does until the run ends: it takes files and calls the function.
-    fn work(&self, py: Python<'_>) {
+    /// What a thread of Python of this name does until the run ends: it takes files and calls the function.
+    fn work(&self, py: Python<'_>, thread: &str) {
         let desk = &self.run.desk;
         let mut next = py.detach(|| desk.take());
         while let Some(job) = next {
             // a panic, as where memory ends, is a failure of the file: its job is dropped
-            let _ = catch_unwind(AssertUnwindSafe(|| self.serve(py, job)));
+            let _ = catch_unwind(AssertUnwindSafe(|| self.serve(py, job, thread)));
             // the interpreter is kept while files are at hand
             next = desk.try_take().or_else(|| py.detach(|| desk.take()));
         }
@@ -253,6 +253,22 @@ impl Engine {
         self.run.hanging.is_told();
     }
 
+    /// The process goes on although a call hangs.
+    fn spare(&self) {
+        self.run.hanging.spare();
+    }
+
+    /// The files for which the function runs, each with the name of its thread.
+    #[getter]
+    fn working(&self) -> Vec<(String, String)> {
+        self.run.working.lock().iter().map(|(thread, path)| (thread.clone(), path.to_string())).collect()
+    }
+
+    /// A text about options, as the program speaks.
+    fn speak(&self, py: Python<'_>, text: String) -> String {
+        self.speech.of(py, text)
+    }
+
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = self.run.counters.get().map(|counters| counters.counts()).unwrap_or_default();
         let dict = PyDict::new(py);
@@ -286,13 +302,14 @@ impl Engine {
 }
 
 impl Engine {
-    fn serve(&self, py: Python<'_>, job: Job) {
+    fn serve(&self, py: Python<'_>, job: Job, thread: &str) {
         let consumer = self.run.options.consumer();
         // before the function: it may end the process
         if let Some(starter) = &job.starter {
             starter.begin();
         }
         lines::works_on(Some(Arc::clone(&job.path)));
+        self.run.working.lock().push((thread.to_owned(), Arc::clone(&job.path)));
         let stays_on_disk = consumer.mode != Mode::Memory;
         let output_dir = Arc::clone(&self.run.output_dir);
         let file = DownloadDataFile::new(&job, output_dir, stays_on_disk, self.logger.clone_ref(py));
@@ -302,6 +319,7 @@ impl Engine {
             leave(py, answered.err());
             return;
         }
+        self.run.working.lock().retain(|(other, _)| other != thread);
         if job.is_mismatch {
             lines::works_on(None);
             // what it answered, or raised, changes nothing; whoever keeps the file does not keep the engine

@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Small files that a thread of the engine waits for at once.
 const TOGETHER: usize = 8;
 
+/// How long Python has to end the process once a call has ended the run.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long Python may take to say where a call hangs.
 const TOLD_WITHIN: Duration = Duration::from_secs(4);
 
@@ -37,28 +40,55 @@ pub struct Port {
 /// The files of calls that took too long. A thread of Python cannot be ended, so the process is.
 #[derive(Default)]
 pub struct Hanging {
-    files: Mutex<(Vec<Arc<str>>, bool)>,
-    told: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    files: Vec<Arc<str>>,
+    is_told: bool,
+    is_spared: bool,
 }
 
 impl Hanging {
     /// Waits until Python has said where they hang, for a while: it may be what hangs.
     fn tell(&self, paths: &[Arc<str>]) {
-        let mut files = self.files.lock();
-        files.0 = paths.to_vec();
+        let mut state = self.state.lock();
+        state.files = paths.to_vec();
         lines::wake();
         let until = Instant::now() + TOLD_WITHIN;
-        while !files.1 && !self.told.wait_until(&mut files, until).timed_out() {}
+        while !state.is_told && !self.changed.wait_until(&mut state, until).timed_out() {}
     }
 
     /// Python has said it.
     pub fn is_told(&self) {
-        self.files.lock().1 = true;
-        self.told.notify_all();
+        self.state.lock().is_told = true;
+        self.changed.notify_all();
+    }
+
+    /// Python goes on with the process.
+    pub fn spare(&self) {
+        self.state.lock().is_spared = true;
+        self.changed.notify_all();
     }
 
     pub fn files(&self) -> Vec<String> {
-        self.files.lock().0.iter().map(|path| path.to_string()).collect()
+        self.state.lock().files.iter().map(|path| path.to_string()).collect()
+    }
+
+    /// Ends the process where a call has ended the run and Python does not come to it, since the call keeps the interpreter
+    /// for itself.
+    pub fn end_the_process(&self) {
+        let paths = self.files();
+        let mut state = self.state.lock();
+        let until = Instant::now() + ENDED_WITHIN;
+        while !state.files.is_empty() && !state.is_spared && !self.changed.wait_until(&mut state, until).timed_out() {}
+        if !paths.is_empty() && !state.is_spared {
+            drop(state);
+            let text = format!("error: the function keeps the interpreter and does not end for {}\n", paths.join(", "));
+            end_after(Duration::ZERO, Exit::Hanging.code(), text)
+        }
     }
 }
 
@@ -201,13 +231,4 @@ impl Worker for Hand {
     }
 
     fn stop(self: Box<Self>) {}
-}
-
-/// How long Python has to end the process once a call has ended the run.
-const ENDED_WITHIN: Duration = Duration::from_secs(10);
-
-/// Ends the process where Python does not come to it, since a call that hangs keeps the interpreter for itself.
-pub fn end_the_process(paths: &[String]) -> ! {
-    let text = format!("error: the function keeps the interpreter and does not end for {}\n", paths.join(", "));
-    end_after(ENDED_WITHIN, Exit::Hanging.code(), text)
 }

@@ -125,7 +125,7 @@ impl<'py> Classes<'py> {
     }
 }
 
-fn look(object: &Bound<'_, PyAny>) -> PyResult<Kind> {
+pub(super) fn look(object: &Bound<'_, PyAny>) -> PyResult<Kind> {
     let class = object.get_type();
     if let Some(kind) = by_name(&class)? {
         return Ok(kind);

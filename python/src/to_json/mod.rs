@@ -49,6 +49,14 @@ impl FromStr for Nan {
     }
 }
 
+/// What to return in place of an object that is no result, where a rule refuses its class.
+pub fn remedy(object: &Bound<'_, PyAny>) -> Option<&'static str> {
+    match classes::look(object) {
+        Ok(classes::Kind::Refused(remedy)) => Some(remedy),
+        _ => None,
+    }
+}
+
 /// How a dictionary is written.
 #[derive(Debug, Default)]
 pub struct Options {

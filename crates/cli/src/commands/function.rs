@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use datamill::program::{ProcessorArgs, ReproducerArgs};
 
-use crate::function::{FunctionCall, What};
+use crate::function::{FunctionCall, What, parted};
 
 macro_rules! exit_codes {
     () => {
@@ -129,6 +129,7 @@ impl FunctionCommand {
             Self::Process(args) => (What::Process, args.function, Vec::new()),
         };
         let options = options.into_iter().filter(|word| !word.to_string_lossy().starts_with("--python=")).collect();
-        FunctionCall { what, function, options, files, python, typed }
+        let (own, _) = parted(&typed, &function);
+        FunctionCall { what, function, options, own, refusal: None, files, python, typed }
     }
 }

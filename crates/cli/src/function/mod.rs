@@ -1,5 +1,6 @@
 //! A function of a user in Python: what is asked of it, and the Python that runs it where this program is none.
 
+mod own;
 mod search;
 
 use std::ffi::OsString;
@@ -7,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use datamill::program::Exit;
-use datamill::report::logging::say_error;
+use datamill::report::logging::{say, say_error};
+
+pub(crate) use own::parted;
 
 /// What is done with a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,11 @@ pub struct FunctionCall {
     pub function: OsString,
     /// The options, each as one word `--name=value` with the whole name.
     pub options: Vec<OsString>,
+    /// The words behind the subcommand but for the function and its Python, as they were typed: a class has a command
+    /// line of its own.
+    pub own: Vec<OsString>,
+    /// What is wrong with the words, unless the function is a class that knows them.
+    pub refusal: Option<String>,
     /// The local files.
     pub files: Vec<PathBuf>,
     /// The Python that was asked for.
@@ -58,7 +66,11 @@ impl FunctionCall {
         match search::search(self.python.as_deref(), &self.function) {
             Ok(python) => self.run_in(&python),
             Err(error) => {
-                say_error(&error);
+                match &self.refusal {
+                    // no class was found that knows the words
+                    Some(refusal) => say(refusal.trim_end()),
+                    None => say_error(&error),
+                }
                 Exit::SetUp.code()
             }
         }

@@ -14,6 +14,7 @@ mod health;
 mod html;
 mod lag;
 mod lately;
+mod listening;
 mod metrics;
 mod page;
 mod recent;
@@ -21,6 +22,7 @@ mod server;
 
 pub use address::{NotAnAddress, StatusAddress};
 pub use lag::Source;
+pub use listening::listening;
 pub use recent::Recent;
 pub use server::Server;
 

@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::health::not_ready;
 use super::lag::{Lag, Lags};
 use super::lately::Lately;
+use super::listening::Listening;
 use super::metrics::{Format, Metrics};
 use super::page::{self, Page};
 use super::{Shown, StatusAddress};
@@ -55,6 +56,7 @@ pub struct Server {
     at: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _listening: Listening,
 }
 
 impl Server {
@@ -66,6 +68,7 @@ impl Server {
         let listener = TcpListener::bind(address.0)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
+        let listening = Listening::at(at);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let listener = {
             let _inside = runtime.enter();
@@ -86,7 +89,7 @@ impl Server {
             runtime.shutdown_background();
         })?;
         say(at);
-        Ok(Self { at, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { at, stop: Some(stop), thread: Some(thread), _listening: listening })
     }
 
     /// Where it listens.

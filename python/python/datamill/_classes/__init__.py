@@ -14,6 +14,7 @@ module              what is in it
 `data_file`         `DataFile`, `DownloadDataFile` and its kinds
 `messages`          `Producible`, `ReproducerMessage`, `MetadataJSONMessage`
 `words`             keyword arguments to words of the engine's command line
+`constructor`       what is wrong with a constructor of the user's
 `controlled`        what all running programs share: `alive`, `shutdown()`, `close()`, the console
 `console`           `c` and `q` on stdin
 `stream`            the base of all programs that run a function on whole files

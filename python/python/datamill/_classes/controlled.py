@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from .. import _host
+from .._errors import DatamillError
 from .console import Console
 from .logger import LogOwner
 
@@ -34,6 +36,17 @@ class Steered(Protocol):
 
 
 _Run = TypeVar("_Run", bound=Steered)
+
+
+@contextmanager
+def ended_by_errors() -> Iterator[None]:
+    """What keeps a program with a command line from going on ends it, with a sentence and the exit code."""
+    try:
+        yield
+    except DatamillError as error:
+        # the sentence says what to do; a traceback would hide it
+        _host.say("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
+        raise SystemExit(error.exit_code) from None
 
 
 class CommandQueue(queue.Queue[str]):

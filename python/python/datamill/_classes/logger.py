@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from .. import _host
 from .arguments import HasArguments, unknown_keyword
+from .constructor import is_set_by_constructors, not_constructed
 
 _Level = int | str
 
@@ -227,6 +228,12 @@ class LogOwner(HasArguments):
         if other_kwargs and getattr(super().__init__, "__objclass__", None) is object:
             raise unknown_keyword(type(self), next(iter(other_kwargs)))
         super().__init__(*args, **other_kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        # it is called only for what is not there
+        if "_LogOwner__logger" not in vars(self) and not name.startswith("__") and is_set_by_constructors(type(self), name):
+            raise not_constructed(type(self), name)
+        raise AttributeError(f"`{type(self).__name__}` object has no attribute `{name}`", name=name, obj=self)
 
     @property
     def logger(self) -> OpenMSILogger:

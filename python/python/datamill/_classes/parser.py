@@ -136,6 +136,9 @@ class OpenMSIArgumentParser(argparse.ArgumentParser):
         options = dict(options)
         if name == "consumer_group_id" and new_default is None:
             new_default = current().group
+        if options.get("default") == RUN_CONST.DEFAULT_TOPIC_NAME and name.endswith("topic_name") and not current().unchanged:
+            # OpenMSIStream's default is a topic of nobody's: the engine asks for a name
+            options["default"] = None
         if kind == "positional":
             if new_default is not None:
                 options["default"] = new_default
@@ -300,6 +303,8 @@ class OpenMSIStreamArgumentParser(OpenMSIArgumentParser):
         meant = name.replace("-", "_")
         exact = [option for option, other in alike.items() if other == meant]
         begun = [option for option, other in alike.items() if other.startswith(meant) and self.allow_abbrev]
+        other = {"__n_threads": "--n_consumer_threads", "__n_consumer_threads": "--n_threads"}.get(meant)
+        exact = exact or [option for option in self._option_string_actions if option == other]
         for found in (exact, begun):
             if len(found) == 1:
                 return found[0] + equals + value

@@ -11,6 +11,9 @@ from .._errors import WrongAnswer
 from .messages import MetadataJSONMessage, Producible
 from .stream import DataFileStreamHandler
 
+#: What a function may answer with.
+Result = Producible | Mapping[str, Any] | str | bytes
+
 
 class DataFileStreamReproducer(DataFileStreamHandler):
     """Runs a function of yours on each file of a topic, and sends the message that it answers with to another topic.
@@ -93,7 +96,7 @@ class DataFileStreamReproducer(DataFileStreamHandler):
         return *counts, self.recent_results_produced
 
     @abstractmethod
-    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Producible | BaseException | None:
+    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Result | BaseException | None:
         """Your function.
 
         Parameters
@@ -105,8 +108,8 @@ class DataFileStreamReproducer(DataFileStreamHandler):
 
         Returns
         -------
-        ReproducerMessage
-            The result. `None` or an exception is a failure of the file.
+        ReproducerMessage, dict, str or bytes
+            The result; a dictionary becomes JSON. `None` or an exception is a failure of the file.
         """
 
     def _compute(self, datafile: Any, is_last_attempt: bool) -> Any:
@@ -157,7 +160,7 @@ class MetadataJSONReproducer(DataFileStreamReproducer):
             The metadata. An exception, and an answer that is no dictionary, is a failure of the file.
         """
 
-    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Producible | BaseException | None:
+    def _get_processing_result_message_for_file(self, datafile: Any, lock: Any) -> Result | BaseException | None:
         metadata: Any = self._get_metadata_dict_for_file(datafile)
         if isinstance(metadata, BaseException):
             return metadata

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import _engine, _host, _speech
-from .._errors import DatamillError, SetUpError
+from .._errors import SetUpError
 from .._signature import require
 from .arguments import Runnable
-from .controlled import ControlledProcess
+from .constructor import construct
+from .controlled import ControlledProcess, ended_by_errors
 from .data_file import TYPES, DownloadDataFile
 from .defaults import current
 from .parser import OpenMSIStreamArgumentParser
@@ -91,7 +92,7 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         self.mode = mode
         self.n_threads = n_threads or self.DEF_N_THREADS
         self.lock = threading.Lock()
-        self._consumer_topic = topics.get("consumer_topic_name") or topics["topic_name"]
+        self._consumer_topic = topics.get("consumer_topic_name") or topics.get("topic_name", "")
         self.__config_file = config_file
         self.__group = self._choose_group(consumer_group_id)
         self.__counts: dict[str, Any] = {}
@@ -308,21 +309,16 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
         """
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
-        try:
-            with _speech.command_line():
-                if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-                    meant = difflib.get_close_matches(missing[0], vars(cls), 1)
-                    hint = f"; is `{meant[0]}` meant?" if meant else ""
-                    raise SetUpError(f"the class `{cls.__name__}` does not define `{missing[0]}`{hint}")
-                program = cls(*init_args, **init_kwargs)
-                try:
-                    program._run_engine()
-                finally:
-                    program.close()
-        except DatamillError as error:
-            # the sentence says what to do; a traceback would hide it
-            _host.say("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
-            raise SystemExit(error.exit_code) from None
+        with _speech.command_line(), ended_by_errors():
+            if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+                meant = difflib.get_close_matches(missing[0], vars(cls), 1)
+                hint = f"; is `{meant[0]}` meant?" if meant else ""
+                raise SetUpError(f"the class `{cls.__name__}` does not define `{missing[0]}`{hint}")
+            program = construct(cls, init_args, init_kwargs)
+            try:
+                program._run_engine()
+            finally:
+                program.close()
         if program.__exit_code and not current().unchanged:
             raise SystemExit(program.__exit_code)
 

@@ -10,7 +10,8 @@ from typing import Any
 from .. import _engine, _host, _speech
 from .._topics import all_sent
 from .arguments import Runnable
-from .controlled import ControlledProcess
+from .constructor import construct
+from .controlled import ControlledProcess, ended_by_errors
 from .data_file import DataFile
 from .defaults import current
 from .parser import OpenMSIStreamArgumentParser
@@ -134,8 +135,8 @@ class UploadDataFile(DataFile, Runnable):
         """Sends the file that the command line names."""
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
-        file = cls(*init_args, **init_kwargs)
-        with _speech.command_line():
+        with _speech.command_line(), ended_by_errors():
+            file = construct(cls, init_args, init_kwargs)
             file.upload_whole_file(parsed.config, parsed.topic_name, parsed.n_threads, parsed.chunk_size)
 
 
@@ -312,13 +313,13 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         """
         parsed = cls.get_argument_parser().parse_args(args)
         init_args, init_kwargs = cls.get_init_args_kwargs(parsed)
-        program = cls(*init_args, **init_kwargs)
-        try:
-            with _speech.command_line():
+        with _speech.command_line(), ended_by_errors():
+            program = construct(cls, init_args, init_kwargs)
+            try:
                 program.upload_files_as_added(
                     parsed.topic_name, parsed.n_threads, parsed.chunk_size, parsed.queue_max_size, parsed.upload_existing
                 )
-        finally:
-            program.close()
+            finally:
+                program.close()
         if program.__exit_code and not current().unchanged:
             raise SystemExit(program.__exit_code)

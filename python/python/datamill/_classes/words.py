@@ -27,6 +27,7 @@ ENGINE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "instance": {"help": "Name of this process's place in its group"},
     "membership": {"choices": ["static", "dynamic"], "help": "How the group knows this process"},
     "log_max_size": {"help": "Largest size of the log file; older ones are kept beside it"},
+    "status_listen": {"help": "Serve the state of the program over HTTP: a port of this machine, or an address with a port"},
     "shutdown_timeout": {"type": int, "help": "Seconds that a stop waits for functions that run"},
     "nan": {"choices": ["null", "error", "python"], "help": "What a number becomes that JSON cannot hold"},
 }
