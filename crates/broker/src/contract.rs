@@ -375,6 +375,16 @@ pub trait Log: Send + Sync {
     /// What identifies this log: the cluster's id, or the id in the file.
     fn id(&self) -> Result<String>;
 
+    /// Whether it was said that the log does not answer, or not to this account, and that is so still. A program that is to stop
+    /// then does not wait for it.
+    fn is_away(&self) -> bool {
+        false
+    }
+
+    /// Nobody waits for a log that does not answer any more: calls that wait for one end within a second or two, as they
+    /// do where it does not answer in time. There is no way back.
+    fn give_up(&self) {}
+
     /// The files on this machine that hold this log and all others that are open in this process; none where they
     /// are elsewhere. MUST tell those as well that a backend makes later. Whoever sends files to a log, or writes
     /// files beside it, asks this first.

@@ -56,6 +56,19 @@ impl SecuredKafka {
         ]
     }
 
+    /// As [`SecuredKafka::login`], with a password that [`SecuredKafka::set_password`] has set. The broker asks for it again
+    /// every five seconds, as it does on this whole listener.
+    pub fn rotating_login(&self, user: &str, password: &str) -> Vec<(&'static str, String)> {
+        let own = [("sasl.mechanism", "SCRAM-SHA-512".to_owned()), ("sasl.password", password.to_owned())];
+        let others = self.login(user).into_iter().filter(|(key, _)| own.iter().all(|(name, _)| name != key));
+        others.chain(own.iter().cloned()).collect()
+    }
+
+    /// Sets the password of an account that logs in with SCRAM, or another one.
+    pub fn set_password(&self, user: &str, password: &str) {
+        self.run("password", &[user, password]);
+    }
+
     /// Gives rights, in the words of `kafka-acls.sh`.
     pub fn allow(&self, user: &str, rights: &[&str]) {
         self.acl("--add", user, rights);

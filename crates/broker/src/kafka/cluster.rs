@@ -25,6 +25,9 @@ use crate::near::nearest;
 /// How long a question to the cluster may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
+/// The same while it is known that nobody answers.
+const ANSWER_WHILE_AWAY: Duration = Duration::from_secs(1);
+
 /// How long to go on trying when every server refuses the connection.
 const REFUSED: Duration = Duration::from_secs(5);
 
@@ -52,7 +55,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Connects, and fails when no server answers in time.
     pub(super) fn connect(settings: Settings) -> Result<Arc<Self>> {
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::new(Watch::new(settings.login_grace));
         let look: BaseConsumer<Notes> = settings
             .look(true)
             .create_with_context(Notes::new(&watch))
@@ -79,6 +82,11 @@ impl Cluster {
         self.settings.servers()
     }
 
+    /// The error where the account's login was refused for too long.
+    pub(super) fn check_login(&self) -> Result<()> {
+        self.watch.check_login(self.servers())
+    }
+
     /// The client that creates and describes topics.
     pub(super) fn admin(&self) -> Result<Arc<AdminClient<Silent>>> {
         let mut admin = self.admin.lock();
@@ -92,15 +100,18 @@ impl Cluster {
 
     /// Number of partitions of a topic. Never creates it.
     pub(super) fn partitions(&self, name: &str) -> Result<i32> {
-        failure::until_answered(|| {
+        let look = || {
             let metadata = self.ask(name)?;
             self.partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
-        })
+        };
+        // whoever asks a log that is away asks again
+        if self.watch.is_away() { look() } else { failure::until_answered(look) }
     }
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
-        self.look.fetch_metadata(Some(name), ANSWER).map_err(|error| self.unanswered(error, name))
+        let patience = if self.watch.is_away() { ANSWER_WHILE_AWAY } else { ANSWER };
+        self.look.fetch_metadata(Some(name), patience).map_err(|error| self.unanswered(error, name))
     }
 
     pub(super) fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
@@ -275,6 +286,9 @@ impl Cluster {
 
     /// An error of a question, with the state of the connection as its cause where that is what failed.
     pub(super) fn failed(&self, error: KafkaError, what: impl Into<String>, right: &str) -> Error {
+        if let Err(error) = self.check_login() {
+            return error;
+        }
         let code = failure::code(&error);
         let silent = matches!(
             code,
@@ -366,7 +380,7 @@ fn keep_watch(cluster: &Weak<Cluster>) {
         if let Some(ahead) = &*cluster.ahead.lock() {
             let _ = ahead.poll(Duration::ZERO);
         }
-        if cluster.watch.suspect() {
+        if cluster.watch.is_doubtful() {
             match cluster.look.fetch_metadata(None, Duration::from_secs(2)) {
                 Ok(_) => cluster.watch.answered(cluster.servers()),
                 Err(_) => cluster.watch.silent(cluster.servers()),

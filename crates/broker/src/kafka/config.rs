@@ -7,6 +7,7 @@
 //! there is overruled with one warning.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -14,6 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::warn;
 
+use super::context::LOGIN_GRACE;
 use super::measure::Compression;
 use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +48,13 @@ const NEW_PARTITIONS_MS: &str = "30000";
 
 /// librdkafka's own default for `batch.size`, bytes.
 const BATCH_SIZE: usize = 1_000_000;
+
+/// The property of datamill's own that says for how long logins may be refused, milliseconds.
+const LOGIN_GRACE_MS: &str = "login.refused.timeout.ms";
+
+/// Longest time between two attempts of a client to connect where it has to log in, milliseconds: many refused logins in a row
+/// lock an account, and a broker that was away is back this much later at most.
+const RECONNECT_WITH_LOGIN_MS: &str = "10000";
 
 /// The names of librdkafka's properties that can be written in a file, one per line.
 const NAMES: &str = include_str!("properties.txt");
@@ -87,13 +96,25 @@ pub(super) struct Settings {
     consumer: BTreeMap<String, String>,
     /// See [`Properties::options`].
     pub(super) options: String,
+    /// How long logins may be refused.
+    pub(super) login_grace: Duration,
 }
 
 impl Settings {
     /// Checks every property, says which ones are overruled, and keeps the rest.
     pub(super) fn new(properties: &Properties) -> Result<Self> {
+        let mut broker = properties.broker.clone();
+        let login_grace = match broker.remove(LOGIN_GRACE_MS).map(|value| (value.trim().parse(), value)) {
+            None => LOGIN_GRACE,
+            Some((Ok(milliseconds), _)) => Duration::from_millis(milliseconds),
+            Some((Err(_), _)) => {
+                let text = format!("property `{LOGIN_GRACE_MS}` in section `[broker]` is not a number of milliseconds");
+                return Err(Error::new(ErrorKind::Settings, text));
+            }
+        };
         let settings = Self {
-            broker: section("broker", &properties.broker)?,
+            broker: section("broker", &broker)?,
+            login_grace,
             producer: section("producer", &properties.producer)?,
             consumer: section("consumer", &properties.consumer)?,
             options: properties.options.clone(),
@@ -120,7 +141,12 @@ impl Settings {
     fn client(&self, section: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "datamill");
-        config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
+        let has_login = self
+            .broker
+            .get("security.protocol")
+            .is_some_and(|protocol| protocol.to_ascii_lowercase().starts_with("sasl"));
+        let longest = if has_login { RECONNECT_WITH_LOGIN_MS } else { "1000" };
+        config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", longest);
         config.set("socket.keepalive.enable", "true");
         for (key, value) in defaults {
             config.set(*key, *value);

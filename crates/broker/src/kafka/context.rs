@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
@@ -17,22 +18,57 @@ use tracing::{debug, info, warn};
 
 use super::failure::{self, Reason};
 use crate::contract::Placed;
+use crate::error::{Error, ErrorKind};
+
+/// How long logins may be refused before the log counts as one that this account has no part in, unless the settings say
+/// otherwise: who mends a password on the broker has this time.
+pub(super) const LOGIN_GRACE: Duration = Duration::from_secs(120);
+
+/// A refused login that long after the one before begins a new row of them. Clients try again sooner.
+const APART: Duration = Duration::from_secs(60);
+
+/// As long as a login was refused within this time, some client is still refused.
+const FRESH: Duration = Duration::from_secs(20);
+
+/// How often trouble that stays is said again.
+const REMINDER: Duration = Duration::from_secs(180);
 
 /// The state of the connection as all clients of one log see it.
-#[derive(Default)]
 pub(super) struct Watch {
     suspect: AtomicBool,
-    away: AtomicBool,
-    trouble: Mutex<Option<(Code, String)>>,
+    given_up: AtomicBool,
+    login_grace: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    trouble: Option<(Code, String)>,
+    /// What was said of this outage, and when last.
+    told: Vec<(&'static str, Instant)>,
+    /// Nobody answered, and why was not known.
+    unsure: bool,
+    /// The first and the last of a row of refused logins.
+    refused: Option<(Instant, Instant)>,
 }
 
 impl Watch {
+    pub(super) fn new(login_grace: Duration) -> Self {
+        Self { suspect: AtomicBool::new(false), given_up: AtomicBool::new(false), login_grace, state: Mutex::default() }
+    }
+
     fn note(&self, code: Code, reason: &str) {
         match code {
             // Idle connections are closed too: only asking tells an outage from that.
             Code::AllBrokersDown => self.suspect.store(true, Ordering::Relaxed),
             Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication => {
-                *self.trouble.lock() = Some((code, reason.to_owned()));
+                let mut state = self.state.lock();
+                if code == Code::Authentication {
+                    let now = Instant::now();
+                    let row = state.refused.filter(|(_, last)| now.duration_since(*last) < APART);
+                    state.refused = Some((row.map_or(now, |(first, _)| first), now));
+                }
+                state.trouble = Some((code, reason.to_owned()));
             }
             _ => {}
         }
@@ -43,26 +79,112 @@ impl Watch {
         self.suspect.load(Ordering::Relaxed)
     }
 
-    /// What a connection failed at last, in librdkafka's words.
-    pub(super) fn trouble(&self) -> Option<(Code, Reason)> {
-        self.trouble.lock().as_ref().map(|(code, reason)| (*code, Reason(reason.clone())))
+    /// Whether the broker has to be asked how it is.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.suspect() || self.is_away()
     }
 
-    /// A broker answered.
+    /// Nobody waits for an answer any more.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody waits for an answer any more, and none comes.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed) && self.is_away()
+    }
+
+    /// It was said that the broker is away, or refuses the login, and it is so still.
+    pub(super) fn is_away(&self) -> bool {
+        !self.state.lock().told.is_empty()
+    }
+
+    /// What a connection failed at last, in librdkafka's words.
+    pub(super) fn trouble(&self) -> Option<(Code, Reason)> {
+        self.state.lock().trouble.as_ref().map(|(code, reason)| (*code, Reason(reason.clone())))
+    }
+
+    /// The error where logins were refused for so long, by any of the servers, that only a person can mend it.
+    pub(super) fn check_login(&self, servers: &str) -> Result<(), Error> {
+        let state = self.state.lock();
+        let Some((first, last)) = state.refused else { return Ok(()) };
+        let lasts = last.duration_since(first);
+        if lasts < self.login_grace || last.elapsed() > APART {
+            return Ok(());
+        }
+        let text = format!(
+            "broker `{servers}` has refused the login for {} s: check `sasl.username`, `sasl.password` and \
+            `sasl.mechanism`. Nothing is lost: start again once they are right",
+            lasts.as_secs()
+        );
+        let reason = state.trouble.as_ref().filter(|(code, _)| *code == Code::Authentication);
+        Err(match reason {
+            Some((_, reason)) => Error::with_source(ErrorKind::Denied, text, Reason(reason.clone())),
+            None => Error::new(ErrorKind::Denied, text),
+        })
+    }
+
+    /// A broker answered. Over an old connection it does so also where it takes no login.
     pub(super) fn answered(&self, servers: &str) {
         self.suspect.store(false, Ordering::Relaxed);
-        *self.trouble.lock() = None;
-        if self.away.swap(false, Ordering::Relaxed) {
+        let mut state = self.state.lock();
+        if state.refused.is_some_and(|(_, last)| last.elapsed() < FRESH) {
+            return self.tell(&mut state, servers);
+        }
+        state.trouble = None;
+        state.unsure = false;
+        if !std::mem::take(&mut state.told).is_empty() {
             info!("broker `{servers}` is back");
         }
     }
 
     /// No broker answers.
     pub(super) fn silent(&self, servers: &str) {
-        if !self.away.swap(true, Ordering::Relaxed) {
-            let reason = self.trouble().map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.0);
-            warn!(error = %reason, "broker `{servers}` is away; what has to wait waits until it is back");
+        self.tell(&mut self.state.lock(), servers);
+    }
+
+    /// Says what is wrong: once, again when it is something else, and from time to time. Of several servers, each may do
+    /// something else.
+    fn tell(&self, state: &mut State, servers: &str) {
+        let trouble = state.trouble.as_ref();
+        if trouble.is_none() && state.told.is_empty() && !std::mem::replace(&mut state.unsure, true) {
+            return;
         }
+        let what = trouble.map_or(NO_ANSWER, |(code, reason)| in_words(*code, reason));
+        match state.told.iter_mut().find(|(told, _)| *told == what) {
+            Some((_, at)) if at.elapsed() < REMINDER => return,
+            Some((_, at)) => *at = Instant::now(),
+            None => state.told.push((what, Instant::now())),
+        }
+        let reason = trouble.map_or("no answer", |(_, reason)| reason);
+        if what == NO_LOGIN {
+            warn!(
+                error = %reason,
+                "broker `{servers}` {NO_LOGIN}; what has to wait waits, for {} s at most: check `sasl.username`, \
+                `sasl.password` and `sasl.mechanism`",
+                self.login_grace.as_secs()
+            );
+        } else {
+            warn!(error = %reason, "broker `{servers}` is away: it {what}; what has to wait waits until it is back");
+        }
+    }
+}
+
+const NO_ANSWER: &str = "does not answer";
+const NO_LOGIN: &str = "refuses the login";
+
+/// What a broker does, as far as librdkafka's words tell.
+fn in_words(code: Code, reason: &str) -> &'static str {
+    let says = |words: &str| reason.to_ascii_lowercase().contains(words);
+    match code {
+        Code::Authentication => NO_LOGIN,
+        Code::Resolve => "has a name that is not known",
+        Code::SSL if says("expired") => "shows a certificate that has expired",
+        Code::SSL if says("verif") => "shows a certificate that is not trusted",
+        Code::SSL => "does not encrypt as it should",
+        _ if says("connection refused") => "refuses the connection",
+        _ if says("disconnected") || says("closed") || says("reset") => "closes the connection",
+        _ => NO_ANSWER,
     }
 }
 
@@ -212,7 +334,10 @@ fn log(level: Level, facility: &str, text: &str) {
             | "GETPID"
             | "TXNERR"
             | "ADDPARTS"
+            | "ADDOFFSETS"
+            | "FATAL"
             | "METADATAUPDATE"
+            | "REBALANCE"
     );
     match level {
         Level::Emerg | Level::Alert | Level::Critical | Level::Error if !told_elsewhere => {
@@ -256,16 +381,79 @@ mod tests {
         assert_eq!(barred_topic(&said("Not attempted")), None);
     }
 
+    fn told(watch: &Watch) -> Vec<&'static str> {
+        watch.state.lock().told.iter().map(|(what, _)| *what).collect()
+    }
+
     #[test]
     fn an_outage_is_told_once_and_ends_once() {
-        let watch = Watch::default();
+        let watch = Watch::new(LOGIN_GRACE);
         watch.note(Code::AllBrokersDown, "1/1 brokers are down");
-        watch.note(Code::BrokerTransportFailure, "refused");
+        watch.note(Code::BrokerTransportFailure, "Connect to ipv4#127.0.0.1:1 failed: Connection refused");
         assert!(watch.suspect());
         watch.silent("here");
+        let first = watch.state.lock().told.clone();
         watch.silent("here");
-        assert!(watch.away.load(Ordering::Relaxed));
+        assert_eq!(first, watch.state.lock().told);
+        assert_eq!(told(&watch), ["refuses the connection"]);
         watch.answered("here");
-        assert!(!watch.suspect() && !watch.away.load(Ordering::Relaxed) && watch.trouble().is_none());
+        assert!(!watch.suspect() && !watch.is_doubtful() && watch.trouble().is_none());
+    }
+
+    #[test]
+    fn a_cause_that_changes_is_told_and_one_that_stays_is_told_again() {
+        let watch = Watch::new(LOGIN_GRACE);
+        let causes = [
+            (
+                Code::BrokerTransportFailure,
+                "Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+                "refuses the connection",
+            ),
+            (
+                Code::SSL,
+                "SSL handshake failed: certificate verify failed: certificate has expired",
+                "shows a certificate that has expired",
+            ),
+            (Code::BrokerTransportFailure, "Disconnected while requesting ApiVersion", "closes the connection"),
+            (Code::Authentication, "SASL authentication error", NO_LOGIN),
+            (Code::Resolve, "Failed to resolve 'b:1'", "has a name that is not known"),
+            (Code::BrokerTransportFailure, "Connection setup timed out in state CONNECT", NO_ANSWER),
+        ];
+        for (code, reason, what) in causes {
+            watch.note(code, reason);
+            watch.silent("here");
+            assert_eq!(told(&watch).last(), Some(&what));
+        }
+        assert_eq!(told(&watch).len(), causes.len());
+        let before = Instant::now().checked_sub(REMINDER).unwrap();
+        watch.state.lock().told = vec![(NO_ANSWER, before)];
+        watch.silent("here");
+        assert!(watch.state.lock().told[0].1 > before);
+    }
+
+    #[test]
+    fn logins_that_are_refused_for_long_are_an_error_whatever_an_old_connection_answers() {
+        let watch = Watch::new(Duration::from_secs(5));
+        watch.note(Code::Authentication, "authentication failed");
+        watch.note(Code::AllBrokersDown, "1/1 brokers are down");
+        watch.answered("here");
+        assert_eq!(told(&watch), [NO_LOGIN]);
+        watch.check_login("here").unwrap();
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        // the row goes on
+        watch.state.lock().refused = Some((ago(6), ago(2)));
+        watch.note(Code::Authentication, "authentication failed");
+        let error = watch.check_login("here").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains("`sasl.password`"), "{error}");
+        // one long ago is of no row
+        watch.state.lock().refused = Some((ago(90), ago(70)));
+        watch.check_login("here").unwrap();
+        watch.note(Code::Authentication, "authentication failed");
+        watch.check_login("here").unwrap();
+        // and the login is good again
+        watch.state.lock().refused = Some((ago(26), ago(24)));
+        watch.answered("here");
+        assert!(told(&watch).is_empty());
     }
 }

@@ -78,6 +78,14 @@ impl Log for KafkaLog {
         Ok(self.cluster.id.clone())
     }
 
+    fn is_away(&self) -> bool {
+        self.cluster.watch.is_away()
+    }
+
+    fn give_up(&self) {
+        self.cluster.watch.give_up();
+    }
+
     fn own_files(&self) -> OwnFiles {
         embedded::open_files()
     }

@@ -196,8 +196,12 @@ impl Publisher for KafkaPublisher {
                     |why: Undelivered| fatal(&self.producer, &why.topic).unwrap_or_else(|| not_delivered(&why));
                 sink(Delivery { token, outcome: outcome.map_err(failed) });
             }
-            if count > 0 || self.in_flight == 0 || left.is_zero() {
+            if count > 0 || self.in_flight == 0 {
                 return Ok(count);
+            }
+            self.cluster.check_login()?;
+            if left.is_zero() {
+                return Ok(0);
             }
         }
     }

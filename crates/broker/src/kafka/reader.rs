@@ -200,6 +200,7 @@ pub(super) fn record<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
 impl Reader for KafkaReader {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
         let mut handed = Handed::default();
+        self.cluster.check_login()?;
         while !handed.enough() {
             match self.consumer.poll(handed.wait(timeout)) {
                 None => break,

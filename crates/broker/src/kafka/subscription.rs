@@ -266,6 +266,7 @@ impl KafkaSubscription {
 
 impl Subscription for KafkaSubscription {
     fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
+        self.cluster.check_login()?;
         self.identity.check()?;
         let idle = self.held || self.places.is_empty();
         let mut handed = Handed::default();

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::cluster::{self, Cluster};
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::{Deliveries, Undelivered};
+use super::context::{Deliveries, Undelivered, Watch};
 use super::failure;
 use super::publisher::{enqueue, serve};
 use super::state::is_state;
@@ -32,6 +32,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long one step of a transaction is tried again: the broker aborts the transaction before that.
 const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
+
+/// How long librdkafka waits in one call of a step, which the next call resumes.
+const CALL: Duration = Duration::from_secs(1);
 
 /// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
 const INIT: Duration = Duration::from_secs(30);
@@ -79,7 +82,8 @@ impl Transactions {
         if let Some(topic) = options.topics.first() {
             cluster.acquaint(producer.client(), topic)?;
         }
-        retried(|| producer.init_transactions(INIT)).map_err(|error| cluster.failed(error, name(), right))?;
+        retried(&cluster.watch, || producer.init_transactions(INIT))
+            .map_err(|error| cluster.failed(error, name(), right))?;
         Ok(Self {
             cluster: cluster.clone(),
             producer: Arc::new(producer),
@@ -102,7 +106,7 @@ impl Transactions {
             self.send_positions(positions, group)?;
             crash_point(CrashPoint::KafkaPositions);
         }
-        self.step("commit", || self.producer.commit_transaction(Timeout::Never))?;
+        self.step("commit", || self.producer.commit_transaction(Timeout::After(CALL)))?;
         crash_point(CrashPoint::KafkaCommitted);
         Ok(placed)
     }
@@ -224,6 +228,9 @@ impl Transactions {
         let mut in_flight = self.producer.in_flight_count();
         let (mut heard, mut unknown) = (Instant::now(), Unknown::default());
         while in_flight > 0 {
+            if self.cluster.watch.is_given_up() {
+                return Err(Ending::Over(self.silent()));
+            }
             if self.producer.context().failed() {
                 // A record that is refused may come after those that are purged because of it.
                 self.producer.poll(AFTER_A_FAILURE);
@@ -274,10 +281,10 @@ impl Transactions {
         positions: TopicPartitionList,
         group: ConsumerGroupMetadata,
     ) -> std::result::Result<(), Ending> {
-        let producer = self.producer.clone();
+        let (producer, watch) = (self.producer.clone(), self.cluster.watch.clone());
         let (answer, answered) = mpsc::sync_channel(1);
         let spawned = thread::Builder::new().name("kafka-positions".into()).spawn(move || {
-            let outcome = retried(|| producer.send_offsets_to_transaction(&positions, &group, STEP));
+            let outcome = retried(&watch, || producer.send_offsets_to_transaction(&positions, &group, STEP));
             // Before the answer, so that nobody waits for this thread to let go of the producer.
             drop(producer);
             // Nobody listens any more when it took too long.
@@ -290,17 +297,22 @@ impl Transactions {
                 error,
             )));
         }
-        match answered.recv_timeout(STEP + STEP) {
-            Ok(outcome) => outcome.map_err(|error| self.judge("positions", error)),
-            Err(_) => {
-                let text = format!("the coordinator of group `{}` does not answer", self.group);
-                Err(Ending::Over(Error::new(ErrorKind::Retry, text)))
+        let until = Instant::now() + STEP + STEP;
+        loop {
+            match answered.recv_timeout(CALL) {
+                Ok(outcome) => return outcome.map_err(|error| self.judge("positions", error)),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < until && !self.cluster.watch.is_given_up() => {}
+                Err(_) => return Err(Ending::Over(self.silent())),
             }
         }
     }
 
+    fn silent(&self) -> Error {
+        Error::new(ErrorKind::Retry, format!("the coordinator of group `{}` does not answer", self.group))
+    }
+
     fn step(&self, name: &str, call: impl FnMut() -> KafkaResult<()>) -> std::result::Result<(), Ending> {
-        retried(call).map_err(|error| self.judge(name, error))
+        retried(&self.cluster.watch, call).map_err(|error| self.judge(name, error))
     }
 
     /// What an error of a transaction's step means. The order of the questions is librdkafka's.
@@ -362,14 +374,17 @@ impl Transactions {
             match self.producer.abort_transaction(Duration::from_millis(20)) {
                 Ok(()) => break,
                 Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && !error.is_fatal() && Instant::now() < until =>
+                    if error.is_retriable()
+                        && !error.is_fatal()
+                        && Instant::now() < until
+                        && !self.cluster.watch.is_given_up() =>
                 {
                     serve(&self.producer, STEP);
                 }
                 Err(error) => return Err(self.judge("abort", error)),
             }
         }
-        while self.producer.in_flight_count() > 0 {
+        while self.producer.in_flight_count() > 0 && !self.cluster.watch.is_given_up() {
             serve(&self.producer, STEP);
         }
         self.producer.context().take();
@@ -383,7 +398,7 @@ fn is_refusal(failed: &[(usize, Undelivered)]) -> bool {
 }
 
 /// Makes a call again while librdkafka says that the same call may help.
-fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+fn retried(watch: &Watch, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
     let until = Instant::now() + STEP;
     loop {
         match call() {
@@ -391,7 +406,8 @@ fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
                 if error.is_retriable()
                     && !error.is_fatal()
                     && !error.txn_requires_abort()
-                    && Instant::now() < until =>
+                    && Instant::now() < until
+                    && !watch.is_given_up() =>
             {
                 thread::sleep(Duration::from_millis(50));
             }

@@ -49,6 +49,8 @@ const QUIET_POLL: Duration = Duration::from_millis(100);
 /// How long the end of a run waits for the answer whether the topic is still the same: a broker that is away does
 /// not answer.
 const VERIFIED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a stop waits for a log that is away.
+const AWAY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
 /// has a key of its own: what is committed names a text that is there until the next one is.
@@ -105,6 +107,11 @@ impl Engine<'_> {
             match self.session(&mut committed).map_err(|error| self.explain(error))? {
                 Ended::Finished(left) => return Ok(left),
                 Ended::Rebuild(what, error) => {
+                    if self.control.stopping().is_some() {
+                        tracing::warn!(error = %crate::report::chain(&error), "{what}; the next start goes on from what \
+                            is committed");
+                        return Ok(Left::default());
+                    }
                     rebuilds = if committed { 1 } else { rebuilds + 1 };
                     if rebuilds > MAX_REBUILDS {
                         return Err(EngineError::Session(error));

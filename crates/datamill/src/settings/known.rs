@@ -67,17 +67,20 @@ const TEXTS: [&str; 78] = [
 /// Whole numbers that may also be the word `all`.
 const ACKS: [&str; 2] = ["acks", "request.required.acks"];
 
+/// Whole numbers that are datamill's own, which the broker's backend takes out before librdkafka sees them.
+const OWN: [&str; 1] = ["login.refused.timeout.ms"];
+
 /// Names of serializers and deserializers that a configuration file may hold. What is sent and read is
 /// given by the program, so they have no effect.
 const CODERS: [&str; 4] = ["String", "Integer", "Double", "DataFileChunk"];
 
-/// Whether librdkafka has a property of this name.
+/// Whether there is a property of this name.
 pub(super) fn is_known(key: &str) -> bool {
     all().any(|known| known == key)
 }
 
 fn all() -> impl Iterator<Item = &'static str> {
-    BOOLEANS.into_iter().chain(INTEGERS).chain(TEXTS)
+    BOOLEANS.into_iter().chain(INTEGERS).chain(TEXTS).chain(OWN)
 }
 
 /// The value as librdkafka wants it: `True` becomes `true`, the `5.0` of a whole number `5`. The error
@@ -90,7 +93,7 @@ pub(super) fn convert(key: &str, value: &str) -> Result<String, &'static str> {
             _ => Err("`true` or `false`"),
         };
     }
-    if INTEGERS.contains(&key) && !(ACKS.contains(&key) && value == "all") {
+    if (INTEGERS.contains(&key) || OWN.contains(&key)) && !(ACKS.contains(&key) && value == "all") {
         return whole_number(value).map(|number| number.to_string()).ok_or("a whole number");
     }
     Ok(value.to_owned())

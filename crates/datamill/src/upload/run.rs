@@ -376,7 +376,8 @@ impl<'a> Run<'a> {
     /// Waits until nothing is in flight and everything is written down, as long as it may.
     pub(super) fn drain(&mut self) -> Result<(), UploadError> {
         let is_left = |run: &Self| run.is_in_flight() || !run.acknowledged.is_empty() || run.is_held();
-        while is_left(self) && self.stop.may_go_on() {
+        let heard = |run: &Self| run.is_in_flight().then(|| run.sender.last_delivery());
+        while is_left(self) && self.stop.may_go_on(heard(self)) {
             self.pump(if self.is_in_flight() { Duration::from_millis(100) } else { Duration::from_millis(5) })?;
         }
         self.pump(Duration::ZERO)

@@ -171,7 +171,7 @@ impl Sender {
         &mut self,
         file: FileId,
         chunk: &Chunk<'_>,
-        go_on: &dyn Fn() -> bool,
+        go_on: &dyn Fn(Instant) -> bool,
     ) -> Result<ControlFlow<()>, Error> {
         let mut message = std::mem::take(&mut self.message);
         message.clear();
@@ -186,7 +186,7 @@ impl Sender {
         file: FileId,
         chunk: &Chunk<'_>,
         message: &[u8],
-        go_on: &dyn Fn() -> bool,
+        go_on: &dyn Fn(Instant) -> bool,
     ) -> Result<ControlFlow<()>, Error> {
         let key = chunk.key();
         let bytes = message.len() + key.len();
@@ -194,7 +194,7 @@ impl Sender {
             let Some(account) = self.files.get(&file) else {
                 return Ok(ControlFlow::Break(()));
             };
-            if account.failure.is_some() || !go_on() {
+            if account.failure.is_some() || !go_on(self.last_delivery) {
                 return Ok(ControlFlow::Break(()));
             }
             if self.in_flight_bytes > 0 && self.in_flight_bytes + bytes > self.window {
@@ -382,6 +382,11 @@ impl Sender {
     /// Whether the log takes no records, or acknowledges none.
     pub fn is_away(&self) -> bool {
         self.away
+    }
+
+    /// When a record was acknowledged last, or sent after all before it were.
+    pub fn last_delivery(&self) -> Instant {
+        self.last_delivery
     }
 
     /// Records whose delivery is not known.

@@ -7,6 +7,9 @@ use tracing::info;
 
 use crate::control::Control;
 
+/// How long a log that acknowledges nothing is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// A request to stop and how long it may take.
 #[derive(Debug)]
 pub(super) struct Stop<'a> {
@@ -38,8 +41,15 @@ impl<'a> Stop<'a> {
         requested
     }
 
-    /// What was begun may go on.
-    pub(super) fn may_go_on(&self) -> bool {
-        !self.is_requested() || self.deadline.get().is_none_or(|at| Instant::now() < at)
+    /// What was begun may go on: as long as the limit says, and not where the log has acknowledged nothing since `heard` or
+    /// since the request, whichever was later, for longer than a log takes that is there.
+    pub(super) fn may_go_on(&self, heard: Option<Instant>) -> bool {
+        if !self.is_requested() {
+            return true;
+        }
+        let Some(deadline) = self.deadline.get() else { return true };
+        let now = Instant::now();
+        let asked = deadline.checked_sub(self.limit).unwrap_or(now);
+        now < deadline && heard.is_none_or(|heard| now.duration_since(heard.max(asked)) < SILENCE)
     }
 }

@@ -39,6 +39,10 @@ fn open(properties: &[(&'static str, String)]) -> Result<Arc<dyn Log>, Error> {
 
 impl<'a> Account<'a> {
     fn new(kafka: &'a SecuredKafka, user: &'static str) -> Self {
+        Self::with(kafka, user, open(&kafka.login(user)).unwrap())
+    }
+
+    fn with(kafka: &'a SecuredKafka, user: &'static str, log: Arc<dyn Log>) -> Self {
         let admin = open(&[("bootstrap.servers", kafka.open_address())]).unwrap();
         let name = |what: &str| format!("{what}-{user}");
         for (what, partitions) in [("files", 2), ("results", 1), ("dead", 1)] {
@@ -47,7 +51,6 @@ impl<'a> Account<'a> {
         }
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench { folder, log: admin, topic: name("files"), results: name("results"), group: name("xrd") };
-        let log = open(&kafka.login(user)).unwrap();
         Self { kafka, user, log, bench }
     }
 
@@ -170,7 +173,7 @@ const AT_LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
 #[test]
 fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
     let kafka = &SecuredKafka::start();
-    let scenarios: [fn(&SecuredKafka); 10] = [
+    let scenarios: [fn(&SecuredKafka); 12] = [
         logins_that_fail_say_what_to_check,
         a_reproducer_needs_what_the_documentation_says,
         a_processor_needs_what_the_documentation_says,
@@ -181,6 +184,8 @@ fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
         rights_that_are_taken_away_end_the_program_and_nothing_is_lost,
         the_other_programs_need_what_the_documentation_says,
         an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs,
+        a_reproducer_whose_password_was_changed_ends_with_what_to_check_and_goes_on_with_the_right_one,
+        an_upload_whose_password_was_changed_ends_with_what_to_check,
     ];
     std::thread::scope(|scope| {
         let running: Vec<_> = scenarios.iter().map(|scenario| scope.spawn(move || scenario(kafka))).collect();
@@ -418,4 +423,75 @@ fn an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs(kafka: 
         summary.broken_off.is_none().then_some(summary)
     });
     assert_eq!(of_upload(&sent.unwrap()), Exit::Done);
+}
+
+/// How long logins may be refused in these tests, milliseconds.
+const LOGIN_GRACE_MS: &str = "6000";
+
+/// A log of this account, whose password another one may take the place of.
+fn open_rotating(kafka: &SecuredKafka, user: &str, password: &str) -> Arc<dyn Log> {
+    let mut login = kafka.rotating_login(user, password);
+    login.push(("login.refused.timeout.ms", LOGIN_GRACE_MS.to_owned()));
+    (0..ASKED_AGAIN)
+        .find_map(|_| open(&login).map_err(|_| std::thread::sleep(Duration::from_millis(500))).ok())
+        .unwrap()
+}
+
+fn a_reproducer_whose_password_was_changed_ends_with_what_to_check_and_goes_on_with_the_right_one(
+    kafka: &SecuredKafka,
+) {
+    kafka.set_password("user10", "first-secret");
+    let mut account = Account::with(kafka, "user10", open_rotating(kafka, "user10", "first-secret"));
+    account.follow("reproducer, exactly-once");
+    account.send(&["a"]);
+    let settings = EngineSettings { exit_at_end: false, ..account.settings(ONCE, true) };
+    let control = Control::default();
+    std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&control);
+        let running = scope.spawn(|| {
+            (0..ASKED_AGAIN)
+                .map(|_| account.run_controlled(&settings, &control))
+                .find(|ended| !matches!(ended, Err(EngineError::Rights(_))))
+                .unwrap()
+        });
+        wait_for("a", || account.paths_of_results() == ["a"]);
+        kafka.set_password("user10", "second-secret");
+        account.send(&["b"]);
+        let error = running.join().unwrap().unwrap_err();
+        let text = chain(&error);
+        assert_eq!(datamill::program::Exit::of_error(&error), Exit::SetUp, "{text}");
+        assert!(text.contains("has refused the login for") && text.contains("`sasl.password`"), "{text}");
+    });
+    account.log = open_rotating(kafka, "user10", "second-secret");
+    account.has_enough(&account.settings(ONCE, true));
+    assert_eq!(account.paths_of_results(), ["a", "b"]);
+}
+
+fn an_upload_whose_password_was_changed_ends_with_what_to_check(kafka: &SecuredKafka) {
+    kafka.set_password("user11", "first-secret");
+    let account = Account::with(kafka, "user11", open_rotating(kafka, "user11", "first-secret"));
+    account.follow("upload");
+    std::fs::write(account.bench.folder.path().join("a.csv"), "10,20\n").unwrap();
+    let paths = [account.bench.folder.path().join("a.csv")];
+    let settings = UploadSettings::new(&account.bench.topic);
+    let upload = || upload_paths(account.log.as_ref(), &paths, &settings, &Control::default(), &Facts::default());
+    let is_sent = |_: &usize| upload().is_ok_and(|summary| summary.broken_off.is_none());
+    assert!((0..ASKED_AGAIN).any(|turn| is_sent(&turn) || {
+        std::thread::sleep(Duration::from_millis(500));
+        false
+    }));
+    kafka.set_password("user11", "second-secret");
+    // connections live on for five seconds at most
+    let refused = (0..600).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        match upload() {
+            Ok(summary) => summary.broken_off.clone().map(|text| (of_upload(&summary), text)),
+            Err(error) => Some((Exit::SetUp, chain(&error))),
+        }
+        .filter(|(_, text)| text.contains("login"))
+    });
+    let (exit, text) = refused.unwrap();
+    assert_eq!(exit, Exit::SetUp, "{text}");
+    assert!(text.contains("`sasl.password`"), "{text}");
+    say(text);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Reader, VERIFIED_WITHIN, Verified};
+use super::{AWAY_WITHIN, Reader, VERIFIED_WITHIN, Verified};
 use crate::engine::StopKind;
 use crate::engine::commit::Task;
 use crate::engine::summary::{Incomplete, Left};
@@ -36,9 +36,18 @@ impl Reader<'_> {
     }
 
     pub(super) fn stop_timed_out(&self) -> bool {
-        let late = self.stop_since.is_some_and(|at| at.elapsed() > self.engine.settings.shutdown_timeout);
+        let Some(waited) = self.stop_since.map(|at| at.elapsed()) else { return false };
+        let is_away = self.engine.pool.is_idle() && waited > AWAY_WITHIN && self.engine.log.is_away();
+        let late = is_away || waited > self.engine.settings.shutdown_timeout;
         if late {
-            let what = if self.engine.pool.is_idle() { "the last commit does not end" } else { "user code still runs" };
+            let what = if is_away {
+                self.engine.log.give_up();
+                "the log does not answer"
+            } else if self.engine.pool.is_idle() {
+                "the last commit does not end"
+            } else {
+                "user code still runs"
+            };
             tracing::warn!("{what}; stopping without it, its files are read again at the next start");
         }
         late

@@ -68,7 +68,7 @@ impl Run<'_> {
     fn send_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, Broken> {
         let mut file = File::open(&job.path).map_err(CutError::Read)?;
         let stop = &self.stop;
-        let version = self.cutter.first_pass(&mut file, &|| stop.may_go_on())?;
+        let version = self.cutter.first_pass(&mut file, &|| stop.may_go_on(None))?;
         if let Some(old) = partial.take_if(|old| old.sha512 != version.sha512) {
             info!(
                 file = job.relative,
@@ -153,11 +153,11 @@ impl Run<'_> {
             };
             let (stop, summary) = (&self.stop, &self.summary);
             let (in_hand, later) = (self.in_hand.len(), self.later.len());
-            let go_on = || {
+            let go_on = |heard| {
                 if stop.take_check() {
                     tell(summary, in_hand, later);
                 }
-                stop.may_go_on()
+                stop.may_go_on(Some(heard))
             };
             let sent = self.sender.send(partial.file, &chunk, &go_on);
             let sent = sent.map_err(UploadError::from).and_then(|sent| {
@@ -179,7 +179,7 @@ impl Run<'_> {
         self.cutter = cutter;
         match (failure, result) {
             (Some(error), _) => Err(Broken::Upload(error)),
-            (None, Err(CutError::Ended)) if self.stop.may_go_on() => Ok(()),
+            (None, Err(CutError::Ended)) if self.stop.may_go_on(Some(self.sender.last_delivery())) => Ok(()),
             (None, result) => Ok(result?),
         }
     }
