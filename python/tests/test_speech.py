@@ -84,6 +84,8 @@ def test_what_a_function_says_stays_as_it_is(local):
 def test_lines_of_a_run_speak_of_keywords_and_those_of_the_users_stay(local, capsys):
     def function(file):
         file.logger.info("run the tool with --config")
+        if file.filename == "0":
+            raise ValueError("the tool lacks its --config")
         return {"angle": float("nan")}
 
     # of more files with NaN, the log says with which option they are named
@@ -92,6 +94,7 @@ def test_lines_of_a_run_speak_of_keywords_and_those_of_the_users_stay(local, cap
     said = capsys.readouterr().err
     assert 'further files are named with `logger_stream_level="debug"`' in said, said
     assert said.count("run the tool with --config") == 8
+    assert 'error="ValueError: the tool lacks its --config' in said
     ran = local.run("""
     import datamill
     def other(file):
@@ -99,3 +102,16 @@ def test_lines_of_a_run_speak_of_keywords_and_those_of_the_users_stay(local, cap
     datamill.reproduce(other)
     """, *local.words(consumer_group_id="other", output_dir=local.folder / "other"))
     assert "further files are named with `--logger_stream_level debug`" in ran.stderr, ran.stderr
+
+
+def test_a_value_that_json_does_not_have_is_allowed_by_a_keyword_or_an_option(local):
+    local.upload({"a": b"x"})
+    [(_, reason)] = local.reproduce(lambda file: {"angle": float("nan")}, nan="error").failed_files
+    assert 'allow it with `nan="null"`' in reason
+    ran = local.run("""
+    import datamill
+    def function(file):
+        return {"angle": float("nan")}
+    datamill.reproduce(function)
+    """, *local.words(nan="error", consumer_group_id="other", output_dir=local.folder / "other"))
+    assert "allow it with `--nan null`" in ran.stderr, ran.stderr

@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import re
 import signal
 import stat
 import sys
@@ -190,13 +191,24 @@ class _Run:
 
 
 def _print(engine: _engine.Engine | _engine.Sending) -> None:
-    # what the user's code says stays as it is; the rest names options as the program has them
-    lines = _engine.take_lines()
-    text = "".join(line if is_own or "--" not in line else engine.speak(line) for line, is_own in lines)
+    text = "".join(line if is_own else _spoken(engine, line) for line, is_own in _engine.take_lines())
     if not text:
         return
     with _print_lock:
         _write(text)
+
+
+# where the fields of a line begin: names of files, and what the user's code said
+_FIELDS = re.compile(r" [a-z_]+=")
+
+
+def _spoken(engine: _engine.Engine | _engine.Sending, line: str) -> str:
+    """A line of the engine, with options as the program has them. What its fields hold stays as it is."""
+    if "--" not in line:
+        return line
+    fields = _FIELDS.search(line)
+    end = fields.start() if fields else len(line)
+    return engine.speak(line[:end]) + line[end:]
 
 
 def _write(text: str) -> None:
@@ -468,7 +480,7 @@ def _leave_hanging(this: _Run, paths: list[str]) -> NoReturn:
 
 def _did_not_end(this: _Run, paths: list[str]) -> str:
     named = ", ".join(f"`{path}`" for path in paths)
-    return this.engine.speak(f"the function did not end for {named} within --processing_timeout")
+    return f"the function did not end for {named} within {this.engine.speak('--processing_timeout')}"
 
 
 def leave(code: int, text: str = "") -> NoReturn:

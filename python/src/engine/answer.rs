@@ -24,8 +24,9 @@ pub struct Reading {
 const NAMED: u64 = 5;
 
 impl Reading {
-    pub fn new(has_results: bool, nan: Nan, default: Option<Py<PyAny>>) -> Self {
-        let json = to_json::Options { nan, default, of_program: true };
+    /// `has_words`: whether the program speaks of options of a command line, and not of keywords.
+    pub fn new(has_results: bool, nan: Nan, default: Option<Py<PyAny>>, has_words: bool) -> Self {
+        let json = to_json::Options { nan, default, of_program: has_words };
         Self { has_results, json, with_nans: AtomicU64::new(0) }
     }
 

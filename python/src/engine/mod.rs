@@ -179,7 +179,8 @@ impl Engine {
             wants_mismatches: mismatched.is_some(),
             options,
         };
-        let reading = Reading::new(run.options.has_results(), run.options.nan(), default);
+        let has_words = speech.of(py, "--nan".to_owned()).starts_with("--");
+        let reading = Reading::new(run.options.has_results(), run.options.nan(), default, has_words);
         Ok(Self { code, mismatched, logger, reading, speech, process: std::process::id(), run: Arc::new(run) })
     }
 

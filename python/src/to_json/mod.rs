@@ -64,7 +64,7 @@ pub struct Options {
     pub nan: Nan,
     /// Called with an object that no rule knows; what it returns is written in the object's place.
     pub default: Option<Py<PyAny>>,
-    /// Whether it is a result, for which an option of the program says what becomes of NaN.
+    /// Whether it is a result, and an option of a command line says what becomes of NaN.
     pub of_program: bool,
 }
 

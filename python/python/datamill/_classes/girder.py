@@ -131,7 +131,7 @@ class GirderUploadStreamProcessor(DataFileStreamProcessor):
         if files and not is_same and not self.__replace:
             self.logger.warning(
                 f"{datafile.relative_filepath} is on the Girder server with another content, and stays as it is there "
-                "(--replace_existing replaces it)"
+                "(`replace_existing` replaces it)"
             )
             return
         if item is None:
