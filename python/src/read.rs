@@ -141,11 +141,22 @@ struct Reading {
 }
 
 impl Reading {
-    fn begin(topic: &str, config: Option<&str>, offset: Option<i64>, follows: bool) -> Result<Self, SetUpError> {
+    /// `None` where it was asked to `stop` before there was something to hand out.
+    fn begin(
+        topic: &str,
+        config: Option<&str>,
+        offset: Option<i64>,
+        follows: bool,
+        newest: bool,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, SetUpError> {
         let log = open_existing(&Config::load(config)?)?;
         let start = offset.map_or(Start::Earliest, Start::from);
-        let reader = TopicReader::open(&log, topic, None, start, follows)?;
-        Ok(Self { topic: topic.into(), reader, ready: VecDeque::new() })
+        let reader = match newest {
+            true => TopicReader::newest(&log, topic, None, start, stop)?,
+            false => Some(TopicReader::open(&log, topic, None, start, follows)?),
+        };
+        Ok(reader.map(|reader| Self { topic: topic.into(), reader, ready: VecDeque::new() }))
     }
 
     /// The next message, or none where none came for a while.
@@ -184,19 +195,29 @@ impl Drop for Messages {
 #[pymethods]
 impl Messages {
     #[new]
-    #[pyo3(signature = (*, topic, config = None, offset = None, follow = false, speak = None))]
+    #[pyo3(signature = (*, topic, config = None, offset = None, follow = false, newest = false, speak = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
         py: Python<'_>,
         topic: &str,
         config: Option<&str>,
         offset: Option<i64>,
         follow: bool,
+        newest: bool,
         speak: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let speech = Speech(speak);
-        let begun = py.detach(|| Reading::begin(topic, config, offset, follow));
+        let signal = Mutex::new(None);
+        let stop = || {
+            let raised = Python::attach(|py| py.check_signals().err());
+            raised.is_some_and(|error| signal.lock().replace(error).is_none())
+        };
+        let begun = py.detach(|| Reading::begin(topic, config, offset, follow, newest, &stop));
+        if let Some(raised) = signal.into_inner() {
+            return Err(raised);
+        }
         let reading = begun.map_err(|error| errors::of_program(py, &error, Exit::SetUp, &speech))?;
-        Ok(Self { reading: Mutex::new(Some(reading)), speech })
+        Ok(Self { reading: Mutex::new(reading), speech })
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -9,12 +9,15 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use common::{Bench, Place, Sent, chunks, content, read_all};
 use datamill::assemble::{DownloadDataFile, Mode};
-use datamill::engine::{Control, DeliveryGuarantee, EngineSettings};
+use datamill::engine::{
+    Control, DeliveryGuarantee, EngineSettings, RerunChoice, RerunFile, files_to_rerun, request_rerun,
+};
 use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::wire::{headers, hex, sha512};
@@ -25,6 +28,7 @@ const SERVERS: &str = "CRASH_TEST_SERVERS";
 const NAMES: &str = "CRASH_TEST_NAMES";
 const FAILS: &str = "CRASH_TEST_FAILS";
 const ONCE: &str = "CRASH_TEST_EXACTLY_ONCE";
+const SLOW: &str = "CRASH_TEST_SLOW";
 /// Tests that run side by side; each waits for a process most of the time.
 const AT_ONCE: usize = 6;
 
@@ -93,6 +97,26 @@ fn on_the_embedded_log_at_least_once_loses_nothing_wherever_a_commit_is_cut_off(
 #[test]
 fn on_kafka_at_least_once_loses_nothing_wherever_a_commit_is_cut_off() {
     everywhere(&Place::Kafka, DeliveryGuarantee::AtLeastOnce);
+}
+
+#[test]
+fn on_the_embedded_log_each_file_is_run_again_once_wherever_a_commit_is_cut_off() {
+    again_everywhere(&Place::Embedded);
+}
+
+#[test]
+fn on_kafka_each_file_is_run_again_once_wherever_a_commit_is_cut_off() {
+    again_everywhere(&Place::Kafka);
+}
+
+#[test]
+fn on_the_embedded_log_each_file_is_run_again_once_where_the_program_is_killed() {
+    again_after_a_kill(&Place::Embedded);
+}
+
+#[test]
+fn on_kafka_each_file_is_run_again_once_where_the_program_is_killed() {
+    again_after_a_kill(&Place::Kafka);
 }
 
 fn everywhere(place: &Place, delivery: DeliveryGuarantee) {
@@ -197,6 +221,76 @@ fn crash(place: &Place, delivery: DeliveryGuarantee, case: Case, point: CrashPoi
     }
 }
 
+fn again_everywhere(place: &Place) {
+    let once = DeliveryGuarantee::ExactlyOnce;
+    let points: Vec<_> = CrashPoint::ALL.iter().filter(|point| Case::Retry.passes(**point, place, once)).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(point) = points.get(next.fetch_add(1, Relaxed)) {
+                    let (bench, asked) = asked_to_run_again(place, 5);
+                    let died = start(&bench, place, true, false, Some(**point));
+                    let said = String::from_utf8_lossy(&died.stderr);
+                    assert!(!died.status.success() && said.contains(&format!("crash point {point:?}\n")), "{said}");
+                    finished(start(&bench, place, true, false, None), point);
+                    finished(start(&bench, place, true, false, None), point);
+                    assert_run_again_once(&bench, &asked, point);
+                }
+            });
+        }
+    });
+}
+
+fn again_after_a_kill(place: &Place) {
+    let (bench, asked) = asked_to_run_again(place, 60);
+    let is_again = |got: &common::Got| got.headers.contains_key(headers::RERUN_OF);
+    let again = || bench.read_results().iter().filter(|got| is_again(got)).count();
+    for least in [5, 25] {
+        let mut command = command(&bench, place, true, false, None);
+        let mut child = command.env(SLOW, "true").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        common::wait_for("some results", || again() >= least);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    finished(start(&bench, place, true, false, None), &"after the kills");
+    finished(start(&bench, place, true, false, None), &"with nothing to do");
+    assert_run_again_once(&bench, &asked, &"kills");
+}
+
+/// A group that has a result of each of these files, and is asked for another one.
+fn asked_to_run_again(place: &Place, files: usize) -> (Bench, Vec<RerunFile>) {
+    let bench = Bench::new(place, 2);
+    bench.dead_letter_topic(&[]);
+    let file = |i: usize| chunks(i as i32 % 2, &format!("f/{i}.dat"), &content(i as u64, 1000 + i), 300);
+    bench.send(&(0..files).flat_map(file).collect::<Vec<_>>());
+    finished(start(&bench, place, true, false, None), &"the first results");
+    let (topic, group) = (bench.topic.as_str(), bench.group.as_str());
+    let found = files_to_rerun(&bench.log, topic, group, &RerunChoice::default(), &|| false).unwrap().unwrap();
+    assert_eq!(found.files.len(), files);
+    request_rerun(bench.log.as_ref(), topic, group, &found.files).unwrap();
+    (bench, found.files)
+}
+
+/// Each file has two results of the same content, of which the second names the first, and nothing is left to do.
+fn assert_run_again_once(bench: &Bench, asked: &[RerunFile], what: &impl Debug) {
+    let mut again: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let results = bench.read_results();
+    for got in &results {
+        let of = got.headers.get(headers::RERUN_OF);
+        again.entry(got.path().to_owned()).or_default().extend(of.cloned());
+    }
+    assert_eq!(results.len(), 2 * asked.len(), "{what:?}: {again:?}");
+    for file in asked {
+        assert_eq!(again[&file.path], [file.result.as_str()], "{what:?}: {}", file.path);
+        let values: Vec<_> = results.iter().filter(|got| got.path() == file.path).map(|got| &got.value).collect();
+        assert!(values[0] == values[1], "{what:?}: {}", file.path);
+    }
+    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let left: Vec<_> = state.keys().filter(|key| key.starts_with("rerun/") || key.starts_with("failed/")).collect();
+    assert!(left.is_empty(), "{what:?}: {left:?}");
+}
+
 /// Whether what a crash at this point leaves undone is done again: files get their public names after the
 /// commit.
 fn is_before(point: CrashPoint, end: CrashPoint) -> bool {
@@ -213,6 +307,10 @@ fn names(files: &[(String, Vec<u8>)]) -> Vec<&str> {
 }
 
 fn start(bench: &Bench, place: &Place, once: bool, fails: bool, at: Option<CrashPoint>) -> Output {
+    command(bench, place, once, fails, at).output().unwrap()
+}
+
+fn command(bench: &Bench, place: &Place, once: bool, fails: bool, at: Option<CrashPoint>) -> Command {
     let servers = match place {
         Place::Embedded => format!("sqlite:{}", bench.folder.path().join("log.db").display()),
         Place::Kafka => datamill_testkit::kafka::Kafka::from_env().address().to_owned(),
@@ -229,7 +327,7 @@ fn start(bench: &Bench, place: &Place, once: bool, fails: bool, at: Option<Crash
     if let Some(point) = at {
         command.env(CRASH_AT, format!("{point:?}"));
     }
-    command.output().unwrap()
+    command
 }
 
 fn finished(output: Output, what: &impl Debug) {
@@ -239,6 +337,7 @@ fn finished(output: Output, what: &impl Debug) {
 
 struct Hash {
     fails: bool,
+    is_slow: bool,
 }
 
 impl DataFileStreamReproducer for Hash {
@@ -247,6 +346,9 @@ impl DataFileStreamReproducer for Hash {
         file: &DownloadDataFile,
         _: &Lock,
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
+        if self.is_slow {
+            std::thread::sleep(Duration::from_millis(100));
+        }
         if self.fails && file.subdirectory() == "bad" {
             return Err(ProcessingError::file_failed("on purpose"));
         }
@@ -272,7 +374,7 @@ fn the_second_process() {
         dead_letter_topic: Some(topic.replace("files", "dead")),
         ..common::settings(topic, results, group, Path::new(output))
     };
-    let code = Hash { fails: std::env::var(FAILS).unwrap() == "true" };
+    let code = Hash { fails: std::env::var(FAILS).unwrap() == "true", is_slow: std::env::var(SLOW).is_ok() };
     datamill::engine::run(
         &log,
         &settings,

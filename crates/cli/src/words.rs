@@ -9,7 +9,7 @@ use datamill::program::{Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
 use crate::commands::{
-    demo, download, function, get, ls, read, reconcile, rekey, retry, topic, transfer, upload, verify, watch,
+    demo, download, function, get, ls, read, reconcile, rekey, rerun, retry, topic, transfer, upload, verify, watch,
 };
 use crate::function::FunctionCall;
 
@@ -62,6 +62,7 @@ enum RustCommand {
     S3Transfer(transfer::S3TransferArgs),
     Rekey(rekey::RekeyArgs),
     Retry(retry::RetryArgs),
+    Rerun(rerun::RerunArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -159,6 +160,7 @@ impl Task {
             RustCommand::S3Transfer(args) => transfer::run_s3(&args),
             RustCommand::Rekey(args) => rekey::run(&args),
             RustCommand::Retry(args) => retry::run(&args),
+            RustCommand::Rerun(args) => rerun::run(&args),
             RustCommand::Demo(args) => demo::run(&args, &self.program),
         };
         // in an interpreter, nothing does so at the end of the process

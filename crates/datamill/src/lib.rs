@@ -70,5 +70,5 @@ pub mod prelude {
         DataFileStreamProcessor, DataFileStreamReproducer, Lock, Metadata, MetadataJsonReproducer, ProcessingError,
         ReproducerMessage,
     };
-    pub use crate::program::Runnable;
+    pub use crate::program::{NoArguments, Runnable};
 }

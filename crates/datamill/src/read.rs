@@ -6,6 +6,8 @@
 //!        └── watch.rs: is it still the same topic?
 //! ```
 
+mod newest;
+mod version;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,10 @@ use std::time::Duration;
 
 use datamill_broker::{Error, ErrorKind, Event, Log, Offsets, Reader, Record, Result, Topic};
 
+use rustc_hash::FxHashSet;
+
+pub(crate) use newest::{At, Newest, header};
+pub use version::compare_versions;
 use watch::Watch;
 
 /// Where reading starts in each partition.
@@ -83,7 +89,12 @@ pub struct TopicReader {
     reader: Option<Box<dyn Reader>>,
     open: Ends,
     watch: Watch,
+    /// Nothing else is handed out.
+    only: Option<FxHashSet<At>>,
 }
+
+/// The wait for records of a first pass, and the one after which it asks a log that is away again.
+const PASS_WAIT: Duration = Duration::from_millis(200);
 
 /// The ends that have not been reached, by partition.
 struct Ends(BTreeMap<i32, i64>);
@@ -115,20 +126,7 @@ impl TopicReader {
     /// A topic or a partition that is not there, and what else the log says.
     pub fn open(log: &Arc<dyn Log>, name: &str, partition: Option<i32>, start: Start, follows: bool) -> Result<Self> {
         let topic = log.topic(name)?;
-        let all = 0..topic.partitions;
-        if let Some(partition) = partition.filter(|partition| !all.contains(partition)) {
-            let text = format!("topic `{name}` has no partition `{partition}`: it has `{}`, counted from 0", all.end);
-            return Err(Error::new(ErrorKind::UnknownTopic, text));
-        }
-        let wanted = all.filter(|number| partition.is_none_or(|partition| partition == *number));
-        let spans: Result<Vec<Span>> = wanted
-            .map(|partition| {
-                let ends = log.offsets(name, partition)?;
-                let end = if follows { i64::MAX } else { ends.last_stable };
-                Ok(Span { partition, first: start.within(&ends), end })
-            })
-            .collect();
-        Self::of_spans(log, &topic, &spans?)
+        Self::of_spans(log, &topic, &spans_of(log, &topic, partition, start, follows)?)
     }
 
     /// Reads these parts of a topic.
@@ -140,7 +138,51 @@ impl TopicReader {
         let starts: Vec<(i32, i64)> = spans().map(|span| (span.partition, span.first)).collect();
         let reader = (!starts.is_empty()).then(|| log.reader(&topic.name, &starts)).transpose()?;
         let open = Ends(spans().map(|span| (span.partition, span.end)).collect());
-        Ok(Self { reader, open, watch: Watch::new(log, topic) })
+        Ok(Self { reader, open, watch: Watch::new(log, topic), only: None })
+    }
+
+    /// Reads the newest result of each file, of what is in the topic now: it is read twice, and keeps some 100 bytes for
+    /// each file. The result of the later upload is the newer one, and of results of one upload the later one. `None`
+    /// where it is asked to `stop` during the first time.
+    ///
+    /// # Errors
+    /// As those of [`open`](Self::open) and [`poll`](Self::poll).
+    pub fn newest(
+        log: &Arc<dyn Log>,
+        name: &str,
+        partition: Option<i32>,
+        start: Start,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>> {
+        let topic = log.topic(name)?;
+        let spans = spans_of(log, &topic, partition, start, false)?;
+        let mut newest = Newest::default();
+        if !Self::pass(log, &topic, &spans, stop, &mut |record| newest.add(record, true))? {
+            return Ok(None);
+        }
+        Ok(Some(Self { only: Some(newest.wanted()), ..Self::of_spans(log, &topic, &spans)? }))
+    }
+
+    /// Hands out all of these parts of a topic, also where the log is away for a while. Answers whether it came to the end
+    /// before it was asked to `stop`.
+    pub(crate) fn pass(
+        log: &Arc<dyn Log>,
+        topic: &Topic,
+        spans: &[Span],
+        stop: &dyn Fn() -> bool,
+        sink: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<bool> {
+        let mut reader = Self::of_spans(log, topic, spans)?;
+        while !reader.is_at_end() {
+            if stop() {
+                return Ok(false);
+            }
+            match reader.poll(PASS_WAIT, sink) {
+                Err(error) if error.kind() == ErrorKind::Retry => std::thread::sleep(PASS_WAIT),
+                polled => polled?,
+            }
+        }
+        Ok(true)
     }
 
     /// Whether all ends are reached.
@@ -154,15 +196,48 @@ impl TopicReader {
     /// [`ErrorKind::Retry`] where the log is away for the moment: call it again. All others end the reading;
     /// [`ErrorKind::TopicReplaced`] and [`ErrorKind::TopicDeleted`] where the topic is no longer the one that it was.
     pub fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(&Record<'_>)) -> Result<()> {
-        let Self { reader: Some(reader), open, watch } = self else { return Ok(()) };
+        let Self { reader: Some(reader), open, watch, only } = self else { return Ok(()) };
         watch.check()?;
-        let polled = reader.poll(timeout, &mut |event| open.take(&event, sink));
+        let mut sink = |record: &Record<'_>| {
+            if only.as_ref().is_none_or(|only| only.contains(&(record.partition, record.offset))) {
+                sink(record);
+            }
+        };
+        let polled = reader.poll(timeout, &mut |event| open.take(&event, &mut sink));
         match polled {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Retry => Err(error),
             Err(error) => Err(watch.explain(error)),
         }
     }
+}
+
+/// All that is in a topic now.
+pub(crate) fn all_of(log: &Arc<dyn Log>, topic: &Topic) -> Result<Vec<Span>> {
+    spans_of(log, topic, None, Start::Earliest, false)
+}
+
+/// The part of each partition, or of one, from the start to the end of now; where the reading `follows`, without an end.
+fn spans_of(
+    log: &Arc<dyn Log>,
+    topic: &Topic,
+    partition: Option<i32>,
+    start: Start,
+    follows: bool,
+) -> Result<Vec<Span>> {
+    let (name, all) = (&topic.name, 0..topic.partitions);
+    if let Some(partition) = partition.filter(|partition| !all.contains(partition)) {
+        let text = format!("topic `{name}` has no partition `{partition}`: it has `{}`, counted from 0", all.end);
+        return Err(Error::new(ErrorKind::UnknownTopic, text));
+    }
+    let wanted = all.filter(|number| partition.is_none_or(|partition| partition == *number));
+    wanted
+        .map(|partition| {
+            let ends = log.offsets(name, partition)?;
+            let end = if follows { i64::MAX } else { ends.last_stable };
+            Ok(Span { partition, first: start.within(&ends), end })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -29,8 +29,16 @@ pub const SOURCE_SHA512: &str = "datamill.source.sha512";
 pub const SOURCE_OFFSETS: &str = "datamill.source.offsets";
 /// On results: name and version of the program that made it.
 pub const PROGRAM: &str = "datamill.program";
+/// On results: version of the function or the program that computed it, where it has one.
+pub const PROCESSOR_VERSION: &str = "datamill.processor_version";
+/// On results: the consumer group of the program that made it.
+pub const GROUP: &str = "datamill.group";
 /// On results: the key of the failure, in the group's state, that this result answers.
 pub const RETRY_OF: &str = "datamill.retry_of";
+
+/// On results that were computed once more because somebody asked for it: the result of the same upload that was the
+/// newest one before, as `topic:partition:offset`.
+pub const RERUN_OF: &str = "datamill.rerun_of";
 
 /// On dead letters that are shorter than they should be: what was cut.
 pub const CUT: &str = "datamill.cut";

@@ -114,6 +114,7 @@ class Engine:
         speak: Callable[[str], str] | None = None,
         folder: str | None = None,
         mismatched: Callable[[DownloadDataFile], Any] | None = None,
+        version: str | None = None,
     ) -> Engine: ...
     @property
     def n_threads(self) -> int: ...
@@ -270,6 +271,7 @@ class Messages:
         config: str | None = None,
         offset: int | None = None,
         follow: bool = False,
+        newest: bool = False,
         speak: Callable[[str], str] | None = None,
     ) -> Messages: ...
     def __iter__(self) -> Messages: ...

@@ -15,6 +15,7 @@ from . import _engine, _host, _options, _pipes, _speech
 from ._classes.console import Console
 from ._errors import DatamillError, Help, SetUpError
 from ._signature import require
+from ._version import version_of
 
 # the exit code at a second signal
 _AT_ONCE = 130
@@ -125,6 +126,7 @@ def run_words(
     default: Callable[[Any], Any] | None = None,
     console: bool = False,
     folder: str | None = None,
+    version: str | None = None,
 ) -> _engine.Ended:
     """Run a function with the words of a command line.
 
@@ -144,6 +146,8 @@ def run_words(
         Whether ``c`` and ``q`` on stdin are heard, as by a program with a command line.
     folder : str, optional
         Where the log is without a configuration; the working folder where it is not given.
+    version : str, optional
+        Version of the function; that of its module where it is not given.
 
     Returns
     -------
@@ -160,6 +164,7 @@ def run_words(
         default=default,
         speak=None if console else _speech.of_keywords(kind),
         folder=folder,
+        version=version or version_of(function),
     )
     typed = Console(lambda line: _obey(engine, line), ends_by_itself=engine.ends_by_itself) if console else None
     with typed or contextlib.nullcontext():
@@ -244,7 +249,7 @@ def _run(
         if parser is not None:
             words, values = _options.split(parser, kind, words)
             code = functools.partial(_with_values, function, values)
-        return run_words(kind, code, named, words, default, console=True)
+        return run_words(kind, code, named, words, default, console=True, version=version_of(function))
 
     _pipes.outlive()
     sys.exit(exit_code_of(run))

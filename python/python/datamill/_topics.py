@@ -93,6 +93,7 @@ def read(
     config: str | os.PathLike[str] | None = None,
     offset: int | None = None,
     follow: bool = False,
+    newest: bool = False,
 ) -> Iterator[_engine.Message]:
     """Read the messages of a topic, those that are committed, from the embedded log as from Kafka.
 
@@ -108,6 +109,9 @@ def read(
     follow : bool
         Whether to wait for more at the end that the topic has now. Where the topic is deleted meanwhile, or created
         again, the reading ends with a `RunError` that says so within some seconds.
+    newest : bool
+        Whether only the newest result of each file is read, of what is in the topic now: that of its latest upload, and
+        of several results of one upload the last one. It does not go with `follow`.
 
     Returns
     -------
@@ -126,6 +130,8 @@ def read(
     >>> for result in datamill.read("metadata"):  # doctest: +SKIP
     ...     print(result.path, result.json())
     """
+    if newest and follow:
+        raise TypeError("read(): `newest` reads what is in the topic now, so `follow` does not go with it")
     path = None if config is None else os.fspath(config)
     speak = _speech.of_keywords("upload")
-    return _engine.Messages(topic=topic, config=path, offset=offset, follow=follow, speak=speak)
+    return _engine.Messages(topic=topic, config=path, offset=offset, follow=follow, newest=newest, speak=speak)

@@ -63,6 +63,8 @@ struct Run {
     delivery: Option<Delivery>,
     public_names: bool,
     wants_mismatches: bool,
+    /// What the function's module says of itself.
+    version: Option<String>,
     output_dir: Arc<PathBuf>,
     control: Control,
     counters: OnceLock<Arc<Counters>>,
@@ -111,12 +113,16 @@ impl Run {
         let code = match &self.delivery {
             None => {
                 prepared.settings.threads += AHEAD;
-                UserCode::new(Port {
+                let code = UserCode::new(Port {
                     desk: Arc::clone(&self.desk),
                     hanging: Arc::clone(&self.hanging),
                     public_names: self.public_names,
                     wants_mismatches: self.wants_mismatches,
-                })
+                });
+                match &self.version {
+                    Some(version) => code.with_version(version),
+                    None => code,
+                }
             }
             Some(delivery) => {
                 let run = Arc::downgrade(self);
@@ -138,7 +144,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         *, kind, name, arguments, code, logger, public_names=false, target=None, default=None, speak=None, folder=None,
-        mismatched=None
+        mismatched=None, version=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
@@ -154,6 +160,7 @@ impl Engine {
         speak: Option<Py<PyAny>>,
         folder: Option<PathBuf>,
         mismatched: Option<Py<PyAny>>,
+        version: Option<String>,
     ) -> PyResult<Self> {
         let speech = Speech(speak);
         let delivery = Delivery::of(kind, target);
@@ -177,6 +184,7 @@ impl Engine {
             delivery,
             public_names,
             wants_mismatches: mismatched.is_some(),
+            version,
             options,
         };
         let has_words = speech.of(py, "--nan".to_owned()).starts_with("--");

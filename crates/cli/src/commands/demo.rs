@@ -132,6 +132,7 @@ fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, facts: &F
         instance: "demo".to_owned(),
         membership: Default::default(),
         program: "datamill demo".to_owned(),
+        processor_version: None,
         delivery: engine::DeliveryGuarantee::ExactlyOnce,
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,

@@ -8,6 +8,7 @@ pub mod ls;
 pub mod read;
 pub mod reconcile;
 pub mod rekey;
+pub mod rerun;
 pub mod retry;
 pub mod topic;
 pub mod transfer;

@@ -57,12 +57,23 @@ pub struct ReadArgs {
     /// Stop at the end that the topic had at the start, instead of waiting for more
     #[arg(long = "exit-at-end", short = 'e')]
     exit_at_end: bool,
+    /// Only the newest result of each file, of what is in the topic now: that of its latest upload, and of several
+    /// results of one upload the last one. Messages that name no file by a header are told apart by their keys
+    #[arg(long)]
+    newest: bool,
 }
 
 pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
     let topic = args.topic.as_ref().or(args.topic_name.as_ref()).context("no topic is named")?;
     let log = args.log.open_existing()?;
-    let mut reader = TopicReader::open(&log, topic, args.partition, args.from, !args.exit_at_end)?;
+    let mut reader = if args.newest {
+        match TopicReader::newest(&log, topic, args.partition, args.from, &|| !has_reader())? {
+            Some(reader) => reader,
+            None => return Ok(Exit::Done),
+        }
+    } else {
+        TopicReader::open(&log, topic, args.partition, args.from, !args.exit_at_end)?
+    };
     let mut printer = Printer {
         out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
         left: args.count.unwrap_or(u64::MAX),

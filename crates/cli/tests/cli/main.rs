@@ -15,6 +15,7 @@ mod own_folders;
 mod own_topics;
 mod readme;
 mod rekey;
+mod rerun;
 mod retry;
 #[cfg(target_os = "linux")]
 mod small;

@@ -64,6 +64,7 @@ impl Bench {
             group: "g".to_owned(),
             instance: "one".to_owned(),
             program: "test".to_owned(),
+            processor_version: None,
             first_start: FirstStart::Earliest,
             start_from: None,
             download_regex: None,

@@ -92,6 +92,7 @@ pub(super) struct CommitSettings {
     pub(super) kept: KeptRecords,
     pub(super) group: String,
     pub(super) program: String,
+    pub(super) processor_version: Option<String>,
     pub(super) output: Arc<KnownFolder>,
     /// Whose the failures are.
     pub(super) by: String,
@@ -224,15 +225,15 @@ fn commit(
         state.extend(outcome.answers.iter().flat_map(|entry| entry.answers()));
         match &outcome.result {
             Ok(message) => {
-                if let Some(entry) = &outcome.answers {
-                    state.push(entry.removal());
-                }
+                state.extend(outcome.answers.iter().filter(|entry| entry.has_failed).map(|entry| entry.removal()));
                 let (Some(message), Some(topic)) = (message, &settings.result_topic) else { continue };
                 sources.push(Source::Result(index));
                 let own = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
                 let mut all: Vec<(&str, &[u8])> = own.chain(origin.headers()).collect();
                 if let Some(entry) = &outcome.answers {
-                    all.push((headers::RETRY_OF, entry.key.as_bytes()));
+                    let failure = entry.has_failed.then_some((headers::RETRY_OF, entry.key.as_bytes()));
+                    let result = entry.rerun_of().map(|result| (headers::RERUN_OF, result.as_bytes()));
+                    all.extend(failure.into_iter().chain(result));
                 }
                 records.push(NewRecord {
                     topic,
@@ -335,7 +336,7 @@ enum Source {
 fn letters(settings: &CommitSettings, batch: &Batch) -> Vec<(Source, Letter)> {
     let Some(topic) = &settings.dead_letters else { return Vec::new() };
     let files = batch.outcomes.iter().enumerate().filter_map(|(i, outcome)| {
-        let failure = outcome.result.as_ref().err().filter(|_| outcome.answers.is_none())?;
+        let failure = outcome.result.as_ref().err().filter(|_| !outcome.has_failed_before())?;
         Some((Source::File(i), Letter::of_file(topic, settings, outcome, failure)?))
     });
     let records = batch.unusable.iter().enumerate();
@@ -346,7 +347,7 @@ fn letters(settings: &CommitSettings, batch: &Batch) -> Vec<(Source, Letter)> {
 /// Tells the dead letters that are committed, and what went without one.
 fn tell_letters(facts: &Facts, batch: &Batch, letters: &[(Source, Letter)]) {
     let sent: HashSet<Source> = letters.iter().map(|(source, _)| *source).collect();
-    let first_failures = |(_, outcome): &(usize, &Outcome)| outcome.result.is_err() && outcome.answers.is_none();
+    let first_failures = |(_, outcome): &(usize, &Outcome)| outcome.result.is_err() && !outcome.has_failed_before();
     for (i, outcome) in batch.outcomes.iter().enumerate().filter(first_failures) {
         let file = Some(&*outcome.info.version.path);
         facts.tell(&match sent.contains(&Source::File(i)) {
@@ -382,7 +383,8 @@ fn after(
     let at_ms = clock::now_ms();
     let mut done = Vec::with_capacity(outcomes.len());
     for (outcome, row) in outcomes {
-        let (file, again) = (&row, outcome.answers.is_some());
+        let (file, again) = (&row, outcome.has_failed_before());
+        let rerun = outcome.answers.as_ref().is_some_and(|entry| entry.rerun_of().is_some());
         if outcome.is_incomplete() && again {
             facts.tell(&Fact::CameLate { file });
             done.push(outcome.info);
@@ -390,7 +392,7 @@ fn after(
         }
         let info = outcome.info;
         // a version that came later may be there already
-        let superseded = again && settings.output.path().join(&*info.version.path).exists();
+        let superseded = outcome.answers.is_some() && settings.output.path().join(&*info.version.path).exists();
         if let Some(mut placed) = outcome.file.filter(|_| !superseded)
             && let Err(error) = placed.publish(settings.output.path())
         {
@@ -402,11 +404,11 @@ fn after(
         match outcome.result {
             Ok(message) => {
                 let result = message.map(|message| message.value.len() as u64);
-                facts.tell(&Fact::Done { file, bytes, result, again, at_ms });
+                facts.tell(&Fact::Done { file, bytes, result, again, rerun, at_ms });
             }
             Err(Failure { status, reason }) => {
                 let (reason, attempts) = (reason.as_str(), outcome.attempts);
-                facts.tell(&Fact::Failed { file, bytes, status, reason, attempts, again, at_ms });
+                facts.tell(&Fact::Failed { file, bytes, status, reason, attempts, again, rerun, at_ms });
             }
         }
         done.push(info);
@@ -455,6 +457,8 @@ pub(super) struct Origin<'a> {
     pub(super) topic: &'a str,
     topic_id: Option<&'a str>,
     program: &'a str,
+    group: &'a str,
+    processor_version: Option<&'a str>,
     pub(super) row: FileRow,
 }
 
@@ -466,10 +470,13 @@ impl<'a> Origin<'a> {
             topic: &settings.topic,
             topic_id: settings.topic_id.as_deref(),
             program: &settings.program,
+            group: &settings.group,
+            processor_version: settings.processor_version.as_deref(),
             row: file_row(version, &info.spans, info.first_ms, info.last_ms),
         }
     }
 
+    /// The headers of a result, and of a dead letter.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let all = [
             (headers::SOURCE_TOPIC, self.topic.as_bytes()),
@@ -477,7 +484,9 @@ impl<'a> Origin<'a> {
             (headers::SOURCE_SHA512, self.row.sha512.as_bytes()),
             (headers::SOURCE_OFFSETS, self.row.offsets.as_bytes()),
             (headers::PROGRAM, self.program.as_bytes()),
+            (headers::GROUP, self.group.as_bytes()),
         ];
-        all.into_iter().chain(self.topic_id.map(|id| (headers::SOURCE_TOPIC_ID, id.as_bytes())))
+        let version = self.processor_version.map(|version| (headers::PROCESSOR_VERSION, version.as_bytes()));
+        all.into_iter().chain(self.topic_id.map(|id| (headers::SOURCE_TOPIC_ID, id.as_bytes()))).chain(version)
     }
 }

@@ -242,6 +242,7 @@ mod tests {
             kept: KeptRecords::new("out".as_ref()),
             group: "g".to_owned(),
             program: "p 1".to_owned(),
+            processor_version: None,
             output: Arc::new(KnownFolder::open(".".as_ref(), Role::Output).unwrap()),
             by: "me".into(),
         }

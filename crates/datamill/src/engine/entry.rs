@@ -8,13 +8,16 @@
 //!        others [[partition, first, last]]  offsets in the spans with chunks of other uploads of the version, where
 //!                                           there are any; at most 1000 runs
 //!        chunks [[first, last]]             of an incomplete file, the chunks that are there; left out above 1000 runs
+//!        rerun_of                           where somebody asked to run a file with a result again, that result, as
+//!                                           topic:partition:offset; then n_chunks may be 0: not known
 //!
 //! key    retry/{topic}/{number}/{partition}:{first offset}/{path}
 //! value  none: somebody asked for another try of the file with the entry of this name
 //! ```
 //!
 //! A request has a number of its own, so the commit that answers it takes away what was asked before the try began
-//! and nothing that was asked since.
+//! and nothing that was asked since. Requests to run a file again that has its result have the same form and a value
+//! ([`super::rerun`]).
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -46,6 +49,10 @@ pub(super) struct Entry {
     reason: Box<str>,
     topic_id: Option<Arc<str>>,
     by: Option<Box<str>>,
+    /// The result that there is of it, where somebody asked for another one.
+    rerun_of: Option<Box<str>>,
+    /// It is in the group's state: the file has failed. Otherwise a request to run it again is all that there is.
+    pub(super) has_failed: bool,
     /// Keys of the requests that its next outcome answers.
     pub(super) requests: Vec<String>,
     /// It is of a topic of this name that was deleted: its offsets mean nothing.
@@ -68,7 +75,7 @@ impl Place {
         Self::parse(key.strip_prefix("failed/")?.strip_prefix(topic)?.strip_prefix('/')?)
     }
 
-    fn parse(place_and_path: &str) -> Option<(Self, &str)> {
+    pub(super) fn parse(place_and_path: &str) -> Option<(Self, &str)> {
         let (place, path) = place_and_path.split_once('/')?;
         let (partition, first) = place.split_once(':')?;
         Some((Self::new(partition.parse().ok()?, first.parse().ok()?, path), path))
@@ -80,7 +87,7 @@ impl Place {
         Self::new(partition, first, &info.version.path)
     }
 
-    fn new(partition: i32, first: i64, path: &str) -> Self {
+    pub(super) fn new(partition: i32, first: i64, path: &str) -> Self {
         Self { partition, first, path: FxBuildHasher.hash_one(path) }
     }
 }
@@ -111,9 +118,11 @@ struct Value<'a> {
     attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
     by: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    rerun_of: Option<Cow<'a, str>>,
 }
 
-fn triples(spans: &[Span]) -> Vec<(i32, i64, i64)> {
+pub(super) fn triples(spans: &[Span]) -> Vec<(i32, i64, i64)> {
     spans.iter().map(|span| (span.partition, span.first, span.last)).collect()
 }
 
@@ -160,6 +169,8 @@ impl Entry {
             chunks: if chunks.len() > MAX_CHUNK_RUNS { Box::default() } else { chunks.as_slice().into() },
             status: failure.status.as_str().into(),
             reason: failure.reason.as_str().into(),
+            rerun_of: before.and_then(|entry| entry.rerun_of.clone()),
+            has_failed: true,
             requests: Vec::new(),
             is_foreign: foreign.is_some(),
             topic_id: foreign.map_or_else(|| topic_id.map(Arc::from), |entry| entry.topic_id.clone()),
@@ -193,9 +204,53 @@ impl Entry {
             reason: value.reason.into(),
             topic_id: value.topic_id.map(Arc::from),
             by: value.by.map(|by| by.into_owned().into()),
+            rerun_of: value.rerun_of.map(|result| result.into_owned().into()),
+            has_failed: true,
             requests: Vec::new(),
             is_foreign: false,
         })
+    }
+
+    /// A file of this topic that has a result, and is to have another one.
+    pub(super) fn of_rerun(
+        topic: &str,
+        (place, path): (Place, &str),
+        sha512: [u8; 64],
+        spans: &[(i32, i64, i64)],
+        topic_id: Option<&str>,
+        by: &str,
+        rerun_of: &str,
+    ) -> Self {
+        let key = format!("{}{}:{}/{path}", Self::prefix(topic), place.partition, place.first);
+        Self {
+            path_at: key.len() - path.len(),
+            key: key.into(),
+            place,
+            sha512,
+            n_chunks: 0,
+            attempts: 0,
+            spans: of_triples(spans),
+            others: Box::default(),
+            chunks: Box::default(),
+            status: Cow::Borrowed(""),
+            reason: Box::default(),
+            topic_id: topic_id.map(Arc::from),
+            by: Some(by.into()),
+            rerun_of: Some(rerun_of.into()),
+            has_failed: false,
+            requests: Vec::new(),
+            is_foreign: false,
+        }
+    }
+
+    /// Somebody asks for another result of the file in the place of this one.
+    pub(super) fn runs_again(&mut self, asked: &Self) {
+        self.rerun_of.clone_from(&asked.rerun_of);
+    }
+
+    /// The result that there is of it, as `topic:partition:offset`, where somebody asked for another one.
+    pub(super) fn rerun_of(&self) -> Option<&str> {
+        self.rerun_of.as_deref()
     }
 
     /// For one that is read to be tried again in this topic, and will be written with the reason of that try.
@@ -207,7 +262,8 @@ impl Entry {
     /// Bytes of memory that it takes, about.
     pub(super) fn bytes(&self) -> usize {
         let spans = size_of_val(&*self.spans) + size_of_val(&*self.others) + size_of_val(&*self.chunks);
-        ENTRY_BYTES + self.key.len() + self.reason.len() + self.by.as_ref().map_or(0, |by| by.len()) + spans
+        let texts = [&self.by, &self.rerun_of].map(|text| text.as_ref().map_or(0, |text| text.len()));
+        ENTRY_BYTES + self.key.len() + self.reason.len() + texts[0] + texts[1] + spans
     }
 
     /// The change that writes the entry.
@@ -224,6 +280,7 @@ impl Entry {
             attempts: self.attempts,
             topic_id: self.topic_id.as_deref().map(Cow::Borrowed),
             by: self.by.as_deref().map(Cow::Borrowed),
+            rerun_of: self.rerun_of.as_deref().map(Cow::Borrowed),
         };
         Ok(StateChange { key: self.key.to_string(), value: Some(serde_json::to_vec(&value)?) })
     }
@@ -325,7 +382,8 @@ impl Entry {
 
     /// Whether this version of a file is the one that failed.
     pub(super) fn is_of(&self, version: &Version) -> bool {
-        version.sha512 == self.sha512 && version.total == self.n_chunks && *version.path == *self.path()
+        let has_all = self.n_chunks == 0 || version.total == self.n_chunks;
+        has_all && version.sha512 == self.sha512 && *version.path == *self.path()
     }
 
     /// The SHA-512 of the file.
@@ -360,7 +418,10 @@ pub(crate) fn hash(text: &str) -> Option<[u8; 64]> {
     Some(bytes)
 }
 
-/// The request for another try of the file of an entry.
+/// What the keys of requests begin with that ask to run a file again.
+pub(super) const RERUN: &str = "rerun/";
+
+/// The request for another try of the file of an entry, or of a file that has a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request<'a> {
     /// What the key of the entry ends with.
@@ -380,13 +441,19 @@ impl<'a> Request<'a> {
 
     /// `None` for other keys.
     pub(super) fn parse(topic: &str, key: &'a str) -> Option<Self> {
-        let (_, place) = key.strip_prefix(&Self::prefix(topic))?.split_once('/')?;
+        let of_topic = key.strip_prefix("retry/").or_else(|| key.strip_prefix(RERUN))?;
+        let (_, place) = of_topic.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
         Some(Self { place })
     }
 
     /// The place of the entry.
     pub(super) fn place(&self) -> Option<Place> {
         Place::parse(self.place).map(|(place, _)| place)
+    }
+
+    /// Place and path of the file, where the request is for one that has a result.
+    pub(super) fn of_rerun(topic: &str, key: &'a str) -> Option<(Place, &'a str)> {
+        Place::parse(Self::parse(topic, key).filter(|_| key.starts_with(RERUN))?.place)
     }
 }
 

@@ -48,6 +48,7 @@ use known::{End, Ends, Known};
 use super::EngineError;
 use super::entry::{Entry, Place};
 use super::purpose::Unmarked;
+use super::rerun;
 use super::source::Source;
 use super::state::GroupState;
 use crate::assemble::{FileInfo, Span};
@@ -162,8 +163,8 @@ impl InHand {
         known.left.values().flatten().map(change).collect()
     }
 
-    /// Leaves out what the run before left of tries whose failed files are in the group's state no longer: somebody has
-    /// forgotten them, and nobody would remove the keys.
+    /// Leaves out what the run before left of tries whose failed files, or requests to run them again, are in the group's
+    /// state no longer: somebody has forgotten them, and nobody would remove the keys.
     fn drop_forgotten(&self, state: &GroupState<'_>) -> Result<(), Error> {
         let is_again = |of_spot: &BTreeMap<String, End>| of_spot.values().any(|end| end.again);
         let again: BTreeSet<Spot> = {
@@ -173,23 +174,23 @@ impl InHand {
         if again.is_empty() {
             return Ok(());
         }
-        let mut failed: HashMap<Place, Spot> = HashMap::new();
+        let topic = &self.source.name;
+        let mut tried: HashMap<String, Spot> = HashMap::new();
         let mut take = |key: &str, value: Option<&[u8]>| {
-            let Some((place, _)) = Place::of_key(&self.source.name, key) else { return };
-            match value.and_then(|value| Entry::parse(key, value)) {
-                Some(entry) => {
-                    let spot = Spot::of_spans(entry.spans());
-                    if again.contains(&spot) {
-                        failed.insert(place, spot);
-                    }
-                }
-                None => drop(failed.remove(&place)),
+            let entry = match value {
+                Some(value) if Place::of_key(topic, key).is_some() => Entry::parse(key, value),
+                Some(value) => rerun::entry(topic, key, value),
+                None => None,
+            };
+            match entry.map(|entry| Spot::of_spans(entry.spans())).filter(|spot| again.contains(spot)) {
+                Some(spot) => drop(tried.insert(key.to_owned(), spot)),
+                None => drop(tried.remove(key)),
             }
         };
         state.read(StateMark::default(), &mut take, &|| false)?;
-        let failed: BTreeSet<Spot> = failed.into_values().collect();
+        let tried: BTreeSet<Spot> = tried.into_values().collect();
         let mut known = self.known.lock();
-        for spot in again.difference(&failed) {
+        for spot in again.difference(&tried) {
             if let Some(of_spot) = known.left.get_mut(spot) {
                 of_spot.retain(|_, end| !end.again);
             }

@@ -30,6 +30,7 @@ mod purpose;
 mod reached;
 mod read;
 mod reread;
+mod rerun;
 mod retry;
 mod skew;
 mod source;
@@ -52,6 +53,9 @@ pub(crate) use folder::{OWN, is_reserved, taken};
 use listeners::Listeners;
 pub(crate) use purpose::mark_copy;
 pub(crate) use reached::{Reached, Standing};
+pub use rerun::{
+    MOST_RERUN, RerunChoice, RerunError, RerunFile, RerunFiles, WHOLE_AGAIN, files_to_rerun, request_rerun,
+};
 pub use retry::RetryFailed;
 pub use start::StartFrom;
 pub use summary::Summary;
@@ -87,6 +91,8 @@ pub struct EngineSettings {
     pub membership: Membership,
     /// Name and version of the program, for the results' headers.
     pub program: String,
+    /// Version of the user's function, for the results' headers; that of the [`UserCode`] where there is none.
+    pub processor_version: Option<String>,
     /// What is promised of results, and where failed files are kept: with
     /// [`AtLeastOnce`](DeliveryGuarantee::AtLeastOnce) in the output folder.
     pub delivery: DeliveryGuarantee,
@@ -183,7 +189,8 @@ pub fn run(
     let here = std::env::current_dir().map_err(|e| EngineError::output(&settings.output_dir, e))?;
     let output_dir = std::path::absolute(here.join(&settings.output_dir))
         .map_err(|e| EngineError::output(&settings.output_dir, e))?;
-    let (given, settings) = (settings, &EngineSettings { output_dir, ..settings.clone() });
+    let processor_version = settings.processor_version.as_deref().or(code.version()).map(str::to_owned);
+    let (given, settings) = (settings, &EngineSettings { output_dir, processor_version, ..settings.clone() });
     let source = source::Source::new(&settings.topic, found.id.as_deref());
     if source.id.is_none() {
         tracing::warn!(topic = %settings.topic,

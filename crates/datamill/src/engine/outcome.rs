@@ -52,7 +52,7 @@ pub(super) struct Outcome {
     pub(super) result: Result<Option<ReproducerMessage>, Failure>,
     /// How often the function ran for it.
     pub(super) attempts: u32,
-    /// The failure of an earlier run that it answers.
+    /// The failure of an earlier run that it answers, or the request to run a file again.
     pub(super) answers: Option<Arc<Entry>>,
     /// The chunks that are there, of a file that is incomplete.
     pub(super) chunks: Vec<IndexRun>,
@@ -84,8 +84,8 @@ impl Outcome {
     /// That of a failed file whose chunks are gone.
     pub(super) fn expired(entry: Arc<Entry>, id: InstanceId, budget: &Arc<Budget>) -> Self {
         let reason = match entry.is_foreign {
-            true => "it cannot be tried again: its topic was deleted, and another one was created under its name",
-            false => "it cannot be tried again: its chunks are gone from the topic",
+            true => "it cannot be run again: its topic was deleted, and another one was created under its name",
+            false => "it cannot be run again: its chunks are gone from the topic",
         };
         let reason = reason.to_owned();
         let info = Arc::new(entry.info(id));
@@ -147,6 +147,11 @@ impl Outcome {
             file: None,
             reservation,
         }
+    }
+
+    /// Whether the file had failed before.
+    pub(super) fn has_failed_before(&self) -> bool {
+        self.answers.as_ref().is_some_and(|entry| entry.has_failed)
     }
 
     /// Bytes of the result.

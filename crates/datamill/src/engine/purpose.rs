@@ -360,6 +360,27 @@ pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &s
     }
 }
 
+/// A reproducer that a group is for on a topic.
+#[derive(Debug)]
+pub(super) struct Reproducer {
+    pub(super) id: String,
+    pub(super) program: String,
+    pub(super) results: String,
+}
+
+/// The reproducers that a group is for on a topic, and another program where there are none.
+///
+/// # Errors
+/// Those of the log.
+pub(super) fn reproducers(log: &dyn Log, group: &str, topic: &str) -> Result<(Vec<Reproducer>, Option<String>), Error> {
+    let (marks, _) = read(log, group, topic, false, None)?;
+    let (ours, others): (Vec<_>, Vec<_>) =
+        marks.into_values().map(|(_, purpose)| purpose).partition(|purpose| purpose.kind == REPRODUCER);
+    let reproducer =
+        |purpose: Purpose| Reproducer { id: purpose.id(), program: purpose.shown, results: purpose.target };
+    Ok((ours.into_iter().map(reproducer).collect(), others.first().map(ToString::to_string)))
+}
+
 /// Which failures a program answers.
 #[derive(Debug, Clone)]
 pub(super) struct Answers {

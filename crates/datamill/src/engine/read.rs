@@ -177,6 +177,7 @@ impl Engine<'_> {
             kept: KeptRecords::new(&settings.output_dir),
             group: settings.group.clone(),
             program: settings.program.clone(),
+            processor_version: settings.processor_version.clone(),
             output: Arc::clone(self.output),
             by: self.by.clone(),
         };
@@ -269,7 +270,7 @@ impl Engine<'_> {
         let settings = self.settings;
         if !self.started.replace(true) {
             tracing::info!(log = self.log.name(), topic = %settings.topic, result_topic = settings.result_topic,
-                group = %settings.group, output_dir = %settings.output_dir.display(), "started");
+                group = %settings.group, processor_version = settings.processor_version, output_dir = %settings.output_dir.display(), "started");
         }
     }
 

@@ -12,7 +12,8 @@
 //! make it; and the state is read after the partition was assigned, so that what an earlier owner did is seen.
 //!
 //! Each entry of a partition is tried once after the partition was assigned, and again whenever somebody
-//! asks for it (`datamill retry`). A request that comes while its file is tried is kept until that try has
+//! asks for it (`datamill retry`). A request to run a file again that has a result (`datamill rerun`) holds what an entry
+//! does, and goes the same way. A request that comes while its file is tried is kept until that try has
 //! its outcome, and the entry is read anew then.
 //!
 //! Memory: entries that wait have a share of their own, beyond which they stay in the group's state; content counts as
@@ -355,7 +356,7 @@ impl Retries {
         let of_key = |key: String| Place::of_key(&self.topic, &key).map(|(place, path)| (place, path.to_owned()));
         let removed: Vec<(Place, String)> = removed.into_iter().filter_map(of_key).collect();
         let forgotten = self.forget(&removed);
-        let (mut waiting, mut requested, mut expire) = (0, 0, 0);
+        let (mut waiting, mut requested, mut expire, mut rerun) = (0, 0, 0, 0);
         for due in due.into_iter().filter(is_owner) {
             let (place, is_request) = (due.entry.place, !due.entry.requests.is_empty());
             if let Some(under_way) = self.under_way.get(&place) {
@@ -368,6 +369,8 @@ impl Retries {
             } else if is_request || !tried.contains(place) {
                 if due.entry.is_foreign {
                     expire += 1;
+                } else if !due.entry.has_failed {
+                    rerun += 1;
                 } else {
                     waiting += 1;
                     requested += usize::from(is_request);
@@ -379,8 +382,12 @@ impl Retries {
             let more = if self.further.is_empty() { "" } else { "; more come after these" };
             tracing::info!(files = waiting, requested, "files that failed earlier are tried again{more}");
         }
+        if rerun > 0 {
+            let more = if self.further.is_empty() { "" } else { "; more come after these" };
+            tracing::info!(files = rerun, "files that have a result are run again, as it was asked for{more}");
+        }
         if expire > 0 {
-            tracing::info!(files = expire, "failed files of the topic that was deleted are given up: they expire");
+            tracing::info!(files = expire, "files of the topic that was deleted cannot be tried any more: they expire");
         }
         retried.push(Retried::Forgotten(removed, forgotten));
         retried.push(Retried::Incomplete(incomplete.into_iter().filter(is_owner).collect()));

@@ -101,6 +101,7 @@ impl Tally {
             succeeded: counts.done,
             failed: counts.failed(),
             retried: counts.retried,
+            rerun: counts.rerun,
             failed_again: counts.failed_again,
             expired: counts.expired,
             ended_the_program: counts.failures[FailureStatus::EndedTheProgram as usize] + counts.ended_again,
@@ -147,6 +148,8 @@ pub struct Summary {
     pub failed: u64,
     /// Of these files, those that had failed in an earlier run.
     pub retried: u64,
+    /// Of the files that the function was done with, those that somebody asked to run again.
+    pub rerun: u64,
     /// Files that had failed in an earlier run and failed again.
     pub failed_again: u64,
     /// Of these, those that are given up, since their chunks are gone from the topic.
@@ -251,6 +254,9 @@ impl fmt::Display for Summary {
         }
         if self.retried > 0 {
             write!(f, "\n{} of them had failed in an earlier run", self.retried)?;
+        }
+        if self.rerun > 0 {
+            write!(f, "\n{} of them had a result and were run again, as it was asked for", self.rerun)?;
         }
         if self.expired > 0 {
             write!(

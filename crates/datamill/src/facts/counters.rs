@@ -105,6 +105,8 @@ counts! {
     result_bytes,
     /// Of the files that are done, those that had failed in an earlier run.
     retried,
+    /// Of the files that are done, those that somebody asked to run again.
+    rerun,
     /// Files that had failed in an earlier run and failed again.
     failed_again,
     /// Of these, those that are given up, since their chunks are gone from the topic.
@@ -359,11 +361,12 @@ impl Counters {
                 self.running.add(took);
             }
             Fact::AttemptFailed { .. } | Fact::CameLate { .. } | Fact::NoDeadLetter { .. } => {}
-            Fact::Done { file, bytes, result, again, .. } => {
+            Fact::Done { file, bytes, result, again, rerun, .. } => {
                 self.processed(file.n_chunks.into(), bytes);
                 add(&counts.done, 1);
                 add(&counts.done_bytes, bytes);
                 add(&counts.retried, again.into());
+                add(&counts.rerun, rerun.into());
                 if let Some(result) = result {
                     self.produced(1, result);
                     add(&counts.results, 1);
@@ -455,9 +458,9 @@ mod tests {
         let (counters, file) = (Counters::default(), FileRow { n_chunks: 3, ..FileRow::default() });
         let failed = |status, again| {
             let (bytes, reason, attempts, at_ms) = (10, "", 1, 0);
-            counters.hear(&Fact::Failed { file: &file, bytes, status, reason, attempts, again, at_ms });
+            counters.hear(&Fact::Failed { file: &file, bytes, status, reason, attempts, again, rerun: false, at_ms });
         };
-        counters.hear(&Fact::Done { file: &file, bytes: 10, result: Some(2), again: true, at_ms: 0 });
+        counters.hear(&Fact::Done { file: &file, bytes: 10, result: Some(2), again: true, rerun: false, at_ms: 0 });
         failed(FailureStatus::Failed, false);
         failed(FailureStatus::MismatchedHash, false);
         failed(FailureStatus::Incomplete, false);

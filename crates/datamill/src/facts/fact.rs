@@ -154,6 +154,8 @@ pub enum Fact<'a> {
         result: Option<u64>,
         /// It answers a failure.
         again: bool,
+        /// It has another result, since somebody asked to run it again.
+        rerun: bool,
         /// When, in milliseconds since the epoch.
         at_ms: i64,
     },
@@ -171,6 +173,8 @@ pub enum Fact<'a> {
         attempts: u32,
         /// It had failed before.
         again: bool,
+        /// It has a result, and somebody asked to run it again.
+        rerun: bool,
         /// When, in milliseconds since the epoch.
         at_ms: i64,
     },

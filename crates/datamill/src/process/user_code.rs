@@ -12,6 +12,7 @@ use crate::assemble::DownloadDataFile;
 #[derive(Clone)]
 pub struct UserCode {
     workers: Arc<dyn Workers>,
+    version: Option<String>,
     target: Option<Target>,
     target_is_kept: Arc<AtomicBool>,
 }
@@ -19,7 +20,7 @@ pub struct UserCode {
 impl UserCode {
     /// Code that brings workers of its own.
     pub fn new(workers: impl Workers) -> Self {
-        Self { workers: Arc::new(workers), target: None, target_is_kept: Arc::default() }
+        Self { workers: Arc::new(workers), version: None, target: None, target_is_kept: Arc::default() }
     }
 
     /// The code of a reproducer, which all threads share.
@@ -45,6 +46,16 @@ impl UserCode {
             + 'static,
     {
         Self::new(Shared { needs, function: Arc::new(function) })
+    }
+
+    /// Says which version of itself the code is, as in `with_version(env!("CARGO_PKG_VERSION"))`: each result names it.
+    /// `--processor_version` goes before it.
+    pub fn with_version(self, version: impl Into<String>) -> Self {
+        Self { version: Some(version.into()), ..self }
+    }
+
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Says where the code puts files, and what is set once a group may know that.

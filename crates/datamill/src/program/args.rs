@@ -247,6 +247,10 @@ pub struct ConsumerArgs {
     /// that it had not finished are read again. Where the group has been taken over before, nothing is done
     #[arg(long = "take_over", value_name = "FOLDER")]
     pub take_over: Option<PathBuf>,
+    /// Version of your function, which each result names in the header `datamill.processor_version` [default: that of
+    /// the program, where it tells one: `__version__` of the function's module in Python]
+    #[arg(long = "processor_version", value_name = "VERSION", value_parser = version)]
+    pub processor_version: Option<String>,
     /// Threads that run your function
     #[arg(
         long = "n_consumer_threads", visible_alias = "n_threads", value_name = "N", default_value_t = 2,
@@ -357,6 +361,7 @@ impl ConsumerArgs {
             result_topic,
             dead_letter_topic,
             group,
+            processor_version: self.processor_version.clone(),
             program: format!("{program} datamill/{}", env!("CARGO_PKG_VERSION")),
             delivery: self.delivery,
             first_start: config.first_start().unwrap_or_default(),
@@ -423,6 +428,11 @@ fn delivery(name: &str) -> DeliveryGuarantee {
 /// A name that is not empty: of a topic, a group, a program.
 fn name(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("the name is empty") } else { Ok(text.to_owned()) }
+}
+
+/// A version that is not empty.
+fn version(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("the version is empty") } else { Ok(text.trim().to_owned()) }
 }
 
 fn membership(text: &str) -> Result<Membership, &'static str> {

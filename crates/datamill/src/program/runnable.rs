@@ -48,20 +48,49 @@ pub trait Runnable<Kind>: Sized + 'static {
     /// As [`run_from_command_line`](Self::run_from_command_line), with options of the program's own:
     /// `A` is a struct that derives `clap::Args`, from which `make` makes the user's code.
     fn run_with_arguments<A: Args>(make: impl FnOnce(A) -> Result<Self, ProcessingError>) -> ExitCode {
-        let name = name_of::<Self>();
-        let (ours, theirs) = match parse::<Self::Options, A>(command(name, Self::Options::ABOUT), std::env::args_os()) {
-            Ok(parsed) => parsed,
-            Err(error) => error.exit(),
-        };
-        match make(theirs) {
-            Ok(code) => run_program(&ours, name, code.into_user_code()).into(),
-            Err(error) => {
-                say(format_args!("error: {error}"));
-                Exit::SetUp.into()
+        run_as(None, make)
+    }
+
+    /// As [`run_with_arguments`](Self::run_with_arguments), for a program that tells its version, which each result then
+    /// names: `Lines::run_as_version(env!("CARGO_PKG_VERSION"), |_: NoArguments| Ok(Lines))`.
+    fn run_as_version<A: Args>(
+        version: &'static str,
+        make: impl FnOnce(A) -> Result<Self, ProcessingError>,
+    ) -> ExitCode {
+        run_as(Some(version), make)
+    }
+}
+
+fn run_as<K, T: Runnable<K>, A: Args>(
+    version: Option<&'static str>,
+    make: impl FnOnce(A) -> Result<T, ProcessingError>,
+) -> ExitCode {
+    let name = name_of::<T>();
+    let mut command = command(name, T::Options::ABOUT);
+    if let Some(version) = version {
+        command = command.version(format!("{version} {WITH}"));
+    }
+    let (ours, theirs) = match parse::<T::Options, A>(command, std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => error.exit(),
+    };
+    match make(theirs) {
+        Ok(code) => {
+            let mut code = code.into_user_code();
+            if let Some(version) = version {
+                code = code.with_version(version);
             }
+            run_program(&ours, name, code).into()
+        }
+        Err(error) => {
+            say(format_args!("error: {error}"));
+            Exit::SetUp.into()
         }
     }
 }
+
+/// What `--version` says of the library.
+const WITH: &str = concat!("with datamill ", env!("CARGO_PKG_VERSION"));
 
 /// The command line of a program of this name: the options that its kind shares, its help and its version. Options of
 /// its own may be added, and [`accept_dashes`] comes last.
@@ -79,7 +108,7 @@ fn command(name: impl Into<String>, about: &str) -> Command {
         incomplete, 2 the command line or the set-up is wrong or a right is missing, 3 stopped while working (start it \
         again), 4 another process has taken this one's place, 5 functions did not end (start it again), 130 left at once at a \
         second signal.";
-    Command::new(name).about(about).after_help(after).version(concat!("with datamill ", env!("CARGO_PKG_VERSION")))
+    Command::new(name).about(about).after_help(after).version(WITH)
 }
 
 /// Our options and theirs. What their struct says of itself is not about the program.

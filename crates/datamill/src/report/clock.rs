@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
@@ -58,6 +59,20 @@ pub fn local_timestamp(ms: i64) -> String {
     timestamp(ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%3f%:z").to_string()
 }
 
+/// A time as a person writes it, in milliseconds since the epoch: a day, with or without a time, in the zone of this
+/// machine, or a time with an offset or `Z`.
+///
+/// # Errors
+/// The text is no such time.
+pub fn parse(text: &str) -> Result<i64, &'static str> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Ok(timestamp.as_millisecond());
+    }
+    let local = text.parse::<DateTime>().ok().and_then(|time| time.to_zoned(TimeZone::system()).ok());
+    let local = local.ok_or("write a time as `2026-11-22`, `2026-11-22 14:30` or `2026-11-22T14:30:00Z`")?;
+    Ok(local.timestamp().as_millisecond())
+}
+
 /// The nearest time that can be written: years -9999 to 9999.
 fn timestamp(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
@@ -84,6 +99,19 @@ mod tests {
         let mut times = LocalTimes::default();
         for ms in [0, 999, 1000, 1999, -1, -1000, -1001, 0, 1_700_000_000_999, i64::MAX, i64::MIN] {
             assert_eq!(times.text(ms), local_time_text(ms), "{ms}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(parse("2023-11-14T22:13:20Z"), Ok(1_700_000_000_000));
+        assert_eq!(parse("2023-11-14 23:13:20+01:00"), Ok(1_700_000_000_000));
+        assert_eq!(parse(&local_time_text(1_700_000_000_000)), Ok(1_700_000_000_000));
+        let day = parse("2023-11-14").unwrap();
+        assert_eq!(local_time_text(day), "2023-11-14 00:00:00");
+        assert_eq!(parse("2023-11-14 08:30"), Ok(day + 30_600_000));
+        for wrong in ["", "yesterday", "2023-13-01", "14.11.2023"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

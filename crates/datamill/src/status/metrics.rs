@@ -293,7 +293,7 @@ mod tests {
     fn both_formats_have_the_same_numbers_under_the_same_names() {
         let facts = Facts::default();
         let file = FileRow { rel_filepath: "secret name".to_owned(), n_chunks: 3, ..FileRow::default() };
-        facts.tell(&Fact::Done { file: &file, bytes: 10, result: Some(2), again: false, at_ms: 0 });
+        facts.tell(&Fact::Done { file: &file, bytes: 10, result: Some(2), again: false, rerun: false, at_ms: 0 });
         facts.tell(&Fact::Ran { file: "secret name", took: Duration::from_millis(2) });
         let (open, text) =
             (metrics(&facts).text(Format::OpenMetrics).unwrap(), metrics(&facts).text(Format::Text).unwrap());

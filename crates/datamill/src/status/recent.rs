@@ -145,7 +145,7 @@ mod tests {
 
     fn fail(recent: &Recent, row: &FileRow, reason: &str, again: bool) {
         let (status, attempts, at_ms) = (FailureStatus::Failed, 1, 0);
-        recent.hear(&Fact::Failed { file: row, bytes: 1, status, reason, attempts, again, at_ms });
+        recent.hear(&Fact::Failed { file: row, bytes: 1, status, reason, attempts, again, rerun: false, at_ms });
     }
 
     fn failed(recent: &Recent) -> Vec<String> {
@@ -156,7 +156,7 @@ mod tests {
     fn a_failed_file_goes_from_the_list_with_its_result_and_not_with_that_of_another_upload() {
         let recent = Recent::default();
         let done = |row: &FileRow| {
-            recent.hear(&Fact::Done { file: row, bytes: 1, result: None, again: true, at_ms: 0 });
+            recent.hear(&Fact::Done { file: row, bytes: 1, result: None, again: true, rerun: false, at_ms: 0 });
         };
         fail(&recent, &row("a", 1), "no header", false);
         fail(&recent, &row("b", 2), "no header", false);

@@ -12,7 +12,7 @@ use super::pass::{all_of, read};
 use super::table::{ResultOf, Table};
 use crate::control::Control;
 use crate::engine::sha512_of_hex;
-use crate::read::Span;
+use crate::read::{Span, header};
 
 /// How long open transactions are waited for: one that a program left open when it died stays so for a minute.
 const DECIDED_WITHIN: Duration = Duration::from_secs(5);
@@ -47,10 +47,7 @@ fn decided(log: &dyn Log, topic: &Topic, control: &Control) -> Result<Vec<Span>,
 }
 
 fn take(record: &Record<'_>, source: &str, table: &Table) -> Result<(), SurveyError> {
-    let header = |wanted: &str| {
-        let (_, value) = record.headers.iter().find(|(name, _)| *name == wanted)?;
-        std::str::from_utf8(value).ok()
-    };
+    let header = |wanted: &str| header(record, wanted);
     let place = format!("{}:{}", record.partition, record.offset);
     let Some(path) = header(headers::SOURCE_PATH) else {
         return match record.key.map(std::str::from_utf8) {
@@ -66,7 +63,7 @@ fn take(record: &Record<'_>, source: &str, table: &Table) -> Result<(), SurveyEr
         path: path.to_owned(),
         sha512: header(headers::SOURCE_SHA512).and_then(sha512_of_hex).map(|sha512| sha512.to_vec()),
         source: of.map(Option::unwrap_or_default).join(" "),
-        answers: header(headers::RETRY_OF).is_some(),
+        answers: [headers::RETRY_OF, headers::RERUN_OF].iter().any(|answer| header(answer).is_some()),
         place,
     })
 }

@@ -274,6 +274,7 @@ pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> Engin
         instance: "one".to_owned(),
         membership: Default::default(),
         program: "test".to_owned(),
+        processor_version: None,
         delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
         first_start: datamill::broker::FirstStart::Earliest,
         start_from: None,

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::common::{Bench, Place, StopAtEnd, chunks, content, on_both_logs, settings, wait_for};
 use datamill::assemble::DownloadDataFile;
 use datamill::engine::{
-    Control, DeliveryGuarantee, EngineError, EngineSettings, StopKind, failed_files, forget_failures, request_retry,
+    Control, DeliveryGuarantee, EngineError, EngineSettings, RerunChoice, StopKind, failed_files, files_to_rerun,
+    forget_failures, request_rerun, request_retry,
 };
 use datamill::facts::Facts;
 use datamill::process::{Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, UserCode};
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 on_both_logs! {
     one_file_among_a_thousand_that_ends_the_process_fails_and_all_others_have_their_result,
     with_at_least_once_the_ends_are_kept_in_the_output_folder,
+    a_file_that_ends_the_process_when_it_is_run_again_fails_and_the_others_have_another_result,
     another_host_knows_of_the_ends_that_the_group_was_told_of,
     a_call_that_cannot_be_given_up_ends_the_program_and_counts_as_an_attempt,
     a_clean_end_and_a_stop_with_a_call_in_hand_leave_nothing,
@@ -183,6 +185,31 @@ fn with_at_least_once_the_ends_are_kept_in_the_output_folder(place: &Place) {
     let failed = host.entries("failed/");
     assert!(failed.len() == 1 && failed[0].contains("3 times"), "{failed:?}");
     assert!(host.entries("in_hand/").is_empty() && host.notes().is_empty());
+}
+
+fn a_file_that_ends_the_process_when_it_is_run_again_fails_and_the_others_have_another_result(place: &Place) {
+    let bench = Bench::new(place, 1);
+    send_files(&bench, 40, 1);
+    let host = Host::new(&bench, place);
+    assert_eq!(host.supervise(How::Works).len(), 0);
+    let calls = host.calls();
+    let (log, topic, group) = (&bench.log, bench.topic.as_str(), bench.group.as_str());
+    let all = files_to_rerun(log, topic, group, &RerunChoice::default(), &|| false).unwrap().unwrap();
+    assert_eq!(all.files.len(), 40);
+    request_rerun(log.as_ref(), topic, group, &all.files).unwrap();
+    assert_eq!((host.supervise(How::Aborts).len(), host.calls()), (2, calls + 2), "one end may come from outside");
+    let failed = host.entries("failed/");
+    assert!(failed.len() == 1 && failed[0].contains(KILLS) && failed[0].contains("ended_the_program"), "{failed:?}");
+    assert!(host.entries("rerun/").is_empty() && host.entries("in_hand/").is_empty() && host.notes().is_empty());
+    let mut results: BTreeMap<String, usize> = BTreeMap::new();
+    for result in bench.read_results() {
+        *results.entry(result.path().to_owned()).or_default() += 1;
+    }
+    assert!(results.iter().all(|(path, count)| *count == if path == KILLS { 1 } else { 2 }), "{results:?}");
+    request_retry(log.as_ref(), topic, group, &failed_files(log.as_ref(), topic, group).unwrap()).unwrap();
+    assert_eq!(host.supervise(How::Works).len(), 0);
+    assert_eq!(bench.read_results().len(), 80);
+    assert!(host.entries("failed/").is_empty());
 }
 
 fn another_host_knows_of_the_ends_that_the_group_was_told_of(place: &Place) {

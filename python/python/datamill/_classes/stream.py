@@ -16,6 +16,7 @@ from typing import Any, Literal
 from .. import _engine, _host, _speech
 from .._errors import SetUpError
 from .._signature import require
+from .._version import version_of
 from .arguments import Runnable
 from .constructor import construct
 from .controlled import ControlledProcess, ended_by_errors
@@ -228,6 +229,7 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             speak=self._speak(),
             folder=current().folder,
             mismatched=self._code_of_mismatches if self._wants_mismatches() else None,
+            version=version_of(type(self)),
         )
 
     def _speak(self) -> _speech.Speak:

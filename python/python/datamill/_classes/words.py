@@ -13,6 +13,7 @@ from .defaults import current
 #: Options of the engine that have no name in OpenMSIStream, and what `--help` of a class's own parser says of them.
 ENGINE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "exit_at_end": {"action": "store_true", "help": "Stop when all that was in the topic at the start has been handled"},
+    "processor_version": {"help": "Version of the function, which each result names; by default `__version__` of its module"},
     "max_attempts": {"type": int, "help": "How often the function runs for a file before the file has failed"},
     "processing_timeout": {"type": float, "help": "Seconds that the function may take for a file"},
     "dead_letter_topic": {"help": "Topic that gets a message for each file that fails"},

@@ -108,6 +108,7 @@ impl Bench {
             group: self.group.clone(),
             instance: "one".to_owned(),
             program: "test".to_owned(),
+            processor_version: None,
             first_start: FirstStart::Earliest,
             start_from: None,
             download_regex: None,

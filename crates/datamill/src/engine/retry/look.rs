@@ -4,19 +4,22 @@
 //! that no more than has room: the files that come first in the topic. The next look, once these are tried, gives the
 //! ones behind them.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use datamill_broker::{ErrorKind, StateChange, StateMark};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::thread::RetrySettings;
 use crate::engine::entry::{Due, Entry, Place, Request};
 use crate::engine::failed::retry_command;
 use crate::engine::in_hand;
 use crate::engine::purpose::Answers;
+use crate::engine::rerun;
 use crate::engine::source::Source;
 use crate::engine::tails::Begun;
 
@@ -61,6 +64,11 @@ pub(super) struct Known {
     mark: StateMark,
     /// Keys of the requests, by the place of their entry.
     requests: HashMap<Place, BTreeSet<String>>,
+    /// Hashes of the keys of requests that were answered. A key that is there again asks for nothing: whoever asked did
+    /// not know that it was written, and wrote it once more.
+    answered: FxHashSet<u64>,
+    /// Such keys.
+    stale: Vec<String>,
     /// The topic's id that entries without one have, by partition.
     adopted: BTreeMap<i32, String>,
 }
@@ -80,10 +88,14 @@ impl Known {
     fn request(&mut self, topic: &str, key: &str, is_there: bool) -> Option<Place> {
         let place = Request::parse(topic, key)?.place()?;
         let keys = self.requests.entry(place).or_default();
-        if is_there {
-            keys.insert(key.to_owned());
-        } else {
+        let hash = FxBuildHasher.hash_one(key);
+        if !is_there {
             keys.remove(key);
+            self.answered.insert(hash);
+        } else if self.answered.contains(&hash) {
+            self.stale.push(key.to_owned());
+        } else {
+            keys.insert(key.to_owned());
         }
         if keys.is_empty() {
             self.requests.remove(&place);
@@ -101,6 +113,10 @@ struct Gathered<'a> {
     room: usize,
     bytes: usize,
     due: BTreeMap<Place, Entry>,
+    /// Files with a result that somebody asks to run again.
+    reruns: BTreeMap<Place, Entry>,
+    /// Places of failed files that cannot be tried, though somebody asks for it.
+    hopeless: HashSet<Place>,
     /// Places whose entries are gone, by the changes that were read so far.
     removed: FxHashSet<Place>,
     /// Places of which an earlier reading said so: they take no room from others.
@@ -132,6 +148,8 @@ impl<'a> Gathered<'a> {
             room: settings.entries_bytes,
             bytes: 0,
             due: BTreeMap::new(),
+            reruns: BTreeMap::new(),
+            hopeless: HashSet::new(),
             further: BTreeSet::new(),
             incomplete: BTreeMap::new(),
             begun: BTreeMap::new(),
@@ -158,6 +176,7 @@ impl<'a> Gathered<'a> {
             self.bytes -= before.bytes();
         }
         self.incomplete.remove(&place);
+        self.hopeless.remove(&place);
         self.given_up.remove(&place);
         self.left_alone.remove(&place);
         self.answerable.remove(&place);
@@ -182,6 +201,7 @@ impl<'a> Gathered<'a> {
         // one of another topic gets its outcome without a look at its offsets
         let is_given_up = if entry.is_foreign { entry.is_expired() } else { !entry.can_be_retried() };
         if is_given_up {
+            self.hopeless.insert(place);
             if is_new {
                 self.given_up.insert(place);
                 if entry.lacks_chunks() {
@@ -198,13 +218,58 @@ impl<'a> Gathered<'a> {
             }
             self.bytes += entry.bytes();
             self.due.insert(place, entry);
-            while self.bytes > self.room && self.due.len() > 1 {
-                if let Some((last, entry)) = self.due.pop_last() {
-                    self.bytes -= entry.bytes();
-                    self.further.insert(last.partition);
-                }
+            self.make_room();
+        }
+    }
+
+    /// Somebody asks to run a file again that has a result.
+    fn rerun(&mut self, key: &str, value: &[u8], adopted: &BTreeMap<i32, String>) {
+        let Some(entry) = rerun::entry(&self.source.name, key, value) else {
+            tracing::warn!(key, "a request in the group's state is not understood; left out");
+            return;
+        };
+        let mut entry = entry.for_a_try(self.source.id.as_ref());
+        let place = entry.place;
+        if !self.look.owned.contains_key(&place.partition) {
+            return;
+        }
+        if !self.answers.is_mine(entry.by()) {
+            self.of_others.entry(place).or_insert(false);
+            return;
+        }
+        let adopted = adopted.get(&place.partition).map(String::as_str);
+        entry.is_foreign = !self.source.is_same(entry.topic_id(), adopted);
+        self.bytes += entry.bytes();
+        if let Some(before) = self.reruns.insert(place, entry) {
+            self.bytes -= before.bytes();
+        }
+        self.make_room();
+    }
+
+    /// Leaves out the files that come last in the topic where there is no room for them.
+    fn make_room(&mut self) {
+        while self.bytes > self.room && self.due.len() + self.reruns.len() > 1 {
+            let is_rerun = self.reruns.last_key_value().map(|(place, _)| place)
+                > self.due.last_key_value().map(|(place, _)| place);
+            let last = if is_rerun { self.reruns.pop_last() } else { self.due.pop_last() };
+            if let Some((last, entry)) = last {
+                self.bytes -= entry.bytes();
+                self.further.insert(last.partition);
             }
         }
+    }
+
+    /// All that are to be tried: of a file that has failed when it was run again, its entry.
+    fn all_due(&mut self) -> BTreeMap<Place, Entry> {
+        let mut due = std::mem::take(&mut self.due);
+        for (place, mut asked) in std::mem::take(&mut self.reruns) {
+            asked.has_failed = self.hopeless.contains(&place);
+            match due.entry(place) {
+                Slot::Occupied(mut failed) => failed.get_mut().runs_again(&asked),
+                Slot::Vacant(none) => drop(none.insert(asked)),
+            }
+        }
+        due
     }
 
     /// Whether entries were left out for want of room that had some only because those in it are gone: a log may tell
@@ -374,6 +439,12 @@ impl RetrySettings<'_> {
                 if value.is_some() && found.due.contains_key(&place) {
                     found.answerable.insert(place);
                 }
+            } else if let Some((place, _)) = Request::of_rerun(self.topic, key) {
+                // those that were answered may come before their end
+                let is_asked_for = known.requests.get(&place).is_some_and(|keys| keys.contains(key));
+                if let Some(value) = value.filter(|_| is_asked_for) {
+                    found.rerun(key, value, &known.adopted);
+                }
             } else if !found.end(key, value) {
                 found.begun(key, value, &known.adopted);
             }
@@ -387,10 +458,10 @@ impl RetrySettings<'_> {
         Ok(Some(found))
     }
 
-    fn seen(&self, found: Gathered<'_>, known: &mut Known) -> Seen {
-        let Gathered {
-            look, due, further, incomplete, begun, given_up, left_alone, ends, answerable, of_others, ..
-        } = found;
+    fn seen(&self, mut found: Gathered<'_>, known: &mut Known) -> Seen {
+        let due = found.all_due();
+        let Gathered { look, further, incomplete, begun, given_up, left_alone, ends, answerable, of_others, .. } =
+            found;
         let of_others_now = of_others.values().filter(|is_new| **is_new).count();
         if of_others_now > 0 {
             tracing::info!(
@@ -422,7 +493,8 @@ impl RetrySettings<'_> {
                     && !of_others.contains_key(place)
             };
             let void = known.requests.extract_if(|place, _| is_void(place) && !due.contains_key(place));
-            self.drop_requests(void.flat_map(|(_, keys)| keys).collect());
+            let void: Vec<String> = void.flat_map(|(_, keys)| keys).chain(known.stale.drain(..)).collect();
+            self.drop_requests(void);
         }
         let end = |(key, (value, assignment))| (StateChange { key, value: Some(value) }, assignment);
         let with_assignment = |entry: Entry| {
