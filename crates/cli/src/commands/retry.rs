@@ -164,6 +164,7 @@ fn json_of(file: &FailedFile) -> serde_json::Value {
         "offsets": file.offsets,
         "can_be_retried": file.can_be_retried,
         "requested": file.requested,
+        "rerun_of": file.rerun_of,
     })
 }
 

@@ -9,7 +9,7 @@ use datamill::assemble::DownloadDataFile;
 use datamill::broker::{Log, Properties};
 use datamill::engine::{Control, EngineSettings};
 use datamill::facts::Facts;
-use datamill::process::{ReproducerMessage, UserCode};
+use datamill::process::{ProcessingError, ReproducerMessage, UserCode};
 use datamill::program::{ProgramArgs, ReproducerArgs};
 use datamill::settings::Config;
 use serde_json::Value;
@@ -39,16 +39,22 @@ impl Bench {
 
     /// Runs a program of the group to the end of the topic.
     fn run(&self, version: Option<&str>) -> u64 {
+        self.run_with(version, |file| Ok(Some(ReproducerMessage::new(file.size().to_string()))))
+    }
+
+    fn run_with(
+        &self,
+        version: Option<&str>,
+        function: impl Fn(&DownloadDataFile) -> Result<Option<ReproducerMessage>, ProcessingError> + Send + Sync + 'static,
+    ) -> u64 {
         let output = self.place.path("output").display().to_string();
         let mut words = vec!["p", "--consumer_topic_name", "t", "--producer_topic_name", "results"];
-        words.extend(["--consumer_group_id", "g", "--exit-at-end", "--output_dir", &output]);
+        words.extend(["--consumer_group_id", "g", "--exit-at-end", "--max_attempts", "1", "--output_dir", &output]);
         words.extend(version.iter().flat_map(|version| ["--processor_version", version]));
         let matches = datamill::program::command_line::<ReproducerArgs>("p").get_matches_from(words);
         let args = <ReproducerArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
         let settings: EngineSettings = args.engine_settings("p", &Config::load(None).unwrap()).unwrap();
-        let code = UserCode::function(Default::default(), |file: &DownloadDataFile, _| {
-            Ok(Some(ReproducerMessage::new(file.size().to_string())))
-        });
+        let code = UserCode::function(Default::default(), move |file, _| function(file));
         datamill::engine::run(&self.log, &settings, code, &Control::default(), &Facts::default()).unwrap().rerun
     }
 
@@ -135,6 +141,26 @@ fn it_says_how_many_files_are_run_again_and_asks_before() {
         let is_newest = |line: &Value| format!("{}:{}", line["partition"], line["offset"]) == place;
         assert!(newest.iter().any(is_newest), "{row}");
     }
+}
+
+#[test]
+fn a_file_that_fails_when_it_is_run_again_is_told_by_reconcile() {
+    let bench = Bench::new();
+    assert_eq!(bench.rerun(&["--path", "one", "--yes"]).code(), 0);
+    bench.run_with(None, |file| match file.filename() {
+        "one.dat" => Err(ProcessingError::file_failed("no calibration")),
+        _ => Ok(Some(ReproducerMessage::new("again"))),
+    });
+    let args = ["reconcile", "data", "--topic_name", "t", "--consumer_group_id", "g", "--results", "results"];
+    let reconciled = bench.place.run(&[&args[..], &["--problems", "--json"]].concat());
+    assert_eq!(reconciled.code(), 1, "{}", reconciled.stderr());
+    let rows: Vec<Value> = reconciled.stdout().lines().map(parsed).collect();
+    assert_eq!((rows.len(), &rows[0]["path"], &rows[0]["state"]), (1, &"one.dat".into(), &"result".into()));
+    let reason = rows[0]["reason"].as_str().unwrap();
+    let told = "running it again failed: computing_result_message_failed: no calibration";
+    assert!(reason.contains(told), "{reason}");
+    assert_eq!(bench.run(None), 1, "the next start tries it again");
+    assert_eq!(bench.place.run(&args).code(), 0);
 }
 
 fn parsed(line: &str) -> Value {

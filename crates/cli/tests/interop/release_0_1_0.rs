@@ -66,6 +66,11 @@ impl Left {
         self.run(&built("describe"), &[&args[..], &own, more].concat())
     }
 
+    fn rerun(&self) -> Ended {
+        let args = ["rerun", "--topic_name", "files", "--consumer_group_id", "lab", "--yes"];
+        self.run(env!("CARGO_BIN_EXE_datamill").as_ref(), &args)
+    }
+
     fn download(&self) -> Ended {
         let args = ["download", "mirror", "--topic_name", "files", "--consumer_group_id", "mirror", "--exit-at-end"];
         self.run(env!("CARGO_BIN_EXE_datamill").as_ref(), &args)
@@ -151,6 +156,12 @@ impl Left {
         assert_eq!(all.len(), results + 2, "one for each group");
         let size = |got: &Got| serde_json::from_str::<Value>(&got.value).unwrap()["size"].as_u64().unwrap();
         assert_eq!(all.iter().filter(|got| size(got) == self.cut as u64).count(), 2);
+
+        let said = self.rerun().with_code(0);
+        assert!(said.contains("another result of 3 files is asked for"), "{said}");
+        let said = self.describe("lab", "Describe_output", &[]).with_code(1);
+        assert!(said.contains("3 of them had a result and were run again"), "{said}");
+        assert_eq!(self.count("results"), all.len() + 3);
 
         fs::write(self.path("data/a.csv"), "a newer version").unwrap();
         assert_no_warning_but(&self.watch().with_code(0), &[]);

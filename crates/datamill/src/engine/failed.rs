@@ -30,6 +30,8 @@ pub struct FailedFile {
     pub attempts: u32,
     /// Whether another try can come to anything: not where chunks are missing.
     pub can_be_retried: bool,
+    /// The result that it has, as `topic:partition:offset`, where it failed when it was run again.
+    pub rerun_of: Option<String>,
     /// Whether somebody has asked for another try that it has not had.
     pub requested: bool,
     key: String,
@@ -58,6 +60,7 @@ impl FailedFile {
             reason: entry.reason().to_owned(),
             attempts: entry.attempts(),
             can_be_retried: entry.can_be_retried(),
+            rerun_of: entry.rerun_of().map(str::to_owned),
             requested: false,
             spot: Spot::of_spans(entry.spans()),
             ends: BTreeSet::new(),

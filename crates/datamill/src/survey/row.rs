@@ -231,7 +231,12 @@ impl Judge<'_> {
         let judged = |state, why: String| Judged::new(state, Some(upload), why);
         let mut unclear = String::new();
         if let Some(result) = results.last() {
-            return Ok(Judged { result: Some(result.place.clone()), ..judged(State::Result, String::new()) });
+            let mut judged = Judged { result: Some(result.place.clone()), ..judged(State::Result, String::new()) };
+            let place = format!("{}:{}", self.results.unwrap_or_default(), result.place);
+            let again = failures.iter().find(|failure| failure.rerun_of.as_ref() == Some(&place));
+            judged.needs_person = again.is_some();
+            judged.notes.extend(again.map(|failure| format!("running it again failed: {}", told(failure))));
+            return Ok(judged);
         }
         if self.has_keyed {
             let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -345,8 +350,11 @@ impl Judge<'_> {
 fn failed<'k>(upload: Option<&'k Upload>, failure: &Failure) -> Judged<'k> {
     let is_incomplete = failure.status == FailureStatus::Incomplete.as_str();
     let state = if is_incomplete { State::Incomplete } else { State::Failed };
-    let reason = failure.reason.lines().next().unwrap_or_default();
-    Judged::new(state, upload, format!("{}: {reason}", failure.status))
+    Judged::new(state, upload, told(failure))
+}
+
+fn told(failure: &Failure) -> String {
+    format!("{}: {}", failure.status, failure.reason.lines().next().unwrap_or_default())
 }
 
 /// Whether a failure is about an upload that is whole on the topic: both begin with the same chunk. Chunks that came late

@@ -19,8 +19,8 @@ const SCHEMA: &str = "
         last_ms INT, offsets TEXT, fault TEXT);
     CREATE TABLE result (path TEXT, sha512 BLOB, source TEXT, answers INT, place TEXT);
     CREATE TABLE keyed (key TEXT, place TEXT);
-    CREATE TABLE failed (key TEXT PRIMARY KEY, path TEXT, sha512 TEXT, offsets TEXT, status TEXT, reason TEXT)
-        WITHOUT ROWID;
+    CREATE TABLE failed (key TEXT PRIMARY KEY, path TEXT, sha512 TEXT, offsets TEXT, status TEXT, reason TEXT,
+        rerun_of TEXT) WITHOUT ROWID;
     CREATE TABLE file (path TEXT, at TEXT, size INT, mtime_ns INT, refused TEXT);
     CREATE TABLE copy (path TEXT, size INT, mtime_ns INT);
     CREATE TABLE claim (key TEXT, path TEXT);
@@ -52,6 +52,8 @@ pub(super) struct Failure {
     pub(super) offsets: String,
     pub(super) status: String,
     pub(super) reason: String,
+    /// The result that there is, where it failed when it was run again.
+    pub(super) rerun_of: Option<String>,
 }
 
 /// A file of the folder.
@@ -137,9 +139,11 @@ impl Table {
     pub(super) fn set_failure(&self, key: &str, failure: Option<&FailedFile>) -> Result<(), SurveyError> {
         match failure {
             Some(file) => {
-                let mut insert =
-                    self.connection.prepare_cached("INSERT OR REPLACE INTO failed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-                insert.execute([key, &file.path, &file.sha512, &file.offsets, &file.status, &file.reason])?;
+                let mut insert = self
+                    .connection
+                    .prepare_cached("INSERT OR REPLACE INTO failed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+                let FailedFile { path, sha512, offsets, status, reason, rerun_of, .. } = file;
+                insert.execute(params![key, path, sha512, offsets, status, reason, rerun_of])?;
             }
             None => drop(self.connection.prepare_cached("DELETE FROM failed WHERE key = ?1")?.execute([key])?),
         }
@@ -329,6 +333,7 @@ fn failure(row: &Row<'_>) -> rusqlite::Result<Failure> {
         offsets: row.get("offsets")?,
         status: row.get("status")?,
         reason: row.get("reason")?,
+        rerun_of: row.get("rerun_of")?,
     })
 }
 
