@@ -125,6 +125,7 @@ impl Collector for Metrics {
             "outcome",
             retried,
         )?;
+        sheet.counter("reruns", "Files with a result that were run again, as it was asked for", counts.rerun)?;
         let letters = [("file", counts.dead_letters_of_files), ("message", counts.dead_letters_of_messages)];
         sheet.counters("dead_letters", "Dead letters that were sent, by what they are about", "about", letters)?;
         sheet.histogram("processing_seconds", "Time that the function took for a file", &now.running)?;
