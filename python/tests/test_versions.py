@@ -49,7 +49,7 @@ def test_a_program_of_a_class_has_the_version_of_its_module_or_its_keyword(local
 
         class Sizes(datamill.DataFileStreamReproducer):
             def _get_processing_result_message_for_file(self, datafile, lock):
-                return datamill.ReproducerMessage("key", str(datafile.size))
+                return datamill.ReproducerMessage(datafile, str(datafile.size))
 
         if __name__ == "__main__":
             Sizes.run_from_command_line()
