@@ -42,12 +42,16 @@ impl Filter {
         if let Some(pattern) = &self.pattern {
             return (!pattern.matches(relative)).then_some(Reason::Pattern);
         }
-        let name = relative.rsplit('/').next().unwrap_or(relative).to_ascii_lowercase();
-        if name.ends_with(".log") {
+        let name = relative.rsplit('/').next().unwrap_or(relative).as_bytes();
+        let ends_with = |end: &str| {
+            let tail = name.len().checked_sub(end.len()).map(|at| &name[at..]);
+            tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
+        };
+        if ends_with(".log") {
             Some(Reason::LogFile)
-        } else if name.starts_with("~$") {
+        } else if name.starts_with(b"~$") {
             Some(Reason::OfficeLock)
-        } else if [".tmp", ".part", ".crdownload", "~"].iter().any(|end| name.ends_with(end)) {
+        } else if [".tmp", ".part", ".crdownload", "~"].into_iter().any(ends_with) {
             Some(Reason::Unfinished)
         } else {
             None

@@ -14,6 +14,7 @@
 //! partition that its path chooses. [`upload_paths`] sends what is there once; [`watch`] goes on and
 //! remembers what was delivered.
 
+mod busy;
 mod cut;
 mod error;
 mod filter;
@@ -306,10 +307,14 @@ impl Collected {
             return Ok(());
         }
         let scanner = Scanner::new(path, settings.filter.clone(), own.clone())?;
+        let mut all = Vec::new();
         scanner.walk(scanner.root(), &mut |found| {
-            self.take(found);
+            all.push(found);
             !stop.is_requested()
-        })
+        })?;
+        all.sort_by(|a, b| a.path().split('/').cmp(b.path().split('/')));
+        all.into_iter().for_each(|found| self.take(found));
+        Ok(())
     }
 
     fn take(&mut self, found: Found) {

@@ -10,13 +10,14 @@
 //! ```
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::filter::{LOGS_FOLDER, Reason};
-use crate::mark::{Role, is_filled, is_marked, is_output_folder};
+use crate::mark::{OWN, Role, is_filled, is_marked, is_output_folder};
 
 /// Longest time that a folder `LOGS` without a table of a program is not looked through again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,10 +35,12 @@ impl OwnFolders {
         if is_marked(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && self.has_tables(folder) {
             return Some(Reason::OwnFolder);
         }
-        if is_filled(folder) {
+        // one look instead of four at each of many folders, where nothing is there
+        let has_own = has_something(&folder.join(OWN));
+        if has_own && is_filled(folder) {
             return Some(Reason::Filled);
         }
-        (is_output_folder(folder) || has_table(&folder.join(LOGS_FOLDER), is_name_of_a_consumer))
+        (has_own && is_output_folder(folder) || has_table(&folder.join(LOGS_FOLDER), is_name_of_a_consumer))
             .then_some(Reason::OwnFolder)
     }
 
@@ -64,6 +67,10 @@ pub(crate) fn is_logs(folder: &Path) -> bool {
 /// Whether a folder is one in which programs keep their tables: it has the mark, or holds a table or record.
 pub(super) fn is_logs_of_programs(folder: &Path) -> bool {
     is_marked(folder, &Role::Logs) || has_table(folder, is_name_of_a_program)
+}
+
+fn has_something(path: &Path) -> bool {
+    fs::symlink_metadata(path).map_or_else(|error| error.kind() != ErrorKind::NotFound, |_| true)
 }
 
 fn has_table(folder: &Path, is_name: fn(&str) -> bool) -> bool {

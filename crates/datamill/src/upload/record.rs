@@ -25,7 +25,9 @@
 //! path, so that readers see a repeated upload. Lines reach the operating system at once and the disk
 //! within a second: after a power failure, the files delivered in the last second may be repeated too.
 
-use std::collections::{HashMap, HashSet};
+mod files;
+
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +35,8 @@ use std::time::Duration;
 use datamill_wire::hex;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
+
+use files::{FileNumber, Files};
 
 use super::stamp::{Stamp, Trace};
 use crate::durable::{Contents, Journal, Lines};
@@ -45,6 +49,9 @@ const MUCH: usize = 1 << 20;
 
 /// Folders that a record names at most.
 const MOST_FOLDERS: usize = 100;
+
+/// Files that are looked at for each of the newest folders.
+const FILES_FOR_A_FOLDER: usize = 1_000;
 
 /// Why the record cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,25 +88,6 @@ pub struct Known {
     pub trace: Option<Trace>,
 }
 
-#[derive(Debug, Default)]
-struct Entry {
-    known: Option<Known>,
-    /// Seldom there, so it takes no room in the others.
-    sending: Option<Box<[u8; 64]>>,
-}
-
-impl Entry {
-    fn write(&self, name: &str, lines: &mut Lines<'_>) -> io::Result<()> {
-        if let Some(known) = &self.known {
-            lines.push(&known_line(name, known))?;
-        }
-        match &self.sending {
-            Some(hash) => lines.push(&Line::Sending { path: name.to_owned(), sending: hex(&**hash) }),
-            None => Ok(()),
-        }
-    }
-}
-
 /// The record of one watched folder, log and topic.
 #[derive(Debug)]
 pub struct Record {
@@ -117,9 +105,9 @@ struct Content {
     topic_id: Option<String>,
     folders: Vec<String>,
     started: bool,
-    entries: HashMap<Box<str>, Entry>,
+    files: Files,
     /// Files that were acknowledged since the topic was last seen to be the same.
-    unconfirmed: Vec<Box<str>>,
+    unconfirmed: Vec<FileNumber>,
     /// Lines are read of files that were acknowledged alone.
     is_open: bool,
 }
@@ -178,7 +166,7 @@ impl Record {
             return Err(RecordError::Foreign { path: path.to_owned(), topic: topic.to_owned() });
         }
         content.header = Some(own);
-        let live = content.entries.len();
+        let live = content.files.len();
         let (journal, kept) = Journal::open(path, &contents, live, &|lines| content.write(lines)).map_err(io_error)?;
         if let Some(kept) = kept {
             warn!(
@@ -203,13 +191,13 @@ impl Record {
         let before = self.content.topic_id.replace(id.to_owned());
         let unconfirmed = std::mem::take(&mut self.content.unconfirmed);
         if before.is_some() {
-            unconfirmed.iter().for_each(|path| drop(self.content.entries.remove(path)));
-            for entry in self.content.entries.values_mut() {
-                entry.sending = None;
-                entry.known =
-                    entry.known.filter(|_| !sent_again).map(|known| Known { sha512: None, trace: None, ..known });
+            let files = &mut self.content.files;
+            unconfirmed.iter().for_each(|file| files.know(*file, None));
+            for file in files.numbers() {
+                let known = files.known(file).filter(|_| !sent_again);
+                files.know(file, known.map(|known| Known { sha512: None, trace: None, ..known }));
+                files.send(file, None);
             }
-            self.content.entries.retain(|_, entry| entry.known.is_some());
         }
         if let Err(error) = self.write_at(&self.path.clone()) {
             self.content.topic_id = before;
@@ -225,8 +213,9 @@ impl Record {
 
     /// How many files count as existing: they were there at the first start, and are not sent as they are.
     pub fn existing(&self) -> u64 {
-        let existing = |entry: &&Entry| entry.known.is_some_and(|known| known.sha512.is_none());
-        self.content.entries.values().filter(existing).count() as u64
+        let files = &self.content.files;
+        let is_existing = |file: &FileNumber| files.known(*file).is_some_and(|known| known.sha512.is_none());
+        files.numbers().filter(is_existing).count() as u64
     }
 
     /// The folders that it was used for, as [`Record::add_folder`] was told.
@@ -271,8 +260,13 @@ impl Record {
         let mut other = Content::default();
         let loaded = Contents::load(path, |line| other.apply(line, false));
         loaded.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
-        for (name, entry) in other.entries {
-            self.content.entries.entry(name).or_insert(entry);
+        let files = &mut self.content.files;
+        for theirs in other.files.numbers() {
+            let file = files.find_or_add(&other.files.path(theirs));
+            if files.known(file).is_none() && files.sending(file).is_none() {
+                files.know(file, other.files.known(theirs));
+                files.send(file, other.files.sending(theirs).copied());
+            }
         }
         Ok(())
     }
@@ -284,12 +278,30 @@ impl Record {
 
     /// What is known of a file.
     pub fn known(&self, path: &str) -> Option<Known> {
-        self.content.entries.get(path).and_then(|entry| entry.known)
+        self.content.files.known(self.content.files.find(path)?)
+    }
+
+    /// Whether files are known in this folder or below it.
+    pub fn knows_folder(&self, path: &str) -> bool {
+        self.content.files.has_folder(path)
+    }
+
+    /// The folders of the files that the record has known for the shortest time, at most `most` of them.
+    pub fn newest_folders(&self, most: usize) -> Vec<String> {
+        let files = &self.content.files;
+        let mut folders: Vec<String> = Vec::new();
+        for file in files.numbers().rev().take(most * FILES_FOR_A_FOLDER) {
+            let folder = files.folder_of(file);
+            if folders.len() < most && !folders.iter().any(|known| known == folder) {
+                folders.push(folder.to_owned());
+            }
+        }
+        folders
     }
 
     /// The hash of a version of which some chunks may be in the topic, and not all.
     pub fn half_sent(&self, path: &str) -> Option<[u8; 64]> {
-        self.content.entries.get(path).and_then(|entry| entry.sending.as_deref().copied())
+        self.content.files.sending(self.content.files.find(path)?).copied()
     }
 
     /// Takes down that the file was delivered with this hash, or was delivered before with this hash, and
@@ -297,7 +309,7 @@ impl Record {
     pub fn delivered(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
         let known = Known { stamp, sha512: Some(*hash), trace };
         self.journal.push(&known_line(path, &known));
-        self.content.entries.insert(path.into(), Entry { known: Some(known), sending: None });
+        self.content.know(path, known);
         self.not_written += 1;
     }
 
@@ -306,8 +318,8 @@ impl Record {
         if self.content.unconfirmed.is_empty() {
             self.journal.push(&Line::Confirmed { confirmed: false });
         }
-        self.content.unconfirmed.push(path.into());
         self.delivered(path, stamp, trace, hash);
+        self.content.unconfirmed.extend(self.content.files.find(path));
     }
 
     /// Takes down that all that was acknowledged is in the topic.
@@ -320,38 +332,40 @@ impl Record {
 
     /// Takes down that a file that was delivered is the same with this trace.
     pub fn is_same(&mut self, path: &str, trace: Option<Trace>) {
-        let known = self.content.entries.get_mut(path).and_then(|entry| entry.known.as_mut());
-        if let Some(known) = known
+        if let Some(known) = self.known(path)
             && known.sha512.is_some()
         {
-            known.trace = trace;
-            self.journal.push(&known_line(path, known));
+            let known = Known { trace, ..known };
+            self.journal.push(&known_line(path, &known));
+            self.content.files.find(path).into_iter().for_each(|file| self.content.files.know(file, Some(known)));
         }
     }
 
     /// Forgets how a file looked whose content is another one by now: as it looks, it is news. A restart finds that
     /// again, by its trace.
     pub fn is_another(&mut self, path: &str) {
-        let known = self.content.entries.get_mut(path).and_then(|entry| entry.known.as_mut());
-        if let Some(known) = known {
-            known.stamp.mtime_ns = None;
-        }
+        let Some((file, known)) = self.content.files.find(path).zip(self.known(path)) else {
+            return;
+        };
+        let stamp = Stamp { mtime_ns: None, ..known.stamp };
+        self.content.files.know(file, Some(Known { stamp, ..known }));
     }
 
     /// Takes down that chunks of this version are about to be sent. [`Record::write`] writes it.
     pub fn sending(&mut self, path: &str, hash: &[u8; 64]) {
-        self.content.entries.entry(path.into()).or_default().sending = Some(Box::new(*hash));
+        self.content.sending(path, Some(*hash));
         self.journal.push(&Line::Sending { path: path.to_owned(), sending: hex(hash) });
     }
 
-    /// Ends the first start: `existing` are the files that were there and are not sent. [`Record::flush`] makes
-    /// it last.
-    pub fn start(&mut self, existing: &[(String, Stamp)]) {
-        for (path, stamp) in existing {
-            let known = Known { stamp: *stamp, sha512: None, trace: None };
-            self.journal.push(&known_line(path, &known));
-            self.content.entries.insert(path.as_str().into(), Entry { known: Some(known), sending: None });
-        }
+    /// Takes down that a file was there at the first start, and is not sent.
+    pub fn exists(&mut self, path: &str, stamp: Stamp) {
+        let known = Known { stamp, sha512: None, trace: None };
+        self.journal.push(&known_line(path, &known));
+        self.content.know(path, known);
+    }
+
+    /// Ends the first start: what was there has been taken down. [`Record::flush`] makes it last.
+    pub fn start(&mut self) {
         self.content.started = true;
         self.journal.push(&Line::Started { started: true });
     }
@@ -362,7 +376,7 @@ impl Record {
     /// # Errors
     /// Where the lines cannot be written.
     pub fn write(&mut self) -> Result<(), RecordError> {
-        let live = self.content.entries.len();
+        let live = self.content.files.len();
         let written = self.journal.write(live, &|lines| self.content.write(lines));
         written.map_err(|source| self.io_error(source))?;
         self.not_written = 0;
@@ -421,18 +435,29 @@ impl Content {
                 self.unconfirmed.clear();
             }
             Line::Sending { path, sending } => {
-                self.entries.entry(path.into()).or_default().sending = unhex(&sending).map(Box::new);
+                self.sending(&path, unhex(&sending));
             }
             Line::Known { path, size, mtime_ns, sha512, ctime_ns, inode } => {
                 let stamp = Stamp { size, mtime_ns };
                 let trace = ctime_ns.zip(inode).map(|(ctime_ns, inode)| Trace { ctime_ns, inode });
-                let known = Some(Known { stamp, sha512: sha512.as_deref().and_then(unhex), trace });
+                let file = self.know(&path, Known { stamp, sha512: sha512.as_deref().and_then(unhex), trace });
                 if self.is_open {
-                    self.unconfirmed.push(path.as_str().into());
+                    self.unconfirmed.push(file);
                 }
-                self.entries.insert(path.into(), Entry { known, sending: None });
             }
         }
+    }
+
+    fn know(&mut self, path: &str, known: Known) -> FileNumber {
+        let file = self.files.find_or_add(path);
+        self.files.know(file, Some(known));
+        self.files.send(file, None);
+        file
+    }
+
+    fn sending(&mut self, path: &str, hash: Option<[u8; 64]>) {
+        let file = self.files.find_or_add(path);
+        self.files.send(file, hash);
     }
 
     fn write(&self, lines: &mut Lines<'_>) -> io::Result<()> {
@@ -440,10 +465,9 @@ impl Content {
             let (topic_id, folders) = (self.topic_id.clone(), self.folders.clone());
             lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), topic_id, folders })?;
         }
-        let unconfirmed: HashSet<&str> = self.unconfirmed.iter().map(|path| &**path).collect();
-        for (name, entry) in self.entries.iter().filter(|(name, _)| !unconfirmed.contains(&***name)) {
-            entry.write(name, lines)?;
-        }
+        let unconfirmed: HashSet<FileNumber> = self.unconfirmed.iter().copied().collect();
+        let is_confirmed = |file: &FileNumber| !unconfirmed.contains(file);
+        self.files.numbers().filter(is_confirmed).try_for_each(|file| self.write_file(file, lines))?;
         if self.started {
             lines.push(&Line::Started { started: true })?;
         }
@@ -451,10 +475,18 @@ impl Content {
             return Ok(());
         }
         lines.push(&Line::Confirmed { confirmed: false })?;
-        self.entries
-            .iter()
-            .filter(|(name, _)| unconfirmed.contains(&***name))
-            .try_for_each(|(name, entry)| entry.write(name, lines))
+        let is_unconfirmed = |file: &FileNumber| unconfirmed.contains(file);
+        self.files.numbers().filter(is_unconfirmed).try_for_each(|file| self.write_file(file, lines))
+    }
+
+    fn write_file(&self, file: FileNumber, lines: &mut Lines<'_>) -> io::Result<()> {
+        if let Some(known) = self.files.known(file) {
+            lines.push(&known_line(&self.files.path(file), &known))?;
+        }
+        match self.files.sending(file) {
+            Some(hash) => lines.push(&Line::Sending { path: self.files.path(file), sending: hex(hash) }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -68,6 +68,11 @@ impl Restless {
         until.is_some_and(|until| now < until)
     }
 
+    /// How many files there are of which several versions were sent lately.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
     /// Forgets the files that have been left alone.
     pub(super) fn tidy(&mut self, now: Duration) {
         self.files.retain(|_, row| now.saturating_sub(row.sent) <= row.follows());

@@ -4,6 +4,8 @@
 //! A hidden folder, a folder of datamill's own and a link to a folder are one entry each; what is in them is
 //! not looked at, so no chain of links can make a walk endless.
 
+mod walk;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -11,11 +13,12 @@ use std::path::{Component, Path, PathBuf};
 
 use datamill_broker::OwnFiles;
 use datamill_wire::{Chunk, name};
-use walkdir::WalkDir;
 
 use super::filter::{Filter, Reason, is_hidden};
 use super::own_folders::OwnFolders;
 use super::stamp::{Stamp, Trace};
+
+pub use walk::{Walk, Walker};
 
 /// A file that may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,14 @@ pub enum Found {
 impl Found {
     fn left_out(path: impl Into<String>, reason: Reason) -> Self {
         Self::LeftOut { path: path.into(), reason, detail: None }
+    }
+
+    /// The path of what was found.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::File(file) => &file.relative,
+            Self::LeftOut { path, .. } => path,
+        }
     }
 
     /// The path of what was wanted and cannot be sent.
@@ -97,57 +108,6 @@ impl Scanner {
         root.clone_into(&mut self.root);
     }
 
-    /// Walks everything below `from`, which is the root or a folder below it, names in order. Stops
-    /// where `sink` says no.
-    ///
-    /// # Errors
-    /// Where `from` itself cannot be read; all else that cannot be read goes to `sink`.
-    pub fn walk(&self, from: &Path, sink: &mut dyn FnMut(Found) -> bool) -> io::Result<()> {
-        let mut entries = WalkDir::new(from).min_depth(0).sort_by_file_name().into_iter();
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let path = error.path().unwrap_or(from).to_owned();
-                    let cause = error.io_error().map_or_else(|| "a loop of links".to_owned(), ToString::to_string);
-                    if error.depth() == 0 {
-                        return Err(error.into_io_error().unwrap_or_else(|| io::Error::other(cause)));
-                    }
-                    let mut readable = self.readable(&path);
-                    if path.is_dir() {
-                        readable.push('/');
-                    }
-                    let found = Found::LeftOut { path: readable, reason: Reason::Unreadable, detail: Some(cause) };
-                    if !sink(found) {
-                        return Ok(());
-                    }
-                    continue;
-                }
-            };
-            let kind = entry.file_type();
-            if kind.is_dir() {
-                if entry.path() == self.root {
-                    continue;
-                }
-                let Some(found) = self.folder(entry.path()) else {
-                    continue;
-                };
-                entries.skip_current_dir();
-                if !sink(found) {
-                    return Ok(());
-                }
-                continue;
-            }
-            if let Some(found) =
-                self.entry(entry.path(), kind.is_symlink(), || entry.metadata().map_err(io::Error::from))
-                && !sink(found)
-            {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     /// Looks at one path below the root, as a walk would. `None` where nothing is there (any more),
     /// where it is a folder, and where it is not reached without links to folders.
     pub fn look(&self, path: &Path) -> Option<Found> {
@@ -163,7 +123,12 @@ impl Scanner {
         if let Some(found) = self.folders_above(path) {
             return Some(found);
         }
-        self.entry(path, metadata.is_symlink(), || Ok(metadata))
+        let name = path.file_name()?;
+        let Some(relative) = self.relative(path) else {
+            return Some(Found::left_out(self.readable(path), Reason::NotUtf8));
+        };
+        let place = Place { folder, name, relative: &relative };
+        self.entry(&place, metadata.is_symlink(), || Ok(metadata), &mut |_, _, _| false)
     }
 
     /// Whether a walk from the root would come to this folder.
@@ -187,21 +152,26 @@ impl Scanner {
         Some(Found::left_out(format!("{relative}/"), reason?))
     }
 
-    fn entry(&self, path: &Path, is_link: bool, metadata: impl FnOnce() -> io::Result<fs::Metadata>) -> Option<Found> {
-        let Some(relative) = self.relative(path) else {
-            return Some(Found::left_out(self.readable(path), Reason::NotUtf8));
-        };
-        if is_hidden(&relative) {
+    /// What there is to say of what is no folder; `None` also where `is_settled` says so of a file.
+    fn entry(
+        &self,
+        place: &Place<'_>,
+        is_link: bool,
+        metadata: impl FnOnce() -> io::Result<fs::Metadata>,
+        is_settled: &mut dyn FnMut(&str, Stamp, Option<Trace>) -> bool,
+    ) -> Option<Found> {
+        let relative = place.relative;
+        if is_hidden(relative) {
             return Some(Found::left_out(relative, Reason::Hidden));
         }
         let (target, metadata) = if is_link {
-            match self.follow(path) {
-                Ok(followed) => followed,
+            match self.follow(&place.path()) {
+                Ok((target, metadata)) => (Some(target), metadata),
                 Err(reason) => return Some(Found::left_out(relative, reason)),
             }
         } else {
             match metadata() {
-                Ok(metadata) => (path.to_owned(), metadata),
+                Ok(metadata) => (None, metadata),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
                 Err(error) => return Some(Found::unreadable(relative, &error)),
             }
@@ -209,13 +179,17 @@ impl Scanner {
         if !metadata.is_file() {
             return Some(Found::left_out(relative, Reason::Special));
         }
-        if self.own.has(&target, &metadata) {
+        let target = || target.clone().unwrap_or_else(|| place.path());
+        if !self.own.is_empty() && self.own.has(&target(), &metadata) {
             return Some(Found::left_out(relative, Reason::OwnTopics));
         }
-        if let Some(reason) = self.filter.leaves_out(&relative) {
+        if let Some(reason) = self.filter.leaves_out(relative) {
             return Some(Found::left_out(relative, reason));
         }
-        Some(candidate(relative, target, &metadata))
+        if is_settled(relative, Stamp::of(&metadata), Trace::of(&metadata)) {
+            return None;
+        }
+        Some(candidate(relative.to_owned(), target(), &metadata))
     }
 
     /// The file that a link leads to, if it may be sent in the link's place.
@@ -246,6 +220,20 @@ impl Scanner {
 
     fn readable(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+}
+
+/// Where something is that was found.
+struct Place<'a> {
+    folder: &'a Path,
+    name: &'a OsStr,
+    /// Its path relative to the root, with `/`.
+    relative: &'a str,
+}
+
+impl Place<'_> {
+    fn path(&self) -> PathBuf {
+        self.folder.join(self.name)
     }
 }
 
@@ -359,11 +347,12 @@ mod tests {
                 true
             })
             .unwrap();
+        files.sort();
         (files, left_out)
     }
 
     #[test]
-    fn files_come_in_order_and_the_rest_with_its_reason() {
+    fn files_are_found_and_the_rest_has_its_reason() {
         let dir = tempfile::tempdir().unwrap();
         for name in [
             "b.csv",

@@ -55,6 +55,11 @@ impl Settle {
         self.files.remove(path);
     }
 
+    /// Whether a file is waited for.
+    pub fn waits_for(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+
     /// Drops all files.
     pub fn clear(&mut self) {
         self.files.clear();

@@ -76,6 +76,15 @@ impl Summary {
             && !self.left_out.keys().any(|reason| reason.is_failure())
     }
 
+    pub(super) fn leave_out_all(&mut self, reason: Reason, named: Named) {
+        if named.count > 0 {
+            let all = self.left_out.entry(reason).or_default();
+            all.count += named.count;
+            let room = NAMES_KEPT.saturating_sub(all.first.len());
+            all.first.extend(named.first.into_iter().take(room));
+        }
+    }
+
     pub(super) fn leave_out(&mut self, reason: Reason, name: impl Into<String>) {
         self.left_out.entry(reason).or_default().add(name);
     }

@@ -6,8 +6,8 @@
 //! scans ─┘                                            └─ settle ──▶ ready ──▶ Run ──▶ log
 //! ```
 //!
-//! A scan of the whole tree decides, every few seconds, or less often where it takes long; the events
-//! of the file system only make it faster. Nothing is sent when a file is deleted. Each scan looks first
+//! A scan of the whole tree decides, every few seconds, or less often where it takes long; the events of the file system,
+//! and looks at the busy folders of a large tree, only make it faster. Nothing is sent when a file is deleted. Each scan looks first
 //! whether the folder and its record are still what they were ([`super::place`]).
 //!
 //! A process that is killed sends again, after its restart, what it had not written down: see
@@ -15,6 +15,7 @@
 
 mod hold;
 mod known;
+mod slices;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,9 @@ use datamill_broker::Log;
 use tracing::{info, warn};
 
 use hold::Hold;
+use slices::Looks;
 
+use super::busy::{self, Busy};
 use super::error::UploadError;
 use super::filter::Reason;
 use super::hints::Hints;
@@ -40,7 +43,7 @@ use super::run::{Job, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
 use super::stop::Stop;
-use super::summary::Summary;
+use super::summary::{Named, Summary};
 use super::suspects::Suspects;
 use super::{WatchSettings, check_settings, new_run};
 use crate::control::Control;
@@ -128,6 +131,9 @@ pub fn watch(
         hints,
         begun: Instant::now(),
         next_scan: Instant::now(),
+        pause: Duration::ZERO,
+        looks: Looks::default(),
+        busy: Busy::default(),
         not_sent: NotSent::default(),
         suspects: Suspects::default(),
         tell_every: settings.tell_every,
@@ -212,6 +218,10 @@ struct Watch<'a> {
     between_scans: Duration,
     begun: Instant,
     next_scan: Instant,
+    /// How long the next scan begins after the end of the last one.
+    pause: Duration,
+    looks: Looks,
+    busy: Busy,
     not_sent: NotSent,
     suspects: Suspects,
     tell_every: Option<Duration>,
@@ -223,7 +233,9 @@ impl Watch<'_> {
         if arrival == Arrival::First {
             return self.take_existing("is watched for the first time", false);
         }
-        let existing = self.run.ledger.as_ref().map_or(0, |ledger| ledger.record.existing());
+        let record = self.run.ledger.as_ref().map(|ledger| &ledger.record);
+        self.busy.begin_with(record.map_or_else(Vec::new, |record| record.newest_folders(busy::MOST_FOLDERS)));
+        let existing = record.map_or(0, |record| record.existing());
         if existing > 0 && !self.upload_existing {
             info!(
                 "not sent, since already there when `{}` was watched for the first time: {} (`--upload_existing` sends them)",
@@ -240,33 +252,36 @@ impl Watch<'_> {
             return Ok(());
         };
         let root = self.scanner.root();
-        let mut existing = Vec::new();
+        let mut existing = Named::default();
         if !self.upload_existing {
-            let record = &ledger.record;
+            let record = &mut ledger.record;
             let walked = self.scanner.walk(root, &mut |found| {
                 if let Found::File(file) = found
                     && record.known(&file.relative).is_none_or(|known| known.stamp != file.stamp)
                 {
-                    existing.push((file.relative, file.stamp));
+                    record.exists(&file.relative, file.stamp);
+                    existing.add(file.relative);
+                }
+                if record.is_much_waiting() {
+                    // where that fails, the lines stay in memory, and the last write says why
+                    let _ = record.flush();
                 }
                 true
             });
             walked.map_err(|source| UploadError::Path { path: root.to_owned(), source })?;
         }
-        ledger.record.start(&existing);
+        ledger.record.start();
         when_there_is_room(&self.run.stop, || Ok(ledger.record.flush()?))?;
         let (root, topic) = (root.display(), &self.run.summary.topic);
-        if existing.is_empty() && is_change {
+        if existing.count == 0 && is_change {
             warn!(topic, "`{root}` {why}: what is there is sent");
-        } else if existing.is_empty() {
+        } else if existing.count == 0 {
             info!(topic, "`{root}` {why}");
         } else {
-            let count = text::counted(existing.len() as u64, "file");
+            let count = text::counted(existing.count, "file");
             warn!(topic, "`{root}` {why}: not sent, since already there: {count} (`--upload_existing` sends them)");
         }
-        for (path, _) in existing {
-            self.run.summary.leave_out(Reason::Existing, path);
-        }
+        self.run.summary.leave_out_all(Reason::Existing, existing);
         Ok(())
     }
 
@@ -275,12 +290,13 @@ impl Watch<'_> {
         while !self.run.stop.is_requested() {
             let lost = self.hints.as_ref().is_some_and(Hints::were_lost);
             if lost {
-                self.next_scan = self.next_scan.min(Instant::now() + TICK);
+                self.scan_soon();
             }
             let wanted = !(exit_at_end && scanned) || self.hold.holds;
-            if wanted && Instant::now() >= self.next_scan {
+            if wanted && (self.looks.is_scanning() || Instant::now() >= self.next_scan) {
                 scanned = self.scan() || scanned;
             }
+            self.look_beside();
             self.send_ready()?;
             while !self.run.is_held()
                 && !self.hold.holds
@@ -296,7 +312,12 @@ impl Watch<'_> {
                     self.next_scan = Instant::now();
                     continue;
                 }
-                if self.suspects.is_empty() && self.settle.is_empty() && self.run.is_idle() && !self.run.is_held() {
+                if !self.looks.go_on()
+                    && self.suspects.is_empty()
+                    && self.settle.is_empty()
+                    && self.run.is_idle()
+                    && !self.run.is_held()
+                {
                     return Ok(());
                 }
                 self.look_again();
@@ -324,7 +345,7 @@ impl Watch<'_> {
         if !self.suspects.is_empty() {
             timeout = timeout.min(BETWEEN_STEPS);
         }
-        timeout = timeout.max(Duration::from_millis(20));
+        timeout = if self.looks.go_on() { Duration::ZERO } else { timeout.max(Duration::from_millis(20)) };
         (self.run.unsettled, self.run.has_no_folder) = (self.settle.len(), self.hold.holds);
         let hinted = match &self.hints {
             Some(hints) if !self.run.is_in_flight() => hints.wait(timeout),
@@ -340,58 +361,10 @@ impl Watch<'_> {
 
     fn take_hint(&mut self, path: &Path) {
         if path != self.scanner.root() && path.is_dir() && !path.is_symlink() {
-            // A folder that appeared, or can be read now: files in it may have come before anybody watched it.
-            self.scan_below(path);
+            self.look_below(path.to_owned());
         } else if let Some(found) = self.scanner.look(path) {
             self.see(found);
         }
-    }
-
-    fn scan_below(&mut self, folder: &Path) {
-        if !self.scanner.is_entered(folder) {
-            return;
-        }
-        if let Some(hints) = &mut self.hints {
-            hints.add(folder);
-        }
-        let mut all = Vec::new();
-        if self.scanner.walk(folder, &mut |found| push(&mut all, found)).is_ok() {
-            self.heal(folder, &all);
-            all.into_iter().for_each(|found| self.see(found));
-        }
-    }
-
-    /// Answers whether the folder could be looked at.
-    fn scan(&mut self) -> bool {
-        let start = Instant::now();
-        if !self.may_go_on() {
-            return false;
-        }
-        let mut all = Vec::new();
-        let stop = &self.run.stop;
-        let walked = self.scanner.walk(self.scanner.root(), &mut |found| push(&mut all, found) && !stop.is_requested());
-        // what was found may be of two folders
-        let walked = walked.and_then(|()| self.place.has_same_root());
-        match walked {
-            Ok(true) if self.run.stop.is_requested() => {}
-            Ok(true) => {
-                let root = self.place.root().to_owned();
-                self.heal(&root, &all);
-            }
-            Ok(false) => {
-                self.next_scan = Instant::now();
-                return false;
-            }
-            Err(source) => {
-                self.hold_for(&UploadError::Path { path: self.place.root().to_owned(), source });
-                return false;
-            }
-        }
-        all.into_iter().for_each(|found| self.see(found));
-        self.restless.tidy(self.begun.elapsed());
-        let pause = (start.elapsed() * SCAN_SHARE).clamp(self.between_scans, LONGEST_BETWEEN_SCANS);
-        self.next_scan = Instant::now() + pause;
-        true
     }
 
     fn see(&mut self, found: Found) {
@@ -482,6 +455,9 @@ impl Watch<'_> {
         match self.run.send(job)? {
             sent @ (Sent::HandedOver | Sent::Unchanged) => {
                 self.not_sent.healed(&relative);
+                if sent == Sent::HandedOver {
+                    self.busy.sent(&relative, self.begun.elapsed());
+                }
                 if sent == Sent::HandedOver && is_another_version {
                     self.hold_back(&relative);
                 }
@@ -563,9 +539,4 @@ impl Watch<'_> {
         path.extend(relative.split('/'));
         path
     }
-}
-
-fn push(all: &mut Vec<Found>, found: Found) -> bool {
-    all.push(found);
-    true
 }

@@ -14,7 +14,8 @@ fn what_was_written_is_there_after_opening_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut record = open(dir.path());
     assert!(!record.has_started());
-    record.start(&[("old.csv".into(), STAMP)]);
+    record.exists("old.csv", STAMP);
+    record.start();
     record.sending("a b\n\".csv", &[1; 64]);
     record.write().unwrap();
     record.sending("half.csv", &[2; 64]);
@@ -67,11 +68,25 @@ fn what_was_acknowledged_alone_counts_if_the_topic_is_the_same_at_the_next_start
 }
 
 #[test]
+fn the_folders_of_the_newest_files_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut record = open(dir.path());
+    for path in ["old/a", "sub/deep/b", "top", "sub/deep/c"] {
+        record.delivered(path, STAMP, TRACE, &[1; 64]);
+    }
+    record.write().unwrap();
+    drop(record);
+    let record = open(dir.path());
+    assert_eq!(record.newest_folders(2), ["sub/deep", ""]);
+    assert!(record.knows_folder("sub") && !record.knows_folder("top"));
+}
+
+#[test]
 fn a_line_that_was_cut_off_anywhere_is_dropped_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.jsonl");
     let mut record = open(dir.path());
-    record.start(&[]);
+    record.start();
     record.delivered("a", STAMP, TRACE, &[1; 64]);
     record.write().unwrap();
     let before = fs::metadata(&path).unwrap().len();
@@ -109,16 +124,12 @@ fn a_damaged_line_costs_its_own_file_only() {
 }
 
 #[test]
-fn a_known_file_takes_128_bytes_beside_its_path() {
-    assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
-}
-
-#[test]
 fn what_was_delivered_to_the_topic_before_counts_as_existing_or_as_new() {
     for sent_again in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let mut record = open(dir.path());
-        record.start(&[("old.csv".into(), STAMP)]);
+        record.exists("old.csv", STAMP);
+        record.start();
         record.delivered("a.csv", STAMP, None, &[1; 64]);
         record.sending("half.csv", &[2; 64]);
         record.flush().unwrap();

@@ -90,6 +90,23 @@ fn scans_alone_find_what_changes() {
 }
 
 #[test]
+fn a_file_is_found_though_the_time_of_its_folder_is_that_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = MemoryLog::default();
+    write(dir.path(), "a/x.csv", b"1");
+    let folder = fs::File::open(dir.path().join("a")).unwrap();
+    let before = folder.metadata().unwrap().modified().unwrap();
+    let running = Running::start(&log, dir.path(), WatchSettings { polling: true, ..existing_too() });
+    wait_until("the first file", || log.times("a/x.csv") == 1);
+    for name in ["a/y.csv", "a/z.csv"] {
+        write(dir.path(), name, b"2");
+        folder.set_modified(before).unwrap();
+        wait_until(name, || log.times(name) == 1);
+    }
+    running.stop();
+}
+
+#[test]
 fn after_a_restart_only_what_is_new_is_sent() {
     let dir = tempfile::tempdir().unwrap();
     let log = MemoryLog::default();

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::{SCAN_ALONE, TICK, Watch, between_scans, hints, open_registry, tell_another_topic};
 use crate::report::chain;
+use crate::upload::busy::Busy;
 use crate::upload::error::UploadError;
 use crate::upload::filter::Reason;
 use crate::upload::place::Arrival;
@@ -94,6 +95,8 @@ impl Watch<'_> {
     fn go_over_to(&mut self, arrival: Arrival) {
         self.scanner.go_to(self.place.root());
         self.settle.clear();
+        self.looks.clear();
+        self.busy = Busy::default();
         self.suspects.clear();
         self.run.drop_put_off();
         self.hints = if self.polling { None } else { hints(&self.place) };

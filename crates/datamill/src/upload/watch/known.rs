@@ -11,20 +11,19 @@ use crate::upload::scan::{Candidate, Found};
 use crate::upload::suspects::Compared;
 
 impl Watch<'_> {
-    /// Takes off the list of what was not sent what a whole look at `folder` found no more: folders that can be read
-    /// now, and files that are gone or are as they were sent.
-    pub(super) fn heal(&mut self, folder: &Path, found: &[Found]) {
+    /// Takes off the list of what was not sent what a whole look at `folder` found no more, since it is not among what is
+    /// `failing` there: folders that can be read now, and files that are gone or are as they were sent.
+    pub(super) fn heal(&mut self, folder: &Path, failing: &HashSet<String>) {
         if self.not_sent.is_empty() {
             return;
         }
-        let failing: HashSet<&str> = found.iter().filter_map(Found::failure).collect();
         let healed = |path: &String| {
             let place = self.path_of(path);
             let is_wanted = || match self.scanner.look(&place) {
                 Some(Found::File(file)) => !self.is_recorded(&file),
                 _ => false,
             };
-            place.starts_with(folder) && !failing.contains(path.as_str()) && (path.ends_with('/') || !is_wanted())
+            place.starts_with(folder) && !failing.contains(path) && (path.ends_with('/') || !is_wanted())
         };
         let healed: Vec<String> = self.not_sent.paths().filter(|path| healed(path)).cloned().collect();
         healed.iter().for_each(|path| self.not_sent.healed(path));
