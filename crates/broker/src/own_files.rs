@@ -9,7 +9,7 @@
 //! {file}  {file}-wal  {file}-shm  {file}-journal  {file}-group-{number}.lock
 //! ```
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,7 @@ pub struct OwnFiles(Vec<Database>);
 struct Database {
     /// The real path.
     path: PathBuf,
+    name: OsString,
     folder: Option<Identity>,
     files: Vec<Identity>,
 }
@@ -55,6 +56,12 @@ impl OwnFiles {
         self.0.iter().any(|database| database.has(path, metadata))
     }
 
+    /// Whether a file of this name, of which the file system says `metadata`, may be a log's, so that
+    /// [`OwnFiles::has`] is to be asked: for scans, since most files may not, and no path is needed to say so.
+    pub fn may_have(&self, name: &OsStr, metadata: &Metadata) -> bool {
+        self.0.iter().any(|database| database.may_have(name, metadata))
+    }
+
     /// Whether something that is written to `path` would be or become a file of a log, or take the place of one:
     /// links are followed, and the path may lead through a folder with the name of such a file.
     pub fn would_hold(&self, path: &Path) -> bool {
@@ -72,12 +79,19 @@ impl Database {
     fn look(path: &Path) -> Self {
         let files = BESIDE.iter().filter_map(|end| Identity::at(&with_end(path, end))).collect();
         let folder = path.parent().and_then(Identity::at);
-        Self { path: path.to_owned(), folder, files }
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Self { path: path.to_owned(), name, folder, files }
     }
 
     fn has(&self, path: &Path, metadata: &Metadata) -> bool {
         let is_known = identity(metadata).is_some_and(|identity| self.files.contains(&identity));
         is_known || self.names(path, false) || self.has_lock(metadata)
+    }
+
+    fn may_have(&self, name: &OsStr, metadata: &Metadata) -> bool {
+        let is_known = identity(metadata).is_some_and(|identity| self.files.contains(&identity));
+        let begins_so = name.as_encoded_bytes().starts_with(self.name.as_encoded_bytes());
+        is_known || begins_so || metadata.len() == 0 && has_other_names(metadata)
     }
 
     fn would_hold(&self, path: &Path) -> bool {

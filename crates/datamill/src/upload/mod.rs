@@ -312,7 +312,7 @@ impl Collected {
             all.push(found);
             !stop.is_requested()
         })?;
-        all.sort_by(|a, b| a.path().split('/').cmp(b.path().split('/')));
+        all.sort_unstable_by(|a, b| a.path().cmp(b.path()));
         all.into_iter().for_each(|found| self.take(found));
         Ok(())
     }

@@ -179,8 +179,10 @@ impl Scanner {
         if !metadata.is_file() {
             return Some(Found::left_out(relative, Reason::Special));
         }
+        let name = target.as_ref().and_then(|target| target.file_name()).unwrap_or(place.name);
+        let may_be_own = self.own.may_have(name, &metadata);
         let target = || target.clone().unwrap_or_else(|| place.path());
-        if !self.own.is_empty() && self.own.has(&target(), &metadata) {
+        if may_be_own && self.own.has(&target(), &metadata) {
             return Some(Found::left_out(relative, Reason::OwnTopics));
         }
         if let Some(reason) = self.filter.leaves_out(relative) {

@@ -7,6 +7,7 @@
 //! The path of a folder is there once, however many files it has. Entries are never removed, so that a number stays that
 //! of its file, and blocks never move, so that no copy of everything is in memory while they grow.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -46,6 +47,8 @@ pub(super) struct Files {
     hashes: RandomState,
     folders: Vec<Box<str>>,
     folders_by_path: HashTable<u32>,
+    /// The folder that was asked for last: a scan asks for all files of one.
+    last_folder: Cell<u32>,
     blocks: Vec<Vec<Entry>>,
     by_path: HashTable<FileNumber>,
     /// The versions that may be half in the topic: of few files at a time.
@@ -160,8 +163,13 @@ impl Files {
     }
 
     fn folder(&self, path: &str) -> Option<u32> {
-        let hash = self.hashes.hash_one(path);
-        self.folders_by_path.find(hash, |number| *self.folders[*number as usize] == *path).copied()
+        let is_it = |number: &u32| self.folders.get(*number as usize).is_some_and(|folder| **folder == *path);
+        if is_it(&self.last_folder.get()) {
+            return Some(self.last_folder.get());
+        }
+        let number = self.folders_by_path.find(self.hashes.hash_one(path), is_it).copied()?;
+        self.last_folder.set(number);
+        Some(number)
     }
 
     /// With the folders above it.

@@ -24,7 +24,7 @@ const SLICE: Duration = Duration::from_millis(50);
 
 /// Files that may wait when a scan goes on; more of them where a file has to be left alone for longer than
 /// [`USUAL_LAG`].
-const MOST_WAITING: usize = 100_000;
+const MOST_WAITING: usize = 50_000;
 
 /// The usual time for which a file has to be left alone.
 const USUAL_LAG: Duration = Duration::from_secs(3);
@@ -233,7 +233,9 @@ impl Watch<'_> {
         while more && start.elapsed() < SLICE && !self.run.stop.is_requested() {
             more = self.scanner.step(&mut look.walk, &mut news)?;
         }
-        let found = news.found;
+        let mut found = news.found;
+        // the first few of what is left out are named
+        found.sort_unstable_by(|a, b| a.path().cmp(b.path()));
         if !self.place.has_same_root()? {
             return Ok(Slice::AnotherFolder);
         }
