@@ -40,6 +40,31 @@ impl SecuredKafka {
         format!("127.0.0.1:{}", self.port + 3)
     }
 
+    /// As [`SecuredKafka::encrypted_address`], with a certificate that has expired.
+    pub fn expired_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 4)
+    }
+
+    /// As [`SecuredKafka::encrypted_address`], with the certificate of `other.example.org`.
+    pub fn address_of_another_host(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 5)
+    }
+
+    /// The listener that encrypts and takes clients with the certificate in [`SecuredKafka::client_keystore`].
+    pub fn address_for_certificates(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 6)
+    }
+
+    /// The certificate and key of a client, a PKCS #12 file with the password `secret`.
+    pub fn client_keystore(&self) -> String {
+        self.folder.path().join("client.p12").display().to_string()
+    }
+
+    /// A keystore with a certificate that the broker does not know, in the same form.
+    pub fn unknown_keystore(&self) -> String {
+        self.folder.path().join("other.p12").display().to_string()
+    }
+
     /// The certificate of the authority, a PEM file.
     pub fn ca(&self) -> String {
         self.folder.path().join("ca.pem").display().to_string()

@@ -17,7 +17,8 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use super::admin::{self, Limits, Silent};
 use super::config::Settings;
 use super::context::{Notes, Watch};
-use super::failure;
+use super::failure::{self, Reason};
+use super::listener;
 use crate::contract::{Offsets, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::nearest;
@@ -30,6 +31,9 @@ const ANSWER_WHILE_AWAY: Duration = Duration::from_secs(1);
 
 /// How long to go on trying when every server refuses the connection.
 const REFUSED: Duration = Duration::from_secs(5);
+
+/// How long a connection may say nothing until it is looked at.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What has to be known of a topic before a record is sent to it.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +64,7 @@ impl Cluster {
             .look(true)
             .create_with_context(Notes::new(&watch))
             .map_err(|error| client_refused(error, "a client"))?;
-        let id = wait_for_answer(&look, &watch, settings.servers())?;
+        let id = wait_for_answer(&look, &watch, &settings)?;
         let cluster = Arc::new(Self {
             settings,
             watch,
@@ -311,7 +315,7 @@ pub(super) fn client_refused(error: KafkaError, what: &str) -> Error {
     // Only the words of a refused creation: a configuration error would quote the value.
     let text = format!("cannot set up {what} with these properties");
     match error {
-        KafkaError::ClientCreation(why) => Error::with_source(ErrorKind::Settings, text, failure::Reason(why)),
+        KafkaError::ClientCreation(why) => Error::with_source(ErrorKind::Settings, text, Reason(why)),
         KafkaError::ClientConfig(_, _, key, _) => {
             Error::new(ErrorKind::Settings, format!("{text}: property `{key}` cannot have this value"))
         }
@@ -335,8 +339,10 @@ pub(super) fn legal_name(name: &str) -> Result<()> {
 }
 
 /// Waits for the first answer of the cluster and returns its id.
-fn wait_for_answer(look: &BaseConsumer<Notes>, watch: &Watch, servers: &str) -> Result<String> {
+fn wait_for_answer(look: &BaseConsumer<Notes>, watch: &Watch, settings: &Settings) -> Result<String> {
+    let servers = settings.servers();
     let started = Instant::now();
+    let (mut asked_in_trouble, mut asked_in_silence) = (false, false);
     loop {
         if let Some(id) = look.client().fetch_cluster_id(Duration::from_millis(200)) {
             return Ok(id);
@@ -345,31 +351,54 @@ fn wait_for_answer(look: &BaseConsumer<Notes>, watch: &Watch, servers: &str) -> 
         let _ = look.poll(Duration::from_millis(20));
         let trouble = watch.trouble();
         let over = started.elapsed() >= if watch.suspect() { REFUSED } else { ANSWER };
-        match trouble {
+        // librdkafka would try again for ever: what does not fit is found by asking once. Of a connection that a broker
+        // without encryption ends, because it asks for a login, it says nothing.
+        let asks = match &trouble {
+            Some((code, reason)) if matches!(code, Code::Authentication | Code::SSL) || is_closed(reason) => {
+                !std::mem::replace(&mut asked_in_trouble, true) || over
+            }
+            None if started.elapsed() >= SILENCE => !std::mem::replace(&mut asked_in_silence, true),
+            _ => false,
+        };
+        if asks {
+            let reason = trouble.as_ref().map_or("", |(_, reason)| reason.0.as_str());
+            if let Some(error) = listener::explain(reason, servers, settings.asking()) {
+                return Err(error);
+            }
+        }
+        let (kind, text, reason) = match trouble {
             Some((Code::Authentication, reason)) => {
-                let text = format!(
-                    "broker `{servers}` refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`"
-                );
-                return Err(Error::with_source(ErrorKind::Denied, text, reason));
+                let text = "refuses the login, check `sasl.mechanism`, `sasl.username` and `sasl.password`";
+                (ErrorKind::Denied, text, Some(reason))
             }
             Some((Code::SSL, reason)) => {
-                let text = format!(
-                    "no encrypted connection to broker `{servers}`, check `security.protocol` and `ssl.ca.location`"
-                );
-                return Err(Error::with_source(ErrorKind::Settings, text, reason));
+                let text = "makes no encrypted connection, check `security.protocol`, `ssl.ca.location`, that its \
+                    certificate is for the name in `bootstrap.servers`, and the clock of this machine";
+                (ErrorKind::Settings, text, Some(reason))
+            }
+            // All servers count as down and none refused to connect: they took the connection and ended it.
+            trouble if over && trouble.as_ref().map_or(watch.suspect(), |(_, reason)| is_closed(reason)) => {
+                let text = "closes the connection: is `security.protocol` right?";
+                (ErrorKind::Retry, text, trouble.map(|(_, reason)| reason))
             }
             trouble if over => {
-                let text = format!(
-                    "broker `{servers}` does not answer, check `bootstrap.servers` and `security.protocol`, and that the broker runs"
-                );
-                return Err(match trouble {
-                    Some((_, reason)) => Error::with_source(ErrorKind::Retry, text, reason),
-                    None => Error::new(ErrorKind::Retry, text),
-                });
+                let text =
+                    "does not answer, check `bootstrap.servers` and `security.protocol`, and that the broker runs";
+                (ErrorKind::Retry, text, trouble.map(|(_, reason)| reason))
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        let text = format!("broker `{servers}` {text}");
+        return Err(match reason {
+            Some(reason) => Error::with_source(kind, text, reason),
+            None => Error::new(kind, text),
+        });
     }
+}
+
+/// Whether there was a connection that then failed, rather than none.
+fn is_closed(reason: &Reason) -> bool {
+    !["Connect to", "resolve", "timed out"].iter().any(|words| reason.0.contains(words))
 }
 
 /// Serves the asking client's events and finds out whether a suspected outage is one, until the log and
@@ -386,5 +415,29 @@ fn keep_watch(cluster: &Weak<Cluster>) {
                 Err(_) => cluster.watch.silent(cluster.servers()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::open::Properties;
+
+    #[test]
+    fn a_server_that_ends_each_connection_is_not_called_one_that_does_not_answer() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        thread::spawn(move || server.incoming().for_each(drop));
+        let mut properties = Properties::default();
+        properties.broker.insert("bootstrap.servers".to_owned(), address.clone());
+        let error = Cluster::connect(Settings::new(&properties).unwrap()).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Retry);
+        let text = error.to_string();
+        assert!(
+            text.contains(&address) && text.contains("closes the connection: is `security.protocol` right?"),
+            "{text}"
+        );
     }
 }

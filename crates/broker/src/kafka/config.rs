@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::context::LOGIN_GRACE;
 use super::measure::Compression;
+use super::{certificates, login};
 use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::nearest;
@@ -100,6 +101,24 @@ pub(super) struct Settings {
     pub(super) login_grace: Duration,
 }
 
+/// The properties of one kind of client: its section, and `[broker]` where that says nothing.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    own: &'a BTreeMap<String, String>,
+    broker: &'a BTreeMap<String, String>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(own: &'a BTreeMap<String, String>, broker: &'a BTreeMap<String, String>) -> Self {
+        Self { own, broker }
+    }
+
+    /// A value that is not empty.
+    pub(super) fn get(self, key: &str) -> Option<&'a str> {
+        self.own.get(key).or_else(|| self.broker.get(key)).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
 impl Settings {
     /// Checks every property, says which ones are overruled, and keeps the rest.
     pub(super) fn new(properties: &Properties) -> Result<Self> {
@@ -129,8 +148,31 @@ impl Settings {
                 ErrorKind::Settings,
                 "`bootstrap.servers` takes addresses alone: a login belongs into `sasl.username` and `sasl.password`",
             )),
-            Some(_) => Ok(settings),
+            Some(_) => {
+                settings.check_connection()?;
+                Ok(settings)
+            }
         }
+    }
+
+    /// Refuses a login and files of an encryption that cannot work.
+    fn check_connection(&self) -> Result<()> {
+        let mut said = None;
+        for section in [&self.consumer, &self.producer] {
+            let view = View::new(section, &self.broker);
+            certificates::check(view)?;
+            let odd = login::check(view)?;
+            if odd.is_some() && odd != said {
+                warn!("{}", odd.as_deref().unwrap_or_default());
+            }
+            said = odd;
+        }
+        Ok(())
+    }
+
+    /// The properties of clients that ask and read.
+    pub(super) fn asking(&self) -> View<'_> {
+        View::new(&self.consumer, &self.broker)
     }
 
     /// The servers that the connection starts at.
@@ -354,6 +396,10 @@ fn check(section: &str, key: &str, value: &str) -> Result<()> {
         _ if key == "security.protocol" => format!(
             "property `{key}` in section `[{section}]` must be one of `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` and `SASL_SSL`"
         ),
+        _ if key.starts_with("sasl.oauthbearer.") => format!(
+            "property `{key}` in section `[{section}]` cannot have this value: tokens from an identity provider (OIDC) are \
+            not built in"
+        ),
         _ => format!("property `{key}` in section `[{section}]` cannot have this value"),
     };
     Err(Error::new(ErrorKind::Settings, text))
@@ -424,10 +470,12 @@ mod tests {
         assert!(text.contains("`sasl.password`") && !text.contains("hunter2"), "{text}");
         let text = refusal("broker", "ssl.key.pem", "hunter2\0");
         assert!(!text.contains("hunter2"), "{text}");
-        for key in ["security.protocol", "ssl.endpoint.identification.algorithm", "sasl.oauthbearer.method"] {
+        for key in ["security.protocol", "ssl.endpoint.identification.algorithm", "sasl.oauthbearer.client.id"] {
             let text = refusal("broker", key, "hunter2");
             assert!(text.contains(key) && !text.contains("hunter2"), "{text}");
         }
+        let text = refusal("broker", "sasl.oauthbearer.method", "oidc");
+        assert!(text.contains("(OIDC) are not built in"), "{text}");
         let text = refusal("broker", "bootstrap.servers", "me:hunter2@127.0.0.1:1");
         assert!(text.contains("`sasl.password`") && !text.contains("hunter2"), "{text}");
     }

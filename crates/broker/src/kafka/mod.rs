@@ -1,7 +1,8 @@
 //! The log on Apache Kafka, through librdkafka.
 //!
 //! ```text
-//!   properties ─▶ config ─▶ cluster (asks, watches the connection)
+//!   properties ─▶ config ─▶ cluster (asks, watches the connection) ─▶ listener (what is there, where that fails)
+//!       login, certificates
 //!                              ├─▶ admin        topics
 //!                              ├─▶ publisher    idempotent producer
 //!                              ├─▶ reader       partitions assigned by hand
@@ -16,6 +17,7 @@
 
 mod admin;
 mod at_least_once;
+mod certificates;
 mod cluster;
 mod committer;
 mod config;
@@ -24,6 +26,8 @@ mod failure;
 mod fence;
 mod groups;
 mod identity;
+mod listener;
+mod login;
 mod measure;
 mod member;
 mod native;

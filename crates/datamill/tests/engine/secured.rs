@@ -173,8 +173,10 @@ const AT_LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
 #[test]
 fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
     let kafka = &SecuredKafka::start();
-    let scenarios: [fn(&SecuredKafka); 12] = [
+    let scenarios: [fn(&SecuredKafka); 14] = [
         logins_that_fail_say_what_to_check,
+        certificates_that_are_not_accepted_are_told_apart,
+        a_protocol_that_the_broker_does_not_have_there_is_named_with_the_one_that_it_has,
         a_reproducer_needs_what_the_documentation_says,
         a_processor_needs_what_the_documentation_says,
         an_account_that_may_only_read_is_told_of_at_least_once,
@@ -201,28 +203,80 @@ fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
     }
 }
 
+/// Opening with these properties is refused as it is to be, at once, and the text names what it has to.
+fn refused(properties: &[(&'static str, String)], kind: ErrorKind, names: &[&str]) {
+    let error = open(properties).map(|_| ()).unwrap_err();
+    let text = chain(&error);
+    say(text.clone());
+    assert_eq!(error.kind(), kind, "{text}");
+    assert!(names.iter().all(|name| text.contains(name)), "{names:?}: {text}");
+}
+
+/// Properties with others in their place, or beside them.
+fn with(properties: &[(&'static str, String)], changes: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+    let kept = properties.iter().filter(|(key, _)| changes.iter().all(|(other, _)| key != other));
+    kept.chain(changes).cloned().collect()
+}
+
 fn logins_that_fail_say_what_to_check(kafka: &SecuredKafka) {
-    let with = |changes: &[(&'static str, String)]| {
-        let login = kafka.login("user1").into_iter().filter(|(key, _)| changes.iter().all(|(other, _)| key != other));
-        open(&login.chain(changes.iter().cloned()).collect::<Vec<_>>())
-    };
-    let refused = |changes: &[(&'static str, String)], kind, names: &[&str]| {
-        let error = with(changes).map(|_| ()).unwrap_err();
-        let text = chain(&error);
-        say(text.clone());
-        assert_eq!(error.kind(), kind, "{text}");
-        assert!(names.iter().all(|name| text.contains(name)), "{text}");
-    };
-    refused(&[("sasl.password", "wrong-password".to_owned())], ErrorKind::Denied, &["login", "`sasl.password`"]);
-    refused(&[("sasl.username", "nobody".to_owned())], ErrorKind::Denied, &["login", "`sasl.username`"]);
-    let encrypted = [("bootstrap.servers", kafka.encrypted_address()), ("security.protocol", "SASL_SSL".to_owned())];
-    refused(&encrypted, ErrorKind::Settings, &["`ssl.ca.location`"]);
-    let trusted = [&encrypted[..], &[("ssl.ca.location", kafka.ca())]].concat();
-    with(&trusted).unwrap();
-    let wrong = [&trusted[..], &[("sasl.password", "wrong-password".to_owned())]].concat();
+    let login = kafka.login("user1");
+    let wrong = with(&login, &[("sasl.password", "wrong-password".to_owned())]);
     refused(&wrong, ErrorKind::Denied, &["login", "`sasl.password`"]);
-    let plain = [("bootstrap.servers", kafka.encrypted_address())];
-    refused(&plain, ErrorKind::Retry, &["`security.protocol`"]);
+    let nobody = with(&login, &[("sasl.username", "nobody".to_owned())]);
+    refused(&nobody, ErrorKind::Denied, &["login", "`sasl.username`"]);
+    let scram = with(&login, &[("sasl.mechanism", "SCRAM-SHA-256".to_owned())]);
+    let others = ["no login with SCRAM-SHA-256, but with", "SCRAM-SHA-512", "set `sasl.mechanism`"];
+    refused(&scram, ErrorKind::Settings, &others);
+    let encrypted = encrypted(kafka, kafka.encrypted_address());
+    let wrong = with(&encrypted, &[("sasl.password", "wrong-password".to_owned())]);
+    refused(&wrong, ErrorKind::Denied, &["login", "`sasl.password`"]);
+}
+
+fn encrypted(kafka: &SecuredKafka, address: String) -> Vec<(&'static str, String)> {
+    let encrypted =
+        [("bootstrap.servers", address), ("security.protocol", "SASL_SSL".to_owned()), ("ssl.ca.location", kafka.ca())];
+    with(&kafka.login("user1"), &encrypted)
+}
+
+fn certificates_that_are_not_accepted_are_told_apart(kafka: &SecuredKafka) {
+    let good = encrypted(kafka, kafka.encrypted_address());
+    open(&good).unwrap();
+    let unknown: Vec<_> = good.iter().filter(|(key, _)| *key != "ssl.ca.location").cloned().collect();
+    let authority = ["is signed by `CN=broker`", "authorities of this machine", "`ssl.ca.location`"];
+    refused(&unknown, ErrorKind::Settings, &authority);
+    let another = encrypted(kafka, kafka.address_of_another_host());
+    let host = ["is for `other.example.org`, not for `127.0.0.1`", "`bootstrap.servers`"];
+    refused(&another, ErrorKind::Settings, &host);
+    open(&with(&another, &[("ssl.endpoint.identification.algorithm", "none".to_owned())])).unwrap();
+    let expired = encrypted(kafka, kafka.expired_address());
+    refused(&expired, ErrorKind::Settings, &["expired on Jan  2 00:00:00 2020", "the clock of this machine says"]);
+
+    let mutual = with(&good, &[("bootstrap.servers", kafka.address_for_certificates())]);
+    refused(&mutual, ErrorKind::Settings, &["wants a certificate", "`ssl.key.location`", "`ssl.keystore.location`"]);
+    let with_store = |path: String| {
+        let ssl = ("security.protocol", "SSL".to_owned());
+        let password = ("ssl.keystore.password", "secret".to_owned());
+        with(&mutual, &[ssl, ("ssl.keystore.location", path), password])
+    };
+    let unknown = with_store(kafka.unknown_keystore());
+    refused(&unknown, ErrorKind::Settings, &["does not accept the certificate in `ssl.keystore.location`"]);
+    open(&with_store(kafka.client_keystore())).unwrap();
+}
+
+fn a_protocol_that_the_broker_does_not_have_there_is_named_with_the_one_that_it_has(kafka: &SecuredKafka) {
+    let listeners = [
+        ("PLAINTEXT", kafka.open_address()),
+        ("SASL_PLAINTEXT", kafka.address()),
+        ("SASL_SSL", kafka.encrypted_address()),
+    ];
+    for (there, address) in &listeners {
+        for asked in ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].into_iter().filter(|asked| asked != there) {
+            let asked_for = [("bootstrap.servers", address.clone()), ("security.protocol", asked.to_owned())];
+            let properties = with(&encrypted(kafka, address.clone()), &asked_for);
+            let names = [format!("asks for `security.protocol = {there}`"), format!("tried with {asked}")];
+            refused(&properties, ErrorKind::Settings, &[address, &names[0], &names[1]]);
+        }
+    }
 }
 
 fn a_reproducer_needs_what_the_documentation_says(kafka: &SecuredKafka) {
