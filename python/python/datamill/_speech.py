@@ -58,7 +58,7 @@ def of_keywords(kind: str, renamed: Mapping[str, str] | None = None) -> Speak:
 
 
 def _said(kind: str, renamed: Mapping[str, str], text: str) -> str:
-    known = _known(kind)
+    known = options_of(kind)
 
     def keyword(option: str, value: str | None = None) -> str | None:
         name = option.replace("-", "_")
@@ -80,7 +80,7 @@ def _said(kind: str, renamed: Mapping[str, str], text: str) -> str:
 
 
 @functools.cache
-def _known(kind: str) -> dict[str, bool]:
+def options_of(kind: str) -> dict[str, bool]:
     """The names of all options, and whether they have a value."""
     return {
         name.removeprefix("--").replace("-", "_"): option["takes_value"]

@@ -243,7 +243,8 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
 
     @classmethod
     def _engine_options(cls) -> list[str]:
-        return [name for name in ENGINE_OPTIONS if name != "nan" or cls._KIND == "reproducer"]
+        known = _speech.options_of("reproducer" if cls._KIND == "reproducer" else "processor")
+        return [name for name in ENGINE_OPTIONS if name in known]
 
     @classmethod
     def _get_auto_output_dir(cls) -> Path:

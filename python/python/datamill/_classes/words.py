@@ -7,31 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .. import _speech
+from .. import _engine, _speech
 from .defaults import current
-
-#: Options of the engine that have no name in OpenMSIStream, and what `--help` of a class's own parser says of them.
-ENGINE_OPTIONS: Mapping[str, dict[str, Any]] = {
-    "exit_at_end": {"action": "store_true", "help": "Stop when all that was in the topic at the start has been handled"},
-    "processor_version": {"help": "Version of the function, which each result names; by default `__version__` of its module"},
-    "max_attempts": {"type": int, "help": "How often the function runs for a file before the file has failed"},
-    "processing_timeout": {"type": float, "help": "Seconds that the function may take for a file"},
-    "dead_letter_topic": {"help": "Topic that gets a message for each file that fails"},
-    "delivery": {"choices": ["exactly-once", "at-least-once"], "help": "What is promised of results"},
-    "start_from": {"help": "Where to start in partitions without a position: earliest, latest, committed, an offset"},
-    "take_over": {"help": "Output folder of the stopped program of OpenMSIStream whose group this program goes on with"},
-    "same_group": {"action": "store_true", "help": "Go on in a group that another program uses for this topic"},
-    "retry_failed": {"choices": ["now", "only", "no"], "help": "Whether files that failed earlier are tried again"},
-    "incomplete_after": {"type": float, "help": "Hours after which a file whose chunks stopped coming has failed"},
-    "memory_limit": {"help": "Memory for the content of files, for example 256M"},
-    "spill_limit": {"help": "Disk for files that fill up"},
-    "instance": {"help": "Name of this process's place in its group"},
-    "membership": {"choices": ["static", "dynamic"], "help": "How the group knows this process"},
-    "log_max_size": {"help": "Largest size of the log file; older ones are kept beside it"},
-    "status_listen": {"help": "Serve the state of the program over HTTP: a port of this machine, or an address with a port"},
-    "shutdown_timeout": {"type": int, "help": "Seconds that a stop waits for functions that run"},
-    "nan": {"choices": ["null", "error", "python"], "help": "What a number becomes that JSON cannot hold"},
-}
 
 #: Arguments of OpenMSIStream's constructors that become an option of the engine under another or the same name.
 RENAMED: Mapping[str, str] = {
@@ -61,6 +38,49 @@ ENCRYPTION: Mapping[str, tuple[Any, ...]] = {
     "max_wait_per_decrypt": (None, 5.0),
     "max_initial_wait_per_decrypt": (None, 60.0),
 }
+
+#: Options that OpenMSIStream has too, by the names of the engine.
+_SHARED = {
+    *("config", "topic_name", "consumer_topic_name", "producer_topic_name", "consumer_group_id", "output_dir"),
+    *RENAMED.values(), *OTHER_NAMES, *ENCRYPTION, "n_producer_threads",
+}
+
+#: What `--help` of a class's own parser says of options of the engine alone, where it is shorter than what the engine says.
+_SHORT: Mapping[str, dict[str, Any]] = {
+    "exit_at_end": {"action": "store_true", "help": "Stop when all that was in the topic at the start has been handled"},
+    "max_attempts": {"type": int, "help": "How often the function runs for a file before the file has failed"},
+    "processing_timeout": {"type": float, "help": "Seconds that the function may take for a file"},
+    "dead_letter_topic": {"help": "Topic that gets a message for each file that fails"},
+    "delivery": {"choices": ["exactly-once", "at-least-once"], "help": "What is promised of results"},
+    "start_from": {"help": "Where to start in partitions without a position: earliest, latest, committed, an offset"},
+    "take_over": {"help": "Output folder of the stopped program of OpenMSIStream whose group this program goes on with"},
+    "same_group": {"action": "store_true", "help": "Go on in a group that another program uses for this topic"},
+    "retry_failed": {"choices": ["now", "only", "no"], "help": "Whether files that failed earlier are tried again"},
+    "incomplete_after": {"type": float, "help": "Hours after which a file whose chunks stopped coming has failed"},
+    "memory_limit": {"help": "Memory for the content of files, for example 256M"},
+    "spill_limit": {"help": "Disk for files that fill up"},
+    "instance": {"help": "Name of this process's place in its group"},
+    "membership": {"choices": ["static", "dynamic"], "help": "How the group knows this process"},
+    "log_max_size": {"help": "Largest size of the log file; older ones are kept beside it"},
+    "status_listen": {"help": "Serve the state of the program over HTTP: a port of this machine, or an address with a port"},
+    "processor_version": {"help": "Version of the function, which each result names; by default `__version__` of its module"},
+    "shutdown_timeout": {"type": int, "help": "Seconds that a stop waits for functions that run"},
+    "nan": {"choices": ["null", "error", "python"], "help": "What a number becomes that JSON cannot hold"},
+}
+
+
+def _of_engine() -> dict[str, dict[str, Any]]:
+    found = dict(_SHORT)
+    for kind in ("processor", "reproducer"):
+        for each in _engine.options(kind):
+            if each["name"] not in {*_SHARED, *found}:
+                how = {} if each["takes_value"] else {"action": "store_true"}
+                found[each["name"]] = {**how, "help": each["help"].replace("%", "%%")}
+    return found
+
+
+#: Options of the engine that have no name in OpenMSIStream, all of them.
+ENGINE_OPTIONS: Mapping[str, dict[str, Any]] = _of_engine()
 
 _LEVELS = ((logging.DEBUG, "debug"), (logging.INFO, "info"), (logging.WARNING, "warning"), (logging.ERROR, "error"))
 
