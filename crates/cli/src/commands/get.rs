@@ -7,7 +7,7 @@ use clap::Args;
 use datamill::program::Exit;
 use datamill::report::clock;
 use datamill::report::logging::say;
-use datamill::report::text::bytes;
+use datamill::report::text::{bytes, printable};
 use datamill::survey::{Output, get};
 
 use super::output::LogArgs;
@@ -55,7 +55,7 @@ pub fn run(args: &GetArgs) -> anyhow::Result<Exit> {
     ended(got.map(|listed| {
         let (upload, version) = (listed.upload, listed.version);
         let sent = clock::local_time_text(upload.first_ms);
-        say(format_args!("`{}`, version {version}, sent at {sent}: {}", upload.path, bytes(upload.size)));
+        say(format_args!("`{}`, version {version}, sent at {sent}: {}", printable(&upload.path), bytes(upload.size)));
         Exit::Done
     }))
 }

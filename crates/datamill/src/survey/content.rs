@@ -17,6 +17,7 @@ use crate::assemble::{
 use crate::control::Control;
 use crate::read::Span;
 use crate::report::chain;
+use crate::report::text::printable;
 
 /// Bytes of files that fill up in memory. Larger files are on disk from their first chunk on.
 const IN_MEMORY: usize = 96 << 20;
@@ -110,8 +111,17 @@ pub fn get(
     output: &mut Output<'_>,
     control: &Control,
 ) -> Result<Listed, SurveyError> {
-    let listed = list_path(log, topic, path, control)?;
-    let chosen = choose(log.as_ref(), topic, path, version, listed)?;
+    let (listed, near) = list_path(log, topic, path, control)?;
+    if listed.is_empty() {
+        let list = log.command(&format!("ls {topic}"));
+        let near: Vec<String> = near.iter().map(|path| format!("`{}`", printable(path))).collect();
+        let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+        let path = printable(path);
+        return Err(SurveyError::NotThere(format!(
+            "file `{path}` is not on topic `{topic}`: {list} lists its files{hint}"
+        )));
+    }
+    let chosen = choose(topic, path, version, listed)?;
     let spans = chosen.upload.spans.iter().map(|span| Span {
         partition: span.partition,
         first: span.first,
@@ -154,22 +164,13 @@ fn pour(file: &DownloadDataFile, to: &mut dyn Write) -> Result<(), SurveyError> 
     io::copy(&mut reader, to).and_then(|_| to.flush()).map_err(SurveyError::Output)
 }
 
-/// The upload that is meant.
-fn choose(
-    log: &dyn Log,
-    topic: &str,
-    path: &str,
-    version: Option<usize>,
-    listed: Vec<Listed>,
-) -> Result<Listed, SurveyError> {
-    let list = log.command(&format!("ls {topic}"));
-    if listed.is_empty() {
-        return Err(SurveyError::NotThere(format!("file `{path}` is not on topic `{topic}`: {list} lists its files")));
-    }
+/// The upload that is meant, among those of its path.
+fn choose(topic: &str, path: &str, version: Option<usize>, listed: Vec<Listed>) -> Result<Listed, SurveyError> {
+    let name = printable(path);
     let versions = listed.iter().map(|listed| listed.version).max().unwrap_or(0);
     if let Some(number) = version.filter(|number| !(1..=versions).contains(number)) {
         return Err(SurveyError::NotThere(format!(
-            "file `{path}` has no version {number} on topic `{topic}`: it has {versions}, counted from 1"
+            "file `{name}` has no version {number} on topic `{topic}`: it has {versions}, counted from 1"
         )));
     }
     let wanted = |listed: &Listed| version.is_none_or(|number| listed.version == number);
@@ -177,7 +178,7 @@ fn choose(
     let newest = listed.into_iter().rfind(|listed| wanted(listed) && listed.upload.is_whole());
     newest.ok_or_else(|| {
         let fault = fault.unwrap_or_default();
-        SurveyError::NotThere(format!("file `{path}` is not whole on topic `{topic}`: {fault}. Upload it again"))
+        SurveyError::NotThere(format!("file `{name}` is not whole on topic `{topic}`: {fault}. Upload it again"))
     })
 }
 

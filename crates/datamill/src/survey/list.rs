@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use datamill_broker::Log;
+use datamill_broker::{Log, nearest};
+use parking_lot::Mutex;
 
 use super::error::SurveyError;
 use super::pass;
@@ -10,6 +11,10 @@ use super::table::{Table, versions};
 use super::upload::Upload;
 use crate::assemble::Filter;
 use crate::control::Control;
+
+/// Paths that may have been meant: most that are remembered, and most that are named.
+const MOST_SEEN: usize = 100;
+const MOST_NAMED: usize = 3;
 
 /// An upload with the number of its version among those of its path, from 1: uploads of the same content have the same
 /// number.
@@ -73,7 +78,7 @@ pub fn list(
     })
 }
 
-/// All uploads of one path, the oldest first.
+/// All uploads of one path, the oldest first; where there are none, paths that may have been meant.
 ///
 /// # Errors
 /// As [`list`].
@@ -82,10 +87,58 @@ pub(super) fn list_path(
     topic: &str,
     path: &str,
     control: &Control,
-) -> Result<Vec<Listed>, SurveyError> {
-    let (mut found, path) = (Found(Vec::new()), path.to_owned());
-    list(log, topic, move |other| other == path, control, &mut found)?;
-    Ok(found.0)
+) -> Result<(Vec<Listed>, Vec<String>), SurveyError> {
+    let mut found = Found(Vec::new());
+    let near = Arc::new(Mutex::new(Near::to(path)));
+    let (seen, wanted) = (Arc::clone(&near), path.to_owned());
+    let is_wanted = move |other: &str| {
+        let is_it = other == wanted;
+        if !is_it {
+            seen.lock().see(other);
+        }
+        is_it
+    };
+    list(log, topic, is_wanted, control, &mut found)?;
+    let near = near.lock().best();
+    Ok((found.0, near))
+}
+
+/// Paths that look like one, or have its name in another folder.
+struct Near {
+    path: String,
+    name: String,
+    found: Vec<String>,
+}
+
+impl Near {
+    fn to(path: &str) -> Self {
+        Self { path: path.to_owned(), name: name_of(path).to_owned(), found: Vec::new() }
+    }
+
+    fn see(&mut self, other: &str) {
+        // the usual case first: nearly all paths are others altogether
+        let has_its_name = name_of(other).eq_ignore_ascii_case(&self.name);
+        let has_its_length = other.len().abs_diff(self.path.len()) <= 1 + self.path.len() / 5;
+        let is_near = has_its_name || has_its_length && !nearest(&self.path, [other], 1).is_empty();
+        if is_near && self.found.len() < MOST_SEEN && !self.found.iter().any(|known| known == other) {
+            self.found.push(other.to_owned());
+        }
+    }
+
+    fn best(&self) -> Vec<String> {
+        let near = nearest(&self.path, self.found.iter().map(String::as_str), MOST_NAMED);
+        let mut best: Vec<String> = near.into_iter().map(str::to_owned).collect();
+        for path in &self.found {
+            if best.len() < MOST_NAMED && !best.contains(path) && name_of(path).eq_ignore_ascii_case(&self.name) {
+                best.push(path.clone());
+            }
+        }
+        best
+    }
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 struct Found(Vec<Listed>);

@@ -50,6 +50,8 @@ pub struct Reconciled {
     pub not_in_folder: u64,
     /// Files of the folder that are whole on the topic and have no copy, or a wrong one.
     pub without_copy: u64,
+    /// Files of the folder that cannot be sent as they are.
+    pub refused: u64,
     /// Rows that need a person.
     pub problems: u64,
     /// Live members of the group.
@@ -71,9 +73,11 @@ impl Reconciled {
         self.states.get(&state).copied().unwrap_or(0)
     }
 
-    /// Files of the folder that are not on the topic as they are in the folder.
+    /// Files of the folder that are not on the topic as they are in the folder, and can be sent.
     fn missing(&self) -> u64 {
-        [State::Incomplete, State::NeverSent, State::ChangedSince].map(|state| self.of(state)).iter().sum()
+        let missing: u64 =
+            [State::Incomplete, State::NeverSent, State::ChangedSince].map(|state| self.of(state)).iter().sum();
+        missing - self.refused
     }
 
     /// Whether every file of the folder is where it should be, and nothing needs a person.
@@ -88,6 +92,7 @@ impl Reconciled {
             return;
         }
         self.files += 1;
+        self.refused += u64::from(row.is_refused);
         *self.states.entry(row.state).or_default() += 1;
         self.without_copy += u64::from(row.has_copy == Some(false));
     }
@@ -99,6 +104,7 @@ impl fmt::Display for Reconciled {
             State::Result if self.has_results => ("has a result", "have a result"),
             State::Result => ("is done", "are done"),
             State::Sent => ("is on the topic", "are on the topic"),
+            State::InHand if self.members == Some(0) => ("was begun", "were begun"),
             State::InHand => ("is in hand", "are in hand"),
             State::NotReached => ("is not reached", "are not reached"),
             State::Failed => ("failed", "failed"),
@@ -123,6 +129,11 @@ impl fmt::Display for Reconciled {
         }
         if self.of(State::Failed) > 0 && !self.retry.is_empty() {
             write!(f, "; {} shows why files failed", self.retry)?;
+        }
+        match self.refused {
+            0 => {}
+            1 => write!(f, "\n1 file cannot be sent as it is: its row says why")?,
+            refused => write!(f, "\n{} cannot be sent as they are: their rows say why", counted(refused, "file"))?,
         }
         if self.without_copy > 0 {
             write!(f, "\n{} on the topic without the right copy", counted(self.without_copy, "file"))?;
@@ -276,5 +287,9 @@ fn scan(log: &dyn Log, folder: &Path, filter: &Filter, table: &Table, control: &
 }
 
 fn refused(reason: Reason, detail: Option<String>) -> String {
-    detail.unwrap_or_else(|| reason.of(1).to_owned())
+    match (reason, detail) {
+        (Reason::NotUtf8, _) => "its name is not UTF-8: rename it".to_owned(),
+        (Reason::Name, Some(why)) => format!("{why}: rename it"),
+        (reason, detail) => detail.unwrap_or_else(|| reason.of(1).to_owned()),
+    }
 }

@@ -75,6 +75,8 @@ pub struct Row {
     pub reason: String,
     /// A person has to do something.
     pub needs_person: bool,
+    /// It is a file of the folder that cannot be sent as it is.
+    pub is_refused: bool,
 }
 
 /// Decides with what is known of the whole.
@@ -131,6 +133,7 @@ impl Judge<'_> {
             has_copy,
             reason: notes.join("; "),
             needs_person,
+            is_refused: known.file.as_ref().is_some_and(|file| !file.refused.is_empty()),
             versions: known
                 .uploads
                 .into_iter()
@@ -262,7 +265,10 @@ impl Judge<'_> {
         let standing = self.group.as_ref().map(|(group, reached)| (*group, reached.of(&upload.spans)));
         let mut judged = match (standing, self.results) {
             (Some((_, Standing::NotReached)), _) => judged(State::NotReached, String::new()),
-            (Some((_, Standing::InHand)), _) => judged(State::InHand, String::new()),
+            (Some((group, Standing::InHand)), _) => {
+                let waits = format!("no program of group `{group}` runs: the next one goes on with it");
+                judged(State::InHand, if self.is_at_rest() { waits } else { String::new() })
+            }
             (Some((group, Standing::Unknown)), _) => {
                 judged(State::NotReached, format!("the position of group `{group}` does not tell what it has done"))
             }
@@ -283,6 +289,11 @@ impl Judge<'_> {
             judged.needs_person = true;
         }
         Ok(judged)
+    }
+
+    /// Whether no program of the group runs.
+    fn is_at_rest(&self) -> bool {
+        self.group.as_ref().is_some_and(|(_, reached)| reached.members == 0)
     }
 
     fn compare_copy(&self, path: &str, known: &Known, copies: &Copies, upload: &Upload, judged: &mut Judged<'_>) {
@@ -343,6 +354,7 @@ impl Judge<'_> {
             has_copy: None,
             reason: format!("topic `{topic}` has a message with this key, and there is no file for it"),
             needs_person: false,
+            is_refused: false,
         }
     }
 }

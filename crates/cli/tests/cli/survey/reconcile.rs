@@ -184,7 +184,35 @@ fn positions_of_another_program_tell_what_is_done_in_hand_and_not_reached(bench:
     let rows = bench.objects(1, &bench.args(&["--json"]));
     let found = states(&rows);
     assert_eq!((found["done.csv"].0, found["half.csv"].0), ("failed", "in_hand"));
+    assert!(found["half.csv"].1.contains("no program of group"), "{found:?}");
+    let said = bench.run(&bench.args(&[])).stderr();
+    assert!(said.contains("1 was begun") && !said.contains("in hand"), "{said}");
     assert!(found["done.csv"].1.contains("has passed it, and topic"), "{found:?}");
+}
+
+fn files_that_cannot_be_sent_are_told_and_names_with_line_ends_keep_to_their_line(bench: &Bench) {
+    use std::os::unix::ffi::OsStrExt;
+    bench.place.write("data/two\nlines.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    fs::write(bench.place.path("data").join(std::ffi::OsStr::from_bytes(b"bad\xff.csv")), "x").unwrap();
+    let args = ["reconcile", "data", "--topic_name", bench.topic.as_str()];
+    let ended = bench.run(&args);
+    assert_eq!(ended.code(), 1);
+    let (table, said) = (ended.stdout(), ended.stderr());
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains(r"two\nlines.csv") && table.contains("its name is not UTF-8: rename it"), "{table}");
+    assert!(said.contains("1 was never sent\n1 file cannot be sent as it is"), "{said}");
+    assert!(!said.contains("--only-missing"), "{said}");
+    let rows = bench.objects(1, &[&args[..], &["--json"]].concat());
+    assert_eq!(states(&rows)["two\nlines.csv"].0, "sent");
+    let topic = bench.topic.as_str();
+    assert_eq!(bench.run(&["ls", topic]).stdout().lines().count(), 2);
+    let got = bench.run(&["get", topic, "two\nlines.csv"]);
+    assert_eq!(got.code(), 0, "{}", got.stderr());
+    assert!(got.stderr().contains(r"`two\nlines.csv`, version 1"), "{}", got.stderr());
+    let meant = bench.run(&["get", topic, "tow\nlines.csv"]);
+    assert_eq!(meant.code(), 1);
+    assert!(meant.stderr().contains(r"did you mean `two\nlines.csv`?"), "{}", meant.stderr());
 }
 
 fn copies_in_a_mirror_are_compared(bench: &Bench) {
@@ -215,6 +243,7 @@ on_both_logs!(
     two_results_of_one_upload_and_results_of_nothing_are_named,
     positions_of_another_program_tell_what_is_done_in_hand_and_not_reached,
     copies_in_a_mirror_are_compared,
+    files_that_cannot_be_sent_are_told_and_names_with_line_ends_keep_to_their_line,
 );
 
 #[test]
