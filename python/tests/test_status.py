@@ -80,6 +80,7 @@ def test_every_number_of_the_page_is_that_of_the_topic_at_each_width_and_in_each
         results = work.read()
         assert set(results) == set(good)
         numbers = browser.value(NUMBERS)
+        assert numbers["files-lately"] == len(good)
         assert (numbers["incomplete"], numbers["waiting"], numbers["in-hand"], numbers["filling"]) == (0, 0, 0, 0)
         until(lambda: "has its outcome" in browser.value(LAG), "no lag")
         last = browser.value("""[...document.querySelectorAll("#last tbody tr")].map(
@@ -123,7 +124,7 @@ def test_the_page_says_in_words_what_the_program_does(local: Work, browser: Brow
         browser.open(served(started))
         words = "document.querySelector('#now .words').textContent"
         until(lambda: browser.value(words) == "working on 1 file", "what it does")
-        until(lambda: "1 message has no outcome yet" in browser.value(LAG), "the lag")
+        until(lambda: "1 file that was read has no outcome yet" in browser.value(LAG), "the lag")
         (local.folder / "go").touch()
         until(lambda: browser.value(words) == "waiting for files", "that it waits")
         until(lambda: urllib.request.urlopen(served(started) + "readyz").read() == b"ready\n", "that it is ready")

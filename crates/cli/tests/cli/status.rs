@@ -131,6 +131,26 @@ fn a_page_that_is_open_is_written_again_while_files_are_sent() {
 }
 
 #[test]
+fn the_page_of_a_watch_names_the_files_that_wait_and_says_what_was_there_before() {
+    let place = Place::new();
+    place.write("in/before.dat", b"1");
+    let served = start(&place, &["watch", "in", "--topic_name", "t", "--watchdog_lag_time", "3600"]);
+    wait_until("that it is watched", || served.get("/").1.contains("from <b><bdi class=\"name\">in</bdi></b>"));
+    wait_until("the file that was there", || {
+        served.get("/").1.contains("<data value=\"1\">1</data> there at the first start")
+    });
+    place.write("in/new <b>.dat", b"2");
+    wait_until("the file that waits", || {
+        let page = served.get("/").1;
+        page.contains("waiting until 1 file no longer changes")
+            && page.contains("new &lt;b&gt;.dat</bdi></td><td class=\"why\">is sent once it no longer changes")
+    });
+    std::fs::remove_file(place.path("in/new <b>.dat")).unwrap();
+    wait_until("that nothing waits", || !served.get("/").1.contains("new &lt;b&gt;"));
+    assert_eq!(served.running.end(), 0);
+}
+
+#[test]
 fn connections_that_only_wait_keep_nothing_from_its_work() {
     let place = Place::new();
     place.write("in/a", b"1");

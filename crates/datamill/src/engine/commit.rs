@@ -121,8 +121,10 @@ pub(super) fn mark(
         let over = match marked {
             Ok(()) => return Some(waiting),
             Err(Unmarked::Again(error)) => {
+                let error = crate::report::chain(&error);
+                facts.tell(&Fact::NotCommitted { error: Some(&error) });
                 if !std::mem::replace(&mut is_said, true) {
-                    tracing::warn!(error = %crate::report::chain(&error), "a commit did not happen; trying again");
+                    tracing::warn!(%error, "a commit did not happen; trying again");
                 }
                 match tasks.recv_timeout(MARK_AGAIN) {
                     Ok(Task::Filling(files)) => facts.tell(&Fact::Filling(&files)),
@@ -159,8 +161,9 @@ pub(super) fn run(
         match waiting.next().map_or_else(|| tasks.recv_timeout(Duration::from_millis(500)), Ok) {
             Ok(Task::Commit(batch)) => {
                 let answer = commit(settings, committer.as_mut(), state, &listeners.facts, batch);
-                if matches!(answer, Answer::Again(..)) {
-                    listeners.facts.tell(&Fact::NotCommitted);
+                if let Answer::Again(_, error) = &answer {
+                    let error = error.as_ref().map(|error| crate::report::chain(error));
+                    listeners.facts.tell(&Fact::NotCommitted { error: error.as_deref() });
                 }
                 if answers.send(answer).is_err() {
                     return;

@@ -310,7 +310,8 @@ struct Reader<'a> {
     /// Assignment number of each owned partition.
     owned: BTreeMap<i32, u64>,
     ready: Vec<Outcome>,
-    committing: bool,
+    /// Since when a commit is under way.
+    committing: Option<Instant>,
     verified: Verified,
     committed_once: bool,
     /// Position and whole text committed last, by partition.
@@ -393,7 +394,7 @@ impl<'a> Reader<'a> {
             retries,
             owned: BTreeMap::new(),
             ready: Vec::new(),
-            committing: false,
+            committing: None,
             verified: Verified::No,
             committed_once: false,
             committed: HashMap::new(),
@@ -433,7 +434,7 @@ impl<'a> Reader<'a> {
         }
         let engine = self.engine;
         loop {
-            let works = self.committing || self.waits_for_commit() || self.retries.is_reading();
+            let works = self.committing.is_some() || self.waits_for_commit() || self.retries.is_reading();
             let works = works || matches!(self.verified, Verified::Asked(_));
             let busy = !self.torn && (works || !self.engine.pool.is_idle());
             let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
@@ -473,7 +474,7 @@ impl<'a> Reader<'a> {
             }
             self.watch_ownership()?;
             self.unassigned.step(engine.log, engine.settings, self.is_member);
-            if self.torn && !self.committing && self.owns_all() {
+            if self.torn && self.committing.is_none() && self.owns_all() {
                 subscription.close(false)?;
                 return Ok(Ended::WholeAgain);
             }

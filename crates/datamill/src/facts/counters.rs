@@ -99,6 +99,10 @@ counts! {
     done,
     /// Bytes of these files.
     done_bytes,
+    /// Bytes of the chunks that are there of files that failed, and did not fail before; those of incomplete ones aside.
+    failed_bytes,
+    /// Bytes of the chunks that are there of incomplete files.
+    incomplete_bytes,
     /// Results.
     results,
     /// Bytes of these results.
@@ -321,6 +325,12 @@ impl Counters {
         self.hold.store(hold.map_or(0, |hold| hold as u64 + 1), Relaxed);
     }
 
+    /// What holds.
+    pub(super) fn hold(&self) -> Option<Hold> {
+        let number = usize::try_from(self.hold.load(Relaxed)).ok()?.checked_sub(1)?;
+        Hold::ALL.get(number).copied()
+    }
+
     /// This held for so long.
     pub(super) fn held(&self, hold: Hold, time: Duration) {
         add(&self.held_us[hold as usize], u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -329,7 +339,7 @@ impl Counters {
     pub(super) fn hear(&self, fact: &Fact<'_>) {
         let counts = &self.counts;
         match *fact {
-            Fact::Planned { .. } => {}
+            Fact::Sends { .. } | Fact::Planned { .. } | Fact::Waiting(_) => {}
             Fact::Sent { .. } => add(&counts.sent, 1),
             Fact::Acknowledged { messages, bytes } => self.produced(messages, bytes),
             Fact::Delivered { bytes, .. } => {
@@ -347,6 +357,7 @@ impl Counters {
             Fact::Undecodable { .. } => add(&counts.undecodable, 1),
             Fact::FirstChunk { .. } => add(&counts.begun, 1),
             Fact::Whole { .. } => add(&counts.whole, 1),
+            Fact::Existing { files } => add(&counts.left_out, files),
             Fact::Filling(files) => {
                 self.filling.store(files.len() as u64, Relaxed);
                 self.filling_bytes.store(files.iter().map(|file| file.bytes).sum(), Relaxed);
@@ -360,7 +371,10 @@ impl Counters {
                 add(&counts.ran, 1);
                 self.running.add(took);
             }
-            Fact::AttemptFailed { .. } | Fact::CameLate { .. } | Fact::NoDeadLetter { .. } => {}
+            Fact::AttemptFailed { .. }
+            | Fact::NotAvailable { .. }
+            | Fact::CameLate { .. }
+            | Fact::NoDeadLetter { .. } => {}
             Fact::Done { file, bytes, result, again, rerun, .. } => {
                 self.processed(file.n_chunks.into(), bytes);
                 add(&counts.done, 1);
@@ -381,6 +395,8 @@ impl Counters {
                     add(&counts.ended_again, (status == FailureStatus::EndedTheProgram).into());
                 } else {
                     add(&counts.failures[status as usize], 1);
+                    let is_incomplete = status == FailureStatus::Incomplete;
+                    add(if is_incomplete { &counts.incomplete_bytes } else { &counts.failed_bytes }, bytes);
                 }
             }
             Fact::BegunBefore { .. } => add(&counts.begun_before, 1),
@@ -392,7 +408,7 @@ impl Counters {
                 self.committing.add(took);
                 self.committed_ms.store(clock::now_ms(), Relaxed);
             }
-            Fact::NotCommitted => add(&counts.commits_again, 1),
+            Fact::NotCommitted { .. } => add(&counts.commits_again, 1),
         }
     }
 
@@ -403,13 +419,11 @@ impl Counters {
 
     /// All of this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let hold = usize::try_from(self.hold.load(Relaxed)).ok().and_then(|number| number.checked_sub(1));
-        let hold = hold.and_then(|number| Hold::ALL.get(number));
         let state = State {
             is_member: self.is_member.load(Relaxed),
             filling: self.filling.load(Relaxed),
             filling_bytes: self.filling_bytes.load(Relaxed),
-            held: hold.map(|hold| (*hold, self.held_since_ms.load(Relaxed))),
+            held: self.hold().map(|hold| (hold, self.held_since_ms.load(Relaxed))),
             committed_ms: Some(self.committed_ms.load(Relaxed)).filter(|ms| *ms > 0),
             ..self.state.get()
         };

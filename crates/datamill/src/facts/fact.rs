@@ -3,13 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FailureStatus, FileRow, FillingFile, Reason};
+use super::{FailureStatus, FileRow, FillingFile, Reason, WaitingFile};
 
 /// Something that happened to a file, or to the messages that files are made of. `file` is its path as it is rebuilt, with
 /// `/` between its parts, and may hold any character.
 #[derive(Debug, Clone, Copy)]
 pub enum Fact<'a> {
     // An upload or a watch.
+    /// Files are looked for from here on.
+    Sends {
+        /// The folder that is watched, or what is uploaded.
+        from: &'a str,
+        /// The topic that they are sent to.
+        topic: &'a str,
+    },
     /// So many files with so many bytes will be sent, as far as can be told.
     Planned {
         /// Number of files.
@@ -56,6 +63,13 @@ pub enum Fact<'a> {
         /// What more can be said about that.
         detail: Option<&'a str>,
     },
+    /// So many files are not sent, since they were there when the folder was watched for the first time.
+    Existing {
+        /// Number of files.
+        files: u64,
+    },
+    /// These files, and at most so many as are worth showing, wait before they are sent. It is told every few seconds.
+    Waiting(&'a Arc<[WaitingFile]>),
     /// The log does not take a file.
     Refused {
         /// The file.
@@ -144,6 +158,11 @@ pub enum Fact<'a> {
         /// When it runs again.
         wait: Duration,
     },
+    /// User code says that something it needs is not available, and is asked again after a time.
+    NotAvailable {
+        /// What it said.
+        error: &'a str,
+    },
     /// A file has its result, or was processed: durably.
     Done {
         /// The file.
@@ -219,5 +238,8 @@ pub enum Fact<'a> {
         took: Duration,
     },
     /// A commit did not happen, and is tried again.
-    NotCommitted,
+    NotCommitted {
+        /// What the log said, where it said something.
+        error: Option<&'a str>,
+    },
 }

@@ -37,6 +37,38 @@ pub struct FillingFile {
     pub bytes: u64,
 }
 
+/// A file that waits before it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingFile {
+    /// Its path as it is rebuilt.
+    pub file: String,
+    /// What it waits for.
+    pub wait: Wait,
+    /// When it was seen first, milliseconds since the epoch.
+    pub found_ms: i64,
+    /// When it was seen to change last, milliseconds since the epoch.
+    pub changed_ms: i64,
+}
+
+/// What a file waits for before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// That it is left alone for long enough.
+    Settle,
+    /// It changed after each of its deliveries and is held back for a time.
+    HeldBack,
+}
+
+impl Wait {
+    /// What it waits for, for people: behind the name of the file.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Settle => "is sent once it no longer changes",
+            Self::HeldBack => "is held back, since it changed after each of its deliveries",
+        }
+    }
+}
+
 /// How a file failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureStatus {
@@ -85,6 +117,21 @@ impl FailureStatus {
             Self::BegunBefore => "begun_before_start",
             Self::Expired => "expired",
             Self::EndedTheProgram => "ended_the_program",
+        }
+    }
+}
+
+impl FailureStatus {
+    /// How it failed, for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::MismatchedHash => "its bytes are not those that were sent",
+            Self::Failed | Self::ComputingResultMessageFailed => "the function failed",
+            Self::ProducingMessageFailed => "its result was refused",
+            Self::Incomplete => "chunks of it are missing",
+            Self::BegunBefore => "it began before the group did",
+            Self::Expired => "its chunks are gone from the topic",
+            Self::EndedTheProgram => "the program ended while the function had it",
         }
     }
 }

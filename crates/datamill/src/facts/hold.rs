@@ -66,7 +66,7 @@ impl Hold {
             Self::OutputFolder => "the output folder cannot be written, for example because its disk is full",
             Self::ReadingAgain => "files whose content had no room are read again",
             Self::NotAvailable => "something that the function needs is not available",
-            Self::Commits => "results cannot be committed",
+            Self::Commits => "what is done cannot be committed",
             Self::Spread => {
                 "the chunks of a file lie in several partitions, and other members of the group own some of them"
             }
@@ -95,7 +95,8 @@ impl Holding {
         if let Some(hold) = self.now {
             counters.held(hold, now - self.last);
         }
-        if self.now != hold {
+        // a loop that ended while it was held has left that behind
+        if counters.hold() != hold {
             counters.holds(hold);
         }
         (self.now, self.last) = (hold, now);
@@ -120,6 +121,14 @@ mod tests {
         let snapshot = counters.snapshot();
         let held = |hold: Hold| snapshot.held[hold as usize].as_secs();
         assert_eq!((held(Hold::Commits), held(Hold::Spread), held(Hold::Crowded)), (5, 0, 0));
+    }
+
+    #[test]
+    fn what_held_a_loop_that_has_ended_holds_the_next_one_no_longer() {
+        let counters = Counters::default();
+        Holding::new().step(&counters, Some(Hold::Commits));
+        Holding::new().step(&counters, None);
+        assert_eq!(counters.snapshot().state.held, None);
     }
 
     #[test]

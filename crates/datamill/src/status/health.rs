@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(held(Hold::Crowded, 9999), None);
         assert_eq!(held(Hold::ReadingAgain, 9999), None);
         let text = held(Hold::Commits, 7).unwrap().to_string();
-        assert_eq!(text, "holding for 7 s: results cannot be committed");
+        assert_eq!(text, "holding for 7 s: what is done cannot be committed");
     }
 
     #[test]

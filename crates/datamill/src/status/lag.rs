@@ -159,6 +159,15 @@ impl Lag {
     }
 }
 
+/// What a look has found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Look {
+    /// The lag as it was some seconds ago at most. `None` where this process reads nothing now, or the log does not answer.
+    pub(super) lag: Option<Lag>,
+    /// For so long the log has not answered.
+    pub(super) silent: Option<Duration>,
+}
+
 /// Looks at the lag for those who ask.
 #[derive(Debug)]
 pub(super) struct Lags {
@@ -173,6 +182,8 @@ pub(super) struct Lags {
 struct Kept {
     lag: Option<(Instant, Arc<Vec<PartitionLag>>)>,
     last_look: Option<Instant>,
+    /// When the log was asked first of all questions that have no answer.
+    unanswered: Option<Instant>,
     pending: Option<JoinHandle<Option<Looked>>>,
     /// Times of records at which reading stands still, by partition: offset and time.
     times: BTreeMap<i32, (i64, i64)>,
@@ -190,16 +201,19 @@ impl Lags {
         self.steps.lock().step(&self.counters.counts());
     }
 
-    /// The lag as it was some seconds ago at most. `None` where this process reads nothing now, or the log does not answer.
-    pub(super) async fn look(&self) -> Option<Lag> {
+    /// Looks again where the last look is some seconds old.
+    pub(super) async fn look(&self) -> Look {
         let mut kept = self.kept.lock().await;
         if kept.pending.is_some() || kept.last_look.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.look_again(&mut kept).await;
         }
         self.step();
-        let (at, partitions) = kept.lag.as_ref()?;
         let density = self.steps.lock().density();
-        (at.elapsed() < OLDEST_LOOK).then(|| Lag { partitions: partitions.to_vec(), density })
+        let recent = kept.lag.as_ref().filter(|(at, _)| at.elapsed() < OLDEST_LOOK);
+        Look {
+            lag: recent.map(|(_, partitions)| Lag { partitions: partitions.to_vec(), density }),
+            silent: kept.unanswered.map(|at| at.elapsed()),
+        }
     }
 
     async fn look_again(&self, kept: &mut Kept) {
@@ -226,12 +240,14 @@ impl Lags {
         match tokio::time::timeout(LOOK_WITHIN, &mut pending).await {
             Ok(Ok(Some((partitions, times)))) => {
                 kept.lag = Some((Instant::now(), Arc::new(partitions)));
-                kept.times = times;
+                (kept.times, kept.unanswered) = (times, None);
+                return;
             }
             Ok(_) => {}
             // a log that does not answer is asked once, and not by one thread after another
             Err(_) => kept.pending = Some(pending),
         }
+        kept.unanswered = kept.unanswered.or(kept.last_look);
     }
 
     /// What the thread that reads has without an outcome.

@@ -89,8 +89,18 @@ impl Collector for Metrics {
             "status",
             by_status,
         )?;
-        let bytes = [("done", counts.done_bytes), ("delivered", counts.delivered_bytes)];
-        sheet.counters("file_bytes", "Bytes of the files with this outcome", "outcome", bytes)?;
+        let bytes = [
+            ("done", counts.done_bytes),
+            ("failed", counts.failed_bytes),
+            ("incomplete", counts.incomplete_bytes),
+            ("delivered", counts.delivered_bytes),
+        ];
+        sheet.counters(
+            "file_bytes",
+            "Bytes of the files with this outcome, as far as they are there",
+            "outcome",
+            bytes,
+        )?;
         sheet.counter("files_begun", "Files whose first chunk was read", counts.begun)?;
         sheet.counter("files_whole", "Files whose chunks were all read", counts.whole)?;
         sheet.counter("files_sent", "Files whose last chunk was handed over to the log", counts.sent)?;

@@ -7,12 +7,15 @@ use std::time::Duration;
 use super::Shown;
 use super::health::is_long;
 use super::html::Html;
-use super::lag::{Lag, PartitionLag, Source, Sum};
+use super::lag::{Lag, Look, PartitionLag, Source, Sum};
 use super::recent::{Happened, How};
-use crate::facts::{Counts, Hold, Snapshot, State};
+use crate::facts::{Counts, FailureStatus, Hold, Snapshot};
 use crate::report::clock::local_time_text;
 use crate::report::heartbeat::ProgramKind;
-use crate::report::text::{duration, frequency, rate, shell_word};
+use crate::report::text::{counted, duration, rate, shell_word};
+
+/// A log that has not answered for so long is said to be silent: more than one question had no answer.
+const SILENT_FOR: Duration = Duration::from_secs(6);
 
 /// All that a page shows.
 pub(super) struct Page<'a> {
@@ -22,7 +25,7 @@ pub(super) struct Page<'a> {
     pub(super) began_ms: i64,
     pub(super) snapshot: Snapshot,
     pub(super) happened: Happened,
-    pub(super) lag: Option<Lag>,
+    pub(super) look: Look,
     /// What was counted lately, and in what time.
     pub(super) lately: (Counts, Duration),
 }
@@ -39,9 +42,7 @@ pub(super) fn whole(page: &Page<'_>) -> String {
         <script src=\"status.js\" defer></script>\n<noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>\n\
         </head>\n<body>\n<header>\n<h1>",
     );
-    html.text(&page.shown.program).raw("</h1>\n<p>");
-    page.about(&mut html);
-    html.raw("</p>\n<p id=\"link\" role=\"status\"></p>\n</header>\n<main id=\"shown\">\n");
+    html.text(&page.shown.program).raw("</h1>\n<p id=\"link\" role=\"status\"></p>\n</header>\n<main id=\"shown\">\n");
     page.write(&mut html);
     html.raw("</main>\n<footer><a href=\"metrics\">metrics</a> · datamill ").text(env!("CARGO_PKG_VERSION"));
     html.raw(" · this page shows and changes nothing</footer>\n</body>\n</html>\n");
@@ -55,62 +56,139 @@ pub(super) fn changing(page: &Page<'_>) -> String {
     html.done()
 }
 
-/// What a program does now, in words, and how that is.
-fn now_in_words(kind: ProgramKind, state: &State, now_ms: i64) -> (&'static str, String) {
-    let files = |count: u64| crate::report::text::counted(count, "file");
-    if let Some((hold, since_ms)) = state.held {
-        let class = if is_long(hold, now_ms - since_ms) { "bad" } else { "waits" };
-        return (class, format!("holding: {}", hold.words()));
+/// What a program does now.
+struct Now {
+    /// How that is: `good`, `waits` or `bad`.
+    class: &'static str,
+    words: String,
+    /// What more there is to say.
+    more: String,
+}
+
+impl Now {
+    fn new(class: &'static str, words: impl Into<String>) -> Self {
+        Self { class, words: words.into(), more: String::new() }
     }
-    if kind != ProgramKind::Producer && !state.is_member {
-        return ("waits", "joining its group".to_owned());
+
+    fn and(self, more: impl Into<String>) -> Self {
+        Self { more: more.into(), ..self }
     }
-    if state.in_hand > 0 {
-        let what = if kind == ProgramKind::Producer { "sending" } else { "working on" };
-        return ("good", format!("{what} {}", files(state.in_hand)));
-    }
-    if kind == ProgramKind::Producer && state.waiting > 0 {
-        return ("good", format!("waiting until {} no longer change, or to try again", files(state.waiting)));
-    }
-    if state.filling > 0 {
-        return ("good", format!("waiting for the rest of {}", files(state.filling)));
-    }
-    let waits = if kind == ProgramKind::Producer { "waiting for something to send" } else { "waiting for files" };
-    ("good", waits.to_owned())
+}
+
+/// Whether it holds the reading alone, while there is work.
+fn is_work(hold: Hold) -> bool {
+    matches!(hold, Hold::Crowded | Hold::ReadingAgain)
 }
 
 impl Page<'_> {
+    fn is_upload(&self) -> bool {
+        self.shown.kind == ProgramKind::Producer
+    }
+
+    /// A time of today without the day.
+    fn when(&self, ms: i64) -> String {
+        let (then, now) = (local_time_text(ms), local_time_text(self.now_ms));
+        match (then.split_once(' '), now.split_once(' ')) {
+            (Some((day, time)), Some((today, _))) if day == today => time.to_owned(),
+            _ => then,
+        }
+    }
+
     fn about(&self, html: &mut Html) {
         if let Some(source) = &self.shown.source {
             html.raw("topic <b>").text(&source.topic).raw("</b>, group <b>").text(&source.group).raw("</b>, ");
         }
-        html.raw("began ").text(&local_time_text(self.began_ms));
+        if let Some(sending) = &self.happened.sending {
+            html.raw("from <b>").name(&sending.from).raw("</b> to topic <b>").text(&sending.topic).raw("</b>, ");
+        }
+        html.raw("running since ").text(&local_time_text(self.began_ms));
     }
 
     fn write(&self, html: &mut Html) {
         self.now(html);
         self.numbers(html);
-        if let (Some(lag), Some(source)) = (&self.lag, &self.shown.source) {
-            self.behind(html, lag, source);
-        }
+        self.behind(html);
         self.failed(html);
         self.refused(html);
+        self.not_sent(html);
         self.filling(html);
+        self.waiting(html);
         self.ended(html);
         self.left_out(html);
         self.held(html);
     }
 
     fn now(&self, html: &mut Html) {
-        let state = &self.snapshot.state;
-        let (class, words) = now_in_words(self.shown.kind, state, self.now_ms);
-        html.raw("<section id=\"now\" class=\"").text(class).raw("\">\n<h2>Now</h2>\n<p class=\"words\">").text(&words);
+        let Now { class, words, more } = self.now_in_words();
+        html.raw("<section id=\"now\" class=\"").raw(class).raw("\">\n<h2>Now</h2>\n<p class=\"words\">").text(&words);
         html.raw("</p>\n");
-        if let Some((_, since_ms)) = state.held {
-            html.raw("<p>since ").text(&local_time_text(since_ms)).raw(" (").text(&ago(since_ms, self.now_ms));
-            html.raw("); nothing is lost meanwhile</p>\n");
+        if !more.is_empty() {
+            html.raw("<p class=\"more\">").text(&more).raw("</p>\n");
         }
-        html.raw("</section>\n");
+        html.raw("<p class=\"about\">");
+        self.about(html);
+        html.raw("</p>\n</section>\n");
+    }
+
+    fn now_in_words(&self) -> Now {
+        let state = &self.snapshot.state;
+        if let Some((hold, since_ms)) = state.held.filter(|(hold, _)| !is_work(*hold)) {
+            let class = if is_long(hold, self.now_ms - since_ms) { "bad" } else { "waits" };
+            let (since, ago) = (self.when(since_ms), ago(since_ms, self.now_ms));
+            let said = match hold {
+                Hold::Commits => self.happened.not_committed.as_deref(),
+                Hold::NotAvailable => self.happened.not_available.as_deref(),
+                _ => None,
+            };
+            let said = said.map_or_else(String::new, |error| format!("It was said: {error}. "));
+            return Now::new(class, format!("holding: {}", hold.words()))
+                .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and it goes on by itself."));
+        }
+        if self.is_upload() {
+            return self.sending_in_words();
+        }
+        if !state.is_member {
+            return Now::new("waits", "joining its group");
+        }
+        let silent = self.look.silent.filter(|silent| *silent >= SILENT_FOR);
+        if let (Some(silent), Some(source)) = (silent, &self.shown.source) {
+            let time = duration(silent);
+            return Now::new("waits", format!("`{}` does not answer", source.log.name())).and(format!(
+                "It has not answered for {time}. Nothing is lost meanwhile, and the program goes on by itself."
+            ));
+        }
+        if state.partitions == 0 {
+            return Now::new("waits", "waiting for a partition")
+                .and("The other members of the group have all partitions of the topic. It takes over when one of them leaves.");
+        }
+        let held = state.held.map(|(hold, _)| hold);
+        if state.in_hand > 0 {
+            let more = if held == Some(Hold::Crowded) {
+                "Further files are not read before the function has caught up."
+            } else {
+                ""
+            };
+            return Now::new("good", format!("working on {}", counted(state.in_hand, "file"))).and(more);
+        }
+        if let Some(hold) = held {
+            return Now::new("good", hold.words());
+        }
+        if state.filling > 0 {
+            return Now::new("good", format!("waiting for the rest of {}", counted(state.filling, "file")));
+        }
+        Now::new("good", "waiting for files")
+    }
+
+    fn sending_in_words(&self) -> Now {
+        let state = &self.snapshot.state;
+        if state.in_hand > 0 {
+            return Now::new("good", format!("sending {}", counted(state.in_hand, "file")));
+        }
+        match state.waiting {
+            0 => Now::new("good", "waiting for something to send"),
+            1 => Now::new("good", "waiting until 1 file no longer changes"),
+            many => Now::new("good", format!("waiting until {} no longer change", counted(many, "file"))),
+        }
     }
 
     fn numbers(&self, html: &mut Html) {
@@ -126,21 +204,32 @@ impl Page<'_> {
                 .number(value)
                 .raw("</dd></div>\n");
         };
-        if self.shown.kind == ProgramKind::Producer {
+        if self.is_upload() {
             number("delivered", "files sent", counts.delivered);
+            if let Some(planned) = self.happened.planned {
+                number("planned", "files to send in all", planned);
+            }
             number("produced", "messages sent", counts.messages_produced);
-            number("waiting", "waiting until they no longer change, or to be tried again", state.waiting);
-            number("in-hand", "on their way", state.in_hand);
-            number("unchanged", "looked changed and are the same", counts.unchanged);
+            number("waiting", "files that wait", state.waiting);
+            number("in-hand", "files on their way", state.in_hand);
             number("left-out", "left out", counts.left_out);
             number("refused", "refused by the broker", counts.refused);
+            if counts.unchanged > 0 {
+                number("unchanged", "looked changed, hold what was sent", counts.unchanged);
+            }
         } else {
             let of =
                 |outcome: &str| counts.by_outcome().iter().find(|(name, _)| *name == outcome).map_or(0, |(_, n)| *n);
             number("done", "files done", of("done"));
             number("failed", "failed", of("failed"));
             number("incomplete", "incomplete", of("incomplete"));
-            number("waiting", "whole, waiting", state.waiting);
+            if counts.failed_again > 0 {
+                number("failed-again", "had failed, failed again", counts.failed_again);
+            }
+            if counts.retried > 0 {
+                number("retried", "had failed, done after another try", counts.retried);
+            }
+            number("waiting", "wait for the function", state.waiting);
             number("in-hand", "worked on", state.in_hand);
             number("filling", "not whole yet", state.filling);
             if counts.left_out > 0 {
@@ -151,16 +240,28 @@ impl Page<'_> {
             ProgramKind::Producer => (lately.delivered, lately.delivered_bytes),
             _ => (lately.done, lately.done_bytes),
         };
-        html.raw("<div id=\"files-rate\"><dt>files in the last minute</dt><dd>").text(&frequency(files, span));
-        html.raw("</dd></div>\n<div id=\"bytes-rate\"><dt>bytes in the last minute</dt><dd>").text(&rate(bytes, span));
+        number("files-lately", "files in the last minute", files);
+        html.raw("<div id=\"bytes-rate\"><dt>bytes in the last minute</dt><dd>").text(&rate(bytes, span));
         html.raw("</dd></div>\n</dl>\n</section>\n");
     }
 
-    fn behind(&self, html: &mut Html, lag: &Lag, source: &Source) {
+    fn behind(&self, html: &mut Html) {
+        let Some(source) = &self.shown.source else { return };
+        html.raw("<section id=\"lag\">\n<h2>Not done yet</h2>\n<p>");
+        match &self.look.lag {
+            None => {
+                html.raw("How far it is behind is not known now.</p>\n");
+            }
+            Some(lag) => self.behind_by(html, lag, source),
+        }
+        html.raw("</section>\n");
+    }
+
+    fn behind_by(&self, html: &mut Html, lag: &Lag, source: &Source) {
         let sum = lag.sum(self.now_ms);
-        html.raw("<section id=\"lag\">\n<h2>Behind</h2>\n<p>");
         if sum.messages == 0 && sum.files == 0 {
-            html.raw("Every file on topic <b>").text(&source.topic).raw("</b> that is this process's has its outcome.");
+            html.raw("Nothing: every file on topic <b>").text(&source.topic);
+            html.raw("</b> that is this process's has its outcome.");
         } else {
             written(html, &sum);
         }
@@ -172,7 +273,6 @@ impl Page<'_> {
             });
             html.raw("</details>\n");
         }
-        html.raw("</section>\n");
     }
 
     fn behind_in(&self, html: &mut Html, partition: &PartitionLag) {
@@ -191,19 +291,25 @@ impl Page<'_> {
         }
         html.raw("<section id=\"failures\">\n<h2>Failed files</h2>\n");
         table(html, &["file", "why", "when"], failed.iter().rev(), |html, file| {
-            html.raw("<td>").name(&file.file).raw("</td><td class=\"why\"><b>").text(file.status.as_str()).raw("</b> ");
-            html.text(&file.reason).raw("</td><td class=\"when\">").text(&local_time_text(file.at_ms)).raw("</td>");
+            html.raw("<td>").name(&file.file).raw("</td><td class=\"why\"><b>").text(file.status.words()).raw(":</b> ");
+            html.text(&file.reason).raw(" <span class=\"status\">").text(file.status.as_str()).raw("</span></td>");
+            html.raw("<td class=\"when\">").text(&self.when(file.at_ms)).raw("</td>");
         });
         if self.happened.failed_before > 0 {
             html.raw("<p>").number(self.happened.failed_before).raw(" more failed before these.</p>\n");
         }
         if let Some(source) = &self.shown.source {
             let (topic, group) = (shell_word(&source.topic), shell_word(&source.group));
-            let retry = |more: &str| {
-                source.log.command(&format!("retry --topic_name {topic} --consumer_group_id {group}{more}"))
-            };
-            html.raw("<p>This tries all failed files again, those of earlier runs as well; <code>--list</code> shows them:</p>\n");
-            html.raw("<pre>").text(&retry("")).raw("</pre>\n");
+            let retry = format!("retry --topic_name {topic} --consumer_group_id {group}");
+            html.raw("<p>Once the reason is gone, this tries all failed files again, those of earlier runs as well. ");
+            html.raw("<code>--list</code> shows them:</p>\n");
+            command(html, source, &retry);
+            if failed.iter().any(|file| file.status == FailureStatus::Incomplete) {
+                html.raw(
+                    "<p>Of files with missing chunks, this sends what is missing, on the machine that has them:</p>\n",
+                );
+                command(html, source, &format!("upload --only-missing FOLDER --topic_name {topic}"));
+            }
         }
         html.raw("</section>\n");
     }
@@ -216,6 +322,38 @@ impl Page<'_> {
         table(html, &["file", "why"], &self.happened.refused, |html, (file, error)| {
             html.raw("<td>").name(file).raw("</td><td class=\"why\">").text(error).raw("</td>");
         });
+        html.raw("</section>\n");
+    }
+
+    fn not_sent(&self, html: &mut Html) {
+        if self.happened.not_sent.is_empty() {
+            return;
+        }
+        html.raw("<section id=\"not-sent\">\n<h2>Could not be sent</h2>\n");
+        table(html, &["file", "why"], &self.happened.not_sent, |html, (file, (reason, detail))| {
+            html.raw("<td>").name(file).raw("</td><td class=\"why\">").text(reason.of(1));
+            if let Some(detail) = detail {
+                html.raw(": ").text(detail);
+            }
+            html.raw("</td>");
+        });
+        html.raw("</section>\n");
+    }
+
+    fn waiting(&self, html: &mut Html) {
+        let (waiting, all) = (&self.happened.waiting, self.snapshot.state.waiting);
+        if waiting.is_empty() {
+            return;
+        }
+        html.raw("<section id=\"wait\">\n<h2>Files that wait to be sent</h2>\n");
+        table(html, &["file", "why", "found", "last changed"], waiting.iter(), |html, file| {
+            html.raw("<td>").name(&file.file).raw("</td><td class=\"why\">").raw(file.wait.words());
+            html.raw("</td><td class=\"when\">").text(&ago(file.found_ms, self.now_ms));
+            html.raw("</td><td class=\"when\">").text(&ago(file.changed_ms, self.now_ms)).raw("</td>");
+        });
+        if all > waiting.len() as u64 {
+            html.raw("<p>These have waited longest, of ").number(all).raw(".</p>\n");
+        }
         html.raw("</section>\n");
     }
 
@@ -247,7 +385,9 @@ impl Page<'_> {
                 let (class, word) = match file.how {
                     How::Done => ("good", "done"),
                     How::Delivered => ("good", "sent"),
-                    How::Failed(status) => ("bad", status.as_str()),
+                    How::Failed(FailureStatus::Incomplete) => ("bad", "incomplete"),
+                    How::Failed(FailureStatus::Expired) => ("bad", "expired"),
+                    How::Failed(_) => ("bad", "failed"),
                     How::Refused => ("bad", "refused"),
                 };
                 html.raw("<td>")
@@ -257,7 +397,7 @@ impl Page<'_> {
                     .raw("\">")
                     .raw(word)
                     .raw("</td><td>");
-                html.bytes(file.bytes).raw("</td><td class=\"when\">").text(&local_time_text(file.at_ms)).raw("</td>");
+                html.bytes(file.bytes).raw("</td><td class=\"when\">").text(&self.when(file.at_ms)).raw("</td>");
             });
         }
         html.raw("</section>\n");
@@ -267,11 +407,16 @@ impl Page<'_> {
         if self.happened.left_out_by_reason.is_empty() {
             return;
         }
-        html.raw("<section id=\"not-sent\">\n<h2>Left out</h2>\n<ul>\n");
+        html.raw("<section id=\"passed-over\">\n<h2>Left out</h2>\n<ul>\n");
         for (reason, count) in &self.happened.left_out_by_reason {
             html.raw("<li>").number(*count).raw(" ").text(reason.of(*count)).raw("</li>\n");
         }
-        html.raw("</ul>\n<details id=\"names\"><summary>the last ones</summary>\n");
+        html.raw("</ul>\n");
+        if self.happened.left_out.is_empty() {
+            html.raw("</section>\n");
+            return;
+        }
+        html.raw("<details id=\"names\"><summary>the last ones</summary>\n");
         table(html, &["file or folder", "why"], self.happened.left_out.iter().rev(), |html, (file, reason)| {
             html.raw("<td>").name(file).raw("</td><td class=\"why\">").text(reason.of(1)).raw("</td>");
         });
@@ -292,30 +437,41 @@ impl Page<'_> {
     }
 }
 
-/// The lag of all partitions in one sentence.
+/// The lag of all partitions in sentences.
 fn written(html: &mut Html, sum: &Sum) {
-    let (have, they_are) = match sum.messages {
-        1 => (" message has no outcome yet. ", "It is of "),
-        _ => (" messages have no outcome yet. ", "They are of "),
-    };
-    html.number(sum.messages).raw(have);
     if sum.files > 0 {
-        html.raw(they_are).number(sum.files).raw(if sum.files == 1 { " file" } else { " files" });
-        html.raw(" of which chunks were read (").bytes(sum.bytes).raw(" are there)");
-    } else {
-        html.raw("None of them was read");
+        html.number(sum.files).raw(if sum.files == 1 {
+            " file that was read has"
+        } else {
+            " files that were read have"
+        });
+        html.raw(" no outcome yet (").bytes(sum.bytes).raw(" are there). ");
     }
     match sum.estimate {
         Some((files, _)) if files < 0.5 => {}
         Some((files, bytes)) => {
-            html.raw(", and of about ").number(files.round() as u64).raw(" files that were not (about ");
-            html.bytes(bytes.round() as u64).raw("): <em>estimated</em> from the last ones that were read");
+            html.raw("About ").number(files.round() as u64).raw(if sum.files > 0 {
+                " more files ("
+            } else {
+                " files ("
+            });
+            html.bytes(bytes.round() as u64).raw(") are on the topic and were not read: <em>estimated</em> ");
+            html.raw("from the last files that were read. ");
         }
         None => {
-            html.raw("; how many files the others are of is not known before some are read");
+            html.raw("How many files there are in messages that were not read is not known before some are read. ");
         }
     }
-    html.raw(". The oldest is ").text(&sum.seconds.map_or("of a time that is not known".to_owned(), age)).raw(" old.");
+    html.raw("In all, ").number(sum.messages).raw(if sum.messages == 1 { " message waits" } else { " messages wait" });
+    match sum.seconds {
+        Some(seconds) => html.raw(", the oldest for ").text(&age(seconds)).raw("."),
+        None => html.raw(", and the time of the oldest is not known."),
+    };
+}
+
+/// A command of `datamill`, as it can be pasted.
+fn command(html: &mut Html, source: &Source, words: &str) {
+    html.raw("<pre>").text(source.log.command(words).trim_matches('`')).raw("</pre>\n");
 }
 
 fn age(seconds: f64) -> String {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener, Reason};
+use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener, Reason, WaitingFile};
 use crate::report::clock;
 
 /// Files that have their outcome, and files that were left out, which are kept.
 const LAST: usize = 50;
 /// Failed files that are kept.
 const FAILED: usize = 100;
-/// Bytes of a reason that are kept.
+/// Bytes of a reason that are kept, and of an error.
 const REASON: usize = 500;
 
 /// What became of a file.
@@ -44,19 +44,37 @@ pub(super) struct FailedFile {
     pub(super) at_ms: i64,
 }
 
+/// Where an upload or a watch takes its files, and where it sends them.
+#[derive(Debug, Clone)]
+pub(super) struct Sending {
+    pub(super) from: String,
+    pub(super) topic: String,
+}
+
 /// What happened.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Happened {
+    pub(super) sending: Option<Sending>,
+    /// Files that an upload is to send.
+    pub(super) planned: Option<u64>,
     /// The newest one is the last.
     pub(super) ended: VecDeque<Ended>,
     pub(super) failed: VecDeque<FailedFile>,
     /// Files that failed and are not in the list any more, since others came.
     pub(super) failed_before: u64,
     pub(super) filling: Arc<[FillingFile]>,
+    pub(super) waiting: Arc<[WaitingFile]>,
+    /// Files that should be sent and cannot be: why, and what more can be said about that.
+    pub(super) not_sent: BTreeMap<String, (Reason, Option<String>)>,
+    /// Those that are not to be sent.
     pub(super) left_out: VecDeque<(String, Reason)>,
     pub(super) left_out_by_reason: BTreeMap<Reason, u64>,
     /// Files that the log does not take, and what it said.
     pub(super) refused: BTreeMap<String, String>,
+    /// What was said of the last commit, if it did not happen.
+    pub(super) not_committed: Option<String>,
+    /// What user code said last that is not available.
+    pub(super) not_available: Option<String>,
 }
 
 /// Listens, and keeps what the page shows.
@@ -76,6 +94,10 @@ fn push<T>(kept: &mut VecDeque<T>, most: usize, new: T) -> bool {
     }
     kept.push_back(new);
     is_full
+}
+
+fn start_of(text: &str) -> String {
+    text[..text.floor_char_boundary(REASON)].to_owned()
 }
 
 impl Happened {
@@ -102,7 +124,7 @@ impl Listener for Recent {
             Fact::Failed { file, bytes, status, reason, at_ms, .. } => {
                 let mut happened = self.0.lock();
                 happened.forget(file);
-                let reason = reason[..reason.floor_char_boundary(REASON)].to_owned();
+                let reason = start_of(reason);
                 let (name, offsets) = (file.rel_filepath.clone(), file.offsets.clone());
                 let failed = FailedFile { file: name, offsets, status, reason, at_ms };
                 let one_goes = push(&mut happened.failed, FAILED, failed);
@@ -110,25 +132,43 @@ impl Listener for Recent {
                 happened.end(&file.rel_filepath, How::Failed(status), bytes, at_ms);
             }
             Fact::Filling(files) => self.0.lock().filling = Arc::clone(files),
+            Fact::Committed { .. } => drop(self.0.lock().not_committed.take()),
+            Fact::NotAvailable { error } => self.0.lock().not_available = Some(start_of(error)),
+            Fact::NotCommitted { error } => self.0.lock().not_committed = error.map(start_of),
+            Fact::Sends { from, topic } => {
+                self.0.lock().sending = Some(Sending { from: from.to_owned(), topic: topic.to_owned() });
+            }
+            Fact::Planned { files, .. } => self.0.lock().planned = Some(files),
+            Fact::Waiting(files) => self.0.lock().waiting = Arc::clone(files),
+            Fact::Unchanged { file } => drop(self.0.lock().not_sent.remove(file)),
             Fact::Delivered { file, bytes, .. } => {
                 let mut happened = self.0.lock();
                 happened.refused.remove(file);
+                happened.not_sent.remove(file);
                 happened.end(file, How::Delivered, bytes, clock::now_ms());
             }
             Fact::Refused { file, error, is_first, .. } => {
                 let mut happened = self.0.lock();
                 if happened.refused.len() < FAILED {
-                    let error = error[..error.floor_char_boundary(REASON)].to_owned();
-                    happened.refused.insert(file.to_owned(), error);
+                    happened.refused.insert(file.to_owned(), start_of(error));
                 }
                 if is_first {
                     happened.end(file, How::Refused, 0, clock::now_ms());
+                }
+            }
+            Fact::LeftOut { file, reason, detail } if reason.is_failure() => {
+                let mut happened = self.0.lock();
+                if happened.not_sent.len() < FAILED || happened.not_sent.contains_key(file) {
+                    happened.not_sent.insert(file.to_owned(), (reason, detail.map(start_of)));
                 }
             }
             Fact::LeftOut { file, reason, .. } => {
                 let mut happened = self.0.lock();
                 *happened.left_out_by_reason.entry(reason).or_default() += 1;
                 push(&mut happened.left_out, LAST, (file.to_owned(), reason));
+            }
+            Fact::Existing { files } => {
+                *self.0.lock().left_out_by_reason.entry(Reason::Existing).or_default() += files;
             }
             _ => {}
         }
@@ -169,17 +209,42 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_could_not_be_sent_is_on_the_list_until_it_is() {
+        let recent = Recent::default();
+        let not_sent = |recent: &Recent| recent.happened().not_sent.into_keys().collect::<Vec<_>>();
+        for file in ["a", "b", "c"] {
+            recent.hear(&Fact::LeftOut { file, reason: Reason::Unreadable, detail: Some("no permission") });
+        }
+        assert_eq!((not_sent(&recent).len(), recent.happened().left_out.len()), (3, 0));
+        recent.hear(&Fact::Delivered { file: "a", bytes: 1, chunks: 1, began_ms: 0 });
+        recent.hear(&Fact::Unchanged { file: "c" });
+        assert_eq!(not_sent(&recent), ["b"]);
+    }
+
+    #[test]
+    fn what_was_said_of_a_commit_is_forgotten_with_the_next_one() {
+        let recent = Recent::default();
+        recent.hear(&Fact::NotCommitted { error: Some("no space") });
+        assert_eq!(recent.happened().not_committed.as_deref(), Some("no space"));
+        recent.hear(&Fact::Committed { files: 1, took: std::time::Duration::ZERO });
+        assert_eq!(recent.happened().not_committed, None);
+    }
+
+    #[test]
     fn very_many_files_take_a_bounded_room() {
         let recent = Recent::default();
         for number in 0..10_000 {
             fail(&recent, &row(&format!("f{number}"), number), &"µ".repeat(10_000), false);
             recent.hear(&Fact::LeftOut { file: "x.log", reason: Reason::LogFile, detail: None });
+            let unreadable = format!("u{number}");
+            recent.hear(&Fact::LeftOut { file: &unreadable, reason: Reason::Unreadable, detail: None });
             let file = &format!("r{number}");
             recent.hear(&Fact::Refused { file, error: "too large", again_after: None, is_first: true });
         }
         let happened = recent.happened();
         assert_eq!((happened.failed.len(), happened.failed_before), (FAILED, 10_000 - FAILED as u64));
         assert_eq!((happened.ended.len(), happened.left_out.len(), happened.refused.len()), (LAST, LAST, FAILED));
+        assert_eq!(happened.not_sent.len(), FAILED);
         assert_eq!(happened.left_out_by_reason[&Reason::LogFile], 10_000);
         assert!(happened.failed[0].reason.len() <= REASON);
     }

@@ -23,7 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::health::not_ready;
-use super::lag::{Lag, Lags};
+use super::lag::{Lags, Look};
 use super::lately::Lately;
 use super::listening::Listening;
 use super::metrics::{Format, Metrics};
@@ -164,20 +164,20 @@ impl Shared {
         Self { shown, began_ms: clock::now_ms(), lags, lately: Lately::new(Instant::now()) }
     }
 
-    async fn lag(&self) -> Option<Lag> {
+    async fn look(&self) -> Look {
         match &self.lags {
             Some(lags) => lags.look().await,
-            None => None,
+            None => Look::default(),
         }
     }
 
     /// The page, or a part of it.
     async fn page(&self, write: fn(&Page<'_>) -> String) -> String {
-        let lag = self.lag().await;
+        let look = self.look().await;
         let (shown, began_ms, now_ms) = (&self.shown, self.began_ms, clock::now_ms());
         let (snapshot, happened) = (shown.counters.snapshot(), shown.recent.happened());
         let lately = self.lately.until(Instant::now(), &snapshot.counts);
-        write(&Page { shown, now_ms, began_ms, snapshot, happened, lag, lately })
+        write(&Page { shown, now_ms, began_ms, snapshot, happened, look, lately })
     }
 }
 
@@ -205,7 +205,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    match (Metrics { shown: shared.shown.clone(), lag: shared.lag().await }).text(format) {
+    match (Metrics { shown: shared.shown.clone(), lag: shared.look().await.lag }).text(format) {
         Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
     }

@@ -210,6 +210,8 @@ pub(crate) fn upload_where(
     let stop = Stop::new(control, settings.drain_limit);
     let own = log.own_files();
     let facts = facts.heard_by(Arc::new(Lines));
+    let from: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    facts.tell(&Fact::Sends { from: &from.join(", "), topic: &settings.topic });
     let mut found = Collected { facts: facts.clone(), ..Collected::default() };
     for path in paths {
         let collected = found.collect(path, settings, &own, &stop);

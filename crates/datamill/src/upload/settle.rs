@@ -2,7 +2,7 @@
 //!
 //! A pure state machine: the caller brings the time, as the span since a moment of its choice.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use super::stamp::Stamp;
@@ -93,6 +93,19 @@ impl Settle {
         self.files.iter().filter(|(path, _)| !hold(path)).map(|(_, seen)| seen.since + self.lag).min()
     }
 
+    /// The files that have been waited for longest, at most `most`, the first of them at the front: each with when it was
+    /// seen first, and changing last.
+    pub fn longest(&self, most: usize) -> Vec<(&str, Duration, Duration)> {
+        let mut longest = BinaryHeap::with_capacity(most + 1);
+        for (path, seen) in &self.files {
+            longest.push((seen.first, path.as_str(), seen.since));
+            if longest.len() > most {
+                longest.pop();
+            }
+        }
+        longest.into_sorted_vec().into_iter().map(|(first, path, since)| (path, first, since)).collect()
+    }
+
     /// How long a file must be left alone.
     pub fn lag(&self) -> Duration {
         self.lag
@@ -165,6 +178,17 @@ mod tests {
         assert!(settle.ready(s(1), |path| path == "a").is_empty());
         assert_eq!(settle.ready(s(1), |_| false).len(), 1);
         assert!(settle.is_empty());
+    }
+
+    #[test]
+    fn the_files_that_wait_longest_come_first() {
+        let mut settle = Settle::new(s(3));
+        for (path, second) in [("c", 3), ("a", 1), ("b", 2), ("d", 4)] {
+            settle.observe(path, stamp(1), s(second));
+        }
+        settle.observe("a", stamp(2), s(9));
+        assert_eq!(settle.longest(2), [("a", s(1), s(9)), ("b", s(2), s(2))]);
+        assert_eq!(settle.longest(9).len(), 4);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 mod hold;
 mod known;
 mod slices;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,6 +117,7 @@ pub fn watch(
     }
     run.write_down_in(Ledger::new(record, open_registry(place.logs())?));
     info!(log = log.name(), topic, "watching `{}`", directory.display());
+    run.facts.tell(&Fact::Sends { from: &directory.display().to_string(), topic });
     let hints = if settings.polling { None } else { hints(&place) };
     let mut watch = Watch {
         place,
@@ -138,6 +140,7 @@ pub fn watch(
         suspects: Suspects::default(),
         tell_every: settings.tell_every,
         told: Instant::now(),
+        waiting_told: None,
     };
     let work = match watch.start(arrival) {
         Err(error) if error.is_full() => Err(error),
@@ -226,6 +229,8 @@ struct Watch<'a> {
     suspects: Suspects,
     tell_every: Option<Duration>,
     told: Instant,
+    /// When it was told last which files wait, and whether there were any.
+    waiting_told: Option<(Instant, bool)>,
 }
 
 impl Watch<'_> {
@@ -237,6 +242,7 @@ impl Watch<'_> {
         self.busy.begin_with(record.map_or_else(Vec::new, |record| record.newest_folders(busy::MOST_FOLDERS)));
         let existing = record.map_or(0, |record| record.existing());
         if existing > 0 && !self.upload_existing {
+            self.run.facts.tell(&Fact::Existing { files: existing });
             info!(
                 "not sent, since already there when `{}` was watched for the first time: {} (`--upload_existing` sends them)",
                 self.place.root().display(),
@@ -278,6 +284,7 @@ impl Watch<'_> {
         } else if existing.count == 0 {
             info!(topic, "`{root}` {why}");
         } else {
+            self.run.facts.tell(&Fact::Existing { files: existing.count });
             let count = text::counted(existing.count, "file");
             warn!(topic, "`{root}` {why}: not sent, since already there: {count} (`--upload_existing` sends them)");
         }
@@ -347,6 +354,7 @@ impl Watch<'_> {
         }
         timeout = if self.looks.go_on() { Duration::ZERO } else { timeout.max(Duration::from_millis(20)) };
         (self.run.unsettled, self.run.has_no_folder) = (self.settle.len(), self.hold.holds);
+        self.tell_waiting();
         let hinted = match &self.hints {
             Some(hints) if !self.run.is_in_flight() => hints.wait(timeout),
             Some(hints) => hints.wait(Duration::ZERO),

@@ -139,10 +139,7 @@ fn the_page_says_what_became_of_each_file_and_no_name_is_markup(place: &Place) {
         wait_for("all outcomes on the page", || numbers() == [2, 1, 1, 0]);
         let page = page();
         assert!(page.contains("&lt;i&gt;name &amp; &quot;co&quot;") && !page.contains("<i>name"), "{page}");
-        assert!(
-            page.contains("computing_result_message_failed</b> ") && page.contains("no calibration for one"),
-            "{page}"
-        );
+        assert!(page.contains("<b>the function failed:</b> ") && page.contains("no calibration for one"), "{page}");
         let retry = format!("retry --topic_name {} --consumer_group_id {}", bench.topic, bench.group);
         assert!(page.contains(&retry), "{page}");
         let half = "<data value=\"1\">1</data> of <data value=\"2\">2</data></td><td><data value=\"100\">100 B</data>";
@@ -155,4 +152,39 @@ fn the_page_says_what_became_of_each_file_and_no_name_is_markup(place: &Place) {
     let page = page();
     assert_eq!((number(&page, "done"), number(&page, "failed")), (Some(3), Some(1)), "{page}");
     assert!(!page.contains("Failed files"), "it has its result, and is on the list of failed files: {page}");
+}
+
+#[test]
+fn a_program_whose_commits_do_not_go_through_is_not_ready_until_they_do() {
+    let bench = Bench::new(&Place::Embedded, 1);
+    bench.send(&chunks(0, "first", &content(1, 10), 100));
+    let (server, facts) = serve(&bench, &bench.topic);
+    let (control, code) = (Control::default(), Told::default());
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    let counters = facts.counters();
+    let readyz = || get(server.address(), "/readyz");
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let told = code.clone();
+        let run = scope.spawn(|| bench.run_counted(&settings, told, &control, &facts));
+        wait_for("the first result", || counters.counts().done == 1);
+        wait_for("the program to be ready", || readyz().status == 200);
+        code.holds.store(true, SeqCst);
+        bench.send(&chunks(0, "second", &content(2, 10), 100));
+        wait_for("the second file in hand", || counters.snapshot().state.in_hand == 1);
+        // nobody else can write to the log
+        let other = rusqlite::Connection::open(bench.folder.path().join("log.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        code.holds.store(false, SeqCst);
+        wait_for("the program to be ready no longer", || {
+            readyz().status == 503 && readyz().body.contains("what is done cannot be committed")
+        });
+        let page = get(server.address(), "/").body;
+        assert!(page.contains("holding: what is done cannot be committed"), "{page}");
+        other.execute_batch("ROLLBACK").unwrap();
+        wait_for("the second result", || counters.counts().done == 2);
+        wait_for("the program to be ready again", || readyz().status == 200);
+        drop(stop);
+        run.join().unwrap().unwrap();
+    });
 }

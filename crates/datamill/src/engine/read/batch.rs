@@ -39,7 +39,7 @@ impl Reader<'_> {
     /// Takes the answer to the last commit.
     pub(super) fn answered(&mut self) -> Result<ControlFlow<datamill_broker::Error>, EngineError> {
         let Ok(answer) = self.answers.try_recv() else { return Ok(ControlFlow::Continue(())) };
-        self.committing &= matches!(answer, Answer::Verified(_));
+        self.committing = self.committing.filter(|_| matches!(answer, Answer::Verified(_)));
         match answer {
             Answer::Done(files) => {
                 let finished: InstanceIds = files.iter().map(|info| info.id).collect();
@@ -117,7 +117,7 @@ impl Reader<'_> {
     /// Makes a batch if it is time for one.
     pub(super) fn maybe_commit(&mut self, ending: bool) {
         let now = Instant::now();
-        if self.committing || self.torn || now < self.not_before {
+        if self.committing.is_some() || self.torn || now < self.not_before {
             return;
         }
         self.expire(now, ending);
@@ -153,7 +153,8 @@ impl Reader<'_> {
         state.extend(answering.iter().map(|key| StateChange { key: key.clone(), value: None }));
         self.answering = answering;
         self.moving = moves;
-        self.committing = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
+        let is_sent = self.tasks.send(Task::Commit(Batch { outcomes, notes, unusable, positions, state })).is_ok();
+        self.committing = is_sent.then_some(now);
     }
 
     /// Ends the files whose chunks stopped coming, and uploads that complete one of those. What they are is not

@@ -92,9 +92,9 @@ impl Reader<'_> {
     /// Whether nothing waits for a commit any more.
     pub(super) fn is_idle(&self) -> bool {
         if self.torn {
-            return !self.committing && self.engine.pool.is_idle();
+            return self.committing.is_none() && self.engine.pool.is_idle();
         }
-        if self.committing || self.waits_for_commit() || !self.engine.pool.is_idle() {
+        if self.committing.is_some() || self.waits_for_commit() || !self.engine.pool.is_idle() {
             return false;
         }
         self.moves(&[], &[], true).is_empty() && self.answered_ends(&[]).is_empty()

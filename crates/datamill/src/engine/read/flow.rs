@@ -14,6 +14,9 @@ use crate::facts::{FillingFile, Hold, State};
 
 /// How often the registry learns of files that fill up.
 const FILLING_EVERY: Duration = Duration::from_secs(4);
+/// A commit that takes longer is shown as one that does not go through: the broker is away, or lacks what it is to write to.
+const COMMIT_WITHIN: Duration = Duration::from_secs(5);
+
 impl Reader<'_> {
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.
     pub(super) fn flow(&mut self, subscription: &mut dyn Subscription) -> Result<(), EngineError> {
@@ -66,9 +69,10 @@ impl Reader<'_> {
         if counters.is_asked_for_backlog() {
             counters.answer_backlog(self.intake.assembler.backlog());
         }
+        let commits_late = self.committing.is_some_and(|since| since.elapsed() >= COMMIT_WITHIN);
         let also = [
             (self.torn, Hold::Spread),
-            (self.failures_in_a_row > 0, Hold::Commits),
+            (self.failures_in_a_row > 0 || commits_late, Hold::Commits),
             (pool.is_held, Hold::NotAvailable),
             (self.held && self.is_crowded(), Hold::Crowded),
         ];
@@ -90,7 +94,7 @@ impl Reader<'_> {
                 self.engine.listeners.tally.line()
             );
         }
-        if self.last_filling.elapsed() >= FILLING_EVERY && !self.committing {
+        if self.last_filling.elapsed() >= FILLING_EVERY && self.committing.is_none() {
             self.last_filling = Instant::now();
             let filling = self.intake.assembler.filling().into_iter().map(|(_, file)| FillingFile {
                 row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),

@@ -308,6 +308,8 @@ impl Shared {
                         tracing::warn!(error = %error, "not available; holding, nothing is skipped");
                     }
                     queue.unavailable_until = Some(Instant::now() + wait);
+                    drop(queue);
+                    self.settings.facts.tell(&Fact::NotAvailable { error: &error.to_string() });
                     wait = (wait * 2).min(LAST_WAIT);
                 }
                 answer => {
