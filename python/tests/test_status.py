@@ -80,7 +80,6 @@ def test_every_number_of_the_page_is_that_of_the_topic_at_each_width_and_in_each
         results = work.read()
         assert set(results) == set(good)
         numbers = browser.value(NUMBERS)
-        assert numbers["files-lately"] == len(good)
         assert (numbers["incomplete"], numbers["waiting"], numbers["in-hand"], numbers["filling"]) == (0, 0, 0, 0)
         until(lambda: "has its outcome" in browser.value(LAG), "no lag")
         last = browser.value("""[...document.querySelectorAll("#last tbody tr")].map(
