@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamill::report::logging::{Printer, print_with};
+use datamill::report::logging::{CRITICAL, Printer, print_with};
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 
@@ -115,6 +115,7 @@ pub fn log(py: Python<'_>, level: i32, text: &str) {
     let log = || {
         for text in text.lines() {
             match level {
+                50.. => tracing::error!(target: CRITICAL, file, "{text}"),
                 40.. => tracing::error!(file, "{text}"),
                 30.. => tracing::warn!(file, "{text}"),
                 20.. => tracing::info!(file, "{text}"),

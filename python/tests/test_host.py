@@ -32,7 +32,7 @@ WAITS = """
     """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_first_signal_drains_and_the_run_returns_its_values(work, number):
     work.upload({f"{n}": b"x" for n in range(40)})
     options = work.options(exit_at_end=False)

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use datamill::program::{Exit, accept_dashes};
+use datamill::program::{EXIT_CODES, Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
 use crate::commands::{
@@ -18,7 +18,7 @@ use crate::function::FunctionCall;
 /// Topics are on Apache Kafka or in a file on this machine: `bootstrap.servers` in the configuration
 /// file that --config names chooses. Without one they are in the file `datamill.db` of this folder.
 #[derive(Debug, Parser)]
-#[command(name = "datamill", bin_name = "datamill", propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "datamill", bin_name = "datamill", propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,11 +33,7 @@ const EXAMPLES: &str = "Examples:
                                               run it on all files of a topic, send its results
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
-  datamill reconcile data/ --topic_name files  see what became of each file
-
-Exit codes: 0 done, 1 some files failed, were not sent, or there was none to send, 2 the command line or the set-up is wrong or a right is \
-missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 too many functions did not \
-end, 130 left at once at a second signal.";
+  datamill reconcile data/ --topic_name files  see what became of each file";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -143,7 +139,7 @@ fn in_full(command: &clap::Command, given: &ArgMatches) -> Vec<OsString> {
 }
 
 impl Task {
-    /// Does it, and answers the exit code. Once it has begun to work, the first SIGINT or SIGTERM ends it in order, and a
+    /// Does it, and answers the exit code. Once it has begun to work, the first SIGINT, SIGTERM or SIGHUP ends it in order, and a
     /// second one ends the process.
     pub fn run(self) -> u8 {
         let ended = match self.command {
@@ -245,6 +241,19 @@ mod tests {
         }
         let Next::Function(call) = parsed(&["process", "a.py:Above", "--topic_n", "t"]) else { panic!("no function") };
         assert_eq!((call.own, call.refusal), (["--topic_n", "t"].map(OsString::from).into(), None));
+    }
+
+    #[test]
+    fn exit_codes_are_told_in_the_same_words_everywhere() {
+        let on_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(on_one_line(include_str!("../../../README.md")).contains(EXIT_CODES));
+        let mut cli = Cli::command().version("0");
+        cli.build();
+        assert!(on_one_line(&cli.render_help().to_string()).contains(EXIT_CODES));
+        for name in ["reproduce", "process", "transfer", "s3-transfer"] {
+            let help = cli.find_subcommand_mut(name).unwrap().render_help().to_string();
+            assert!(on_one_line(&help).contains(EXIT_CODES), "{name}");
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! ```text
 //!  broker's reader ──records below the ends──▶ sink
 //!        ▲
-//!        └── watch.rs: is it still the same topic?
+//!        ├── watch.rs: is it still the same topic?
+//!        └── last.rs: where do the last N messages begin?
 //! ```
 
+mod last;
 mod newest;
 mod version;
 mod watch;
@@ -19,9 +21,10 @@ use datamill_broker::{Error, ErrorKind, Event, Log, Offsets, Reader, Record, Res
 
 use rustc_hash::FxHashSet;
 
+use last::Last;
 pub(crate) use newest::{At, Newest, header};
 pub use version::compare_versions;
-use watch::Watch;
+pub(crate) use watch::Watch;
 
 /// Where reading starts in each partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub enum Start {
     Latest,
     /// At this offset.
     Offset(i64),
-    /// So many messages before the end.
+    /// So many messages before the end, of those that can be read.
     Last(i64),
 }
 
@@ -66,6 +69,7 @@ impl Start {
             Self::Earliest => ends.first,
             Self::Latest => ends.last_stable,
             Self::Offset(offset) => offset,
+            // further back where not all of these offsets have messages
             Self::Last(count) => ends.last_stable.saturating_sub(count),
         };
         wanted.clamp(ends.first, ends.last_stable.max(ends.first))
@@ -87,6 +91,8 @@ pub struct Span {
 pub struct TopicReader {
     /// `None` where there is nothing to read.
     reader: Option<Box<dyn Reader>>,
+    /// Where the last messages begin is looked for first.
+    last: Option<Last>,
     open: Ends,
     watch: Watch,
     /// Nothing else is handed out.
@@ -100,6 +106,10 @@ const PASS_WAIT: Duration = Duration::from_millis(200);
 struct Ends(BTreeMap<i32, i64>);
 
 impl Ends {
+    fn of<'s>(spans: impl IntoIterator<Item = &'s Span>) -> Self {
+        Self(spans.into_iter().map(|span| (span.partition, span.end)).collect())
+    }
+
     /// Hands a record below the end of its partition out.
     fn take(&mut self, event: &Event<'_>, sink: &mut dyn FnMut(&Record<'_>)) {
         let (partition, next) = match event {
@@ -126,7 +136,15 @@ impl TopicReader {
     /// A topic or a partition that is not there, and what else the log says.
     pub fn open(log: &Arc<dyn Log>, name: &str, partition: Option<i32>, start: Start, follows: bool) -> Result<Self> {
         let topic = log.topic(name)?;
-        Self::of_spans(log, &topic, &spans_of(log, &topic, partition, start, follows)?)
+        let (ends, spans): (Vec<Offsets>, Vec<Span>) =
+            spans_of(log, &topic, partition, start, follows)?.into_iter().unzip();
+        let mut reader = Self::of_spans(log, &topic, &spans)?;
+        if let Start::Last(count) = start
+            && reader.reader.is_some()
+        {
+            reader.last = Some(Last::new(count, &ends, &spans));
+        }
+        Ok(reader)
     }
 
     /// Reads these parts of a topic.
@@ -137,8 +155,8 @@ impl TopicReader {
         let spans = || spans.iter().filter(|span| span.first < span.end);
         let starts: Vec<(i32, i64)> = spans().map(|span| (span.partition, span.first)).collect();
         let reader = (!starts.is_empty()).then(|| log.reader(&topic.name, &starts)).transpose()?;
-        let open = Ends(spans().map(|span| (span.partition, span.end)).collect());
-        Ok(Self { reader, open, watch: Watch::new(log, topic), only: None })
+        let open = Ends::of(spans());
+        Ok(Self { reader, last: None, open, watch: Watch::new(log, topic), only: None })
     }
 
     /// Reads the newest result of each file, of what is in the topic now: it is read twice, and keeps some 100 bytes for
@@ -156,6 +174,7 @@ impl TopicReader {
     ) -> Result<Option<Self>> {
         let topic = log.topic(name)?;
         let spans = spans_of(log, &topic, partition, start, false)?;
+        let spans: Vec<Span> = spans.into_iter().map(|(_, span)| span).collect();
         let mut newest = Newest::default();
         if !Self::pass(log, &topic, &spans, stop, &mut |record| newest.add(record, true))? {
             return Ok(None);
@@ -196,16 +215,24 @@ impl TopicReader {
     /// [`ErrorKind::Retry`] where the log is away for the moment: call it again. All others end the reading;
     /// [`ErrorKind::TopicReplaced`] and [`ErrorKind::TopicDeleted`] where the topic is no longer the one that it was.
     pub fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(&Record<'_>)) -> Result<()> {
-        let Self { reader: Some(reader), open, watch, only } = self else { return Ok(()) };
+        let Self { reader: Some(reader), last, open, watch, only } = self else { return Ok(()) };
         watch.check()?;
         let mut sink = |record: &Record<'_>| {
             if only.as_ref().is_none_or(|only| only.contains(&(record.partition, record.offset))) {
                 sink(record);
             }
         };
-        let polled = reader.poll(timeout, &mut |event| open.take(&event, &mut sink));
+        let polled = match last {
+            Some(looking) => looking.poll(reader.as_mut(), timeout).map(|found| {
+                if let Some(spans) = found {
+                    *open = Ends::of(&spans);
+                    *last = None;
+                }
+            }),
+            None => reader.poll(timeout, &mut |event| open.take(&event, &mut sink)).map(drop),
+        };
         match polled {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Retry => Err(error),
             Err(error) => Err(watch.explain(error)),
         }
@@ -214,17 +241,19 @@ impl TopicReader {
 
 /// All that is in a topic now.
 pub(crate) fn all_of(log: &Arc<dyn Log>, topic: &Topic) -> Result<Vec<Span>> {
-    spans_of(log, topic, None, Start::Earliest, false)
+    let spans = spans_of(log, topic, None, Start::Earliest, false)?;
+    Ok(spans.into_iter().map(|(_, span)| span).collect())
 }
 
 /// The part of each partition, or of one, from the start to the end of now; where the reading `follows`, without an end.
+/// With the ends of the partition.
 fn spans_of(
     log: &Arc<dyn Log>,
     topic: &Topic,
     partition: Option<i32>,
     start: Start,
     follows: bool,
-) -> Result<Vec<Span>> {
+) -> Result<Vec<(Offsets, Span)>> {
     let (name, all) = (&topic.name, 0..topic.partitions);
     if let Some(partition) = partition.filter(|partition| !all.contains(partition)) {
         let text = format!("topic `{name}` has no partition `{partition}`: it has `{}`, counted from 0", all.end);
@@ -235,7 +264,7 @@ fn spans_of(
         .map(|partition| {
             let ends = log.offsets(name, partition)?;
             let end = if follows { i64::MAX } else { ends.last_stable };
-            Ok(Span { partition, first: start.within(&ends), end })
+            Ok((ends, Span { partition, first: start.within(&ends), end }))
         })
         .collect()
 }

@@ -34,6 +34,8 @@ _FLUSHED_WITHIN = 5.0
 _HANGING = 5
 _AT_ONCE = 130
 _FORKED = 70
+# not on Windows
+_HANG_UP = getattr(signal, "SIGHUP", None)
 
 _lock = threading.Lock()
 _runs: list[_Run] = []
@@ -242,7 +244,7 @@ class _Printing:
 
 
 class _Signals:
-    """SIGINT and SIGTERM stop the run in order, where the program has no handlers of its own."""
+    """SIGINT, SIGTERM and SIGHUP stop the run in order, where the program has no handlers of its own."""
 
     def __init__(self, engine: _engine.Engine | _engine.Sending) -> None:
         self.engine = engine
@@ -250,14 +252,20 @@ class _Signals:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.engine.stopping:
+            # a terminal that goes away may say so twice, by its shell and by the system
+            if number == _HANG_UP:
+                return
             raise KeyboardInterrupt
-        self.engine.stop(keep_place=number == signal.SIGTERM)
+        self.engine.stop(keep_place=number != signal.SIGINT)
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        defaults = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
-        for number, default in defaults:
+        defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        if _HANG_UP is not None:
+            # one that is ignored, as under `nohup`, stays so
+            defaults[_HANG_UP] = signal.SIG_DFL
+        for number, default in defaults.items():
             if signal.getsignal(number) is default:
                 self.before[number] = signal.signal(number, self._stop)
         _handlers.append(self)
@@ -354,7 +362,7 @@ def _register_at_exit() -> None:
 
 def _before_fork() -> None:
     # a signal that comes to the child before it has its own handlers back would be lost: it waits until then
-    _forks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    _forks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     # a stderr that nobody reads holds up no fork
     _forks.holds = _print_lock.acquire(timeout=1)
     _forks.ports = _engine.status_ports()

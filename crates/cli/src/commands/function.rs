@@ -4,17 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use datamill::program::{ProcessorArgs, ReproducerArgs};
+use datamill::program::{EXIT_CODES, ProcessorArgs, ReproducerArgs};
 
 use crate::function::{FunctionCall, What, parted};
-
-macro_rules! exit_codes {
-    () => {
-        "Exit codes: 0 done, 1 some files failed or are incomplete, 2 the command line or the set-up is wrong or a right is \
-         missing, 3 stopped while working (start it again), 4 another process has taken this one's place, 5 a function did \
-         not end, 130 left at once at a second signal."
-    };
-}
 
 #[derive(Debug, Subcommand)]
 pub enum FunctionCommand {
@@ -58,7 +50,7 @@ left at once at a signal.";
 /// that raises an exception or returns None has failed for this file. It runs again, up to --max_attempts times; then the
 /// failure is recorded and its traceback printed. Try the function with `datamill try` first.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_REPRODUCE)]
+#[command(after_help = format!("{EXAMPLE_OF_REPRODUCE}\n\n{EXIT_CODES}"))]
 pub struct ReproduceArgs {
     #[command(flatten)]
     function: FunctionArgs,
@@ -68,13 +60,8 @@ pub struct ReproduceArgs {
     reproducer: ReproducerArgs,
 }
 
-const AFTER_REPRODUCE: &str = concat!(
-    "Example:
-  datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
-
-",
-    exit_codes!()
-);
+const EXAMPLE_OF_REPRODUCE: &str = "Example:
+  datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata";
 
 /// Run a Python function on every file of a topic, for what it does with the file
 ///
@@ -83,7 +70,7 @@ const AFTER_REPRODUCE: &str = concat!(
 /// and its traceback printed. After a crash it may run again for a file that it was done with. Try the function with
 /// `datamill try` first.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_PROCESS)]
+#[command(after_help = format!("{EXAMPLE_OF_PROCESS}\n\n{EXIT_CODES}"))]
 pub struct ProcessArgs {
     #[command(flatten)]
     function: FunctionArgs,
@@ -91,13 +78,8 @@ pub struct ProcessArgs {
     processor: ProcessorArgs,
 }
 
-const AFTER_PROCESS: &str = concat!(
-    "Example:
-  datamill process store.py:store --topic_name files
-
-",
-    exit_codes!()
-);
+const EXAMPLE_OF_PROCESS: &str = "Example:
+  datamill process store.py:store --topic_name files";
 
 #[derive(Debug, Args)]
 struct FunctionArgs {

@@ -131,6 +131,7 @@ fn list(chosen: &[FailedFile], as_json: bool) -> anyhow::Result<Exit> {
         rows.extend(chosen.iter().map(|file| {
             let again = match (file.can_be_retried, file.requested) {
                 (false, _) => "no",
+                (true, false) if file.waits_for_a_request => "on request",
                 (true, false) => "yes",
                 (true, true) => "requested",
             };

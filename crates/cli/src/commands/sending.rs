@@ -10,7 +10,7 @@ use clap::Args;
 use datamill::broker::{ErrorKind, Log};
 use datamill::engine::Control;
 use datamill::facts::Facts;
-use datamill::program::{CommonArgs, Exit, Reporting, SetUpError, of_upload, steer};
+use datamill::program::{AtOnce, CommonArgs, Exit, Reporting, SetUpError, of_upload, steer};
 use datamill::report::chain;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
@@ -125,6 +125,14 @@ impl Sending {
         }
     }
 
+    /// What is said where a second signal ends it.
+    fn at_once(&self) -> AtOnce {
+        match &self.work {
+            Work::Upload { .. } => AtOnce::SendsMissing,
+            Work::Watch(..) => AtOnce::GoesOn,
+        }
+    }
+
     /// Sends until everything is sent, or a stop is asked for. `begins` is called once the log lines of the program have
     /// their places.
     ///
@@ -162,7 +170,7 @@ impl Sending {
     /// The same as a program, which the console and the signals steer.
     pub(super) fn run_as_program(&self, program: &str, facts: &Facts) -> anyhow::Result<Summary> {
         let control = Arc::new(Control::default());
-        self.run(program, &control, facts, || steer(&control, self.ends_by_itself()))
+        self.run(program, &control, facts, || steer(&control, self.ends_by_itself(), self.at_once()))
     }
 }
 
@@ -177,7 +185,8 @@ pub struct Started {
 /// Starts logging, the log, heartbeats, console and signals.
 pub fn start(common: &CommonArgs, program: &str, ends_by_itself: bool) -> anyhow::Result<Started> {
     let (control, facts) = (Arc::<Control>::default(), Facts::default());
-    let (log, reporting) = begin(common, program, None, &[], &control, &facts, || steer(&control, ends_by_itself))?;
+    let (log, reporting) =
+        begin(common, program, None, &[], &control, &facts, || steer(&control, ends_by_itself, AtOnce::GoesOn))?;
     Ok(Started { log, control, facts: reporting.facts().clone(), _reporting: reporting })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use datamill::engine::Control;
-use datamill::program::{Exit, heed_signals};
+use datamill::program::{AtOnce, Exit, heed_signals};
 use datamill::report::clock;
 use datamill::report::logging::say_error;
 use datamill::report::text::printable;
@@ -30,10 +30,10 @@ pub struct FilesArgs {
 /// Widest column of paths.
 const WIDEST: usize = 60;
 
-/// A look that the first SIGINT or SIGTERM ends.
+/// A look that the first SIGINT, SIGTERM or SIGHUP ends.
 pub fn control() -> anyhow::Result<Arc<Control>> {
     let control = Arc::new(Control::default());
-    heed_signals(&control).context("cannot set up threads and signals")?;
+    heed_signals(&control, AtOnce::LookedOnly).context("cannot set up threads and signals")?;
     Ok(control)
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use datamill::broker::{Log, NewTopic, Offsets, Topic};
+use datamill::broker::{ErrorKind, Log, NewTopic, Offsets, Topic, nearest};
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use serde_json::{Value, json};
@@ -49,6 +49,9 @@ struct CreateArgs {
 }
 
 /// List the topics
+///
+/// Kafka's own topics, whose names begin with `__`, are left out, and so are those in which datamill keeps the state of
+/// consumer groups on Kafka, `datamill.GROUP.state`. `datamill topic describe` shows these too.
 #[derive(Debug, Args)]
 struct ListArgs {
     #[command(flatten)]
@@ -59,6 +62,9 @@ struct ListArgs {
 }
 
 /// Show a topic and the ends of its partitions
+///
+/// On Kafka, a transaction takes an offset for its end, so a partition has fewer messages than offsets. `datamill read`
+/// shows those that are there.
 #[derive(Debug, Args)]
 struct DescribeArgs {
     /// Name of the topic
@@ -159,7 +165,7 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
         vec!["largest record".to_owned(), largest(&topic)],
     ];
     let mut text = table(&rows);
-    rows = vec![["partition", "first", "last stable", "end", "messages"].map(str::to_owned).to_vec()];
+    rows = vec![["partition", "first", "last stable", "end", "messages, up to"].map(str::to_owned).to_vec()];
     rows.extend(ends.iter().enumerate().map(|(partition, ends)| {
         let numbers = [ends.first, ends.last_stable, ends.end, ends.end - ends.first];
         std::iter::once(partition.to_string()).chain(numbers.iter().map(i64::to_string)).collect()
@@ -171,7 +177,10 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
 
 fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
     let (log, name) = (args.log.open_existing()?, args.name.as_str());
-    let topic = log.topic(name)?;
+    let topic = match log.topic(name) {
+        Err(error) if error.kind() == ErrorKind::UnknownTopic => bail!("{}", not_there(log.as_ref(), name)?),
+        topic => topic?,
+    };
     if !args.yes {
         if !io::stdin().is_terminal() {
             bail!("topic `{name}` was not deleted: there is no terminal to ask on, so add --yes");
@@ -183,7 +192,7 @@ fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
             [one] => format!(" Group `{one}` has read it."),
             many => format!(" Groups {} have read it.", names(many)),
         };
-        let messages = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
+        let messages = if messages == 1 { "1 message".to_owned() } else { format!("up to {messages} messages") };
         let log = log.name();
         if !is_confirmed(&format!("topic `{name}` with {messages} will be deleted from `{log}` for good.{readers}"))? {
             say("nothing was deleted");
@@ -193,6 +202,19 @@ fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
     log.delete_topic(name)?;
     say(format_args!("topic `{name}` is deleted"));
     Ok(Exit::Done)
+}
+
+/// There is nothing to delete: names that were perhaps meant.
+fn not_there(log: &dyn Log, name: &str) -> anyhow::Result<String> {
+    let topics = log.topics()?;
+    let near = nearest(name, topics.iter().map(|topic| topic.name.as_str()), 3);
+    let near = match near.as_slice() {
+        [] => format!("{} lists the topics", log.command("topic list")),
+        near => {
+            format!("did you mean {}?", near.iter().map(|near| format!("`{near}`")).collect::<Vec<_>>().join(" or "))
+        }
+    };
+    Ok(format!("nothing was deleted: there is no topic `{}` in log `{}`; {near}", name.escape_debug(), log.name()))
 }
 
 fn ends(log: &dyn Log, topic: &Topic) -> anyhow::Result<Vec<Offsets>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use datamill::deliver::{OnExists, S3TransferStreamProcessor, TransferSettings};
-use datamill::program::{Exit, ProcessorArgs, Runnable, run_program};
+use datamill::program::{EXIT_CODES, Exit, ProcessorArgs, Runnable, run_program};
 use datamill::settings::Config;
 
 /// Transfer every file of a topic to an object store
@@ -16,7 +16,7 @@ use datamill::settings::Config;
 /// from the role of the machine. A store that does not answer is waited for; one that refuses stops the
 /// program, and the files it has not taken are transferred at the next start.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = EXIT_CODES)]
 pub struct TransferArgs {
     /// The store and a prefix in it: s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX,
     /// https://HOST/FOLDER (WebDAV) or file:///FOLDER
@@ -31,7 +31,7 @@ pub struct TransferArgs {
 ///
 /// The same as `datamill transfer --to s3://BUCKET`.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = EXIT_CODES)]
 pub struct S3TransferArgs {
     /// Name of the bucket
     #[arg(value_name = "BUCKET", value_parser = bucket)]
@@ -39,10 +39,6 @@ pub struct S3TransferArgs {
     #[command(flatten)]
     shared: SharedArgs,
 }
-
-const AFTER: &str = "Exit codes: 0 done, 1 some files failed or are incomplete, 2 the command line or the set-up is \
-wrong, 3 stopped while working (start it again), 4 another process has taken this one's place, 130 left at once at a \
-second signal.";
 
 #[derive(Debug, Args)]
 struct SharedArgs {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::common::{Place, Running, bytes};
+use crate::common::{Place, Running, bytes, wait_until};
 use serde_json::Value;
 
 #[test]
@@ -308,4 +308,39 @@ fn files_that_could_not_be_sent_make_the_exit_code_1() {
     assert_eq!(ended.code(), 1, "{}", ended.stderr());
     assert!(ended.stderr().contains("not UTF-8"), "{}", ended.stderr());
     assert_eq!(place.messages("t").len(), 1);
+}
+
+/// What a hang-up does to a program that runs on and on.
+#[cfg(unix)]
+#[test]
+fn a_hang_up_stops_a_program_in_order_and_is_ignored_where_whoever_started_it_says_so() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let watch = ["watch", "data", "--topic_name", "u", "--upload_existing", "--watchdog_lag_time", "0.1"];
+    let download = ["download", "mirror", "--topic_name", "t"];
+    for (words, sign) in [(&watch[..], "data/LOGS/uploaded_to_u.csv"), (&download, "mirror/a.csv")] {
+        for is_ignored in [false, true] {
+            let place = Place::new();
+            place.write("data/a.csv", b"text");
+            assert_eq!(place.run(&["upload", "data", "--topic_name", "t"]).code(), 0);
+            let mut command = place.command(words);
+            if is_ignored {
+                let program = command.get_program().to_owned();
+                let mut shell = std::process::Command::new("sh");
+                shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(program).args(words);
+                shell.current_dir(place.path("")).stdin(Stdio::null());
+                command = shell;
+            }
+            let child = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+            wait_until(sign, || place.path(sign).exists());
+            kill_process(Pid::from_child(&child.0), Signal::HUP).unwrap();
+            match is_ignored {
+                true => assert_eq!(child.end(), 0, "{words:?}: it ends by the next signal"),
+                false => {
+                    let mut child = child;
+                    assert_eq!(child.0.wait().unwrap().code(), Some(0), "{words:?}");
+                }
+            }
+        }
+    }
 }

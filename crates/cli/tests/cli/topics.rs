@@ -55,7 +55,6 @@ fn an_unknown_topic_is_told_with_the_nearest_names_and_a_command_that_carries_th
         for args in [
             &["read", &meant, "--exit-at-end"][..],
             &["topic", "describe", &meant],
-            &["topic", "delete", &meant, "--yes"],
             &["retry", "--topic_name", &meant, "--consumer_group_id", "g"],
             &["download", "mirror", "--topic_name", &meant, "--exit-at-end"],
             &["rekey", &meant, &there, "--exit-at-end"],
@@ -65,6 +64,10 @@ fn an_unknown_topic_is_told_with_the_nearest_names_and_a_command_that_carries_th
             assert!(ended.stderr().contains(&near), "{args:?}: {}", ended.stderr());
             assert!(ended.stderr().contains(&make), "{args:?}: {}", ended.stderr());
         }
+        let ended = bench.run(&["topic", "delete", &meant, "--yes"]);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr());
+        assert!(ended.stderr().contains("nothing was deleted") && ended.stderr().contains(&near), "{}", ended.stderr());
+        assert!(!ended.stderr().contains("topic create"), "{}", ended.stderr());
         let listed = bench.done(&["topic", "list"]).stdout();
         assert!(listed.contains(&there) && !listed.contains(&meant), "no question makes a topic: {listed}");
         assert!(!bench.place.path("datamill.db").exists());

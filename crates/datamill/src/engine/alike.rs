@@ -116,7 +116,7 @@ impl First {
 }
 
 /// The reason without what differs from file to file.
-fn shape(reason: &str, path: &str) -> String {
+pub(super) fn shape(reason: &str, path: &str) -> String {
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
     let name = path.rsplit('/').next().unwrap_or_default();
     let reason = if name.is_empty() { reason.to_owned() } else { reason.replace(path, "…").replace(name, "…") };

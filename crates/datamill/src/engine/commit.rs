@@ -160,6 +160,7 @@ pub(super) fn run(
     loop {
         match waiting.next().map_or_else(|| tasks.recv_timeout(Duration::from_millis(500)), Ok) {
             Ok(Task::Commit(batch)) => {
+                listeners.lines.tell_others();
                 let answer = commit(settings, committer.as_mut(), state, &listeners.facts, batch);
                 if let Answer::Again(_, error) = &answer {
                     let error = error.as_ref().map(|error| crate::report::chain(error));
@@ -177,6 +178,7 @@ pub(super) fn run(
             Ok(Task::Filling(files)) => listeners.facts.tell(&Fact::Filling(&files)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
+                listeners.lines.tell_others();
                 listeners.lines.tell_rest(true);
                 return;
             }

@@ -32,6 +32,8 @@ pub struct FailedFile {
     pub can_be_retried: bool,
     /// The result that it has, as `topic:partition:offset`, where it failed when it was run again.
     pub rerun_of: Option<String>,
+    /// No start tries it by itself: only where somebody asks for that.
+    pub waits_for_a_request: bool,
     /// Whether somebody has asked for another try that it has not had.
     pub requested: bool,
     key: String,
@@ -61,6 +63,7 @@ impl FailedFile {
             attempts: entry.attempts(),
             can_be_retried: entry.can_be_retried(),
             rerun_of: entry.rerun_of().map(str::to_owned),
+            waits_for_a_request: entry.waits_for_a_request(),
             requested: false,
             spot: Spot::of_spans(entry.spans()),
             ends: BTreeSet::new(),

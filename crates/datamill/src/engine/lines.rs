@@ -1,12 +1,14 @@
 //! The lines of the log about files and messages.
 
-use std::time::Instant;
-
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::alike::{Alike, FIRST_FILES};
+use super::alike::{Alike, FIRST_FILES, shape};
+use super::commit::spans_text;
+use crate::assemble::Span;
 use crate::facts::{Fact, FailureStatus, FileRow, Listener};
 use crate::report::text;
 
@@ -15,11 +17,31 @@ pub(super) struct Lines {
     topic: Arc<str>,
     failures: Mutex<Alike>,
     attempts: Mutex<Alike>,
+    others: Mutex<Vec<Others>>,
+    has_chunks: AtomicBool,
 }
+
+/// Messages that are not chunks of files, and that no line has named yet.
+struct Others {
+    /// What is wrong with the first of them.
+    error: String,
+    messages: u64,
+    spans: Vec<Span>,
+}
+
+/// Runs of offsets that one line names, and kinds that are kept for their lines.
+const MAX_RUNS: usize = 50;
+const MAX_OTHERS: usize = 20;
 
 impl Lines {
     pub(super) fn about(topic: &Arc<str>) -> Self {
-        Self { topic: Arc::clone(topic), failures: Mutex::default(), attempts: Mutex::default() }
+        Self {
+            topic: Arc::clone(topic),
+            failures: Mutex::default(),
+            attempts: Mutex::default(),
+            others: Mutex::default(),
+            has_chunks: AtomicBool::new(false),
+        }
     }
 
     /// Says how many files have failed as others before them that were named.
@@ -27,6 +49,47 @@ impl Lines {
         for (files, reason) in self.failures.lock().rest(Instant::now(), all) {
             tracing::error!(topic = %self.topic, files, error = %reason,
                 "more files could not be processed, in the same way as others before; the table of failures names them");
+        }
+    }
+
+    /// A message is not a chunk of a file. It is named before a position passes it, together with others that are alike.
+    fn add_other(&self, partition: i32, offset: i64, error: &str) {
+        let mut all = self.others.lock();
+        let kind = shape(error, "");
+        let at = all.iter().position(|others| shape(&others.error, "") == kind).unwrap_or_else(|| {
+            all.push(Others { error: error.to_owned(), messages: 0, spans: Vec::new() });
+            all.len() - 1
+        });
+        let others = &mut all[at];
+        others.messages += 1;
+        match others.spans.last_mut().filter(|span| (span.partition, span.last + 1) == (partition, offset)) {
+            Some(span) => span.last = offset,
+            None => others.spans.push(Span { partition, first: offset, last: offset }),
+        }
+        let is_much = others.spans.len() >= MAX_RUNS || all.len() >= MAX_OTHERS;
+        drop(all);
+        if is_much {
+            self.tell_others();
+        }
+    }
+
+    /// Names the messages that are not chunks of files.
+    pub(super) fn tell_others(&self) {
+        let topic = &self.topic;
+        let all = std::mem::take(&mut *self.others.lock());
+        for Others { error, messages, spans } in all {
+            let offsets = spans_text(&spans);
+            let hint = match self.has_chunks.load(Relaxed) {
+                true => "",
+                false => ". No file was found in the topic so far: is it the topic that files are uploaded to?",
+            };
+            match messages {
+                1 => {
+                    tracing::error!(%topic, offsets, error, "a message is not a chunk of a file, and is left out{hint}")
+                }
+                _ => tracing::error!(%topic, offsets, error,
+                    "{messages} messages are not chunks of files, and are left out{hint}"),
+            }
         }
     }
 
@@ -59,9 +122,8 @@ impl Listener for Lines {
     fn hear(&self, fact: &Fact<'_>) {
         let topic = &self.topic;
         match *fact {
-            Fact::Undecodable { partition, offset, error } => {
-                tracing::error!(%topic, partition, offset, error, "a message is not a chunk of a file; left out");
-            }
+            Fact::Undecodable { partition, offset, error } => self.add_other(partition, offset, error),
+            Fact::FirstChunk { .. } => self.has_chunks.store(true, Relaxed),
             Fact::Lost { partition, offset } => tracing::error!(%topic, partition, offset,
                 "the first chunk of an unfinished file was removed from the topic; the file is lost, upload it again"),
             Fact::AttemptFailed { file, attempt, max_attempts, status, reason, wait } => {
@@ -113,5 +175,67 @@ fn what_to_do(status: FailureStatus) -> Option<&'static str> {
             Some("Look at what the function uses: a library that crashes, or more memory than there is")
         }
         FailureStatus::Incomplete | FailureStatus::BegunBefore | FailureStatus::Expired => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(work: impl FnOnce(&Lines)) -> Vec<String> {
+        let said = Said::default();
+        let kept = said.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || kept.clone()).finish();
+        tracing::subscriber::with_default(lines, || work(&Lines::about(&"t".into())));
+        let text = String::from_utf8(said.0.lock().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn messages_that_are_not_chunks_have_one_line_with_their_number_and_offsets() {
+        let other = |lines: &Lines, offset, error: &str| {
+            lines.hear(&Fact::Undecodable { partition: 0, offset, error });
+        };
+        let found = said(|lines| {
+            (0..6).chain(7..13).for_each(|offset| other(lines, offset, &format!("no array at byte {offset}")));
+            lines.tell_others();
+            lines.tell_others();
+            lines.hear(&Fact::FirstChunk { file: "a", chunks: 1 });
+            other(lines, 20, "empty");
+            lines.tell_others();
+        });
+        assert_eq!(found.len(), 2, "{found:?}");
+        for part in ["12 messages are not chunks", "0:0-5,0:7-12", "no array at byte 0", "is it the topic that files"] {
+            assert!(found[0].contains(part), "{part}: {found:?}");
+        }
+        assert!(found[1].contains("a message is not a chunk of a file"), "{found:?}");
+        assert!(found[1].contains("0:20") && !found[1].contains("is it the topic"), "{found:?}");
+    }
+
+    #[test]
+    fn no_line_about_such_messages_is_long() {
+        let found = said(|lines| {
+            for offset in 0..500 {
+                lines.hear(&Fact::Undecodable { partition: 0, offset: 2 * offset, error: "empty" });
+            }
+            lines.tell_others();
+        });
+        assert_eq!(found.len(), 10);
     }
 }

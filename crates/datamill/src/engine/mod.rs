@@ -62,6 +62,7 @@ pub use summary::Summary;
 use summary::{Left, Tally};
 pub use take_over::{TakenOver, take_over};
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,7 @@ use crate::assemble::{Budget, Following, HashAhead, Mode, SourceTopic, SpillFold
 use crate::facts::Facts;
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::{Access, UserCode};
+use crate::read::Watch;
 use crate::settings::Pattern;
 
 /// What an engine works with.
@@ -208,15 +210,17 @@ pub fn run(
     };
     let state = state::GroupState::open(log.as_ref(), settings, folder.as_ref())?;
     let tally = Tally::start(facts);
-    let Some(standing) = purpose::Standing::look(log.as_ref(), settings, &state, &code, control)? else {
+    let Some(mut standing) = purpose::Standing::look(log.as_ref(), settings, &state, &code, control)? else {
         return Ok(tally.summary(log.as_ref(), given, Left::default()));
     };
     let folder = folder.map_or_else(take_folder, Ok)?;
-    if let Some(result_topic) = &settings.result_topic
-        && log.topic_for_use(result_topic)?.compacted
-    {
-        tracing::warn!(topic = %result_topic,
-            "the topic keeps only the newest record of each key: of several results for one path, the newest stays");
+    let result_topic = settings.result_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
+    if let Some(result_topic) = &result_topic {
+        standing.writes_to(result_topic.id.as_deref());
+        if result_topic.compacted {
+            tracing::warn!(topic = %result_topic.name,
+                "the topic keeps only the newest record of each key: of several results for one path, the newest stays");
+        }
     }
     let dead_letters = settings.dead_letter_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     let dead_letters = dead_letters.map(dead_letter::DeadLetterTopic::from);
@@ -302,6 +306,8 @@ pub fn run(
         following,
         pool: &pool,
         in_hand: in_hand.clone(),
+        results: RefCell::new(result_topic.map(|topic| Watch::new(log, &topic))),
+        all_read: Default::default(),
         sessions: Default::default(),
         started: Default::default(),
         tried: &tried,

@@ -8,6 +8,8 @@
 //!                              topic that is copied to
 //!              shown           name of the program | the same | path of the folder | the same as target
 //!              download_regex  of the last start, where there was one
+//!              result_topic_id  of a reproducer: id of the topic that has all its results, of the first start whose log
+//!                              told it, or of a later one with --same_group
 //!              first           true for the one that marked the group first: what carries no mark belongs to it
 //! ```
 //!
@@ -46,6 +48,8 @@ struct Purpose {
     shown: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     download_regex: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result_topic_id: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     first: bool,
 }
@@ -67,13 +71,20 @@ impl fmt::Display for Purpose {
 impl Purpose {
     fn new(kind: &str, target: &str, shown: &str) -> Self {
         let [kind, target, shown] = [kind, target, shown].map(str::to_owned);
-        Self { kind, target, shown, download_regex: None, first: false }
+        Self { kind, target, shown, download_regex: None, result_topic_id: None, first: false }
     }
 
     /// Tells it from others of the topic.
     fn id(&self) -> String {
         hex(&sha512(format!("{}\0{}", self.kind, self.target).as_bytes())[..8])
     }
+}
+
+/// What a key of a group's state tells of the results of a topic's files: their topic, and its id where that is known.
+pub(super) fn results_of(topic: &str, key: &str, value: &[u8]) -> Option<(String, Option<String>)> {
+    key.strip_prefix(&prefix(topic))?;
+    let purpose: Purpose = serde_json::from_slice(value).ok()?;
+    (purpose.kind == REPRODUCER).then_some((purpose.target, purpose.result_topic_id))
 }
 
 fn prefix(topic: &str) -> String {
@@ -129,8 +140,12 @@ pub(super) struct Standing {
     is_kept: Arc<AtomicBool>,
     /// It can be told from others: not for a folder that cannot be marked.
     is_known: bool,
-    /// The mark is to be written.
-    is_new: bool,
+    /// The mark of this program that the group has.
+    before: Option<Purpose>,
+    /// Id of the topic that results go to, where the log tells it.
+    result_topic_id: Option<String>,
+    /// It was said that this is another topic than before.
+    has_told: bool,
     /// All marks were seen.
     is_whole: bool,
     /// Nobody else may have marked the group meanwhile.
@@ -172,21 +187,24 @@ impl Standing {
             topic: topic.clone(),
             group: group.clone(),
             is_known: !own.target.is_empty(),
-            is_new: false,
+            before: None,
+            result_topic_id: None,
+            has_told: false,
             alone: false,
             is_whole: is_whole || matches!(state, GroupState::InFolder { .. }),
             same_group: settings.same_group,
             own,
             is_kept: Arc::clone(code.target_is_kept()),
         };
-        if let Some(before) = standing.decide(&marks)? {
-            standing.tell_changes(&before);
+        standing.decide(&marks)?;
+        if let Some(before) = &standing.before {
+            standing.tell_changes(before);
         }
         Ok(Some(standing))
     }
 
-    /// What follows from the marks that are there. Answers the one that this program wrote before.
-    fn decide(&mut self, marks: &Marks) -> Result<Option<Purpose>, EngineError> {
+    /// What follows from the marks that are there.
+    fn decide(&mut self, marks: &Marks) -> Result<(), EngineError> {
         let before = marks.get(&self.key()).map(|(_, before)| before.clone());
         let other = marks.values().map(|(_, other)| other).find(|other| other.id() != self.own.id());
         match (&before, other) {
@@ -194,9 +212,46 @@ impl Standing {
             (None, Some(theirs)) if !self.same_group => return Err(self.refused(theirs)),
             (None, other) => self.own.first = other.is_none(),
         }
-        self.is_new = self.is_known && before.as_ref() != Some(&self.own);
         self.alone = before.is_none() && !self.same_group;
-        Ok(before)
+        self.before = before;
+        self.keep_result_topic();
+        Ok(())
+    }
+
+    /// Results go to the topic with this id.
+    pub(super) fn writes_to(&mut self, id: Option<&str>) {
+        self.result_topic_id = id.map(str::to_owned);
+        self.keep_result_topic();
+    }
+
+    /// The group keeps the id of the topic that has all its results, so each start says that some are gone. One with
+    /// `--same_group` takes the new topic for that one.
+    fn keep_result_topic(&mut self) {
+        let before = self.before.as_ref().and_then(|before| before.result_topic_id.clone());
+        let now = self.result_topic_id.clone();
+        if before.is_some() && now.is_some() && before != now && !std::mem::replace(&mut self.has_told, true) {
+            self.tell_lost_results();
+        }
+        self.own.result_topic_id = if self.same_group { now.or(before) } else { before.or(now) };
+    }
+
+    fn tell_lost_results(&self) {
+        let (group, result_topic) = (&self.group, &self.own.target);
+        if self.same_group {
+            tracing::warn!(
+                group,
+                result_topic,
+                "the topic of the results was deleted and created again: the group goes on with the new one, and the \
+                results that went with the old one are not made again"
+            );
+        } else {
+            tracing::error!(group, result_topic, "{}", lost_results(&self.topic));
+        }
+    }
+
+    /// Whether the mark is to be written.
+    fn is_new(&self) -> bool {
+        self.is_known && self.before.as_ref() != Some(&self.own)
     }
 
     fn tell_changes(&self, before: &Purpose) {
@@ -252,7 +307,7 @@ impl Standing {
             self.is_whole = true;
         }
         self.is_kept.store(true, Relaxed);
-        if !self.is_new {
+        if !self.is_new() {
             return Ok(());
         }
         let value = serde_json::to_vec(&self.own).map_err(|error| {
@@ -271,7 +326,8 @@ impl Standing {
                 return Err(Unmarked::Over(refused));
             }
         }
-        (self.is_new, self.alone) = (false, false);
+        self.before = Some(self.own.clone());
+        self.alone = false;
         Ok(())
     }
 
@@ -311,6 +367,16 @@ impl Unmarked {
             _ => Self::Over(error.into()),
         }
     }
+}
+
+/// What it means that the topic of results was deleted and created again.
+pub(super) fn lost_results(topic: &str) -> String {
+    format!(
+        "the topic of the results was deleted and created again: results of before went with the old one, and this group \
+        does not make them again. A new group makes a result of every file of topic `{topic}`, also of those that have one \
+        in the new topic: start the program with another --consumer_group_id and --start_from earliest. To go on without \
+        the lost results, start it once with --same_group"
+    )
 }
 
 /// What a regular expression means that is another one than at the last start.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use datamill_broker::{Error, Log, StateMark, Topic};
 
 use super::failed::FailedFile;
+use super::purpose::results_of;
 use super::source::Source;
 use crate::assemble::Span;
 use crate::progress::{OpenKind, Progress, decode, key_of_elsewhere};
@@ -34,6 +35,8 @@ pub(crate) enum Standing {
 pub(crate) struct Reached {
     /// By partition; one that is missing has no position.
     partitions: BTreeMap<i32, Position>,
+    /// The topics that its results go to, with their ids where these are known, by the keys that tell them.
+    results: BTreeMap<String, (String, Option<String>)>,
     /// Number of live members.
     pub(crate) members: usize,
 }
@@ -67,8 +70,11 @@ impl Reached {
             let committed: BTreeMap<i32, _> = ours.map(|((_, partition), committed)| (partition, committed)).collect();
             let mut elsewhere: BTreeMap<&str, Option<String>> =
                 committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
+            let mut results = BTreeMap::new();
             let mut take = |key: &str, value: Option<&[u8]>| {
-                if let Some(text) = elsewhere.get_mut(key) {
+                if let Some(of) = value.and_then(|value| results_of(&topic.name, key, value)) {
+                    results.insert(key.to_owned(), of);
+                } else if let Some(text) = elsewhere.get_mut(key) {
                     *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
                 } else if let Some(failure) = FailedFile::of_change(&source, key, value) {
                     failures(key, failure);
@@ -90,8 +96,14 @@ impl Reached {
                 }
             };
             let partitions = committed.iter().map(|(partition, committed)| (*partition, position(committed)));
-            return Ok(Self { partitions: partitions.collect(), members: found.members.len() });
+            return Ok(Self { partitions: partitions.collect(), results, members: found.members.len() });
         }
+    }
+
+    /// Whether this topic of results is another one than the one that the group has sent all its results to.
+    pub(crate) fn has_lost_results(&self, results: &Topic) -> bool {
+        let sent_to = self.results.values().find(|(name, _)| *name == results.name).and_then(|(_, id)| id.as_ref());
+        sent_to.zip(results.id.as_ref()).is_some_and(|(before, now)| before != now)
     }
 
     /// Whether the group has ever committed a position of the topic.
@@ -139,7 +151,7 @@ mod tests {
             (1, Position::Plain(5)),
             (2, Position::Unreadable),
         ]);
-        let reached = Reached { partitions, members: 0 };
+        let reached = Reached { partitions, results: BTreeMap::new(), members: 0 };
         let of = |spans: &[(i32, i64, i64)]| {
             let spans: Vec<Span> =
                 spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();

@@ -8,7 +8,7 @@ mod ownership;
 mod pool;
 mod unassigned;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, start};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, SpillFolder};
 use crate::facts::{Fact, Holding};
 use crate::mark::KnownFolder;
+use crate::read::Watch;
 
 /// How long a poll waits while results are expected, and while nothing is.
 const BUSY_POLL: Duration = Duration::from_millis(5);
@@ -82,6 +83,10 @@ pub(super) struct Engine<'a> {
     pub(super) pool: &'a Pool,
     /// Where user code may take the process down.
     pub(super) in_hand: Option<Arc<InHand>>,
+    /// Whether the topic of the results is still the one of the start. `None` where there is none, or it was told.
+    pub(super) results: RefCell<Option<Watch>>,
+    /// It was said that everything in the topic is read.
+    pub(super) all_read: Cell<bool>,
     /// Number of the session, from 1.
     pub(super) sessions: Cell<u64>,
     /// It was said that the program has started: what can refuse a start is over.
@@ -344,8 +349,12 @@ struct Reader<'a> {
     held: bool,
     holding: Holding,
     skew: Skew,
+    /// The ends of partitions that were reached last.
+    ends_seen: BTreeMap<i32, i64>,
     failed: Option<EngineError>,
     stop_since: Option<Instant>,
+    /// Failed files waited for another try when the stop began.
+    has_retries_left: bool,
     /// Why the program gives up, once it stops for that.
     hanging: Option<EngineError>,
     /// A part of the partitions of a spread topic was owned in this session: it commits nothing any more.
@@ -419,8 +428,10 @@ impl<'a> Reader<'a> {
             held: false,
             holding: Holding::new(),
             skew: Skew::new(engine.settings.memory_limit / 16),
+            ends_seen: BTreeMap::new(),
             failed: None,
             stop_since: None,
+            has_retries_left: false,
             hanging: None,
             torn: false,
             last_warning: None,
@@ -510,6 +521,7 @@ impl<'a> Reader<'a> {
             }
             Event::End { partition, offset, .. } => {
                 self.intake.assembler.skip_to(partition, offset);
+                self.ends_seen.insert(partition, offset);
                 self.skew.end(partition, offset);
             }
             Event::Assigned(assigned) => {

@@ -197,6 +197,17 @@ impl Retries {
         !asks && self.assigned.is_empty() && self.further.is_empty() && self.pending.is_empty()
     }
 
+    /// Whether failed files are known that wait for their retry, or may be found in partitions that were not looked at.
+    pub(super) fn has_files(&self) -> bool {
+        let has_asked = self.is_blind || self.is_reading;
+        has_asked || !(self.assigned.is_empty() && self.further.is_empty() && self.pending.is_empty())
+    }
+
+    /// Whether the outcome of a retry is not committed.
+    pub(super) fn has_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     /// Whether files are being read.
     pub(super) fn is_reading(&self) -> bool {
         self.is_reading

@@ -1,6 +1,7 @@
 //! What was done, for people.
 
 use std::fmt;
+use std::hash::BuildHasher;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use datamill_broker::Log;
 use parking_lot::Mutex;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::failed::retry_command;
-use super::{DeliveryGuarantee, EngineSettings};
-use crate::facts::{Counters, Counts, Fact, Facts, FailureStatus, Listener};
+use super::{DeliveryGuarantee, EngineSettings, RetryFailed};
+use crate::facts::{Counters, Counts, Fact, Facts, FailureStatus, FileRow, Listener};
 use crate::report::text;
 use crate::upload::Named;
 
@@ -23,6 +25,45 @@ pub(crate) struct Tally {
     before: Counts,
     went_on: AtomicBool,
     filtered: Mutex<Named>,
+    failed: Mutex<Failed>,
+}
+
+/// Files that have failed in this run, so that the summary tells how each has ended: a later try in the same run may
+/// answer the failure, or fail once more.
+#[derive(Debug, Default)]
+struct Failed {
+    /// Hashes of path and place.
+    open: FxHashSet<u64>,
+    mended: u64,
+    again: u64,
+    expired: u64,
+    ended_again: u64,
+}
+
+/// Files that [`Failed`] keeps, in 16 MB or so. Those beyond count by their first failure.
+const MAX_FAILED: usize = 1 << 20;
+
+impl Failed {
+    fn key(file: &FileRow) -> u64 {
+        let place = file.offsets.split('-').next().unwrap_or_default();
+        FxBuildHasher.hash_one((place, &file.rel_filepath))
+    }
+
+    fn failed(&mut self, file: &FileRow, status: FailureStatus, again: bool) {
+        if !again {
+            if self.open.len() < MAX_FAILED {
+                self.open.insert(Self::key(file));
+            }
+        } else if self.open.contains(&Self::key(file)) {
+            self.again += 1;
+            self.expired += u64::from(status == FailureStatus::Expired);
+            self.ended_again += u64::from(status == FailureStatus::EndedTheProgram);
+        }
+    }
+
+    fn done(&mut self, file: &FileRow) {
+        self.mended += u64::from(self.open.remove(&Self::key(file)));
+    }
 }
 
 /// Where a program ended, and the files that had only some of their chunks then.
@@ -34,6 +75,8 @@ pub(crate) struct Left {
     pub(crate) incomplete: Vec<Incomplete>,
     /// At a stop before that: the others may be there already.
     pub(crate) begun: u64,
+    /// Messages that it would have read, had it not been stopped.
+    pub(crate) unread: u64,
 }
 
 /// A file whose chunks were not all there when the program ended.
@@ -62,8 +105,8 @@ impl Tally {
     pub(super) fn start(facts: &Facts) -> Self {
         let counters = Arc::clone(facts.counters());
         let before = counters.counts();
-        let (went_on, filtered) = Default::default();
-        Self { started: Instant::now(), counters, before, went_on, filtered }
+        let (went_on, filtered, failed) = Default::default();
+        Self { started: Instant::now(), counters, before, went_on, filtered, failed }
     }
 
     /// The run goes on where an earlier one has stopped.
@@ -86,26 +129,27 @@ impl Tally {
             "{} files processed ({}), {} failed{filtered}, {} messages left out",
             counts.done,
             text::bytes(counts.done_bytes),
-            counts.failed(),
+            counts.failed() - self.failed.lock().mended,
             counts.undecodable
         )
     }
 
     pub(super) fn summary(&self, log: &dyn Log, settings: &EngineSettings, left: Left) -> Summary {
-        let counts = self.counts();
+        let (counts, failed) = (self.counts(), self.failed.lock());
         let command = |option| {
             let is_in_log = settings.delivery == DeliveryGuarantee::ExactlyOnce;
             is_in_log.then(|| retry_command(log, &settings.topic, &settings.group, option))
         };
         Summary {
             succeeded: counts.done,
-            failed: counts.failed(),
-            retried: counts.retried,
+            failed: counts.failed() - failed.mended,
+            mended: failed.mended,
+            retried: counts.retried - failed.mended,
             rerun: counts.rerun,
-            failed_again: counts.failed_again,
-            expired: counts.expired,
+            failed_again: counts.failed_again - failed.again,
+            expired: counts.expired - failed.expired,
             ended_the_program: counts.failures[FailureStatus::EndedTheProgram as usize] + counts.ended_again,
-            ended_again: counts.ended_again,
+            ended_again: counts.ended_again - failed.ended_again,
             bytes: counts.done_bytes,
             went_on_to_the_end: self.went_on.load(Relaxed) && left.at_end,
             undecodable: counts.undecodable,
@@ -119,6 +163,8 @@ impl Tally {
             dead_letters_of_records: counts.dead_letters_of_messages,
             incomplete: left.incomplete,
             begun: left.begun,
+            is_cut_short: (settings.exit_at_end || settings.retry_failed == RetryFailed::Only) && !left.at_end,
+            unread: left.unread,
             duration: self.started.elapsed(),
             topic: settings.topic.clone(),
             group: settings.group.clone(),
@@ -130,11 +176,14 @@ impl Tally {
     }
 }
 
-/// It keeps the names of some files that are left out.
+/// It keeps the names of some files that are left out, and which files have failed.
 impl Listener for Tally {
     fn hear(&self, fact: &Fact<'_>) {
-        if let Fact::Filtered { file } = *fact {
-            self.filtered.lock().add(file);
+        match *fact {
+            Fact::Filtered { file } => self.filtered.lock().add(file),
+            Fact::Failed { file, status, again, .. } => self.failed.lock().failed(file, status, again),
+            Fact::Done { file, again: true, .. } => self.failed.lock().done(file),
+            _ => {}
         }
     }
 }
@@ -144,9 +193,11 @@ impl Listener for Tally {
 pub struct Summary {
     /// Files that the function was done with.
     pub succeeded: u64,
-    /// Files that failed.
+    /// Files that failed and had no result at the end of the run.
     pub failed: u64,
-    /// Of these files, those that had failed in an earlier run.
+    /// Of the files that the function was done with, those that had failed earlier in this run.
+    pub mended: u64,
+    /// Of the files that the function was done with, those that had failed in an earlier run.
     pub retried: u64,
     /// Of the files that the function was done with, those that somebody asked to run again.
     pub rerun: u64,
@@ -185,6 +236,10 @@ pub struct Summary {
     pub incomplete: Vec<Incomplete>,
     /// Files of which only some chunks had been read when the program was stopped before that: no failures.
     pub begun: u64,
+    /// It would have ended by itself, and was stopped before everything was done.
+    pub is_cut_short: bool,
+    /// Messages that it would have read then, as far as that is known; on Kafka, some may be markers of transactions.
+    pub unread: u64,
     /// How long it ran.
     pub duration: Duration,
     /// Topic of chunks.
@@ -258,6 +313,9 @@ impl fmt::Display for Summary {
         if self.rerun > 0 {
             write!(f, "\n{} of them had a result and were run again, as it was asked for", self.rerun)?;
         }
+        if self.mended > 0 {
+            write!(f, "\n{} of them failed at first and had a result at another try", self.mended)?;
+        }
         if self.expired > 0 {
             write!(
                 f,
@@ -315,6 +373,13 @@ impl fmt::Display for Summary {
         if self.begun > 0 {
             let files = if self.begun == 1 { "1 file was" } else { &format!("{} files were", self.begun) };
             write!(f, "\n{files} not whole yet when the program was stopped; the next start goes on with that")?;
+        }
+        if self.is_cut_short {
+            let unread = match self.unread {
+                0 => String::new(),
+                unread => format!(", with up to {} that were not read yet", text::counted(unread, "message")),
+            };
+            write!(f, "\nstopped before everything was done{unread}: start the program again to go on")?;
         }
         if !self.incomplete.is_empty() {
             write!(f, "\n{} files are incomplete, their other chunks have not come yet:", self.incomplete.len())?;

@@ -1,7 +1,7 @@
 //! The console and the signals of a running program.
 //!
 //! `c` or `check` prints the counts, `q` or `quit` stops in order. SIGINT stops in order and leaves
-//! the group, SIGTERM keeps the place in the group for a restart; a second signal leaves at once.
+//! the group, SIGTERM and SIGHUP keep the place in the group for a restart; a second signal leaves at once.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
@@ -23,8 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Threads or signal handlers that cannot be made.
-pub fn steer(control: &Arc<Control>, ends_by_itself: bool) -> io::Result<()> {
-    heed_signals(control)?;
+pub fn steer(control: &Arc<Control>, ends_by_itself: bool, at_once: AtOnce) -> io::Result<()> {
+    heed_signals(control, at_once)?;
     if ends_by_itself && !io::stdin().is_terminal() {
         return Ok(());
     }
@@ -110,36 +110,91 @@ fn obey(line: &str, control: &Control) {
 ///
 /// # Errors
 /// Threads or signal handlers that cannot be made.
-pub fn heed_signals(control: &Arc<Control>) -> io::Result<()> {
-    signals(Arc::clone(control))
+pub fn heed_signals(control: &Arc<Control>, at_once: AtOnce) -> io::Result<()> {
+    signals(Arc::clone(control), at_once)
+}
+
+/// What is said where a second signal ends the program at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtOnce {
+    /// The next start goes on with what was not finished.
+    GoesOn,
+    /// What was not sent is sent by whoever asks for it.
+    SendsMissing,
+    /// Nothing was changed.
+    LookedOnly,
+}
+
+impl AtOnce {
+    fn text(self) -> &'static str {
+        match self {
+            Self::GoesOn => "left at once; what was not finished is done again at the next start",
+            Self::SendsMissing => {
+                "left at once; some files may be missing on the topic: the same command with --only-missing sends them"
+            }
+            Self::LookedOnly => "left at once",
+        }
+    }
 }
 
 #[cfg(unix)]
-fn signals(control: Arc<Control>) -> io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+fn signals(control: Arc<Control>, at_once: AtOnce) -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    if heeds_hang_up() {
+        signals.add_signal(SIGHUP)?;
+    }
     std::thread::Builder::new().name("datamill-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            if control.stopping().is_some() {
-                leave_at_once();
+            match (signal, control.stopping()) {
+                // a terminal that goes away may say so twice, by its shell and by the system
+                (SIGHUP, Some(_)) => {}
+                (_, Some(_)) => leave_at_once(at_once),
+                (SIGINT, None) => control.stop(StopKind::Leave),
+                (_, None) => control.stop(StopKind::KeepPlace),
             }
-            control.stop(if signal == SIGTERM { StopKind::KeepPlace } else { StopKind::Leave });
         }
     })?;
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn signals(_: Arc<Control>) -> io::Result<()> {
+fn signals(_: Arc<Control>, _: AtOnce) -> io::Result<()> {
     Ok(())
+}
+
+/// Whether SIGHUP stops the program: not where whoever started it has it ignored, as `nohup` does. Only Linux tells that
+/// without a change of the handler; elsewhere the signal keeps its meaning.
+#[cfg(unix)]
+fn heeds_hang_up() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| !ignores_hang_up(&status))
+}
+
+/// Whether a process with this status ignores SIGHUP, the signal with number 1.
+#[cfg(unix)]
+fn ignores_hang_up(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_none_or(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1))
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "a second signal asks for just that; what is not committed is read again"
 )]
-fn leave_at_once() -> ! {
-    say("left at once; what was not finished is done again at the next start");
+fn leave_at_once(at_once: AtOnce) -> ! {
+    say(at_once.text());
     std::process::exit(Exit::AtOnce.code().into())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hang_up_that_is_ignored_stays_so() {
+        let of = |mask: &str| ignores_hang_up(&format!("Name:\tx\nSigBlk:\t0\nSigIgn:\t{mask}\nSigCgt:\t1\n"));
+        assert!(of("0000000000000001") && of("0000000000001001"));
+        assert!(!of("0000000000001000") && !of("0000000000000000"));
+    }
 }

@@ -6,6 +6,12 @@ use crate::broker::ErrorKind;
 use crate::engine::{self, EngineError};
 use crate::upload::Summary;
 
+/// The exit codes in words, for the help of programs.
+pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 some files failed, are incomplete or were not sent, or there was none \
+    to send, 2 the command line or the set-up is wrong or a right is missing, 3 stopped before everything was done (start \
+    it again), 4 another process has taken this one's place, 5 a function did not end in its time (start it again), 130 \
+    left at once at a second signal.";
+
 /// The exit codes of all programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -15,7 +21,8 @@ pub enum Exit {
     SomeFailed,
     /// 2: the command line, the configuration, the log or a folder is not as it must be, or a right is missing.
     SetUp,
-    /// 3: the program had to stop while it worked; nothing is lost, start it again.
+    /// 3: the program had to stop while it worked, or was stopped before the end that it was to reach; nothing is lost,
+    /// start it again.
     Stopped,
     /// 4: another process has taken this one's place; do not start both.
     Replaced,
@@ -40,9 +47,14 @@ impl Exit {
         }
     }
 
-    /// That of a run which came to its end; of one which was told to stop before it began there is no summary.
+    /// That of a run which ended as it should; of one which was told to stop before it began there is no summary.
     pub fn of_summary(summary: Option<&engine::Summary>) -> Self {
-        if summary.is_none_or(engine::Summary::is_clean) { Self::Done } else { Self::SomeFailed }
+        match summary {
+            None => Self::Stopped,
+            Some(summary) if summary.is_cut_short => Self::Stopped,
+            Some(summary) if summary.is_clean() => Self::Done,
+            Some(_) => Self::SomeFailed,
+        }
     }
 
     /// That of an engine which could not go on.

@@ -15,8 +15,8 @@ mod runnable;
 mod size;
 
 pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerArgs, accept_dashes, update_seconds};
-pub use console::{heed_signals, steer};
-pub use exit::{Exit, SetUpError, of_upload};
+pub use console::{AtOnce, heed_signals, steer};
+pub use exit::{EXIT_CODES, Exit, SetUpError, of_upload};
 pub use identity::{instance, instance_name};
 pub use prepared::Prepared;
 pub use reporting::{Reporting, open_existing};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use clap::{Args, Command};
 
-use super::{Exit, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, console};
+use super::{
+    AtOnce, EXIT_CODES, Exit, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, console,
+};
 use crate::engine::Control;
 use crate::process::{
     DataFileStreamProcessor, DataFileStreamReproducer, MetadataJson, MetadataJsonReproducer, ProcessingError, UserCode,
@@ -103,11 +105,10 @@ pub fn command_line<O: ProgramArgs>(name: impl Into<String>) -> Command {
 fn command(name: impl Into<String>, about: &str) -> Command {
     let name = name.into();
     let about = format!("{name}: {about}");
-    let after = "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the \
-        program runs, type `c` for the counts and `q` to stop.\n\nExit codes: 0 done, 1 some files failed or are \
-        incomplete, 2 the command line or the set-up is wrong or a right is missing, 3 stopped while working (start it \
-        again), 4 another process has taken this one's place, 5 functions did not end (start it again), 130 left at once at a \
-        second signal.";
+    let after = format!(
+        "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the program runs, \
+        type `c` for the counts and `q` to stop.\n\n{EXIT_CODES}"
+    );
     Command::new(name).about(about).after_help(after).version(WITH)
 }
 
@@ -163,7 +164,7 @@ pub fn run_program(args: &impl ProgramArgs, program: &str, code: UserCode) -> Ex
 fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, SetUpError> {
     let prepared = Prepared::new(args, program)?;
     let control = Arc::new(Control::default());
-    console::steer(&control, args.consumer().exit_at_end)?;
+    console::steer(&control, args.consumer().exit_at_end, AtOnce::GoesOn)?;
     Ok(match prepared.run(code, &control) {
         Ok(summary) => {
             if let Some(summary) = &summary {

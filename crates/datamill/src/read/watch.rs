@@ -23,7 +23,7 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 const WHILE_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     log: Arc<dyn Log>,
     of: Arc<Watched>,
     opened: Instant,
@@ -45,7 +45,7 @@ struct State {
 }
 
 impl Watch {
-    pub(super) fn new(log: &Arc<dyn Log>, topic: &Topic) -> Self {
+    pub(crate) fn new(log: &Arc<dyn Log>, topic: &Topic) -> Self {
         let of = Watched {
             topic: topic.name.clone(),
             id: topic.id.clone(),
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Fails once the topic is no longer the one that it was.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         if !self.is_asking && self.opened.elapsed() >= EVERY {
             let (of, log) = (Arc::clone(&self.of), Arc::downgrade(&self.log));
             let asking = thread::Builder::new().name("datamill-watch".into()).spawn(move || of.keep_asking(&log));

@@ -15,8 +15,11 @@ pub enum LogLevel {
     Info,
     /// Odd, but nothing is lost (30).
     Warning,
-    /// Data is lost or somebody must act (40). `critical` (50) is the same.
+    /// Data is lost or somebody must act (40).
     Error,
+    /// Only what Python code says at this level (50): datamill says nothing of it in a line, and why a program ends in
+    /// any case.
+    Critical,
 }
 
 /// A name that is no level.
@@ -35,6 +38,7 @@ impl LogLevel {
             Self::Info => LevelFilter::INFO,
             Self::Warning => LevelFilter::WARN,
             Self::Error => LevelFilter::ERROR,
+            Self::Critical => LevelFilter::OFF,
         }
     }
 }
@@ -47,12 +51,14 @@ impl FromStr for LogLevel {
             "debug" | "notset" => Ok(Self::Debug),
             "info" => Ok(Self::Info),
             "warning" | "warn" => Ok(Self::Warning),
-            "error" | "critical" | "fatal" => Ok(Self::Error),
+            "error" => Ok(Self::Error),
+            "critical" | "fatal" => Ok(Self::Critical),
             number => match number.parse::<u8>() {
                 Ok(0..=10) => Ok(Self::Debug),
                 Ok(11..=20) => Ok(Self::Info),
                 Ok(21..=30) => Ok(Self::Warning),
-                Ok(31..=50) => Ok(Self::Error),
+                Ok(31..=40) => Ok(Self::Error),
+                Ok(41..=50) => Ok(Self::Critical),
                 _ => Err(UnknownLevel(text.to_owned())),
             },
         }
@@ -66,6 +72,7 @@ impl fmt::Display for LogLevel {
             Self::Info => "info",
             Self::Warning => "warning",
             Self::Error => "error",
+            Self::Critical => "critical",
         })
     }
 }
@@ -81,19 +88,21 @@ mod tests {
             ("INFO", LogLevel::Info),
             ("Warning", LogLevel::Warning),
             ("error", LogLevel::Error),
-            ("critical", LogLevel::Error),
+            ("critical", LogLevel::Critical),
             ("10", LogLevel::Debug),
             ("20", LogLevel::Info),
             ("25", LogLevel::Warning),
             ("30", LogLevel::Warning),
             ("40", LogLevel::Error),
-            ("50", LogLevel::Error),
+            ("50", LogLevel::Critical),
         ] {
             assert_eq!(text.parse(), Ok(wanted), "{text}");
         }
         for text in ["", "loud", "-1", "51", "1e1"] {
             assert!(text.parse::<LogLevel>().unwrap_err().to_string().contains("`warning`"), "{text}");
         }
-        assert_eq!(LogLevel::Warning.to_string().parse(), Ok(LogLevel::Warning));
+        for level in [LogLevel::Warning, LogLevel::Critical] {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
     }
 }

@@ -27,6 +27,10 @@ pub(super) trait Output: Send + Sync {
     fn write(&self, line: &Line<'_>);
 }
 
+/// Target of lines that every output takes, whatever its level: those of Python code with the level `critical`, which is
+/// above all levels that lines have here.
+pub const CRITICAL: &str = "critical";
+
 /// One event.
 pub(super) struct Line<'a> {
     /// Milliseconds since the Unix epoch.
@@ -39,6 +43,11 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// Whether an output of this level takes the line.
+    pub(super) fn is_for(&self, level: LevelFilter) -> bool {
+        self.level <= level || self.target == CRITICAL
+    }
+
     /// For people: `2026-11-22 10:00:01 INFO  message field=value`.
     pub(super) fn short(&self, colours: bool) -> String {
         let time = clock::local_time_text(self.time_ms);
@@ -82,11 +91,11 @@ fn level_of(metadata: &Metadata<'_>) -> Level {
 impl<O: Output + 'static, S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines<O> {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         // Spans give their fields to events of any level.
-        metadata.is_span() || level_of(metadata) <= self.0.level()
+        metadata.is_span() || metadata.target() == CRITICAL || level_of(metadata) <= self.0.level()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.0.level())
+        Some(self.0.level().max(LevelFilter::ERROR))
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -118,7 +127,7 @@ impl<O: Output + 'static, S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for L
         }
         let text = fields.text();
         let line = Line { time_ms: clock::now_ms(), level: level_of(metadata), target: metadata.target(), text: &text };
-        if line.level <= self.0.level() {
+        if line.is_for(self.0.level()) {
             self.0.write(&line);
         }
     }

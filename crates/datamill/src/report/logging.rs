@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::level::LogLevel;
+pub use super::lines::CRITICAL;
 use super::lines::{Line, Lines, Output};
 use super::log_file::LogFile;
 pub use super::log_file::LogFileError;

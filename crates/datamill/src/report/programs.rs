@@ -76,11 +76,11 @@ impl Output for &'static Programs {
 
     fn write(&self, line: &Line<'_>) {
         let programs = self.0.read();
-        if let Some(program) = programs.iter().find(|program| line.level <= program.printed.level()) {
+        if let Some(program) = programs.iter().find(|program| line.is_for(program.printed.level())) {
             program.printed.write(line);
         }
         for output in programs.iter().flat_map(|program| &program.others) {
-            if line.level <= output.level() {
+            if line.is_for(output.level()) {
                 output.write(line);
             }
         }

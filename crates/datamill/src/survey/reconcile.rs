@@ -107,6 +107,7 @@ impl fmt::Display for Reconciled {
             State::InHand if self.members == Some(0) => ("was begun", "were begun"),
             State::InHand => ("is in hand", "are in hand"),
             State::NotReached => ("is not reached", "are not reached"),
+            State::NoResult => ("has no result any more", "have no result any more"),
             State::Failed => ("failed", "failed"),
             State::Incomplete => ("is incomplete", "are incomplete"),
             State::NeverSent => ("was never sent", "were never sent"),
@@ -129,6 +130,12 @@ impl fmt::Display for Reconciled {
         }
         if self.of(State::Failed) > 0 && !self.retry.is_empty() {
             write!(f, "; {} shows why files failed", self.retry)?;
+        }
+        if self.of(State::NoResult) > 0 {
+            f.write_str(
+                "; a new group makes results again: start the program with another --consumer_group_id and --start_from \
+                earliest",
+            )?;
         }
         match self.refused {
             0 => {}
@@ -227,8 +234,10 @@ pub fn reconcile(
         group: group.as_ref().map_or_else(String::new, |(group, _)| (*group).to_owned()),
         ..Reconciled::default()
     };
+    let lost = group.as_ref().zip(result_topic.as_ref()).is_some_and(|((_, reached), of)| reached.has_lost_results(of));
     let judge = Judge {
         table: &table,
+        has_lost_results: lost,
         group,
         results: results.as_deref(),
         has_keyed,

@@ -27,6 +27,8 @@ pub enum State {
     InHand,
     /// The group has not come to it.
     NotReached,
+    /// The group is done with it, and the topic of results has none of it.
+    NoResult,
     /// It failed.
     Failed,
     /// Chunks of it are missing on the topic.
@@ -47,6 +49,7 @@ impl State {
             Self::Sent => "sent",
             Self::InHand => "in_hand",
             Self::NotReached => "not_reached",
+            Self::NoResult => "no_result",
             Self::Failed => "failed",
             Self::Incomplete => "incomplete",
             Self::NeverSent => "never_sent",
@@ -85,6 +88,8 @@ pub(super) struct Judge<'a> {
     pub(super) group: Option<(&'a str, Reached)>,
     /// Topic of the results.
     pub(super) results: Option<&'a str>,
+    /// The topic of results is another one than the one that the group has sent results to.
+    pub(super) has_lost_results: bool,
     /// Some results have nothing but their keys.
     pub(super) has_keyed: bool,
     pub(super) copies: Option<&'a Copies>,
@@ -105,7 +110,10 @@ struct Judged<'k> {
 impl<'k> Judged<'k> {
     fn new(state: State, upload: Option<&'k Upload>, why: impl Into<String>) -> Self {
         let why = why.into();
-        let needs_person = matches!(state, State::Failed | State::Incomplete | State::NeverSent | State::ChangedSince);
+        let needs_person = matches!(
+            state,
+            State::NoResult | State::Failed | State::Incomplete | State::NeverSent | State::ChangedSince
+        );
         let notes = if why.is_empty() { Vec::new() } else { vec![why] };
         Self { state, upload, result: None, has_copy: None, needs_person, notes }
     }
@@ -273,8 +281,15 @@ impl Judge<'_> {
                 judged(State::NotReached, format!("the position of group `{group}` does not tell what it has done"))
             }
             (Some((group, Standing::Done)), Some(results)) if unclear.is_empty() => {
-                let why = format!("group `{group}` has passed it, and topic `{results}` has no result of it");
-                judged(State::Failed, why)
+                let why = if self.has_lost_results {
+                    format!("its result is gone: topic `{results}` was deleted and created again")
+                } else {
+                    format!(
+                        "group `{group}` has passed it without a failure, and topic `{results}` has no result of it: it was \
+                        left out by --start_from or --download_regex, or the topic has removed its result"
+                    )
+                };
+                judged(State::NoResult, why)
             }
             (Some((_, Standing::Done)), Some(_)) => judged(State::NotReached, String::new()),
             (Some((_, Standing::Done)), None) => judged(State::Result, String::new()),

@@ -166,13 +166,19 @@ impl Bench {
 
     /// Deletes the topic of the files and creates another one of its name.
     pub fn create_again(&self, partitions: i32) {
-        let id = self.topic_id();
-        self.log.delete_topic(&self.topic).unwrap();
-        let (name, settings) = (self.topic.clone(), BTreeMap::new());
+        self.create_topic_again(&self.topic, partitions);
+    }
+
+    /// Deletes a topic and creates another one of its name.
+    pub fn create_topic_again(&self, topic: &str, partitions: i32) {
+        let topic_id = || self.log.topic(topic).unwrap().id;
+        let id = topic_id();
+        self.log.delete_topic(topic).unwrap();
+        let (name, settings) = (topic.to_owned(), BTreeMap::new());
         let again = NewTopic { name, partitions, replication: 1, settings };
         // a broker may be about to delete the files of the old one
         wait_for("the topic to be created again", || self.log.create_topic(&again).is_ok());
-        assert_ne!(self.topic_id(), id);
+        assert_ne!(topic_id(), id);
     }
 
     pub fn topic_id(&self) -> String {

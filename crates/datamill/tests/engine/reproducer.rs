@@ -9,6 +9,7 @@ use crate::common::{Bench, ByName, Place, StopAtEnd, chunks, content, on_both_lo
 use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::engine::{Control, EngineError, EngineSettings, StopKind};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
+use datamill::program::Exit;
 use datamill::wire::{headers, hex, sha512};
 
 on_both_logs! {
@@ -313,14 +314,19 @@ impl DataFileStreamReproducer for Slow {
 }
 
 fn a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start(place: &Place) {
-    let bench = Bench::new(place, 1);
+    for exit_at_end in [false, true] {
+        a_stop_leaves_the_rest(&Bench::new(place, 1), exit_at_end);
+    }
+}
+
+fn a_stop_leaves_the_rest(bench: &Bench, exit_at_end: bool) {
     for i in 0..10 {
         bench.send(&chunks(0, &format!("{i}"), b"abc", 2));
     }
     let started = Arc::new(AtomicU64::new(0));
     let control = Control::default();
     let mut settings = bench.settings();
-    settings.exit_at_end = false;
+    settings.exit_at_end = exit_at_end;
     let first = std::thread::scope(|scope| {
         let _stop = StopAtEnd(&control);
         let run = scope.spawn(|| bench.run_controlled(&settings, Slow { started: Arc::clone(&started) }, &control));
@@ -330,6 +336,11 @@ fn a_stop_finishes_what_runs_and_leaves_the_rest_to_the_next_start(place: &Place
     });
     assert_eq!(first.succeeded, started.load(SeqCst), "what had begun was finished");
     assert!(first.succeeded < 10);
+    // one that would have ended by itself has not done what it was started for
+    assert_eq!(first.is_cut_short, exit_at_end, "{first}");
+    assert_eq!(first.to_string().contains("stopped before everything was done"), exit_at_end, "{first}");
+    let expected = if exit_at_end { Exit::Stopped } else { Exit::Done };
+    assert_eq!(Exit::of_summary(Some(&first)), expected);
     let rest = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!(first.succeeded + rest.succeeded, 10);
     assert_eq!(bench.read_results().len(), 10);

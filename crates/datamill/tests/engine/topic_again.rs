@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use datamill::assemble::DownloadDataFile;
 use datamill::broker::{ErrorKind, FirstStart};
-use datamill::engine::{Control, EngineError, EngineSettings, RetryFailed, StartFrom};
+use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, RetryFailed, StartFrom};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
 use datamill::report::clock;
 use datamill::wire::headers;
+use parking_lot::Mutex;
 
 use crate::common::{
     Bench, ByName, Place, StopAtEnd, chunks, content, on_both_logs, read_all, registry, sizes, wait_for,
@@ -21,6 +22,8 @@ on_both_logs! {
     a_run_up_to_the_end_does_not_end_well_where_the_topic_was_created_again_meanwhile,
     a_topic_that_is_deleted_ends_its_member_with_a_sentence,
     a_result_topic_that_is_deleted_ends_the_program_and_nothing_is_lost,
+    a_result_topic_that_was_created_again_is_told_at_each_start_until_a_person_accepts_it,
+    a_running_program_tells_that_the_topic_of_its_results_was_created_again,
     a_folder_knows_the_topic_of_its_positions,
     failed_files_of_the_topic_before_expire_once_and_are_never_read,
     what_a_group_knew_before_it_knew_ids_is_of_the_topic_in_which_it_got_one,
@@ -142,6 +145,96 @@ fn a_result_topic_that_is_deleted_ends_the_program_and_nothing_is_lost(place: &P
     wait_for("the topic to be created again", || bench.log.create_topic(&again).is_ok());
     let summary = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((summary.succeeded, names(&bench)), (2, vec!["second".to_owned(), "third".to_owned()]));
+}
+
+/// The lines of the log that one thread writes.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    /// Keeps what this thread says meanwhile.
+    fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        let kept = self.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || kept.clone()).finish();
+        tracing::subscriber::with_default(lines, work)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a run says of the topic of its results.
+fn run_saying(bench: &Bench, settings: &EngineSettings) -> (u64, String) {
+    let said = Said::default();
+    let summary = said.during(|| bench.run(settings, ByName::default()).unwrap());
+    (summary.succeeded, said.text())
+}
+
+const LOST: &str = "the topic of the results was deleted and created again";
+
+fn a_result_topic_that_was_created_again_is_told_at_each_start_until_a_person_accepts_it(place: &Place) {
+    for delivery in [DeliveryGuarantee::ExactlyOnce, DeliveryGuarantee::AtLeastOnce] {
+        let bench = Bench::new(place, 1);
+        let settings = EngineSettings { delivery, ..bench.settings() };
+        send(&bench, 0, &["first"]);
+        for succeeded in [1, 0] {
+            let (files, text) = run_saying(&bench, &settings);
+            assert!(files == succeeded && !text.contains(LOST), "{text}");
+        }
+        bench.create_topic_again(&bench.results, 1);
+        send(&bench, 0, &["second"]);
+        for succeeded in [1, 0] {
+            let (files, text) = run_saying(&bench, &settings);
+            assert_eq!(files, succeeded);
+            for part in [LOST, "ERROR", "another --consumer_group_id and --start_from earliest", "--same_group"] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+        assert_eq!(names(&bench), ["second"]);
+        let (_, text) = run_saying(&bench, &EngineSettings { same_group: true, ..settings.clone() });
+        assert!(text.contains(LOST) && text.contains("the group goes on with the new one"), "{text}");
+        assert!(!run_saying(&bench, &settings).1.contains(LOST), "it was accepted");
+        // what it names as the way back
+        let group = format!("{}-again", bench.group);
+        let output_dir = bench.folder.path().join("another");
+        let (files, text) = run_saying(&bench, &EngineSettings { group, output_dir, ..settings });
+        assert!(files == 2 && !text.contains(LOST), "{text}");
+        assert_eq!(names(&bench), ["first", "second"]);
+    }
+}
+
+fn a_running_program_tells_that_the_topic_of_its_results_was_created_again(place: &Place) {
+    let bench = Bench::new(place, 1);
+    send(&bench, 0, &["first"]);
+    let (control, said) = (Control::default(), Said::default());
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = || said.during(|| bench.run_controlled(&settings, ByName::default(), &control).unwrap());
+        let run = scope.spawn(run);
+        wait_for("the end of the topic", || said.text().contains("everything in the topic is read; waiting for more"));
+        assert_eq!(names(&bench), ["first"]);
+        bench.create_topic_again(&bench.results, 1);
+        wait_for("a line about it", || said.text().contains(LOST));
+        send(&bench, 0, &["second"]);
+        wait_for("the second result", || names(&bench) == ["second"]);
+        drop(stop);
+        assert!(!run.join().unwrap().is_cut_short, "it would not have ended by itself");
+    });
+    let text = said.text();
+    assert_eq!((text.matches(LOST).count(), text.matches("waiting for more").count()), (1, 1), "{text}");
 }
 
 /// Creates the topic again while it has a file of the old one.

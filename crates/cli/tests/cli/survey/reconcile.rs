@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use datamill::broker::NewRecord;
+use datamill::broker::{NewRecord, NewTopic};
 use datamill::report::clock::now_ms;
 use serde_json::Value;
 
 use super::bench::{Bench, on_both_logs};
+use crate::common::wait_until;
 
 /// State and reason by path.
 fn states(rows: &[Value]) -> BTreeMap<&str, (&str, &str)> {
@@ -183,11 +184,51 @@ fn positions_of_another_program_tell_what_is_done_in_hand_and_not_reached(bench:
     // a result that is not there is missed only of what the group has passed
     let rows = bench.objects(1, &bench.args(&["--json"]));
     let found = states(&rows);
-    assert_eq!((found["done.csv"].0, found["half.csv"].0), ("failed", "in_hand"));
+    assert_eq!((found["done.csv"].0, found["half.csv"].0), ("no_result", "in_hand"));
     assert!(found["half.csv"].1.contains("no program of group"), "{found:?}");
     let said = bench.run(&bench.args(&[])).stderr();
     assert!(said.contains("1 was begun") && !said.contains("in hand"), "{said}");
-    assert!(found["done.csv"].1.contains("has passed it, and topic"), "{found:?}");
+    assert!(found["done.csv"].1.contains("has passed it without a failure, and topic"), "{found:?}");
+}
+
+fn results_that_went_with_their_topic_are_told_with_the_way_back(bench: &Bench) {
+    bench.place.write("data/a.csv", b"1");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    assert!(bench.reproduce().is_clean());
+    bench.log.delete_topic(&bench.results).unwrap();
+    // a broker may be about to delete the files of the old one
+    let again = || {
+        let name = bench.results.clone();
+        NewTopic { name, partitions: 1, replication: 1, settings: BTreeMap::new() }
+    };
+    wait_until("the topic to be created again", || bench.log.create_topic(&again()).is_ok());
+    for _ in 0..2 {
+        let rows = bench.objects(1, &bench.args(&["--json", "--problems"]));
+        let found = states(&rows);
+        assert_eq!(found["a.csv"].0, "no_result", "{found:?}");
+        assert!(found["a.csv"].1.contains("its result is gone: topic"), "{found:?}");
+        // a start in between does not make it forgotten
+        bench.reproduce();
+    }
+    let said = bench.run(&bench.args(&[])).stderr();
+    assert!(said.contains("1 has no result any more; a new group makes results again"), "{said}");
+    assert!(!said.contains("datamill retry"), "{said}");
+}
+
+fn the_last_messages_are_those_that_can_be_read(bench: &Bench) {
+    for number in 0..5 {
+        bench.place.write(&format!("data/{number}.csv"), b"1");
+        assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
+        // each in a transaction of its own, whose end takes an offset on Kafka
+        assert_eq!(bench.reproduce().succeeded, 1);
+    }
+    let all = bench.objects(0, &["read", &bench.results, "--exit-at-end"]);
+    assert_eq!(all.len(), 5);
+    for (from, first) in [("-1", 4), ("-3", 2), ("-5", 0), ("-100", 0)] {
+        assert_eq!(bench.objects(0, &["read", &bench.results, "-e", "-o", from]), all[first..], "{from}");
+    }
+    let following = bench.objects(0, &["read", &bench.results, "-o", "-2", "-c", "2"]);
+    assert_eq!(following, all[3..]);
 }
 
 fn files_that_cannot_be_sent_are_told_and_names_with_line_ends_keep_to_their_line(bench: &Bench) {
@@ -242,6 +283,8 @@ on_both_logs!(
     the_topic_alone_or_the_results_alone_can_be_asked,
     two_results_of_one_upload_and_results_of_nothing_are_named,
     positions_of_another_program_tell_what_is_done_in_hand_and_not_reached,
+    results_that_went_with_their_topic_are_told_with_the_way_back,
+    the_last_messages_are_those_that_can_be_read,
     copies_in_a_mirror_are_compared,
     files_that_cannot_be_sent_are_told_and_names_with_line_ends_keep_to_their_line,
 );

@@ -74,7 +74,7 @@ impl Deaths {
             hung => format!(", {} as the function did not end in its time", times(hung)),
         };
         format!(
-            "the program ended while it worked on this file, {}{hung}. It is tried again only when that is asked for: \
+            "the program ended or was killed while it worked on this file, {}{hung}. It is tried again only when that is asked for: \
             datamill retry",
             times(self.all)
         )

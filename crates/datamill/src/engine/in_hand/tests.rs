@@ -86,7 +86,7 @@ fn ends_beside_others_count_for_a_file_once_it_has_ended_the_process_alone() {
     }
     assert_eq!((deaths(&second, &a), deaths(&second, &b)), (Some((2, 2)), Some((1, 0))));
     let reason = second.deaths(&a, false).unwrap().reason();
-    assert!(reason.starts_with("the program ended while it worked on this file, 2 times. "), "{reason}");
+    assert!(reason.starts_with("the program ended or was killed while it worked on this file, 2 times. "), "{reason}");
 }
 
 #[test]

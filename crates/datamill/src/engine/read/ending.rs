@@ -26,6 +26,7 @@ impl Reader<'_> {
                 // what does not end in time now is not what ends the program
                 in_hand.close();
             }
+            self.has_retries_left = self.retries.has_files();
             self.retries.stop();
             self.intake.rereads.stop();
             // in this order: a worker may be about to give files back
@@ -104,7 +105,14 @@ impl Reader<'_> {
     pub(super) fn left(&self, stopped: bool) -> Left {
         let filling = self.intake.assembler.filling();
         if stopped {
-            return Left { begun: filling.len() as u64, ..Left::default() };
+            let backlog = self.intake.assembler.backlog();
+            let missing = |next, partition| self.ends.as_ref()?.get(partition)?.checked_sub(next);
+            let unread =
+                backlog.iter().filter_map(|part| u64::try_from(missing(part.next, &part.partition)?).ok()).sum();
+            let is_done = unread == 0 && backlog.iter().all(|part| part.files == 0);
+            let has_retries_left = self.has_retries_left || self.retries.has_under_way();
+            let at_end = self.is_member && (is_done || self.only_retries()) && !has_retries_left;
+            return Left { at_end, begun: filling.len() as u64, unread, ..Left::default() };
         }
         let incomplete = filling.into_iter().map(|(_, file)| Incomplete {
             path: file.version.path.to_string(),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::TrySendError;
-use datamill_broker::Subscription;
+use datamill_broker::{ErrorKind, Subscription};
 
 use super::Reader;
 use super::ownership::names;
 use crate::engine::EngineError;
 use crate::engine::commit::{self, Task};
+use crate::engine::purpose::lost_results;
 use crate::facts::{FillingFile, Hold, State};
 
 /// How often the registry learns of files that fill up.
@@ -80,8 +81,44 @@ impl Reader<'_> {
         self.holding.step(counters, hold.filter(|_| self.stop_since.is_none()));
     }
 
+    /// Says once that the topic of the results is not the one any more that it was.
+    fn tell_lost_results(&self) {
+        let (settings, mut watch) = (&self.engine.settings, self.engine.results.borrow_mut());
+        let Some(error) = watch.as_mut().and_then(|watch| watch.check().err()) else { return };
+        *watch = None;
+        let (group, result_topic) = (&settings.group, settings.result_topic.as_deref());
+        match error.kind() {
+            ErrorKind::TopicReplaced => {
+                tracing::error!(group, result_topic, "{}", lost_results(&settings.topic));
+            }
+            _ => tracing::error!(
+                group,
+                result_topic,
+                "the topic of the results was deleted, and all results with it: the next result ends the program"
+            ),
+        }
+    }
+
+    /// Says once that nothing is left to do for the moment, where the program goes on all the same.
+    fn tell_all_read(&self) {
+        let engine = self.engine;
+        if self.ends.is_some() || engine.all_read.get() || self.stop_since.is_some() || self.owned.is_empty() {
+            return;
+        }
+        let mut positions = self.intake.assembler.positions();
+        let is_read = positions.all(|(partition, next)| self.ends_seen.get(&partition) == Some(&next));
+        let works =
+            self.committing.is_some() || self.waits_for_commit() || !engine.pool.is_idle() || !self.retries.is_idle();
+        if is_read && !works && self.intake.rereads.is_idle() {
+            engine.all_read.set(true);
+            tracing::info!(topic = %engine.topic, "everything in the topic is read; waiting for more");
+        }
+    }
+
     /// Lines and rows about the state.
     pub(super) fn tell(&mut self) {
+        self.tell_lost_results();
+        self.tell_all_read();
         let every = Duration::from_secs(self.engine.settings.update_seconds);
         let update = !every.is_zero() && self.last_update.elapsed() >= every;
         if self.engine.control.take_check() || update {
