@@ -196,7 +196,6 @@ impl Drop for Messages {
 impl Messages {
     #[new]
     #[pyo3(signature = (*, topic, config = None, offset = None, follow = false, newest = false, speak = None))]
-    #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
         py: Python<'_>,
         topic: &str,
