@@ -214,7 +214,7 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         (&["--topic_name", "t"], "results cannot go to topic `t`"),
         (&["--config", "none.config"], "there is no configuration file `none.config`"),
         (&["--config", "."], "`.` is a folder"),
-        (&["--config", "unset.config"], "`DATAMILL_TEST_NOT_SET` is not set"),
+        (&["--config", "unset.config"], "none of this name is set"),
         (&["--config", "bare.config"], "put a line such as `[broker]`"),
         (&["--config", "open.config"], "a section is written `[name]`"),
         (&["--config", "odd.config"], "did you mean `bootstrap.servers`"),
