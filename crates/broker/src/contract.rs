@@ -361,8 +361,65 @@ pub enum DeliveryGuarantee {
 pub struct Group {
     /// Committed positions by topic and partition.
     pub committed: BTreeMap<(String, i32), Committed>,
-    /// The live members, as the backend names them.
-    pub members: Vec<String>,
+    /// The live members, in the order of their ids.
+    pub members: Vec<Member>,
+}
+
+/// A live member of a group, as it can be seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// How the backend names it.
+    pub id: String,
+    /// Its place in the group, where the group knows it by that.
+    pub instance: Option<String>,
+    /// The name that the client gives itself.
+    pub client_id: String,
+    /// Where it is connected from.
+    pub host: String,
+}
+
+/// Something that an account may do, in the words of Kafka's access control lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// Read records, or read as a group.
+    Read,
+    /// Write records.
+    Write,
+    /// Make topics.
+    Create,
+    /// See that it is there.
+    Describe,
+    /// See its settings.
+    DescribeConfigs,
+}
+
+/// What can be seen of a set-up by whoever looks for mistakes in it. What the account may not see, and what the backend
+/// does not know, is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Settings of the brokers, in the words of the backend.
+    pub broker: Option<BTreeMap<String, String>>,
+    /// The topics that were asked about and that are there.
+    pub topics: Vec<ExaminedTopic>,
+    /// What the account may do as the group.
+    pub group: Option<Vec<Operation>>,
+    /// What it may do with the cluster.
+    pub cluster: Option<Vec<Operation>>,
+    /// Name of the topic that holds the state of the group, where the backend keeps that in one.
+    pub state_topic: Option<String>,
+}
+
+/// A topic in an [`Examined`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExaminedTopic {
+    /// Its name.
+    pub name: String,
+    /// Its settings, in the words of the backend.
+    pub settings: Option<BTreeMap<String, String>>,
+    /// Least number of copies that a partition has.
+    pub copies: Option<usize>,
+    /// What the account may do with it.
+    pub operations: Option<Vec<Operation>>,
 }
 
 /// A log: topics of partitions of records, and consumer groups that read them.
@@ -435,6 +492,10 @@ pub trait Log: Send + Sync {
 
     /// What is committed for a group on these topics and who its members are.
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group>;
+
+    /// What can be seen of these topics, and of a group, by whoever looks for mistakes in a set-up. Topics that are not there
+    /// are left out. MUST NOT change anything.
+    fn examine(&self, topics: &[&str], group: Option<&str>) -> Result<Examined>;
 
     /// The groups that have committed a position of this topic, by name. A backend MAY leave out
     /// groups that never had a state.

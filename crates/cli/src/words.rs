@@ -9,7 +9,8 @@ use datamill::program::{EXIT_CODES, Exit, accept_dashes};
 use datamill::report::logging::say_error;
 
 use crate::commands::{
-    demo, download, function, get, ls, read, reconcile, rekey, rerun, retry, topic, transfer, upload, verify, watch,
+    check, demo, download, function, get, ls, read, reconcile, rekey, rerun, retry, status, topic, transfer, upload,
+    verify, watch,
 };
 use crate::function::FunctionCall;
 
@@ -33,7 +34,11 @@ const EXAMPLES: &str = "Examples:
                                               run it on all files of a topic, send its results
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
-  datamill reconcile data/ --topic_name files  see what became of each file";
+  datamill reconcile data/ --topic_name files  see what became of each file
+  datamill check --config lab.config --topic_name files
+                                              try broker, login and topic, and say what to mend
+  datamill status --topic_name files --consumer_group_id xrd
+                                              see how a group stands: what waits, what failed";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -53,6 +58,8 @@ enum RustCommand {
     Get(get::GetArgs),
     Verify(verify::VerifyArgs),
     Reconcile(reconcile::ReconcileArgs),
+    Status(status::StatusArgs),
+    Check(check::CheckArgs),
     Topic(topic::TopicArgs),
     Transfer(transfer::TransferArgs),
     S3Transfer(transfer::S3TransferArgs),
@@ -151,6 +158,8 @@ impl Task {
             RustCommand::Get(args) => get::run(&args),
             RustCommand::Verify(args) => verify::run(&args),
             RustCommand::Reconcile(args) => reconcile::run(&args),
+            RustCommand::Status(args) => status::run(&args),
+            RustCommand::Check(args) => check::run(&args),
             RustCommand::Topic(args) => topic::run(&args),
             RustCommand::Transfer(args) => transfer::run(&args),
             RustCommand::S3Transfer(args) => transfer::run_s3(&args),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::file::LogFile;
 use super::lock;
-use crate::contract::{Committed, Group, StateChange, StateMark};
+use crate::contract::{Committed, Group, Member, StateChange, StateMark};
 use crate::error::Result;
 
 /// Who owns a group, or owned it last.
@@ -89,7 +89,13 @@ pub(super) fn look(file: &LogFile, connection: &Connection, group: &str, topics:
         positions(connection, number, topic, &mut seen.committed).map_err(read)?;
     }
     if lock::is_held(file, number)? {
-        seen.members.push(owner(file, connection, number)?.instance);
+        let Owner { instance, process } = owner(file, connection, number)?;
+        seen.members.push(Member {
+            id: format!("{instance}-{process}"),
+            instance: Some(instance),
+            client_id: "datamill".to_owned(),
+            host: "this machine".to_owned(),
+        });
     }
     Ok(seen)
 }

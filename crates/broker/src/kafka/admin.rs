@@ -1,6 +1,6 @@
 //! Topics: made, and described with the settings that matter.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -137,6 +137,15 @@ fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration)
 }
 
 /// The settings of topics, of those that the account may see.
+pub(super) fn settings_of(cluster: &Cluster, names: &[&str]) -> Result<HashMap<String, BTreeMap<String, String>>> {
+    let settings = failure::until_answered(|| settings_within(cluster, names, ANSWER))?;
+    Ok(settings.into_iter().map(|(name, settings)| (name, values(settings))).collect())
+}
+
+fn values(settings: ConfigResource) -> BTreeMap<String, String> {
+    settings.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
+}
+
 fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result<HashMap<String, ConfigResource>> {
     let admin = cluster.admin()?;
     let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
@@ -156,13 +165,18 @@ fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result
     Ok(settings)
 }
 
-/// The group protocols that the brokers offer, where the account may see it. Brokers from before 3.7 have no such setting.
-pub(super) fn group_protocols(cluster: &Cluster) -> Option<String> {
+/// The settings of one of the brokers, where the account may see them.
+pub(super) fn settings_of_broker(cluster: &Cluster, limit: Duration) -> Option<BTreeMap<String, String>> {
     let broker = cluster.any_broker().ok()?;
     let asked = [ResourceSpecifier::Broker(broker)];
-    let answers = wait(cluster.admin().ok()?.describe_configs(&asked, &options(Duration::from_secs(2)))).ok()?;
-    let settings = answers.into_iter().next()?.ok()?;
-    let protocols = settings.get("group.coordinator.rebalance.protocols").and_then(|entry| entry.value.clone());
+    let answers = wait(cluster.admin().ok()?.describe_configs(&asked, &options(limit))).ok()?;
+    answers.into_iter().next()?.ok().map(values)
+}
+
+/// The group protocols that the brokers offer, where the account may see it. Brokers from before 3.7 have no such setting.
+pub(super) fn group_protocols(cluster: &Cluster) -> Option<String> {
+    let mut settings = settings_of_broker(cluster, Duration::from_secs(2))?;
+    let protocols = settings.remove("group.coordinator.rebalance.protocols");
     Some(protocols.unwrap_or_else(|| "classic".to_owned()))
 }
 
@@ -171,7 +185,7 @@ fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
     let described = failure::until_answered(|| describe_by_name(cluster, &names, ANSWER))?;
     let mut ids: HashMap<String, Option<String>> =
-        described.into_iter().filter_map(|(name, described)| Some((name, described.ok()?.0))).collect();
+        described.into_iter().filter_map(|(name, described)| Some((name, described.ok()?.id))).collect();
     for topic in topics {
         topic.id = ids.remove(&topic.name).flatten();
     }
@@ -182,7 +196,7 @@ fn describe_by_name(cluster: &Cluster, names: &[&str], limit: Duration) -> Resul
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    match native::describe_topics(cluster.admin()?.inner(), names, limit) {
+    match native::describe_topics(cluster.admin()?.inner(), names, false, limit) {
         Ok(described) => Ok(described),
         Err(code) if failure::kind(code) == ErrorKind::Denied => Ok(Vec::new()),
         Err(code) => {
@@ -196,7 +210,9 @@ pub(super) fn now(cluster: &Cluster, name: &str, limit: Duration) -> Result<Topi
     cluster::legal_name(name)?;
     let described = describe_by_name(cluster, &[name], limit)?.pop();
     match described {
-        Some((_, Ok((id, partitions)))) if partitions > 0 => Ok(TopicNow { id, partitions: partitions as i32 }),
+        Some((_, Ok(topic))) if topic.partitions > 0 => {
+            Ok(TopicNow { id: topic.id, partitions: topic.partitions as i32 })
+        }
         None | Some((_, Ok(_) | Err(Code::UnknownTopic | Code::UnknownTopicOrPartition))) => {
             Err(cluster.unknown_topic(name, &[]))
         }

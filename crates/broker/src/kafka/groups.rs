@@ -6,10 +6,11 @@ use std::thread;
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 
 use super::cluster::{self, ANSWER, Cluster};
 use super::context::Notes;
-use super::{admin, failure, member, state};
+use super::{admin, failure, member, native, state};
 use crate::contract::{Committed, Group};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,17 +30,14 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
         found.committed =
             places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
     }
-    let list = failure::until_answered(|| {
-        consumer.fetch_group_list(Some(group), ANSWER).map_err(|error| {
-            cluster.failed(error, format!("cannot look up group `{group}`"), "the right Describe on the group")
+    let admin = cluster.admin()?;
+    let described = failure::until_answered(|| {
+        native::describe_group(admin.inner(), group, ANSWER).map_err(|code| {
+            let what = format!("cannot look up group `{group}`");
+            cluster.failed(KafkaError::AdminOp(code), what, "the right Describe on the group")
         })
     })?;
-    found.members = list
-        .groups()
-        .iter()
-        .filter(|known| known.name() == group)
-        .flat_map(|known| known.members().iter().map(|member| member.id().to_owned()))
-        .collect();
+    (found.members, _) = described;
     found.members.sort();
     Ok(found)
 }

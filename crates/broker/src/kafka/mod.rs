@@ -22,6 +22,7 @@ mod cluster;
 mod committer;
 mod config;
 mod context;
+mod examine;
 mod failure;
 mod fence;
 mod groups;
@@ -42,8 +43,8 @@ mod unknown;
 use std::sync::Arc;
 
 use crate::contract::{
-    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
-    SubscribeOptions, Topic, TopicNow,
+    Committer, DeliveryGuarantee, Examined, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange,
+    StateMark, SubscribeOptions, Topic, TopicNow,
 };
 use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
@@ -165,6 +166,10 @@ impl Log for KafkaLog {
 
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
         groups::look(&self.cluster, group, topics)
+    }
+
+    fn examine(&self, topics: &[&str], group: Option<&str>) -> Result<Examined> {
+        examine::examine(&self.cluster, topics, group)
     }
 
     fn groups_of(&self, topic: &str) -> Result<Vec<String>> {

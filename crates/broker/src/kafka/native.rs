@@ -1,5 +1,5 @@
 //! What rdkafka does not offer safely: a member's generation, header names and texts beside positions
-//! of any bytes, the ids of topics. All `unsafe` of this backend is here and in `records.rs`.
+//! of any bytes, ids of topics, members of groups, what an account may do. All `unsafe` of this backend is here and in `records.rs`.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -11,6 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, TopicPartitionList};
+
+use crate::contract::{Member, Operation};
 
 /// Where a consumer stands in its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,72 +148,242 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// A topic as one broker describes it: its id, `None` where the broker has no ids, and its number of partitions.
-pub(super) type Described = Result<(Option<String>, usize), Code>;
+/// What an account may do, as one broker tells it; `None` where it does not say so.
+pub(super) type Operations = Option<Vec<Operation>>;
+
+/// A topic as one broker describes it.
+#[derive(Debug)]
+pub(super) struct DescribedTopic {
+    /// `None` where the broker has no ids.
+    pub(super) id: Option<String>,
+    pub(super) partitions: usize,
+    /// Least number of copies that a partition has.
+    pub(super) copies: Option<usize>,
+    pub(super) operations: Operations,
+}
+
+/// What a broker says of a topic.
+pub(super) type Described = Result<DescribedTopic, Code>;
+
+/// An answer of a broker to an administrating question, and the queue through which it came.
+struct Answer {
+    // dropped first
+    event: Owned<rd::rd_kafka_event_t>,
+    _queue: Owned<rd::rd_kafka_queue_t>,
+}
+
+/// Asks one broker an administrating question, which `start` sends, and waits for the answer.
+///
+/// # Safety
+/// `start` gets a live client, options and a queue, and must hand all three to the function of librdkafka that `kind` is
+/// about, and keep none of them.
+#[allow(unsafe_code)]
+unsafe fn ask<C: ClientContext>(
+    client: &Client<C>,
+    kind: rd::rd_kafka_admin_op_t,
+    with_operations: bool,
+    limit: Duration,
+    start: impl FnOnce(*mut rd::rd_kafka_t, *const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
+) -> Result<Answer, Code> {
+    let limit_ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `native_ptr` is a live client for as long as `client` is borrowed. The queue, the options, a possible error
+    // and the event are ours, are checked for null, and are given back once, in the reverse order of their creation. The
+    // request holds the queue itself if it ends later.
+    unsafe {
+        let no_memory = Code::Fail;
+        let rk = client.native_ptr();
+        let queue = Owned::new(rd::rd_kafka_queue_new(rk), rd::rd_kafka_queue_destroy).ok_or(no_memory)?;
+        let options = rd::rd_kafka_AdminOptions_new(rk, kind);
+        let options = Owned::new(options, rd::rd_kafka_AdminOptions_destroy).ok_or(no_memory)?;
+        let mut why = [0; 128];
+        rd::rd_kafka_AdminOptions_set_request_timeout(options.at, limit_ms, why.as_mut_ptr(), why.len());
+        if with_operations {
+            let refused = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.at, 1);
+            drop(Owned::new(refused, rd::rd_kafka_error_destroy));
+        }
+        start(rk, options.at, queue.at);
+        // The request ends by itself, with a timeout at the latest.
+        let event = rd::rd_kafka_queue_poll(queue.at, limit_ms.saturating_add(2000));
+        let event = Owned::new(event, rd::rd_kafka_event_destroy).ok_or(Code::OperationTimedOut)?;
+        match Code::from(rd::rd_kafka_event_error(event.at)) {
+            Code::NoError => Ok(Answer { event, _queue: queue }),
+            code => Err(code),
+        }
+    }
+}
+
+/// The code of an error that belongs to an answer.
+///
+/// # Safety
+/// `error` must be null or live.
+#[allow(unsafe_code)]
+unsafe fn code_of(error: *const rd::rd_kafka_error_t) -> Code {
+    // SAFETY: as demanded
+    if error.is_null() { Code::NoError } else { Code::from(unsafe { rd::rd_kafka_error_code(error) }) }
+}
+
+/// A text that belongs to an answer; empty for null.
+///
+/// # Safety
+/// `text` must be null or NUL-terminated and live.
+#[allow(unsafe_code)]
+unsafe fn text_of(text: *const c_char) -> String {
+    // SAFETY: as demanded
+    if text.is_null() { String::new() } else { unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned() }
+}
+
+/// The operations in an answer.
+///
+/// # Safety
+/// `operations` must be null, or `count` live elements.
+#[allow(unsafe_code)]
+unsafe fn operations_of(operations: *const rd::rd_kafka_AclOperation_t, count: usize) -> Operations {
+    // as numbers: a newer broker may have some that the enumeration lacks
+    let numbers = operations.cast::<u32>();
+    // SAFETY: as demanded, and the enumeration has the size of a `u32`
+    let all = (!numbers.is_null()).then(|| unsafe { std::slice::from_raw_parts(numbers, count) })?;
+    Some(all.iter().filter_map(|number| operation(*number)).collect())
+}
+
+fn operation(number: u32) -> Option<Operation> {
+    use rd::rd_kafka_AclOperation_t as Of;
+
+    let known = [
+        (Of::RD_KAFKA_ACL_OPERATION_READ, Operation::Read),
+        (Of::RD_KAFKA_ACL_OPERATION_WRITE, Operation::Write),
+        (Of::RD_KAFKA_ACL_OPERATION_CREATE, Operation::Create),
+        (Of::RD_KAFKA_ACL_OPERATION_DESCRIBE, Operation::Describe),
+        (Of::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS, Operation::DescribeConfigs),
+    ];
+    known.into_iter().find(|(of, _)| *of as u32 == number).map(|(_, operation)| operation)
+}
 
 /// Asks one broker about topics. Answers each with its name. Creates none.
 pub(super) fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
+    with_operations: bool,
     limit: Duration,
 ) -> Result<Vec<(String, Described)>, Code> {
     let names: Vec<CString> = names.iter().filter_map(|name| CString::new(*name).ok()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    let limit_ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let mut described = Vec::with_capacity(names.len());
-    // SAFETY: `native_ptr` is a live client for as long as `client` is borrowed. The queue, the options, the
-    // collection and the event are ours, are checked for null and live until they are given back at the end of this
-    // block, in the reverse order of their creation. The collection copies the names, which live until then anyway.
-    // The request holds the queue itself if it ends later. The answer and all that is read from it belong to the
-    // event: the array has `count` elements, names and ids are NUL-terminated or null, and everything is copied.
-    // The text of an id is kept in the id, which nobody else can see.
+    // SAFETY: the collection is ours, is checked for null and given back at the end of this block. It copies the names,
+    // which live until then anyway, and the request copies the collection. The answer and all that is read from it belong
+    // to the event: the arrays have as many elements as is said, names and ids are NUL-terminated or null, and everything
+    // is copied. The text of an id is kept in the id, which nobody else can see.
     #[allow(unsafe_code)]
     unsafe {
-        let no_memory = Code::Fail;
-        let rk = client.native_ptr();
-        let queue = Owned::new(rd::rd_kafka_queue_new(rk), rd::rd_kafka_queue_destroy).ok_or(no_memory)?;
-        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let options = rd::rd_kafka_AdminOptions_new(rk, kind);
-        let options = Owned::new(options, rd::rd_kafka_AdminOptions_destroy).ok_or(no_memory)?;
-        let mut why = [0; 128];
-        rd::rd_kafka_AdminOptions_set_request_timeout(options.at, limit_ms, why.as_mut_ptr(), why.len());
         let asked = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        let asked = Owned::new(asked, rd::rd_kafka_TopicCollection_destroy).ok_or(no_memory)?;
-        rd::rd_kafka_DescribeTopics(rk, asked.at, options.at, queue.at);
-        // The request ends by itself, with a timeout at the latest.
-        let event = rd::rd_kafka_queue_poll(queue.at, limit_ms.saturating_add(2000));
-        let event = Owned::new(event, rd::rd_kafka_event_destroy).ok_or(Code::OperationTimedOut)?;
-        match Code::from(rd::rd_kafka_event_error(event.at)) {
-            Code::NoError => {}
-            code => return Err(code),
-        }
-        let answer = rd::rd_kafka_event_DescribeTopics_result(event.at);
-        if answer.is_null() {
+        let asked = Owned::new(asked, rd::rd_kafka_TopicCollection_destroy).ok_or(Code::Fail)?;
+        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let answer = ask(client, kind, with_operations, limit, |rk, options, queue| {
+            rd::rd_kafka_DescribeTopics(rk, asked.at, options, queue);
+        })?;
+        let result = rd::rd_kafka_event_DescribeTopics_result(answer.event.at);
+        if result.is_null() {
             return Err(Code::Fail);
         }
         let mut count = 0;
-        let topics = rd::rd_kafka_DescribeTopics_result_topics(answer, &mut count);
+        let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         for index in 0..if topics.is_null() { 0 } else { count } {
             let topic = *topics.add(index);
-            let name = CStr::from_ptr(rd::rd_kafka_TopicDescription_name(topic)).to_string_lossy().into_owned();
-            let error = rd::rd_kafka_TopicDescription_error(topic);
-            let code = if error.is_null() { Code::NoError } else { Code::from(rd::rd_kafka_error_code(error)) };
+            let name = text_of(rd::rd_kafka_TopicDescription_name(topic));
+            let code = code_of(rd::rd_kafka_TopicDescription_error(topic));
             if code != Code::NoError {
                 described.push((name, Err(code)));
                 continue;
             }
             let id = rd::rd_kafka_TopicDescription_topic_id(topic);
-            let text = if id.is_null() { ptr::null() } else { rd::rd_kafka_Uuid_base64str(id) };
-            let id = if text.is_null() { None } else { topic_id(&CStr::from_ptr(text).to_string_lossy()) };
+            let id = if id.is_null() { ptr::null() } else { rd::rd_kafka_Uuid_base64str(id) };
+            let id = topic_id(&text_of(id));
             let mut partitions = 0;
-            rd::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
-            described.push((name, Ok((id, partitions))));
+            let parts = rd::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
+            let copies = (0..if parts.is_null() { 0 } else { partitions }).map(|index| {
+                let mut copies = 0;
+                rd::rd_kafka_TopicPartitionInfo_replicas(*parts.add(index), &mut copies);
+                copies
+            });
+            let copies = copies.min();
+            let mut allowed = 0;
+            let operations = rd::rd_kafka_TopicDescription_authorized_operations(topic, &mut allowed);
+            let operations = operations_of(operations, allowed);
+            described.push((name, Ok(DescribedTopic { id, partitions, copies, operations })));
         }
     }
     Ok(described)
 }
 
-/// An id as Kafka's own tools write it; `None` for the one of zeros, which stands for none.
+/// The members of a group, of whichever protocol, and what the account may do with the group. A group that is not there
+/// has no members.
+pub(super) fn describe_group<C: ClientContext>(
+    client: &Client<C>,
+    group: &str,
+    limit: Duration,
+) -> Result<(Vec<Member>, Operations), Code> {
+    let name = CString::new(group).map_err(|_| Code::InvalidGroupId)?;
+    let mut names = [name.as_ptr()];
+    // SAFETY: the request copies the name, which lives until the end of this function. The answer and all that is read
+    // from it belong to the event: the array has `count` elements, texts are NUL-terminated or null, members are live for
+    // each index below their number, and everything is copied.
+    #[allow(unsafe_code)]
+    unsafe {
+        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+        let answer = ask(client, kind, true, limit, |rk, options, queue| {
+            rd::rd_kafka_DescribeConsumerGroups(rk, names.as_mut_ptr(), names.len(), options, queue);
+        })?;
+        let result = rd::rd_kafka_event_DescribeConsumerGroups_result(answer.event.at);
+        if result.is_null() {
+            return Err(Code::Fail);
+        }
+        let mut count = 0;
+        let groups = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
+        if groups.is_null() || count == 0 {
+            return Err(Code::Fail);
+        }
+        let found = *groups;
+        match code_of(rd::rd_kafka_ConsumerGroupDescription_error(found)) {
+            Code::NoError => {}
+            Code::GroupIdNotFound => return Ok((Vec::new(), None)),
+            code => return Err(code),
+        }
+        let members = (0..rd::rd_kafka_ConsumerGroupDescription_member_count(found)).map(|index| {
+            let member = rd::rd_kafka_ConsumerGroupDescription_member(found, index);
+            let instance = text_of(rd::rd_kafka_MemberDescription_group_instance_id(member));
+            Member {
+                id: text_of(rd::rd_kafka_MemberDescription_consumer_id(member)),
+                instance: Some(instance).filter(|instance| !instance.is_empty()),
+                client_id: text_of(rd::rd_kafka_MemberDescription_client_id(member)),
+                host: text_of(rd::rd_kafka_MemberDescription_host(member)).trim_start_matches('/').to_owned(),
+            }
+        });
+        let members = members.collect();
+        let mut allowed = 0;
+        let operations = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(found, &mut allowed);
+        Ok((members, operations_of(operations, allowed)))
+    }
+}
+
+/// What the account may do with the cluster.
+pub(super) fn describe_cluster<C: ClientContext>(client: &Client<C>, limit: Duration) -> Result<Operations, Code> {
+    // SAFETY: the answer and the operations in it belong to the event, and are copied.
+    #[allow(unsafe_code)]
+    unsafe {
+        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
+        let answer = ask(client, kind, true, limit, |rk, options, queue| {
+            rd::rd_kafka_DescribeCluster(rk, options, queue);
+        })?;
+        let result = rd::rd_kafka_event_DescribeCluster_result(answer.event.at);
+        if result.is_null() {
+            return Err(Code::Fail);
+        }
+        let mut allowed = 0;
+        let operations = rd::rd_kafka_DescribeCluster_result_authorized_operations(result, &mut allowed);
+        Ok(operations_of(operations, allowed))
+    }
+}
+
+/// An id as Kafka's own tools write it; `None` for no text, and for the one of zeros, which stands for none.
 fn topic_id(base64: &str) -> Option<String> {
     let text = base64.trim_end_matches('=');
     let url_safe = text.chars().map(|c| match c {

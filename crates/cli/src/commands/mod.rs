@@ -1,5 +1,6 @@
 //! One file per command: its options, one conversion to checked settings, and the call of the library.
 
+pub mod check;
 pub mod demo;
 pub mod download;
 pub mod function;
@@ -10,6 +11,7 @@ pub mod reconcile;
 pub mod rekey;
 pub mod rerun;
 pub mod retry;
+pub mod status;
 pub mod topic;
 pub mod transfer;
 pub mod upload;

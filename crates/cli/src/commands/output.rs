@@ -98,6 +98,15 @@ pub fn names(names: &[String]) -> String {
     text
 }
 
+/// The groups that may have been meant, as a sentence.
+pub fn readers(log: &dyn Log, topic: &str) -> anyhow::Result<String> {
+    Ok(match log.groups_of(topic)?.as_slice() {
+        [] => format!("No group has read topic `{topic}` yet"),
+        [one] => format!("Group `{one}` has read topic `{topic}`"),
+        many => format!("Groups that have read topic `{topic}`: {}", names(many)),
+    })
+}
+
 /// Columns as wide as their longest cell.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -12,7 +12,7 @@ use datamill::report::logging::say;
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
-use super::output::{LogArgs, is_confirmed, is_wanted, names, table};
+use super::output::{LogArgs, is_confirmed, is_wanted, readers, table};
 
 /// Ask for another try of failed files, or show them
 ///
@@ -112,15 +112,6 @@ fn nothing(log: &dyn Log, topic: &str, group: &str, count: usize) -> anyhow::Res
     }
     say(format_args!("group `{group}` has no failed files on topic `{topic}`"));
     Ok(Exit::Done)
-}
-
-/// The groups that may have been meant, as a sentence.
-fn readers(log: &dyn Log, topic: &str) -> anyhow::Result<String> {
-    Ok(match log.groups_of(topic)?.as_slice() {
-        [] => format!("No group has read topic `{topic}` yet"),
-        [one] => format!("Group `{one}` has read topic `{topic}`"),
-        many => format!("Groups that have read topic `{topic}`: {}", names(many)),
-    })
 }
 
 fn list(chosen: &[FailedFile], as_json: bool) -> anyhow::Result<Exit> {

@@ -52,7 +52,7 @@ use folder::LOGS;
 pub(crate) use folder::{OWN, is_reserved, taken};
 use listeners::Listeners;
 pub(crate) use purpose::mark_copy;
-pub(crate) use reached::{Reached, Standing};
+pub(crate) use reached::{Position, Reached, Standing};
 pub use rerun::{
     MOST_RERUN, RerunChoice, RerunError, RerunFile, RerunFiles, WHOLE_AGAIN, files_to_rerun, request_rerun,
 };

@@ -4,13 +4,14 @@
 //! A position of datamill tells each file from the next by the text beside it ([`crate::progress`]). Positions of other
 //! programs are offsets alone: a file is done once the position is behind all its chunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use datamill_broker::{Error, Log, StateMark, Topic};
+use datamill_broker::{Error, Log, Member, StateMark, Topic};
 
 use super::failed::FailedFile;
 use super::purpose::results_of;
 use super::source::Source;
+use super::start::{Mark, read_mark};
 use crate::assemble::Span;
 use crate::progress::{OpenKind, Progress, decode, key_of_elsewhere};
 
@@ -37,16 +38,41 @@ pub(crate) struct Reached {
     partitions: BTreeMap<i32, Position>,
     /// The topics that its results go to, with their ids where these are known, by the keys that tell them.
     results: BTreeMap<String, (String, Option<String>)>,
-    /// Number of live members.
-    pub(crate) members: usize,
+    /// Its live members.
+    pub(crate) members: Vec<Member>,
+    /// Partitions with a position in an earlier topic of this name.
+    pub(crate) foreign: BTreeSet<i32>,
+    /// Partitions that had a position, which the log has forgotten.
+    pub(crate) forgotten: BTreeSet<i32>,
 }
 
+/// The position of a partition.
 #[derive(Debug)]
-enum Position {
+pub(crate) enum Position {
+    /// With what is open below it.
     Datamill(Progress),
+    /// An offset alone, as other programs commit it.
     Plain(i64),
-    /// Its text lies elsewhere, or is of another program.
-    Unreadable,
+    /// An offset whose text lies elsewhere, or is of another program.
+    Unreadable(i64),
+}
+
+impl Position {
+    /// The committed offset.
+    pub(crate) fn offset(&self) -> i64 {
+        match self {
+            Self::Datamill(progress) => progress.position(),
+            Self::Plain(offset) | Self::Unreadable(offset) => *offset,
+        }
+    }
+
+    /// From where a restart goes on, as far as that can be told.
+    pub(crate) fn progress(&self) -> Progress {
+        match self {
+            Self::Datamill(progress) => progress.clone(),
+            Self::Plain(offset) | Self::Unreadable(offset) => Progress::starting_at(*offset),
+        }
+    }
 }
 
 impl Reached {
@@ -66,8 +92,10 @@ impl Reached {
         loop {
             looks += 1;
             let found = log.group(group, &[&topic.name])?;
-            let ours = found.committed.into_iter().filter(|(_, committed)| !source.is_foreign(&committed.text));
-            let committed: BTreeMap<i32, _> = ours.map(|((_, partition), committed)| (partition, committed)).collect();
+            let committed = found.committed.into_iter().map(|((_, partition), committed)| (partition, committed));
+            let (foreign, committed): (BTreeMap<i32, _>, BTreeMap<i32, _>) =
+                committed.partition(|(_, committed)| source.is_foreign(&committed.text));
+            let mut marked = BTreeSet::new();
             let mut elsewhere: BTreeMap<&str, Option<String>> =
                 committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
             let mut results = BTreeMap::new();
@@ -78,6 +106,11 @@ impl Reached {
                     *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
                 } else if let Some(failure) = FailedFile::of_change(&source, key, value) {
                     failures(key, failure);
+                } else if let Some((partition, mark)) = read_mark(&source, key, value.unwrap_or_default()) {
+                    match value {
+                        Some(_) if mark != Mark::Other => marked.insert(partition),
+                        _ => marked.remove(&partition),
+                    };
                 }
             };
             log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
@@ -91,13 +124,28 @@ impl Reached {
                 };
                 match text {
                     Some(text) if text.is_empty() => Position::Plain(committed.offset),
-                    Some(text) => decode(committed.offset, &text).map_or(Position::Unreadable, Position::Datamill),
-                    None => Position::Unreadable,
+                    Some(text) => decode(committed.offset, &text)
+                        .map_or(Position::Unreadable(committed.offset), Position::Datamill),
+                    None => Position::Unreadable(committed.offset),
                 }
             };
             let partitions = committed.iter().map(|(partition, committed)| (*partition, position(committed)));
-            return Ok(Self { partitions: partitions.collect(), results, members: found.members.len() });
+            return Ok(Self {
+                partitions: partitions.collect(),
+                results,
+                members: found.members,
+                forgotten: marked
+                    .into_iter()
+                    .filter(|partition| !committed.contains_key(partition) && !foreign.contains_key(partition))
+                    .collect(),
+                foreign: foreign.into_keys().collect(),
+            });
         }
+    }
+
+    /// Its position in a partition.
+    pub(crate) fn position(&self, partition: i32) -> Option<&Position> {
+        self.partitions.get(&partition)
     }
 
     /// Whether this topic of results is another one than the one that the group has sent all its results to.
@@ -126,7 +174,7 @@ impl Reached {
     fn of_part(&self, span: &Span) -> Standing {
         match self.partitions.get(&span.partition) {
             None => Standing::NotReached,
-            Some(Position::Unreadable) => Standing::Unknown,
+            Some(Position::Unreadable(_)) => Standing::Unknown,
             Some(Position::Plain(position)) if span.last < *position => Standing::Done,
             Some(Position::Plain(position)) if span.first < *position => Standing::InHand,
             Some(Position::Plain(_)) => Standing::NotReached,
@@ -149,9 +197,11 @@ mod tests {
         let partitions = BTreeMap::from([
             (0, Position::Datamill(Progress { frontier: 10, open })),
             (1, Position::Plain(5)),
-            (2, Position::Unreadable),
+            (2, Position::Unreadable(1)),
         ]);
-        let reached = Reached { partitions, results: BTreeMap::new(), members: 0 };
+        let (foreign, forgotten) = Default::default();
+        let (results, members) = (BTreeMap::new(), Vec::new());
+        let reached = Reached { partitions, results, members, foreign, forgotten };
         let of = |spans: &[(i32, i64, i64)]| {
             let spans: Vec<Span> =
                 spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();

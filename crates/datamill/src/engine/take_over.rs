@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{
-    Assigned, Commit, CommitOutcome, Committed, Event, Log, MAX_PROGRESS_TEXT, Position, Session, StateChange,
+    Assigned, Commit, CommitOutcome, Committed, Event, Log, MAX_PROGRESS_TEXT, Member, Position, Session, StateChange,
     SubscribeOptions, Topic,
 };
 use datamill_wire::Chunk;
@@ -136,9 +136,14 @@ fn plain_positions(log: &dyn Log, topic: &str, group: &str) -> Result<BTreeMap<i
         return Err(EngineError::MixedPositions { topic: topic.into(), group: group.to_owned() });
     }
     if !found.members.is_empty() {
-        return Err(EngineError::GroupInUse { group: group.to_owned(), members: found.members });
+        return Err(in_use(group, found.members));
     }
     Ok(plain.into_iter().map(|((_, partition), Committed { offset, .. })| (partition, offset)).collect())
+}
+
+fn in_use(group: &str, members: Vec<Member>) -> EngineError {
+    let members = members.into_iter().map(|member| member.id).collect();
+    EngineError::GroupInUse { group: group.to_owned(), members }
 }
 
 /// The records below the positions, as an engine sees them.
@@ -275,7 +280,6 @@ fn commit(
     })?;
     subscription.hold()?;
     let topic: Arc<str> = settings.topic.as_str().into();
-    let in_use = |members| EngineError::GroupInUse { group: settings.group.clone(), members };
     let mut owned: BTreeMap<i32, Assigned> = BTreeMap::new();
     let begun = Instant::now();
     loop {
@@ -289,7 +293,7 @@ fn commit(
         }
         if !moves.iter().all(|(partition, ..)| owned.contains_key(partition)) {
             if begun.elapsed() > ASSIGNED_WITHIN {
-                return Err(in_use(log.group(&settings.group, &[&topic])?.members));
+                return Err(in_use(&settings.group, log.group(&settings.group, &[&topic])?.members));
             }
             continue;
         }

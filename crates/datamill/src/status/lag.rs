@@ -60,9 +60,9 @@ impl fmt::Debug for Source {
 
 /// Files and bytes in a message, on average.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Density {
-    files: f64,
-    bytes: f64,
+pub(crate) struct Density {
+    pub(crate) files: f64,
+    pub(crate) bytes: f64,
 }
 
 /// The last messages that were read, in steps.
@@ -95,22 +95,22 @@ impl Steps {
 
 /// How far a partition is behind.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PartitionLag {
-    pub(super) read: Backlog,
+pub(crate) struct PartitionLag {
+    pub(crate) read: Backlog,
     /// Messages that were never read.
-    pub(super) unread: u64,
+    pub(crate) unread: u64,
     /// Time of the oldest message without an outcome. `None` where it could not be read.
-    oldest_ms: Option<i64>,
+    pub(crate) oldest_ms: Option<i64>,
 }
 
 impl PartitionLag {
     /// Messages without an outcome.
-    pub(super) fn messages(&self) -> u64 {
+    pub(crate) fn messages(&self) -> u64 {
         self.read.messages + self.unread
     }
 
     /// Age of the oldest upload without an outcome, in seconds. 0 where there is none.
-    pub(super) fn seconds(&self, now_ms: i64) -> Option<f64> {
+    pub(crate) fn seconds(&self, now_ms: i64) -> Option<f64> {
         if self.read.files == 0 && self.unread == 0 {
             return Some(0.0);
         }
@@ -118,7 +118,7 @@ impl PartitionLag {
     }
 
     /// About how many files begin in the messages that were never read, and how many bytes they hold.
-    pub(super) fn estimate(&self, density: Option<Density>) -> Option<(f64, f64)> {
+    pub(crate) fn estimate(&self, density: Option<Density>) -> Option<(f64, f64)> {
         let unread = self.unread as f64;
         match density {
             _ if self.unread == 0 => Some((0.0, 0.0)),
@@ -295,7 +295,7 @@ fn look(source: &Source, backlog: &[Backlog], mut times: BTreeMap<i32, (i64, i64
 }
 
 /// The time of the first record of each partition from these offsets on.
-fn read_times(
+pub(crate) fn read_times(
     log: &dyn Log,
     topic: &str,
     starts: &[(i32, i64)],

@@ -22,6 +22,7 @@ mod server;
 
 pub use address::{NotAnAddress, StatusAddress};
 pub use lag::Source;
+pub(crate) use lag::{Density, PartitionLag, read_times};
 pub use listening::listening;
 pub use recent::Recent;
 pub use server::Server;

@@ -64,6 +64,23 @@ pub enum SurveyError {
         /// The groups that have, as a sentence.
         readers: String,
     },
+    /// There is no record of a watch.
+    #[error(
+        "no watch has sent files of folder `{}` to topic `{topic}`: check the folder and --topic_name, and name the folder of \
+        the watch's record with --logs_dir where it is not in the watched folder", folder.display()
+    )]
+    NeverWatched {
+        /// The folder.
+        folder: PathBuf,
+        /// Topic.
+        topic: String,
+    },
+    /// The folder for the record of a watch.
+    #[error(transparent)]
+    Watch(Box<crate::upload::UploadError>),
+    /// The record of a watch.
+    #[error(transparent)]
+    Record(#[from] crate::upload::RecordError),
     /// The file is not on the topic, or not whole, or not in that version.
     #[error("{0}")]
     NotThere(String),
@@ -95,4 +112,11 @@ pub enum SurveyError {
     /// It was asked to stop.
     #[error("stopped before the end; nothing was changed")]
     Stopped,
+}
+
+// an error of an upload may be one of these in turn
+impl From<crate::upload::UploadError> for SurveyError {
+    fn from(error: crate::upload::UploadError) -> Self {
+        Self::Watch(Box::new(error))
+    }
 }

@@ -9,14 +9,23 @@
 //!  mirror or store ──────▶ copies.rs ────────┘     temporary file)
 //!
 //!  topic ──▶ content.rs: chunks become whole files again, hashed ──▶ get, verify
+//!
+//!  positions and state, topic ──▶ group.rs ─────────┐
+//!  record of a watch, folder ───▶ watched.rs ───────┼──▶ status
+//!  topic of heartbeats ─────────▶ heartbeats.rs ────┘
+//!
+//!  settings, what the account may do ──▶ check.rs ──▶ check
 //! ```
 //!
 //! What is read first is what changes last: the folder, then the group, then the topic, then the results. So a file that
 //! the group is done with has its result among the results that are read later.
 
+mod check;
 mod content;
 mod copies;
 mod error;
+mod group;
+mod heartbeats;
 mod list;
 mod missing;
 mod pass;
@@ -25,14 +34,19 @@ mod results;
 mod row;
 mod table;
 mod upload;
+mod watched;
 
+pub use check::{Finding, Verdict, check_log};
 pub use content::{Checked, Output, get, verify};
 pub use copies::Copies;
 #[cfg(feature = "object-store")]
 pub use copies::StoreCopies;
 pub use error::SurveyError;
+pub use group::{GroupLag, GroupStatus, InProgress, PartitionStatus, group_status};
+pub use heartbeats::{LastHeartbeat, last_heartbeats};
 pub use list::{Listed, Listing, Totals, list};
 pub use missing::upload_missing;
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
 pub use row::{Row, State};
 pub use upload::Upload;
+pub use watched::{WatchStatus, watch_status};

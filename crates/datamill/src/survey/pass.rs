@@ -108,20 +108,26 @@ pub(super) fn assemble(
         gaps.go_to(record.partition, record.offset);
         gaps.go_on(record.partition);
         passed.messages += 1;
-        let Ok(chunk) = chunk_of(record) else {
+        let Some((added, written)) = take_in(assembler, record) else {
             passed.others += 1;
             return Ok(true);
         };
-        let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
-        let (added, written) = assembler.add(record.partition, record.offset, time_ms, &chunk);
-        for (_, old) in record.headers.iter().filter(|(name, _)| *name == headers::SUPERSEDES) {
-            if let Some(old) = std::str::from_utf8(old).ok().and_then(sha512_of_hex) {
-                assembler.supersede(record.partition, &chunk, &old);
-            }
-        }
         taken(assembler, added, written)
     })?;
     Ok((passed, gaps))
+}
+
+/// Lets a record through an assembler. `None` where it is no chunk of a file.
+pub(super) fn take_in(assembler: &mut Assembler, record: &Record<'_>) -> Option<(Added, io::Result<()>)> {
+    let chunk = chunk_of(record).ok()?;
+    let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
+    let taken = assembler.add(record.partition, record.offset, time_ms, &chunk);
+    for (_, old) in record.headers.iter().filter(|(name, _)| *name == headers::SUPERSEDES) {
+        if let Some(old) = std::str::from_utf8(old).ok().and_then(sha512_of_hex) {
+            assembler.supersede(record.partition, &chunk, &old);
+        }
+    }
+    Some(taken)
 }
 
 /// The uploads that lack chunks at the end of a pass.

@@ -199,7 +199,7 @@ pub fn reconcile(
                 }
             };
             let reached = Reached::read(log.as_ref(), &found, group, &mut take)?;
-            if !reached.has_begun() && reached.members == 0 {
+            if !reached.has_begun() && reached.members.is_empty() {
                 return Err(never_read(log.as_ref(), group, topic)?);
             }
             Some((group, reached))
@@ -223,7 +223,7 @@ pub fn reconcile(
     rows.begin(table.longest_path()?).map_err(SurveyError::Output)?;
     let word = shell_word(&folder.to_string_lossy()).into_owned();
     let mut all = Reconciled {
-        members: group.as_ref().map(|(_, reached)| reached.members),
+        members: group.as_ref().map(|(_, reached)| reached.members.len()),
         others: passed.others,
         send: log.command(&format!("upload --only-missing {word} --topic_name {topic}")),
         retry: group.as_ref().map_or_else(String::new, |(group, _)| {
@@ -261,7 +261,8 @@ pub fn reconcile(
     Ok(all)
 }
 
-fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Error> {
+/// That a group has never read a topic, with those that have.
+pub(super) fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Error> {
     let named = |groups: &[String]| groups.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
     let readers = match log.groups_of(topic)?.as_slice() {
         [] => format!("no group has read topic `{topic}` yet"),
@@ -295,7 +296,8 @@ fn scan(log: &dyn Log, folder: &Path, filter: &Filter, table: &Table, control: &
     ended
 }
 
-fn refused(reason: Reason, detail: Option<String>) -> String {
+/// Why something cannot be sent, in words.
+pub(super) fn refused(reason: Reason, detail: Option<String>) -> String {
     match (reason, detail) {
         (Reason::NotUtf8, _) => "its name is not UTF-8: rename it".to_owned(),
         (Reason::Name, Some(why)) => format!("{why}: rename it"),

@@ -110,6 +110,37 @@ impl LogsFolder {
         Ok(folder)
     }
 
+    /// The folder as it is, to look at what is in it: nothing is made or locked. The rest as in [`LogsFolder::open`].
+    ///
+    /// # Errors
+    /// Where the user has folders of all the names that it could have.
+    pub fn seen(
+        named: &Path,
+        root: &Path,
+        logs_dir: Option<&Path>,
+        topic: &str,
+        log_id: &str,
+    ) -> Result<Self, UploadError> {
+        let path = logs_dir.map_or_else(|| usual(root), |path| Ok(path.to_owned()))?;
+        let path = path.canonicalize().unwrap_or(path);
+        Ok(Self {
+            named: named.to_owned(),
+            logs_dir: logs_dir.map(Path::to_owned),
+            of_root: of_root(named, &path, root),
+            path,
+            topic_name: topic.to_owned(),
+            log_id: log_id.to_owned(),
+            lock: None,
+            one_watcher: None,
+        })
+    }
+
+    /// Whether a process of this machine has the lock, as the system's list of locks says: trying it would keep a watch
+    /// off that starts at this moment. `None` where there is no such list.
+    pub fn is_locked(&self) -> Option<bool> {
+        is_in_locks(&self.lock_in(&self.path))
+    }
+
     /// Goes over to the folder for `root`, which may be the same one, and locks that.
     ///
     /// # Errors
@@ -126,7 +157,7 @@ impl LogsFolder {
         let one_watcher =
             OneWatcher::take(root, &format!("{}\n{}", self.topic_name, self.log_id)).map_err(|()| watched())?;
         let is_outside = !real.starts_with(root);
-        let of_root = if is_outside { format!("_{}", digits(self.named.as_os_str())) } else { String::new() };
+        let of_root = of_root(&self.named, &real, root);
         let usual = [LOGS_FOLDER, BESIDE_LOGS].map(|name| root.join(name));
         if !usual.contains(&real) {
             let records = usual.map(|usual| usual.join(self.record_name("")));
@@ -177,6 +208,27 @@ impl LogsFolder {
     fn lock_in(&self, folder: &Path) -> PathBuf {
         folder.join(format!(".datamill_upload_to_{}.lock", Self::name(&self.topic_name, &self.log_id)))
     }
+}
+
+/// What the name of the record says of the watched folder, where it lies outside of that.
+fn of_root(named: &Path, logs: &Path, root: &Path) -> String {
+    if logs.starts_with(root) { String::new() } else { format!("_{}", digits(named.as_os_str())) }
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_locks(path: &Path) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let Ok(inode) = fs::metadata(path).map(|found| found.ino()) else { return Some(false) };
+    // the device of the list is not the one that file systems made of others tell
+    let of_inode = format!(":{inode} ");
+    Some(locks.lines().any(|line| line.contains(" FLOCK ") && line.contains(&of_inode)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_locks(_: &Path) -> Option<bool> {
+    None
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {

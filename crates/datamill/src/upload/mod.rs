@@ -59,9 +59,11 @@ use crate::survey::SurveyError;
 
 pub use error::UploadError;
 pub use filter::{Filter, Reason};
+pub(crate) use logs_folder::LogsFolder;
 pub use logs_folder::logs_folder;
 pub(crate) use own_folders::is_logs;
 pub use record::RecordError;
+pub(crate) use record::{Known, look as look_at_record};
 pub(crate) use scan::{Found, Scanner};
 pub use send::NotDelivered;
 pub(crate) use stamp::Stamp;

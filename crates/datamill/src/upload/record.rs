@@ -26,6 +26,9 @@
 //! within a second: after a power failure, the files delivered in the last second may be repeated too.
 
 mod files;
+mod look;
+
+pub(crate) use look::look;
 
 use std::collections::HashSet;
 use std::io;

@@ -1,5 +1,8 @@
-//! `datamill ls`, `get`, `verify`, `reconcile` and `upload --only-missing`: what a topic has, and what became of each file.
+//! `datamill ls`, `get`, `verify`, `reconcile`, `status`, `check` and `upload --only-missing`: what a topic has, and what became of each
+//! file.
 
 mod bench;
+mod check;
+mod group;
 mod reconcile;
 mod topic;

@@ -242,6 +242,10 @@ impl Log for MemoryLog {
         false
     }
 
+    fn examine(&self, _: &[&str], _: Option<&str>) -> datamill_broker::Result<datamill_broker::Examined> {
+        Ok(Default::default())
+    }
+
     fn groups_of(&self, _: &str) -> Result<Vec<String>> {
         Err(error(ErrorKind::Fatal))
     }

@@ -1,0 +1,41 @@
+//! What a broker tells of a set-up: settings, copies, and what the account may do.
+
+use rdkafka::error::KafkaError;
+
+use super::cluster::{ANSWER, Cluster};
+use super::{admin, failure, native, state};
+use crate::contract::{Examined, ExaminedTopic};
+use crate::error::{ErrorKind, Result};
+
+/// See [`crate::Log::examine`].
+pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -> Result<Examined> {
+    let client = cluster.admin()?;
+    let asked = |code, what: String| cluster.failed(KafkaError::AdminOp(code), what, "the right Describe on it");
+    let mut examined = Examined { broker: admin::settings_of_broker(cluster, ANSWER), ..Examined::default() };
+    examined.cluster = native::describe_cluster(client.inner(), ANSWER).unwrap_or(None);
+    if !topics.is_empty() {
+        let mut settings = admin::settings_of(cluster, topics)?;
+        let described = failure::until_answered(|| {
+            native::describe_topics(client.inner(), topics, true, ANSWER)
+                .map_err(|code| asked(code, "cannot look up topics".to_owned()))
+        })?;
+        for (name, described) in described {
+            let Ok(topic) = described else { continue };
+            let settings = settings.remove(&name);
+            examined.topics.push(ExaminedTopic { name, settings, copies: topic.copies, operations: topic.operations });
+        }
+    }
+    if let Some(group) = group {
+        examined.state_topic = Some(state::topic_name(group, None));
+        let described = failure::until_answered(|| {
+            native::describe_group(client.inner(), group, ANSWER)
+                .map_err(|code| asked(code, format!("cannot look up group `{group}`")))
+        });
+        examined.group = match described {
+            Ok((_, operations)) => operations,
+            Err(error) if error.kind() == ErrorKind::Denied => Some(Vec::new()),
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(examined)
+}

@@ -1,0 +1,349 @@
+//! `datamill status`: how a group and a watched folder stand on a topic.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use datamill::broker::Log;
+use datamill::program::Exit;
+use datamill::report::clock;
+use datamill::report::logging::say;
+use datamill::report::text::{bytes, count, counted, duration, printable};
+use datamill::settings::GroupId;
+use datamill::survey::{
+    GroupStatus, LastHeartbeat, SurveyError, WatchStatus, group_status, last_heartbeats, watch_status,
+};
+use datamill::upload::Filter;
+use serde_json::{Value, json};
+
+use super::output::{LogArgs, readers, table};
+use super::survey::{control, ended, out};
+
+/// Show how a consumer group and a watched folder stand on a topic
+///
+/// Who is in the group, how far it is in each partition, how many files wait and for how long, which files failed or are
+/// incomplete. For a watched folder: what was delivered, what waits, what cannot be sent. Works whether programs run or
+/// not, and changes nothing: it does not join the group.
+///
+/// Files and bytes that wait are counted from the first 10,000 messages (or 64 MiB) that the group has not done; where
+/// there are more, the rest is estimated from them. Failed files of a group that runs with `--delivery at-least-once` are
+/// in its output folder, and are not seen here.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct StatusArgs {
+    /// Folder that `datamill watch` sends to the topic, named as it is there
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Topic of the files
+    #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC")]
+    topic_name: String,
+    /// Consumer group [default: group.id of the configuration]
+    #[arg(long = "consumer_group_id", value_name = "GROUP")]
+    consumer_group_id: Option<String>,
+    /// Read all that the group has not done, so that no number is estimated
+    #[arg(long)]
+    exact: bool,
+    /// Topic of heartbeats: shows the last one of each program
+    #[arg(long = "heartbeat_topic_name", value_name = "TOPIC")]
+    heartbeat_topic_name: Option<String>,
+    /// Folder for the record of the watch, where the watch has this option
+    #[arg(long = "logs_dir", value_name = "FOLDER", requires = "folder")]
+    logs_dir: Option<PathBuf>,
+    /// Which files of the folder the watch sends, where it has this option
+    #[arg(long = "upload_regex", value_name = "REGEX", requires = "folder")]
+    upload_regex: Option<String>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, files wait and \
+no program runs, a position cannot be used, files of the folder cannot be sent), 2 the command line or the set-up is wrong, 3 stopped \
+before the end.";
+
+/// All that was found.
+struct Found {
+    log: String,
+    topic: String,
+    group: Option<GroupStatus>,
+    watch: Option<WatchStatus>,
+    heartbeats: Option<Vec<LastHeartbeat>>,
+    now_ms: i64,
+}
+
+pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
+    let filter = match &args.upload_regex {
+        Some(pattern) => Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?,
+        None => Filter::default_rules(),
+    };
+    let config = args.log.config()?;
+    let log = args.log.open_existing()?;
+    let topic = args.topic_name.as_str();
+    let group = match (&args.consumer_group_id, config.group_id()) {
+        (Some(group), _) | (None, Some(GroupId::Named(group))) => Some(group.as_str()),
+        _ => None,
+    };
+    if group.is_none() && args.folder.is_none() {
+        log.topic(topic)?;
+        let readers = readers(log.as_ref(), topic)?;
+        bail!(
+            "neither a consumer group nor a folder is named: give --consumer_group_id, or the watched folder. {readers}"
+        );
+    }
+    let control = control()?;
+    let look = || -> Result<Found, SurveyError> {
+        let group = group.map(|group| group_status(&log, topic, group, args.exact, &control)).transpose()?;
+        let watch = args.folder.as_deref().map(|folder| {
+            watch_status(log.as_ref(), folder, topic, args.logs_dir.as_deref(), filter.clone(), &control)
+        });
+        let watch = watch.transpose()?;
+        let log = log.name().to_owned();
+        Ok(Found { log, topic: topic.to_owned(), group, watch, heartbeats: None, now_ms: clock::now_ms() })
+    };
+    let mut found = match look() {
+        Ok(found) => found,
+        Err(error) => return ended(Err(error)),
+    };
+    if let Some(topic) = &args.heartbeat_topic_name {
+        let of_heartbeats: Arc<dyn Log> = match config.properties_of("heartbeat")? {
+            Some(properties) => datamill::broker::open(&properties)?,
+            None => Arc::clone(&log),
+        };
+        match last_heartbeats(&of_heartbeats, topic, &control) {
+            Ok(last) => found.heartbeats = Some(last),
+            Err(error) => return ended(Err(error)),
+        }
+    }
+    let text = if args.json { format!("{}\n", found.json()) } else { found.text() };
+    let mut out = out();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(SurveyError::Output);
+    let problems = found.problems();
+    problems.iter().for_each(say);
+    ended(written.map(|()| if problems.is_empty() { Exit::Done } else { Exit::SomeFailed }))
+}
+
+impl Found {
+    fn problems(&self) -> Vec<&String> {
+        let of_group = self.group.iter().flat_map(|group| &group.problems);
+        of_group.chain(self.watch.iter().flat_map(|watch| &watch.problems)).collect()
+    }
+
+    fn json(&self) -> Value {
+        let mut object = json!({
+            "log": self.log,
+            "topic": self.topic,
+            "needs_person": !self.problems().is_empty(),
+            "problems": self.problems(),
+        });
+        if let Some(group) = &self.group {
+            object["group"] = json_of_group(group);
+        }
+        if let Some(watch) = &self.watch {
+            object["folder"] = json_of_watch(watch);
+        }
+        if let Some(heartbeats) = &self.heartbeats {
+            object["heartbeats"] = heartbeats.iter().map(|heartbeat| self.json_of_heartbeat(heartbeat)).collect();
+        }
+        object
+    }
+
+    fn json_of_heartbeat(&self, heartbeat: &LastHeartbeat) -> Value {
+        json!({
+            "program": heartbeat.program,
+            "time": clock::iso8601_utc(heartbeat.time_ms),
+            "seconds": self.ms_since(heartbeat.time_ms) as f64 / 1000.0,
+            "message": heartbeat.message,
+        })
+    }
+
+    fn ms_since(&self, ms: i64) -> u64 {
+        u64::try_from(self.now_ms.saturating_sub(ms)).unwrap_or(0)
+    }
+
+    fn age(&self, ms: i64) -> String {
+        duration(Duration::from_millis(self.ms_since(ms)))
+    }
+
+    /// For people. Writing to a text does not fail.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(group) = &self.group {
+            self.write_group(&mut text, group);
+        }
+        if let Some(watch) = &self.watch {
+            self.write_watch(&mut text, watch);
+        }
+        if let Some(heartbeats) = &self.heartbeats {
+            let rows = heartbeats.iter().map(|last| {
+                vec![
+                    printable(&last.program).into_owned(),
+                    clock::local_time_text(last.time_ms),
+                    self.age(last.time_ms),
+                ]
+            });
+            section(&mut text, "last heartbeats", ["program", "time", "ago"], rows);
+        }
+        text
+    }
+
+    fn write_group(&self, text: &mut String, group: &GroupStatus) {
+        let _ = writeln!(text, "{}", printable(&group.sentence()));
+        let number = |offset: Option<i64>| offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+        let rows = group.partitions.iter().map(|of| {
+            let oldest = match of.seconds.map(Duration::try_from_secs_f64) {
+                Some(Ok(age)) if !age.is_zero() => duration(age),
+                Some(_) => "-".to_owned(),
+                None => "unknown".to_owned(),
+            };
+            vec![
+                of.partition.to_string(),
+                number(of.position),
+                number(of.read_to),
+                of.end.to_string(),
+                of.messages.to_string(),
+                oldest,
+            ]
+        });
+        section(text, "partitions", ["partition", "position", "read to", "end", "messages", "oldest"], rows);
+        let rows = group.members.iter().map(|member| {
+            let instance = member.instance.as_deref().unwrap_or("-");
+            [instance, &member.host, &member.client_id, &member.id].map(|cell| printable(cell).into_owned()).to_vec()
+        });
+        section(text, "members", ["name", "host", "client id", "member id"], rows);
+        let rows = group.failures.iter().map(|file| {
+            let reason = file.reason.lines().next().unwrap_or_default();
+            [&file.path, &file.status, reason].map(|cell| printable(cell).into_owned()).to_vec()
+        });
+        let all = group.failed + group.incomplete;
+        section(
+            text,
+            &title("failed and incomplete files", group.failures.len(), all),
+            ["path", "status", "reason"],
+            rows,
+        );
+        let rows = group.in_progress_files.iter().map(|file| {
+            let chunks = format!("{}/{}", file.chunks, file.n_chunks);
+            vec![printable(&file.path).into_owned(), chunks, bytes(file.bytes), self.age(file.first_ms)]
+        });
+        let title = title("files in progress", group.in_progress_files.len(), group.in_progress);
+        section(text, &title, ["path", "chunks", "size", "begun"], rows);
+    }
+
+    fn write_watch(&self, text: &mut String, watch: &WatchStatus) {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let runs = match watch.is_running {
+            Some(true) => "; a watch runs",
+            Some(false) => "; no watch runs on this machine",
+            None => "",
+        };
+        let folder = watch.folder.to_string_lossy();
+        let verb = |number: u64| if number == 1 { "waits" } else { "wait" };
+        let mut waits = format!("{} {} ({})", count(watch.waiting), verb(watch.waiting), bytes(watch.waiting_bytes));
+        if let Some(since) = watch.waiting_since_ms {
+            let _ = write!(waits, ", the oldest for {}", self.age(since));
+        }
+        let _ = writeln!(
+            text,
+            "folder `{}`: {} delivered; {waits}; {} cannot be sent{runs}",
+            printable(&folder),
+            counted(watch.delivered, "file"),
+            count(watch.refused)
+        );
+        if watch.existing > 0 {
+            let _ = writeln!(text, "{} from before the first watch, not sent", counted(watch.existing, "file"));
+        }
+        let rows = watch.waiting_files.iter().map(|path| vec![printable(path).into_owned()]);
+        section(text, &title("files that wait", watch.waiting_files.len(), watch.waiting), ["path"], rows);
+        let rows = watch
+            .refused_files
+            .iter()
+            .map(|(path, reason)| [path, reason].map(|cell| printable(cell).into_owned()).to_vec());
+        section(text, &title("cannot be sent", watch.refused_files.len(), watch.refused), ["path", "reason"], rows);
+    }
+}
+
+/// The title of a list that may have the first ones alone.
+fn title(what: &str, shown: usize, all: u64) -> String {
+    let is_all = u64::try_from(shown).is_ok_and(|shown| shown >= all);
+    if is_all { what.to_owned() } else { format!("{what} (the first {shown} of {})", count(all)) }
+}
+
+/// A table with a title; nothing where it has no rows.
+fn section<const N: usize>(text: &mut String, title: &str, head: [&str; N], rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<Vec<String>> = std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect();
+    if rows.len() > 1 {
+        let _ = write!(text, "\n{title}\n{}", table(&rows));
+    }
+}
+
+fn json_of_group(group: &GroupStatus) -> Value {
+    let lag = &group.lag;
+    json!({
+        "group": group.group,
+        "sentence": group.sentence(),
+        "members": group.members.iter().map(|member| json!({
+            "id": member.id,
+            "instance": member.instance,
+            "client_id": member.client_id,
+            "host": member.host,
+        })).collect::<Vec<_>>(),
+        "lag": {
+            "messages": lag.messages,
+            "seconds": lag.seconds,
+            "files": lag.files,
+            "bytes": lag.bytes,
+            "estimated": lag.is_estimated,
+        },
+        "partitions": group.partitions.iter().map(|of| json!({
+            "partition": of.partition,
+            "position": of.position,
+            "read_to": of.read_to,
+            "first": of.first,
+            "end": of.end,
+            "messages": of.messages,
+            "seconds": of.seconds,
+        })).collect::<Vec<_>>(),
+        "failed": group.failed,
+        "incomplete": group.incomplete,
+        "failures": group.failures.iter().map(|file| json!({
+            "path": file.path,
+            "status": file.status,
+            "reason": file.reason,
+            "attempts": file.attempts,
+            "offsets": file.offsets,
+            "can_be_retried": file.can_be_retried,
+        })).collect::<Vec<_>>(),
+        "in_progress": group.in_progress,
+        "in_progress_files": group.in_progress_files.iter().map(|file| json!({
+            "path": file.path,
+            "chunks": file.chunks,
+            "n_chunks": file.n_chunks,
+            "bytes": file.bytes,
+            "begun": clock::iso8601_utc(file.first_ms),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn json_of_watch(watch: &WatchStatus) -> Value {
+    json!({
+        "folder": watch.folder.to_string_lossy(),
+        "record": watch.record.to_string_lossy(),
+        "running": watch.is_running,
+        "delivered": watch.delivered,
+        "existing": watch.existing,
+        "waiting": watch.waiting,
+        "waiting_bytes": watch.waiting_bytes,
+        "waiting_since": watch.waiting_since_ms.map(clock::iso8601_utc),
+        "waiting_files": watch.waiting_files,
+        "refused": watch.refused,
+        "refused_files": watch.refused_files.iter().map(|(path, reason)| json!({"path": path, "reason": reason})).collect::<Vec<_>>(),
+    })
+}

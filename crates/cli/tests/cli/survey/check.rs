@@ -1,0 +1,152 @@
+//! `datamill check`: what of a set-up is to mend.
+
+use std::collections::BTreeMap;
+
+use datamill::report::clock::now_ms;
+use datamill_testkit::secured::SecuredKafka;
+use serde_json::Value;
+
+use super::bench::{Bench, on_both_logs};
+use crate::common::{Place, wait_until};
+
+/// Verdict and text of each thing. Where one comes twice, the worse counts.
+fn findings(lines: &str) -> BTreeMap<String, (String, String)> {
+    let mut all = BTreeMap::new();
+    for line in lines.lines() {
+        let object: Value = serde_json::from_str(line).unwrap();
+        let [verdict, what, text] = ["verdict", "what", "text"].map(|key| object[key].as_str().unwrap().to_owned());
+        let is_worse = verdict == "mend" || !all.contains_key(&what);
+        if is_worse {
+            all.insert(what, (verdict, text));
+        }
+    }
+    all
+}
+
+fn a_set_up_that_is_right_has_nothing_to_mend(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let (topic, group) = (bench.topic.as_str(), bench.group.as_str());
+    let topics = bench.log.topics().unwrap().len();
+    let ended = bench.run(&["check", "--topic_name", topic, "--consumer_group_id", group, "--json"]);
+    assert_eq!(ended.code(), 0, "{}\n{}", ended.stdout(), ended.stderr());
+    let found = findings(&ended.stdout());
+    for what in
+        [format!("topic `{topic}`: largest message"), format!("topic `{topic}`: retention"), format!("group `{group}`")]
+    {
+        assert_eq!(found[&what].0, "ok", "{what}: {found:?}");
+    }
+    let table = bench.run(&["check", "--topic_name", topic]);
+    assert!(table.stdout().starts_with("ok "), "{}", table.stdout());
+    // a group that is new is no mistake, and is not made
+    let new = bench.run(&["check", "--topic_name", topic, "--consumer_group_id", "new one"]);
+    assert_eq!(new.code(), 0, "{}", new.stdout());
+    assert!(
+        new.stdout().contains(&format!("has read nothing of the topic yet; others have: `{group}`")),
+        "{}",
+        new.stdout()
+    );
+    assert_eq!(bench.log.topics().unwrap().len(), topics);
+
+    let typo = bench.run(&["check", "--topic_name", &topic[..topic.len() - 1]]);
+    assert_eq!(typo.code(), 1, "{}", typo.stderr());
+    assert!(typo.stdout().contains(&format!("did you mean `{topic}`?")), "{}", typo.stdout());
+    let unread = bench.place.run(&["check", "--config", "nothing.config"]);
+    assert_eq!((unread.code(), unread.stdout().as_str()), (2, ""), "{}", unread.stderr());
+}
+
+on_both_logs!(a_set_up_that_is_right_has_nothing_to_mend);
+
+#[test]
+fn each_limit_of_a_topic_that_loses_files_is_named_with_what_mends_it() {
+    let bench = Bench::new(true);
+    let narrow = format!("narrow-{}", bench.topic);
+    bench.create(
+        &narrow,
+        1,
+        &[
+            ("max.message.bytes", "100000"),
+            ("retention.ms", "3600000"),
+            ("cleanup.policy", "compact,delete"),
+            ("message.timestamp.before.max.ms", "1000"),
+            ("min.insync.replicas", "2"),
+        ],
+    );
+    let ended = bench.run(&["check", "--topic_name", &narrow, "--json"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stdout());
+    let found = findings(&ended.stdout());
+    for (what, words) in [
+        ("largest message", "upload with --chunk_size 65536"),
+        ("retention", "records go after 1 h 0 min"),
+        ("compaction", "`cleanup.policy=delete`"),
+        ("times", "`message.timestamp.before.max.ms`"),
+        ("copies", "it has 1, and 2 have to be in sync"),
+    ] {
+        let (verdict, text) = &found[&format!("topic `{narrow}`: {what}")];
+        assert!(verdict == "mend" && text.contains(words), "{what}: {verdict} {text}");
+    }
+    bench.send(&bench.topic, 0, "a.csv", &[b"a"], &[(1, now_ms() + 1_800_000)]);
+    let ended = bench.run(&["check", "--topic_name", &bench.topic, "--json"]);
+    let (verdict, text) = &findings(&ended.stdout())[&format!("topic `{}`: clocks", bench.topic)];
+    assert!(verdict == "mend" && text.contains("ahead of the clock of this machine"), "{verdict} {text}");
+}
+
+#[test]
+fn a_broker_that_is_away_and_a_folder_that_is_not_there_are_to_mend() {
+    let place = Place::new();
+    place.write("away.config", b"[broker]\nbootstrap.servers = 127.0.0.1:1\n");
+    let ended = place.run(&["check", "--config", "away.config"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr());
+    assert!(ended.stdout().contains("broker `127.0.0.1:1` does not answer"), "{}", ended.stdout());
+    place.write("none.config", b"[broker]\nbootstrap.servers = sqlite:no/folder/log.db\n");
+    let ended = place.run(&["check", "--config", "none.config"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stdout());
+    assert!(ended.stdout().contains("is not there: make it"), "{}", ended.stdout());
+    let fresh = place.run(&["check"]);
+    assert_eq!(fresh.code(), 0, "{}", fresh.stdout());
+    assert!(fresh.stdout().contains("the first upload makes it") && !place.path("datamill.db").exists());
+}
+
+#[test]
+fn permissions_that_lack_and_a_wrong_password_are_named_on_a_secured_broker() {
+    let kafka = SecuredKafka::start();
+    let place = Place::new();
+    place.write("open.config", format!("[broker]\nbootstrap.servers = {}\n", kafka.open_address()).as_bytes());
+    let made = place.run(&["topic", "create", "files", "--config", "open.config"]);
+    assert_eq!(made.code(), 0, "{}", made.stderr());
+    let login: String = kafka.login("user1").iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    place.write("user.config", format!("[broker]\n{login}").as_bytes());
+    let check = || {
+        let ended = place.run(&[
+            "check",
+            "--config",
+            "user.config",
+            "--topic_name",
+            "files",
+            "--consumer_group_id",
+            "xrd",
+            "--json",
+        ]);
+        (ended.code(), findings(&ended.stdout()), ended.stdout())
+    };
+    let (code, found, text) = check();
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(found["login"].0, "ok", "{text}");
+    assert_eq!(found["topic `files`"].0, "mend", "{text}");
+    assert!(found["topic `files`"].1.contains("Describe"), "{text}");
+    kafka.allow("user1", &["--operation", "Describe", "--topic", "files", "--group", "xrd"]);
+    wait_until("Describe is there", || check().1.contains_key("topic `files`: permissions"));
+    let (code, found, text) = check();
+    let (verdict, words) = &found["topic `files`: permissions"];
+    assert!(code == 1 && verdict == "mend" && words.contains("--operation Read --topic files"), "{text}");
+    assert_eq!(found["topic `files`: largest message"].0, "note", "{text}");
+    kafka.allow("user1", &["--operation", "Read", "--topic", "files", "--group", "xrd"]);
+    wait_until("Read is there", || check().0 == 0);
+
+    let wrong = login.replace("user1-secret", "a wrong one");
+    place.write("user.config", format!("[broker]\n{wrong}").as_bytes());
+    let (code, found, text) = check();
+    assert_eq!((code, found["broker"].0.as_str()), (1, "mend"), "{text}");
+    assert!(found["broker"].1.contains("refuses the login") && !text.contains("a wrong one"), "{text}");
+}

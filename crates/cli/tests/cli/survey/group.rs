@@ -1,0 +1,210 @@
+//! `datamill status`: how a group and a watched folder stand.
+
+use std::fs;
+use std::process::Stdio;
+
+use datamill::broker::NewRecord;
+use datamill::report::clock::now_ms;
+use serde_json::Value;
+
+use super::bench::{Bench, chunk, on_both_logs};
+use crate::common::{Running, wait_until};
+
+impl Bench {
+    fn status<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let mut args = vec!["status", "--topic_name", self.topic.as_str()];
+        args.extend(["--consumer_group_id", self.group.as_str()]);
+        args.extend(more);
+        args
+    }
+
+    /// What it prints as JSON.
+    fn standing(&self, code: i32, more: &[&str]) -> Value {
+        let [object] = &self.objects(code, &self.status(&[more, &["--json"]].concat()))[..] else {
+            panic!("one object")
+        };
+        object.clone()
+    }
+}
+
+fn said(object: &Value) -> String {
+    object["problems"].as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect()
+}
+
+fn what_waits_failed_and_is_begun_is_seen_from_outside(bench: &Bench) {
+    bench.place.write("data/a.csv", &[1; 3000]);
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let done = bench.standing(0, &[]);
+    assert_eq!((&done["needs_person"], &done["group"]["lag"]["messages"]), (&false.into(), &0.into()), "{done}");
+    assert_eq!(done["group"]["lag"]["seconds"], 0.0);
+
+    bench.place.write("data/bad.csv", b"b");
+    assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
+    assert_eq!(bench.reproduce().failed, 1);
+    bench.place.write("data/later.csv", &[2; 2500]);
+    bench.place.write("data/run/last.csv", b"last");
+    assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
+    let hour_ago = now_ms() - 3_600_000;
+    bench.send(&bench.topic, 0, "half.csv", &[b"one", b"two"], &[(1, hour_ago)]);
+    let before = bench.log.group(&bench.group, &[&bench.topic]).unwrap();
+    let topics = bench.log.topics().unwrap().len();
+
+    let found = bench.standing(1, &[]);
+    let group = &found["group"];
+    let lag = &group["lag"];
+    assert_eq!((lag["files"].as_u64(), lag["messages"].as_u64()), (Some(3), Some(5)), "{found}");
+    assert_eq!((lag["bytes"].as_u64(), lag["estimated"].as_bool()), (Some(2507), Some(false)));
+    assert!((3600.0..7200.0).contains(&lag["seconds"].as_f64().unwrap()), "{lag}");
+    assert_eq!((group["failed"].as_u64(), group["incomplete"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(group["failures"][0]["path"], "bad.csv");
+    assert_eq!(group["in_progress"], 0, "the group has not come to it");
+    assert!(group["members"].as_array().unwrap().is_empty());
+    let problems = said(&found);
+    assert!(problems.contains(&format!("no program of group `{}` runs: start it", bench.group)), "{problems}");
+    assert!(problems.contains("`datamill retry --list --topic_name "), "{problems}");
+    assert_eq!(bench.standing(1, &["--exact"])["group"]["lag"]["files"], 3);
+
+    bench.reproduce();
+    let begun = bench.standing(1, &[]);
+    let group = &begun["group"];
+    assert_eq!((group["in_progress"].as_u64(), group["lag"]["files"].as_u64()), (Some(1), Some(1)), "{begun}");
+    let file = &group["in_progress_files"][0];
+    assert_eq!((&file["path"], &file["chunks"], &file["n_chunks"]), (&"half.csv".into(), &1.into(), &2.into()));
+    let table = bench.run(&bench.status(&[]));
+    assert_eq!(table.code(), 1, "{}", table.stderr());
+    let sentence = format!(
+        "group `{}` on topic `{}`: 1 file waits (3 B), the oldest for 1 h 0 min; 1 failed; no program runs\n",
+        bench.group, bench.topic
+    );
+    assert!(table.stdout().starts_with(&sentence), "{}", table.stdout());
+    for part in ["bad.csv  computing_result_message_failed  no calibration", "half.csv  1/2", "partition  position"] {
+        assert!(table.stdout().contains(part), "{part}: {}", table.stdout());
+    }
+    assert_eq!(bench.log.topics().unwrap().len(), topics, "it makes no topic");
+    let other = bench.log.group("nobody", &[&bench.topic]).unwrap();
+    assert!(other.committed.is_empty(), "it commits nothing");
+    assert!(!before.committed.is_empty());
+}
+
+fn members_that_run_and_their_heartbeats_are_seen(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let beats = format!("beats-{}", bench.topic);
+    bench.create(&beats, 1, &[]);
+    let args = ["download", "mirror", "--topic_name", &bench.topic, "--consumer_group_id", &bench.group];
+    let more = ["--heartbeat_topic_name", &beats, "--heartbeat_program_id", "mirror_1", "--config", "test.config"];
+    let mut command = bench.place.command(&[&args[..], &more].concat());
+    let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_until("the file is there", || bench.place.path("mirror/a.csv").exists());
+    let args = bench.status(&["--heartbeat_topic_name", &beats, "--json", "--config", "test.config"]);
+    let look = || -> Value { serde_json::from_str(&bench.place.run(&args).stdout()).unwrap_or_default() };
+    wait_until("everything is done and told", || {
+        let found = look();
+        found["group"]["lag"]["files"] == 0 && found["heartbeats"][0]["program"] == "mirror_1"
+    });
+    let found = look();
+    assert_eq!(found["needs_person"], false, "{found}");
+    let [member] = &found["group"]["members"].as_array().unwrap()[..] else { panic!("one member: {found}") };
+    assert!(member["instance"].as_str().is_some_and(|name| !name.is_empty()), "{member}");
+    assert!(["this machine", "127.0.0.1"].contains(&member["host"].as_str().unwrap()), "{member}");
+    assert!(found["heartbeats"][0]["message"]["n_messages_read"].is_u64(), "{found}");
+    assert_eq!(running.end(), 0);
+}
+
+fn mistakes_are_named_with_what_was_perhaps_meant(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let topic = bench.topic.as_str();
+    for (args, words) in [
+        (&["--topic_name", topic, "--consumer_group_id", "nobody"][..], "group `nobody` has never read topic"),
+        (&["--topic_name", topic], "neither a consumer group nor a folder is named"),
+        (&["--topic_name", "nun", "--consumer_group_id", &bench.group], "there is no topic `nun`"),
+        (&["data", "--topic_name", topic], "no watch has sent files of folder `data`"),
+        (&["none", "--topic_name", topic], "cannot read `none`"),
+    ] {
+        let ended = bench.run(&[&["status"], args].concat());
+        assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
+        assert!(ended.stderr().contains(words) && ended.stdout().is_empty(), "{words}: {}", ended.stderr());
+    }
+    let unnamed = bench.run(&["status", "--topic_name", topic]);
+    assert!(unnamed.stderr().contains(&format!("Group `{}` has read topic", bench.group)), "{}", unnamed.stderr());
+}
+
+fn a_watched_folder_is_seen_while_its_watch_runs_and_afterwards(bench: &Bench) {
+    bench.place.write("data/old.csv", b"old");
+    let config = ["--config", "test.config"];
+    let watch = ["watch", "data", "--topic_name", &bench.topic, "--watchdog_lag_time", "0.1"];
+    let first = bench.place.run(&[&watch[..], &["--exit-at-end"], &config].concat());
+    assert_eq!(first.code(), 0, "{}", first.stderr());
+    let running = Running(bench.place.start(&[&watch[..], &config].concat()));
+    bench.place.write("data/run/new.csv", b"new");
+    let status = ["status", "data", "--topic_name", &bench.topic, "--json"];
+    let folder = |code| bench.objects(code, &status)[0]["folder"].clone();
+    wait_until("it is delivered", || {
+        let ended = bench.run(&status);
+        let found: Value = serde_json::from_str(&ended.stdout()).unwrap_or_default();
+        found["folder"]["delivered"] == 1
+    });
+    let found = folder(0);
+    assert_eq!(
+        (&found["existing"], &found["waiting"], &found["refused"]),
+        (&1.into(), &0.into(), &0.into()),
+        "{found}"
+    );
+    if cfg!(target_os = "linux") {
+        assert_eq!(found["running"], true);
+    }
+    assert_eq!(running.end(), 0);
+    let files = || fs::read_dir(bench.place.path("data/LOGS")).unwrap().count();
+    let before = files();
+    bench.place.write("data/run/new.csv", b"changed");
+    std::os::unix::fs::symlink("nowhere", bench.place.path("data/broken")).unwrap();
+    fs::create_dir_all(bench.place.path("data/sub")).unwrap();
+    use std::os::unix::ffi::OsStrExt;
+    fs::write(bench.place.path("data/sub").join(std::ffi::OsStr::from_bytes(b"\xff.csv")), b"x").unwrap();
+    let found = folder(1);
+    assert_eq!((&found["delivered"], &found["waiting"]), (&0.into(), &1.into()), "{found}");
+    assert_eq!((&found["waiting_files"][0], &found["waiting_bytes"]), (&"run/new.csv".into(), &7.into()));
+    assert!(found["refused"].as_u64().unwrap() >= 1, "{found}");
+    assert_eq!(files(), before, "it makes nothing");
+    let table = bench.run(&status[..4]);
+    assert!(table.stdout().starts_with("folder `data`: 0 files delivered; 1 waits (7 B)"), "{}", table.stdout());
+    if cfg!(target_os = "linux") {
+        assert!(table.stderr().contains("no watch of folder `data` runs on this machine"), "{}", table.stderr());
+    }
+}
+
+on_both_logs!(
+    what_waits_failed_and_is_begun_is_seen_from_outside,
+    members_that_run_and_their_heartbeats_are_seen,
+    mistakes_are_named_with_what_was_perhaps_meant,
+    a_watched_folder_is_seen_while_its_watch_runs_and_afterwards,
+);
+
+#[test]
+fn what_was_not_read_is_estimated_unless_all_is_asked_for() {
+    let bench = Bench::new(false);
+    bench.set_plain_position(&bench.group, 0, 0);
+    let files: Vec<(String, Vec<u8>)> = (0..12_000)
+        .map(|number| {
+            let path = format!("{number}.csv");
+            let value = chunk(&path, b"abcd", &[b"abcd"], 1);
+            (path, value)
+        })
+        .collect();
+    bench.publish(files.iter().map(|(path, value)| NewRecord {
+        topic: &bench.topic,
+        partition: Some(0),
+        key: Some(path.as_bytes()),
+        value: Some(value),
+        ..NewRecord::default()
+    }));
+    let lag = bench.standing(1, &[])["group"]["lag"].clone();
+    assert_eq!((lag["estimated"].as_bool(), lag["messages"].as_u64()), (Some(true), Some(12_000)), "{lag}");
+    assert_eq!(lag["files"], 12_000, "files are alike, so the estimate is right");
+    let exact = bench.standing(1, &["--exact"])["group"]["lag"].clone();
+    assert_eq!((exact["estimated"].as_bool(), exact["files"].as_u64()), (Some(false), Some(12_000)), "{exact}");
+    assert_eq!(exact["bytes"], 48_000);
+}

@@ -1,0 +1,468 @@
+//! How a consumer group stands on a topic, from outside, while its programs run or do not.
+//!
+//! ```text
+//!            finished │ open, in hand │ never read
+//!  ───────────────────┼───────────────┼────────────────────▶ offsets
+//!                     ▲ position      ▲ read to            ▲ end
+//!                     └───────────────┴─ read here ──┄┄┄┄┄┄┘ all of it, or as much as tells the rest
+//! ```
+//!
+//! What the group left open is rebuilt as a program does at its start: the assembler gets the committed progress and the
+//! records from the position on. The first ones are read, so a short backlog is exact; the rest is told from what was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamill_broker::{Log, Member, Topic};
+
+use super::error::SurveyError;
+use super::pass::{read, take_in};
+use super::reconcile::never_read;
+use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceIds};
+use crate::control::Control;
+use crate::engine::{FailedFile, Position, Reached, Standing};
+use crate::facts::FailureStatus;
+use crate::progress::{OpenKind, Progress};
+use crate::read::Span;
+use crate::report::clock;
+use crate::report::text::{bytes, count, counted, duration, shell_word};
+use crate::status::{Density, PartitionLag, read_times};
+
+/// What is read at most of a topic unless all of it is asked for: messages, and bytes of their values.
+const MOST_MESSAGES: u64 = 10_000;
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Files that are named in each list.
+const NAMED: usize = 10;
+
+/// How a group stands. See the module.
+#[derive(Debug, Clone)]
+pub struct GroupStatus {
+    /// Topic of the files.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// Its live members.
+    pub members: Vec<Member>,
+    /// The partitions of the topic.
+    pub partitions: Vec<PartitionStatus>,
+    /// All partitions together.
+    pub lag: GroupLag,
+    /// Files that it has begun and that have no outcome.
+    pub in_progress: u64,
+    /// The first ones of them, by partition and offset.
+    pub in_progress_files: Vec<InProgress>,
+    /// Files that failed and have no result.
+    pub failed: u64,
+    /// Files whose chunks stopped coming.
+    pub incomplete: u64,
+    /// The first ones of both.
+    pub failures: Vec<FailedFile>,
+    /// What needs a person, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// How a group stands in a partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: i32,
+    /// Where a restart reads on. `None` where the group has committed nothing.
+    pub position: Option<i64>,
+    /// The first offset that the group has never read.
+    pub read_to: Option<i64>,
+    /// The first record that is there.
+    pub first: i64,
+    /// Behind the last record that readers see.
+    pub end: i64,
+    /// Messages of uploads without an outcome.
+    pub messages: u64,
+    /// Age of the oldest upload without an outcome. `None` where it is not known.
+    pub seconds: Option<f64>,
+}
+
+/// How far a group is behind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupLag {
+    /// Messages of uploads without an outcome.
+    pub messages: u64,
+    /// Age of the oldest upload without an outcome. `None` where it is not known.
+    pub seconds: Option<f64>,
+    /// Uploads without an outcome. `None` where nothing tells how many there are.
+    pub files: Option<u64>,
+    /// Bytes of their chunks.
+    pub bytes: Option<u64>,
+    /// Files and bytes are estimated: not all messages were read.
+    pub is_estimated: bool,
+}
+
+/// A file that the group has begun.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InProgress {
+    /// Its path.
+    pub path: String,
+    /// Chunks that are on the topic.
+    pub chunks: u32,
+    /// All its chunks.
+    pub n_chunks: u32,
+    /// Bytes of the chunks that are there.
+    pub bytes: u64,
+    /// Time of its first record, milliseconds since the epoch.
+    pub first_ms: i64,
+}
+
+/// Looks how a group stands on a topic. `exact` reads all that it has not done, however much that is. Changes nothing.
+///
+/// # Errors
+/// Those of the log; a group that has never read the topic.
+pub fn group_status(
+    log: &Arc<dyn Log>,
+    topic: &str,
+    group: &str,
+    exact: bool,
+    control: &Control,
+) -> Result<GroupStatus, SurveyError> {
+    let found = log.topic(topic)?;
+    let mut failures = Failures::default();
+    let reached = Reached::read(log.as_ref(), &found, group, &mut |key, failure| failures.take(key, failure))?;
+    let is_known = reached.has_begun() || !reached.foreign.is_empty() || !reached.forgotten.is_empty();
+    if !is_known && reached.members.is_empty() {
+        return Err(never_read(log.as_ref(), group, topic)?);
+    }
+    let mut look = Look::new(log, &found, &reached)?;
+    look.read(log, &found, exact, control)?;
+    let density = look.density();
+    let backlog = look.backlog(log.as_ref(), topic)?;
+    let now_ms = clock::now_ms();
+    let partitions: Vec<PartitionStatus> = look
+        .spans
+        .iter()
+        .map(|(span, first)| {
+            let position = reached.position(span.partition);
+            let lag = backlog.get(&span.partition);
+            PartitionStatus {
+                partition: span.partition,
+                position: position.map(Position::offset),
+                read_to: position.map(|position| position.progress().frontier),
+                first: *first,
+                end: span.end,
+                messages: lag.map_or(0, PartitionLag::messages),
+                seconds: lag.map_or(Some(0.0), |lag| lag.seconds(now_ms)),
+            }
+        })
+        .collect();
+    let is_estimated = backlog.values().any(|lag| lag.unread > 0);
+    let (mut files, mut bytes) = (Some(0.0), Some(0.0));
+    for lag in backlog.values() {
+        let estimate = lag.estimate(density);
+        files = files.zip(estimate).map(|(all, (files, _))| all + lag.read.files as f64 + files);
+        bytes = bytes.zip(estimate).map(|(all, (_, bytes))| all + lag.read.bytes as f64 + bytes);
+    }
+    let oldest = partitions.iter().map(|partition| partition.seconds).collect::<Option<Vec<f64>>>();
+    let lag = GroupLag {
+        messages: partitions.iter().map(|partition| partition.messages).sum(),
+        seconds: oldest.map(|seconds| seconds.into_iter().fold(0.0, f64::max)),
+        files: files.map(|files| files.round() as u64),
+        bytes: bytes.map(|bytes| bytes.round() as u64),
+        is_estimated,
+    };
+    let in_progress = look.in_progress(&reached);
+    let mut status = GroupStatus {
+        topic: topic.to_owned(),
+        group: group.to_owned(),
+        in_progress,
+        in_progress_files: look.begun,
+        failed: failures.count(false),
+        incomplete: failures.count(true),
+        failures: failures.shown.into_values().collect(),
+        members: Vec::new(),
+        partitions,
+        lag,
+        problems: Vec::new(),
+    };
+    status.problems = problems(log.as_ref(), &status, &reached);
+    status.members = reached.members;
+    Ok(status)
+}
+
+impl GroupStatus {
+    /// How things stand, in one sentence without its end.
+    pub fn sentence(&self) -> String {
+        let (group, topic, lag) = (&self.group, &self.topic, &self.lag);
+        let about = if lag.is_estimated { "about " } else { "" };
+        let waits = match (lag.files, lag.bytes) {
+            _ if lag.messages == 0 => "nothing waits".to_owned(),
+            (Some(files), Some(size)) if files > 0 => {
+                let verb = if files == 1 { "waits" } else { "wait" };
+                format!("{about}{} {verb} ({about}{})", counted(files, "file"), bytes(size))
+            }
+            _ => format!("{} wait", counted(lag.messages, "message")),
+        };
+        let since = lag.seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let mut parts =
+            vec![waits + &since.map_or_else(String::new, |age| format!(", the oldest for {}", duration(age)))];
+        if self.failed > 0 {
+            parts.push(format!("{} failed", count(self.failed)));
+        }
+        if self.incomplete > 0 {
+            let verb = if self.incomplete == 1 { "is" } else { "are" };
+            parts.push(format!("{} {verb} incomplete", count(self.incomplete)));
+        }
+        parts.push(match self.members.len() {
+            0 => "no program runs".to_owned(),
+            1 => "1 program runs".to_owned(),
+            many => format!("{many} programs run"),
+        });
+        format!("group `{group}` on topic `{topic}`: {}", parts.join("; "))
+    }
+}
+
+/// The failures of a group: how many of each status, and the first ones.
+#[derive(Default)]
+struct Failures {
+    statuses: BTreeMap<String, bool>,
+    shown: BTreeMap<String, FailedFile>,
+}
+
+impl Failures {
+    fn take(&mut self, key: &str, failure: Option<FailedFile>) {
+        let Some(file) = failure else {
+            self.statuses.remove(key);
+            self.shown.remove(key);
+            return;
+        };
+        self.statuses.insert(key.to_owned(), file.status == FailureStatus::Incomplete.as_str());
+        if self.shown.len() < NAMED || self.shown.contains_key(key) {
+            self.shown.insert(key.to_owned(), file);
+        }
+    }
+
+    fn count(&self, incomplete: bool) -> u64 {
+        self.statuses.values().filter(|is_incomplete| **is_incomplete == incomplete).count() as u64
+    }
+}
+
+/// What is being read of what the group has not done.
+struct Look<'r> {
+    reached: &'r Reached,
+    /// What there is of each partition from the position of the group on, and its first record.
+    spans: Vec<(Span, i64)>,
+    assembler: Assembler,
+    /// Offset behind the last record that was read, by partition.
+    next: BTreeMap<i32, i64>,
+    /// What is whole, by partition; it has left the assembler.
+    whole: BTreeMap<i32, Whole>,
+    /// Everything was read.
+    is_at_end: bool,
+    messages: u64,
+    bytes: u64,
+    files: u64,
+    in_hand: u64,
+    begun: Vec<InProgress>,
+}
+
+#[derive(Default)]
+struct Whole {
+    files: u64,
+    messages: u64,
+    bytes: u64,
+    oldest_ms: Option<i64>,
+}
+
+impl<'r> Look<'r> {
+    fn new(log: &Arc<dyn Log>, topic: &Topic, reached: &'r Reached) -> Result<Self, SurveyError> {
+        let mut assembler = Assembler::new(Box::new(|_| true), Arc::new(Budget::default())).without_content();
+        let mut spans = Vec::new();
+        for partition in 0..topic.partitions {
+            let offsets = log.offsets(&topic.name, partition)?;
+            let position = reached.position(partition);
+            let progress = position.map_or_else(|| Progress::starting_at(offsets.first), Position::progress);
+            let first = progress.position().max(offsets.first);
+            spans.push((Span { partition, first, end: offsets.last_stable }, offsets.first));
+            assembler.assign(partition, progress, first);
+        }
+        Ok(Self {
+            reached,
+            next: spans.iter().map(|(span, _)| (span.partition, span.first)).collect(),
+            spans,
+            assembler,
+            whole: BTreeMap::new(),
+            is_at_end: false,
+            messages: 0,
+            bytes: 0,
+            files: 0,
+            in_hand: 0,
+            begun: Vec::new(),
+        })
+    }
+
+    fn read(&mut self, log: &Arc<dyn Log>, topic: &Topic, exact: bool, control: &Control) -> Result<(), SurveyError> {
+        let spans: Vec<Span> = self.spans.iter().map(|(span, _)| *span).collect();
+        let mut has_enough = false;
+        read(log, topic, &spans, control, &mut |record| {
+            self.next.insert(record.partition, record.offset + 1);
+            self.messages += 1;
+            self.bytes += record.value.map_or(0, <[u8]>::len) as u64;
+            match take_in(&mut self.assembler, record) {
+                Some((Added::Whole(id), _)) => {
+                    self.files += 1;
+                    if let Some(whole) = self.assembler.take_dropped(id, true) {
+                        self.take_whole(&whole.info);
+                    }
+                    self.assembler.finish(&InstanceIds::from_iter([id]));
+                }
+                Some(_) => {}
+                None => drop(self.assembler.skip_to(record.partition, record.offset + 1)),
+            }
+            has_enough = !exact && (self.messages >= MOST_MESSAGES || self.bytes >= MOST_BYTES);
+            Ok(!has_enough)
+        })?;
+        self.is_at_end = !has_enough;
+        let filling: Vec<FileInfo> =
+            self.assembler.filling().into_iter().map(|(id, filling)| filling.info(id)).collect();
+        let chunks: Vec<u32> = self.assembler.filling().iter().map(|(_, filling)| filling.indices.len()).collect();
+        self.files += filling.len() as u64;
+        for (info, chunks) in filling.iter().zip(chunks) {
+            self.note_begun(info, chunks);
+        }
+        Ok(())
+    }
+
+    fn take_whole(&mut self, info: &FileInfo) {
+        let Some(span) = info.spans.first() else { return };
+        let whole = self.whole.entry(span.partition).or_default();
+        whole.files += 1;
+        whole.messages += u64::from(info.version.total);
+        whole.bytes += info.bytes;
+        whole.oldest_ms = Some(whole.oldest_ms.map_or(info.first_ms, |ms| ms.min(info.first_ms)));
+        self.note_begun(info, info.version.total);
+    }
+
+    /// Takes a file down that the group has begun.
+    fn note_begun(&mut self, info: &FileInfo, chunks: u32) {
+        if self.reached.of(&info.spans) != Standing::InHand {
+            return;
+        }
+        self.in_hand += 1;
+        if self.begun.len() < NAMED {
+            let version = &info.version;
+            self.begun.push(InProgress {
+                path: version.path.to_string(),
+                chunks,
+                n_chunks: version.total,
+                bytes: info.bytes,
+                first_ms: info.first_ms,
+            });
+        }
+    }
+
+    /// Files that the group has begun: those that were seen where all of them were, else what the positions say.
+    fn in_progress(&self, reached: &Reached) -> u64 {
+        if self.is_at_end {
+            return self.in_hand;
+        }
+        let open = self.spans.iter().filter_map(|(span, _)| {
+            let progress = reached.position(span.partition)?.progress();
+            Some(progress.open.values().filter(|kind| **kind == OpenKind::Open).count() as u64)
+        });
+        open.sum()
+    }
+
+    fn density(&self) -> Option<Density> {
+        let messages = self.messages as f64;
+        (self.messages > 0)
+            .then(|| Density { files: self.files as f64 / messages, bytes: self.bytes as f64 / messages })
+    }
+
+    /// How far each partition is behind.
+    fn backlog(&self, log: &dyn Log, topic: &str) -> Result<BTreeMap<i32, PartitionLag>, SurveyError> {
+        let mut all = BTreeMap::new();
+        let ends: BTreeMap<i32, i64> = self.spans.iter().map(|(span, _)| (span.partition, span.end)).collect();
+        for mut read in self.assembler.backlog() {
+            let partition = read.partition;
+            if let Some(whole) = self.whole.get(&partition) {
+                read.files += whole.files;
+                read.messages += whole.messages;
+                read.bytes += whole.bytes;
+                read.oldest_ms = read.oldest_ms.into_iter().chain(whole.oldest_ms).min();
+            }
+            let (next, end) = (self.next.get(&partition).copied(), ends.get(&partition).copied());
+            let unread = next.zip(end).filter(|_| !self.is_at_end).map_or(0, |(next, end)| (end - next).max(0));
+            let unread = u64::try_from(unread).unwrap_or(0);
+            all.insert(partition, PartitionLag { oldest_ms: read.oldest_ms, read, unread });
+        }
+        let untold = |lag: &PartitionLag| lag.unread > 0 && lag.oldest_ms.is_none();
+        let starts = all.values().filter(|lag| untold(lag)).map(|lag| lag.read.partition);
+        let starts: Vec<(i32, i64)> =
+            starts.filter_map(|partition| Some((partition, *self.next.get(&partition)?))).collect();
+        if !starts.is_empty() {
+            let mut times = BTreeMap::new();
+            read_times(log, topic, &starts, &mut times)?;
+            for (partition, (_, time_ms)) in times {
+                if let Some(lag) = all.get_mut(&partition) {
+                    lag.oldest_ms = Some(time_ms);
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What needs a person.
+fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Vec<String> {
+    let (topic, group) = (&status.topic, &status.group);
+    let mut said = Vec::new();
+    let partitions = |partitions: &BTreeSet<i32>| {
+        let all: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+        format!("partition{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
+    };
+    if !reached.foreign.is_empty() {
+        said.push(format!(
+            "topic `{topic}` was deleted and created again since the group committed {}: start the program once with \
+            --start_from earliest, latest or an offset",
+            partitions(&reached.foreign)
+        ));
+    }
+    if !reached.forgotten.is_empty() {
+        said.push(format!(
+            "the log has forgotten the position of {}: start the program once with --start_from earliest, latest or an \
+            offset",
+            partitions(&reached.forgotten)
+        ));
+    }
+    let is_unreadable =
+        |partition: &&PartitionStatus| matches!(reached.position(partition.partition), Some(Position::Unreadable(_)));
+    let unreadable: BTreeSet<i32> =
+        status.partitions.iter().filter(is_unreadable).map(|partition| partition.partition).collect();
+    if !unreadable.is_empty() {
+        said.push(format!(
+            "what stands beside the position of {} cannot be read, as where another program wrote it: start the program \
+            once with --start_from committed, or with another place",
+            partitions(&unreadable)
+        ));
+    }
+    let is_removed = |partition: &&PartitionStatus| partition.read_to.is_some_and(|next| next < partition.first);
+    let removed: BTreeSet<i32> =
+        status.partitions.iter().filter(is_removed).map(|partition| partition.partition).collect();
+    if !removed.is_empty() {
+        said.push(format!(
+            "records of {} were removed before the group read them: start the program once with --start_from earliest",
+            partitions(&removed)
+        ));
+    }
+    let retry = |option: &str| {
+        log.command(&format!("retry {option}--topic_name {topic} --consumer_group_id {}", shell_word(group)))
+    };
+    if status.failed > 0 {
+        said.push(format!("{} shows why files failed, {} tries them again", retry("--list "), retry("")));
+    }
+    if status.incomplete > 0 {
+        let list = retry(&format!("--list --status {} ", FailureStatus::Incomplete.as_str()));
+        said.push(format!("{list} shows the incomplete files: upload them again"));
+    }
+    if reached.members.is_empty() && status.lag.messages > 0 {
+        said.push(format!("no program of group `{group}` runs: start it"));
+    }
+    said
+}

@@ -1,0 +1,139 @@
+//! How a watched folder stands to its topic: what was delivered, what waits, and what cannot be sent. The record of the
+//! watch says the first, and the folder is looked at as the watch does.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use datamill_broker::Log;
+
+use super::error::SurveyError;
+use super::reconcile::refused;
+use crate::control::Control;
+use crate::upload::{Filter, Found, LogsFolder, Scanner, Stamp, look_at_record};
+
+/// Files that are named in each list.
+const NAMED: usize = 10;
+
+/// How a watched folder stands. See the module.
+#[derive(Debug, Clone)]
+pub struct WatchStatus {
+    /// The folder, as it was named.
+    pub folder: PathBuf,
+    /// The record of the watch.
+    pub record: PathBuf,
+    /// Whether a watch of the folder runs on this machine. `None` where that cannot be told.
+    pub is_running: Option<bool>,
+    /// Files of the folder that were delivered as they are.
+    pub delivered: u64,
+    /// Files that were there when the folder was watched for the first time, and are not sent.
+    pub existing: u64,
+    /// Files that are new or have changed, and are to be sent.
+    pub waiting: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// When the one that waits for the longest time was changed last, milliseconds since the epoch.
+    pub waiting_since_ms: Option<i64>,
+    /// Paths of the first ones.
+    pub waiting_files: Vec<String>,
+    /// Files and folders that were wanted and cannot be sent.
+    pub refused: u64,
+    /// The first ones, with the reason.
+    pub refused_files: Vec<(String, String)>,
+    /// What needs a person, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Looks how a folder stands that is watched for a topic. `logs_dir` and `filter` as the watch has them. Changes nothing.
+///
+/// # Errors
+/// Those of the log and of the folder; a folder that was never watched for this topic.
+pub fn watch_status(
+    log: &dyn Log,
+    folder: &Path,
+    topic: &str,
+    logs_dir: Option<&Path>,
+    filter: Filter,
+    control: &Control,
+) -> Result<WatchStatus, SurveyError> {
+    let failed = |source| SurveyError::Path { path: folder.to_owned(), source };
+    let (found, log_id) = (log.topic(topic)?, log.id()?);
+    let scanner = Scanner::new(folder, filter, log.own_files()).map_err(failed)?;
+    let logs = LogsFolder::seen(folder, scanner.root(), logs_dir, topic, &log_id)?;
+    let mut known: HashMap<Box<str>, (Stamp, bool)> = HashMap::new();
+    let mut take = |path: String, of: crate::upload::Known| {
+        known.insert(path.into(), (of.stamp, of.sha512.is_some()));
+    };
+    let Some(topic_id) = look_at_record(&logs.record(), &log_id, topic, &mut take)? else {
+        return Err(SurveyError::NeverWatched { folder: folder.to_owned(), topic: topic.to_owned() });
+    };
+    let mut status = WatchStatus {
+        folder: folder.to_owned(),
+        record: logs.record(),
+        is_running: logs.is_locked(),
+        delivered: 0,
+        existing: 0,
+        waiting: 0,
+        waiting_bytes: 0,
+        waiting_since_ms: None,
+        waiting_files: Vec::new(),
+        refused: 0,
+        refused_files: Vec::new(),
+        problems: Vec::new(),
+    };
+    let walked = scanner.walk(scanner.root(), &mut |found| {
+        match found {
+            Found::File(file) => match known.get(&*file.relative) {
+                Some((stamp, true)) if *stamp == file.stamp => status.delivered += 1,
+                Some((stamp, false)) if *stamp == file.stamp => status.existing += 1,
+                _ => status.take_waiting(file.relative, file.stamp),
+            },
+            Found::LeftOut { path, reason, detail } if reason.is_failure() => {
+                status.refused += 1;
+                if status.refused_files.len() < NAMED {
+                    status.refused_files.push((path, refused(reason, detail)));
+                }
+            }
+            Found::LeftOut { .. } => {}
+        }
+        control.stopping().is_none()
+    });
+    walked.map_err(failed)?;
+    if control.stopping().is_some() {
+        return Err(SurveyError::Stopped);
+    }
+    let is_another = topic_id.is_some() && found.id.is_some() && topic_id != found.id;
+    status.problems = status.problems(topic, is_another);
+    Ok(status)
+}
+
+impl WatchStatus {
+    fn take_waiting(&mut self, path: String, stamp: Stamp) {
+        self.waiting += 1;
+        self.waiting_bytes += stamp.size;
+        let changed_ms = stamp.mtime_ns.map(|ns| ns / 1_000_000);
+        self.waiting_since_ms = self.waiting_since_ms.into_iter().chain(changed_ms).min();
+        if self.waiting_files.len() < NAMED {
+            self.waiting_files.push(path);
+        }
+    }
+
+    fn problems(&self, topic: &str, is_another: bool) -> Vec<String> {
+        let folder = self.folder.display();
+        let mut said = Vec::new();
+        if is_another {
+            said.push(format!(
+                "topic `{topic}` was deleted and created again: what was delivered went with the old one. `datamill \
+                reconcile` shows what is missing, `datamill upload --only-missing` sends it"
+            ));
+        }
+        if self.waiting > 0 && self.is_running == Some(false) {
+            said.push(format!("no watch of folder `{folder}` runs on this machine: start it"));
+        }
+        if self.refused > 0 {
+            said.push(format!(
+                "what cannot be sent of folder `{folder}` is named with the reason: mend it, or move it away"
+            ));
+        }
+        said
+    }
+}
