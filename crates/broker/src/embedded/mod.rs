@@ -35,10 +35,11 @@ pub use append::LARGEST_RECORD;
 
 use self::file::LogFile;
 use crate::contract::{
-    Examined, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions,
-    Topic, TopicNow,
+    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic,
+    TopicNow,
 };
 use crate::error::Result;
+use crate::examined::Examined;
 use crate::own_files::OwnFiles;
 
 /// The files of the log that `sqlite:PATH` names, whether it is there or not.

@@ -4,8 +4,8 @@ use rdkafka::error::KafkaError;
 
 use super::cluster::{ANSWER, Cluster};
 use super::{admin, failure, native, state};
-use crate::contract::{Examined, ExaminedTopic};
 use crate::error::{ErrorKind, Result};
+use crate::examined::{Examined, ExaminedTopic};
 
 /// See [`crate::Log::examine`].
 pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -> Result<Examined> {

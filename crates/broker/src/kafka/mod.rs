@@ -43,11 +43,12 @@ mod unknown;
 use std::sync::Arc;
 
 use crate::contract::{
-    Committer, DeliveryGuarantee, Examined, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange,
-    StateMark, SubscribeOptions, Topic, TopicNow,
+    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
+    SubscribeOptions, Topic, TopicNow,
 };
 use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Examined;
 use crate::open::Properties;
 use crate::own_files::OwnFiles;
 

@@ -12,7 +12,8 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use crate::contract::{Member, Operation};
+use crate::contract::Member;
+use crate::examined::Operation;
 
 /// Where a consumer stands in its group.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -83,6 +83,13 @@ impl Bench {
         self.log.create_topic(&topic).unwrap();
     }
 
+    /// Names of the topics of this test.
+    pub fn own_topics(&self) -> Vec<String> {
+        let unique = self.topic.trim_start_matches("files-");
+        let names = self.log.topics().unwrap().into_iter().map(|topic| topic.name);
+        names.filter(|name| name.contains(unique)).collect()
+    }
+
     /// Runs the command on the log of the test.
     pub fn run(&self, args: &[&str]) -> Ended {
         self.place.run(&[args, &["--config", "test.config"]].concat())
