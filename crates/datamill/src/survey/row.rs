@@ -308,7 +308,7 @@ impl Judge<'_> {
 
     /// Whether no program of the group runs.
     fn is_at_rest(&self) -> bool {
-        self.group.as_ref().is_some_and(|(_, reached)| reached.members == 0)
+        self.group.as_ref().is_some_and(|(_, reached)| reached.members.is_empty())
     }
 
     fn compare_copy(&self, path: &str, known: &Known, copies: &Copies, upload: &Upload, judged: &mut Judged<'_>) {
