@@ -152,7 +152,11 @@ fn one_file_among_a_thousand_that_ends_the_process_fails_and_all_others_have_the
     assert_all_but_one(&bench, 1000);
     let failed = host.entries("failed/");
     assert!(failed.len() == 1 && failed[0].contains(KILLS), "{failed:?}");
-    for text in ["ended while it worked on this file, 3 times", r#""status":"ended_the_program""#, r#""attempts":3"#] {
+    for text in [
+        "ended or was killed while it worked on this file, 3 times",
+        r#""status":"ended_the_program""#,
+        r#""attempts":3"#,
+    ] {
         assert!(failed[0].contains(text), "{text}: {failed:?}");
     }
     assert!(host.notes().is_empty() && host.entries("in_hand/").is_empty());
@@ -169,6 +173,7 @@ fn one_file_among_a_thousand_that_ends_the_process_fails_and_all_others_have_the
     assert_eq!((host.supervise(How::Aborts).len(), host.calls()), (2, 5), "one end may come from outside");
     let failed = failed_files(bench.log.as_ref(), &bench.topic, &bench.group).unwrap();
     assert_eq!((failed.len(), failed[0].attempts, failed[0].requested), (1, 5, false));
+    assert!(failed[0].can_be_retried && failed[0].waits_for_a_request);
     ask();
     assert_eq!(host.supervise(How::Works).len(), 0);
     assert_eq!(bench.read_results().len(), 1000);

@@ -244,7 +244,7 @@ fn many_requests_are_answered_once_each_while_the_program_runs(place: &Place) {
         wait_for("the results", || failed(&bench) == 0);
         drop(stop);
         let summary = run.join().unwrap();
-        assert_eq!((summary.retried, summary.failed_again), (FILES as u64, 0));
+        assert_eq!((summary.mended, summary.failed, summary.failed_again), (FILES as u64, 0, 0));
     });
     assert_eq!(code.calls.load(SeqCst), 2 * FILES as u64);
     let state = bench.log.group_state(&bench.group, None).unwrap();
