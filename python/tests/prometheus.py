@@ -48,6 +48,7 @@ class Prometheus:
     def __enter__(self) -> Prometheus:
         found = until(self._listens, "that Prometheus listens")
         self._url = f"http://{found[1]}/api/v1/"
+        until(lambda: self._is_ready(f"http://{found[1]}/-/ready"), "that Prometheus is ready")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,6 +59,15 @@ class Prometheus:
         text = self._log.read_text(errors="replace")
         assert self._process.poll() is None, text
         return re.search(r'msg="TLS is disabled\." .*address=(127\.0\.0\.1:[1-9]\d*)', text)
+
+    @staticmethod
+    def _is_ready(url: str) -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=60):
+                return True
+        except OSError:
+            # one that has begun to listen answers 503 for a moment
+            return False
 
     def _ask(self, path: str, **parameters: str) -> Any:
         url = self._url + path + "?" + urllib.parse.urlencode(parameters)
