@@ -389,8 +389,8 @@ pub trait Log: Send + Sync {
     /// What identifies this log: the cluster's id, or the id in the file.
     fn id(&self) -> Result<String>;
 
-    /// Whether it was said that the log does not answer, or not to this account, and that is so still. A program that is to stop
-    /// then does not wait for it.
+    /// Whether it was said that the log does not answer, or not to this account, and that is so still. A program that
+    /// is to stop then does not wait for it.
     fn is_away(&self) -> bool {
         false
     }
@@ -450,8 +450,8 @@ pub trait Log: Send + Sync {
     /// What is committed for a group on these topics and who its members are.
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group>;
 
-    /// What can be seen of these topics, and of a group, by whoever looks for mistakes in a set-up. Topics that are not there
-    /// are left out. MUST NOT change anything.
+    /// What can be seen of these topics, and of a group, by whoever looks for mistakes in a set-up. Topics that are
+    /// not there are left out. MUST NOT change anything.
     fn examine(&self, topics: &[&str], group: Option<&str>) -> Result<Examined>;
 
     /// The groups that have committed a position of this topic, by name. A backend MAY leave out

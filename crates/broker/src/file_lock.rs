@@ -1,7 +1,7 @@
 //! Locks on files, by which one process at a time has something.
 
 use std::fs::{File, TryLockError};
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -51,12 +51,6 @@ impl Deref for FileLock {
 
     fn deref(&self) -> &File {
         &self.file
-    }
-}
-
-impl DerefMut for FileLock {
-    fn deref_mut(&mut self) -> &mut File {
-        &mut self.file
     }
 }
 

@@ -53,8 +53,8 @@ const BATCH_SIZE: usize = 1_000_000;
 /// The property of datamill's own that says for how long logins may be refused, milliseconds.
 const LOGIN_GRACE_MS: &str = "login.refused.timeout.ms";
 
-/// Longest time between two attempts of a client to connect where it has to log in, milliseconds: many refused logins in a row
-/// lock an account, and a broker that was away is back this much later at most.
+/// Longest time between two attempts of a client to connect where it has to log in, milliseconds: many refused logins
+/// in a row lock an account, and a broker that was away is back this much later at most.
 const RECONNECT_WITH_LOGIN_MS: &str = "10000";
 
 /// The names of librdkafka's properties that can be written in a file, one per line.

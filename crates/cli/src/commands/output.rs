@@ -1,7 +1,7 @@
 //! What `read`, `topic` and `retry` share: the log to look at, tables, questions, and stdout that may be closed at any
 //! time.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -50,6 +50,14 @@ fn opened(
         say(format_args!("no broker configured: using the embedded log `{}` in this folder", log.name()));
     }
     Ok(log)
+}
+
+/// Prints a text on stdout; `what` names it where that fails.
+pub fn print(text: &str, what: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    is_wanted(written).with_context(|| format!("{what} cannot be printed"))?;
+    Ok(())
 }
 
 /// Whoever read our output has had enough: that is success. `false` says so.

@@ -1,6 +1,5 @@
 //! `datamill rerun`: files of a group that have a result are run again.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -16,7 +15,7 @@ use datamill::report::text::printable;
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
-use super::output::{LogArgs, is_confirmed, is_wanted, names, table};
+use super::output::{LogArgs, is_confirmed, names, print, table};
 
 /// Run files again that have a result, as after a change of the function
 ///
@@ -123,9 +122,7 @@ fn list(chosen: &[RerunFile], as_json: bool) -> anyhow::Result<Exit> {
         }));
         table(&rows)
     };
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    is_wanted(written).context("the files cannot be printed")?;
+    print(&text, "the files")?;
     Ok(Exit::Done)
 }
 

@@ -1,7 +1,5 @@
 //! `datamill retry`: the failed files of a group, and another try of them.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, bail};
 use clap::Args;
 use datamill::broker::Log;
@@ -12,7 +10,7 @@ use datamill::report::logging::say;
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
-use super::output::{LogArgs, is_confirmed, is_wanted, readers, table};
+use super::output::{LogArgs, is_confirmed, print, readers, table};
 
 /// Ask for another try of failed files, or show them
 ///
@@ -139,9 +137,7 @@ fn list(chosen: &[FailedFile], as_json: bool) -> anyhow::Result<Exit> {
         }));
         table(&rows)
     };
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    is_wanted(written).context("the files cannot be printed")?;
+    print(&text, "the files")?;
     Ok(Exit::Done)
 }
 

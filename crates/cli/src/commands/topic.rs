@@ -1,16 +1,16 @@
 //! `datamill topic`: create, list, describe, delete.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use datamill::broker::{ErrorKind, Log, NewTopic, Offsets, Topic, nearest};
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use serde_json::{Value, json};
 
-use super::output::{LogArgs, is_confirmed, is_wanted, names, table};
+use super::output::{LogArgs, is_confirmed, names, print, table};
 
 /// Create, list, describe and delete topics
 #[derive(Debug, Args)]
@@ -99,9 +99,7 @@ pub fn run(args: &TopicArgs) -> anyhow::Result<Exit> {
         Action::List(args) => list(args)?,
         Action::Describe(args) => describe(args)?,
     };
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    is_wanted(written).context("the topics cannot be printed")?;
+    print(&text, "the topics")?;
     Ok(Exit::Done)
 }
 

@@ -96,7 +96,14 @@ impl LogsFolder {
         topic: &str,
         log_id: &str,
     ) -> Result<Self, UploadError> {
-        let mut folder = Self {
+        let mut folder = Self::unlocked(named, logs_dir, topic, log_id);
+        folder.go_to(root)?;
+        Ok(folder)
+    }
+
+    /// Where the folder is, is not known yet.
+    fn unlocked(named: &Path, logs_dir: Option<&Path>, topic: &str, log_id: &str) -> Self {
+        Self {
             named: named.to_owned(),
             logs_dir: logs_dir.map(Path::to_owned),
             path: PathBuf::new(),
@@ -105,9 +112,7 @@ impl LogsFolder {
             of_root: String::new(),
             lock: None,
             one_watcher: None,
-        };
-        folder.go_to(root)?;
-        Ok(folder)
+        }
     }
 
     /// The folder as it is, to look at what is in it: nothing is made or locked. The rest as in [`LogsFolder::open`].
@@ -123,16 +128,8 @@ impl LogsFolder {
     ) -> Result<Self, UploadError> {
         let path = logs_dir.map_or_else(|| usual(root), |path| Ok(path.to_owned()))?;
         let path = path.canonicalize().unwrap_or(path);
-        Ok(Self {
-            named: named.to_owned(),
-            logs_dir: logs_dir.map(Path::to_owned),
-            of_root: of_root(named, &path, root),
-            path,
-            topic_name: topic.to_owned(),
-            log_id: log_id.to_owned(),
-            lock: None,
-            one_watcher: None,
-        })
+        let of_root = of_root(named, &path, root);
+        Ok(Self { of_root, path, ..Self::unlocked(named, logs_dir, topic, log_id) })
     }
 
     /// Whether a process of this machine has the lock, as the system's list of locks says: trying it would keep a watch

@@ -41,8 +41,8 @@ impl<'a> Stop<'a> {
         requested
     }
 
-    /// What was begun may go on: as long as the limit says, and not where the log has acknowledged nothing since `heard` or
-    /// since the request, whichever was later, for longer than a log takes that is there.
+    /// What was begun may go on: as long as the limit says, and not where the log has acknowledged nothing since
+    /// `heard` or since the request, whichever was later, for longer than a log takes that is there.
     pub(super) fn may_go_on(&self, heard: Option<Instant>) -> bool {
         if !self.is_requested() {
             return true;
