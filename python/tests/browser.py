@@ -7,6 +7,8 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import tempfile
 from typing import Any
@@ -19,7 +21,7 @@ class Browser:
     """A page in a browser of the test's own."""
 
     def __init__(self) -> None:
-        self._profile = tempfile.TemporaryDirectory()
+        self._profile = tempfile.mkdtemp()
         commands, self._commands = os.pipe()
         answers, theirs = os.pipe()
 
@@ -33,8 +35,9 @@ class Browser:
         # the tests run as root in containers, where Chromium's own sandbox cannot be made; it opens pages of ours alone
         words = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
         self._process = subprocess.Popen(
-            [program, *words, f"--user-data-dir={self._profile.name}", "about:blank"],
-            preexec_fn=take_pipes, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [program, *words, f"--user-data-dir={self._profile}", "about:blank"],
+            preexec_fn=take_pipes, close_fds=False, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         os.close(commands)
         os.close(theirs)
@@ -53,11 +56,16 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        # it has processes of its own, all in the session that it was started in
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._commands)
         self._answers.close()
-        self._profile.cleanup()
+        until(self._is_removed, "that the browser's processes no longer write to its profile")
+
+    def _is_removed(self) -> bool:
+        shutil.rmtree(self._profile, ignore_errors=True)
+        return not os.path.exists(self._profile)
 
     def ask(self, method: str, **params: Any) -> Any:
         """Asks the browser for something, in the words of its protocol."""
