@@ -5,6 +5,7 @@ import sys
 import textwrap
 import threading
 import time
+import urllib.request
 
 import pytest
 from programs import LONG, results, send
@@ -62,7 +63,7 @@ def test_a_folder_is_watched_and_downloaded_while_both_run_in_threads(log, tmp_p
     (source / "sub").mkdir(parents=True)
     (source / "old.txt").write_bytes(b"old")
     sent, got = [], []
-    upload = datamill.DataFileUploadDirectory(source, log.config, watchdog_lag_time=0.1)
+    upload = datamill.DataFileUploadDirectory(source, log.config, watchdog_lag_time=0.1, status_listen=0)
     uploading = threading.Thread(
         target=lambda: sent.extend(upload.upload_files_as_added(topic, upload_existing=True)), daemon=True
     )
@@ -76,6 +77,9 @@ def test_a_folder_is_watched_and_downloaded_while_both_run_in_threads(log, tmp_p
     wait_for(lambda: "2 files sent" in upload.progress_msg, "the upload's own count")
     wait_for(lambda: download.n_processed_files == 2, "the download's own count")
     assert upload.alive and download.alive
+    [port] = _engine.status_ports()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LONG) as metrics:
+        assert b'datamill_files_total{outcome="delivered"} 2' in metrics.read()
     upload.close()
     download.close()
     uploading.join(LONG)

@@ -160,12 +160,15 @@ class DataFileUploadDirectory(ControlledProcess, Runnable):
         Look for changes again and again, for shares that report none.
     **kwargs
         `update_secs`, `heartbeat_…`, `log_…` as for `DataFileStreamProcessor`, those of `LogOwner`, and `exit_at_end`,
-        `logs_dir` and `new_folder` as `datamill watch` has them.
+        `log_max_size`, `logs_dir`, `new_folder` and `status_listen` as `datamill watch` has them.
     """
 
     ARGUMENT_PARSER_TYPE = OpenMSIStreamArgumentParser
     LOG_SUBDIR_NAME = "LOGS"
-    _MORE_KEYWORDS = (*(name for name in RENAMED if name != "mode"), "exit_at_end", "logs_dir", "new_folder")
+    _MORE_KEYWORDS = (
+        *(name for name in RENAMED if name != "mode"),
+        *("exit_at_end", "log_max_size", "logs_dir", "new_folder", "status_listen"),
+    )
 
     def __init__(
         self,
