@@ -364,6 +364,8 @@ pub struct Group {
     pub committed: BTreeMap<(String, i32), Committed>,
     /// The live members, in the order of their ids.
     pub members: Vec<Member>,
+    /// How long a member is still among them, at most, after its process was killed. `None` where it is gone at once.
+    pub killed_listed_for: Option<Duration>,
 }
 
 /// A live member of a group, as it can be seen from outside.

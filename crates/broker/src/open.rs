@@ -35,6 +35,13 @@ impl fmt::Debug for Properties {
     }
 }
 
+impl Properties {
+    /// A command of `datamill` about this log, for a message to people: with the options that it needs.
+    pub fn command(&self, words: &str) -> String {
+        crate::error::command(words, &self.options)
+    }
+}
+
 /// Opens the log that `bootstrap.servers` names: `sqlite:PATH` is the embedded log, anything else is
 /// a Kafka cluster, which must answer within some seconds.
 pub fn open(properties: &Properties) -> Result<Arc<dyn Log>> {

@@ -47,6 +47,9 @@ const READER_QUEUE_KBYTES: &str = "4096";
 /// How often a member looks for partitions that were added to its topic, milliseconds: they are read within a minute.
 const NEW_PARTITIONS_MS: &str = "30000";
 
+/// Session of a static member, and of each member with the newer protocol (the default of a broker).
+const SESSION_MS: u64 = 45_000;
+
 /// librdkafka's own default for `batch.size`, bytes.
 const BATCH_SIZE: usize = 1_000_000;
 
@@ -284,7 +287,8 @@ impl Settings {
         } else {
             let is_static = options.membership == Membership::Static;
             // A static member that is started again is expected; a dynamic one is missed until its session ends.
-            default(&mut config, "session.timeout.ms", if is_static { "45000" } else { "10000" });
+            let session_ms = if is_static { SESSION_MS } else { 10_000 };
+            default(&mut config, "session.timeout.ms", &session_ms.to_string());
             default(&mut config, "heartbeat.interval.ms", "3000");
             config.set("partition.assignment.strategy", "cooperative-sticky");
             if is_static {
@@ -292,6 +296,12 @@ impl Settings {
             }
         }
         config
+    }
+
+    /// The longest session that a member has with these settings: for so long, a broker lists one that was killed.
+    pub(super) fn longest_session(&self) -> Duration {
+        let set = self.value("consumer", "session.timeout.ms").and_then(|ms| ms.parse().ok());
+        Duration::from_millis(set.unwrap_or(SESSION_MS))
     }
 
     fn producing(&self, linger_ms: &str, queue_kbytes: &str, batch: usize) -> ClientConfig {

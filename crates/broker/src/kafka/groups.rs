@@ -39,6 +39,7 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
     })?;
     (found.members, _) = described;
     found.members.sort();
+    found.killed_listed_for = Some(cluster.settings.longest_session());
     Ok(found)
 }
 

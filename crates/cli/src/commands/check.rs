@@ -10,7 +10,7 @@ use clap::Args;
 use datamill::broker::Log;
 use datamill::program::{Exit, open_existing};
 use datamill::report::chain;
-use datamill::report::text::{bytes, duration, printable};
+use datamill::report::text::{bytes, duration, printable, shell_word};
 use datamill::settings::{Config, GroupId};
 use datamill::survey::{Finding, SurveyError, Verdict, check_log};
 use serde_json::json;
@@ -59,8 +59,29 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
         (Some(group), _) | (None, Some(GroupId::Named(group))) => Some(group.as_str()),
         _ => None,
     };
-    if let Some(log) = look_at_log(&config, &mut found) {
-        found.extend(check_log(&log, args.topic_name.as_deref(), group));
+    match look_at_log(&config, &mut found) {
+        Opened::Yes(log) => found.extend(check_log(&log, args.topic_name.as_deref(), group)),
+        Opened::NotThere => {
+            if let Some(topic) = &args.topic_name {
+                let upload = format!("upload PATH --topic_name {}", shell_word(topic));
+                let text = format!(
+                    "is not there, since there is no log: {} makes both. Where they should be there, go to the folder of the \
+                    log, or name its configuration with --config",
+                    config.properties().command(&upload)
+                );
+                found.push(Finding::new(Verdict::Mend, format!("topic `{topic}`"), text));
+            }
+            if let Some(group) = group {
+                let text = "has read nothing yet, since there is no log";
+                found.push(Finding::new(Verdict::Note, format!("group `{group}`"), text));
+            }
+        }
+        Opened::No => {
+            let topic = args.topic_name.as_ref().map(|topic| format!("topic `{topic}`"));
+            let names = topic.into_iter().chain(group.map(|group| format!("group `{group}`")));
+            let text = "cannot be looked at before that is mended";
+            found.extend(names.map(|name| Finding::new(Verdict::Note, name, text)));
+        }
     }
     let text = if args.json {
         let object = |of: &Finding| json!({"verdict": of.verdict.as_str(), "what": of.what, "text": of.text});
@@ -80,32 +101,41 @@ fn ok(what: &str, text: String) -> Finding {
     Finding::new(Verdict::Ok, what, text)
 }
 
+/// How the opening of the log went.
+enum Opened {
+    Yes(Arc<dyn Log>),
+    /// It is an embedded log whose file is not there.
+    NotThere,
+    /// It cannot be opened, which is said.
+    No,
+}
+
 /// Opens the log, and says how that went.
-fn look_at_log(config: &Config, found: &mut Vec<Finding>) -> Option<Arc<dyn Log>> {
+fn look_at_log(config: &Config, found: &mut Vec<Finding>) -> Opened {
     let broker = &config.properties().broker;
     let servers = broker.get("bootstrap.servers").map_or("", String::as_str);
     if let Some(file) = servers.strip_prefix("sqlite:").map(Path::new) {
         look_at_file(file, found);
         if !file.exists() {
-            return None;
+            return Opened::NotThere;
         }
     }
     let begun = Instant::now();
     match open_existing(config) {
         Ok(log) => {
             if servers.starts_with("sqlite:") {
-                return Some(log);
+                return Opened::Yes(log);
             }
             found.push(ok("broker", format!("`{}` answers, after {}", log.name(), duration(begun.elapsed()))));
             found.push(match broker.get("sasl.username") {
                 Some(account) => ok("login", format!("account `{account}` is let in")),
                 None => ok("login", "none is configured, and none is asked for".to_owned()),
             });
-            Some(log)
+            Opened::Yes(log)
         }
         Err(error) => {
             found.push(Finding::new(Verdict::Mend, "broker", chain(&error)));
-            None
+            Opened::No
         }
     }
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use datamill::broker::Log;
 use datamill::program::Exit;
+use datamill::report::chain;
 use datamill::report::clock;
 use datamill::report::logging::say;
-use datamill::report::text::{bytes, count, counted, duration, printable};
+use datamill::report::text::{bytes, count, counted, counted_with, duration, printable};
 use datamill::settings::GroupId;
 use datamill::survey::{
-    GroupStatus, LastHeartbeat, SurveyError, WatchStatus, group_status, last_heartbeats, watch_status,
+    GroupStatus, LastHeartbeat, Problem, ProblemKind, Subject, SurveyError, WatchStatus, group_status, last_heartbeats,
+    watch_status,
 };
 use datamill::upload::Filter;
 use serde_json::{Value, json};
@@ -64,8 +65,8 @@ pub struct StatusArgs {
 }
 
 const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, files wait and \
-no program runs, a position cannot be used, files of the folder cannot be sent), 2 the command line or the set-up is wrong, 3 stopped \
-before the end.";
+no program runs, a position cannot be used, files of the folder cannot be sent, a part of what was asked about cannot be looked \
+at), 2 the command line or the set-up is wrong, 3 stopped before the end.";
 
 /// All that was found.
 struct Found {
@@ -74,6 +75,8 @@ struct Found {
     group: Option<GroupStatus>,
     watch: Option<WatchStatus>,
     heartbeats: Option<Vec<LastHeartbeat>>,
+    /// What could not be looked at: one problem of many, as long as something could.
+    not_seen: Vec<Problem>,
     now_ms: i64,
 }
 
@@ -97,29 +100,41 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         );
     }
     let control = control()?;
-    let look = || -> Result<Found, SurveyError> {
-        let group = group.map(|group| group_status(&log, topic, group, args.exact, &control)).transpose()?;
-        let watch = args.folder.as_deref().map(|folder| {
-            watch_status(log.as_ref(), folder, topic, args.logs_dir.as_deref(), filter.clone(), &control)
-        });
-        let watch = watch.transpose()?;
-        let log = log.name().to_owned();
-        Ok(Found { log, topic: topic.to_owned(), group, watch, heartbeats: None, now_ms: clock::now_ms() })
-    };
-    let mut found = match look() {
-        Ok(found) => found,
-        Err(error) => return ended(Err(error)),
-    };
-    if let Some(topic) = &args.heartbeat_topic_name {
-        let of_heartbeats: Arc<dyn Log> = match config.properties_of("heartbeat")? {
-            Some(properties) => datamill::broker::open(&properties)?,
-            None => Arc::clone(&log),
+    let mut errors = Vec::new();
+    let group = group.and_then(|group| {
+        let looked = group_status(&log, topic, group, args.exact, &control);
+        looked.map_err(|error| errors.push((Subject::Group(group.to_owned()), error))).ok()
+    });
+    let watch = args.folder.as_deref().and_then(|folder| {
+        let looked = watch_status(log.as_ref(), folder, topic, args.logs_dir.as_deref(), filter.clone(), &control);
+        looked.map_err(|error| errors.push((Subject::Folder(folder.to_owned()), error))).ok()
+    });
+    let separate = config.properties_of("heartbeat")?;
+    let heartbeats = args.heartbeat_topic_name.as_ref().and_then(|topic| {
+        let looked = || {
+            let of_heartbeats = match &separate {
+                Some(properties) => datamill::broker::open(properties)?,
+                None => Arc::clone(&log),
+            };
+            last_heartbeats(&of_heartbeats, topic, &control)
         };
-        match last_heartbeats(&of_heartbeats, topic, &control) {
-            Ok(last) => found.heartbeats = Some(last),
-            Err(error) => return ended(Err(error)),
-        }
+        looked().map_err(|error| errors.push((Subject::Heartbeats(topic.clone()), error))).ok()
+    });
+    let is_over = |error: &SurveyError| matches!(error, SurveyError::Stopped) || group.is_none() && watch.is_none();
+    if let Some(at) = errors.iter().position(|(_, error)| is_over(error)) {
+        return ended(Err(errors.swap_remove(at).1));
     }
+    let not_seen =
+        |(subject, error): (Subject, SurveyError)| Problem::new(ProblemKind::NotSeen, subject, chain(&error));
+    let found = Found {
+        log: log.name().to_owned(),
+        topic: topic.to_owned(),
+        group,
+        watch,
+        heartbeats,
+        not_seen: errors.into_iter().map(not_seen).collect(),
+        now_ms: clock::now_ms(),
+    };
     let text = if args.json { format!("{}\n", found.json()) } else { found.text() };
     let mut out = out();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(SurveyError::Output);
@@ -129,9 +144,9 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
 }
 
 impl Found {
-    fn problems(&self) -> Vec<&String> {
+    fn problems(&self) -> Vec<&Problem> {
         let of_group = self.group.iter().flat_map(|group| &group.problems);
-        of_group.chain(self.watch.iter().flat_map(|watch| &watch.problems)).collect()
+        of_group.chain(self.watch.iter().flat_map(|watch| &watch.problems)).chain(&self.not_seen).collect()
     }
 
     fn json(&self) -> Value {
@@ -139,7 +154,7 @@ impl Found {
             "log": self.log,
             "topic": self.topic,
             "needs_person": !self.problems().is_empty(),
-            "problems": self.problems(),
+            "problems": self.problems().into_iter().map(json_of_problem).collect::<Vec<_>>(),
         });
         if let Some(group) = &self.group {
             object["group"] = json_of_group(group);
@@ -245,8 +260,8 @@ impl Found {
             None => "",
         };
         let folder = watch.folder.to_string_lossy();
-        let verb = |number: u64| if number == 1 { "waits" } else { "wait" };
-        let mut waits = format!("{} {} ({})", count(watch.waiting), verb(watch.waiting), bytes(watch.waiting_bytes));
+        let waiting = counted_with(watch.waiting, "file", "waits", "wait");
+        let mut waits = format!("{waiting} ({})", bytes(watch.waiting_bytes));
         if let Some(since) = watch.waiting_since_ms {
             let _ = write!(waits, ", the oldest for {}", self.age(since));
         }
@@ -284,11 +299,21 @@ fn section<const N: usize>(text: &mut String, title: &str, head: [&str; N], rows
     }
 }
 
+fn json_of_problem(problem: &Problem) -> Value {
+    json!({
+        "kind": problem.kind.as_str(),
+        "subject": problem.subject.as_str(),
+        "name": problem.subject.name(),
+        "text": problem.text,
+    })
+}
+
 fn json_of_group(group: &GroupStatus) -> Value {
     let lag = &group.lag;
     json!({
         "group": group.group,
         "sentence": group.sentence(),
+        "has_not_started": group.has_not_started,
         "members": group.members.iter().map(|member| json!({
             "id": member.id,
             "instance": member.instance,
@@ -321,6 +346,8 @@ fn json_of_group(group: &GroupStatus) -> Value {
             "offsets": file.offsets,
             "can_be_retried": file.can_be_retried,
         })).collect::<Vec<_>>(),
+        "asked_retries": group.asked_retries,
+        "asked_reruns": group.asked_reruns,
         "in_progress": group.in_progress,
         "in_progress_files": group.in_progress_files.iter().map(|file| json!({
             "path": file.path,

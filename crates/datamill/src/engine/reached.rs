@@ -4,10 +4,14 @@
 //! A position of datamill tells each file from the next by the text beside it ([`crate::progress`]). Positions of other
 //! programs are offsets alone: a file is done once the position is behind all its chunks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::time::Duration;
 
 use datamill_broker::{Error, Log, Member, StateMark, Topic};
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
+use super::entry::{Place, Request};
 use super::failed::FailedFile;
 use super::purpose::results_of;
 use super::source::Source;
@@ -38,8 +42,12 @@ pub(crate) struct Reached {
     partitions: BTreeMap<i32, Position>,
     /// The topics that its results go to, with their ids where these are known, by the keys that tell them.
     results: BTreeMap<String, (String, Option<String>)>,
+    /// What somebody asks for and has no answer, by a hash of its key: of which file, and whether the file has a result.
+    requests: HashMap<u64, (Place, bool)>,
     /// Its live members.
     pub(crate) members: Vec<Member>,
+    /// How long one that was killed is among them, where it is.
+    pub(crate) killed_listed_for: Option<Duration>,
     /// Partitions with a position in an earlier topic of this name.
     pub(crate) foreign: BTreeSet<i32>,
     /// Partitions that had a position, which the log has forgotten.
@@ -98,9 +106,16 @@ impl Reached {
             let mut marked = BTreeSet::new();
             let mut elsewhere: BTreeMap<&str, Option<String>> =
                 committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
-            let mut results = BTreeMap::new();
+            let (mut results, mut requests) = (BTreeMap::new(), HashMap::new());
             let mut take = |key: &str, value: Option<&[u8]>| {
-                if let Some(of) = value.and_then(|value| results_of(&topic.name, key, value)) {
+                if let Some(request) = Request::parse(&topic.name, key) {
+                    let hash = FxBuildHasher.hash_one(key);
+                    let is_rerun = Request::of_rerun(&topic.name, key).is_some();
+                    match request.place().filter(|_| value.is_some()) {
+                        Some(place) => requests.insert(hash, (place, is_rerun)),
+                        None => requests.remove(&hash),
+                    };
+                } else if let Some(of) = value.and_then(|value| results_of(&topic.name, key, value)) {
                     results.insert(key.to_owned(), of);
                 } else if let Some(text) = elsewhere.get_mut(key) {
                     *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
@@ -133,7 +148,9 @@ impl Reached {
             return Ok(Self {
                 partitions: partitions.collect(),
                 results,
+                requests,
                 members: found.members,
+                killed_listed_for: found.killed_listed_for,
                 forgotten: marked
                     .into_iter()
                     .filter(|partition| !committed.contains_key(partition) && !foreign.contains_key(partition))
@@ -152,6 +169,15 @@ impl Reached {
     pub(crate) fn has_lost_results(&self, results: &Topic) -> bool {
         let sent_to = self.results.values().find(|(name, _)| *name == results.name).and_then(|(_, id)| id.as_ref());
         sent_to.zip(results.id.as_ref()).is_some_and(|(before, now)| before != now)
+    }
+
+    /// How many files somebody asks for another try of, and for another result of.
+    pub(crate) fn asked(&self) -> (u64, u64) {
+        let files = |wanted: bool| {
+            let of_kind = self.requests.values().filter(|(_, is_rerun)| *is_rerun == wanted);
+            of_kind.map(|(place, _)| *place).collect::<FxHashSet<Place>>().len() as u64
+        };
+        (files(false), files(true))
     }
 
     /// Whether the group has ever committed a position of the topic.
@@ -199,9 +225,9 @@ mod tests {
             (1, Position::Plain(5)),
             (2, Position::Unreadable(1)),
         ]);
-        let (foreign, forgotten) = Default::default();
-        let (results, members) = (BTreeMap::new(), Vec::new());
-        let reached = Reached { partitions, results, members, foreign, forgotten };
+        let (foreign, forgotten, results, requests, members) = Default::default();
+        let killed_listed_for = None;
+        let reached = Reached { partitions, results, requests, members, killed_listed_for, foreign, forgotten };
         let of = |spans: &[(i32, i64, i64)]| {
             let spans: Vec<Span> =
                 spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();

@@ -72,6 +72,11 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// A number with its noun and its verb: `counted_with(1, "file", "is", "are")` is `1 file is`, as `12,345 files are`.
+pub fn counted_with(number: u64, noun: &str, one: &str, many: &str) -> String {
+    format!("{} {}", counted(number, noun), if number == 1 { one } else { many })
+}
+
 /// An error with its causes, each behind a colon; without the numbers that systems give to errors, and
 /// without a cause that says again what was said.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
@@ -197,5 +202,8 @@ mod tests {
         assert_eq!(count(123_456), "123,456");
         assert_eq!(counted(1, "file"), "1 file");
         assert_eq!(counted(1234, "file"), "1,234 files");
+        assert_eq!(counted_with(1, "file", "is", "are"), "1 file is");
+        assert_eq!(counted_with(0, "file", "is", "are"), "0 files are");
+        assert_eq!(counted_with(8000, "file", "is", "are"), "8,000 files are");
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use datamill_broker::{Error, Examined, ExaminedTopic, Log, Operation, Topic};
 
+use super::group::programs_run;
 use super::pass::all_of;
-use crate::report::text::{bytes, counted, duration, shell_word};
+use crate::report::text::{bytes, count, counted, duration, shell_word};
 use crate::report::{chain, clock};
 use crate::status::read_times;
 use crate::upload::DEFAULT_CHUNK_SIZE;
@@ -286,23 +287,34 @@ impl Findings {
 
     fn group(&mut self, log: &Arc<dyn Log>, group: &str, topic: Option<&Topic>, examined: &Examined) {
         let what = format!("group `{group}`");
-        let topics: Vec<&str> = topic.iter().map(|topic| topic.name.as_str()).collect();
-        match log.group(group, &topics) {
-            Err(error) => self.all.push(Finding::failed(what.clone(), &error)),
-            Ok(found) if found.committed.is_empty() && found.members.is_empty() => {
-                let near = topic.and_then(|topic| log.groups_of(&topic.name).ok()).unwrap_or_default();
-                let named: Vec<String> = near.iter().take(20).map(|group| format!("`{group}`")).collect();
-                let others =
-                    if named.is_empty() { String::new() } else { format!("; others have: {}", named.join(", ")) };
+        let looked = match topic {
+            Some(topic) => log.group(group, &[&topic.name]),
+            // without a topic, whatever it has read
+            None => log.topics().and_then(|topics| {
+                log.group(group, &topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>())
+            }),
+        };
+        match (looked, topic) {
+            (Err(error), _) => self.all.push(Finding::failed(what.clone(), &error)),
+            (Ok(found), Some(topic)) if found.committed.is_empty() && found.members.is_empty() => {
+                let near = log.groups_of(&topic.name).unwrap_or_default();
+                let others = if near.is_empty() { String::new() } else { format!("; others have: {}", named(&near)) };
                 self.note(what.clone(), format!("has read nothing of the topic yet{others}"));
             }
-            Ok(found) => {
-                let (positions, members) = (found.committed.len() as u64, found.members.len() as u64);
-                let runs = if members == 1 { "runs" } else { "run" };
-                self.ok(
-                    what.clone(),
-                    format!("has {}, {} {runs}", counted(positions, "position"), counted(members, "program")),
-                );
+            (Ok(found), Some(_)) => {
+                let positions = counted(found.committed.len() as u64, "position");
+                let runs = programs_run(found.members.len(), found.killed_listed_for);
+                self.ok(what.clone(), format!("has {positions}; {runs}"));
+            }
+            (Ok(found), None) => {
+                let runs = programs_run(found.members.len(), found.killed_listed_for);
+                let mut read: Vec<&str> = found.committed.keys().map(|(topic, _)| topic.as_str()).collect();
+                read.dedup();
+                let text = match read.as_slice() {
+                    [] => format!("has a position on no topic that can be seen; {runs}. --topic_name looks at one"),
+                    topics => format!("has positions on {}; {runs}. --topic_name looks at one", named(topics)),
+                };
+                if read.is_empty() { self.note(what.clone(), text) } else { self.ok(what.clone(), text) }
             }
         }
         let acl = |rights: &str| format!("`kafka-acls.sh … --add --allow-principal User:ACCOUNT {rights}`");
@@ -366,6 +378,16 @@ impl Findings {
             self.mend(what, "failures are forgotten with the retention: set `cleanup.policy=compact`");
         }
     }
+}
+
+/// The first ones of many names.
+fn named(names: &[impl AsRef<str>]) -> String {
+    const MOST: usize = 20;
+    let mut text = names.iter().take(MOST).map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        text.push_str(&format!(" and {} more", count((names.len() - MOST) as u64)));
+    }
+    text
 }
 
 fn age(ms: i64) -> String {

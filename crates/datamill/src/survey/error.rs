@@ -67,13 +67,16 @@ pub enum SurveyError {
     /// There is no record of a watch.
     #[error(
         "no watch has sent files of folder `{}` to topic `{topic}`: check the folder and --topic_name, and name the folder of \
-        the watch's record with --logs_dir where it is not in the watched folder", folder.display()
+        the watch's record with --logs_dir where it is not in the watched folder. {reconcile} compares any folder with the topic",
+        folder.display()
     )]
     NeverWatched {
         /// The folder.
         folder: PathBuf,
         /// Topic.
         topic: String,
+        /// The command for a folder that is not watched.
+        reconcile: String,
     },
     /// The folder for the record of a watch.
     #[error(transparent)]

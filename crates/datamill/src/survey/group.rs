@@ -18,7 +18,8 @@ use datamill_broker::{Log, Member, Topic};
 
 use super::error::SurveyError;
 use super::pass::{read, take_in};
-use super::reconcile::never_read;
+use super::problem::{Problem, ProblemKind, Subject};
+use super::reconcile::readers;
 use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceIds};
 use crate::control::Control;
 use crate::engine::{FailedFile, Position, Reached, Standing};
@@ -26,7 +27,7 @@ use crate::facts::FailureStatus;
 use crate::progress::{OpenKind, Progress};
 use crate::read::Span;
 use crate::report::clock;
-use crate::report::text::{bytes, count, counted, duration, shell_word};
+use crate::report::text::{bytes, count, counted, counted_with, duration, shell_word};
 use crate::status::{Density, PartitionLag, read_times};
 
 /// What is read at most of a topic unless all of it is asked for: messages, and bytes of their values.
@@ -43,8 +44,12 @@ pub struct GroupStatus {
     pub topic: String,
     /// The group.
     pub group: String,
+    /// It has never read the topic, and no program of it runs.
+    pub has_not_started: bool,
     /// Its live members.
     pub members: Vec<Member>,
+    /// How long one that was killed is among them, where it is.
+    pub killed_listed_for: Option<Duration>,
     /// The partitions of the topic.
     pub partitions: Vec<PartitionStatus>,
     /// All partitions together.
@@ -59,8 +64,12 @@ pub struct GroupStatus {
     pub incomplete: u64,
     /// The first ones of both.
     pub failures: Vec<FailedFile>,
-    /// What needs a person, one sentence each.
-    pub problems: Vec<String>,
+    /// Failed files of which somebody has asked for another try that they have not had.
+    pub asked_retries: u64,
+    /// Files with a result that somebody has asked to run again, and that were not run yet.
+    pub asked_reruns: u64,
+    /// What needs a person.
+    pub problems: Vec<Problem>,
 }
 
 /// How a group stands in a partition.
@@ -115,7 +124,7 @@ pub struct InProgress {
 /// Looks how a group stands on a topic. `exact` reads all that it has not done, however much that is. Changes nothing.
 ///
 /// # Errors
-/// Those of the log; a group that has never read the topic.
+/// Those of the log.
 pub fn group_status(
     log: &Arc<dyn Log>,
     topic: &str,
@@ -127,9 +136,6 @@ pub fn group_status(
     let mut failures = Failures::default();
     let reached = Reached::read(log.as_ref(), &found, group, &mut |key, failure| failures.take(key, failure))?;
     let is_known = reached.has_begun() || !reached.foreign.is_empty() || !reached.forgotten.is_empty();
-    if !is_known && reached.members.is_empty() {
-        return Err(never_read(log.as_ref(), group, topic)?);
-    }
     let mut look = Look::new(log, &found, &reached)?;
     look.read(log, &found, exact, control)?;
     let density = look.density();
@@ -168,6 +174,7 @@ pub fn group_status(
         is_estimated,
     };
     let in_progress = look.in_progress(&reached);
+    let (asked_retries, asked_reruns) = reached.asked();
     let mut status = GroupStatus {
         topic: topic.to_owned(),
         group: group.to_owned(),
@@ -176,12 +183,16 @@ pub fn group_status(
         failed: failures.count(false),
         incomplete: failures.count(true),
         failures: failures.shown.into_values().collect(),
+        has_not_started: !is_known && reached.members.is_empty(),
+        killed_listed_for: reached.killed_listed_for,
         members: Vec::new(),
         partitions,
         lag,
+        asked_retries,
+        asked_reruns,
         problems: Vec::new(),
     };
-    status.problems = problems(log.as_ref(), &status, &reached);
+    status.problems = problems(log.as_ref(), &status, &reached)?;
     status.members = reached.members;
     Ok(status)
 }
@@ -194,14 +205,16 @@ impl GroupStatus {
         let waits = match (lag.files, lag.bytes) {
             _ if lag.messages == 0 => "nothing waits".to_owned(),
             (Some(files), Some(size)) if files > 0 => {
-                let verb = if files == 1 { "waits" } else { "wait" };
-                format!("{about}{} {verb} ({about}{})", counted(files, "file"), bytes(size))
+                format!("{about}{} ({about}{})", counted_with(files, "file", "waits", "wait"), bytes(size))
             }
-            _ => format!("{} wait", counted(lag.messages, "message")),
+            _ => counted_with(lag.messages, "message", "waits", "wait"),
         };
         let since = lag.seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let mut parts =
-            vec![waits + &since.map_or_else(String::new, |age| format!(", the oldest for {}", duration(age)))];
+        let mut parts = Vec::new();
+        if self.has_not_started {
+            parts.push("it has not started yet".to_owned());
+        }
+        parts.push(waits + &since.map_or_else(String::new, |age| format!(", the oldest for {}", duration(age))));
         if self.failed > 0 {
             parts.push(format!("{} failed", count(self.failed)));
         }
@@ -209,12 +222,22 @@ impl GroupStatus {
             let verb = if self.incomplete == 1 { "is" } else { "are" };
             parts.push(format!("{} {verb} incomplete", count(self.incomplete)));
         }
-        parts.push(match self.members.len() {
-            0 => "no program runs".to_owned(),
-            1 => "1 program runs".to_owned(),
-            many => format!("{many} programs run"),
-        });
+        for (number, what) in [(self.asked_retries, "tried"), (self.asked_reruns, "run")] {
+            if number > 0 {
+                parts.push(format!("{} to be {what} again, as asked for", counted_with(number, "file", "is", "are")));
+            }
+        }
+        parts.push(programs_run(self.members.len(), self.killed_listed_for));
         format!("group `{group}` on topic `{topic}`: {}", parts.join("; "))
+    }
+}
+
+/// How many programs run, as far as the members of the group tell.
+pub(super) fn programs_run(members: usize, killed_listed_for: Option<Duration>) -> String {
+    let killed = killed_listed_for.map(|span| format!(" (one that was killed counts for up to {} s)", span.as_secs()));
+    match members {
+        0 => "no program runs".to_owned(),
+        many => counted_with(many as u64, "program", "runs", "run") + &killed.unwrap_or_default(),
     }
 }
 
@@ -410,59 +433,82 @@ impl<'r> Look<'r> {
 }
 
 /// What needs a person.
-fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Vec<String> {
+fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Result<Vec<Problem>, SurveyError> {
     let (topic, group) = (&status.topic, &status.group);
     let mut said = Vec::new();
+    let mut say = |kind, text| said.push(Problem::new(kind, Subject::Group(group.clone()), text));
     let partitions = |partitions: &BTreeSet<i32>| {
         let all: Vec<String> = partitions.iter().map(ToString::to_string).collect();
         format!("partition{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
     };
     if !reached.foreign.is_empty() {
-        said.push(format!(
-            "topic `{topic}` was deleted and created again since the group committed {}: start the program once with \
+        say(
+            ProblemKind::TopicReplaced,
+            format!(
+                "topic `{topic}` was deleted and created again since the group committed {}: start the program once with \
             --start_from earliest, latest or an offset",
-            partitions(&reached.foreign)
-        ));
+                partitions(&reached.foreign)
+            ),
+        );
     }
     if !reached.forgotten.is_empty() {
-        said.push(format!(
-            "the log has forgotten the position of {}: start the program once with --start_from earliest, latest or an \
+        say(
+            ProblemKind::PositionLost,
+            format!(
+                "the log has forgotten the position of {}: start the program once with --start_from earliest, latest or an \
             offset",
-            partitions(&reached.forgotten)
-        ));
+                partitions(&reached.forgotten)
+            ),
+        );
     }
     let is_unreadable =
         |partition: &&PartitionStatus| matches!(reached.position(partition.partition), Some(Position::Unreadable(_)));
     let unreadable: BTreeSet<i32> =
         status.partitions.iter().filter(is_unreadable).map(|partition| partition.partition).collect();
     if !unreadable.is_empty() {
-        said.push(format!(
-            "what stands beside the position of {} cannot be read, as where another program wrote it: start the program \
+        say(
+            ProblemKind::PositionUnreadable,
+            format!(
+                "what stands beside the position of {} cannot be read, as where another program wrote it: start the program \
             once with --start_from committed, or with another place",
-            partitions(&unreadable)
-        ));
+                partitions(&unreadable)
+            ),
+        );
     }
     let is_removed = |partition: &&PartitionStatus| partition.read_to.is_some_and(|next| next < partition.first);
     let removed: BTreeSet<i32> =
         status.partitions.iter().filter(is_removed).map(|partition| partition.partition).collect();
     if !removed.is_empty() {
-        said.push(format!(
-            "records of {} were removed before the group read them: start the program once with --start_from earliest",
-            partitions(&removed)
-        ));
+        say(
+            ProblemKind::RecordsRemoved,
+            format!(
+                "records of {} were removed before the group read them: start the program once with --start_from earliest",
+                partitions(&removed)
+            ),
+        );
     }
     let retry = |option: &str| {
         log.command(&format!("retry {option}--topic_name {topic} --consumer_group_id {}", shell_word(group)))
     };
     if status.failed > 0 {
-        said.push(format!("{} shows why files failed, {} tries them again", retry("--list "), retry("")));
+        let failed = counted(status.failed, "file");
+        let text = format!("{failed} failed: {} shows why, {} has another try made", retry("--list "), retry(""));
+        say(ProblemKind::FilesFailed, text);
     }
     if status.incomplete > 0 {
         let list = retry(&format!("--list --status {} ", FailureStatus::Incomplete.as_str()));
-        said.push(format!("{list} shows the incomplete files: upload them again"));
+        let incomplete = counted_with(status.incomplete, "file", "is", "are");
+        say(ProblemKind::FilesIncomplete, format!("{incomplete} incomplete: {list} shows which; upload them again"));
     }
-    if reached.members.is_empty() && status.lag.messages > 0 {
-        said.push(format!("no program of group `{group}` runs: start it"));
+    let waits = status.lag.messages + status.asked_retries + status.asked_reruns;
+    if status.has_not_started && waits > 0 {
+        let text = format!(
+            "group `{group}` has not read anything of topic `{topic}` yet: start its program, or check --consumer_group_id. {}",
+            readers(log, topic)?
+        );
+        say(ProblemKind::NotStarted, text);
+    } else if reached.members.is_empty() && waits > 0 {
+        say(ProblemKind::NoProgram, format!("no program of group `{group}` runs: start it"));
     }
-    said
+    Ok(said)
 }

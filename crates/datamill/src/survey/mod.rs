@@ -29,6 +29,7 @@ mod heartbeats;
 mod list;
 mod missing;
 mod pass;
+mod problem;
 mod reconcile;
 mod results;
 mod row;
@@ -46,6 +47,7 @@ pub use group::{GroupLag, GroupStatus, InProgress, PartitionStatus, group_status
 pub use heartbeats::{LastHeartbeat, last_heartbeats};
 pub use list::{Listed, Listing, Totals, list};
 pub use missing::upload_missing;
+pub use problem::{Problem, ProblemKind, Subject};
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
 pub use row::{Row, State};
 pub use upload::Upload;

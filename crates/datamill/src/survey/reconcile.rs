@@ -262,13 +262,18 @@ pub fn reconcile(
 }
 
 /// That a group has never read a topic, with those that have.
-pub(super) fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Error> {
+fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Error> {
+    let readers = readers(log, topic)?;
+    Ok(SurveyError::Group { group: group.to_owned(), topic: topic.to_owned(), readers })
+}
+
+/// The groups that may have been meant, as a sentence.
+pub(super) fn readers(log: &dyn Log, topic: &str) -> Result<String, Error> {
     let named = |groups: &[String]| groups.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
-    let readers = match log.groups_of(topic)?.as_slice() {
+    Ok(match log.groups_of(topic)?.as_slice() {
         [] => format!("no group has read topic `{topic}` yet"),
         groups => format!("groups that have: {}", named(&groups[..groups.len().min(20)])),
-    };
-    Ok(SurveyError::Group { group: group.to_owned(), topic: topic.to_owned(), readers })
+    })
 }
 
 /// Puts the files of the folder into the table, as an upload would choose them.

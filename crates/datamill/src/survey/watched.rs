@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use datamill_broker::Log;
 
 use super::error::SurveyError;
+use super::problem::{Problem, ProblemKind, Subject};
 use super::reconcile::refused;
 use crate::control::Control;
+use crate::report::text::shell_word;
 use crate::upload::{Filter, Found, LogsFolder, Scanner, Stamp, look_at_record};
 
 /// Files that are named in each list.
@@ -39,8 +41,8 @@ pub struct WatchStatus {
     pub refused: u64,
     /// The first ones, with the reason.
     pub refused_files: Vec<(String, String)>,
-    /// What needs a person, one sentence each.
-    pub problems: Vec<String>,
+    /// What needs a person.
+    pub problems: Vec<Problem>,
 }
 
 /// Looks how a folder stands that is watched for a topic. `logs_dir` and `filter` as the watch has them. Changes nothing.
@@ -64,7 +66,9 @@ pub fn watch_status(
         known.insert(path.into(), (of.stamp, of.sha512.is_some()));
     };
     let Some(topic_id) = look_at_record(&logs.record(), &log_id, topic, &mut take)? else {
-        return Err(SurveyError::NeverWatched { folder: folder.to_owned(), topic: topic.to_owned() });
+        let words = format!("reconcile {} --topic_name {}", shell_word(&folder.to_string_lossy()), shell_word(topic));
+        let reconcile = log.command(&words);
+        return Err(SurveyError::NeverWatched { folder: folder.to_owned(), topic: topic.to_owned(), reconcile });
     };
     let mut status = WatchStatus {
         folder: folder.to_owned(),
@@ -117,22 +121,27 @@ impl WatchStatus {
         }
     }
 
-    fn problems(&self, topic: &str, is_another: bool) -> Vec<String> {
+    fn problems(&self, topic: &str, is_another: bool) -> Vec<Problem> {
         let folder = self.folder.display();
         let mut said = Vec::new();
+        let mut say = |kind, text| said.push(Problem::new(kind, Subject::folder(&self.folder), text));
         if is_another {
-            said.push(format!(
-                "topic `{topic}` was deleted and created again: what was delivered went with the old one. `datamill \
+            say(
+                ProblemKind::TopicReplaced,
+                format!(
+                    "topic `{topic}` was deleted and created again: what was delivered went with the old one. `datamill \
                 reconcile` shows what is missing, `datamill upload --only-missing` sends it"
-            ));
+                ),
+            );
         }
         if self.waiting > 0 && self.is_running == Some(false) {
-            said.push(format!("no watch of folder `{folder}` runs on this machine: start it"));
+            say(ProblemKind::NoWatch, format!("no watch of folder `{folder}` runs on this machine: start it"));
         }
         if self.refused > 0 {
-            said.push(format!(
-                "what cannot be sent of folder `{folder}` is named with the reason: mend it, or move it away"
-            ));
+            say(
+                ProblemKind::CannotBeSent,
+                format!("what cannot be sent of folder `{folder}` is named with the reason: mend it, or move it away"),
+            );
         }
         said
     }

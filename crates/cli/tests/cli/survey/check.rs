@@ -48,6 +48,15 @@ fn a_set_up_that_is_right_has_nothing_to_mend(bench: &Bench) {
         new.stdout()
     );
     assert_eq!(bench.own_topics(), topics);
+    let unnamed = bench.run(&["check", "--consumer_group_id", group]);
+    assert_eq!(unnamed.code(), 0, "{}", unnamed.stdout());
+    assert!(
+        unnamed.stdout().contains(&format!("has positions on `{topic}`; no program runs. --topic_name looks at one")),
+        "{}",
+        unnamed.stdout()
+    );
+    let unread = bench.run(&["check", "--consumer_group_id", "new one"]);
+    assert!(unread.stdout().contains("has a position on no topic that can be seen"), "{}", unread.stdout());
 
     let typo = bench.run(&["check", "--topic_name", &topic[..topic.len() - 1]]);
     assert_eq!(typo.code(), 1, "{}", typo.stderr());
@@ -90,6 +99,25 @@ fn each_limit_of_a_topic_that_loses_files_is_named_with_what_mends_it() {
     let ended = bench.run(&["check", "--topic_name", &bench.topic, "--json"]);
     let (verdict, text) = &findings(&ended.stdout())[&format!("topic `{}`: clocks", bench.topic)];
     assert!(verdict == "mend" && text.contains("ahead of the clock of this machine"), "{verdict} {text}");
+}
+
+#[test]
+fn a_topic_and_a_group_are_not_passed_over_where_there_is_no_log() {
+    let place = Place::new();
+    let ended = place.run(&["check"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stdout());
+    let ended = place.run(&["check", "--topic_name", "files", "--consumer_group_id", "xrd"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stdout());
+    for part in [
+        "is not there, since there is no log: `datamill upload PATH --topic_name files` makes both",
+        "has read nothing yet, since there is no log",
+    ] {
+        assert!(ended.stdout().contains(part), "{part}: {}", ended.stdout());
+    }
+    place.write("away.config", b"[broker]\nbootstrap.servers = 127.0.0.1:1\n");
+    let ended = place.run(&["check", "--config", "away.config", "--topic_name", "files"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stdout());
+    assert!(ended.stdout().contains("cannot be looked at before that is mended"), "{}", ended.stdout());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use datamill::broker::NewRecord;
 use datamill::report::clock::now_ms;
+use datamill::survey::ProblemKind;
 use serde_json::Value;
 
 use super::bench::{Bench, chunk, on_both_logs};
@@ -28,7 +29,14 @@ impl Bench {
 }
 
 fn said(object: &Value) -> String {
-    object["problems"].as_array().unwrap().iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect()
+    let problems = object["problems"].as_array().unwrap();
+    problems.iter().map(|problem| format!("{}\n", problem["text"].as_str().unwrap())).collect()
+}
+
+/// Kind, subject and name of each problem.
+fn kinds(object: &Value) -> Vec<[&str; 3]> {
+    let problems = object["problems"].as_array().unwrap().iter();
+    problems.map(|problem| ["kind", "subject", "name"].map(|key| problem[key].as_str().unwrap())).collect()
 }
 
 fn what_waits_failed_and_is_begun_is_seen_from_outside(bench: &Bench) {
@@ -60,6 +68,8 @@ fn what_waits_failed_and_is_begun_is_seen_from_outside(bench: &Bench) {
     assert_eq!(group["failures"][0]["path"], "bad.csv");
     assert_eq!(group["in_progress"], 0, "the group has not come to it");
     assert!(group["members"].as_array().unwrap().is_empty());
+    let group = bench.group.as_str();
+    assert_eq!(kinds(&found), [["files_failed", "group", group], ["no_program", "group", group]], "{found}");
     let problems = said(&found);
     assert!(problems.contains(&format!("no program of group `{}` runs: start it", bench.group)), "{problems}");
     assert!(problems.contains("`datamill retry --list --topic_name "), "{problems}");
@@ -118,10 +128,13 @@ fn mistakes_are_named_with_what_was_perhaps_meant(bench: &Bench) {
     bench.reproduce();
     let topic = bench.topic.as_str();
     for (args, words) in [
-        (&["--topic_name", topic, "--consumer_group_id", "nobody"][..], "group `nobody` has never read topic"),
-        (&["--topic_name", topic], "neither a consumer group nor a folder is named"),
+        (&["--topic_name", topic][..], "neither a consumer group nor a folder is named"),
         (&["--topic_name", "nun", "--consumer_group_id", &bench.group], "there is no topic `nun`"),
         (&["data", "--topic_name", topic], "no watch has sent files of folder `data`"),
+        (
+            &["data", "--topic_name", topic],
+            &format!("`datamill reconcile data --topic_name {topic} --config test.config`"),
+        ),
         (&["none", "--topic_name", topic], "cannot read `none`"),
     ] {
         let ended = bench.run(&[&["status"], args].concat());
@@ -130,6 +143,68 @@ fn mistakes_are_named_with_what_was_perhaps_meant(bench: &Bench) {
     }
     let unnamed = bench.run(&["status", "--topic_name", topic]);
     assert!(unnamed.stderr().contains(&format!("Group `{}` has read topic", bench.group)), "{}", unnamed.stderr());
+}
+
+fn a_group_that_has_not_started_says_what_waits_for_it(bench: &Bench) {
+    let empty = bench.standing(0, &[]);
+    let sentence = empty["group"]["sentence"].as_str().unwrap();
+    assert!(sentence.ends_with("it has not started yet; nothing waits; no program runs"), "{sentence}");
+    bench.place.write("data/a.csv", &[1; 2000]);
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let found = bench.standing(1, &[]);
+    assert_eq!(found["group"]["has_not_started"], true, "{found}");
+    let sentence = found["group"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("it has not started yet; 1 file waits (2.0 kB)"), "{sentence}");
+    assert_eq!(kinds(&found), [["not_started", "group", bench.group.as_str()]]);
+    bench.reproduce();
+    let args = ["status", "--topic_name", &bench.topic, "--consumer_group_id", "mistyped"];
+    let mistyped = bench.run(&args);
+    assert_eq!(mistyped.code(), 1, "{}", mistyped.stderr());
+    assert!(mistyped.stderr().contains(&format!("groups that have: `{}`", bench.group)), "{}", mistyped.stderr());
+}
+
+fn a_part_that_cannot_be_looked_at_is_one_problem_and_the_rest_is_shown(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let mistyped = format!("beats-{}", bench.topic);
+    let found = bench.standing(1, &["--heartbeat_topic_name", &mistyped]);
+    assert_eq!(found["group"]["lag"]["messages"], 0, "{found}");
+    assert_eq!(kinds(&found), [["not_seen", "heartbeat_topic", mistyped.as_str()]]);
+    assert!(said(&found).contains(&format!("there is no topic `{mistyped}`")), "{found}");
+    let args = ["status", "data", "--topic_name", &bench.topic, "--consumer_group_id", &bench.group, "--json"];
+    let found = &bench.objects(1, &args)[0];
+    assert_eq!(kinds(found), [["not_seen", "folder", "data"]]);
+    assert_eq!(found["group"]["lag"]["messages"], 0, "{found}");
+}
+
+fn what_somebody_asked_for_is_counted_until_it_is_answered(bench: &Bench) {
+    for (path, content) in [("data/a.csv", "a"), ("data/b.csv", "b"), ("data/bad.csv", "c")] {
+        bench.place.write(path, content.as_bytes());
+    }
+    assert_eq!(bench.upload(&[]).code(), 0);
+    assert_eq!(bench.reproduce().failed, 1);
+    let of = ["--topic_name", &bench.topic, "--consumer_group_id", &bench.group];
+    // the second request for a file has its answer with the first one
+    for path in ["a", "[ab].csv"] {
+        let asked = bench.run(&[&["rerun"], &of[..], &["--path", path, "--yes"]].concat());
+        assert_eq!(asked.code(), 0, "{}", asked.stderr());
+    }
+    assert_eq!(bench.run(&[&["retry"], &of[..]].concat()).code(), 0);
+    let found = bench.standing(1, &[]);
+    let group = &found["group"];
+    assert_eq!((group["asked_reruns"].as_u64(), group["asked_retries"].as_u64()), (Some(2), Some(1)), "{found}");
+    let sentence = group["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("1 file is to be tried again, as asked for; 2 files are to be run again, as asked for"),
+        "{sentence}"
+    );
+    let name = bench.group.as_str();
+    assert_eq!(kinds(&found), [["files_failed", "group", name], ["no_program", "group", name]]);
+    assert_eq!(bench.reproduce().rerun, 2);
+    let found = bench.standing(1, &[]);
+    let group = &found["group"];
+    assert_eq!((group["asked_reruns"].as_u64(), group["asked_retries"].as_u64()), (Some(0), Some(0)), "{found}");
 }
 
 fn a_watched_folder_is_seen_while_its_watch_runs_and_afterwards(bench: &Bench) {
@@ -170,7 +245,7 @@ fn a_watched_folder_is_seen_while_its_watch_runs_and_afterwards(bench: &Bench) {
     assert!(found["refused"].as_u64().unwrap() >= 1, "{found}");
     assert_eq!(files(), before, "it makes nothing");
     let table = bench.run(&status[..4]);
-    assert!(table.stdout().starts_with("folder `data`: 0 files delivered; 1 waits (7 B)"), "{}", table.stdout());
+    assert!(table.stdout().starts_with("folder `data`: 0 files delivered; 1 file waits (7 B)"), "{}", table.stdout());
     if cfg!(target_os = "linux") {
         assert!(table.stderr().contains("no watch of folder `data` runs on this machine"), "{}", table.stderr());
     }
@@ -180,8 +255,20 @@ on_both_logs!(
     what_waits_failed_and_is_begun_is_seen_from_outside,
     members_that_run_and_their_heartbeats_are_seen,
     mistakes_are_named_with_what_was_perhaps_meant,
+    a_group_that_has_not_started_says_what_waits_for_it,
+    a_part_that_cannot_be_looked_at_is_one_problem_and_the_rest_is_shown,
+    what_somebody_asked_for_is_counted_until_it_is_answered,
     a_watched_folder_is_seen_while_its_watch_runs_and_afterwards,
 );
+
+#[test]
+fn the_documents_list_each_kind_of_problem() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+    let text = fs::read_to_string(path).unwrap();
+    for kind in ProblemKind::ALL {
+        assert!(text.contains(&format!("\n| `{}` |", kind.as_str())), "{kind:?}");
+    }
+}
 
 #[test]
 fn what_was_not_read_is_estimated_unless_all_is_asked_for() {
