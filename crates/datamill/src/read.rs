@@ -23,7 +23,7 @@ use rustc_hash::FxHashSet;
 
 use last::Last;
 pub(crate) use newest::{At, Newest, header};
-pub use version::compare_versions;
+pub use version::{compare_versions, is_comparable_version};
 pub(crate) use watch::Watch;
 
 /// Where reading starts in each partition.

@@ -146,14 +146,18 @@ impl fmt::Display for RekeySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { copied, bytes, left_out, too_old, duration, source, destination, create } = self;
         let (bytes, duration) = (text::bytes(*bytes), text::duration(*duration));
-        write!(f, "{copied} messages ({bytes}) of topic `{source}` copied to topic `{destination}` in {duration}")?;
+        let copied = text::counted(*copied, "message");
+        write!(f, "{copied} ({bytes}) of topic `{source}` copied to topic `{destination}` in {duration}")?;
         if *left_out > 0 {
-            write!(f, "\n{left_out} messages are no chunks of files and were left out; the log names their offsets")?;
+            let are = ("is not a chunk of a file and was", "are not chunks of files and were");
+            let messages = text::counted_with(*left_out, "message", are.0, are.1);
+            write!(f, "\n{messages} left out; the log names the offsets")?;
         }
         if *too_old > 0 {
+            let messages = text::counted_with(*too_old, "message", "is", "are");
             write!(
                 f,
-                "\n{too_old} messages are older than topic `{destination}` keeps its records, and it will remove them: \
+                "\n{messages} older than topic `{destination}` keeps its records, and it will remove them: \
                 read them soon, or let another topic keep its records for longer ({create} is for ever) and copy to \
                 that one"
             )?;

@@ -15,7 +15,7 @@ use datamill::facts::Facts;
 use datamill::process::{MetadataJson, UserCode};
 use datamill::program::Exit;
 use datamill::read::{Start, TopicReader};
-use datamill::report::text::shell_word;
+use datamill::report::text::{count, counted, shell_word};
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::headers;
 use include_dir::{Dir, include_dir};
@@ -85,7 +85,8 @@ fn show(args: &DemoArgs, program: &str, out: &mut impl Write) -> anyhow::Result<
     print_next_steps(program, &folder, &config, out)?;
     let as_expected = uploaded.is_complete() && summary.failed == 1 && printed + 1 == count;
     if !as_expected {
-        bail!("the demo did not go as it should: {count} files, {printed} results, {} failures", summary.failed);
+        let (files, results) = (counted(count as u64, "file"), counted(printed as u64, "result"));
+        bail!("the demo did not go as it should: {files}, {results}, {}", counted(summary.failed, "failure"));
     }
     Ok(Exit::Done)
 }
@@ -178,9 +179,9 @@ fn print_results(log: &Arc<dyn Log>, out: &mut impl Write) -> anyhow::Result<u64
 fn told(summary: &Summary) -> String {
     format!(
         "{} of {} files have a result in topic `{RESULTS_TOPIC}`; {} is broken on purpose, to show a failure:",
-        summary.succeeded,
-        summary.succeeded + summary.failed,
-        summary.failed
+        count(summary.succeeded),
+        count(summary.succeeded + summary.failed),
+        count(summary.failed)
     )
 }
 

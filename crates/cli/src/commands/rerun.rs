@@ -9,9 +9,10 @@ use datamill::engine::{
     MOST_RERUN, RerunChoice, RerunError, RerunFile, RerunFiles, WHOLE_AGAIN, files_to_rerun, request_rerun,
 };
 use datamill::program::Exit;
+use datamill::read::is_comparable_version;
 use datamill::report::clock;
 use datamill::report::logging::say;
-use datamill::report::text::printable;
+use datamill::report::text::{count, counted, printable};
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
@@ -42,8 +43,8 @@ pub struct RerunArgs {
     #[arg(long, value_name = "TIME", value_parser = clock::parse)]
     since: Option<i64>,
     /// Only files whose newest result is of a lower version than this one, or of none. Versions are compared number by
-    /// number: 1.10 is above 1.9
-    #[arg(long = "version_below", value_name = "VERSION")]
+    /// number: 1.10 is above 1.9, 2.0rc1 is below 2.0, and a version that begins with a word is below all numbers
+    #[arg(long = "version_below", value_name = "VERSION", value_parser = comparable_version)]
     version_below: Option<String>,
     /// Show the files instead
     #[arg(long)]
@@ -61,7 +62,7 @@ pub struct RerunArgs {
 const AFTER: &str = "Example:
   datamill rerun --topic_name files --consumer_group_id xrd --version_below 2.0 --list
 
-A request has at most 100000 files. For a whole topic, start the program in a new group that begins at the first file:
+A request has at most 100,000 files. For a whole topic, start the program in a new group that begins at the first file:
   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata --consumer_group_id xrd2 \
 --start_from earliest
 
@@ -89,12 +90,22 @@ pub fn run(args: &RerunArgs) -> anyhow::Result<Exit> {
     }
     if found.count > MOST_RERUN {
         bail!(
-            "{} are chosen, and a request has {MOST_RERUN} at most: choose fewer with --path, --since or --version_below. \
+            "{} are chosen, and a request has {} at most: choose fewer with --path, --since or --version_below. \
              Or start the program with {WHOLE_AGAIN}, and it does the whole topic again",
-            files(found.count)
+            files(found.count),
+            count(MOST_RERUN)
         );
     }
     if args.list { list(&found.files, args.json) } else { request(&log, &topic, &group, &found, args.yes) }
+}
+
+fn comparable_version(version: &str) -> Result<String, &'static str> {
+    match is_comparable_version(version) {
+        true => Ok(version.to_owned()),
+        false => Err(
+            "write numbers with points between, such as 2.0 or 2026.11.1, perhaps with a word and its number, such as 2.0rc1",
+        ),
+    }
 }
 
 /// The groups that may have been meant, as a sentence.
@@ -143,11 +154,11 @@ fn request(log: &Arc<dyn Log>, topic: &str, group: &str, found: &RerunFiles, una
     let before = match asked_before {
         0 => String::new(),
         1 => " It was asked for before for 1 of them, which has one answer to both.".to_owned(),
-        n => format!(" It was asked for before for {n} of them, which have one answer to both."),
+        n => format!(" It was asked for before for {} of them, which have one answer to both.", count(n)),
     };
     let question = format!(
         "{} of {} with a result will be run again for group `{group}`, and get another result each.{before}",
-        found.count,
+        count(found.count),
         files(found.all)
     );
     if unasked {
@@ -158,14 +169,21 @@ fn request(log: &Arc<dyn Log>, topic: &str, group: &str, found: &RerunFiles, una
     }
     request_rerun(log.as_ref(), topic, group, &found.files)?;
     let asked = format!("another result of {} is asked for", files(found.count));
-    match log.group(group, &[topic])?.members.len() {
+    let members = log.group(group, &[topic])?.members.len();
+    match members {
         0 => say(format_args!("{asked}; no program of group `{group}` runs: the next one that starts takes that up")),
         1 => say(format_args!("{asked}; the program of group `{group}` that runs takes that up within seconds")),
         n => say(format_args!("{asked}; the {n} programs of group `{group}` that run take that up within seconds")),
+    }
+    if found.newest_is_of_0_1_0 {
+        say(format_args!(
+            "the newest result of group `{group}` is of datamill 0.1.0, which passes such requests over: they are answered once a \
+            program of this version has the partitions of these files"
+        ));
     }
     Ok(Exit::Done)
 }
 
 fn files(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+    counted(count, "file")
 }

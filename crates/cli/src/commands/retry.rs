@@ -7,6 +7,7 @@ use datamill::engine::{FailedFile, failed_files, forget_failures, request_retry}
 use datamill::ledger::FailureStatus;
 use datamill::program::Exit;
 use datamill::report::logging::say;
+use datamill::report::text::{counted, counted_with};
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
@@ -192,11 +193,10 @@ fn forget(log: &dyn Log, group: &str, chosen: &[FailedFile], unasked: bool) -> a
         return Ok(Exit::SetUp);
     }
     forget_failures(log, group, chosen)?;
-    let verb = if chosen.len() == 1 { "is" } else { "are" };
-    say(format_args!("{} {verb} forgotten", files(chosen.len())));
+    say(format_args!("{} forgotten", counted_with(chosen.len() as u64, "failed file", "is", "are")));
     Ok(Exit::Done)
 }
 
 fn files(count: usize) -> String {
-    if count == 1 { "1 failed file".to_owned() } else { format!("{count} failed files") }
+    counted(count as u64, "failed file")
 }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use datamill::broker::{ErrorKind, Log, NewTopic, Offsets, Topic, nearest};
 use datamill::program::Exit;
 use datamill::report::logging::say;
+use datamill::report::text::counted;
 use serde_json::{Value, json};
 
 use super::output::{LogArgs, is_confirmed, names, print, table};
@@ -190,7 +191,8 @@ fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
             [one] => format!(" Group `{one}` has read it."),
             many => format!(" Groups {} have read it.", names(many)),
         };
-        let messages = if messages == 1 { "1 message".to_owned() } else { format!("up to {messages} messages") };
+        let up_to = if messages > 1 { "up to " } else { "" };
+        let messages = format!("{up_to}{}", counted(messages.unsigned_abs(), "message"));
         let log = log.name();
         if !is_confirmed(&format!("topic `{name}` with {messages} will be deleted from `{log}` for good.{readers}"))? {
             say("nothing was deleted");
@@ -250,11 +252,11 @@ fn kept(topic: &Topic) -> String {
 }
 
 fn largest(topic: &Topic) -> String {
-    topic.largest_record.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"))
+    topic.largest_record.map_or_else(|| "unknown".to_owned(), |bytes| counted(bytes as u64, "byte"))
 }
 
 fn partitions(count: i32) -> String {
-    if count == 1 { "1 partition".to_owned() } else { format!("{count} partitions") }
+    counted(count.unsigned_abs().into(), "partition")
 }
 
 fn positive(text: &str) -> Result<i32, &'static str> {

@@ -119,7 +119,7 @@ fn without_the_option_the_ends_of_files_that_the_peer_had_begun_are_a_note() {
     std::thread::sleep(std::time::Duration::from_secs(5));
     bench.send(&topic, &pieces("last.dat", &noise(4, 4000), 1000, 2));
     let said = bench.reproduces(&topic, &ours, &group, "our_output", &["--incomplete_after", "0.001"]).with_code(1);
-    assert!(said.contains("left out, as they began before the group did: 1;"), "{said}");
+    assert!(said.contains("left out, as they began before the group did: 1 file;"), "{said}");
     assert_eq!(names(&bench.read(&ours)), ["_last.dat"]);
     let failures = bench.path(&format!("our_output/LOGS/failed_from_{topic}_by_{group}.csv"));
     let failures = std::fs::read_to_string(failures).unwrap();

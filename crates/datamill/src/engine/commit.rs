@@ -395,6 +395,7 @@ fn after(
             done.push(outcome.info);
             continue;
         }
+        let attempts = outcome.all_attempts();
         let info = outcome.info;
         // a version that came later may be there already
         let superseded = outcome.answers.is_some() && settings.output.path().join(&*info.version.path).exists();
@@ -412,7 +413,7 @@ fn after(
                 facts.tell(&Fact::Done { file, bytes, result, again, rerun, at_ms });
             }
             Err(Failure { status, reason }) => {
-                let (reason, attempts) = (reason.as_str(), outcome.attempts);
+                let reason = reason.as_str();
                 facts.tell(&Fact::Failed { file, bytes, status, reason, attempts, again, rerun, at_ms });
             }
         }

@@ -132,7 +132,7 @@ impl Letter {
             "n_chunks": version.total,
             "status": failure.status.as_str(),
             "reason": reason,
-            "attempts": outcome.attempts,
+            "attempts": outcome.all_attempts(),
             "topic": origin.topic,
             "offsets": origin.row.offsets,
             "group": settings.group,

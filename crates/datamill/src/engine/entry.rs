@@ -163,7 +163,7 @@ impl Entry {
             place,
             sha512: info.version.sha512,
             n_chunks: info.version.total,
-            attempts: before.map_or(0, |entry| entry.attempts) + outcome.attempts,
+            attempts: outcome.all_attempts(),
             spans: info.spans.as_slice().into(),
             others: info.others.as_slice().into(),
             chunks: if chunks.len() > MAX_CHUNK_RUNS { Box::default() } else { chunks.as_slice().into() },

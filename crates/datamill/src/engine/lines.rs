@@ -88,7 +88,7 @@ impl Lines {
                     tracing::error!(%topic, offsets, error, "a message is not a chunk of a file, and is left out{hint}")
                 }
                 _ => tracing::error!(%topic, offsets, error,
-                    "{messages} messages are not chunks of files, and are left out{hint}"),
+                    "{} messages are not chunks of files, and are left out{hint}", text::count(messages)),
             }
         }
     }

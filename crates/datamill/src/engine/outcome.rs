@@ -7,6 +7,7 @@ use super::entry::Entry;
 use crate::assemble::{Budget, DownloadDataFile, Expired, FileInfo, IndexRun, InstanceId, Reservation};
 use crate::ledger::FailureStatus;
 use crate::process::ReproducerMessage;
+use crate::report::text::counted;
 
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 20;
@@ -39,7 +40,7 @@ pub(super) fn shortened(mut text: String, most: usize) -> String {
     if text.len() > most {
         let all = text.len();
         text.truncate(text.floor_char_boundary(most));
-        text.push_str(&format!(" … (cut, {all} bytes in all)"));
+        text.push_str(&format!(" … (cut, {} in all)", counted(all as u64, "byte")));
     }
     text
 }
@@ -152,6 +153,11 @@ impl Outcome {
     /// Whether the file had failed before.
     pub(super) fn has_failed_before(&self) -> bool {
         self.answers.as_ref().is_some_and(|entry| entry.has_failed)
+    }
+
+    /// How often user code ran for the file, in all starts together.
+    pub(super) fn all_attempts(&self) -> u32 {
+        self.attempts + self.answers.as_deref().map_or(0, Entry::attempts)
     }
 
     /// Bytes of the result.

@@ -113,6 +113,8 @@ pub struct RerunFiles {
     pub all: u64,
     /// Number of those that were chosen.
     pub count: u64,
+    /// The newest result of the group was made by the release 0.1.0, which does not know of such requests.
+    pub newest_is_of_0_1_0: bool,
     /// These files by their paths; none where they are more than [`MOST_RERUN`].
     pub files: Vec<RerunFile>,
 }
@@ -184,6 +186,7 @@ pub fn files_to_rerun(
     let reached = Reached::read(log.as_ref(), &found, group, &mut |_, _| {})?;
     let mut all = RerunFiles::default();
     let mut passes = Vec::new();
+    let mut newest_result = (None, false);
     for reproducer in &reproducers {
         let ours = Ours { group, reproducer, source: &source, adopted: &adopted, reached: &reached };
         let results = log.topic(&reproducer.results)?;
@@ -192,6 +195,8 @@ pub fn files_to_rerun(
         let mut take = |record: &Record<'_>| {
             if let Some((path, ..)) = ours.upload(record) {
                 newest.add(record, choice.takes(record, path));
+                let is_old = header(record, headers::GROUP).is_none();
+                newest_result = newest_result.max((record.timestamp_ms, is_old));
             }
         };
         if !TopicReader::pass(log, &results, &spans, stop, &mut take)? {
@@ -202,6 +207,7 @@ pub fn files_to_rerun(
         all.count += wanted.len() as u64;
         passes.push((ours, results, spans, wanted));
     }
+    all.newest_is_of_0_1_0 = newest_result.1;
     if all.count > MOST_RERUN {
         return Ok(Some(all));
     }

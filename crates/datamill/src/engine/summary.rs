@@ -96,7 +96,8 @@ impl fmt::Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let missing: Vec<String> = self.missing.iter().map(u32::to_string).collect();
         let more = self.total - self.got > self.missing.len() as u32;
-        write!(f, "{} ({} of {} chunks; missing: {}", self.path, self.got, self.total, missing.join(", "))?;
+        let (got, total) = (text::count(self.got.into()), text::count(self.total.into()));
+        write!(f, "{} ({got} of {total} chunks; missing: {}", self.path, missing.join(", "))?;
         f.write_str(if more { ", …)" } else { ")" })
     }
 }
@@ -126,11 +127,11 @@ impl Tally {
             count => format!(", {} left out by --download_regex", text::counted(count, "file")),
         };
         format!(
-            "{} files processed ({}), {} failed{filtered}, {} messages left out",
-            counts.done,
+            "{} processed ({}), {} failed{filtered}, {} left out",
+            text::counted(counts.done, "file"),
             text::bytes(counts.done_bytes),
-            counts.failed() - self.failed.lock().mended,
-            counts.undecodable
+            text::count(counts.failed() - self.failed.lock().mended),
+            text::counted(counts.undecodable, "message")
         )
     }
 
@@ -270,10 +271,11 @@ impl Summary {
 /// Names of incomplete files that are printed.
 const MAX_NAMED: usize = 10;
 
+/// The alternate form (`{:#}`) also says what helps who looks at it now, and would tell a log nothing new at each run.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.duration.as_secs_f64().max(1e-3);
-        let files = if self.succeeded == 1 { "1 file" } else { &format!("{} files", self.succeeded) };
+        let files = text::counted(self.succeeded, "file");
         write!(
             f,
             "{files} of topic `{}` processed ({}) in {}, {}/s",
@@ -288,11 +290,16 @@ impl fmt::Display for Summary {
         if self.succeeded == 0 && self.failed == 0 && self.filtered.count == 0 && self.went_on_to_the_end {
             write!(
                 f,
-                "\ngroup `{}` went on where it had stopped, and no new whole file was there for this process; \
-                `--consumer_group_id create_new --start_from earliest` does the whole topic once more{}",
-                self.group,
-                if self.result_topic.is_some() { ", with another result for each file" } else { "" }
+                "\ngroup `{}` went on where it had stopped, and no new whole file was there for this process",
+                self.group
             )?;
+            if f.alternate() {
+                let results = if self.result_topic.is_some() { ", with another result for each file" } else { "" };
+                write!(
+                    f,
+                    "; `--consumer_group_id create_new --start_from earliest` does the whole topic once more{results}"
+                )?;
+            }
         }
         if self.filtered.count > 0 {
             let files = text::counted(self.filtered.count, "file");
@@ -301,20 +308,20 @@ impl fmt::Display for Summary {
         if self.restart_span > 0 {
             write!(
                 f,
-                "\n{} messages ({}) had been read before, {} of them of finished files",
-                self.restart_span,
+                "\n{} ({}) had been read before, {} of them of finished files",
+                text::counted(self.restart_span, "message"),
                 text::bytes(self.bytes_read_again),
-                self.read_again
+                text::count(self.read_again)
             )?;
         }
         if self.retried > 0 {
-            write!(f, "\n{} of them had failed in an earlier run", self.retried)?;
+            write!(f, "\n{} of them had failed in an earlier run", text::count(self.retried))?;
         }
         if self.rerun > 0 {
-            write!(f, "\n{} of them had a result and were run again, as it was asked for", self.rerun)?;
+            write!(f, "\n{} of them had a result and were run again, as it was asked for", text::count(self.rerun))?;
         }
         if self.mended > 0 {
-            write!(f, "\n{} of them failed at first and had a result at another try", self.mended)?;
+            write!(f, "\n{} of them failed at first and had a result at another try", text::count(self.mended))?;
         }
         if self.expired > 0 {
             write!(
@@ -348,30 +355,29 @@ impl fmt::Display for Summary {
             write!(
                 f,
                 "\n{} failed; which and why: see `failed_from_…` and the log file in `{}`",
-                self.failed,
+                text::count(self.failed),
                 logs.display()
             )?;
         }
         if self.undecodable > 0 {
-            write!(
-                f,
-                "\n{} messages were no chunks of files and were left out; the log names their offsets",
-                self.undecodable
-            )?;
+            let are = ("was not a chunk of a file and was", "were not chunks of files and were");
+            let messages = text::counted_with(self.undecodable, "message", are.0, are.1);
+            write!(f, "\n{messages} left out; the log names the offsets")?;
         }
         if self.lost > 0 {
-            write!(f, "\n{} unfinished files lost messages to the topic's retention; upload them again", self.lost)?;
+            let files = text::counted(self.lost, "unfinished file");
+            write!(f, "\n{files} lost messages to the topic's retention; upload again what the log names")?;
         }
         if self.tails > 0 {
             write!(
                 f,
                 "\nleft out, as they began before the group did: {}; `failed_from_…` in `{}` names them",
-                self.tails,
+                text::counted(self.tails, "file"),
                 self.output_dir.join("LOGS").display()
             )?;
         }
         if self.begun > 0 {
-            let files = if self.begun == 1 { "1 file was" } else { &format!("{} files were", self.begun) };
+            let files = text::counted_with(self.begun, "file", "was", "were");
             write!(f, "\n{files} not whole yet when the program was stopped; the next start goes on with that")?;
         }
         if self.is_cut_short {
@@ -382,12 +388,13 @@ impl fmt::Display for Summary {
             write!(f, "\nstopped before everything was done{unread}: start the program again to go on")?;
         }
         if !self.incomplete.is_empty() {
-            write!(f, "\n{} files are incomplete, their other chunks have not come yet:", self.incomplete.len())?;
+            let files = text::counted_with(self.incomplete.len() as u64, "file", "is", "are");
+            write!(f, "\n{files} incomplete, other chunks have not come yet:")?;
             for file in self.incomplete.iter().take(MAX_NAMED) {
                 write!(f, "\n  {file}")?;
             }
             if self.incomplete.len() > MAX_NAMED {
-                write!(f, "\n  … and {} more", self.incomplete.len() - MAX_NAMED)?;
+                write!(f, "\n  … and {} more", text::count((self.incomplete.len() - MAX_NAMED) as u64))?;
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use datamill_broker::StateChange;
 use super::outcome::Outcome;
 use super::source::Source;
 use crate::assemble::IndexRun;
+use crate::report::text::count;
 
 /// Where and when the reading of a partition began, that had records below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +107,12 @@ impl Tails {
         let (partition, Begun { offset, .. }) = begun.next()?;
         let there: u32 = outcome.chunks.iter().map(|run| run.1 - run.0 + 1).sum();
         Some(format!(
-            "it began before the group did: {there} of {total} chunks are there, the first ones lie below the start of \
+            "it began before the group did: {} of {} chunks are there, the first ones lie below the start of \
             the reading, offset {offset} of partition {partition}. Where it has no result, upload it again. A first start \
             with --take_over does such files. So does one with an earlier --start_from, and what lies behind that gets \
-            another result"
+            another result",
+            count(there.into()),
+            count(total.into())
         ))
     }
 }

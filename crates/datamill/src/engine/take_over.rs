@@ -34,7 +34,7 @@ use crate::assemble::{Added, Assembler, InstanceId, InstanceIds, Version};
 use crate::process::UserCode;
 use crate::progress::{Progress, elsewhere, encode};
 use crate::read::{Span, TopicReader};
-use crate::report::text::counted;
+use crate::report::text::{counted, counted_with};
 
 /// How long a wait for records or for partitions lasts.
 const POLL: Duration = Duration::from_millis(100);
@@ -65,7 +65,8 @@ impl fmt::Display for TakenOver {
         let Self { table, listed, whole, incomplete, gone, messages } = self;
         write!(
             f,
-            "{messages} messages below the positions of the group were looked through; `{}` names {} ",
+            "{} looked through below the positions of the group; `{}` names {} ",
+            counted_with(*messages, "message", "was", "were"),
             table.display(),
             counted(*listed as u64, "file")
         )?;

@@ -32,7 +32,7 @@ use super::in_hand::InHand;
 use super::outcome::{Failure, Outcome};
 use super::{Control, EngineError};
 use crate::assemble::{Budget, DownloadDataFile, DroppedFile, InstanceId, Mode, SourceTopic, WholeFile};
-use crate::facts::Facts;
+use crate::facts::{Facts, Hold};
 use crate::process::{Access, Clock, Lock, TellMismatch, TellOverdue, UserCode};
 
 /// Outcomes between the workers and the reader.
@@ -77,8 +77,8 @@ pub(super) struct Standing {
     pub(super) waiting: u64,
     /// Files that workers have.
     pub(super) running: u64,
-    /// Something that user code needs is not available.
-    pub(super) is_held: bool,
+    /// Something that user code needs, or the place that it delivers to, is not available.
+    pub(super) hold: Option<Hold>,
 }
 
 /// What a worker reports.
@@ -189,7 +189,8 @@ impl Pool {
     pub(super) fn standing(&self) -> Standing {
         let queue = self.shared.queue.lock();
         let (waiting, running) = (queue.waiting as u64, queue.running as u64);
-        Standing { waiting, running, is_held: queue.unavailable_until.is_some() }
+        let hold = if self.shared.code.target().is_some() { Hold::Target } else { Hold::NotAvailable };
+        Standing { waiting, running, hold: queue.unavailable_until.map(|_| hold) }
     }
 
     /// Whether no file waits, runs, or has an outcome that was not received.

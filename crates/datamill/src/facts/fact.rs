@@ -162,6 +162,8 @@ pub enum Fact<'a> {
     NotAvailable {
         /// What it said.
         error: &'a str,
+        /// When it is asked again.
+        wait: Duration,
     },
     /// A file has its result, or was processed: durably.
     Done {
@@ -188,7 +190,7 @@ pub enum Fact<'a> {
         status: FailureStatus,
         /// Why.
         reason: &'a str,
-        /// How often user code ran for it.
+        /// How often user code ran for it, in all starts together.
         attempts: u32,
         /// It had failed before.
         again: bool,

@@ -15,6 +15,8 @@ pub enum Hold {
     ReadingAgain,
     /// User code says that something it needs is not available.
     NotAvailable,
+    /// The folder or the store that files are delivered to takes none.
+    Target,
     /// Commits do not go through.
     Commits,
     /// Files lie in several partitions, and other members of the group own some of them.
@@ -32,11 +34,12 @@ impl Hold {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Crowded,
         Self::OutputFolder,
         Self::ReadingAgain,
         Self::NotAvailable,
+        Self::Target,
         Self::Commits,
         Self::Spread,
         Self::WatchedFolder,
@@ -51,6 +54,7 @@ impl Hold {
             Self::OutputFolder => "output_folder",
             Self::ReadingAgain => "reading_again",
             Self::NotAvailable => "not_available",
+            Self::Target => "target",
             Self::Commits => "commits",
             Self::Spread => "spread",
             Self::WatchedFolder => "watched_folder",
@@ -66,6 +70,7 @@ impl Hold {
             Self::OutputFolder => "the output folder cannot be written, for example because its disk is full",
             Self::ReadingAgain => "files whose content had no room are read again",
             Self::NotAvailable => "something that the function needs is not available",
+            Self::Target => "the folder or store that the files go to takes none",
             Self::Commits => "what is done cannot be committed",
             Self::Spread => {
                 "the chunks of a file lie in several partitions, and other members of the group own some of them"

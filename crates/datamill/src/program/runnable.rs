@@ -1,6 +1,7 @@
 //! From the command line to the exit code.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -167,8 +168,10 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
     console::steer(&control, args.consumer().exit_at_end, AtOnce::GoesOn)?;
     Ok(match prepared.run(code, &control) {
         Ok(summary) => {
-            if let Some(summary) = &summary {
-                say(summary);
+            match &summary {
+                Some(summary) if io::stderr().is_terminal() => say(format_args!("{summary:#}")),
+                Some(summary) => say(summary),
+                None => {}
             }
             Exit::of_summary(summary.as_ref())
         }

@@ -39,6 +39,16 @@ pub fn compare_versions(a: &str, b: &str) -> Ordering {
         .unwrap_or(Ordering::Equal)
 }
 
+/// Whether a version is one by which others can be chosen: it begins with a number, has no characters of patterns, and no
+/// word alone between two points, as in `2.x`.
+pub fn is_comparable_version(version: &str) -> bool {
+    let version = version.trim();
+    let has_digit = |piece: &str| piece.contains(|c: char| c.is_ascii_digit());
+    version.chars().all(|c| c.is_alphanumeric() || ".-+_".contains(c))
+        && matches!(parts(version).first(), Some(Part::Number(..)))
+        && version.split('.').all(has_digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +64,12 @@ mod tests {
         }
         for (a, b) in [("1", "1.0.0"), ("1.02", "1.2"), ("v3", "3"), (" 1.0", "1-0")] {
             assert_eq!(compare_versions(a, b), Ordering::Equal, "{a} and {b}");
+        }
+        for version in ["2", "2.0", "v1.10", "1.0rc1", "1.0.dev3", "1.0-beta.2", "2026.11.1", " 1.0"] {
+            assert!(is_comparable_version(version), "{version}");
+        }
+        for version in ["", "2.x", "2.*", "x", "latest", "2.", "v", "a3f9", "2.0 or so", "1..2"] {
+            assert!(!is_comparable_version(version), "{version}");
         }
         let long = "99999999999999999999999999";
         assert_eq!(compare_versions(long, "1"), Ordering::Greater);

@@ -8,7 +8,7 @@ use super::Shown;
 use super::health::is_long;
 use super::html::Html;
 use super::lag::{Lag, Look, PartitionLag, Source, Sum};
-use super::recent::{Happened, How};
+use super::recent::{Happened, How, Said};
 use crate::facts::{Counts, FailureStatus, Hold, Snapshot};
 use crate::report::clock::local_time_text;
 use crate::report::heartbeat::ProgramKind;
@@ -136,11 +136,11 @@ impl Page<'_> {
             let class = if is_long(hold, self.now_ms - since_ms) { "bad" } else { "waits" };
             let (since, ago) = (self.when(since_ms), ago(since_ms, self.now_ms));
             let said = match hold {
-                Hold::Commits => self.happened.not_committed.as_deref(),
-                Hold::NotAvailable => self.happened.not_available.as_deref(),
+                Hold::Commits => self.happened.not_committed.as_ref(),
+                Hold::NotAvailable | Hold::Target => self.happened.not_available.as_ref(),
                 _ => None,
             };
-            let said = said.map_or_else(String::new, |error| format!("It was said: {error}. "));
+            let said = said.map_or_else(String::new, |said| self.said(said));
             return Now::new(class, format!("holding: {}", hold.words()))
                 .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and it goes on by itself."));
         }
@@ -177,6 +177,16 @@ impl Page<'_> {
             return Now::new("good", format!("waiting for the rest of {}", counted(state.filling, "file")));
         }
         Now::new("good", "waiting for files")
+    }
+
+    /// What was said when, and when that is tried again: until then, nobody knows whether it is so still.
+    fn said(&self, said: &Said) -> String {
+        let again = match said.again_ms {
+            Some(again_ms) if again_ms > self.now_ms => format!(" It is tried again at {}.", self.when(again_ms)),
+            Some(_) => " It is being tried again.".to_owned(),
+            None => String::new(),
+        };
+        format!("At {} it was said: {}.{again} ", self.when(said.at_ms), said.text)
     }
 
     fn sending_in_words(&self) -> Now {
@@ -230,7 +240,8 @@ impl Page<'_> {
                 number("retried", "had failed, done after another try", counts.retried);
             }
             number("waiting", "wait for the function", state.waiting);
-            number("in-hand", "worked on", state.in_hand);
+            let is_held = state.held.is_some_and(|(hold, _)| !is_work(hold));
+            number("in-hand", if is_held { "begun, and held" } else { "worked on" }, state.in_hand);
             number("filling", "not whole yet", state.filling);
             if counts.left_out > 0 {
                 number("left-out", "left out by --download_regex", counts.left_out);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -72,9 +73,26 @@ pub(super) struct Happened {
     /// Files that the log does not take, and what it said.
     pub(super) refused: BTreeMap<String, String>,
     /// What was said of the last commit, if it did not happen.
-    pub(super) not_committed: Option<String>,
+    pub(super) not_committed: Option<Said>,
     /// What user code said last that is not available.
-    pub(super) not_available: Option<String>,
+    pub(super) not_available: Option<Said>,
+}
+
+/// Why something holds, in the words of what holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) text: String,
+    pub(super) at_ms: i64,
+    /// When it is tried again, where that is known.
+    pub(super) again_ms: Option<i64>,
+}
+
+impl Said {
+    fn now(text: &str, again_in: Option<Duration>) -> Self {
+        let at_ms = clock::now_ms();
+        let again_ms = again_in.map(|wait| at_ms.saturating_add_unsigned(wait.as_millis() as u64));
+        Self { text: start_of(text), at_ms, again_ms }
+    }
 }
 
 /// Listens, and keeps what the page shows.
@@ -133,8 +151,10 @@ impl Listener for Recent {
             }
             Fact::Filling(files) => self.0.lock().filling = Arc::clone(files),
             Fact::Committed { .. } => drop(self.0.lock().not_committed.take()),
-            Fact::NotAvailable { error } => self.0.lock().not_available = Some(start_of(error)),
-            Fact::NotCommitted { error } => self.0.lock().not_committed = error.map(start_of),
+            Fact::NotAvailable { error, wait } => self.0.lock().not_available = Some(Said::now(error, Some(wait))),
+            Fact::NotCommitted { error } => {
+                self.0.lock().not_committed = error.map(|error| Said::now(error, None));
+            }
             Fact::Sends { from, topic } => {
                 self.0.lock().sending = Some(Sending { from: from.to_owned(), topic: topic.to_owned() });
             }
@@ -225,7 +245,7 @@ mod tests {
     fn what_was_said_of_a_commit_is_forgotten_with_the_next_one() {
         let recent = Recent::default();
         recent.hear(&Fact::NotCommitted { error: Some("no space") });
-        assert_eq!(recent.happened().not_committed.as_deref(), Some("no space"));
+        assert_eq!(recent.happened().not_committed.unwrap().text, "no space");
         recent.hear(&Fact::Committed { files: 1, took: std::time::Duration::ZERO });
         assert_eq!(recent.happened().not_committed, None);
     }

@@ -13,6 +13,7 @@ use super::table::{Failure, InFolder, Known, ResultOf, Table, versions};
 use super::upload::Upload;
 use crate::engine::{Reached, Standing};
 use crate::ledger::FailureStatus;
+use crate::report::text::counted;
 use crate::report::{chain, clock};
 use crate::upload::Stamp;
 
@@ -252,16 +253,20 @@ impl Judge<'_> {
         if self.has_keyed {
             let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
             let (places, paths) = self.table.keyed(&result_key(subdir, name))?;
-            let shared =
-                if paths > 1 { format!("its result is told by a key that {paths} files have") } else { String::new() };
+            let shared = if paths > 1 {
+                format!("its result is told by a key that {} have", counted(paths, "file"))
+            } else {
+                String::new()
+            };
             match places.last() {
                 Some(place) if places.len() as u64 >= paths => {
                     return Ok(Judged { result: Some(place.clone()), ..judged(State::Result, shared) });
                 }
                 Some(_) => {
                     unclear = format!(
-                        "{paths} files have the key of {} results, which do not tell whose they are",
-                        places.len()
+                        "{} have the key of {}, which do not tell whose they are",
+                        counted(paths, "file"),
+                        counted(places.len() as u64, "result")
                     )
                 }
                 None => {}
@@ -398,5 +403,7 @@ fn doubled(results: &[&ResultOf]) -> Vec<String> {
         places.entry(&result.source).or_default().push(&result.place);
     }
     let several = places.values().filter(|places| places.len() > 1);
-    several.map(|places| format!("one upload has {} results, at {}", places.len(), places.join(", "))).collect()
+    several
+        .map(|places| format!("one upload has {}, at {}", counted(places.len() as u64, "result"), places.join(", ")))
+        .collect()
 }

@@ -101,7 +101,11 @@ impl fmt::Display for Summary {
             write!(f, ", {}", text::rate(self.bytes, self.elapsed))?;
         }
         if self.unchanged > 0 {
-            write!(f, "\nnot sent again, since their content was delivered before: {}", self.unchanged)?;
+            write!(
+                f,
+                "\nnot sent again, since their content was delivered before: {}",
+                text::counted(self.unchanged, "file")
+            )?;
         }
         if self.on_topic > 0 {
             write!(f, "\non the topic already, whole and as they are: {}", text::counted(self.on_topic, "file"))?;
@@ -111,7 +115,7 @@ impl fmt::Display for Summary {
             write!(f, "\n{word}: {} {}: {named}", text::count(named.count), reason.of(named.count))?;
         }
         if self.failed.count > 0 {
-            write!(f, "\nrefused by the log: {}: {}", self.failed.count, self.failed)?;
+            write!(f, "\nrefused by the log: {}: {}", text::counted(self.failed.count, "file"), self.failed)?;
         }
         if self.found_nothing {
             write!(f, "\nfound no file to send: check the paths, and what was left out")?;

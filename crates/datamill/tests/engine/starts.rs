@@ -116,7 +116,7 @@ fn a_file_that_began_before_the_group_ends_as_a_note_and_one_that_began_after_as
     settings.incomplete_after = Duration::from_secs(24 * 3600);
     let second = bench.run(&settings, ByName::default()).unwrap();
     assert_eq!((second.tails, second.failed, second.dead_letters_of_files, second.incomplete.len()), (1, 1, 1, 0));
-    assert!(second.to_string().contains("left out, as they began before the group did: 1;"), "{second}");
+    assert!(second.to_string().contains("left out, as they began before the group did: 1 file;"), "{second}");
     let expected = [("after", "incomplete"), ("before", "begun_before_start")];
     let mut found = statuses(&bench);
     found.sort();

@@ -273,8 +273,8 @@ impl Reader<'_> {
             let mut text = m.text.clone();
             if overflows(&text) {
                 if before.is_none() {
-                    tracing::warn!(topic = %self.engine.topic, partition = m.partition,
-                        "very many unfinished files; their progress is kept in the group's state");
+                    tracing::debug!(topic = %self.engine.topic, partition = m.partition,
+                        "the progress of the unfinished files does not fit beside the position; the group's state has it");
                 }
                 let key = key(&text);
                 text = elsewhere(&key, source.tag.as_ref());

@@ -72,12 +72,12 @@ impl Reader<'_> {
         }
         let commits_late = self.committing.is_some_and(|since| since.elapsed() >= COMMIT_WITHIN);
         let also = [
-            (self.torn, Hold::Spread),
-            (self.failures_in_a_row > 0 || commits_late, Hold::Commits),
-            (pool.is_held, Hold::NotAvailable),
-            (self.held && self.is_crowded(), Hold::Crowded),
+            self.torn.then_some(Hold::Spread),
+            (self.failures_in_a_row > 0 || commits_late).then_some(Hold::Commits),
+            pool.hold,
+            (self.held && self.is_crowded()).then_some(Hold::Crowded),
         ];
-        let hold = self.intake.holds().or_else(|| also.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
+        let hold = self.intake.holds().or_else(|| also.into_iter().flatten().next());
         self.holding.step(counters, hold.filter(|_| self.stop_since.is_none()));
     }
 

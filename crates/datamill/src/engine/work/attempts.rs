@@ -309,7 +309,7 @@ impl Shared {
                     }
                     queue.unavailable_until = Some(Instant::now() + wait);
                     drop(queue);
-                    self.settings.facts.tell(&Fact::NotAvailable { error: &error.to_string() });
+                    self.settings.facts.tell(&Fact::NotAvailable { error: &error.to_string(), wait });
                     wait = (wait * 2).min(LAST_WAIT);
                 }
                 answer => {
