@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datamill::assemble::SharedContent;
+use datamill::report::text::counted;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -158,7 +159,8 @@ impl DownloadDataFile {
     }
 
     fn __repr__(&self) -> String {
-        format!("<DownloadDataFile '{}', {} bytes>", self.path.escape_debug(), self.content().len())
+        let size = counted(self.content().len() as u64, "byte");
+        format!("<DownloadDataFile '{}', {size}>", self.path.escape_debug())
     }
 
     /// The content as it lies there, read-only, alive as long as the buffer is.

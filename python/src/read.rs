@@ -7,7 +7,7 @@ use std::time::Duration;
 use datamill::broker::{self, ErrorKind, Record};
 use datamill::program::{Exit, SetUpError, open_existing};
 use datamill::read::{Start, TopicReader};
-use datamill::report::text::shell_word;
+use datamill::report::text::{counted, counted_with, shell_word};
 use datamill::settings::Config;
 use datamill::wire::{Chunk, headers};
 use parking_lot::Mutex;
@@ -66,7 +66,8 @@ impl Message {
                 )
             }
             Some((value, Err(_))) => {
-                format!("has {} bytes that are not {what}: `value` has them, and `text()` their text", value.len())
+                let bytes = counted_with(value.len() as u64, "byte", "that is", "that are");
+                format!("has {bytes} not {what}: `value` has all, and `text()` their text")
             }
         };
         let error = PyValueError::new_err(format!(
@@ -122,7 +123,8 @@ impl Message {
 
     fn __repr__(&self) -> String {
         let size = self.value.as_ref().map_or(0, Vec::len);
-        format!("<Message of '{}', partition {}, offset {}, {size} bytes>", self.topic, self.partition, self.offset)
+        let size = counted(size as u64, "byte");
+        format!("<Message of '{}', partition {}, offset {}, {size}>", self.topic, self.partition, self.offset)
     }
 }
 

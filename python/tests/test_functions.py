@@ -466,9 +466,9 @@ def test_a_message_that_is_not_what_it_is_asked_for_as_says_what_it_is(local):
     local.reproduce(lambda file: values[file.filename])
     results = local.read()
     for ask, said in (
-        (results["text"].json, "has 7 bytes that are not JSON: `value` has them"),
-        (results["bytes"].json, "has 1 bytes that are not JSON"),
-        (results["bytes"].text, "has 1 bytes that are not text"),
+        (results["text"].json, "has 7 bytes that are not JSON: `value` has all"),
+        (results["bytes"].json, "has 1 byte that is not JSON"),
+        (results["bytes"].text, "has 1 byte that is not text"),
     ):
         with pytest.raises(ValueError, match=said):
             ask()

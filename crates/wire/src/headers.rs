@@ -40,6 +40,11 @@ pub const RETRY_OF: &str = "datamill.retry_of";
 /// newest one before, as `topic:partition:offset`.
 pub const RERUN_OF: &str = "datamill.rerun_of";
 
+/// On heartbeats of a program that holds: why, as its metrics say it.
+pub const HELD: &str = "datamill.held";
+/// On the same: since when, in ISO 8601.
+pub const HELD_SINCE: &str = "datamill.held_since";
+
 /// On dead letters that are shorter than they should be: what was cut.
 pub const CUT: &str = "datamill.cut";
 /// On dead letters, as Kafka Connect names it: topic of the record, or of the file's chunks.

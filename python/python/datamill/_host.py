@@ -456,6 +456,11 @@ def _say_what_was_not_sent(sending: _engine.Sending) -> None:
             say(sent.summary)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `12,345 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """Print a line to stderr, whatever has become of that."""
     _write(f"{text}\n")

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use datamill::engine::Summary;
@@ -121,7 +122,7 @@ impl Ended {
             },
             Some(summary) => Self {
                 exit_code,
-                summary: summary.to_string(),
+                summary: if is_watched() { format!("{summary:#}") } else { summary.to_string() },
                 files: summary.succeeded,
                 failed: summary.failed + summary.failed_again,
                 failed_files,
@@ -138,6 +139,12 @@ impl Ended {
         self.summary = speech.of(py, self.summary);
         self
     }
+}
+
+/// Whether a person looks on: at a terminal, in an interpreter that asks for the next line, or in a notebook.
+fn is_watched() -> bool {
+    let asks = |py: Python<'_>| py.import("sys").and_then(|sys| sys.hasattr("ps1")).unwrap_or(false);
+    io::stderr().is_terminal() || Python::attach(asks)
 }
 
 #[pymethods]

@@ -15,8 +15,8 @@ use datamill::report::logging::say;
 use datamill::report::text::{bytes, count, counted, counted_with, duration, printable};
 use datamill::settings::GroupId;
 use datamill::survey::{
-    GroupStatus, LastHeartbeat, Problem, ProblemKind, Subject, SurveyError, WatchStatus, group_status, last_heartbeats,
-    watch_status,
+    GroupStatus, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError, WatchStatus, group_status,
+    last_heartbeats, program_status, watch_status,
 };
 use datamill::upload::Filter;
 use serde_json::{Value, json};
@@ -48,9 +48,13 @@ pub struct StatusArgs {
     /// Read all that the group has not done, so that no number is estimated
     #[arg(long)]
     exact: bool,
-    /// Topic of heartbeats: shows the last one of each program
+    /// Topic of heartbeats: shows the last one of each program, and what held it then
     #[arg(long = "heartbeat_topic_name", value_name = "TOPIC")]
     heartbeat_topic_name: Option<String>,
+    /// Where a program has its `--status_listen`, as a port of this machine or as `HOST:PORT`: shows what it does now, and
+    /// what holds it. Can be given several times
+    #[arg(long = "status_address", value_name = "ADDRESS")]
+    status_address: Vec<String>,
     /// Folder for the record of the watch, where the watch has this option
     #[arg(long = "logs_dir", value_name = "FOLDER", requires = "folder")]
     logs_dir: Option<PathBuf>,
@@ -65,7 +69,7 @@ pub struct StatusArgs {
 }
 
 const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, files wait and \
-no program runs, a position cannot be used, files of the folder cannot be sent, a part of what was asked about cannot be looked \
+no program runs, a position cannot be used, files of the folder cannot be sent, a program holds, a part of what was asked about cannot be looked \
 at), 2 the command line or the set-up is wrong, 3 stopped before the end.";
 
 /// All that was found.
@@ -75,6 +79,7 @@ struct Found {
     group: Option<GroupStatus>,
     watch: Option<WatchStatus>,
     heartbeats: Option<Vec<LastHeartbeat>>,
+    programs: Vec<ProgramStatus>,
     /// What could not be looked at: one problem of many, as long as something could.
     not_seen: Vec<Problem>,
     now_ms: i64,
@@ -120,6 +125,13 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         };
         looked().map_err(|error| errors.push((Subject::Heartbeats(topic.clone()), error))).ok()
     });
+    let mut programs = Vec::new();
+    for address in &args.status_address {
+        match program_status(address) {
+            Ok(program) => programs.push(program),
+            Err(error) => errors.push((Subject::Program(address.clone()), error)),
+        }
+    }
     let is_over = |error: &SurveyError| matches!(error, SurveyError::Stopped) || group.is_none() && watch.is_none();
     if let Some(at) = errors.iter().position(|(_, error)| is_over(error)) {
         return ended(Err(errors.swap_remove(at).1));
@@ -132,6 +144,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         group,
         watch,
         heartbeats,
+        programs,
         not_seen: errors.into_iter().map(not_seen).collect(),
         now_ms: clock::now_ms(),
     };
@@ -144,9 +157,12 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
 }
 
 impl Found {
-    fn problems(&self) -> Vec<&Problem> {
+    fn problems(&self) -> Vec<Problem> {
         let of_group = self.group.iter().flat_map(|group| &group.problems);
-        of_group.chain(self.watch.iter().flat_map(|watch| &watch.problems)).chain(&self.not_seen).collect()
+        let of_watch = self.watch.iter().flat_map(|watch| &watch.problems);
+        let seen = of_group.chain(of_watch).chain(&self.not_seen).cloned();
+        let told = self.heartbeats.iter().flatten().filter_map(|heartbeat| heartbeat.problem(self.now_ms));
+        seen.chain(told).chain(self.programs.iter().filter_map(ProgramStatus::problem)).collect()
     }
 
     fn json(&self) -> Value {
@@ -154,7 +170,7 @@ impl Found {
             "log": self.log,
             "topic": self.topic,
             "needs_person": !self.problems().is_empty(),
-            "problems": self.problems().into_iter().map(json_of_problem).collect::<Vec<_>>(),
+            "problems": self.problems().iter().map(json_of_problem).collect::<Vec<_>>(),
         });
         if let Some(group) = &self.group {
             object["group"] = json_of_group(group);
@@ -165,6 +181,9 @@ impl Found {
         if let Some(heartbeats) = &self.heartbeats {
             object["heartbeats"] = heartbeats.iter().map(|heartbeat| self.json_of_heartbeat(heartbeat)).collect();
         }
+        if !self.programs.is_empty() {
+            object["programs"] = self.programs.iter().map(|program| program.answer.clone()).collect();
+        }
         object
     }
 
@@ -174,6 +193,10 @@ impl Found {
             "time": clock::iso8601_utc(heartbeat.time_ms),
             "seconds": self.ms_since(heartbeat.time_ms) as f64 / 1000.0,
             "message": heartbeat.message,
+            "held": heartbeat.held.map(|(hold, since_ms)| json!({
+                "reason": hold.as_str(),
+                "since": clock::iso8601_utc(since_ms),
+            })),
         })
     }
 
@@ -200,10 +223,15 @@ impl Found {
                     printable(&last.program).into_owned(),
                     clock::local_time_text(last.time_ms),
                     self.age(last.time_ms),
+                    last.holding().unwrap_or_else(|| "-".to_owned()),
                 ]
             });
-            section(&mut text, "last heartbeats", ["program", "time", "ago"], rows);
+            section(&mut text, "last heartbeats", ["program", "time", "ago", "said"], rows);
         }
+        let rows = self.programs.iter().map(|program| {
+            [&program.program, &program.address, &program.now].map(|cell| printable(cell).into_owned()).to_vec()
+        });
+        section(&mut text, "programs, as they say themselves", ["program", "asked at", "now"], rows);
         text
     }
 

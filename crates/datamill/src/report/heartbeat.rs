@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datamill_broker::Publisher;
-use datamill_wire::Heartbeat as Message;
+use datamill_wire::{Heartbeat as Message, headers};
 
 use super::clock;
 use super::periodic::{Moment, Periodic};
@@ -31,6 +31,17 @@ pub enum ProgramKind {
     Consumer,
     /// Produces: two.
     Producer,
+}
+
+impl ProgramKind {
+    /// The word for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reproducer => "reproducer",
+            Self::Consumer => "processor",
+            Self::Producer => "upload",
+        }
+    }
 }
 
 /// Where heartbeats go, and how often.
@@ -64,10 +75,17 @@ impl Heartbeat {
         let mut sender = Sender::new(publisher, topic, "heartbeats");
         let mut told = Counts::default();
         let thread = Periodic::start("heartbeat", interval, move |moment| {
-            let counts = counters.counts();
+            let snapshot = counters.snapshot();
+            let counts = snapshot.counts;
             let message = message(kind, clock::now_ms(), &counts.since(&told));
             let limit = if moment == Moment::Last { LAST_LIMIT } else { LIMIT };
-            match sender.send(&key, &message.to_json(), limit) {
+            // what ends holds nothing
+            let held = snapshot.state.held.filter(|_| moment != Moment::Last);
+            let held = held.map(|(hold, since_ms)| (hold.as_str(), clock::iso8601_utc(since_ms)));
+            let headers = held
+                .iter()
+                .flat_map(|(hold, since)| [(headers::HELD, hold.as_bytes()), (headers::HELD_SINCE, since.as_bytes())]);
+            match sender.send(&key, &message.to_json(), headers.collect(), limit) {
                 Sent::Yes | Sent::Unknown => told = counts,
                 Sent::No => {}
             }
@@ -99,6 +117,7 @@ fn message(kind: ProgramKind, now_ms: i64, counts: &Counts) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::{Hold, Holding};
     use crate::report::testing::{FakeLog, wait_until};
     use serde_json::{Value, json};
 
@@ -138,6 +157,28 @@ mod tests {
             Heartbeat::start(options(short, ProgramKind::Consumer), log.publisher(), Arc::default()).unwrap();
         wait_until(|| log.messages().len() >= 4);
         drop(heartbeat);
+    }
+
+    #[test]
+    fn what_holds_stands_beside_the_message_and_goes_with_the_hold() {
+        let log = FakeLog::default();
+        let counters = Arc::new(Counters::default());
+        let mut holding = Holding::new();
+        holding.step(&counters, Some(Hold::OutputFolder));
+        let hour = Duration::from_secs(3600);
+        let beats = |counters: &Arc<Counters>| {
+            let options = options(hour, ProgramKind::Consumer);
+            drop(Heartbeat::start(options, log.publisher(), Arc::clone(counters)).unwrap());
+        };
+        beats(&counters);
+        holding.step(&counters, None);
+        beats(&counters);
+        let messages = log.messages();
+        assert_eq!(messages.len(), 4);
+        assert_eq!(messages[0].headers[0], ("datamill.held".to_owned(), "output_folder".to_owned()));
+        assert!(clock::parse(&messages[0].headers[1].1).is_ok_and(|ms| ms <= clock::now_ms()), "{messages:?}");
+        assert!(messages[1..].iter().all(|message| message.headers.is_empty()), "{messages:?}");
+        assert!(messages.iter().all(|message| counts(&message.value).as_object().unwrap().len() == 4));
     }
 
     #[test]

@@ -34,8 +34,8 @@ impl Sender {
     }
 
     /// Sends one message and waits at most `limit` for its delivery.
-    pub(super) fn send(&mut self, key: &str, value: &str, limit: Duration) -> Sent {
-        match self.try_send(key, value, limit) {
+    pub(super) fn send(&mut self, key: &str, value: &str, headers: Vec<(&str, &[u8])>, limit: Duration) -> Sent {
+        match self.try_send(key, value, headers, limit) {
             Ok(true) => {
                 if std::mem::take(&mut self.failing) {
                     info!(topic = self.topic, "{} are taken again", self.what);
@@ -54,7 +54,13 @@ impl Sender {
     }
 
     /// Whether the message was delivered before the time was over.
-    fn try_send(&mut self, key: &str, value: &str, limit: Duration) -> Result<bool, Error> {
+    fn try_send(
+        &mut self,
+        key: &str,
+        value: &str,
+        headers: Vec<(&str, &[u8])>,
+        limit: Duration,
+    ) -> Result<bool, Error> {
         let deadline = Instant::now() + limit;
         let token = self.next_token;
         self.next_token += 1;
@@ -62,6 +68,7 @@ impl Sender {
             topic: &self.topic,
             key: Some(key.as_bytes()),
             value: Some(value.as_bytes()),
+            headers,
             ..NewRecord::default()
         };
         loop {

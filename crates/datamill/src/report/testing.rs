@@ -13,6 +13,7 @@ pub(super) struct Message {
     pub(super) topic: String,
     pub(super) key: String,
     pub(super) value: String,
+    pub(super) headers: Vec<(String, String)>,
 }
 
 #[derive(Default)]
@@ -59,7 +60,9 @@ impl Publisher for FakePublisher {
             state.refused += 1;
             Err(Error::new(ErrorKind::Retry, "the log is away"))
         } else {
-            let message = Message { topic: record.topic.to_owned(), key: text(record.key), value: text(record.value) };
+            let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), text(Some(value)))).collect();
+            let (topic, key, value) = (record.topic.to_owned(), text(record.key), text(record.value));
+            let message = Message { topic, key, value, headers };
             state.messages.push(message);
             Ok(Placed { partition: 0, offset: state.messages.len() as i64 - 1 })
         };

@@ -30,7 +30,7 @@ impl fmt::Display for NotReady {
 ///
 /// A function that has not caught up and files that are read again are work. Commits that do not go through are not, from
 /// the first moment on, and anything else that holds is not after a minute.
-pub(super) fn is_long(hold: Hold, ms: i64) -> bool {
+pub(crate) fn is_long(hold: Hold, ms: i64) -> bool {
     match hold {
         Hold::Crowded | Hold::ReadingAgain => false,
         Hold::Commits => true,

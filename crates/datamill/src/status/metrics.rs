@@ -73,11 +73,7 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (mut sheet, now) = (Sheet(encoder), self.shown.counters.snapshot());
         let (counts, state) = (&now.counts, &now.state);
-        let kind = match self.shown.kind {
-            ProgramKind::Reproducer => "reproducer",
-            ProgramKind::Consumer => "processor",
-            ProgramKind::Producer => "upload",
-        };
+        let kind = self.shown.kind.as_str();
         let build = [("version", env!("CARGO_PKG_VERSION")), ("program", self.shown.program.as_str()), ("kind", kind)];
         sheet.info("build", "The program, and the version of datamill in it", &build)?;
 

@@ -21,6 +21,7 @@ mod recent;
 mod server;
 
 pub use address::{NotAnAddress, StatusAddress};
+pub(crate) use health::is_long;
 pub use lag::Source;
 pub(crate) use lag::{Density, PartitionLag, read_times};
 pub use listening::listening;

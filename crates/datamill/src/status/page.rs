@@ -4,13 +4,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::Shown;
-use super::health::is_long;
+use super::health::{is_long, not_ready};
 use super::html::Html;
 use super::lag::{Lag, Look, PartitionLag, Source, Sum};
 use super::recent::{Happened, How, Said};
 use crate::facts::{Counts, FailureStatus, Hold, Snapshot};
-use crate::report::clock::local_time_text;
+use crate::report::clock::{iso8601_utc, local_time_text};
 use crate::report::heartbeat::ProgramKind;
 use crate::report::text::{counted, duration, rate, shell_word};
 
@@ -54,6 +56,26 @@ pub(super) fn changing(page: &Page<'_>) -> String {
     let mut html = Html::default();
     page.write(&mut html);
     html.done()
+}
+
+/// What the program does now, as an object of JSON.
+pub(super) fn now(page: &Page<'_>) -> String {
+    let (shown, state) = (page.shown, &page.snapshot.state);
+    let Now { words, more, .. } = page.now_in_words();
+    let held = state.held.map(|(hold, since_ms)| json!({"reason": hold.as_str(), "since": iso8601_utc(since_ms)}));
+    let object = json!({
+        "program": shown.program,
+        "kind": shown.kind.as_str(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "topic": shown.source.as_ref().map(|source| &source.topic),
+        "group": shown.source.as_ref().map(|source| &source.group),
+        "running_since": iso8601_utc(page.began_ms),
+        "ready": not_ready(shown.kind, state, page.now_ms).is_none(),
+        "now": words,
+        "more": more,
+        "held": held,
+    });
+    format!("{object}\n")
 }
 
 /// What a program does now.

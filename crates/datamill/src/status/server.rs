@@ -188,6 +188,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .route("/", get(page))
         .route("/events", get(events))
+        .route("/status.json", get(now))
         .route("/status.css", get(|| async { file("text/css; charset=utf-8", include_str!("assets/status.css")) }))
         .route("/status.js", get(|| async { file("text/javascript; charset=utf-8", include_str!("assets/status.js")) }))
         .layer(map_response(guarded))
@@ -213,6 +214,10 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
 
 async fn page(State(shared): State<Arc<Shared>>) -> Response {
     file("text/html; charset=utf-8", shared.page(page::whole).await)
+}
+
+async fn now(State(shared): State<Arc<Shared>>) -> Response {
+    file("application/json", shared.page(page::now).await)
 }
 
 /// What changes on the page, each time that it has.

@@ -64,6 +64,17 @@ pub enum SurveyError {
         /// The groups that have, as a sentence.
         readers: String,
     },
+    /// A program does not tell how it stands.
+    #[error(
+        "no program tells at `{address}` how it stands: check the address, and that the program has --status_listen"
+    )]
+    Program {
+        /// Where it was asked.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// There is no record of a watch.
     #[error(
         "no watch has sent files of folder `{}` to topic `{topic}`: check the folder and --topic_name, and name the folder of \

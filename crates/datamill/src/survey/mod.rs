@@ -12,7 +12,8 @@
 //!
 //!  positions and state, topic ──▶ group.rs ─────────┐
 //!  record of a watch, folder ───▶ watched.rs ───────┼──▶ status
-//!  topic of heartbeats ─────────▶ heartbeats.rs ────┘
+//!  topic of heartbeats ─────────▶ heartbeats.rs ────┤
+//!  status page of a program ────▶ program.rs ───────┘
 //!
 //!  settings, what the account may do ──▶ check.rs ──▶ check
 //! ```
@@ -30,6 +31,7 @@ mod list;
 mod missing;
 mod pass;
 mod problem;
+mod program;
 mod reconcile;
 mod results;
 mod row;
@@ -48,6 +50,7 @@ pub use heartbeats::{LastHeartbeat, last_heartbeats};
 pub use list::{Listed, Listing, Totals, list};
 pub use missing::upload_missing;
 pub use problem::{Problem, ProblemKind, Subject};
+pub use program::{ProgramStatus, program_status};
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
 pub use row::{Row, State};
 pub use upload::Upload;

@@ -36,7 +36,7 @@ pub enum Subject {
     Folder(PathBuf),
     /// A topic of heartbeats.
     Heartbeats(String),
-    /// A program, by the name in its heartbeats.
+    /// A program, by the name in its heartbeats or its own; where it does not answer, by its address.
     Program(String),
 }
 
@@ -103,6 +103,8 @@ kinds! {
     PositionUnreadable = "position_unreadable",
     /// Records were removed before the group read them.
     RecordsRemoved = "records_removed",
+    /// A program holds for long, or has not joined its group.
+    Holding = "holding",
     /// Files of a watched folder wait, and no watch runs.
     NoWatch = "no_watch",
     /// Files of a watched folder cannot be sent.

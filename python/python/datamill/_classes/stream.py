@@ -170,7 +170,8 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
     @property
     def progress_msg(self) -> str:
         """A text about the state: the counts, and the last files."""
-        counts = f"{self.n_processed_files} files done, {self.n_msgs_read} messages read; the last files:"
+        files, messages = _host.counted(self.n_processed_files, "file"), _host.counted(self.n_msgs_read, "message")
+        counts = f"{files} done, {messages} read; the last files:"
         return counts + "".join(f"\n\t{path}" for path in self.recent_processed_filepaths)
 
     # ---- the run

@@ -1,6 +1,7 @@
 //! `datamill status`: how a group and a watched folder stand.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use datamill::broker::NewRecord;
@@ -120,6 +121,46 @@ fn members_that_run_and_their_heartbeats_are_seen(bench: &Bench) {
     assert!(["this machine", "127.0.0.1"].contains(&member["host"].as_str().unwrap()), "{member}");
     assert!(found["heartbeats"][0]["message"]["n_messages_read"].is_u64(), "{found}");
     assert_eq!(running.end(), 0);
+}
+
+fn a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let beats = format!("beats-{}", bench.topic);
+    bench.create(&beats, 1, &[]);
+    let args = ["download", "mirror", "--topic_name", &bench.topic, "--consumer_group_id", &bench.group];
+    let beat =
+        ["--heartbeat_topic_name", &beats, "--heartbeat_program_id", "mirror_1", "--heartbeat_interval_secs", "1"];
+    let more = ["--status_listen", "0", "--config", "test.config"];
+    let mut command = bench.place.command(&[&args[..], &beat, &more].concat());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(|line| line.unwrap());
+    let running = Running(child);
+    let address = lines.find_map(|line| Some(line.split_once("url=")?.1.to_owned())).unwrap();
+    std::thread::spawn(move || lines.for_each(drop));
+    wait_until("the file is there", || bench.place.path("mirror/a.csv").exists());
+    fs::rename(bench.place.path("mirror"), bench.place.path("away")).unwrap();
+    bench.place.write("data/b.csv", b"b");
+    assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
+    let args = ["--heartbeat_topic_name", &beats, "--status_address", &address, "--json", "--config", "test.config"];
+    let args = bench.status(&args);
+    let look = || -> Value { serde_json::from_str(&bench.place.run(&args).stdout()).unwrap_or_default() };
+    let reasons =
+        |found: &Value| [&found["programs"][0], &found["heartbeats"][0]].map(|of| of["held"]["reason"].clone());
+    wait_until("both say what holds it", || reasons(&look()) == ["target", "target"]);
+    let found = look();
+    let (now, more) = (found["programs"][0]["now"].as_str().unwrap(), found["programs"][0]["more"].as_str().unwrap());
+    assert!(now.starts_with("holding: the folder or store that the files go to takes none"), "{now}");
+    assert!(more.contains(" it was said: ") && more.contains("tried again"), "{more}");
+    let table = bench.run(&bench.status(&["--status_address", &address])).stdout();
+    assert!(table.contains("programs, as they say themselves\n"), "{table}");
+    fs::rename(bench.place.path("away"), bench.place.path("mirror")).unwrap();
+    wait_until("the other file is there", || bench.place.path("mirror/b.csv").exists());
+    wait_until("nothing holds it", || reasons(&look()) == [Value::Null, Value::Null]);
+    assert_eq!(running.end(), 0);
+    let found = look();
+    let silent = kinds(&found).into_iter().find(|[kind, ..]| *kind == "not_seen");
+    assert_eq!(silent, Some(["not_seen", "program", address.as_str()]), "{found}");
 }
 
 fn mistakes_are_named_with_what_was_perhaps_meant(bench: &Bench) {
@@ -254,6 +295,7 @@ fn a_watched_folder_is_seen_while_its_watch_runs_and_afterwards(bench: &Bench) {
 on_both_logs!(
     what_waits_failed_and_is_begun_is_seen_from_outside,
     members_that_run_and_their_heartbeats_are_seen,
+    a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked,
     mistakes_are_named_with_what_was_perhaps_meant,
     a_group_that_has_not_started_says_what_waits_for_it,
     a_part_that_cannot_be_looked_at_is_one_problem_and_the_rest_is_shown,
