@@ -96,6 +96,12 @@ pub fn run(args: &RerunArgs) -> anyhow::Result<Exit> {
             count(MOST_RERUN)
         );
     }
+    if found.newest_is_of_0_1_0 {
+        say(format_args!(
+            "the newest result of group `{group}` is of datamill 0.1.0. A program of that release passes such requests over, and \
+            they wait for a newer one: see that none runs"
+        ));
+    }
     if args.list { list(&found.files, args.json) } else { request(&log, &topic, &group, &found, args.yes) }
 }
 
@@ -174,12 +180,6 @@ fn request(log: &Arc<dyn Log>, topic: &str, group: &str, found: &RerunFiles, una
         0 => say(format_args!("{asked}; no program of group `{group}` runs: the next one that starts takes that up")),
         1 => say(format_args!("{asked}; the program of group `{group}` that runs takes that up within seconds")),
         n => say(format_args!("{asked}; the {n} programs of group `{group}` that run take that up within seconds")),
-    }
-    if found.newest_is_of_0_1_0 {
-        say(format_args!(
-            "the newest result of group `{group}` is of datamill 0.1.0, which passes such requests over: they are answered once a \
-            program of this version has the partitions of these files"
-        ));
     }
     Ok(Exit::Done)
 }

@@ -174,6 +174,7 @@ fn mistakes_are_named() {
         (&["--consumer_group_id", "other"][..], "group `other` has never read topic `t`: check --consumer_group_id"),
         (&["--path", "(("], "--path cannot be used"),
         (&["--since", "yesterday"], "write a time as"),
+        (&["--version_below", "2.x"], "write numbers with points between"),
         (&["--json"], "--list"),
         (&["--topic_name", "none"], "none"),
     ] {

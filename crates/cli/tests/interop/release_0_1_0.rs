@@ -66,8 +66,8 @@ impl Left {
         self.run(&built("describe"), &[&args[..], &own, more].concat())
     }
 
-    fn rerun(&self) -> Ended {
-        let args = ["rerun", "--topic_name", "files", "--consumer_group_id", "lab", "--yes"];
+    fn rerun(&self, how: &str) -> Ended {
+        let args = ["rerun", "--topic_name", "files", "--consumer_group_id", "lab", how];
         self.run(env!("CARGO_BIN_EXE_datamill").as_ref(), &args)
     }
 
@@ -145,6 +145,9 @@ impl Left {
         assert_no_warning_but(&said, &[]);
         assert_eq!(mtime(&self.path("mirror/a.csv")), before);
 
+        let said = self.rerun("--list").with_code(0);
+        assert!(said.contains("the newest result of group `lab` is of datamill 0.1.0"), "{said}");
+
         self.complete_the_cut_upload();
         for (group, output, more) in
             [("lab", "Describe_output", &[][..]), ("once", "Once_output", &["--delivery", "at-least-once"])]
@@ -157,8 +160,8 @@ impl Left {
         let size = |got: &Got| serde_json::from_str::<Value>(&got.value).unwrap()["size"].as_u64().unwrap();
         assert_eq!(all.iter().filter(|got| size(got) == self.cut as u64).count(), 2);
 
-        let said = self.rerun().with_code(0);
-        assert!(said.contains("another result of 3 files is asked for"), "{said}");
+        let said = self.rerun("--yes").with_code(0);
+        assert!(said.contains("another result of 3 files is asked for") && !said.contains("0.1.0"), "{said}");
         let said = self.describe("lab", "Describe_output", &[]).with_code(1);
         assert!(said.contains("3 of them had a result and were run again"), "{said}");
         assert_eq!(self.count("results"), all.len() + 3);

@@ -98,6 +98,12 @@ fn each_thing_that_happens_to_a_file_is_told_once_and_in_its_order(place: &Place
     assert_eq!((snapshot.state.partitions, snapshot.state.waiting, snapshot.state.in_hand), (1, 0, 0));
     assert_eq!((summary.succeeded, summary.failed, summary.dead_letters_of_files), (2, 1, 1));
 
+    bench.run_counted(&settings, code.clone(), &Control::default(), &facts).unwrap();
+    let mut told = heard.take();
+    told.remove("half");
+    let failed = "attempt 1 again; ran; computing_result_message_failed after 3";
+    assert_eq!(told, texts(&[("bad/one", failed)]), "the attempts of all starts");
+
     code.fails.store(false, SeqCst);
     let summary = bench.run_counted(&settings, code, &Control::default(), &facts).unwrap();
     let mut told = heard.take();
