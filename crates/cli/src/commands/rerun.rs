@@ -16,7 +16,7 @@ use datamill::report::text::{count, counted, printable};
 use datamill::settings::{GroupId, Pattern};
 use serde_json::json;
 
-use super::output::{LogArgs, is_confirmed, names, print, table};
+use super::output::{LogArgs, is_confirmed, print, readers, table};
 
 /// Run files again that have a result, as after a change of the function
 ///
@@ -112,14 +112,6 @@ fn comparable_version(version: &str) -> Result<String, &'static str> {
             "write numbers with points between, such as 2.0 or 2026.11.1, perhaps with a word and its number, such as 2.0rc1",
         ),
     }
-}
-
-/// The groups that may have been meant, as a sentence.
-fn readers(log: &dyn Log, topic: &str) -> anyhow::Result<String> {
-    Ok(match log.groups_of(topic)?.as_slice() {
-        [] => format!("No group has read topic `{topic}` yet"),
-        many => format!("Groups that have read topic `{topic}`: {}", names(many)),
-    })
 }
 
 fn list(chosen: &[RerunFile], as_json: bool) -> anyhow::Result<Exit> {

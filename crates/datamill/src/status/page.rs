@@ -208,7 +208,9 @@ impl Page<'_> {
             Some(_) => " It is being tried again.".to_owned(),
             None => String::new(),
         };
-        format!("At {} it was said: {}.{again} ", self.when(said.at_ms), said.text)
+        let text = said.text.trim_end_matches('.');
+        let end = if text.ends_with(['?', '!', '…']) { "" } else { "." };
+        format!("At {} it was said: {text}{end}{again} ", self.when(said.at_ms))
     }
 
     fn sending_in_words(&self) -> Now {

@@ -271,8 +271,8 @@ fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Er
 pub(super) fn readers(log: &dyn Log, topic: &str) -> Result<String, Error> {
     let named = |groups: &[String]| groups.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
     Ok(match log.groups_of(topic)?.as_slice() {
-        [] => format!("no group has read topic `{topic}` yet"),
-        groups => format!("groups that have: {}", named(&groups[..groups.len().min(20)])),
+        [] => format!("No group has read topic `{topic}` yet"),
+        groups => format!("Groups that have read it: {}", named(&groups[..groups.len().min(20)])),
     })
 }
 

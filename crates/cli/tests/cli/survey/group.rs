@@ -201,7 +201,11 @@ fn a_group_that_has_not_started_says_what_waits_for_it(bench: &Bench) {
     let args = ["status", "--topic_name", &bench.topic, "--consumer_group_id", "mistyped"];
     let mistyped = bench.run(&args);
     assert_eq!(mistyped.code(), 1, "{}", mistyped.stderr());
-    assert!(mistyped.stderr().contains(&format!("groups that have: `{}`", bench.group)), "{}", mistyped.stderr());
+    assert!(
+        mistyped.stderr().contains(&format!("Groups that have read it: `{}`", bench.group)),
+        "{}",
+        mistyped.stderr()
+    );
 }
 
 fn a_part_that_cannot_be_looked_at_is_one_problem_and_the_rest_is_shown(bench: &Bench) {
