@@ -142,7 +142,7 @@ fn each_chunk_is_copied_once_to_the_partition_of_its_file(kafka: bool) {
     settle(publisher.as_mut());
     let ended = bench.place.run(&bench.args());
     assert_eq!(ended.code(), 1, "{}", ended.stderr());
-    for part in ["400 messages", "1 messages are no chunks", "partition=2", "not a chunk of a file"] {
+    for part in ["400 messages", "1 message is not a chunk", "partition=2", "not a chunk of a file"] {
         assert!(ended.stderr().contains(part), "{part}: {}", ended.stderr());
     }
     bench.spread(1);
