@@ -249,7 +249,7 @@ impl Found {
                 number(of.position),
                 number(of.read_to),
                 of.end.to_string(),
-                of.messages.to_string(),
+                count(of.messages),
                 oldest,
             ]
         });
@@ -271,7 +271,7 @@ impl Found {
             rows,
         );
         let rows = group.in_progress_files.iter().map(|file| {
-            let chunks = format!("{}/{}", file.chunks, file.n_chunks);
+            let chunks = format!("{}/{}", count(file.chunks.into()), count(file.n_chunks.into()));
             vec![printable(&file.path).into_owned(), chunks, bytes(file.bytes), self.age(file.first_ms)]
         });
         let title = title("files in progress", group.in_progress_files.len(), group.in_progress);
