@@ -15,8 +15,8 @@ use datamill::report::logging::say;
 use datamill::report::text::{bytes, count, counted, counted_with, duration, printable};
 use datamill::settings::GroupId;
 use datamill::survey::{
-    GroupStatus, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError, WatchStatus, group_status,
-    last_heartbeats, program_status, watch_status,
+    GroupStatus, InProgress, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError, WatchStatus,
+    group_status, last_heartbeats, program_status, watch_status,
 };
 use datamill::upload::Filter;
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ pub struct StatusArgs {
     log: LogArgs,
 }
 
-const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, files wait and \
+const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, uploads were probably cut off, files wait and \
 no program runs, a position cannot be used, files of the folder cannot be sent, a program holds, a part of what was asked about cannot be looked \
 at), 2 the command line or the set-up is wrong, 3 stopped before the end.";
 
@@ -270,12 +270,17 @@ impl Found {
             ["path", "status", "reason"],
             rows,
         );
-        let rows = group.in_progress_files.iter().map(|file| {
-            let chunks = format!("{}/{}", count(file.chunks.into()), count(file.n_chunks.into()));
-            vec![printable(&file.path).into_owned(), chunks, bytes(file.bytes), self.age(file.first_ms)]
-        });
-        let title = title("files in progress", group.in_progress_files.len(), group.in_progress);
-        section(text, &title, ["path", "chunks", "size", "begun"], rows);
+        let mut files = |title: &str, files: &[InProgress], all: u64| {
+            let rows = files.iter().map(|file| {
+                let chunks = format!("{}/{}", count(file.chunks.into()), count(file.n_chunks.into()));
+                let ages = [file.first_ms, file.last_ms].map(|ms| self.age(ms));
+                [vec![printable(&file.path).into_owned(), chunks, bytes(file.bytes)], ages.to_vec()].concat()
+            });
+            let title = self::title(title, files.len(), all);
+            section(text, &title, ["path", "chunks", "size", "begun", "last chunk"], rows);
+        };
+        files("files in progress", &group.in_progress_files, group.in_progress);
+        files("uploads that were probably cut off", &group.cut_off_files, group.cut_off);
     }
 
     fn write_watch(&self, text: &mut String, watch: &WatchStatus) {
@@ -377,13 +382,21 @@ fn json_of_group(group: &GroupStatus) -> Value {
         "asked_retries": group.asked_retries,
         "asked_reruns": group.asked_reruns,
         "in_progress": group.in_progress,
-        "in_progress_files": group.in_progress_files.iter().map(|file| json!({
-            "path": file.path,
-            "chunks": file.chunks,
-            "n_chunks": file.n_chunks,
-            "bytes": file.bytes,
-            "begun": clock::iso8601_utc(file.first_ms),
-        })).collect::<Vec<_>>(),
+        "in_progress_files": group.in_progress_files.iter().map(json_of_part).collect::<Vec<_>>(),
+        "cut_off": group.cut_off,
+        "cut_off_files": group.cut_off_files.iter().map(json_of_part).collect::<Vec<_>>(),
+    })
+}
+
+fn json_of_part(file: &InProgress) -> Value {
+    json!({
+        "path": file.path,
+        "chunks": file.chunks,
+        "n_chunks": file.n_chunks,
+        "bytes": file.bytes,
+        "begun": clock::iso8601_utc(file.first_ms),
+        "last_chunk": clock::iso8601_utc(file.last_ms),
+        "cut_off": file.is_cut_off,
     })
 }
 

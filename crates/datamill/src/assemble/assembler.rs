@@ -8,6 +8,7 @@
 
 mod expiry;
 mod room;
+mod standing;
 
 pub(crate) use expiry::Expired;
 
@@ -25,7 +26,6 @@ use super::budget::{Budget, Reservation};
 use super::buffer::{Content, SpillFolder};
 use super::follow::{Follower, Following};
 use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
-use crate::facts::Backlog;
 use crate::progress::{OpenKind, Progress};
 
 /// Decides by the rebuilt relative path whether a file is wanted.
@@ -106,6 +106,8 @@ pub(crate) struct Assembler {
     instances: FxHashMap<InstanceId, Box<Instance>>,
     /// Instances by hash of their version, in the order of their first records.
     versions: FxHashMap<u64, Vec<InstanceId>>,
+    /// Instances of more than one chunk by hash of their path.
+    places: FxHashMap<u64, Vec<InstanceId>>,
     hasher: RandomState,
     shadows: InstanceIds,
     /// Hashes of the versions of repetitions that were ended.
@@ -129,6 +131,7 @@ impl Assembler {
             partitions: BTreeMap::new(),
             instances: FxHashMap::default(),
             versions: FxHashMap::default(),
+            places: FxHashMap::default(),
             hasher: RandomState::new(),
             shadows: InstanceIds::default(),
             ended_repetitions: FxHashSet::default(),
@@ -206,6 +209,7 @@ impl Assembler {
                 self.versions.remove(&instance.slot);
             }
         }
+        self.leave_place(instance.place, id);
         let mut owned = false;
         for span in &instance.spans {
             if let Some(state) = self.partitions.get_mut(&span.partition) {
@@ -230,6 +234,7 @@ impl Assembler {
         };
         let filename = chunk.rebuilt_filename();
         let slot = self.hasher.hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
+        let place = self.outdate(chunk, &filename);
         let mut found = None;
         let mut repetition = false;
         let open = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);
@@ -260,7 +265,7 @@ impl Assembler {
                 let instance =
                     Instance::new(version, slot, shadow, repetition, &self.budget, self.ahead.as_ref(), time_ms);
                 let buffer = instance.buffer.filter(|_| self.keeps_content);
-                self.open(slot, Instance { late, buffer, ..instance })
+                self.open(slot, Instance { late, buffer, place, ..instance })
             }
         };
         let Some(instance) = self.instances.get_mut(&id) else {
@@ -314,6 +319,9 @@ impl Assembler {
         self.next_id += 1;
         if instance.state == State::Shadow {
             self.shadows.insert(id);
+        }
+        if instance.version.total > 1 {
+            self.places.entry(instance.place).or_default().push(id);
         }
         self.instances.insert(id, Box::new(instance));
         self.versions.entry(slot).or_default().push(id);
@@ -495,55 +503,6 @@ impl Assembler {
     /// another, and its chunks cannot be told from those of its repetition.
     pub(crate) fn is_spread(&self) -> bool {
         self.spread
-    }
-
-    /// The files that fill up, repetitions left out, in the order of their first records.
-    pub(crate) fn filling(&self) -> Vec<(InstanceId, &Instance)> {
-        let filling = self.instances.iter().filter(|(_, i)| i.state == State::Filling && !i.repetition);
-        let mut filling: Vec<_> = filling.map(|(id, instance)| (*id, &**instance)).collect();
-        filling.sort_unstable_by_key(|(id, _)| *id);
-        filling
-    }
-
-    /// The next offset of each partition that is owned.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.partitions.iter().map(|(partition, state)| (*partition, state.next))
-    }
-
-    /// How far each owned partition was read.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        self.partitions.iter().map(|(&partition, state)| Place {
-            partition,
-            next: state.next,
-            newest_ms: state.newest_ms,
-            bytes: state.bytes,
-        })
-    }
-
-    /// What has no outcome in each partition that is owned. A file with chunks in several counts where it began.
-    pub(crate) fn backlog(&self) -> Vec<Backlog> {
-        let of_partition = |(&partition, state): (&i32, &Partition)| {
-            // listed as open, and not read again yet
-            let listed = state.restored.open.range(state.next..).filter(|(_, kind)| **kind == OpenKind::Open);
-            let (next, files) = (state.next.max(state.restored.frontier), listed.count() as u64);
-            (partition, Backlog { partition, next, files, ..Backlog::default() })
-        };
-        let mut all: BTreeMap<i32, Backlog> = self.partitions.iter().map(of_partition).collect();
-        for instance in self.instances.values().filter(|instance| instance.state != State::Shadow) {
-            let Some(backlog) = instance.spans.first().and_then(|span| all.get_mut(&span.partition)) else { continue };
-            backlog.files += 1;
-            backlog.messages += u64::from(instance.indices.len());
-            backlog.bytes += instance.bytes;
-            backlog.oldest_ms = Some(backlog.oldest_ms.map_or(instance.first_ms, |ms| ms.min(instance.first_ms)));
-        }
-        all.into_values().collect()
-    }
-
-    /// Offsets between W and H over all partitions: what a restart reads again.
-    pub(crate) fn span(&self) -> u64 {
-        let none = InstanceIds::default();
-        let progress = self.partitions.keys().filter_map(|partition| self.progress(*partition, &none));
-        progress.map(|progress| progress.frontier.abs_diff(progress.position())).sum()
     }
 }
 

@@ -121,6 +121,9 @@ pub(crate) struct Proof {
     pub(crate) sha512: [u8; 64],
 }
 
+/// An upload of which no chunk came for so long goes on no more, as far as that can be told from outside.
+pub(crate) const CUT_OFF_MS: i64 = 10 * 60_000;
+
 /// Runs of offsets of other uploads that are kept for one file.
 const MAX_OTHERS: usize = 1000;
 
@@ -155,6 +158,10 @@ pub(crate) struct Instance {
     pub(crate) superseded: bool,
     /// Its first chunk came after a repetition of its version had ended, and may be that one's.
     pub(crate) late: bool,
+    /// Hash of the path, under which the assembler finds its versions.
+    pub(crate) place: u64,
+    /// The last chunk of its path that came is one of another version.
+    pub(crate) outdated: bool,
     /// The next instance that began after this one was full.
     pub(crate) filled: Option<InstanceId>,
     pub(crate) indices: Indices,
@@ -194,6 +201,8 @@ impl Instance {
             repetition,
             superseded: false,
             late: false,
+            place: 0,
+            outdated: false,
             filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
@@ -229,6 +238,21 @@ impl Instance {
 
     pub(crate) fn is_full(&self) -> bool {
         self.indices.len() == self.version.total
+    }
+
+    /// Whether an outcome is to come. Not that of what a repeated upload leaves over, whose chunks completed another
+    /// one, nor that of an upload that a newer version of the file follows, as long as no further chunk comes.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        match self.state {
+            State::Shadow => false,
+            State::Whole => true,
+            State::Filling | State::Expired => !(self.repetition || self.late || self.superseded || self.outdated),
+        }
+    }
+
+    /// Whether its upload was probably cut off, where all that is in its partitions was read.
+    pub(crate) fn is_cut_off(&self, now_ms: i64) -> bool {
+        self.state == State::Filling && self.is_waited_for() && now_ms.saturating_sub(self.last_ms) > CUT_OFF_MS
     }
 
     /// Whether it has chunks in the partition.

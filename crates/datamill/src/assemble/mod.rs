@@ -35,7 +35,7 @@ pub(crate) use file::{NotVerified, SourceTopic};
 #[cfg(feature = "object-store")]
 pub(crate) use follow::{Begun, Follower, Part, Taking};
 pub(crate) use follow::{Followers, Following};
-pub(crate) use instance::{FileInfo, InstanceIds};
+pub(crate) use instance::{CUT_OFF_MS, FileInfo, Instance, InstanceIds};
 pub use instance::{InstanceId, Span, Version};
 pub(crate) use memory::Memory;
 

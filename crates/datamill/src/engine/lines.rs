@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use super::alike::{Alike, FIRST_FILES, shape};
 use super::commit::spans_text;
 use crate::assemble::Span;
-use crate::facts::{Fact, FailureStatus, FileRow, Listener};
-use crate::report::text;
+use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener};
+use crate::report::{clock, text};
 
 /// Writes them. Of very many failures that are alike, the first ones are named.
 pub(super) struct Lines {
@@ -32,6 +32,9 @@ struct Others {
 /// Runs of offsets that one line names, and kinds that are kept for their lines.
 const MAX_RUNS: usize = 50;
 const MAX_OTHERS: usize = 20;
+
+/// Files that are named, of those that are found to be cut off at one time.
+const CUT_OFF_NAMED: usize = 5;
 
 impl Lines {
     pub(super) fn about(topic: &Arc<str>) -> Self {
@@ -93,6 +96,27 @@ impl Lines {
         }
     }
 
+    /// The uploads of these files were probably cut off: what is there, and what sends the rest.
+    fn tell_cut_off(&self, files: &[FillingFile]) {
+        let topic = &self.topic;
+        let word = text::shell_word(topic);
+        let what_to_do = format!(
+            "`datamill reconcile DIR --topic_name {word} --problems` compares a folder with the topic, `datamill upload DIR \
+            --topic_name {word} --only-missing` sends what is missing"
+        );
+        for file in files.iter().take(CUT_OFF_NAMED) {
+            let since = clock::local_time_text(file.row.most_recent_message_ms);
+            tracing::warn!(file = %file.row.rel_filepath, %topic, offsets = %file.row.offsets,
+                "no chunk of a file has come since {since}, {} of {} are there: its upload was probably cut off. \
+                {what_to_do}", text::count(file.there.into()), text::count(file.row.n_chunks.into()));
+        }
+        let more = files.len().saturating_sub(CUT_OFF_NAMED) as u64;
+        if more > 0 {
+            tracing::warn!(%topic, "the same is so of {}; the table of files in progress names them",
+                text::counted(more, "more file"));
+        }
+    }
+
     fn tell_failure(&self, file: &FileRow, status: FailureStatus, reason: &str, attempts: u32) {
         let topic = &self.topic;
         let told = self.failures.lock().failed(Instant::now(), status, reason, &file.rel_filepath);
@@ -126,6 +150,7 @@ impl Listener for Lines {
             Fact::FirstChunk { .. } => self.has_chunks.store(true, Relaxed),
             Fact::Lost { partition, offset } => tracing::error!(%topic, partition, offset,
                 "the first chunk of an unfinished file was removed from the topic; the file is lost, upload it again"),
+            Fact::CutOff(files) => self.tell_cut_off(files),
             Fact::AttemptFailed { file, attempt, max_attempts, status, reason, wait } => {
                 match self.attempts.lock().failed(Instant::now(), status, reason, file).after {
                     Some(0) => tracing::warn!(attempt, max_attempts, error = %reason,

@@ -6,6 +6,7 @@ mod ending;
 mod flow;
 mod ownership;
 mod pool;
+mod quiet;
 mod unassigned;
 
 use std::cell::{Cell, RefCell};
@@ -20,6 +21,7 @@ use datamill_wire::{hex, sha512};
 use parking_lot::Mutex;
 
 use ownership::names;
+use quiet::Quiet;
 use unassigned::Unassigned;
 
 use super::assemble::Intake;
@@ -39,7 +41,7 @@ use super::summary::Left;
 use super::tails::Tails;
 use super::work::Pool;
 use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, start};
-use crate::assemble::{Assembler, Budget, Following, HashAhead, SpillFolder};
+use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceIds, SpillFolder};
 use crate::facts::{Fact, Holding};
 use crate::mark::KnownFolder;
 use crate::read::Watch;
@@ -351,6 +353,9 @@ struct Reader<'a> {
     skew: Skew,
     /// The ends of partitions that were reached last.
     ends_seen: BTreeMap<i32, i64>,
+    quiet: Quiet,
+    /// Files that were told to be cut off, and have had no chunk since.
+    cut_off: InstanceIds,
     failed: Option<EngineError>,
     stop_since: Option<Instant>,
     /// Failed files waited for another try when the stop began.
@@ -429,6 +434,8 @@ impl<'a> Reader<'a> {
             holding: Holding::new(),
             skew: Skew::new(engine.settings.memory_limit / 16),
             ends_seen: BTreeMap::new(),
+            quiet: Quiet::default(),
+            cut_off: InstanceIds::default(),
             failed: None,
             stop_since: None,
             has_retries_left: false,

@@ -8,7 +8,7 @@ use datamill_wire::Chunk;
 
 use super::backlog::Question;
 use super::times::Times;
-use super::{Backlog, Fact, FailureStatus, Histogram, Hold};
+use super::{Backlog, Fact, FailureStatus, Histogram, Hold, Rest};
 use crate::report::clock;
 
 /// One count. It has a line of the processor's cache for itself: threads that count different things at the same time do not
@@ -185,6 +185,8 @@ macro_rules! state {
             pub filling: u64,
             /// Bytes of their chunks that are there.
             pub filling_bytes: u64,
+            /// Of these files, those whose uploads were probably cut off.
+            pub cut_off: u64,
             /// What holds, and since when, in milliseconds since the epoch.
             pub held: Option<(Hold, i64)>,
             /// When the last commit happened that had something to commit, in milliseconds since the epoch.
@@ -230,6 +232,7 @@ pub struct Counters {
     is_member: AtomicBool,
     filling: AtomicU64,
     filling_bytes: AtomicU64,
+    cut_off: AtomicU64,
     /// Number of what holds, from 1.
     hold: AtomicU64,
     held_since_ms: AtomicI64,
@@ -361,6 +364,7 @@ impl Counters {
             Fact::Filling(files) => {
                 self.filling.store(files.len() as u64, Relaxed);
                 self.filling_bytes.store(files.iter().map(|file| file.bytes).sum(), Relaxed);
+                self.cut_off.store(files.iter().filter(|file| file.rest == Rest::CutOff).count() as u64, Relaxed);
             }
             Fact::Lost { .. } => add(&counts.lost, 1),
             Fact::Started { attempt, again, .. } => {
@@ -372,6 +376,7 @@ impl Counters {
                 self.running.add(took);
             }
             Fact::AttemptFailed { .. }
+            | Fact::CutOff(_)
             | Fact::NotAvailable { .. }
             | Fact::CameLate { .. }
             | Fact::NoDeadLetter { .. } => {}
@@ -423,6 +428,7 @@ impl Counters {
             is_member: self.is_member.load(Relaxed),
             filling: self.filling.load(Relaxed),
             filling_bytes: self.filling_bytes.load(Relaxed),
+            cut_off: self.cut_off.load(Relaxed),
             held: self.hold().map(|hold| (hold, self.held_since_ms.load(Relaxed))),
             committed_ms: Some(self.committed_ms.load(Relaxed)).filter(|ms| *ms > 0),
             ..self.state.get()

@@ -115,6 +115,9 @@ pub enum Fact<'a> {
     },
     /// The chunks of these files are not all there. It is told every few seconds.
     Filling(&'a Arc<[FillingFile]>),
+    /// No chunk of these files came for ten minutes, so their uploads were probably cut off. It is told once, and again
+    /// where chunks came and stopped once more.
+    CutOff(&'a [FillingFile]),
     /// `--download_regex` leaves out a file.
     Filtered {
         /// The file.

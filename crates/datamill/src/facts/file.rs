@@ -35,6 +35,21 @@ pub struct FillingFile {
     pub there: u32,
     /// Bytes of these chunks.
     pub bytes: u64,
+    /// What is to be expected of the others.
+    pub rest: Rest,
+}
+
+/// What is to be expected of the chunks of a file that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rest {
+    /// That they come.
+    #[default]
+    Comes,
+    /// That they do not come: there was none for ten minutes, and everything in the topic was read. The upload was
+    /// probably cut off.
+    CutOff,
+    /// Nothing: a newer version of the file has come since.
+    Outdated,
 }
 
 /// A file that waits before it is sent.

@@ -42,7 +42,7 @@ mod times;
 pub use backlog::Backlog;
 pub use counters::{Counters, Counts, Snapshot, State};
 pub use fact::Fact;
-pub use file::{FailureStatus, FileRow, FillingFile, Wait, WaitingFile};
+pub use file::{FailureStatus, FileRow, FillingFile, Rest, Wait, WaitingFile};
 pub use hold::Hold;
 pub(crate) use hold::Holding;
 pub use left_out::Reason;

@@ -165,6 +165,7 @@ impl Collector for Metrics {
         sheet.gauge("files_in_hand", "Files that the function works on, or that are being sent", state.in_hand)?;
         sheet.gauge("files_filling", "Files whose chunks are not all there", state.filling)?;
         sheet.gauge("files_filling_bytes", "Bytes of their chunks that are there", state.filling_bytes)?;
+        sheet.gauge("files_cut_off", "Of these files, those whose uploads were probably cut off", state.cut_off)?;
         let memory = [("filling", state.memory_filling), ("whole", state.memory_whole)];
         sheet.gauges("memory_bytes", "Memory that the content of files takes, and results", "files", memory)?;
         let disk = [("filling", state.disk_filling), ("whole", state.disk_whole)];

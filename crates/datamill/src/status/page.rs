@@ -11,7 +11,7 @@ use super::health::{is_long, not_ready};
 use super::html::Html;
 use super::lag::{Lag, Look, PartitionLag, Source, Sum};
 use super::recent::{Happened, How, Said};
-use crate::facts::{Counts, FailureStatus, Hold, Snapshot};
+use crate::facts::{Counts, FailureStatus, FillingFile, Hold, Rest, Snapshot};
 use crate::report::clock::{iso8601_utc, local_time_text};
 use crate::report::heartbeat::ProgramKind;
 use crate::report::text::{counted, duration, rate, shell_word};
@@ -133,6 +133,7 @@ impl Page<'_> {
         self.failed(html);
         self.refused(html);
         self.not_sent(html);
+        self.cut_off(html);
         self.filling(html);
         self.waiting(html);
         self.ended(html);
@@ -195,10 +196,15 @@ impl Page<'_> {
         if let Some(hold) = held {
             return Now::new("good", hold.words());
         }
-        if state.filling > 0 {
-            return Now::new("good", format!("waiting for the rest of {}", counted(state.filling, "file")));
+        let coming = self.happened.filling.iter().filter(|file| file.rest == Rest::Comes).count() as u64;
+        if coming > 0 {
+            return Now::new("good", format!("waiting for the rest of {}", counted(coming, "file")));
         }
-        Now::new("good", "waiting for files")
+        match state.cut_off {
+            0 => Now::new("good", "waiting for files"),
+            number => Now::new("waits", "waiting for files")
+                .and(format!("The upload of {} was probably cut off: see below.", counted(number, "file"))),
+        }
     }
 
     /// What was said when, and when that is tried again: until then, nobody knows whether it is so still.
@@ -392,23 +398,42 @@ impl Page<'_> {
         html.raw("</section>\n");
     }
 
+    fn cut_off(&self, html: &mut Html) {
+        let files: Vec<_> = self.happened.filling.iter().filter(|file| file.rest == Rest::CutOff).collect();
+        let (false, Some(source)) = (files.is_empty(), &self.shown.source) else { return };
+        html.raw("<section id=\"cut-off\">\n<h2>Uploads that were probably cut off</h2>\n");
+        self.files_in_part(html, &files);
+        let topic = shell_word(&source.topic);
+        html.raw("<p>No further chunk of them came for ten minutes. On the machine that has the files, ");
+        html.raw("the first command compares the folder with the topic, the second one sends what is missing:</p>\n");
+        command(html, source, &format!("reconcile DIR --topic_name {topic} --problems"));
+        command(html, source, &format!("upload DIR --topic_name {topic} --only-missing"));
+        html.raw("</section>\n");
+    }
+
     fn filling(&self, html: &mut Html) {
-        const MOST: usize = 50;
-        let filling = &self.happened.filling;
-        if filling.is_empty() {
+        let files: Vec<_> = self.happened.filling.iter().filter(|file| file.rest != Rest::CutOff).collect();
+        if files.is_empty() {
             return;
         }
         html.raw("<section id=\"fill-up\">\n<h2>Files that fill up</h2>\n");
-        table(html, &["file", "chunks there", "bytes there", "last chunk"], filling.iter().take(MOST), |html, file| {
+        self.files_in_part(html, &files);
+        html.raw("</section>\n");
+    }
+
+    /// Files of which not all chunks are there.
+    fn files_in_part(&self, html: &mut Html, files: &[&FillingFile]) {
+        const MOST: usize = 50;
+        table(html, &["file", "chunks there", "bytes there", "last chunk"], files.iter().take(MOST), |html, file| {
             let row = &file.row;
             html.raw("<td>").name(&row.rel_filepath).raw("</td><td>").progress(file.there.into(), row.n_chunks.into());
             html.raw(" ").number(file.there.into()).raw(" of ").number(row.n_chunks.into()).raw("</td><td>");
-            html.bytes(file.bytes).raw("</td><td>").text(&ago(row.most_recent_message_ms, self.now_ms)).raw("</td>");
+            html.bytes(file.bytes).raw("</td><td>").text(&ago(row.most_recent_message_ms, self.now_ms));
+            html.raw(if file.rest == Rest::Outdated { "; a newer version came</td>" } else { "</td>" });
         });
-        if filling.len() > MOST {
-            html.raw("<p>and ").number((filling.len() - MOST) as u64).raw(" more</p>\n");
+        if files.len() > MOST {
+            html.raw("<p>and ").number((files.len() - MOST) as u64).raw(" more</p>\n");
         }
-        html.raw("</section>\n");
     }
 
     fn ended(&self, html: &mut Html) {

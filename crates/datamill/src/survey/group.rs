@@ -10,32 +10,30 @@
 //! What the group left open is rebuilt as a program does at its start: the assembler gets the committed progress and the
 //! records from the position on. The first ones are read, so a short backlog is exact; the rest is told from what was read.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamill_broker::{Log, Member, Topic};
+use datamill_broker::{Log, Member};
+
+use look::Look;
 
 use super::error::SurveyError;
-use super::pass::{read, take_in};
 use super::problem::{Problem, ProblemKind, Subject};
 use super::reconcile::readers;
-use crate::assemble::{Added, Assembler, Budget, FileInfo, InstanceIds};
 use crate::control::Control;
-use crate::engine::{FailedFile, Position, Reached, Standing};
+use crate::engine::{FailedFile, Position, Reached};
 use crate::facts::FailureStatus;
-use crate::progress::{OpenKind, Progress};
-use crate::read::Span;
 use crate::report::clock;
 use crate::report::text::{bytes, count, counted, counted_with, duration, shell_word};
-use crate::status::{Density, PartitionLag, read_times};
-
-/// What is read at most of a topic unless all of it is asked for: messages, and bytes of their values.
-const MOST_MESSAGES: u64 = 10_000;
-const MOST_BYTES: u64 = 64 << 20;
+use crate::status::PartitionLag;
 
 /// Files that are named in each list.
 const NAMED: usize = 10;
+/// Of those that were cut off, files that a sentence names.
+const CUT_OFF_NAMED: usize = 3;
 
 /// How a group stands. See the module.
 #[derive(Debug, Clone)]
@@ -58,6 +56,11 @@ pub struct GroupStatus {
     pub in_progress: u64,
     /// The first ones of them, by partition and offset.
     pub in_progress_files: Vec<InProgress>,
+    /// Files of which no chunk came for ten minutes, though all of the topic was read: their uploads were probably cut
+    /// off. Whether the group has begun them or not.
+    pub cut_off: u64,
+    /// The first ones of them.
+    pub cut_off_files: Vec<InProgress>,
     /// Files that failed and have no result.
     pub failed: u64,
     /// Files whose chunks stopped coming.
@@ -119,6 +122,10 @@ pub struct InProgress {
     pub bytes: u64,
     /// Time of its first record, milliseconds since the epoch.
     pub first_ms: i64,
+    /// Time of the newest record of it.
+    pub last_ms: i64,
+    /// Its upload was probably cut off.
+    pub is_cut_off: bool,
 }
 
 /// Looks how a group stands on a topic. `exact` reads all that it has not done, however much that is. Changes nothing.
@@ -158,7 +165,7 @@ pub fn group_status(
             }
         })
         .collect();
-    let is_estimated = backlog.values().any(|lag| lag.unread > 0);
+    let is_estimated = !look.is_at_end;
     let (mut files, mut bytes) = (Some(0.0), Some(0.0));
     for lag in backlog.values() {
         let estimate = lag.estimate(density);
@@ -180,6 +187,8 @@ pub fn group_status(
         group: group.to_owned(),
         in_progress,
         in_progress_files: look.begun,
+        cut_off: look.cut_off,
+        cut_off_files: look.cut_off_files,
         failed: failures.count(false),
         incomplete: failures.count(true),
         failures: failures.shown.into_values().collect(),
@@ -215,6 +224,11 @@ impl GroupStatus {
             parts.push("it has not started yet".to_owned());
         }
         parts.push(waits + &since.map_or_else(String::new, |age| format!(", the oldest for {}", duration(age))));
+        match self.cut_off {
+            0 => {}
+            1 => parts.push("1 was probably cut off".to_owned()),
+            many => parts.push(format!("{} were probably cut off", count(many))),
+        }
         if self.failed > 0 {
             parts.push(format!("{} failed", count(self.failed)));
         }
@@ -263,172 +277,6 @@ impl Failures {
 
     fn count(&self, incomplete: bool) -> u64 {
         self.statuses.values().filter(|is_incomplete| **is_incomplete == incomplete).count() as u64
-    }
-}
-
-/// What is being read of what the group has not done.
-struct Look<'r> {
-    reached: &'r Reached,
-    /// What there is of each partition from the position of the group on, and its first record.
-    spans: Vec<(Span, i64)>,
-    assembler: Assembler,
-    /// Offset behind the last record that was read, by partition.
-    next: BTreeMap<i32, i64>,
-    /// What is whole, by partition; it has left the assembler.
-    whole: BTreeMap<i32, Whole>,
-    /// Everything was read.
-    is_at_end: bool,
-    messages: u64,
-    bytes: u64,
-    files: u64,
-    in_hand: u64,
-    begun: Vec<InProgress>,
-}
-
-#[derive(Default)]
-struct Whole {
-    files: u64,
-    messages: u64,
-    bytes: u64,
-    oldest_ms: Option<i64>,
-}
-
-impl<'r> Look<'r> {
-    fn new(log: &Arc<dyn Log>, topic: &Topic, reached: &'r Reached) -> Result<Self, SurveyError> {
-        let mut assembler = Assembler::new(Box::new(|_| true), Arc::new(Budget::default())).without_content();
-        let mut spans = Vec::new();
-        for partition in 0..topic.partitions {
-            let offsets = log.offsets(&topic.name, partition)?;
-            let position = reached.position(partition);
-            let progress = position.map_or_else(|| Progress::starting_at(offsets.first), Position::progress);
-            let first = progress.position().max(offsets.first);
-            spans.push((Span { partition, first, end: offsets.last_stable }, offsets.first));
-            assembler.assign(partition, progress, first);
-        }
-        Ok(Self {
-            reached,
-            next: spans.iter().map(|(span, _)| (span.partition, span.first)).collect(),
-            spans,
-            assembler,
-            whole: BTreeMap::new(),
-            is_at_end: false,
-            messages: 0,
-            bytes: 0,
-            files: 0,
-            in_hand: 0,
-            begun: Vec::new(),
-        })
-    }
-
-    fn read(&mut self, log: &Arc<dyn Log>, topic: &Topic, exact: bool, control: &Control) -> Result<(), SurveyError> {
-        let spans: Vec<Span> = self.spans.iter().map(|(span, _)| *span).collect();
-        let mut has_enough = false;
-        read(log, topic, &spans, control, &mut |record| {
-            self.next.insert(record.partition, record.offset + 1);
-            self.messages += 1;
-            self.bytes += record.value.map_or(0, <[u8]>::len) as u64;
-            match take_in(&mut self.assembler, record) {
-                Some((Added::Whole(id), _)) => {
-                    self.files += 1;
-                    if let Some(whole) = self.assembler.take_dropped(id, true) {
-                        self.take_whole(&whole.info);
-                    }
-                    self.assembler.finish(&InstanceIds::from_iter([id]));
-                }
-                Some(_) => {}
-                None => drop(self.assembler.skip_to(record.partition, record.offset + 1)),
-            }
-            has_enough = !exact && (self.messages >= MOST_MESSAGES || self.bytes >= MOST_BYTES);
-            Ok(!has_enough)
-        })?;
-        self.is_at_end = !has_enough;
-        let filling: Vec<FileInfo> =
-            self.assembler.filling().into_iter().map(|(id, filling)| filling.info(id)).collect();
-        let chunks: Vec<u32> = self.assembler.filling().iter().map(|(_, filling)| filling.indices.len()).collect();
-        self.files += filling.len() as u64;
-        for (info, chunks) in filling.iter().zip(chunks) {
-            self.note_begun(info, chunks);
-        }
-        Ok(())
-    }
-
-    fn take_whole(&mut self, info: &FileInfo) {
-        let Some(span) = info.spans.first() else { return };
-        let whole = self.whole.entry(span.partition).or_default();
-        whole.files += 1;
-        whole.messages += u64::from(info.version.total);
-        whole.bytes += info.bytes;
-        whole.oldest_ms = Some(whole.oldest_ms.map_or(info.first_ms, |ms| ms.min(info.first_ms)));
-        self.note_begun(info, info.version.total);
-    }
-
-    /// Takes a file down that the group has begun.
-    fn note_begun(&mut self, info: &FileInfo, chunks: u32) {
-        if self.reached.of(&info.spans) != Standing::InHand {
-            return;
-        }
-        self.in_hand += 1;
-        if self.begun.len() < NAMED {
-            let version = &info.version;
-            self.begun.push(InProgress {
-                path: version.path.to_string(),
-                chunks,
-                n_chunks: version.total,
-                bytes: info.bytes,
-                first_ms: info.first_ms,
-            });
-        }
-    }
-
-    /// Files that the group has begun: those that were seen where all of them were, else what the positions say.
-    fn in_progress(&self, reached: &Reached) -> u64 {
-        if self.is_at_end {
-            return self.in_hand;
-        }
-        let open = self.spans.iter().filter_map(|(span, _)| {
-            let progress = reached.position(span.partition)?.progress();
-            Some(progress.open.values().filter(|kind| **kind == OpenKind::Open).count() as u64)
-        });
-        open.sum()
-    }
-
-    fn density(&self) -> Option<Density> {
-        let messages = self.messages as f64;
-        (self.messages > 0)
-            .then(|| Density { files: self.files as f64 / messages, bytes: self.bytes as f64 / messages })
-    }
-
-    /// How far each partition is behind.
-    fn backlog(&self, log: &dyn Log, topic: &str) -> Result<BTreeMap<i32, PartitionLag>, SurveyError> {
-        let mut all = BTreeMap::new();
-        let ends: BTreeMap<i32, i64> = self.spans.iter().map(|(span, _)| (span.partition, span.end)).collect();
-        for mut read in self.assembler.backlog() {
-            let partition = read.partition;
-            if let Some(whole) = self.whole.get(&partition) {
-                read.files += whole.files;
-                read.messages += whole.messages;
-                read.bytes += whole.bytes;
-                read.oldest_ms = read.oldest_ms.into_iter().chain(whole.oldest_ms).min();
-            }
-            let (next, end) = (self.next.get(&partition).copied(), ends.get(&partition).copied());
-            let unread = next.zip(end).filter(|_| !self.is_at_end).map_or(0, |(next, end)| (end - next).max(0));
-            let unread = u64::try_from(unread).unwrap_or(0);
-            all.insert(partition, PartitionLag { oldest_ms: read.oldest_ms, read, unread });
-        }
-        let untold = |lag: &PartitionLag| lag.unread > 0 && lag.oldest_ms.is_none();
-        let starts = all.values().filter(|lag| untold(lag)).map(|lag| lag.read.partition);
-        let starts: Vec<(i32, i64)> =
-            starts.filter_map(|partition| Some((partition, *self.next.get(&partition)?))).collect();
-        if !starts.is_empty() {
-            let mut times = BTreeMap::new();
-            read_times(log, topic, &starts, &mut times)?;
-            for (partition, (_, time_ms)) in times {
-                if let Some(lag) = all.get_mut(&partition) {
-                    lag.oldest_ms = Some(time_ms);
-                }
-            }
-        }
-        Ok(all)
     }
 }
 
@@ -495,6 +343,9 @@ fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Result<Ve
         let text = format!("{failed} failed: {} shows why, {} has another try made", retry("--list "), retry(""));
         say(ProblemKind::FilesFailed, text);
     }
+    if status.cut_off > 0 {
+        say(ProblemKind::CutOff, cut_off(log, status));
+    }
     if status.incomplete > 0 {
         let list = retry(&format!("--list --status {} ", FailureStatus::Incomplete.as_str()));
         let incomplete = counted_with(status.incomplete, "file", "is", "are");
@@ -511,4 +362,31 @@ fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Result<Ve
         say(ProblemKind::NoProgram, format!("no program of group `{group}` runs: start it"));
     }
     Ok(said)
+}
+
+/// What is there of uploads that were probably cut off, and what sends the rest.
+fn cut_off(log: &dyn Log, status: &GroupStatus) -> String {
+    let said = status.cut_off_files.iter().take(CUT_OFF_NAMED).map(|file| {
+        let since = clock::local_time_text(file.last_ms);
+        format!(
+            "`{}` ({} of {} chunks, none since {since})",
+            file.path,
+            count(file.chunks.into()),
+            count(file.n_chunks.into())
+        )
+    });
+    let named: Vec<String> = said.collect();
+    let more = match status.cut_off.saturating_sub(named.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {}", counted(more, "more file")),
+    };
+    let topic = shell_word(&status.topic);
+    format!(
+        "no further chunk has come of {}{more}: {} probably cut off. {} compares the folder of the files with the topic, {} \
+        sends what is missing",
+        named.join(", "),
+        if status.cut_off == 1 { "its upload was" } else { "their uploads were" },
+        log.command(&format!("reconcile DIR --topic_name {topic} --problems")),
+        log.command(&format!("upload DIR --topic_name {topic} --only-missing"))
+    )
 }

@@ -12,8 +12,10 @@ use super::error::SurveyError;
 use super::pass;
 use super::table::{Table, distinct};
 use super::upload::Upload;
+use crate::assemble::CUT_OFF_MS;
 use crate::control::Control;
 use crate::facts::Facts;
+use crate::report::clock;
 use crate::upload::{Stamp, Summary, UploadError, UploadSettings, upload_where};
 
 /// Which version of its path a file is. `None` where it is none of these uploads.
@@ -54,7 +56,7 @@ pub fn upload_missing(
             Some(read) => read,
             unread => unread.insert(OnTopic::read(log, &settings.topic, control)?),
         };
-        Ok(!on_topic.has(path, at, stamp)?)
+        on_topic.lacks(path, at, stamp)
     })
 }
 
@@ -75,11 +77,18 @@ impl OnTopic {
         Ok(Self(Some(table)))
     }
 
-    /// Whether a file of the folder is there, whole. One that cannot be read is not: whoever sends it says why.
-    fn has(&self, path: &str, at: &Path, stamp: Stamp) -> Result<bool, SurveyError> {
-        let Some(table) = &self.0 else { return Ok(false) };
+    /// Of a file of the folder that is not there, whole: the other versions of it that were cut off. A file that cannot
+    /// be read is not there: whoever sends it says why.
+    fn lacks(&self, path: &str, at: &Path, stamp: Stamp) -> Result<Option<Vec<[u8; 64]>>, SurveyError> {
+        let Some(table) = &self.0 else { return Ok(Some(Vec::new())) };
         let uploads = table.uploads_of(path)?;
         let version = version_of(at, stamp, &uploads, false).unwrap_or(None);
-        Ok(uploads.iter().any(|upload| upload.is_whole() && Some(upload.sha512) == version))
+        if uploads.iter().any(|upload| upload.is_whole() && Some(upload.sha512) == version) {
+            return Ok(None);
+        }
+        // one that goes on may be another machine's
+        let now_ms = clock::now_ms();
+        let is_cut_off = |upload: &&Upload| !upload.is_whole() && now_ms - upload.last_ms > CUT_OFF_MS;
+        Ok(Some(uploads.iter().filter(is_cut_off).map(|upload| upload.sha512).collect()))
     }
 }

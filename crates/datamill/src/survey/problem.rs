@@ -91,6 +91,8 @@ kinds! {
     FilesFailed = "files_failed",
     /// Files lack chunks.
     FilesIncomplete = "files_incomplete",
+    /// Uploads were probably cut off.
+    CutOff = "cut_off",
     /// Files wait, and the group has never read the topic.
     NotStarted = "not_started",
     /// Files or requests wait, and no program of the group runs.

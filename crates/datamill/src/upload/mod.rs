@@ -189,11 +189,12 @@ pub fn upload_paths(
     control: &Control,
     facts: &Facts,
 ) -> Result<Summary, UploadError> {
-    upload_where(log, paths, settings, control, facts, &mut |_, _, _| Ok(true))
+    upload_where(log, paths, settings, control, facts, &mut |_, _, _| Ok(Some(Vec::new())))
 }
 
-/// Whether a file with this relative path, at this path and with this stamp, is missing on the topic.
-pub(crate) type IsMissing<'a> = dyn FnMut(&str, &Path, Stamp) -> Result<bool, SurveyError> + 'a;
+/// Of a file with this relative path, at this path and with this stamp, that is missing on the topic: the hashes of other
+/// versions of it whose uploads were cut off. `None` where the topic has the file.
+pub(crate) type IsMissing<'a> = dyn FnMut(&str, &Path, Stamp) -> Result<Option<Vec<[u8; 64]>>, SurveyError> + 'a;
 
 /// As [`upload_paths`], for the files that are missing on the topic.
 pub(crate) fn upload_where(
@@ -224,7 +225,7 @@ pub(crate) fn upload_where(
         files = without_repetitions(files)?;
     }
     let collected = files.len();
-    keep_missing(&mut files, control, is_missing)?;
+    let cut_off = keep_missing(&mut files, control, is_missing)?;
     summary.on_topic = (collected - files.len()) as u64;
     if files.is_empty() {
         let found_nothing = !stop.is_requested() && summary.on_topic == 0;
@@ -233,6 +234,7 @@ pub(crate) fn upload_where(
     let topic = topic.map_or_else(|| log.topic_for_use(&settings.topic), Ok)?;
     let mut run = new_run(log, &topic, settings, control, &facts)?;
     (run.summary.left_out, run.summary.on_topic) = (summary.left_out, summary.on_topic);
+    cut_off.iter().for_each(|(relative, hash)| run.add_half_sent(relative, *hash));
     let bytes = files.iter().map(|file| file.stamp.size).sum();
     facts.tell(&Fact::Planned { files: files.len() as u64, bytes });
     let work = send_all(&mut run, files);
@@ -337,24 +339,31 @@ fn leave_out(facts: &Facts, summary: &mut Summary, path: String, reason: Reason,
 }
 
 /// Keeps the files that are missing on the topic. Once a stop is asked for, the rest counts as such, and is left out for
-/// that.
+/// that. Answers other versions of these files whose uploads were cut off.
 fn keep_missing(
     files: &mut Vec<Candidate>,
     control: &Control,
     is_missing: &mut IsMissing<'_>,
-) -> Result<(), UploadError> {
-    let mut failed = None;
+) -> Result<Vec<(String, [u8; 64])>, UploadError> {
+    let (mut failed, mut cut_off) = (None, Vec::new());
     files.retain(|file| {
         if failed.is_some() || control.stopping().is_some() {
             return true;
         }
-        is_missing(&file.relative, &file.path, file.stamp).unwrap_or_else(|error| {
-            // a stop that was asked for meanwhile is no failure
-            failed = control.stopping().is_none().then(|| Box::new(error));
-            true
-        })
+        match is_missing(&file.relative, &file.path, file.stamp) {
+            Ok(Some(versions)) => {
+                cut_off.extend(versions.into_iter().map(|hash| (file.relative.clone(), hash)));
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                // a stop that was asked for meanwhile is no failure
+                failed = control.stopping().is_none().then(|| Box::new(error));
+                true
+            }
+        }
     });
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    failed.map_or(Ok(cut_off), |error| Err(error.into()))
 }
 
 /// Drops files that were named twice and refuses different ones with the same relative path.

@@ -1,13 +1,13 @@
 //! What a running engine shows of itself over HTTP: how far its group is behind.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 
 use crate::common::{Bench, Place, StopAtEnd, Told, chunks, content, on_both_logs, wait_for};
 use datamill::broker::NewTopic;
 use datamill::engine::{Control, EngineSettings};
-use datamill::facts::{Facts, Hold};
+use datamill::facts::{Fact, Facts, Hold, Listener};
 use datamill::rekey::{RekeySettings, rekey};
 use datamill::report::clock::now_ms;
 use datamill::report::heartbeat::ProgramKind;
@@ -18,6 +18,8 @@ on_both_logs! {
     each_lag_is_right_while_the_function_is_held_and_falls_to_nothing,
     a_topic_that_is_written_in_transactions_has_no_lag_left_at_its_end,
     the_page_says_what_became_of_each_file_and_no_name_is_markup,
+    an_upload_that_was_cut_off_is_named_once_with_what_sends_the_rest,
+    what_a_repeated_upload_leaves_over_is_no_lag,
 }
 
 /// Serves the status of an engine on this topic. What is told to the facts that it answers is on the page.
@@ -152,6 +154,83 @@ fn the_page_says_what_became_of_each_file_and_no_name_is_markup(place: &Place) {
     let page = page();
     assert_eq!((number(&page, "done"), number(&page, "failed")), (Some(3), Some(1)), "{page}");
     assert!(!page.contains("Failed files"), "it has its result, and is on the list of failed files: {page}");
+}
+
+/// Keeps the files that are told to be cut off.
+#[derive(Default)]
+struct CutOff(Mutex<Vec<String>>);
+
+impl Listener for CutOff {
+    fn hear(&self, fact: &Fact<'_>) {
+        if let Fact::CutOff(files) = fact {
+            let told = files.iter().map(|file| format!("{} {}", file.row.rel_filepath, file.there));
+            self.0.lock().unwrap().extend(told);
+        }
+    }
+}
+
+fn an_upload_that_was_cut_off_is_named_once_with_what_sends_the_rest(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let hour_ago = now_ms() - 3_600_000;
+    let half = chunks(0, "half.dat", &content(1, 300), 100);
+    bench.send_at(&half[..2], Some(hour_ago));
+    bench.send_at(&chunks(0, "changed.dat", &content(2, 300), 100)[..2], Some(hour_ago));
+    bench.send_at(&chunks(0, "changed.dat", &content(3, 200), 100), Some(hour_ago));
+    bench.send(&chunks(0, "comes.dat", &content(4, 200), 100)[..1]);
+    let (server, facts) = serve(&bench, &bench.topic);
+    let told = Arc::<CutOff>::default();
+    let facts = facts.heard_by(told.clone());
+    let (control, code) = (Control::default(), Told::default());
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    let page = || get(server.address(), "/").body;
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_counted(&settings, code, &control, &facts));
+        let cut_off = || metrics(&server).series("datamill_files_cut_off");
+        wait_for("the upload that was cut off", || cut_off() == Some(1.0));
+        wait_for("the newer version", || number(&page(), "done") == Some(1));
+        wait_for("the lag", || lag(&metrics(&server)).is_some_and(|lag| lag[..3] == [3.0, 2.0, 300.0]));
+        wait_for("the page", || page().contains("waiting for the rest of 1 file</p>"));
+        let shown = page();
+        let (_, section) = shown.split_once("Uploads that were probably cut off").unwrap();
+        let (section, rest) = section.split_once("</section>").unwrap();
+        let parts = ["half.dat", "<data value=\"2\">2</data> of <data value=\"3\">3</data>", "1 h "];
+        let commands = ["reconcile DIR --topic_name T --problems", "upload DIR --topic_name T --only-missing"];
+        for part in parts.map(str::to_owned).into_iter().chain(commands.map(|of| of.replace("T", &bench.topic))) {
+            assert!(section.contains(&part), "{part}: {section}");
+        }
+        assert!(!section.contains("changed.dat") && !section.contains("comes.dat"), "{section}");
+        let (_, fills_up) = rest.split_once("Files that fill up").unwrap();
+        assert!(fills_up.contains(" min ago; a newer version came"), "{fills_up}");
+
+        bench.send(&half[2..]);
+        wait_for("the rest of the file", || number(&page(), "done") == Some(2) && cut_off() == Some(0.0));
+        wait_for("the page without it", || !page().contains("probably cut off"));
+        drop(stop);
+        run.join().unwrap().unwrap();
+    });
+    assert_eq!(*told.0.lock().unwrap(), ["half.dat 2"]);
+}
+
+fn what_a_repeated_upload_leaves_over_is_no_lag(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let file = chunks(0, "file.dat", &content(1, 500), 100);
+    bench.send(&file[..3]);
+    let (server, facts) = serve(&bench, &bench.topic);
+    let (control, code) = (Control::default(), Told::default());
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_counted(&settings, code, &control, &facts));
+        wait_for("the lag of a part", || lag(&metrics(&server)).is_some_and(|lag| lag[..3] == [3.0, 1.0, 300.0]));
+        bench.send(&file);
+        wait_for("the result", || facts.counters().counts().done == 1);
+        wait_for("no lag", || lag(&metrics(&server)) == Some([0.0; 4]));
+        let page = || get(server.address(), "/").body;
+        wait_for("the page", || page().contains("has its outcome") && !page().contains("Files that fill up"));
+        drop(stop);
+        run.join().unwrap().unwrap();
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use datamill::broker::NewRecord;
 use datamill::report::clock::now_ms;
 use datamill::survey::ProblemKind;
+use datamill::wire::partition_for;
 use serde_json::Value;
 
 use super::bench::{Bench, chunk, on_both_logs};
@@ -70,7 +71,8 @@ fn what_waits_failed_and_is_begun_is_seen_from_outside(bench: &Bench) {
     assert_eq!(group["in_progress"], 0, "the group has not come to it");
     assert!(group["members"].as_array().unwrap().is_empty());
     let group = bench.group.as_str();
-    assert_eq!(kinds(&found), [["files_failed", "group", group], ["no_program", "group", group]], "{found}");
+    let expected = ["files_failed", "cut_off", "no_program"].map(|kind| [kind, "group", group]);
+    assert_eq!(kinds(&found), expected, "{found}");
     let problems = said(&found);
     assert!(problems.contains(&format!("no program of group `{}` runs: start it", bench.group)), "{problems}");
     assert!(problems.contains("`datamill retry --list --topic_name "), "{problems}");
@@ -82,10 +84,11 @@ fn what_waits_failed_and_is_begun_is_seen_from_outside(bench: &Bench) {
     assert_eq!((group["in_progress"].as_u64(), group["lag"]["files"].as_u64()), (Some(1), Some(1)), "{begun}");
     let file = &group["in_progress_files"][0];
     assert_eq!((&file["path"], &file["chunks"], &file["n_chunks"]), (&"half.csv".into(), &1.into(), &2.into()));
+    assert_eq!((&file["cut_off"], &group["cut_off"]), (&true.into(), &1.into()));
     let table = bench.run(&bench.status(&[]));
     assert_eq!(table.code(), 1, "{}", table.stderr());
     let sentence = format!(
-        "group `{}` on topic `{}`: 1 file waits (3 B), the oldest for 1 h 0 min; 1 failed; no program runs\n",
+        "group `{}` on topic `{}`: 1 file waits (3 B), the oldest for 1 h 0 min; 1 was probably cut off; 1 failed; no program runs\n",
         bench.group, bench.topic
     );
     assert!(table.stdout().starts_with(&sentence), "{}", table.stdout());
@@ -96,6 +99,84 @@ fn what_waits_failed_and_is_begun_is_seen_from_outside(bench: &Bench) {
     let other = bench.log.group("nobody", &[&bench.topic]).unwrap();
     assert!(other.committed.is_empty(), "it commits nothing");
     assert!(!before.committed.is_empty());
+}
+
+fn an_upload_that_was_cut_off_needs_a_person_until_what_is_missing_is_sent(bench: &Bench) {
+    let content = [7; 2500];
+    let pieces: Vec<&[u8]> = content.chunks(1024).collect();
+    let ago = |minutes: i64| now_ms() - minutes * 60_000;
+    let path_in = |partition: i32, name: &str| {
+        let mut paths = (0..).map(|number| format!("run/{name}{number}.csv"));
+        paths.find(|path| partition_for(path, 2) == partition).unwrap()
+    };
+    let (cut, goes_on, changed) = (&path_in(0, "cut"), &path_in(0, "on"), &path_in(1, "changed"));
+    bench.place.write(&format!("data/{cut}"), &content);
+    bench.place.write(&format!("data/{changed}"), b"newer");
+    // what was cut off lacks its last chunk, and so does the older version of what has changed since
+    let send = |path: &str, pieces: &[&[u8]], sent: &[(usize, i64)]| {
+        bench.send(&bench.topic, partition_for(path, 2), path, pieces, sent);
+    };
+    send(cut, &pieces, &[(1, ago(31)), (2, ago(30))]);
+    send(changed, &[b"ol", b"der"], &[(1, ago(30))]);
+    send(goes_on, &[b"on", b"e"], &[(1, ago(2))]);
+    assert_eq!(bench.reproduce().incomplete.len(), 3);
+
+    let found = bench.standing(1, &[]);
+    let group = &found["group"];
+    assert_eq!((&group["lag"]["files"], &group["in_progress"], &group["cut_off"]), (&3.into(), &3.into(), &2.into()));
+    let named = |list: &str, path: &str| -> Value {
+        group[list].as_array().unwrap().iter().find(|file| file["path"] == path).cloned().unwrap_or_default()
+    };
+    let file = named("cut_off_files", cut);
+    assert_eq!((&file["chunks"], &file["n_chunks"], &file["cut_off"]), (&2.into(), &3.into(), &true.into()), "{found}");
+    assert!(file["last_chunk"].as_str().unwrap() > file["begun"].as_str().unwrap(), "{found}");
+    assert_eq!(named("cut_off_files", goes_on), Value::Null);
+    assert_eq!(named("in_progress_files", goes_on)["cut_off"], false, "{found}");
+    let name = bench.group.as_str();
+    assert_eq!(kinds(&found), [["cut_off", "group", name], ["no_program", "group", name]]);
+    let problems = said(&found);
+    let topic = &bench.topic;
+    let [compare, send] = [
+        format!("reconcile DIR --topic_name {topic} --problems"),
+        format!("upload DIR --topic_name {topic} --only-missing"),
+    ];
+    for part in [
+        &format!("`{cut}` (2 of 3 chunks, none since "),
+        &format!("`{changed}` (1 of 2"),
+        "probably cut off",
+        &compare,
+        &send,
+    ] {
+        assert!(problems.contains(part), "{part}: {problems}");
+    }
+    let table = bench.run(&bench.status(&[]));
+    let table = table.stdout();
+    assert!(table.contains("; 2 were probably cut off; no program runs\n"), "{table}");
+    let (_, rows) = table.split_once("uploads that were probably cut off\n").unwrap();
+    assert!(
+        rows.contains(cut.as_str()) && rows.contains("  2/3  ") && rows.contains(" min ") && !rows.contains(goes_on),
+        "{rows}"
+    );
+
+    let rows = bench.objects(1, &["reconcile", "data", "--topic_name", topic, "--problems", "--json"]);
+    let state = |path: &str| rows.iter().find(|row| row["path"] == path).map(|row| row["state"].clone());
+    assert_eq!(state(cut), Some("incomplete".into()), "{rows:?}");
+    assert_eq!(state(changed), Some("changed_since".into()), "{rows:?}");
+    let sent = bench.upload(&["--only-missing"]);
+    assert_eq!(sent.code(), 0, "{}", sent.stderr());
+    assert_eq!(bench.reproduce().incomplete.len(), 1);
+    let done = bench.standing(1, &[]);
+    let group = &done["group"];
+    assert_eq!(
+        (&group["lag"]["files"], &group["cut_off"], &group["failed"]),
+        (&1.into(), &0.into(), &0.into()),
+        "{done}"
+    );
+    assert_eq!(group["in_progress_files"][0]["path"], goes_on.as_str(), "what goes on is not cut off");
+    // what is left of the repeated upload waits for nothing, and the older version has ended for the newer one
+    assert_eq!((&group["lag"]["messages"], &group["partitions"][0]["position"]), (&1.into(), &0.into()), "{done}");
+    assert_eq!(group["partitions"][1]["position"], group["partitions"][1]["read_to"], "{done}");
+    assert!(said(&done).contains("no program of group") && !said(&done).contains("cut off"), "{done}");
 }
 
 fn members_that_run_and_their_heartbeats_are_seen(bench: &Bench) {
@@ -298,6 +379,7 @@ fn a_watched_folder_is_seen_while_its_watch_runs_and_afterwards(bench: &Bench) {
 
 on_both_logs!(
     what_waits_failed_and_is_begun_is_seen_from_outside,
+    an_upload_that_was_cut_off_needs_a_person_until_what_is_missing_is_sent,
     members_that_run_and_their_heartbeats_are_seen,
     a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked,
     mistakes_are_named_with_what_was_perhaps_meant,
@@ -316,9 +398,8 @@ fn the_documents_list_each_kind_of_problem() {
     }
 }
 
-#[test]
-fn what_was_not_read_is_estimated_unless_all_is_asked_for() {
-    let bench = Bench::new(false);
+/// More files, of a message each, than are read unless all of it is asked for.
+fn send_very_many(bench: &Bench) {
     bench.set_plain_position(&bench.group, 0, 0);
     let files: Vec<(String, Vec<u8>)> = (0..12_000)
         .map(|number| {
@@ -337,6 +418,22 @@ fn what_was_not_read_is_estimated_unless_all_is_asked_for() {
             ..NewRecord::default()
         }));
     }
+}
+
+#[test]
+fn a_file_that_may_be_cut_off_has_more_of_the_topic_read() {
+    let bench = Bench::new(false);
+    bench.send(&bench.topic, 0, "half.csv", &[b"one", b"two"], &[(1, now_ms() - 3_600_000)]);
+    send_very_many(&bench);
+    let group = bench.standing(1, &[])["group"].clone();
+    assert_eq!((&group["cut_off"], &group["lag"]["estimated"]), (&1.into(), &false.into()), "{group}");
+    assert_eq!(group["lag"]["files"], 12_001);
+}
+
+#[test]
+fn what_was_not_read_is_estimated_unless_all_is_asked_for() {
+    let bench = Bench::new(false);
+    send_very_many(&bench);
     let lag = bench.standing(1, &[])["group"]["lag"].clone();
     assert_eq!((lag["estimated"].as_bool(), lag["messages"].as_u64()), (Some(true), Some(12_000)), "{lag}");
     assert_eq!(lag["files"], 12_000, "files are alike, so the estimate is right");

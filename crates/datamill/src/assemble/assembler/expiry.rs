@@ -36,12 +36,18 @@ impl Assembler {
 
     /// Ends the files that fill up and whose newest chunk is older, by `limit_ms`, than the newest record
     /// of each of their partitions; repetitions by `repetition_ms`, and those whose upload was given up at
-    /// once. From here on they take no chunk, and every commit MUST take all of
+    /// once. For repetitions, the time counts as well for which a partition gave nothing at its end: `quiet_ms`. From
+    /// here on they take no chunk, and every commit MUST take all of
     /// them along until one is done: what begins after them must not be committed without them.
     ///
     /// A file stays while it is needed to tell the chunks of one that began after it, and while records
     /// are read again, which may be its own.
-    pub(crate) fn expire(&mut self, limit_ms: Option<i64>, repetition_ms: i64) -> Vec<Expired> {
+    pub(crate) fn expire(
+        &mut self,
+        limit_ms: Option<i64>,
+        repetition_ms: i64,
+        quiet_ms: impl Fn(i32) -> i64,
+    ) -> Vec<Expired> {
         let is_stale = |_: InstanceId, instance: &Instance| {
             let limit_ms = match instance {
                 Instance { superseded: true, .. } => Some(i64::MIN),
@@ -49,8 +55,10 @@ impl Assembler {
                 _ => limit_ms,
             };
             instance.spans.iter().all(|span| {
+                let quiet_ms = if instance.repetition { quiet_ms(span.partition) } else { 0 };
                 self.partitions.get(&span.partition).is_some_and(|state| {
-                    limit_ms.is_some_and(|ms| state.newest_ms.saturating_sub(instance.last_ms) > ms)
+                    let age = state.newest_ms.saturating_add(quiet_ms).saturating_sub(instance.last_ms);
+                    limit_ms.is_some_and(|ms| age > ms)
                 })
             })
         };

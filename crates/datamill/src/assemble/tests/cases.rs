@@ -203,11 +203,85 @@ fn chunks_that_come_after_a_repetition_ended_are_a_note_too() {
     assembler.finish(&InstanceIds::from_iter([InstanceId(0)]));
     assembler.skip_to(0, 5);
     assembler.add(0, 5, 100, &Chunk { filename: "b.dat", ..chunk(1, 1) }).1.unwrap();
-    let ended = assembler.expire(Some(1000), 10);
+    let ended = assembler.expire(Some(1000), 10, |_| 0);
     assert_eq!(ended.iter().map(|e| e.is_note).collect::<Vec<_>>(), [true]);
     assembler.finish(&InstanceIds::from_iter([ended[0].info.id]));
     assembler.add(0, 6, 100, &chunk(3, 3)).1.unwrap();
     assembler.add(0, 7, 2000, &Chunk { filename: "c.dat", ..chunk(1, 1) }).1.unwrap();
-    let late = assembler.expire(Some(1000), 10);
+    let late = assembler.expire(Some(1000), 10, |_| 0);
     assert_eq!(late.iter().map(|e| e.is_note).collect::<Vec<_>>(), [true], "what is left over is no failure");
+}
+
+/// Files, messages and bytes that wait.
+fn waits(assembler: &Assembler) -> (u64, u64, u64) {
+    let backlog = assembler.backlog();
+    (backlog[0].files, backlog[0].messages, backlog[0].bytes)
+}
+
+#[test]
+fn what_a_repeated_upload_leaves_over_waits_for_nothing_and_ends_in_a_partition_that_is_quiet() {
+    let mut assembler = assembler(1);
+    add(&mut assembler, 0, 0, 1, 3);
+    add(&mut assembler, 0, 1, 2, 3);
+    assert_eq!(waits(&assembler), (1, 2, 8));
+    // the second upload begins anew
+    add(&mut assembler, 0, 2, 1, 3);
+    add(&mut assembler, 0, 3, 2, 3);
+    assert_eq!(waits(&assembler), (1, 2, 8), "it is the file that waits already");
+    let first = InstanceIds::from_iter([whole(add(&mut assembler, 0, 4, 3, 3))]);
+    assert_eq!(waits(&assembler), (1, 3, 12));
+    let progress = assembler.progress(0, &first).unwrap();
+    assert_eq!(progress.position(), 0, "chunks of the second upload may still come");
+    assembler.finish(&first);
+    assert_eq!(waits(&assembler), (0, 0, 0));
+
+    let mut again = Assembler::new(Box::new(|_| true), Arc::default());
+    again.assign(0, progress, 0);
+    for (offset, index) in [(0, 1), (1, 2), (2, 1), (3, 2), (4, 3)] {
+        add(&mut again, 0, offset, index, 3);
+    }
+    for mut assembler in [assembler, again] {
+        assert_eq!((waits(&assembler), assembler.filling().len()), ((0, 0, 0), 0));
+        assert!(assembler.expire(Some(1000), 10, |_| 10).is_empty());
+        let ended = assembler.expire(Some(1000), 10, |_| 11);
+        assert_eq!(ended.iter().map(|ended| ended.is_note).collect::<Vec<_>>(), [true]);
+        let ended = InstanceIds::from_iter([ended[0].info.id]);
+        assert_eq!(assembler.progress(0, &ended), Some(Progress::starting_at(5)));
+    }
+}
+
+#[test]
+fn a_quiet_partition_ends_no_upload_that_nothing_completed() {
+    let mut assembler = assembler(1);
+    add(&mut assembler, 0, 0, 1, 3);
+    assert!(assembler.expire(Some(1000), 10, |_| 1_000_000).is_empty());
+    assert_eq!(waits(&assembler), (1, 1, 4));
+}
+
+#[test]
+fn an_upload_is_not_waited_for_while_the_last_chunk_of_its_path_is_one_of_another_version() {
+    let newer = |index| Chunk { file_hash: &[2; 64], ..chunk(index, 2) };
+    let mut assembler = assembler(1);
+    let is_cut_off = |assembler: &Assembler| {
+        assembler.filling().iter().map(|(_, file)| file.is_cut_off(i64::MAX)).collect::<Vec<_>>()
+    };
+    add(&mut assembler, 0, 0, 1, 3);
+    assembler.add(0, 1, 0, &Chunk { subdir: "other", ..newer(1) }).1.unwrap();
+    assembler.add(0, 2, 0, &Chunk { filename: "b.dat", ..newer(1) }).1.unwrap();
+    assert_eq!((waits(&assembler), is_cut_off(&assembler)), ((3, 3, 12), vec![true; 3]), "files of other paths");
+    assembler.add(0, 3, 0, &Chunk { subdir: ".", ..newer(1) }).1.unwrap();
+    assert_eq!((waits(&assembler), is_cut_off(&assembler)), ((3, 3, 12), vec![false, true, true, true]));
+    let newest = InstanceIds::from_iter([whole(assembler.add(0, 4, 0, &Chunk { subdir: ".", ..newer(2) }).0)]);
+    assembler.finish(&newest);
+    assert_eq!(waits(&assembler), (2, 2, 8));
+
+    let mut again = Assembler::new(Box::new(|_| true), Arc::default());
+    again.assign(0, assembler.progress(0, &InstanceIds::default()).unwrap(), 0);
+    add(&mut again, 0, 0, 1, 3);
+    again.add(0, 3, 0, &newer(1)).1.unwrap();
+    assert_eq!(is_cut_off(&again), [false], "the newer version is finished, and its chunks are read again");
+
+    add(&mut assembler, 0, 5, 2, 3);
+    assert_eq!(waits(&assembler), (3, 4, 16), "it goes on");
+    whole(add(&mut assembler, 0, 6, 3, 3));
 }

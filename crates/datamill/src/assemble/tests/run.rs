@@ -224,7 +224,8 @@ impl Run<'_> {
         if self.pending.is_some() {
             return Ok(());
         }
-        for expired in self.assembler.expire(Some(limit), limit / 2) {
+        // how long the log gives nothing may end a repetition at any moment
+        for expired in self.assembler.expire(Some(limit), limit / 2, |_| limit % 3 * limit) {
             let place = &expired.info.spans[0];
             let number = *self.model.owner.get(&(place.partition, place.first)).ok_or("a file of nothing expired")?;
             let version = self.model.uploads[number].version;

@@ -1,7 +1,7 @@
 //! What the reading thread commits when: outcomes, and the progress that holds once they are durable,
 //! become a batch at one moment; the answer to it decides what waits again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use datamill_broker::{ErrorKind, Position, StateChange};
 
 use super::{Move, Reader, Verified, overflow_key};
-use crate::assemble::InstanceIds;
+use crate::assemble::{CUT_OFF_MS, InstanceIds};
 use crate::engine::EngineError;
 use crate::engine::commit::{Answer, Batch, Note, Task};
 use crate::engine::dead_letter::Unusable;
@@ -30,8 +30,6 @@ const COMMIT_FILES: usize = 2048;
 const COMMIT_BYTES: usize = 32 << 20;
 /// Waits after a commit that did not happen; the last one repeats.
 const COMMIT_WAITS_MS: [u64; 5] = [50, 200, 500, 1000, 3000];
-/// What is left of a repeated upload ends when no chunk of it came for this time of the records.
-const REPETITION_MS: i64 = 10 * 60_000;
 /// How often files are looked for whose chunks stopped coming.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
@@ -168,9 +166,15 @@ impl Reader<'_> {
         for outcome in self.late.look(&mut self.intake.assembler, nothing_comes, &self.engine.budget) {
             self.ended_incomplete(outcome);
         }
+        self.watch_quiet(now);
         let limit_ms = self.incomplete_after_ms;
-        let repetition_ms = limit_ms.map_or(REPETITION_MS, |ms| ms.min(REPETITION_MS));
-        for expired in self.intake.assembler.expire(limit_ms, repetition_ms) {
+        let repetition_ms = limit_ms.map_or(CUT_OFF_MS, |ms| ms.min(CUT_OFF_MS));
+        let at_end: HashMap<i32, i64> = match nothing_comes {
+            true => self.owned.keys().map(|partition| (*partition, self.quiet_at_end(*partition))).collect(),
+            false => HashMap::new(),
+        };
+        let quiet_ms = |partition| self.quiet.ms(partition, now).max(at_end.get(&partition).copied().unwrap_or(0));
+        for expired in self.intake.assembler.expire(limit_ms, repetition_ms, quiet_ms) {
             if expired.is_note {
                 self.notes.push(Note { info: expired.info, tail: None });
                 continue;

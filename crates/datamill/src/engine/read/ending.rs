@@ -114,7 +114,7 @@ impl Reader<'_> {
             let at_end = self.is_member && (is_done || self.only_retries()) && !has_retries_left;
             return Left { at_end, begun: filling.len() as u64, unread, ..Left::default() };
         }
-        let incomplete = filling.into_iter().map(|(_, file)| Incomplete {
+        let incomplete = filling.into_iter().filter(|(_, file)| !file.outdated).map(|(_, file)| Incomplete {
             path: file.version.path.to_string(),
             got: file.indices.len(),
             total: file.version.total,

@@ -1,5 +1,6 @@
 //! What holds the reading, and what is told of how it stands.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,17 @@ use datamill_broker::{ErrorKind, Subscription};
 
 use super::Reader;
 use super::ownership::names;
+use crate::assemble::{Instance, InstanceIds, Place};
 use crate::engine::EngineError;
 use crate::engine::commit::{self, Task};
 use crate::engine::purpose::lost_results;
-use crate::facts::{FillingFile, Hold, State};
+use crate::facts::{Fact, FillingFile, Hold, Rest, State};
+use crate::report::clock;
 
 /// How often the registry learns of files that fill up.
 const FILLING_EVERY: Duration = Duration::from_secs(4);
+/// A partition whose newest record is no older is read to its end, or nearly.
+const RECENT_MS: i64 = 60_000;
 /// A commit that takes longer is shown as one that does not go through: the broker is away, or lacks what it is to write to.
 const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -115,6 +120,46 @@ impl Reader<'_> {
         }
     }
 
+    /// The files that fill up. Says once of each that its upload was probably cut off.
+    fn filling(&mut self) -> Vec<FillingFile> {
+        let now_ms = clock::now_ms();
+        // a topic that is written to all the time is never read to its end
+        let places = self.intake.assembler.places();
+        let is_read = |place: &Place| {
+            self.is_read_to(place.partition, place.next) || now_ms.saturating_sub(place.newest_ms) < RECENT_MS
+        };
+        let read: HashSet<i32> = places.filter(is_read).map(|place| place.partition).collect();
+        let rest = |file: &Instance| {
+            let is_cut_off = || file.is_cut_off(now_ms) && file.spans.iter().all(|span| read.contains(&span.partition));
+            match file.outdated {
+                true => Rest::Outdated,
+                false if is_cut_off() => Rest::CutOff,
+                false => Rest::Comes,
+            }
+        };
+        let (mut filling, mut cut_off, mut new) = (Vec::new(), InstanceIds::default(), Vec::new());
+        for (id, file) in self.intake.assembler.filling() {
+            let of = FillingFile {
+                row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),
+                there: file.indices.len(),
+                bytes: file.bytes,
+                rest: rest(file),
+            };
+            if of.rest == Rest::CutOff {
+                cut_off.insert(id);
+                if !self.cut_off.contains(&id) {
+                    new.push(of.clone());
+                }
+            }
+            filling.push(of);
+        }
+        self.cut_off = cut_off;
+        if !new.is_empty() {
+            self.engine.listeners.facts.tell(&Fact::CutOff(&new));
+        }
+        filling
+    }
+
     /// Lines and rows about the state.
     pub(super) fn tell(&mut self) {
         self.tell_lost_results();
@@ -133,13 +178,9 @@ impl Reader<'_> {
         }
         if self.last_filling.elapsed() >= FILLING_EVERY && self.committing.is_none() {
             self.last_filling = Instant::now();
-            let filling = self.intake.assembler.filling().into_iter().map(|(_, file)| FillingFile {
-                row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),
-                there: file.indices.len(),
-                bytes: file.bytes,
-            });
+            let filling = self.filling();
             // a queue that is full gets the files of the next time
-            let task = Task::Filling(filling.collect());
+            let task = Task::Filling(filling.into());
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.tasks.try_send(task) {
                 tracing::debug!("the registry is behind");
             }

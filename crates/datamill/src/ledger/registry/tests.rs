@@ -22,7 +22,7 @@ fn file(rel_filepath: &str) -> FileRow {
 }
 
 fn filling(row: FileRow) -> Arc<[FillingFile]> {
-    Arc::new([FillingFile { row, there: 1, bytes: 10 }])
+    Arc::new([FillingFile { row, there: 1, bytes: 10, ..FillingFile::default() }])
 }
 
 fn table(folder: &Path, name: &str) -> String {

@@ -193,7 +193,7 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn add_half_sent(&mut self, relative: &str, hash: [u8; 64]) {
+    pub(in crate::upload) fn add_half_sent(&mut self, relative: &str, hash: [u8; 64]) {
         let versions = self.half_sent.entry(relative.to_owned()).or_default();
         if !versions.contains(&hash) {
             versions.push(hash);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::model::Upload;
+use super::super::scenario::What;
 use super::{Checked, Ready, Run, ensure};
 use crate::assemble::InstanceIds;
 use crate::progress::{OpenKind, Progress};
@@ -145,6 +146,20 @@ impl Run<'_> {
         ensure(ours == expected && ours.len() == filling.len(), || {
             format!("incomplete are {expected:?}, listed are {ours:?}")
         })?;
+        for (_, file) in &filling {
+            let (place, path) = (&file.spans[0], &file.version.path);
+            let of_path =
+                self.scenario.log[place.partition as usize].iter().rev().find_map(|record| match record.what {
+                    What::Chunk { version, .. } => Some(&self.scenario.versions[version])
+                        .filter(|version| path.strip_prefix("sub/") == Some(version.filename.as_str())),
+                    What::Junk => None,
+                });
+            let is_outdated = of_path.is_some_and(|newest| newest.sha512 != file.version.sha512);
+            ensure(file.outdated == is_outdated, || format!("{path} at {place:?} is outdated: {}", file.outdated))?;
+        }
+        let waiting = ours.len() - filling.iter().filter(|(_, f)| f.outdated || f.late || f.superseded).count();
+        let backlog: u64 = self.assembler.backlog().iter().map(|part| part.files).sum();
+        ensure(backlog == waiting as u64, || format!("{backlog} files wait, of {waiting}"))?;
         let bytes: u64 = self
             .model
             .uploads

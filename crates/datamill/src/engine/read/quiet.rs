@@ -1,0 +1,74 @@
+//! For how long partitions have given nothing at their ends. By the records' times alone, nothing would ever end in a
+//! topic that nobody writes to any more.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::Reader;
+use crate::report::clock;
+
+/// Partitions that are read to their ends: the next offset, and since when it is that one.
+#[derive(Default)]
+pub(super) struct Quiet(HashMap<i32, (i64, Instant)>);
+
+impl Quiet {
+    /// These partitions are read to their ends now, with their next offsets. Call it every few seconds.
+    pub(super) fn look(&mut self, at_end: impl Iterator<Item = (i32, i64)>, now: Instant) {
+        let before = std::mem::take(&mut self.0);
+        let since = |(partition, next): (i32, i64)| {
+            let known = before.get(&partition).filter(|(offset, _)| *offset == next);
+            (partition, (next, known.map_or(now, |(_, since)| *since)))
+        };
+        self.0 = at_end.map(since).collect();
+    }
+
+    /// For how many milliseconds this partition has given nothing at its end.
+    pub(super) fn ms(&self, partition: i32, now: Instant) -> i64 {
+        let quiet = self.0.get(&partition).map(|(_, since)| now.saturating_duration_since(*since));
+        quiet.map_or(0, |quiet| i64::try_from(quiet.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Reader<'_> {
+    /// Whether everything that is in a partition was read: no record behind this offset is there.
+    pub(super) fn is_read_to(&self, partition: i32, next: i64) -> bool {
+        !self.held && self.ends_seen.get(&partition) == Some(&next)
+    }
+
+    /// Notes which partitions give nothing. While the reading is held or the log is away, that says nothing.
+    pub(super) fn watch_quiet(&mut self, now: Instant) {
+        let hears = !self.engine.log.is_away();
+        let positions = self.intake.assembler.positions();
+        let at_end: Vec<_> = positions.filter(|(p, next)| hears && self.is_read_to(*p, *next)).collect();
+        self.quiet.look(at_end.into_iter(), now);
+    }
+
+    /// Of a run that ends by itself: for how many milliseconds a partition has given nothing. It is told by the clock,
+    /// where nothing came during the run.
+    pub(super) fn quiet_at_end(&self, partition: i32) -> i64 {
+        let mut places = self.intake.assembler.places().filter(|place| place.partition == partition);
+        let idle = places.find(|place| self.ends.as_ref().and_then(|ends| ends.get(&partition)) == Some(&place.next));
+        idle.map_or(0, |place| clock::now_ms().saturating_sub(place.newest_ms).max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_partition_is_quiet_since_it_was_seen_at_its_end_with_nothing_new() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.ms(0, begun), 0);
+        quiet.look([(0, 7), (1, 3)].into_iter(), begun);
+        quiet.look([(0, 7), (1, 4)].into_iter(), after(5));
+        assert_eq!((quiet.ms(0, after(10)), quiet.ms(1, after(10)), quiet.ms(2, after(10))), (10_000, 5_000, 0));
+        quiet.look([(1, 4)].into_iter(), after(15));
+        quiet.look([(0, 7), (1, 4)].into_iter(), after(20));
+        assert_eq!((quiet.ms(0, after(25)), quiet.ms(1, after(25))), (5_000, 20_000), "it was held meanwhile");
+    }
+}
