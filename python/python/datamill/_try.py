@@ -154,7 +154,7 @@ class Trial:
             self._fail(file, f"failed: {_size(value)}, and a topic of the embedded log takes {most}: return less")
             return
         null = f"; NaN, infinite or missing values that became null: {nans}" if nans and self._nan == "null" else ""
-        _say(f"{file}: {_host.counted(len(value), "byte")}, in {seconds:.3f} s{null}")
+        _say(f"{file}: {_host.counted(len(value), 'byte')}, in {seconds:.3f} s{null}")
         if len(value) > _KAFKA_TAKES:
             _say(
                 f"{file}: {_size(value)}. The embedded log takes that; a topic of Kafka takes 1 MB, after compression, unless "
