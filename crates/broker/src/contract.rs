@@ -12,6 +12,7 @@
 //! the offset of the next record that is wanted. Times are milliseconds since the Unix epoch.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -381,6 +382,23 @@ pub struct Member {
     pub host: String,
 }
 
+/// A log that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// For how long.
+    pub lasts: Duration,
+    /// The log, for people.
+    pub log: String,
+    /// How that shows, for people: "it refuses the connection".
+    pub cause: String,
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has been away for {} s: {}", self.log, self.lasts.as_secs(), self.cause)
+    }
+}
+
 /// A log: topics of partitions of records, and consumer groups that read them.
 ///
 /// Implementations MUST be usable from several threads at once.
@@ -391,15 +409,25 @@ pub trait Log: Send + Sync {
     /// What identifies this log: the cluster's id, or the id in the file.
     fn id(&self) -> Result<String>;
 
-    /// Whether it was said that the log does not answer, or not to this account, and that is so still. A program that
-    /// is to stop then does not wait for it.
-    fn is_away(&self) -> bool {
+    /// The program was asked to stop. From then on a call that waits for a log which has not answered for some seconds
+    /// ends as it does where the log does not answer in time; a log that answers is waited for as before. There is no
+    /// way back. MUST return at once.
+    fn stop(&self) {}
+
+    /// Whether the log is not waited for any more, since a stop was asked for and no answer comes.
+    fn is_given_up(&self) -> bool {
         false
     }
 
-    /// Nobody waits for a log that does not answer any more: calls that wait for one end within a second or two, as they
-    /// do where it does not answer in time. There is no way back.
-    fn give_up(&self) {}
+    /// Since when the log does not answer, or not to this account; `None` where it answers, as far as is known.
+    fn outage(&self) -> Option<Outage> {
+        None
+    }
+
+    /// Whether the log makes this account wait, by a quota.
+    fn is_throttled(&self) -> bool {
+        false
+    }
 
     /// The files on this machine that hold this log and all others that are open in this process; none where they
     /// are elsewhere. MUST tell those as well that a backend makes later. Whoever sends files to a log, or writes

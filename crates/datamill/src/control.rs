@@ -1,6 +1,12 @@
 //! How the world outside steers a running program.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use datamill_broker::Log;
+use parking_lot::Mutex;
 
 /// How a program stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,21 +18,36 @@ pub enum StopKind {
 }
 
 /// Flags between the console, the signals and the work.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Control {
     stop: AtomicU8,
+    asked: OnceLock<Instant>,
     check: AtomicBool,
+    at_stop: Mutex<AtStop>,
+}
+
+/// What happens as soon as a stop is asked for, on the thread that asks: the work may wait for something at that moment.
+#[derive(Default)]
+struct AtStop {
+    /// What is said.
+    words: Option<String>,
+    calls: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Control {
-    /// Asks for an orderly stop: what runs is finished and committed.
+    /// Asks for an orderly stop: what runs is finished and committed. Says so at once.
     pub fn stop(&self, kind: StopKind) {
         let value = match kind {
             StopKind::Leave => 1,
             StopKind::KeepPlace => 2,
         };
+        self.asked.get_or_init(Instant::now);
         // the first request decides
-        let _ = self.stop.compare_exchange(0, value, Relaxed, Relaxed);
+        if self.stop.compare_exchange(0, value, Relaxed, Relaxed).is_ok() {
+            let AtStop { words, calls } = std::mem::take(&mut *self.at_stop.lock());
+            tracing::info!("{}", words.as_deref().unwrap_or("stopping; a second signal ends the program at once"));
+            calls.into_iter().for_each(|call| call());
+        }
     }
 
     /// The stop that was asked for.
@@ -38,6 +59,33 @@ impl Control {
         }
     }
 
+    /// When it was asked for.
+    pub(crate) fn stopping_since(&self) -> Option<Instant> {
+        self.stopping().and_then(|_| self.asked.get().copied())
+    }
+
+    /// What is said when a stop is asked for, in place of what was to be said before.
+    pub(crate) fn say_at_stop(&self, words: impl Into<String>) {
+        self.at_stop.lock().words = Some(words.into());
+    }
+
+    /// Lets a log know as soon as a stop is asked for, so that no call waits for it if it does not answer.
+    pub fn stops(&self, log: &Arc<dyn Log>) {
+        let log = Arc::downgrade(log);
+        let call = move || {
+            if let Some(log) = log.upgrade() {
+                log.stop();
+            }
+        };
+        let mut at_stop = self.at_stop.lock();
+        if self.stopping().is_none() {
+            at_stop.calls.push(Box::new(call));
+        } else {
+            drop(at_stop);
+            call();
+        }
+    }
+
     /// Asks for a line about the state.
     pub fn check(&self) {
         self.check.store(true, Relaxed);
@@ -46,5 +94,11 @@ impl Control {
     /// Whether a line about the state was asked for since the last call.
     pub fn take_check(&self) -> bool {
         self.check.swap(false, Relaxed)
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("stopping", &self.stopping()).finish_non_exhaustive()
     }
 }

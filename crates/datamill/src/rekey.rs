@@ -28,7 +28,7 @@ use crate::engine::input::topic;
 use crate::engine::{chunk_of, mark_copy};
 use crate::facts::{Counters, Facts};
 use crate::progress::{Progress, TopicTag, encode, is_foreign};
-use crate::report::{clock, text};
+use crate::report::{clock, tell_outage, text};
 
 /// Bytes of records in one commit, unless one record alone is larger.
 const BATCH_BYTES: usize = 8 << 20;
@@ -224,8 +224,18 @@ pub fn rekey(
     let mut failures = 0;
     loop {
         let before = copy.copied;
-        match copy.session(log.as_ref(), control, ends.as_ref()).map_err(|error| copy.explain(error))? {
+        let ended = match copy.session(log.as_ref(), control, ends.as_ref()) {
+            Err(RekeyError::Log(error)) if error.kind() == ErrorKind::Retry && control.stopping().is_some() => {
+                Some(error)
+            }
+            ended => ended.map_err(|error| copy.explain(error))?,
+        };
+        match ended {
             None => break,
+            Some(error) if control.stopping().is_some() => {
+                tracing::warn!(error = %crate::report::chain(&error), "the next start goes on from what is committed");
+                break;
+            }
             Some(error) => {
                 failures = if copy.copied > before { 1 } else { failures + 1 };
                 if failures > MAX_SESSIONS {
@@ -236,6 +246,7 @@ pub fn rekey(
             }
         }
     }
+    tell_outage(log.as_ref(), control, "What was not copied is copied at the next start; nothing is lost");
     Ok(RekeySummary {
         copied: copy.copied,
         bytes: copy.bytes,
@@ -347,7 +358,7 @@ impl Copy<'_> {
                 || self.batch.since.is_some_and(|since| since.elapsed() >= BATCH_TIME)
                 || stopping.is_some()
                 || at_end;
-            if due && let Some(error) = self.commit(committer.as_mut(), subscription.as_mut())? {
+            if due && let Some(error) = self.commit(log, committer.as_mut(), subscription.as_mut())? {
                 return passing(error);
             }
             let done = self.owned.values().all(|place| place.next == place.committed);
@@ -441,6 +452,7 @@ impl Copy<'_> {
     /// Commits the batch. Answers an error after which a new session has to be begun.
     fn commit(
         &mut self,
+        log: &dyn Log,
         committer: &mut dyn datamill_broker::Committer,
         subscription: &mut dyn Subscription,
     ) -> Result<Option<datamill_broker::Error>, RekeyError> {
@@ -478,6 +490,9 @@ impl Copy<'_> {
                     return Ok(None);
                 }
                 CommitOutcome::Again(error) if error.kind() == ErrorKind::Retry => {
+                    if log.is_given_up() {
+                        return Ok(Some(error));
+                    }
                     tracing::warn!(error = %crate::report::chain(&error), "the copy waits");
                 }
                 CommitOutcome::Again(error) => return Err(error.into()),

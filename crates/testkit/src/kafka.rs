@@ -1,7 +1,7 @@
 //! A real Apache Kafka for tests: the one that all tests of a run share, or one of a test's own that
 //! may be killed. Tests that need Kafka fail without it; they never skip.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ impl Kafka {
         let folder =
             tempfile::Builder::new().prefix("datamill-kafka-").tempdir().expect("a temporary folder can be made");
         let mut kafka = Self { address: String::new(), folder: Some(folder) };
-        kafka.address = kafka.run_with("start", &format!("{SHORT_SESSION}{properties}"));
+        kafka.address = kafka.run_with("start", &[], &format!("{SHORT_SESSION}{properties}"));
         kafka
     }
 
@@ -56,14 +56,46 @@ impl Kafka {
         self.run("restart");
     }
 
-    fn run(&self, command: &str) -> String {
-        self.run_with(command, "")
+    /// Holds the broker's process: it takes connections and answers nothing. [`Kafka::go_on`] lets it go on.
+    pub fn pause(&self) {
+        self.signal("-STOP");
     }
 
-    fn run_with(&self, command: &str, properties: &str) -> String {
-        let folder = self.folder.as_ref().expect("only a broker of the test's own is killed and restarted");
+    /// Ends [`Kafka::pause`].
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = std::fs::read_to_string(self.own_folder().join("pid")).expect("the broker runs");
+        let sent = Command::new("kill").args([name, pid.trim()]).status().expect("there is `kill`");
+        assert!(sent.success(), "no process {pid}");
+    }
+
+    /// Lets a broker answer again after [`Kafka::pause`] or [`Kafka::kill9`].
+    pub fn go_on_or_restart(&self) {
+        match self.own_folder().join("pid").exists() {
+            true => self.go_on(),
+            false => self.restart(),
+        }
+    }
+
+    /// Limits all accounts, in the words of `dev/kafka quota`.
+    pub fn quota(&self, limit: &str) {
+        self.run_with("quota", &[limit], "");
+    }
+
+    fn own_folder(&self) -> &Path {
+        self.folder.as_ref().expect("only a broker of the test's own is changed").path()
+    }
+
+    fn run(&self, command: &str) -> String {
+        self.run_with(command, &[], "")
+    }
+
+    fn run_with(&self, command: &str, args: &[&str], properties: &str) -> String {
         let mut script = Command::new(script());
-        script.arg(command).arg(folder.path()).env("DATAMILL_KAFKA_PROPERTIES", properties);
+        script.arg(command).arg(self.own_folder()).args(args).env("DATAMILL_KAFKA_PROPERTIES", properties);
         let output = script.output().expect("dev/kafka can be run");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "dev/kafka {command}: {errors}");

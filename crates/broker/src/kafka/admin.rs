@@ -13,10 +13,11 @@ use rdkafka::admin::{
     AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use tracing::debug;
 
 use super::cluster::{self, ANSWER, Cluster};
+use super::context::Watch;
 use super::failure;
 use super::native::{self, Described};
 use crate::contract::{NewTopic, Topic, TopicNow};
@@ -25,6 +26,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Bytes that Kafka needs beside key, value and headers of a record that travels alone in its batch:
 /// 61 for the batch, the rest for lengths and time.
 const FRAME: usize = 96;
+
+/// How often a question looks whether anybody waits for it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The context of the administrating client: the asking client tells about the connection.
 pub(super) struct Silent;
@@ -50,7 +54,7 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     let what = || format!("cannot create topic `{name}`");
     let right = "the right Create on the cluster or the topic";
     let admin = cluster.admin()?;
-    let answers = wait(admin.create_topics([&request], &options(ANSWER)))
+    let answers = wait(&cluster.watch, admin.create_topics([&request], &options(ANSWER)))
         .map_err(|error| cluster.failed(error, what(), right))?;
     match answers.into_iter().next() {
         Some(Ok(_)) => {}
@@ -95,7 +99,7 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
     cluster.topic(name)?;
     let what = || format!("cannot delete topic `{name}`");
     let right = "the right Delete on the topic";
-    let answers = wait(cluster.admin()?.delete_topics(&[name], &options(ANSWER)))
+    let answers = wait(&cluster.watch, cluster.admin()?.delete_topics(&[name], &options(ANSWER)))
         .map_err(|error| cluster.failed(error, what(), right))?;
     match answers.into_iter().next() {
         // Another one deletes it at the same time.
@@ -122,23 +126,23 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
 
 /// Adds their settings to topics; what the account may not see stays unknown.
 pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
-    let mut topics = failure::until_answered(|| describe_within(cluster, &topics, ANSWER))?;
+    let mut topics = failure::until_answered(&cluster.watch, || describe_within(cluster, &topics))?;
     identify(cluster, &mut topics)?;
     Ok(topics)
 }
 
-fn describe_within(cluster: &Cluster, topics: &[(String, i32)], limit: Duration) -> Result<Vec<Topic>> {
+fn describe_within(cluster: &Cluster, topics: &[(String, i32)]) -> Result<Vec<Topic>> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
     let names: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
-    let settings = settings_within(cluster, &names, limit)?;
+    let settings = settings_within(cluster, &names, cluster.patience())?;
     Ok(topics.iter().map(|(name, partitions)| topic(name.clone(), *partitions, settings.get(name))).collect())
 }
 
 /// The settings of topics, of those that the account may see.
 pub(super) fn settings_of(cluster: &Cluster, names: &[&str]) -> Result<HashMap<String, BTreeMap<String, String>>> {
-    let settings = failure::until_answered(|| settings_within(cluster, names, ANSWER))?;
+    let settings = failure::until_answered(&cluster.watch, || settings_within(cluster, names, cluster.patience()))?;
     Ok(settings.into_iter().map(|(name, settings)| (name, values(settings))).collect())
 }
 
@@ -149,7 +153,7 @@ fn values(settings: ConfigResource) -> BTreeMap<String, String> {
 fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result<HashMap<String, ConfigResource>> {
     let admin = cluster.admin()?;
     let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let answers = match wait(admin.describe_configs(&asked, &options(limit))) {
+    let answers = match wait(&cluster.watch, admin.describe_configs(&asked, &options(limit))) {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
         Err(error) => {
@@ -169,7 +173,7 @@ fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result
 pub(super) fn settings_of_broker(cluster: &Cluster, limit: Duration) -> Option<BTreeMap<String, String>> {
     let broker = cluster.any_broker().ok()?;
     let asked = [ResourceSpecifier::Broker(broker)];
-    let answers = wait(cluster.admin().ok()?.describe_configs(&asked, &options(limit))).ok()?;
+    let answers = wait(&cluster.watch, cluster.admin().ok()?.describe_configs(&asked, &options(limit))).ok()?;
     answers.into_iter().next()?.ok().map(values)
 }
 
@@ -183,7 +187,7 @@ pub(super) fn group_protocols(cluster: &Cluster) -> Option<String> {
 /// Adds the ids of topics; what the account may not see stays unknown.
 fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    let described = failure::until_answered(|| describe_by_name(cluster, &names, ANSWER))?;
+    let described = failure::until_answered(&cluster.watch, || describe_by_name(cluster, &names))?;
     let mut ids: HashMap<String, Option<String>> =
         described.into_iter().filter_map(|(name, described)| Some((name, described.ok()?.id))).collect();
     for topic in topics {
@@ -192,11 +196,11 @@ fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
     Ok(())
 }
 
-fn describe_by_name(cluster: &Cluster, names: &[&str], limit: Duration) -> Result<Vec<(String, Described)>> {
+fn describe_by_name(cluster: &Cluster, names: &[&str]) -> Result<Vec<(String, Described)>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    match native::describe_topics(cluster.admin()?.inner(), names, false, limit) {
+    match native::describe_topics(cluster.admin()?.inner(), names, false, cluster.patience()) {
         Ok(described) => Ok(described),
         Err(code) if failure::kind(code) == ErrorKind::Denied => Ok(Vec::new()),
         Err(code) => {
@@ -206,9 +210,9 @@ fn describe_by_name(cluster: &Cluster, names: &[&str], limit: Duration) -> Resul
 }
 
 /// Id and partitions of a topic at this moment.
-pub(super) fn now(cluster: &Cluster, name: &str, limit: Duration) -> Result<TopicNow> {
+pub(super) fn now(cluster: &Cluster, name: &str) -> Result<TopicNow> {
     cluster::legal_name(name)?;
-    let described = describe_by_name(cluster, &[name], limit)?.pop();
+    let described = describe_by_name(cluster, &[name])?.pop();
     match described {
         Some((_, Ok(topic))) if topic.partitions > 0 => {
             Ok(TopicNow { id: topic.id, partitions: topic.partitions as i32 })
@@ -265,7 +269,7 @@ impl Limits {
 /// The limits of a topic.
 pub(super) fn limits(cluster: &Cluster, name: &str) -> Limits {
     // Worth knowing, but not worth waiting for.
-    match settings_within(cluster, &[name], Duration::from_secs(2)) {
+    match settings_within(cluster, &[name], cluster.watch.at_most(Duration::from_secs(2))) {
         Ok(settings) => {
             let get = |key| settings.get(name)?.get(key)?.value.as_deref();
             let of_sender = get("message.timestamp.type") != Some("LogAppendTime");
@@ -285,8 +289,9 @@ fn options(limit: Duration) -> AdminOptions {
     AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit))
 }
 
-/// Runs a future on this thread; the administrating client's own thread wakes it.
-fn wait<F: Future>(future: F) -> F::Output {
+/// Runs a question on this thread; the administrating client's own thread wakes it. One that nobody waits for any more
+/// ends by itself.
+fn wait<T>(watch: &Watch, question: impl Future<Output = KafkaResult<T>>) -> KafkaResult<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -295,11 +300,12 @@ fn wait<F: Future>(future: F) -> F::Output {
     }
     let waker = Arc::new(Unpark(thread::current())).into();
     let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
+    let mut question = pin!(question);
     loop {
-        match future.as_mut().poll(&mut context) {
+        match question.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending if watch.is_given_up() => return Err(KafkaError::AdminOp(Code::OperationTimedOut)),
+            Poll::Pending => thread::park_timeout(LOOK_EVERY),
         }
     }
 }

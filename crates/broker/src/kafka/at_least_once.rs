@@ -26,6 +26,7 @@ use super::fence::{Fence, Refused};
 use super::measure::{self, size};
 use super::member::Member;
 use super::publisher::KafkaPublisher;
+use super::transaction::left_behind;
 use crate::contract::{
     Commit, CommitOutcome, Committer, Delivery, NewRecord, Placed, Position, Publisher, SubscribeOptions,
 };
@@ -200,7 +201,11 @@ impl AtLeastOnceCommitter {
             loop {
                 match publisher.send(&records[index], index) {
                     Ok(()) => break,
-                    Err(error) if error.kind() == ErrorKind::QueueFull && Instant::now() < until => {
+                    Err(error)
+                        if error.kind() == ErrorKind::QueueFull
+                            && Instant::now() < until
+                            && !self.cluster.watch.is_given_up() =>
+                    {
                         publisher.poll(STEP, &mut |delivery| keep(&mut outcomes, delivery))?;
                     }
                     Err(error) => {
@@ -212,7 +217,7 @@ impl AtLeastOnceCommitter {
         }
         while publisher.in_flight() > 0 {
             publisher.poll(STEP, &mut |delivery| keep(&mut outcomes, delivery))?;
-            if Instant::now() > until {
+            if Instant::now() > until || self.cluster.watch.is_given_up() {
                 self.publisher = None;
                 return Err(Error::new(ErrorKind::Retry, "records are neither acknowledged nor refused"));
             }
@@ -231,7 +236,14 @@ impl AtLeastOnceCommitter {
         for of_topic in by_topic.into_values() {
             let list = positions(of_topic).map_err(CommitOutcome::Again)?;
             loop {
-                let Err(error) = self.consumer.commit(&list, CommitMode::Sync) else { break };
+                let (consumer, list) = (self.consumer.clone(), list.clone());
+                let commit = move || consumer.commit(&list, CommitMode::Sync);
+                let committed = left_behind(&self.cluster.watch, PATIENCE * 6, commit).map_err(CommitOutcome::Again)?;
+                let Some(committed) = committed else {
+                    let text = format!("the coordinator of group `{}` does not answer", self.group);
+                    return Err(CommitOutcome::Again(Error::new(ErrorKind::Retry, text)));
+                };
+                let Err(error) = committed else { break };
                 let code = failure::code(&error).unwrap_or(Code::Fail);
                 debug!(%code, group = %self.group, "positions were refused");
                 match failure::kind(code) {
@@ -243,7 +255,9 @@ impl AtLeastOnceCommitter {
                         self.fenced = true;
                         return Err(CommitOutcome::Unknown(self.taken()));
                     }
-                    ErrorKind::Retry if Instant::now() < until => thread::sleep(PAUSE),
+                    ErrorKind::Retry if Instant::now() < until && !self.cluster.watch.is_given_up() => {
+                        thread::sleep(PAUSE);
+                    }
                     _ => {
                         let what = format!("cannot commit the positions of group `{}`", self.group);
                         let right = "the right Read on the group and on the topic";

@@ -23,11 +23,15 @@ use crate::contract::{Offsets, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::nearest;
 
-/// How long a question to the cluster may take.
+/// How long a question to the cluster may take, with all that it is asked again.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long one call waits for its answer: librdkafka's calls cannot be broken off, and a stop that is asked for meanwhile
+/// waits for them.
+const CALL: Duration = Duration::from_secs(4);
+
 /// The same while it is known that nobody answers.
-const ANSWER_WHILE_AWAY: Duration = Duration::from_secs(1);
+const CALL_WHILE_AWAY: Duration = Duration::from_secs(1);
 
 /// How long to go on trying when every server refuses the connection.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -109,13 +113,19 @@ impl Cluster {
             self.partitions_of(metadata.topics().iter().find(|topic| topic.name() == name), name)
         };
         // whoever asks a log that is away asks again
-        if self.watch.is_away() { look() } else { failure::until_answered(look) }
+        if self.watch.is_away() { look() } else { failure::until_answered(&self.watch, look) }
     }
 
     fn ask(&self, name: &str) -> Result<Metadata> {
         legal_name(name)?;
-        let patience = if self.watch.is_away() { ANSWER_WHILE_AWAY } else { ANSWER };
-        self.look.fetch_metadata(Some(name), patience).map_err(|error| self.unanswered(error, name))
+        let limit = if self.watch.is_away() { CALL_WHILE_AWAY } else { CALL };
+        let asked = self.look.fetch_metadata(Some(name), self.watch.at_most(limit));
+        asked.map_err(|error| self.unanswered(error, name))
+    }
+
+    /// How long one call may wait.
+    pub(super) fn patience(&self) -> Duration {
+        patience(&self.watch)
     }
 
     pub(super) fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
@@ -162,7 +172,7 @@ impl Cluster {
 
     /// The number of one of the brokers.
     pub(super) fn any_broker(&self) -> Result<i32> {
-        let metadata = self.look.fetch_metadata(None, ANSWER);
+        let metadata = self.look.fetch_metadata(None, self.patience());
         let metadata = metadata.map_err(|error| self.failed(error, "cannot look up the brokers", "no right"))?;
         let broker = metadata.brokers().first();
         broker.map(|broker| broker.id()).ok_or_else(|| Error::new(ErrorKind::Retry, "no broker is known"))
@@ -180,9 +190,9 @@ impl Cluster {
     }
 
     fn topics_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, i32)>> {
-        let metadata = failure::until_answered(|| {
+        let metadata = failure::until_answered(&self.watch, || {
             self.look
-                .fetch_metadata(None, ANSWER)
+                .fetch_metadata(None, self.patience())
                 .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))
         })?;
         let all = metadata.topics().iter().filter(|topic| topic.error().is_none() && is_wanted(topic.name()));
@@ -272,20 +282,25 @@ impl Cluster {
     /// connection that has no number yet.
     pub(super) fn acquaint<C: ClientContext>(&self, client: &Client<C>, topic: &str) -> Result<()> {
         for _ in 0..2 {
-            failure::until_answered(|| {
-                client.fetch_metadata(Some(topic), ANSWER).map_err(|error| self.unanswered(error, topic))
+            failure::until_answered(&self.watch, || {
+                client.fetch_metadata(Some(topic), self.patience()).map_err(|error| self.unanswered(error, topic))
             })?;
         }
         Ok(())
     }
 
     fn watermarks(&self, client: &BaseConsumer<Notes>, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        failure::until_known(|| {
-            client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| {
+        failure::until_known(&self.watch, || {
+            client.fetch_watermarks(topic, partition, self.patience()).map_err(|error| {
                 let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
                 self.failed(error, what, "the right Describe on the topic, which Read and Write include")
             })
         })
+    }
+
+    /// The error where a broker is not waited for any more, since the program is to stop.
+    pub(super) fn given_up(&self) -> Error {
+        Error::new(ErrorKind::Retry, format!("broker `{}` does not answer, and the program is to stop", self.servers()))
     }
 
     /// An error of a question, with the state of the connection as its cause where that is what failed.
@@ -301,6 +316,7 @@ impl Cluster {
         if !silent {
             return failure::failed(error, what, right);
         }
+        self.watch.suspects();
         let text = format!("{}: broker `{}` does not answer", what.into(), self.servers());
         match (self.watch.trouble(), code) {
             (Some((_, reason)), _) => Error::with_source(ErrorKind::Retry, text, reason),
@@ -308,6 +324,11 @@ impl Cluster {
             (None, None) => Error::new(ErrorKind::Retry, text),
         }
     }
+}
+
+/// How long one call may wait that nothing can break off.
+pub(super) fn patience(watch: &Watch) -> Duration {
+    watch.at_most(CALL)
 }
 
 /// The error for a client that librdkafka does not make from these properties.
@@ -409,8 +430,10 @@ fn keep_watch(cluster: &Weak<Cluster>) {
         if let Some(ahead) = &*cluster.ahead.lock() {
             let _ = ahead.poll(Duration::ZERO);
         }
+        cluster.watch.throttle.tell(cluster.servers());
         if cluster.watch.is_doubtful() {
-            match cluster.look.fetch_metadata(None, Duration::from_secs(2)) {
+            let limit = if cluster.watch.stops() { cluster.watch.at_most(ANSWER) } else { Duration::from_secs(2) };
+            match cluster.look.fetch_metadata(None, limit) {
                 Ok(_) => cluster.watch.answered(cluster.servers()),
                 Err(_) => cluster.watch.silent(cluster.servers()),
             }

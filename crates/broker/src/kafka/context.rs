@@ -17,7 +17,8 @@ use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
 use tracing::{debug, info, warn};
 
 use super::failure::{self, Reason};
-use crate::contract::Placed;
+use super::throttle::Throttle;
+use crate::contract::{Outage, Placed};
 use crate::error::{Error, ErrorKind};
 
 /// How long logins may be refused before the log counts as one that this account has no part in, unless the settings say
@@ -31,14 +32,19 @@ const APART: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_secs(20);
 
 /// How often trouble that stays is said again.
-const REMINDER: Duration = Duration::from_secs(180);
+pub(super) const REMINDER: Duration = Duration::from_secs(180);
+
+/// How long a broker that does not answer is waited for once the program is to stop.
+const LAST_SILENCE: Duration = Duration::from_secs(5);
 
 /// The state of the connection as all clients of one log see it.
 pub(super) struct Watch {
     suspect: AtomicBool,
+    stops: AtomicBool,
     given_up: AtomicBool,
     login_grace: Duration,
     state: Mutex<State>,
+    pub(super) throttle: Throttle,
 }
 
 #[derive(Default)]
@@ -50,11 +56,22 @@ struct State {
     unsure: bool,
     /// The first and the last of a row of refused logins.
     refused: Option<(Instant, Instant)>,
+    /// When this outage was told first.
+    since: Option<Instant>,
+    /// The last answer, or the request to stop where that came later.
+    heard: Option<Instant>,
 }
 
 impl Watch {
     pub(super) fn new(login_grace: Duration) -> Self {
-        Self { suspect: AtomicBool::new(false), given_up: AtomicBool::new(false), login_grace, state: Mutex::default() }
+        Self {
+            suspect: AtomicBool::new(false),
+            stops: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            login_grace,
+            state: Mutex::default(),
+            throttle: Throttle::default(),
+        }
     }
 
     fn note(&self, code: Code, reason: &str) {
@@ -79,24 +96,67 @@ impl Watch {
         self.suspect.load(Ordering::Relaxed)
     }
 
+    /// A question had no answer.
+    pub(super) fn suspects(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the broker has to be asked how it is.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.suspect() || self.is_away()
+        self.suspect() || self.is_away() || self.stops()
     }
 
-    /// Nobody waits for an answer any more.
-    pub(super) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    /// The program is to stop: a broker that does not answer from here on is waited for no longer than
+    /// [`LAST_SILENCE`].
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        if !self.stops.swap(true, Ordering::Relaxed) {
+            state.heard = Some(Instant::now());
+        }
     }
 
-    /// Whether nobody waits for an answer any more, and none comes.
+    /// Whether the program is to stop.
+    pub(super) fn stops(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody waits for an answer any more, since the program is to stop and none comes. Stays so.
     pub(super) fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Relaxed) && self.is_away()
+        if !self.stops() || self.given_up.load(Ordering::Relaxed) {
+            return self.given_up.load(Ordering::Relaxed);
+        }
+        let is_silent = self.state.lock().heard.is_some_and(|heard| heard.elapsed() >= LAST_SILENCE);
+        if is_silent {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
+        is_silent
+    }
+
+    /// How long a call may wait that would wait so long: once the program is to stop, no longer than until the broker is
+    /// given up.
+    pub(super) fn at_most(&self, limit: Duration) -> Duration {
+        if !self.stops() {
+            return limit;
+        }
+        let heard = self.state.lock().heard.map_or(Duration::ZERO, |heard| heard.elapsed());
+        limit.min(LAST_SILENCE.saturating_sub(heard))
     }
 
     /// It was said that the broker is away, or refuses the login, and it is so still.
     pub(super) fn is_away(&self) -> bool {
         !self.state.lock().told.is_empty()
+    }
+
+    /// Since when the broker is away, and how that shows.
+    pub(super) fn outage(&self, servers: &str) -> Option<Outage> {
+        let is_given_up = self.is_given_up();
+        let state = self.state.lock();
+        let since = state.since.or(state.heard.filter(|_| is_given_up))?;
+        let cause = match &state.trouble {
+            Some((code, reason)) => format!("it {} ({reason})", in_words(*code, reason)),
+            None => format!("it {NO_ANSWER}"),
+        };
+        Some(Outage { lasts: since.elapsed(), log: format!("broker `{servers}`"), cause })
     }
 
     /// What a connection failed at last, in librdkafka's words.
@@ -131,8 +191,8 @@ impl Watch {
         if state.refused.is_some_and(|(_, last)| last.elapsed() < FRESH) {
             return self.tell(&mut state, servers);
         }
-        state.trouble = None;
-        state.unsure = false;
+        (state.trouble, state.since, state.unsure) = (None, None, false);
+        state.heard = Some(Instant::now());
         if !std::mem::take(&mut state.told).is_empty() {
             info!("broker `{servers}` is back");
         }
@@ -146,6 +206,10 @@ impl Watch {
     /// Says what is wrong: once, again when it is something else, and from time to time. Of several servers, each may do
     /// something else.
     fn tell(&self, state: &mut State, servers: &str) {
+        if self.stops() {
+            // the end says it
+            return;
+        }
         let trouble = state.trouble.as_ref();
         if trouble.is_none() && state.told.is_empty() && !std::mem::replace(&mut state.unsure, true) {
             return;
@@ -156,6 +220,7 @@ impl Watch {
             Some((_, at)) => *at = Instant::now(),
             None => state.told.push((what, Instant::now())),
         }
+        state.since.get_or_insert_with(Instant::now);
         let reason = trouble.map_or("no answer", |(_, reason)| reason);
         if what == NO_LOGIN {
             warn!(
@@ -398,6 +463,29 @@ mod tests {
         assert_eq!(told(&watch), ["refuses the connection"]);
         watch.answered("here");
         assert!(!watch.suspect() && !watch.is_doubtful() && watch.trouble().is_none());
+    }
+
+    #[test]
+    fn a_broker_is_given_up_once_it_is_silent_after_a_stop_and_for_good() {
+        let (watch, ago) = (Watch::new(LOGIN_GRACE), |time| Instant::now().checked_sub(time));
+        watch.silent("here");
+        watch.silent("here");
+        watch.state.lock().heard = ago(LAST_SILENCE);
+        assert!(watch.is_away() && !watch.is_given_up(), "no stop was asked for");
+        assert_eq!(watch.at_most(LOGIN_GRACE), LOGIN_GRACE);
+        watch.stop();
+        assert!(!watch.is_given_up() && watch.at_most(LOGIN_GRACE) <= LAST_SILENCE);
+        watch.state.lock().heard = ago(LAST_SILENCE);
+        watch.stop();
+        watch.answered("here");
+        assert!(!watch.is_given_up(), "it answers");
+        assert!(watch.outage("here").is_none());
+        watch.state.lock().heard = ago(LAST_SILENCE);
+        assert_eq!(watch.at_most(LOGIN_GRACE), Duration::ZERO);
+        let outage = watch.outage("here").expect("it is silent").to_string();
+        assert!(outage.contains("broker `here`") && outage.contains("it does not answer"), "{outage}");
+        watch.answered("here");
+        assert!(watch.is_given_up());
     }
 
     #[test]

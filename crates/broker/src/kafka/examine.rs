@@ -2,7 +2,7 @@
 
 use rdkafka::error::KafkaError;
 
-use super::cluster::{ANSWER, Cluster};
+use super::cluster::Cluster;
 use super::{admin, failure, native, state};
 use crate::error::{ErrorKind, Result};
 use crate::examined::{Examined, ExaminedTopic};
@@ -11,12 +11,13 @@ use crate::examined::{Examined, ExaminedTopic};
 pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -> Result<Examined> {
     let client = cluster.admin()?;
     let asked = |code, what: String| cluster.failed(KafkaError::AdminOp(code), what, "the right Describe on it");
-    let mut examined = Examined { broker: admin::settings_of_broker(cluster, ANSWER), ..Examined::default() };
-    examined.cluster = native::describe_cluster(client.inner(), ANSWER).unwrap_or(None);
+    let mut examined =
+        Examined { broker: admin::settings_of_broker(cluster, cluster.patience()), ..Examined::default() };
+    examined.cluster = native::describe_cluster(client.inner(), cluster.patience()).unwrap_or(None);
     if !topics.is_empty() {
         let mut settings = admin::settings_of(cluster, topics)?;
-        let described = failure::until_answered(|| {
-            native::describe_topics(client.inner(), topics, true, ANSWER)
+        let described = failure::until_answered(&cluster.watch, || {
+            native::describe_topics(client.inner(), topics, true, cluster.patience())
                 .map_err(|code| asked(code, "cannot look up topics".to_owned()))
         })?;
         for (name, described) in described {
@@ -27,8 +28,8 @@ pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -
     }
     if let Some(group) = group {
         examined.state_topic = Some(state::topic_name(group, None));
-        let described = failure::until_answered(|| {
-            native::describe_group(client.inner(), group, ANSWER)
+        let described = failure::until_answered(&cluster.watch, || {
+            native::describe_group(client.inner(), group, cluster.patience())
                 .map_err(|code| asked(code, format!("cannot look up group `{group}`")))
         });
         examined.group = match described {

@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tracing::debug;
 
 use super::cluster::ANSWER;
+use super::context::Watch;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Text of librdkafka that stands as the cause below a sentence of ours.
@@ -173,22 +174,40 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
 const PATIENCE: Duration = ANSWER.saturating_add(Duration::from_millis(500));
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks again while nobody answers: a connection that breaks under a question is not a broker that is away.
-pub(super) fn until_answered<T>(ask: impl FnMut() -> Result<T>) -> Result<T> {
-    ask_while(|kind| kind == ErrorKind::Retry, ask)
+/// Asks again while nobody answers, unless the program is to stop: a connection that breaks under a question is not a broker that is away.
+pub(super) fn until_answered<T>(watch: &Watch, ask: impl FnMut() -> Result<T>) -> Result<T> {
+    until_answered_within(watch, PATIENCE, ask)
+}
+
+/// As [`until_answered`], for an answer that may take so long.
+pub(super) fn until_answered_within<T>(watch: &Watch, limit: Duration, ask: impl FnMut() -> Result<T>) -> Result<T> {
+    ask_while(watch, limit, |kind| kind == ErrorKind::Retry, ask)
 }
 
 /// As [`until_answered`], about a topic that is there, of which a client may know nothing yet while it is new
 /// or a leader moves.
-pub(super) fn until_known<T>(ask: impl FnMut() -> Result<T>) -> Result<T> {
-    ask_while(|kind| matches!(kind, ErrorKind::Retry | ErrorKind::UnknownTopic), ask)
+pub(super) fn until_known<T>(watch: &Watch, ask: impl FnMut() -> Result<T>) -> Result<T> {
+    until_known_within(watch, PATIENCE, ask)
 }
 
-fn ask_while<T>(passes: impl Fn(ErrorKind) -> bool, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+/// As [`until_known`], for an answer that may take so long. That a topic is unknown is not believed for the usual time.
+pub(super) fn until_known_within<T>(watch: &Watch, limit: Duration, ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let is_new = move || start.elapsed() < PATIENCE;
+    let passes = |kind| kind == ErrorKind::Retry || (kind == ErrorKind::UnknownTopic && is_new());
+    ask_while(watch, limit, passes, ask)
+}
+
+fn ask_while<T>(
+    watch: &Watch,
+    limit: Duration,
+    passes: impl Fn(ErrorKind) -> bool,
+    mut ask: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
-            Err(error) if passes(error.kind()) && start.elapsed() < PATIENCE => {
+            Err(error) if passes(error.kind()) && start.elapsed() < limit && !watch.is_given_up() => {
                 debug!(%error, "asking again");
                 thread::sleep(PAUSE);
             }
@@ -201,6 +220,10 @@ fn ask_while<T>(passes: impl Fn(ErrorKind) -> bool, mut ask: impl FnMut() -> Res
 mod tests {
     use super::*;
 
+    fn watch() -> Watch {
+        Watch::new(Duration::ZERO)
+    }
+
     fn first_then_ok(kind: ErrorKind) -> impl FnMut() -> Result<u32> {
         let mut asked = 0;
         move || {
@@ -211,15 +234,15 @@ mod tests {
 
     #[test]
     fn a_question_whose_connection_breaks_is_asked_again() {
-        assert_eq!(until_answered(first_then_ok(ErrorKind::Retry)).unwrap(), 2);
-        assert_eq!(until_known(first_then_ok(ErrorKind::UnknownTopic)).unwrap(), 2);
+        assert_eq!(until_answered(&watch(), first_then_ok(ErrorKind::Retry)).unwrap(), 2);
+        assert_eq!(until_known(&watch(), first_then_ok(ErrorKind::UnknownTopic)).unwrap(), 2);
     }
 
     #[test]
     fn an_answer_that_stays_is_given_at_once() {
         for kind in [ErrorKind::UnknownTopic, ErrorKind::Denied] {
-            assert_eq!(until_answered(first_then_ok(kind)).unwrap_err().kind(), kind);
+            assert_eq!(until_answered(&watch(), first_then_ok(kind)).unwrap_err().kind(), kind);
         }
-        assert_eq!(until_known(first_then_ok(ErrorKind::Denied)).unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(until_known(&watch(), first_then_ok(ErrorKind::Denied)).unwrap_err().kind(), ErrorKind::Denied);
     }
 }

@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
-use super::cluster::{self, ANSWER, Cluster};
+use super::cluster::{self, Cluster};
 use super::context::Notes;
 use super::{admin, failure, member, native, state};
 use crate::contract::{Committed, Group};
@@ -31,8 +31,8 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
             places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
     }
     let admin = cluster.admin()?;
-    let described = failure::until_answered(|| {
-        native::describe_group(admin.inner(), group, ANSWER).map_err(|code| {
+    let described = failure::until_answered(&cluster.watch, || {
+        native::describe_group(admin.inner(), group, cluster.patience()).map_err(|code| {
             let what = format!("cannot look up group `{group}`");
             cluster.failed(KafkaError::AdminOp(code), what, "the right Describe on the group")
         })
@@ -69,8 +69,8 @@ pub(super) fn of_topic(cluster: &Cluster, topic: &str) -> Result<Vec<String>> {
     let places: Vec<(String, i32)> = (0..cluster.partitions(topic)?).map(|p| (topic.to_owned(), p)).collect();
     let states: BTreeSet<String> = cluster.state_topics()?.into_iter().collect();
     let asking = client(cluster, "datamill-reader")?;
-    let list = failure::until_answered(|| {
-        asking.fetch_group_list(None, ANSWER).map_err(|error| {
+    let list = failure::until_answered(&cluster.watch, || {
+        asking.fetch_group_list(None, cluster.patience()).map_err(|error| {
             cluster.failed(error, "cannot list the groups", "the right Describe on the groups, or on the cluster")
         })
     })?;
@@ -108,11 +108,11 @@ fn client(cluster: &Cluster, group: &str) -> Result<BaseConsumer<Notes>> {
 }
 
 fn committed(consumer: &BaseConsumer<Notes>, places: &[(String, i32)], group: &str) -> Result<Vec<Option<Committed>>> {
-    failure::until_answered(|| {
+    failure::until_answered_within(&consumer.context().watch, member::COMMITTED, || {
         let mut asked = TopicPartitionList::new();
         for (topic, partition) in places {
             asked.add_partition(topic, *partition);
         }
-        member::committed_of(consumer, asked, group)
+        member::committed_of(consumer, &consumer.context().watch, asked, group)
     })
 }

@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::debug;
 
 use super::admin;
-use super::cluster::{ANSWER, Cluster};
+use super::cluster::Cluster;
 use super::unknown::{LOOK_EVERY, Unknown};
 use crate::contract::TopicIdentity;
 use crate::error::{Error, ErrorKind, Result};
@@ -138,7 +138,7 @@ impl Shared {
 fn look(cluster: &Cluster, names: &[String], topics: &TopicIdentity) -> Option<Lost> {
     let mut unknown = None;
     for name in names {
-        match admin::now(cluster, name, ANSWER) {
+        match admin::now(cluster, name) {
             Ok(now) if topics.check(name, now.id.as_deref()).is_err() => return Some(Lost::Replaced(name.clone())),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::UnknownTopic => unknown = Some(Lost::Deleted(name.clone())),

@@ -14,9 +14,9 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::cluster::ANSWER;
+use super::cluster::patience;
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::Notes;
+use super::context::{Notes, Watch};
 use super::failure;
 use super::fence::Fence;
 use super::native;
@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long the committed positions of an assignment may take. An open transaction of a dead owner is
 /// waited for in there: its timeout, and the broker's sweep of 10 s.
-const COMMITTED: Duration = Duration::from_secs(60);
+pub(super) const COMMITTED: Duration = Duration::from_secs(60);
 
 /// After this time the broker has aborted any transaction: its timeout, the broker's sweep of 10 s, and
 /// some. A revocation may be answered then even if the commit's thread never comes back.
@@ -142,12 +142,18 @@ impl Member {
         for element in list.elements() {
             asked.add_partition(element.topic(), element.partition());
         }
-        let log_starts = failure::until_known(|| offsets_at(consumer, &asked, Offset::Beginning))?;
-        let committed = failure::until_known(|| committed_of(consumer, asked.clone(), &self.group))?;
+        let watch = &self.notes.watch;
+        let log_starts =
+            failure::until_known_within(watch, COMMITTED, || offsets_at(consumer, watch, &asked, Offset::Beginning))?;
+        let committed = failure::until_known_within(watch, COMMITTED, || {
+            committed_of(consumer, watch, asked.clone(), &self.group)
+        })?;
         let known = self.known_topics(consumer, &asked, &committed)?;
         // Read committed: behind what is decided.
         let log_ends = match self.first_start {
-            FirstStart::Latest => Some(failure::until_known(|| offsets_at(consumer, &asked, Offset::End))?),
+            FirstStart::Latest => Some(failure::until_known_within(watch, COMMITTED, || {
+                offsets_at(consumer, watch, &asked, Offset::End)
+            })?),
             FirstStart::Earliest | FirstStart::Error => None,
         };
         let mut assigned = Vec::new();
@@ -192,14 +198,17 @@ impl Member {
         asked.elements().iter().zip(committed).for_each(|(element, found)| see(self.topic(element.topic()), found));
         let mut others = TopicPartitionList::new();
         for topic in lacking.iter().filter(|topic| !known.contains(*topic)) {
-            for partition in 0..partitions(consumer, topic)? {
+            for partition in 0..partitions(consumer, &self.notes.watch, topic)? {
                 if asked.find_partition(topic, partition).is_none() {
                     others.add_partition(topic, partition);
                 }
             }
         }
         if others.count() > 0 {
-            let committed = failure::until_known(|| committed_of(consumer, others.clone(), &self.group))?;
+            let watch = &self.notes.watch;
+            let committed = failure::until_known_within(watch, COMMITTED, || {
+                committed_of(consumer, watch, others.clone(), &self.group)
+            })?;
             let elements = others.elements();
             let of_others = elements.iter().zip(&committed).filter_map(|(other, found)| Some((other, found.as_ref()?)));
             let counted = of_others.filter(|(other, found)| self.identity.counts(other.topic(), found));
@@ -272,12 +281,14 @@ impl ConsumerContext for Member {
 /// What a group has committed for each partition of a list, in its order.
 pub(super) fn committed_of<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
+    watch: &Watch,
     asked: TopicPartitionList,
     group: &str,
 ) -> Result<Vec<Option<Committed>>> {
     let what = || format!("cannot look up what group `{group}` has committed");
     let right = "the right Read on the group and Describe on the topic";
-    let answer = consumer.committed_offsets(asked, COMMITTED).map_err(|error| failure::failed(error, what(), right))?;
+    let answer = consumer.committed_offsets(asked, patience(watch));
+    let answer = answer.map_err(|error| failure::failed(error, what(), right))?;
     let mut found = Vec::new();
     for (index, element) in answer.elements().iter().enumerate() {
         // An element with an error has no offset either: that is not "nothing committed".
@@ -300,9 +311,9 @@ pub(super) fn committed_of<C: ConsumerContext>(
 }
 
 /// Number of partitions of a topic, for the client that reads it.
-fn partitions<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> Result<i32> {
-    failure::until_answered(|| {
-        let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
+fn partitions<C: ConsumerContext>(consumer: &BaseConsumer<C>, watch: &Watch, topic: &str) -> Result<i32> {
+    failure::until_answered(watch, || {
+        let metadata = consumer.fetch_metadata(Some(topic), patience(watch)).map_err(|error| {
             let what = format!("cannot look up topic `{topic}`");
             failure::failed(error, what, "the right Describe on the topic, which Read and Write include")
         })?;
@@ -314,6 +325,7 @@ fn partitions<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> Re
 /// The first or last offset of each partition of a list, in its order, with one question per broker.
 fn offsets_at<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
+    watch: &Watch,
     asked: &TopicPartitionList,
     at: Offset,
 ) -> Result<Vec<i64>> {
@@ -322,7 +334,8 @@ fn offsets_at<C: ConsumerContext>(
     let mut times = asked.clone();
     // The times -2 and -1 stand for the ends, and librdkafka's logical offsets are the same numbers.
     times.set_all_offsets(at).map_err(|error| failure::failed(error, what(), right))?;
-    let answer = consumer.offsets_for_times(times, COMMITTED).map_err(|error| failure::failed(error, what(), right))?;
+    let answer = consumer.offsets_for_times(times, patience(watch));
+    let answer = answer.map_err(|error| failure::failed(error, what(), right))?;
     let mut found = Vec::new();
     for element in answer.elements() {
         element.error().map_err(|error| failure::failed(error, what(), right))?;

@@ -3,6 +3,7 @@
 //! ```text
 //!   properties ─▶ config ─▶ cluster (asks, watches the connection) ─▶ listener (what is there, where that fails)
 //!       login, certificates
+//!                              ├─▶ throttle (quotas)
 //!                              ├─▶ admin        topics
 //!                              ├─▶ publisher    idempotent producer
 //!                              ├─▶ reader       partitions assigned by hand
@@ -37,14 +38,15 @@ mod reader;
 mod records;
 mod state;
 mod subscription;
+mod throttle;
 mod transaction;
 mod unknown;
 
 use std::sync::Arc;
 
 use crate::contract::{
-    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
-    SubscribeOptions, Topic, TopicNow,
+    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Outage, Publisher, Reader, Session, StateChange,
+    StateMark, SubscribeOptions, Topic, TopicNow,
 };
 use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,7 +55,7 @@ use crate::open::Properties;
 use crate::own_files::OwnFiles;
 
 use at_least_once::AtLeastOnceCommitter;
-use cluster::{ANSWER, Cluster};
+use cluster::Cluster;
 use committer::KafkaCommitter;
 use config::Settings;
 use fence::Fence;
@@ -84,12 +86,20 @@ impl Log for KafkaLog {
         Ok(self.cluster.id.clone())
     }
 
-    fn is_away(&self) -> bool {
-        self.cluster.watch.is_away()
+    fn stop(&self) {
+        self.cluster.watch.stop();
     }
 
-    fn give_up(&self) {
-        self.cluster.watch.give_up();
+    fn is_given_up(&self) -> bool {
+        self.cluster.watch.is_given_up()
+    }
+
+    fn outage(&self) -> Option<Outage> {
+        self.cluster.watch.outage(self.cluster.servers())
+    }
+
+    fn is_throttled(&self) -> bool {
+        self.cluster.watch.throttle.lasts()
     }
 
     fn own_files(&self) -> OwnFiles {
@@ -117,7 +127,7 @@ impl Log for KafkaLog {
     }
 
     fn topic_now(&self, name: &str) -> Result<TopicNow> {
-        failure::until_answered(|| admin::now(&self.cluster, name, ANSWER))
+        failure::until_answered(&self.cluster.watch, || admin::now(&self.cluster, name))
     }
 
     /// A broker with `auto.create.topics.enable` would, with partitions of its own choice, for a mistyped name too.

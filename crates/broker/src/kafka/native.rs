@@ -1,7 +1,7 @@
 //! What rdkafka does not offer safely: a member's generation, header names and texts beside positions
 //! of any bytes, ids of topics, members of groups, what an account may do. All `unsafe` of this backend is here and in `records.rs`.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::throttle;
 use crate::contract::Member;
 use crate::examined::Operation;
 
@@ -55,6 +56,25 @@ pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Opti
             if member.is_null() { String::new() } else { CStr::from_ptr(member).to_string_lossy().into_owned() };
         rd::rd_kafka_consumer_group_metadata_destroy(metadata);
         Some(Membership { generation, member })
+    }
+}
+
+/// Lets `throttle::heard` hear for how long a broker makes this client wait. Answers the number under which it does. MUST
+/// come before the client sends or reads.
+pub(super) fn on_throttle<C: ClientContext>(client: &Client<C>) -> usize {
+    extern "C" fn heard(client: *mut rd::rd_kafka_t, _: *const c_char, _: i32, ms: c_int, _: *mut c_void) {
+        throttle::heard(client as usize, u64::try_from(ms).unwrap_or(0));
+    }
+    // SAFETY: `native_ptr` is a live client, and its configuration a part of it, which librdkafka hands out as constant only
+    // so that nobody changes what it has read already. The setter asks for a name that is known, and stores one aligned
+    // pointer. librdkafka reads that each time when an answer says how long to wait: where it is null, nobody is told.
+    // A thread of the client that has such an answer at this moment reads the one or the other. The function lives for
+    // ever, may be called on any thread, and does not panic.
+    #[allow(unsafe_code)]
+    unsafe {
+        let client = client.native_ptr();
+        rd::rd_kafka_conf_set_throttle_cb(rd::rd_kafka_conf(client).cast_mut(), Some(heard));
+        client as usize
     }
 }
 

@@ -20,6 +20,7 @@ use super::cluster::{self, Cluster};
 use super::config::Settings;
 use super::context::{Deliveries, Undelivered};
 use super::failure;
+use super::throttle::{self, Quota};
 use crate::contract::{Delivery, NewRecord, Publisher};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -99,9 +100,11 @@ fn fatal(producer: &BaseProducer<Deliveries>, topic: &str) -> Option<Error> {
 type Config = fn(&Settings, usize) -> ClientConfig;
 
 fn producer(cluster: &Cluster, config: Config, batch: usize) -> Result<BaseProducer<Deliveries>> {
-    config(&cluster.settings, batch)
+    let made: BaseProducer<Deliveries> = config(&cluster.settings, batch)
         .create_with_context(Deliveries::new(&cluster.watch))
-        .map_err(|error| cluster::client_refused(error, "a producer"))
+        .map_err(|error| cluster::client_refused(error, "a producer"))?;
+    throttle::listen(made.client(), &cluster.watch, Quota::Sending);
+    Ok(made)
 }
 
 fn queue_full(why: &str) -> Error {
@@ -200,6 +203,9 @@ impl Publisher for KafkaPublisher {
                 return Ok(count);
             }
             self.cluster.check_login()?;
+            if self.cluster.watch.is_given_up() {
+                return Err(self.cluster.given_up());
+            }
             if left.is_zero() {
                 return Ok(0);
             }

@@ -13,6 +13,7 @@ use super::cluster::{self, Cluster};
 use super::context::Notes;
 use super::failure;
 use super::native;
+use super::throttle::{self, Quota};
 use crate::contract::{Event, Reader, Record};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -100,6 +101,7 @@ impl KafkaReader {
             .reader()
             .create_with_context(Notes::new(&cluster.watch))
             .map_err(|error| cluster::client_refused(error, "a reader"))?;
+        throttle::listen(consumer.client(), &cluster.watch, Quota::Reading);
         consumer.assign(&list).map_err(|error| assign_failed(error, topic))?;
         Ok(Self { cluster: cluster.clone(), consumer, topic: topic.to_owned(), places })
     }

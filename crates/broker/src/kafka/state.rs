@@ -75,7 +75,7 @@ pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
             match admin::create(cluster, &topic) {
                 Err(error) if error.kind() != ErrorKind::Exists => Err(error),
                 // another process makes it at this moment: the brokers hear of it a little later
-                _ => failure::until_known(|| cluster.target(name)).map(|_| ()),
+                _ => failure::until_known(&cluster.watch, || cluster.target(name)).map(|_| ()),
             }
         }
         Err(error) => Err(error),
@@ -158,7 +158,7 @@ pub(super) fn read(
         })?;
         if count > 0 {
             heard = Instant::now();
-        } else if heard.elapsed() > ANSWER {
+        } else if heard.elapsed() > ANSWER || cluster.watch.is_given_up() {
             let text =
                 format!("topic `{topic}` with the state of group `{group}` stopped at offset {reached} of {end}");
             return Err(Error::new(ErrorKind::Retry, text));

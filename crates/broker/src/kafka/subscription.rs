@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::debug;
 
@@ -18,11 +18,16 @@ use super::member::{Change, Member};
 use super::native;
 use super::reader::{Handed, Place, is_final, out_of_range};
 use super::records::{Polled, Records};
+use super::throttle::{self, Quota};
+use super::transaction::left_behind;
 use crate::contract::{Event, Membership, SubscribeOptions, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a member that leaves waits until the group knows.
 const LEAVE: Duration = Duration::from_millis(1500);
+
+/// How long the end of a member is waited for. librdkafka ends it sooner, whatever the broker does.
+const CLOSED: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct KafkaSubscription {
@@ -51,6 +56,7 @@ impl KafkaSubscription {
             .member(options)
             .create_with_context(member)
             .map_err(|error| cluster::client_refused(error, "a member of the group"))?;
+        throttle::listen(consumer.client(), &cluster.watch, Quota::Reading);
         let consumer = Arc::new(consumer);
         let records = Records::new(&consumer)
             .ok_or_else(|| Error::new(ErrorKind::Fatal, "the client has no memory for a queue of records"))?;
@@ -238,30 +244,38 @@ impl KafkaSubscription {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
-        // librdkafka closes a member that has no partition without a word to the group, which then waits for it
-        // until its session is over; and where an answer of the group is on its way, that answer ends the process
-        // (librdkafka's pull request 5327). One that unsubscribes first leaves.
-        if leave || self.dynamic {
-            self.consumer.unsubscribe();
-        }
-        if leave {
-            let until = Instant::now() + LEAVE;
-            // The group was told once it goes; the answer is not waited for.
-            while Instant::now() < until && native::membership(&self.consumer).is_some_and(|member| member.is_known()) {
-                let _ = self.consumer.poll(Duration::from_millis(20));
-            }
-            let _ = self.consumer.poll(Duration::from_millis(100));
-        }
-        self.consumer.context().begin_to_close();
-        let closing = self.consumer.close_queue();
-        while closing.is_ok() && !self.consumer.closed() {
-            let _ = self.consumer.poll(Duration::from_millis(20));
-        }
+        let (consumer, leave_anyway) = (self.consumer.clone(), self.dynamic);
+        let shut = left_behind(&self.cluster.watch, CLOSED, move || shut(&consumer, leave, leave_anyway));
         self.consumer.context().fence.close();
-        closing.map_err(|error| {
+        // a member that is left behind ends by itself
+        shut?.unwrap_or(Ok(())).map_err(|error| {
             failure::failed(error, format!("cannot close the member of group `{}`", self.group), "no right")
         })
     }
+}
+
+/// Ends a member; with `leave` the group knows before this returns.
+fn shut(consumer: &BaseConsumer<Member>, leave: bool, is_dynamic: bool) -> KafkaResult<()> {
+    // librdkafka closes a member that has no partition without a word to the group, which then waits for it
+    // until its session is over; and where an answer of the group is on its way, that answer ends the process
+    // (librdkafka's pull request 5327). One that unsubscribes first leaves.
+    if leave || is_dynamic {
+        consumer.unsubscribe();
+    }
+    if leave {
+        let until = Instant::now() + LEAVE;
+        // The group was told once it goes; the answer is not waited for.
+        while Instant::now() < until && native::membership(consumer).is_some_and(|member| member.is_known()) {
+            let _ = consumer.poll(Duration::from_millis(20));
+        }
+        let _ = consumer.poll(Duration::from_millis(100));
+    }
+    consumer.context().begin_to_close();
+    let closing = consumer.close_queue();
+    while closing.is_ok() && !consumer.closed() {
+        let _ = consumer.poll(Duration::from_millis(20));
+    }
+    closing
 }
 
 impl Subscription for KafkaSubscription {

@@ -25,6 +25,7 @@ use super::context::{Deliveries, Undelivered, Watch};
 use super::failure;
 use super::publisher::{enqueue, serve};
 use super::state::is_state;
+use super::throttle::{self, Quota};
 use super::unknown::Unknown;
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::crash::{CrashPoint, crash_point};
@@ -35,6 +36,9 @@ const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
 
 /// How long librdkafka waits in one call of a step, which the next call resumes.
 const CALL: Duration = Duration::from_secs(1);
+
+/// How often a call on another thread is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How long `init_transactions` may take: a dead run's open transaction is aborted in there.
 const INIT: Duration = Duration::from_secs(30);
@@ -77,12 +81,13 @@ impl Transactions {
             .committer(options, batch)
             .create_with_context(Deliveries::new(&cluster.watch))
             .map_err(|error| cluster::client_refused(error, "a transactional producer"))?;
+        throttle::listen(producer.client(), &cluster.watch, Quota::Sending);
         let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
         let right = "the rights Describe and Write on the transactional id";
         if let Some(topic) = options.topics.first() {
             cluster.acquaint(producer.client(), topic)?;
         }
-        retried(&cluster.watch, || producer.init_transactions(INIT))
+        retried(&cluster.watch, INIT, || producer.init_transactions(CALL))
             .map_err(|error| cluster.failed(error, name(), right))?;
         Ok(Self {
             cluster: cluster.clone(),
@@ -282,28 +287,13 @@ impl Transactions {
         group: ConsumerGroupMetadata,
     ) -> std::result::Result<(), Ending> {
         let (producer, watch) = (self.producer.clone(), self.cluster.watch.clone());
-        let (answer, answered) = mpsc::sync_channel(1);
-        let spawned = thread::Builder::new().name("kafka-positions".into()).spawn(move || {
-            let outcome = retried(&watch, || producer.send_offsets_to_transaction(&positions, &group, STEP));
-            // Before the answer, so that nobody waits for this thread to let go of the producer.
-            drop(producer);
-            // Nobody listens any more when it took too long.
-            let _ = answer.send(outcome);
+        let sent = left_behind(&self.cluster.watch, STEP + STEP, move || {
+            retried(&watch, STEP, || producer.send_offsets_to_transaction(&positions, &group, STEP))
         });
-        if let Err(error) = spawned {
-            return Err(Ending::Passing(Error::with_source(
-                ErrorKind::Retry,
-                "cannot start a thread to commit",
-                error,
-            )));
-        }
-        let until = Instant::now() + STEP + STEP;
-        loop {
-            match answered.recv_timeout(CALL) {
-                Ok(outcome) => return outcome.map_err(|error| self.judge("positions", error)),
-                Err(RecvTimeoutError::Timeout) if Instant::now() < until && !self.cluster.watch.is_given_up() => {}
-                Err(_) => return Err(Ending::Over(self.silent())),
-            }
+        match sent {
+            Ok(Some(outcome)) => outcome.map_err(|error| self.judge("positions", error)),
+            Ok(None) => Err(Ending::Over(self.silent())),
+            Err(error) => Err(Ending::Passing(error)),
         }
     }
 
@@ -312,7 +302,7 @@ impl Transactions {
     }
 
     fn step(&self, name: &str, call: impl FnMut() -> KafkaResult<()>) -> std::result::Result<(), Ending> {
-        retried(&self.cluster.watch, call).map_err(|error| self.judge(name, error))
+        retried(&self.cluster.watch, STEP, call).map_err(|error| self.judge(name, error))
     }
 
     /// What an error of a transaction's step means. The order of the questions is librdkafka's.
@@ -397,9 +387,31 @@ fn is_refusal(failed: &[(usize, Undelivered)]) -> bool {
     failed.iter().any(|(_, why)| failure::kind(why.code).refuses_record())
 }
 
-/// Makes a call again while librdkafka says that the same call may help.
-fn retried(watch: &Watch, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
-    let until = Instant::now() + STEP;
+/// Makes a call that librdkafka gives no time limit, on a thread of its own. Answers `None` where that takes too long, or
+/// nobody waits for the broker any more: the thread is left behind then.
+pub(super) fn left_behind<T: Send + 'static>(
+    watch: &Watch,
+    limit: Duration,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    // What the call holds goes before the answer, so that nobody waits for this thread to let go of a client.
+    let made = move || drop(answer.send(call()));
+    let spawned = thread::Builder::new().name("kafka-call".into()).spawn(made);
+    spawned.map_err(|error| Error::with_source(ErrorKind::Retry, "cannot start a thread to commit", error))?;
+    let until = Instant::now() + limit;
+    loop {
+        match answered.recv_timeout(LOOK_EVERY) {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until && !watch.is_given_up() => {}
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Makes a call again while librdkafka says that the same call may help, for so long.
+fn retried(watch: &Watch, limit: Duration, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+    let until = Instant::now() + limit;
     loop {
         match call() {
             Err(KafkaError::Transaction(error))

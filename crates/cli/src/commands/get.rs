@@ -49,7 +49,7 @@ pub fn run(args: &GetArgs) -> anyhow::Result<Exit> {
         }
         None => PathBuf::from(name),
     };
-    let (control, mut stdout) = (control()?, out());
+    let (control, mut stdout) = (control(&log)?, out());
     let mut output = if to == Path::new("-") { Output::Stream(&mut stdout) } else { Output::File(&to) };
     let got = get(&log, &args.topic, &args.path, args.version, &mut output, &control);
     ended(got.map(|listed| {

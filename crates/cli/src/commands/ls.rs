@@ -31,7 +31,7 @@ pub fn run(args: &LsArgs) -> anyhow::Result<Exit> {
     let wanted = wanted(args.files.pattern.as_deref())?;
     let log = args.log.open_existing()?;
     let mut lines = Lines { out: out(), as_json: args.json, totals: Totals::default(), uploads: 0 };
-    let control = control()?;
+    let control = control(&log)?;
     let listed = list(&log, &args.files.topic, wanted, &control, &mut lines);
     let listed = listed.and_then(|()| lines.out.flush().map_err(SurveyError::Output));
     if listed.is_err() {

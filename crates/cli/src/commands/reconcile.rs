@@ -107,7 +107,7 @@ pub fn run(args: &ReconcileArgs) -> anyhow::Result<Exit> {
         longest: 0,
         has_title: false,
     };
-    let control = control()?;
+    let control = control(&log)?;
     let found = reconcile(&log, &settings, &control, &mut printer);
     let found = found.and_then(|found| printer.flush().map(|()| found).map_err(SurveyError::Output));
     ended(found.map(|found| {

@@ -205,6 +205,7 @@ fn begin(
     begins()?;
     let log = open_log(common, &config, control)?;
     let reporting = common.start_reporting(logging, program, ProgramKind::Producer, &config, &log, facts, None)?;
+    reporting.stops_with(control);
     Ok((log, reporting))
 }
 

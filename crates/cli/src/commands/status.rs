@@ -104,7 +104,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
             "neither a consumer group nor a folder is named: give --consumer_group_id, or the watched folder. {readers}"
         );
     }
-    let control = control()?;
+    let control = control(&log)?;
     let mut errors = Vec::new();
     let group = group.and_then(|group| {
         let looked = group_status(&log, topic, group, args.exact, &control);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use datamill::broker::Log;
 use datamill::engine::Control;
 use datamill::program::{AtOnce, Exit, heed_signals};
 use datamill::report::clock;
@@ -30,9 +31,10 @@ pub struct FilesArgs {
 /// Widest column of paths.
 const WIDEST: usize = 60;
 
-/// A look that the first SIGINT, SIGTERM or SIGHUP ends.
-pub fn control() -> anyhow::Result<Arc<Control>> {
+/// A look at a log that the first SIGINT, SIGTERM or SIGHUP ends.
+pub fn control(log: &Arc<dyn Log>) -> anyhow::Result<Arc<Control>> {
     let control = Arc::new(Control::default());
+    control.stops(log);
     heed_signals(&control, AtOnce::LookedOnly).context("cannot set up threads and signals")?;
     Ok(control)
 }

@@ -31,7 +31,7 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let wanted = wanted(args.files.pattern.as_deref())?;
     let log = args.log.open_existing()?;
-    let (control, mut out) = (control()?, out());
+    let (control, mut out) = (control(&log)?, out());
     let (mut right, mut damaged, mut incomplete) = (0, 0, 0);
     let checked = verify(&log, &args.files.topic, wanted, &control, &mut |checked| {
         let Checked { upload, damage } = &checked;

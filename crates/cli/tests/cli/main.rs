@@ -11,6 +11,8 @@ mod function;
 #[cfg(target_os = "linux")]
 mod healed;
 mod namespace;
+#[cfg(unix)]
+mod outages;
 mod own_folders;
 mod own_topics;
 mod readme;

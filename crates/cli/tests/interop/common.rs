@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use datamill::broker::{Event, Log, NewRecord, NewTopic, Properties};
 use datamill::wire::{Chunk, sha512};
 use datamill_testkit::kafka::Kafka;
+pub use datamill_testkit::noise;
 use datamill_testkit::peer;
 
 /// How long anything may take.
@@ -297,16 +298,4 @@ pub fn wait_until(what: impl Fn() -> String, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < WAIT, "waited too long: {}", what());
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Bytes that do not repeat, the same for the same seed.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let byte = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    });
-    byte.take(len).collect()
 }

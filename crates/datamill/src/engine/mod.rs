@@ -74,6 +74,7 @@ use crate::facts::Facts;
 use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::{Access, UserCode};
 use crate::read::Watch;
+use crate::report::tell_outage;
 use crate::settings::Pattern;
 
 /// What an engine works with.
@@ -136,6 +137,9 @@ pub struct EngineSettings {
     pub shutdown_timeout: Duration,
 }
 
+/// What a stop means.
+const LEFT_AT_STOP: &str = "files in hand are finished, the rest is for the next start";
+
 /// Bytes that queues and the allocator take however small the memory is.
 const OTHERS: usize = 20 << 20;
 
@@ -183,6 +187,7 @@ pub fn run(
 ) -> Result<Summary, EngineError> {
     #[cfg(all(target_os = "linux", feature = "jemalloc"))]
     crate::allocator::keep_large_buffers();
+    control.say_at_stop(format!("stopping: {LEFT_AT_STOP}; Ctrl-C now leaves at once"));
     let waits = !settings.exit_at_end && settings.retry_failed != RetryFailed::Only;
     let Some(found) = input::topic(log.as_ref(), &settings.topic, waits, control)? else {
         return Ok(Tally::start(facts).summary(log.as_ref(), settings, Left::default()));
@@ -322,6 +327,8 @@ pub fn run(
     ledger.flush();
     catch_up::catch_up(&settings.topic, &state, &mut ledger, &tried);
     ledger.close();
+    let redone = "What was read and is not committed is done again at the next start; nothing is lost";
+    tell_outage(log.as_ref(), control, redone);
     let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;
     Ok(tally.summary(log.as_ref(), given, left))
 }

@@ -52,8 +52,6 @@ const QUIET_POLL: Duration = Duration::from_millis(100);
 /// How long the end of a run waits for the answer whether the topic is still the same: a broker that is away does
 /// not answer.
 const VERIFIED_WITHIN: Duration = Duration::from_secs(5);
-/// How long a stop waits for a log that is away.
-const AWAY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
 /// has a key of its own: what is committed names a text that is there until the next one is.
@@ -111,10 +109,16 @@ impl Engine<'_> {
         let mut rebuilds = 0;
         loop {
             let mut committed = false;
-            match self.session(&mut committed).map_err(|error| self.explain(error))? {
+            let ended = match self.session(&mut committed) {
+                Err(EngineError::Log(error)) if error.kind() == ErrorKind::Retry && self.is_stopping() => {
+                    Ended::Rebuild("the log does not answer", error)
+                }
+                ended => ended.map_err(|error| self.explain(error))?,
+            };
+            match ended {
                 Ended::Finished(left) => return Ok(left),
                 Ended::Rebuild(what, error) => {
-                    if self.control.stopping().is_some() {
+                    if self.is_stopping() {
                         tracing::warn!(error = %crate::report::chain(&error), "{what}; the next start goes on from what \
                             is committed");
                         return Ok(Left::default());
@@ -134,6 +138,10 @@ impl Engine<'_> {
                 in_hand.revoke_all();
             }
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.control.stopping().is_some()
     }
 
     /// An error of the log, with what a person does about it.

@@ -27,6 +27,8 @@ pub enum Hold {
     Record,
     /// The broker or the embedded log takes no messages.
     Broker,
+    /// The broker makes the account wait, by a quota.
+    Throttled,
 }
 
 impl Hold {
@@ -34,7 +36,7 @@ impl Hold {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Crowded,
         Self::OutputFolder,
         Self::ReadingAgain,
@@ -45,6 +47,7 @@ impl Hold {
         Self::WatchedFolder,
         Self::Record,
         Self::Broker,
+        Self::Throttled,
     ];
 
     /// The word for programs.
@@ -60,6 +63,7 @@ impl Hold {
             Self::WatchedFolder => "watched_folder",
             Self::Record => "record",
             Self::Broker => "broker",
+            Self::Throttled => "throttled",
         }
     }
 
@@ -78,6 +82,7 @@ impl Hold {
             Self::WatchedFolder => "the watched folder is not there, or is another one",
             Self::Record => "the record of what was sent cannot be written, for example because its disk is full",
             Self::Broker => "the broker or the embedded log takes no messages",
+            Self::Throttled => "the broker throttles this account, by a quota",
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Prepared {
     pub facts: Facts,
     log: Arc<dyn Log>,
     take_over: Option<PathBuf>,
-    _reporting: Reporting,
+    reporting: Reporting,
 }
 
 impl Prepared {
@@ -41,7 +41,7 @@ impl Prepared {
         let reporting = common.start_reporting(logging, program, kind, &config, &log, &Facts::default(), source)?;
         let facts = reporting.facts().clone();
         let take_over = args.consumer().take_over.clone();
-        Ok(Self { settings, facts, log, take_over, _reporting: reporting })
+        Ok(Self { settings, facts, log, take_over, reporting })
     }
 
     /// Runs until it is told to stop, the end is reached (where asked), or it cannot go on. `None` where it was told to
@@ -50,6 +50,7 @@ impl Prepared {
     /// # Errors
     /// As [`engine::run`].
     pub fn run(&self, code: UserCode, control: &Control) -> Result<Option<Summary>, EngineError> {
+        self.reporting.stops_with(control);
         if let Some(folder) = &self.take_over {
             let group = &self.settings.group;
             match engine::take_over(&self.log, &self.settings, folder, &code, control)? {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{CommonArgs, SetUpError};
 use crate::broker::{Log, Publisher};
+use crate::control::Control;
 use crate::facts::Facts;
 use crate::report::chain;
 use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default_program_id};
@@ -18,6 +19,8 @@ use crate::status::{Recent, Server, Shown, Source};
 #[must_use = "heartbeats and log messages end when this is dropped"]
 pub struct Reporting {
     facts: Facts,
+    /// Those that the program uses.
+    logs: Vec<Arc<dyn Log>>,
     _status: Option<Server>,
     _heartbeat: Option<Heartbeat>,
     _logging: LogGuard,
@@ -27,6 +30,11 @@ impl Reporting {
     /// Where the program tells what happens: the facts that it was started with, and the status hears them as well.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Lets the logs of the program know as soon as a stop is asked for.
+    pub fn stops_with(&self, control: &Control) {
+        self.logs.iter().for_each(|log| control.stops(log));
     }
 }
 
@@ -101,13 +109,14 @@ impl CommonArgs {
         source: Option<Source>,
     ) -> Result<Reporting, SetUpError> {
         let id = |given: &Option<String>| given.clone().unwrap_or_else(|| default_program_id(program));
+        let mut logs = vec![Arc::clone(log)];
         if let Some(topic) = &self.log_topic_name {
             let options = LogTopicOptions {
                 topic: topic.clone(),
                 program_id: id(&self.log_program_id),
                 interval: self.log_interval_secs,
             };
-            logging.send_to(options, publisher("log", topic, config, log)?)?;
+            logging.send_to(options, publisher("log", topic, config, log, &mut logs)?)?;
         }
         let mut heartbeat = None;
         if let Some(topic) = &self.heartbeat_topic_name {
@@ -117,7 +126,7 @@ impl CommonArgs {
                 interval: self.heartbeat_interval_secs,
                 kind,
             };
-            let publisher = publisher("heartbeat", topic, config, log)?;
+            let publisher = publisher("heartbeat", topic, config, log, &mut logs)?;
             heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(facts.counters()))?);
         }
         let (mut status, mut facts) = (None, facts.clone());
@@ -129,7 +138,7 @@ impl CommonArgs {
             let started = Server::start(address, shown);
             status = Some(started.map_err(|source| SetUpError::StatusListen { address, source })?);
         }
-        Ok(Reporting { facts, _status: status, _heartbeat: heartbeat, _logging: logging })
+        Ok(Reporting { facts, logs, _status: status, _heartbeat: heartbeat, _logging: logging })
     }
 }
 
@@ -166,16 +175,21 @@ fn refuse_files_of_logs(path: &Path, config: &Config) -> Result<(), SetUpError> 
     Ok(())
 }
 
-/// A publisher for the messages of a section: on the program's own log, or on another one.
+/// A publisher for the messages of a section: on the program's own log, or on another one, which comes to `logs`.
 fn publisher(
     section: &'static str,
     topic: &str,
     config: &Config,
     log: &Arc<dyn Log>,
+    logs: &mut Vec<Arc<dyn Log>>,
 ) -> Result<Box<dyn Publisher>, SetUpError> {
-    let open = || {
+    let mut open = || {
         let log = match config.properties_of(section)? {
-            Some(properties) => crate::broker::open(&properties)?,
+            Some(properties) => {
+                let another = crate::broker::open(&properties)?;
+                logs.push(Arc::clone(&another));
+                another
+            }
             None => Arc::clone(log),
         };
         log.topic_for_use(topic)?;

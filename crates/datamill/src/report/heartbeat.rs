@@ -85,7 +85,7 @@ impl Heartbeat {
             let headers = held
                 .iter()
                 .flat_map(|(hold, since)| [(headers::HELD, hold.as_bytes()), (headers::HELD_SINCE, since.as_bytes())]);
-            match sender.send(&key, &message.to_json(), headers.collect(), limit) {
+            match sender.send(&key, &message.to_json(), headers.collect(), limit, moment) {
                 Sent::Yes | Sent::Unknown => told = counts,
                 Sent::No => {}
             }

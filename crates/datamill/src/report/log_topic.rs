@@ -163,7 +163,7 @@ pub(super) fn start(ring: Arc<Ring>, options: LogTopicOptions, publisher: Box<dy
             let note = (left_out > 0).then(|| format!("{left_out} earlier lines were left out"));
             let messages: Vec<String> = note.into_iter().chain(lines.iter().cloned()).collect();
             let message = LogMessage { timestamp: clock::now_ms() as f64 / 1000.0, messages };
-            match sender.send(&key, &message.to_json(), Vec::new(), limit) {
+            match sender.send(&key, &message.to_json(), Vec::new(), limit, moment) {
                 Sent::Yes => {}
                 Sent::No => {
                     ring.put_back(left_out, lines);

@@ -15,6 +15,7 @@ mod lines;
 mod log_file;
 pub mod log_topic;
 pub mod logging;
+mod outage;
 mod periodic;
 mod printed;
 mod programs;
@@ -24,4 +25,5 @@ mod testing;
 pub mod text;
 
 pub use level::{LogLevel, UnknownLevel};
+pub(crate) use outage::tell_outage;
 pub use text::chain;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use datamill_broker::{Error, ErrorKind, NewRecord, Publisher};
 use tracing::{info, warn};
 
+use super::periodic::Moment;
 use super::text::chain;
 
 /// What became of a message.
@@ -34,7 +35,14 @@ impl Sender {
     }
 
     /// Sends one message and waits at most `limit` for its delivery.
-    pub(super) fn send(&mut self, key: &str, value: &str, headers: Vec<(&str, &[u8])>, limit: Duration) -> Sent {
+    pub(super) fn send(
+        &mut self,
+        key: &str,
+        value: &str,
+        headers: Vec<(&str, &[u8])>,
+        limit: Duration,
+        moment: Moment,
+    ) -> Sent {
         match self.try_send(key, value, headers, limit) {
             Ok(true) => {
                 if std::mem::take(&mut self.failing) {
@@ -43,11 +51,11 @@ impl Sender {
                 Sent::Yes
             }
             Ok(false) => {
-                self.failed(&format!("no answer within {} s", limit.as_secs_f64()));
+                self.failed(&format!("no answer within {} s", limit.as_secs_f64()), moment);
                 Sent::Unknown
             }
             Err(error) => {
-                self.failed(&chain(&error));
+                self.failed(&chain(&error), moment);
                 Sent::No
             }
         }
@@ -92,8 +100,13 @@ impl Sender {
         outcome.map_or(Ok(false), |outcome| outcome.map(|_| true))
     }
 
-    fn failed(&mut self, error: &str) {
-        if !std::mem::replace(&mut self.failing, true) {
+    fn failed(&mut self, error: &str, moment: Moment) {
+        if std::mem::replace(&mut self.failing, true) {
+            return;
+        }
+        if moment == Moment::Last {
+            warn!(topic = self.topic, error, "the last {} could not be sent", self.what);
+        } else {
             warn!(topic = self.topic, error, "{} cannot be sent; the program goes on and keeps trying", self.what);
         }
     }

@@ -28,11 +28,11 @@ impl fmt::Display for NotReady {
 
 /// Whether something that holds for so many milliseconds keeps a program from its work.
 ///
-/// A function that has not caught up and files that are read again are work. Commits that do not go through are not, from
+/// A function that has not caught up, files that are read again and a quota only make the work slow. Commits that do not go through are not, from
 /// the first moment on, and anything else that holds is not after a minute.
 pub(crate) fn is_long(hold: Hold, ms: i64) -> bool {
     match hold {
-        Hold::Crowded | Hold::ReadingAgain => false,
+        Hold::Crowded | Hold::ReadingAgain | Hold::Throttled => false,
         Hold::Commits => true,
         _ => ms >= LONG_MS,
     }

@@ -210,7 +210,7 @@ pub(crate) fn upload_where(
     // a log that makes the topic does so only once there is something for it
     let topic = if log.makes_topics() { None } else { Some(log.topic_for_use(&settings.topic)?) };
     let begun = Instant::now();
-    let stop = Stop::new(control, settings.drain_limit);
+    let stop = Stop::new(log, control, settings.drain_limit);
     let own = log.own_files();
     let facts = facts.heard_by(Arc::new(Lines));
     let from: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
@@ -280,8 +280,8 @@ fn new_run<'a>(
         );
     }
     let window = settings.in_flight_bytes;
-    let sender = Sender::new(log.publisher()?, &topic.name, topic.partitions, window);
-    let stop = Stop::new(control, settings.drain_limit);
+    let sender = Sender::new(log, control, log.publisher()?, topic, window);
+    let stop = Stop::new(log, control, settings.drain_limit);
     let cutter = Cutter::new(settings.chunk_size);
     let mut run = Run::new(stop, facts.clone(), cutter, sender, Target::new(log, topic));
     run.filename_append.clone_from(&settings.filename_append);

@@ -28,7 +28,7 @@ use super::stop::Stop;
 use super::summary::Summary;
 use super::target::Target;
 use crate::facts::{Fact, Facts, Hold, Holding, State};
-use crate::report::{chain, text};
+use crate::report::{chain, tell_outage, text};
 
 /// First wait before a file that was not taken, or kept changing, is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -94,7 +94,7 @@ pub(super) struct Run<'a> {
     pub(super) has_no_folder: bool,
     holding: Holding,
     cutter: Cutter,
-    sender: Sender,
+    sender: Sender<'a>,
     target: Target<'a>,
     in_hand: HashMap<FileId, InHand>,
     /// Files that are acknowledged, and for which the topic has to be asked about once more.
@@ -114,7 +114,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(stop: Stop<'a>, facts: Facts, cutter: Cutter, sender: Sender, target: Target<'a>) -> Self {
+    pub(super) fn new(stop: Stop<'a>, facts: Facts, cutter: Cutter, sender: Sender<'a>, target: Target<'a>) -> Self {
         Self {
             stop,
             summary: Summary { topic: target.name().to_owned(), ..Summary::default() },
@@ -246,8 +246,11 @@ impl<'a> Run<'a> {
         self.later.push((Instant::now() + wait, job));
     }
 
-    /// Takes out the next file whose wait is over.
+    /// Takes out the next file whose wait is over; none once a stop is asked for.
     pub(super) fn next_put_off(&mut self) -> Option<Job> {
+        if self.stop.is_requested() {
+            return None;
+        }
         let now = Instant::now();
         let at = self.later.iter().position(|(due, _)| *due <= now)?;
         Some(self.later.swap_remove(at).1)
@@ -300,6 +303,7 @@ impl<'a> Run<'a> {
         let holds = [
             (self.has_no_folder, Hold::WatchedFolder),
             (self.is_held(), Hold::Record),
+            (self.target.log().is_throttled(), Hold::Throttled),
             (self.sender.is_away(), Hold::Broker),
         ];
         self.holding.step(counters, holds.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
@@ -398,6 +402,14 @@ impl<'a> Run<'a> {
             self.summary.broken_off = Some(chain(&error));
             self.summary.refusal = error.refusal();
         }
+        let meaning = match &self.ledger {
+            Some(_) => "What was not acknowledged is sent at the next start",
+            None => {
+                "What is named as not sent may be on the topic in part or as a whole: the same command with \
+                `--only-missing` sends what is missing"
+            }
+        };
+        tell_outage(self.target.log(), self.stop.control, meaning);
         let in_hand = self.in_hand.into_values().chain(self.acknowledged).map(|in_hand| in_hand.job);
         for job in in_hand.chain(self.later.into_iter().map(|(_, job)| job)) {
             self.summary.leave_out(Reason::Stopped, job.relative);
@@ -410,7 +422,7 @@ impl<'a> Run<'a> {
 }
 
 /// The files in hand as the registry shows them.
-fn rows<'a>(in_hand: &'a HashMap<FileId, InHand>, sender: &'a Sender) -> impl Iterator<Item = Row<'a>> {
+fn rows<'a>(in_hand: &'a HashMap<FileId, InHand>, sender: &'a Sender<'_>) -> impl Iterator<Item = Row<'a>> {
     in_hand.iter().filter_map(|(id, file)| {
         Some(Row {
             relative: &file.job.relative,

@@ -14,11 +14,12 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{Delivery, Error, ErrorKind, NewRecord, Publisher};
+use datamill_broker::{Delivery, Error, ErrorKind, Log, NewRecord, Publisher, Topic};
 use datamill_wire::{Chunk, headers, partition_for};
 use tracing::{info, warn};
 
 use super::ranges::Ranges;
+use crate::control::Control;
 use crate::report::{chain, clock};
 
 /// How long one wait for room lasts before the caller is asked whether to go on.
@@ -80,7 +81,10 @@ pub struct Acknowledged {
 }
 
 /// Sends chunks of files and keeps account of them.
-pub struct Sender {
+pub struct Sender<'a> {
+    /// Tells why records are not acknowledged.
+    log: &'a dyn Log,
+    control: &'a Control,
     publisher: Box<dyn Publisher>,
     topic: String,
     partitions: i32,
@@ -115,14 +119,22 @@ struct Account {
     failure: Option<(u32, Error)>,
 }
 
-impl Sender {
-    /// A sender to `topic`, which has `partitions`, with at most `window` bytes in flight (one record
+impl<'a> Sender<'a> {
+    /// A sender to `topic`, with at most `window` bytes in flight (one record
     /// at least).
-    pub fn new(publisher: Box<dyn Publisher>, topic: &str, partitions: i32, window: usize) -> Self {
+    pub fn new(
+        log: &'a dyn Log,
+        control: &'a Control,
+        publisher: Box<dyn Publisher>,
+        topic: &Topic,
+        window: usize,
+    ) -> Self {
         Self {
+            log,
+            control,
             publisher,
-            topic: topic.to_owned(),
-            partitions,
+            topic: topic.name.clone(),
+            partitions: topic.partitions,
             window,
             in_flight_bytes: 0,
             next_token: 0,
@@ -273,8 +285,8 @@ impl Sender {
             self.take(delivery);
         }
         match polled {
-            Ok(0) if !self.tokens.is_empty() && self.last_delivery.elapsed() > SILENCE => {
-                if !std::mem::replace(&mut self.away, true) {
+            Ok(0) if !self.tokens.is_empty() && !self.log.is_throttled() && self.last_delivery.elapsed() > SILENCE => {
+                if !std::mem::replace(&mut self.away, true) && !self.is_stopping() {
                     warn!(
                         topic = self.topic,
                         "no record was acknowledged for `{}` s: waiting until the log is there again, nothing is lost",
@@ -359,8 +371,13 @@ impl Sender {
         }
     }
 
+    /// What a log that is away means then is said at the end.
+    fn is_stopping(&self) -> bool {
+        self.control.stopping().is_some()
+    }
+
     fn goes_away(&mut self, error: &Error) {
-        if !std::mem::replace(&mut self.away, true) {
+        if !std::mem::replace(&mut self.away, true) && !self.is_stopping() {
             warn!(
                 topic = self.topic,
                 error = %chain(error),

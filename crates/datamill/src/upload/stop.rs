@@ -1,9 +1,8 @@
 //! When an upload ends because it was told to.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use datamill_broker::Log;
 
 use crate::control::Control;
 
@@ -11,16 +10,19 @@ use crate::control::Control;
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// A request to stop and how long it may take.
-#[derive(Debug)]
 pub(super) struct Stop<'a> {
-    control: &'a Control,
+    log: &'a dyn Log,
+    pub(super) control: &'a Control,
     limit: Duration,
-    deadline: Cell<Option<Instant>>,
 }
 
 impl<'a> Stop<'a> {
-    pub(super) fn new(control: &'a Control, limit: Duration) -> Self {
-        Self { control, limit, deadline: Cell::new(None) }
+    pub(super) fn new(log: &'a dyn Log, control: &'a Control, limit: Duration) -> Self {
+        control.say_at_stop(format!(
+            "stopping: what was begun is finished, for {} s at most; a second signal ends the program at once",
+            limit.as_secs()
+        ));
+        Self { log, control, limit }
     }
 
     /// Whether somebody asked for a line about the state since the last call.
@@ -30,26 +32,14 @@ impl<'a> Stop<'a> {
 
     /// Nothing more is to be begun.
     pub(super) fn is_requested(&self) -> bool {
-        let requested = self.control.stopping().is_some();
-        if requested && self.deadline.get().is_none() {
-            self.deadline.set(Some(Instant::now() + self.limit));
-            info!(
-                "stopping: what was begun is finished, for {} s at most; a second signal ends the program at once",
-                self.limit.as_secs()
-            );
-        }
-        requested
+        self.control.stopping().is_some()
     }
 
-    /// What was begun may go on: as long as the limit says, and not where the log has acknowledged nothing since
-    /// `heard` or since the request, whichever was later, for longer than a log takes that is there.
+    /// What was begun may go on: as long as the limit says, and not where the log is given up, or has acknowledged nothing
+    /// since `heard` or since the request, whichever was later, for longer than a log takes that is there.
     pub(super) fn may_go_on(&self, heard: Option<Instant>) -> bool {
-        if !self.is_requested() {
-            return true;
-        }
-        let Some(deadline) = self.deadline.get() else { return true };
-        let now = Instant::now();
-        let asked = deadline.checked_sub(self.limit).unwrap_or(now);
-        now < deadline && heard.is_none_or(|heard| now.duration_since(heard.max(asked)) < SILENCE)
+        let Some(asked) = self.control.stopping_since() else { return true };
+        let is_there = asked.elapsed() < self.limit && !self.log.is_given_up();
+        is_there && heard.is_none_or(|heard| heard.max(asked).elapsed() < SILENCE)
     }
 }

@@ -54,6 +54,10 @@ impl<'a> Target<'a> {
         &self.name
     }
 
+    pub(super) fn log(&self) -> &'a dyn Log {
+        self.log
+    }
+
     /// The topic's id, where the log tells it.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_deref()

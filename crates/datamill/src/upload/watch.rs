@@ -93,7 +93,7 @@ pub fn watch(
 ) -> Result<Summary, UploadError> {
     let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
         .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
-    let stop = Stop::new(control, settings.upload.drain_limit);
+    let stop = Stop::new(log, control, settings.upload.drain_limit);
     check_settings(&settings.upload)?;
     let facts = facts.heard_by(Arc::new(Lines));
     let mut run = when_there_is_room(&stop, || {

@@ -31,6 +31,8 @@ mod secured;
 mod several;
 mod starts;
 mod status;
+#[cfg(unix)]
+mod stops;
 mod topic_again;
 mod uploads;
 mod versions;

@@ -15,7 +15,7 @@ use datamill::facts::Facts;
 use datamill::upload::{UploadSettings, upload_paths};
 
 /// The built example program.
-fn example() -> PathBuf {
+pub fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples").join("xrd_metadata");
     assert!(built.exists(), "`{}` is not built: run `cargo build --release --examples`", built.display());
@@ -49,7 +49,7 @@ fn ended(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or_else(|| panic!("ended by a signal: {text}")), text)
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
@@ -64,11 +64,11 @@ fn scan(number: usize) -> String {
     text
 }
 
-fn is_bad(number: usize) -> bool {
+pub fn is_bad(number: usize) -> bool {
     number % 25 == 7
 }
 
-fn upload(bench: &Bench, folder: &str, numbers: std::ops::Range<usize>) {
+pub fn upload(bench: &Bench, folder: &str, numbers: std::ops::Range<usize>) {
     let root = bench.folder.path().join(folder);
     for number in numbers {
         let path = root.join(format!("{}/scan {number}.csv", number % 5));
@@ -82,7 +82,7 @@ fn upload(bench: &Bench, folder: &str, numbers: std::ops::Range<usize>) {
 }
 
 /// How many results each file has.
-fn results(bench: &Bench) -> BTreeMap<String, usize> {
+pub fn results(bench: &Bench) -> BTreeMap<String, usize> {
     let mut results = BTreeMap::new();
     for result in bench.read_results() {
         let path = result.path();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AWAY_WITHIN, Reader, VERIFIED_WITHIN, Verified};
+use super::{Reader, VERIFIED_WITHIN, Verified};
 use crate::engine::StopKind;
 use crate::engine::commit::Task;
 use crate::engine::summary::{Incomplete, Left};
@@ -15,13 +15,7 @@ impl Reader<'_> {
     pub(super) fn stopping(&mut self) -> Option<StopKind> {
         let kind = self.engine.control.stopping()?;
         if self.stop_since.is_none() {
-            self.stop_since = Some(Instant::now());
-            let left = "files in hand are finished, the rest is for the next start";
-            match self.hanging {
-                // nobody has asked for it
-                Some(_) => tracing::info!("stopping, since a function does not end: {left}"),
-                None => tracing::info!("stopping: {left}; Ctrl-C now leaves at once"),
-            }
+            self.stop_since = self.engine.control.stopping_since();
             if let Some(in_hand) = self.engine.in_hand.as_ref().filter(|_| self.hanging.is_none()) {
                 // what does not end in time now is not what ends the program
                 in_hand.close();
@@ -38,11 +32,11 @@ impl Reader<'_> {
 
     pub(super) fn stop_timed_out(&self) -> bool {
         let Some(waited) = self.stop_since.map(|at| at.elapsed()) else { return false };
-        let is_away = self.engine.pool.is_idle() && waited > AWAY_WITHIN && self.engine.log.is_away();
-        let late = is_away || waited > self.engine.settings.shutdown_timeout;
+        // what user code is doing is waited for in any case
+        let is_given_up = self.engine.pool.is_idle() && self.engine.log.is_given_up();
+        let late = is_given_up || waited > self.engine.settings.shutdown_timeout;
         if late {
-            let what = if is_away {
-                self.engine.log.give_up();
+            let what = if is_given_up {
                 "the log does not answer"
             } else if self.engine.pool.is_idle() {
                 "the last commit does not end"

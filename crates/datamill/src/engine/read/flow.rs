@@ -78,6 +78,7 @@ impl Reader<'_> {
         let commits_late = self.committing.is_some_and(|since| since.elapsed() >= COMMIT_WITHIN);
         let also = [
             self.torn.then_some(Hold::Spread),
+            self.engine.log.is_throttled().then_some(Hold::Throttled),
             (self.failures_in_a_row > 0 || commits_late).then_some(Hold::Commits),
             pool.hold,
             (self.held && self.is_crowded()).then_some(Hold::Crowded),

@@ -9,7 +9,7 @@ use crate::engine::outcome::Outcome;
 use crate::engine::reread::Reread;
 use crate::engine::retry::{Retried, RetryFailed};
 use crate::engine::work::Report;
-use crate::engine::{EngineError, StopKind};
+use crate::engine::{EngineError, LEFT_AT_STOP, StopKind};
 
 /// Whole files that wait for a worker: above, reading is held; it goes on below a quarter.
 const MAX_WAITING: usize = 2_000;
@@ -147,7 +147,7 @@ impl Reader<'_> {
             pool.tell_overdue(&overdue);
             let file = overdue.iter().map(|path| &**path).collect::<Vec<_>>().join("`, `");
             self.hanging = Some(EngineError::Overdue { file, seconds: limit.as_secs_f64() });
-            self.engine.control.stop(StopKind::KeepPlace);
+            self.stop_hanging();
         }
         for outcome in pool.give_up_overdue().map_err(EngineError::Thread)? {
             self.take(outcome);
@@ -156,8 +156,15 @@ impl Reader<'_> {
         let many = functions >= MAX_GIVEN_UP.max(2 * self.engine.settings.threads);
         if self.hanging.is_none() && (many || functions > 0 && pool.is_idle() && self.is_crowded()) {
             self.hanging = Some(EngineError::Hanging { functions, seconds: limit.as_secs_f64() });
-            self.engine.control.stop(StopKind::KeepPlace);
+            self.stop_hanging();
         }
         Ok(())
+    }
+
+    /// Nobody has asked for this stop.
+    fn stop_hanging(&self) {
+        let control = self.engine.control;
+        control.say_at_stop(format!("stopping, since a function does not end: {LEFT_AT_STOP}"));
+        control.stop(StopKind::KeepPlace);
     }
 }

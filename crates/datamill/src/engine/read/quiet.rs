@@ -37,7 +37,7 @@ impl Reader<'_> {
 
     /// Notes which partitions give nothing. While the reading is held or the log is away, that says nothing.
     pub(super) fn watch_quiet(&mut self, now: Instant) {
-        let hears = !self.engine.log.is_away();
+        let hears = self.engine.log.outage().is_none();
         let positions = self.intake.assembler.positions();
         let at_end: Vec<_> = positions.filter(|(p, next)| hears && self.is_read_to(*p, *next)).collect();
         self.quiet.look(at_end.into_iter(), now);
