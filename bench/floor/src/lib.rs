@@ -27,6 +27,9 @@ pub struct ReadArgs {
     /// Records in the topic
     #[arg(long)]
     records: u64,
+    /// Read, and hash nothing
+    #[arg(long)]
+    plain: bool,
 }
 
 /// The floor of sending.
@@ -93,7 +96,7 @@ pub fn read(args: &ReadArgs) -> Result<()> {
 
 /// Reads so many records of a topic, hashes their values, and does with each value what is to be done.
 fn drain(args: &ReadArgs, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let ReadArgs { kafka, topic, records } = args;
+    let ReadArgs { kafka, topic, records, plain } = args;
     let consumer = reader(kafka, topic)?;
     let mut hash = Sha512Hasher::new();
     let mut read = 0;
@@ -109,7 +112,9 @@ fn drain(args: &ReadArgs, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()
         }
         let message = message?;
         let value = message.payload().unwrap_or_default();
-        hash.update(value);
+        if !plain {
+            hash.update(value);
+        }
         act(value)?;
         read += 1;
     }

@@ -95,18 +95,25 @@ impl Error {
     }
 
     /// The error for a topic that is not there: `log` is the log in words, `near` are the names of topics that were
-    /// perhaps meant, `options` those of [`crate::Properties`].
-    pub(crate) fn unknown_topic(name: &str, log: &str, near: &[&str], options: &str) -> Self {
+    /// perhaps meant, `options` those of [`crate::Properties`]. A name that is like another one is probably mistyped, so the
+    /// command that makes this very topic is only for someone who `writes` to a topic whose name is like no other one.
+    pub(crate) fn unknown_topic(name: &str, log: &str, near: &[&str], options: &str, writes: bool) -> Self {
         let name = name.escape_debug();
         let mut text = format!("there is no topic `{name}` {log}");
-        if let [before @ .., last] = near {
-            let before: Vec<String> = before.iter().map(|name| format!("`{name}`")).collect();
-            let or = if before.is_empty() { "" } else { " or " };
-            text.push_str(&format!("; did you mean {}{or}`{last}`?", before.join(", ")));
+        let make = |name: &str| command(&format!("topic create {name}"), options);
+        text += &match near {
+            [] if writes => format!(": {} makes it", make(&name.to_string())),
+            [] => format!(": {} shows the topics that are there", command("topic list", options)),
+            [only] => format!("; did you mean `{only}`?"),
+            [before @ .., last] => {
+                let before: Vec<String> = before.iter().map(|name| format!("`{name}`")).collect();
+                format!("; did you mean {} or `{last}`?", before.join(", "))
+            }
+        };
+        if writes && !near.is_empty() {
+            text += &format!(" {} makes a new one", make("NAME"));
         }
-        let make = command(&format!("topic create {name}"), options);
-        let separator = if near.is_empty() { ": " } else { " " };
-        Self::new(ErrorKind::UnknownTopic, format!("{text}{separator}{make} makes it"))
+        Self::new(ErrorKind::UnknownTopic, text)
     }
 
     /// What the caller can do.

@@ -40,7 +40,7 @@ pub(super) fn unknown(file: &LogFile, connection: &Connection, name: &str) -> Er
     // Without a list, the error is as true.
     let there = all(connection).unwrap_or_default();
     let near = nearest(name, there.iter().map(|topic| topic.name.as_str()), 3);
-    Error::unknown_topic(name, &format!("in log `{}`", file.name), &near, &file.options)
+    Error::unknown_topic(name, &format!("in log `{}`", file.name), &near, &file.options, false)
 }
 
 /// The error for a topic that was deleted while it was read.

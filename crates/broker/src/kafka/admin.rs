@@ -218,7 +218,7 @@ pub(super) fn now(cluster: &Cluster, name: &str) -> Result<TopicNow> {
             Ok(TopicNow { id: topic.id, partitions: topic.partitions as i32 })
         }
         None | Some((_, Ok(_) | Err(Code::UnknownTopic | Code::UnknownTopicOrPartition))) => {
-            Err(cluster.unknown_topic(name, &[]))
+            Err(cluster.unknown_topic(name, &[], false))
         }
         Some((_, Err(code))) => Err(cluster.unanswered(KafkaError::AdminOp(code), name)),
     }

@@ -203,29 +203,38 @@ impl Cluster {
 
     /// One topic with its settings. Where it is not there, the error names those that were perhaps meant.
     pub(super) fn topic(&self, name: &str) -> Result<Topic> {
+        self.find(name, false)
+    }
+
+    /// The same for someone who writes to it.
+    pub(super) fn topic_for_use(&self, name: &str) -> Result<Topic> {
+        self.find(name, true)
+    }
+
+    fn find(&self, name: &str, writes: bool) -> Result<Topic> {
         let partitions = self.partitions(name).map_err(|error| match error.kind() {
-            ErrorKind::UnknownTopic => self.unknown_topic(name, &self.all_topics().unwrap_or_default()),
+            ErrorKind::UnknownTopic => self.unknown_topic(name, &self.all_topics().unwrap_or_default(), writes),
             _ => error,
         })?;
         let described = admin::describe(self, vec![(name.to_owned(), partitions)])?.pop();
-        described.ok_or_else(|| self.unknown_topic(name, &[]))
+        described.ok_or_else(|| self.unknown_topic(name, &[], writes))
     }
 
-    pub(super) fn unknown_topic(&self, name: &str, there: &[(String, i32)]) -> Error {
+    pub(super) fn unknown_topic(&self, name: &str, there: &[(String, i32)], writes: bool) -> Error {
         let near = nearest(name, there.iter().map(|(name, _)| name.as_str()), 3);
         let log = format!("on broker `{}`", self.servers());
-        Error::unknown_topic(name, &log, &near, &self.settings.options)
+        Error::unknown_topic(name, &log, &near, &self.settings.options, writes)
     }
 
     /// Number of partitions in an answer about one topic.
     fn partitions_of(&self, topic: Option<&MetadataTopic>, name: &str) -> Result<i32> {
         let Some(topic) = topic else {
-            return Err(self.unknown_topic(name, &[]));
+            return Err(self.unknown_topic(name, &[], false));
         };
         match topic.error().map(Code::from) {
-            None if topic.partitions().is_empty() => Err(self.unknown_topic(name, &[])),
+            None if topic.partitions().is_empty() => Err(self.unknown_topic(name, &[], false)),
             None => Ok(topic.partitions().len() as i32),
-            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(self.unknown_topic(name, &[])),
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Err(self.unknown_topic(name, &[], false)),
             Some(code) => Err(failure::failed_code(
                 code,
                 format!("cannot look up topic `{name}`"),

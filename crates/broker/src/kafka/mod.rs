@@ -136,7 +136,7 @@ impl Log for KafkaLog {
     }
 
     fn topic_for_use(&self, name: &str) -> Result<Topic> {
-        self.cluster.topic(name)
+        self.cluster.topic_for_use(name)
     }
 
     fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {

@@ -42,7 +42,7 @@ macro_rules! every_check {
                 a_created_topic_is_found_and_listed,
                 a_topic_is_created_only_once,
                 a_topic_that_does_not_exist_is_unknown_everywhere,
-                an_unknown_topic_is_told_with_the_nearest_names_and_the_command_that_makes_it,
+                an_unknown_topic_is_told_with_the_nearest_names_and_made_only_by_who_would_write,
                 a_topic_that_is_made_again_is_another_one,
                 names_of_topics_are_checked,
                 settings_of_topics_are_kept_and_unknown_ones_refused,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
-use datamill_broker::{Commit, ErrorKind, NewTopic, TopicNow};
+use datamill_broker::{Commit, ErrorKind, NewTopic, Result, TopicNow};
 
 use super::{Backend, Member, new_topic, of_values, publish, read_all, texts, values, wait_for};
 
@@ -93,15 +94,28 @@ pub fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
     }
 }
 
-pub fn an_unknown_topic_is_told_with_the_nearest_names_and_the_command_that_makes_it(backend: &Backend) {
+pub fn an_unknown_topic_is_told_with_the_nearest_names_and_made_only_by_who_would_write(backend: &Backend) {
     let options = "--config 'my lab.config'";
     let log = super::open_with(&backend.address, options);
     let there = backend.topic(log.as_ref(), "metadata", 1);
     let meant = there.replace("metadata", "metdata");
     wait_for("the topic in the list", || log.topics().expect("a list").iter().any(|t| t.name == there).then_some(()));
-    let error = log.topic(&meant).expect_err("no such topic").to_string();
-    let said = format!("did you mean `{there}`? `datamill topic create {meant} {options}` makes it");
-    assert!(error.contains(&said) && error.contains(log.name()), "{error}");
+    // no name of another test is like it
+    let new: String = (0..4).map(|_| format!("{:x}", RandomState::new().build_hasher().finish())).collect();
+    let near = format!("; did you mean `{there}`");
+    let list = format!(": `datamill topic list {options}` shows the topics that are there");
+    let told = |answer: Result<_>| answer.expect_err("no such topic").to_string();
+    let error = told(log.topic(&meant));
+    assert!(error.contains(&near) && error.ends_with("`?") && error.contains(log.name()), "{error}");
+    let error = told(log.topic(&new));
+    assert!(error.ends_with(&list) && error.contains(log.name()), "{error}");
+    if !log.makes_topics() {
+        let error = told(log.topic_for_use(&meant));
+        let make = format!("`? `datamill topic create NAME {options}` makes a new one");
+        assert!(error.contains(&near) && error.ends_with(&make) && error.contains(log.name()), "{error}");
+        let error = told(log.topic_for_use(&new));
+        assert!(error.ends_with(&format!(": `datamill topic create {new} {options}` makes it")), "{error}");
+    }
     assert_eq!(log.command("topic list"), format!("`datamill topic list {options}`"));
     assert_eq!(backend.open().command("topic list"), "`datamill topic list`");
 }

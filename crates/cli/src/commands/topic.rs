@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use datamill::broker::{ErrorKind, Log, NewTopic, Offsets, Topic, nearest};
+use datamill::broker::{ErrorKind, Log, NewTopic, Offsets, Topic};
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::counted;
@@ -177,7 +177,7 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
 fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
     let (log, name) = (args.log.open_existing()?, args.name.as_str());
     let topic = match log.topic(name) {
-        Err(error) if error.kind() == ErrorKind::UnknownTopic => bail!("{}", not_there(log.as_ref(), name)?),
+        Err(error) if error.kind() == ErrorKind::UnknownTopic => bail!("nothing was deleted: {error}"),
         topic => topic?,
     };
     if !args.yes {
@@ -202,19 +202,6 @@ fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
     log.delete_topic(name)?;
     say(format_args!("topic `{name}` is deleted"));
     Ok(Exit::Done)
-}
-
-/// There is nothing to delete: names that were perhaps meant.
-fn not_there(log: &dyn Log, name: &str) -> anyhow::Result<String> {
-    let topics = log.topics()?;
-    let near = nearest(name, topics.iter().map(|topic| topic.name.as_str()), 3);
-    let near = match near.as_slice() {
-        [] => format!("{} lists the topics", log.command("topic list")),
-        near => {
-            format!("did you mean {}?", near.iter().map(|near| format!("`{near}`")).collect::<Vec<_>>().join(" or "))
-        }
-    };
-    Ok(format!("nothing was deleted: there is no topic `{}` in log `{}`; {near}", name.escape_debug(), log.name()))
 }
 
 fn ends(log: &dyn Log, topic: &Topic) -> anyhow::Result<Vec<Offsets>> {

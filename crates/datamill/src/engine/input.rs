@@ -27,7 +27,9 @@ pub(crate) fn topic(log: &dyn Log, name: &str, waits: bool, control: &Control) -
             }
             Err(error) if error.kind() == ErrorKind::UnknownTopic && waits && log.makes_topics() => {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!("{}. Waiting for it: the first upload makes it as well", chain(&error));
+                    let text = chain(&error);
+                    let end = if text.ends_with('?') { "" } else { "." };
+                    tracing::warn!("{text}{end} Waiting for it: the first upload to it makes it");
                 }
             }
             Err(error) => return Err(error),

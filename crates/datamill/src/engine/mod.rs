@@ -75,6 +75,7 @@ use crate::ledger::{Ledger, LedgerKind, LedgerOptions};
 use crate::process::{Access, UserCode};
 use crate::read::Watch;
 use crate::report::tell_outage;
+use crate::report::text::COMPACTED;
 use crate::settings::Pattern;
 
 /// What an engine works with.
@@ -204,8 +205,7 @@ pub fn run(
             "the broker does not tell the id of the topic (brokers do from version 2.8 on): that the topic is deleted and created again is not noticed");
     }
     if found.compacted {
-        tracing::warn!(topic = %settings.topic,
-            "the topic keeps only the newest record of each key: chunks of files vanish, and the files stay incomplete");
+        tracing::warn!(topic = %settings.topic, "the topic is compacted: {COMPACTED}");
     }
     // what can refuse a start comes before anything is made, unless the group's state lies in the folder
     let take_folder = || folder::OutputFolder::take(&settings.output_dir, &log.own_files());

@@ -366,7 +366,10 @@ impl fmt::Display for Summary {
         }
         if self.lost > 0 {
             let files = text::counted(self.lost, "unfinished file");
-            write!(f, "\n{files} lost messages to the topic's retention; upload again what the log names")?;
+            write!(
+                f,
+                "\n{files} lost messages that the topic has removed (retention, compaction); upload again what the log names"
+            )?;
         }
         if self.tails > 0 {
             write!(

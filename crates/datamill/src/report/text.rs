@@ -119,6 +119,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable)
 }
 
+/// What a topic of files with `cleanup.policy=compact` does to them, and what mends it. The key of a chunk is its path, with
+/// `/` as `_`, its index and the number of chunks.
+pub const COMPACTED: &str = "it keeps only the newest message of each key. So the chunks of a file go, read or not, once \
+    the file is sent again in as many chunks, or another one whose path differs in `/` and `_` alone: set `cleanup.policy=delete`";
+
 /// A word of a command as a shell takes it: in quotation marks where it needs them.
 pub fn shell_word(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_alphanumeric() || "_-./:@%+,=".contains(c);

@@ -201,22 +201,22 @@ impl Lags {
         self.steps.lock().step(&self.counters.counts());
     }
 
-    /// Looks again where the last look is some seconds old.
-    pub(super) async fn look(&self) -> Look {
+    /// Looks again where the last look is some seconds old, as of `now`.
+    pub(super) async fn look(&self, now: Instant) -> Look {
         let mut kept = self.kept.lock().await;
-        if kept.pending.is_some() || kept.last_look.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-            self.look_again(&mut kept).await;
+        if kept.pending.is_some() || kept.last_look.is_none_or(|at| now.duration_since(at) >= LOOK_EVERY) {
+            self.look_again(&mut kept, now).await;
         }
         self.step();
         let density = self.steps.lock().density();
-        let recent = kept.lag.as_ref().filter(|(at, _)| at.elapsed() < OLDEST_LOOK);
+        let recent = kept.lag.as_ref().filter(|(at, _)| now.duration_since(*at) < OLDEST_LOOK);
         Look {
             lag: recent.map(|(_, partitions)| Lag { partitions: partitions.to_vec(), density }),
-            silent: kept.unanswered.map(|at| at.elapsed()),
+            silent: kept.unanswered.map(|at| now.duration_since(at)),
         }
     }
 
-    async fn look_again(&self, kept: &mut Kept) {
+    async fn look_again(&self, kept: &mut Kept, now: Instant) {
         let mut pending = match kept.pending.take() {
             // it was waited for before
             Some(pending) if !pending.is_finished() => {
@@ -225,7 +225,7 @@ impl Lags {
             }
             Some(pending) => pending,
             None => {
-                kept.last_look = Some(Instant::now());
+                kept.last_look = Some(now);
                 let Some(backlog) = self.backlog().await else {
                     kept.lag = None;
                     return;
@@ -239,7 +239,7 @@ impl Lags {
         };
         match tokio::time::timeout(LOOK_WITHIN, &mut pending).await {
             Ok(Ok(Some((partitions, times)))) => {
-                kept.lag = Some((Instant::now(), Arc::new(partitions)));
+                kept.lag = Some((now, Arc::new(partitions)));
                 (kept.times, kept.unanswered) = (times, None);
                 return;
             }

@@ -1,6 +1,10 @@
 //! The HTTP server: one thread with a runtime of its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -164,19 +168,24 @@ impl Shared {
         Self { shown, began_ms: clock::now_ms(), lags, lately: Lately::new(Instant::now()) }
     }
 
-    async fn look(&self) -> Look {
+    async fn look(&self, now: Instant) -> Look {
         match &self.lags {
-            Some(lags) => lags.look().await,
+            Some(lags) => lags.look(now).await,
             None => Look::default(),
         }
     }
 
+    /// What a scraper gets.
+    async fn metrics(&self, now: Instant, format: Format) -> Result<String, fmt::Error> {
+        (Metrics { shown: self.shown.clone(), lag: self.look(now).await.lag }).text(format)
+    }
+
     /// The page, or a part of it.
-    async fn page(&self, write: fn(&Page<'_>) -> String) -> String {
-        let look = self.look().await;
+    async fn page(&self, now: Instant, write: fn(&Page<'_>) -> String) -> String {
+        let look = self.look(now).await;
         let (shown, began_ms, now_ms) = (&self.shown, self.began_ms, clock::now_ms());
         let (snapshot, happened) = (shown.counters.snapshot(), shown.recent.happened());
-        let lately = self.lately.until(Instant::now(), &snapshot.counts);
+        let lately = self.lately.until(now, &snapshot.counts);
         write(&Page { shown, now_ms, began_ms, snapshot, happened, look, lately })
     }
 }
@@ -206,14 +215,14 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    match (Metrics { shown: shared.shown.clone(), lag: shared.look().await.lag }).text(format) {
+    match shared.metrics(Instant::now(), format).await {
         Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n")),
     }
 }
 
 async fn page(State(shared): State<Arc<Shared>>) -> Response {
-    file("text/html; charset=utf-8", shared.page(page::whole).await)
+    file("text/html; charset=utf-8", shared.page(Instant::now(), page::whole).await)
 }
 
 async fn now(State(shared): State<Arc<Shared>>) -> Response {
@@ -225,7 +234,7 @@ async fn events(State(shared): State<Arc<Shared>>) -> Response {
     let written = futures_util::stream::unfold((shared, String::new()), |(shared, before)| async move {
         loop {
             tokio::time::sleep(WRITE_AGAIN).await;
-            let now = shared.page(page::changing).await;
+            let now = shared.page(Instant::now(), page::changing).await;
             if now != before {
                 return Some((Ok::<_, Infallible>(Event::default().data(&now)), (shared, now)));
             }

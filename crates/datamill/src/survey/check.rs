@@ -7,7 +7,7 @@ use datamill_broker::{Error, Examined, ExaminedTopic, Log, Operation, Topic};
 
 use super::group::programs_run;
 use super::pass::all_of;
-use crate::report::text::{bytes, count, counted, duration, shell_word};
+use crate::report::text::{COMPACTED, bytes, count, counted, duration, shell_word};
 use crate::report::{chain, clock};
 use crate::status::read_times;
 use crate::upload::DEFAULT_CHUNK_SIZE;
@@ -149,10 +149,7 @@ impl Findings {
             }
         }
         if topic.compacted {
-            self.mend(
-                of("compaction"),
-                "it keeps only the newest record of each key, so chunks vanish: set `cleanup.policy=delete`",
-            );
+            self.mend(of("compaction"), COMPACTED);
         }
         match topic.retention_ms {
             Some(ms) if ms < LEAST_RETENTION_MS => self.mend(of("retention"), format!(

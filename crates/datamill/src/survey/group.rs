@@ -27,7 +27,7 @@ use crate::control::Control;
 use crate::engine::{FailedFile, Position, Reached};
 use crate::facts::FailureStatus;
 use crate::report::clock;
-use crate::report::text::{bytes, count, counted, counted_with, duration, shell_word};
+use crate::report::text::{COMPACTED, bytes, count, counted, counted_with, duration, shell_word};
 use crate::status::PartitionLag;
 
 /// Files that are named in each list.
@@ -202,6 +202,10 @@ pub fn group_status(
         problems: Vec::new(),
     };
     status.problems = problems(log.as_ref(), &status, &reached)?;
+    if found.compacted {
+        let text = format!("topic `{topic}` is compacted: {COMPACTED}");
+        status.problems.push(Problem::new(ProblemKind::TopicCompacted, Subject::Group(group.to_owned()), text));
+    }
     status.members = reached.members;
     Ok(status)
 }

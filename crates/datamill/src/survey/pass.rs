@@ -100,7 +100,7 @@ pub(super) fn assemble(
     control: &Control,
     taken: &mut Taken<'_>,
 ) -> Result<(Passed, Gaps), SurveyError> {
-    let (mut passed, mut gaps) = (Passed::default(), Gaps::new(spans));
+    let (mut passed, mut gaps) = (Passed::default(), Gaps::new(spans, topic.compacted));
     for span in spans {
         assembler.assign(span.partition, Progress::starting_at(span.first), span.first);
     }
@@ -189,12 +189,14 @@ pub(super) struct Gaps {
     partitions: BTreeMap<i32, (i64, i64)>,
     gaps: BTreeMap<i32, Vec<(i64, i64)>>,
     count: usize,
+    /// The topic keeps only the newest record of each key.
+    is_compacted: bool,
 }
 
 impl Gaps {
-    fn new(spans: &[Span]) -> Self {
+    fn new(spans: &[Span], is_compacted: bool) -> Self {
         let partitions = spans.iter().map(|span| (span.partition, (span.first, span.first))).collect();
-        Self { partitions, gaps: BTreeMap::new(), count: 0 }
+        Self { partitions, gaps: BTreeMap::new(), count: 0, is_compacted }
     }
 
     /// What comes next in the partition has this offset.
@@ -237,18 +239,22 @@ impl Gaps {
                 (begins > 0).then(|| format!("{}:{begins}", span.partition))
             })
             .collect();
+        let lacks_first = missing.first().is_some_and(|run| run.0 == 1);
         let within = info.spans.iter().flat_map(|span| {
             let gaps = self.gaps.get(&span.partition).map_or(&[][..], Vec::as_slice);
-            let from = gaps.partition_point(|gap| gap.1 < span.first);
+            let inside = gaps.partition_point(|gap| gap.1 < span.first);
+            // the chunks of one upload have different keys, so the first ones may be gone alone
+            let from = if self.is_compacted && lacks_first { inside.saturating_sub(1) } else { inside };
             let inside = gaps[from..].iter().take_while(|gap| gap.0 <= span.last);
             inside.map(|gap| format!("{}:{}", span.partition, runs_text(&[*gap])))
         });
         let within: Vec<String> = within.take(10).collect();
-        if missing.first().is_some_and(|run| run.0 == 1) && !removed.is_empty() {
+        if lacks_first && !removed.is_empty() {
             return format!("{named} {verb} gone: the topic begins at offset {} now", removed.join(", "));
         }
         if !within.is_empty() {
-            return format!("{named} {verb} gone: the topic has no record at offset {}", within.join(", "));
+            let why = if self.is_compacted { "keeps only the newest message of each key, and " } else { "" };
+            return format!("{named} {verb} gone: the topic {why}has no record at offset {}", within.join(", "));
         }
         format!("{named} {verb} missing: the upload has not ended, or was cut off")
     }
@@ -274,7 +280,8 @@ mod tests {
 
     #[test]
     fn chunks_that_are_gone_are_told_from_those_that_never_came() {
-        let mut gaps = Gaps::new(&[Span { partition: 0, first: 4, end: 20 }, Span { partition: 1, first: 0, end: 20 }]);
+        let spans = [Span { partition: 0, first: 4, end: 20 }, Span { partition: 1, first: 0, end: 20 }];
+        let mut gaps = Gaps::new(&spans, false);
         for offset in [4, 5, 6, 9, 10] {
             gaps.go_to(0, offset);
             gaps.go_on(0);
@@ -287,6 +294,26 @@ mod tests {
             (&[(1, 0, 3)], &[(2, 4)], "chunk 1 of 4 is missing: the upload has not ended, or was cut off"),
         ] {
             assert_eq!(gaps.fault(&info(spans, 4), runs), words);
+        }
+    }
+    #[test]
+    fn the_first_chunks_alone_are_gone_where_only_the_newest_of_each_key_is_kept() {
+        let spans = [Span { partition: 0, first: 0, end: 20 }];
+        for (is_compacted, words) in [
+            (
+                true,
+                "chunks 1-2 of 3 are gone: the topic keeps only the newest message of each key, and has no record at offset 0:3-4",
+            ),
+            (false, "chunks 1-2 of 3 are missing: the upload has not ended, or was cut off"),
+        ] {
+            let mut gaps = Gaps::new(&spans, is_compacted);
+            for offset in [0, 1, 2, 5, 6] {
+                gaps.go_to(0, offset);
+                gaps.go_on(0);
+            }
+            assert_eq!(gaps.fault(&info(&[(0, 5, 5)], 3), &[(3, 3)]), words);
+            let cut_off = "chunk 3 of 3 is missing: the upload has not ended, or was cut off";
+            assert_eq!(gaps.fault(&info(&[(0, 5, 6)], 3), &[(1, 2)]), cut_off);
         }
     }
 }

@@ -99,6 +99,8 @@ kinds! {
     NoProgram = "no_program",
     /// The topic was deleted and created again.
     TopicReplaced = "topic_replaced",
+    /// The topic keeps only the newest message of each key.
+    TopicCompacted = "topic_compacted",
     /// The log has forgotten the position of the group.
     PositionLost = "position_lost",
     /// What stands beside the position of the group cannot be read.

@@ -17,7 +17,7 @@ use super::row::{Judge, Row, State};
 use super::table::{InFolder, Table};
 use crate::control::Control;
 use crate::engine::Reached;
-use crate::report::text::{bytes, count, counted, shell_word};
+use crate::report::text::{COMPACTED, bytes, count, counted, shell_word};
 use crate::upload::{Filter, Found, Reason, Scanner};
 
 /// What is compared with what.
@@ -46,8 +46,9 @@ pub struct Reconciled {
     pub files: u64,
     /// How they stand.
     pub states: BTreeMap<State, u64>,
-    /// Paths that are not in the folder.
-    pub not_in_folder: u64,
+    /// Paths that are not in the folder, by how they stand but for that; [`State::NotInFolder`] where nothing but a copy, or
+    /// the key of a result, is known of them.
+    pub elsewhere: BTreeMap<State, u64>,
     /// Files of the folder that are whole on the topic and have no copy, or a wrong one.
     pub without_copy: u64,
     /// Files of the folder that cannot be sent as they are.
@@ -66,11 +67,20 @@ pub struct Reconciled {
     retry: String,
     has_results: bool,
     group: String,
+    topic: String,
+    /// The topic keeps only the newest message of each key.
+    is_compacted: bool,
 }
 
 impl Reconciled {
+    /// Files of the folder in this state.
     fn of(&self, state: State) -> u64 {
         self.states.get(&state).copied().unwrap_or(0)
+    }
+
+    /// The same with the paths that are not in the folder.
+    fn anywhere(&self, state: State) -> u64 {
+        self.of(state) + self.elsewhere.get(&state).copied().unwrap_or(0)
     }
 
     /// Files of the folder that are not on the topic as they are in the folder, and can be sent.
@@ -88,7 +98,7 @@ impl Reconciled {
     fn add(&mut self, row: &Row) {
         self.problems += u64::from(row.needs_person);
         if row.state == State::NotInFolder {
-            self.not_in_folder += 1;
+            *self.elsewhere.entry(row.was.unwrap_or(row.state)).or_default() += 1;
             return;
         }
         self.files += 1;
@@ -96,10 +106,9 @@ impl Reconciled {
         *self.states.entry(row.state).or_default() += 1;
         self.without_copy += u64::from(row.has_copy == Some(false));
     }
-}
 
-impl fmt::Display for Reconciled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// How many are in which state, in words.
+    fn said(&self, states: &BTreeMap<State, u64>) -> String {
         let words = |state| match state {
             State::Result if self.has_results => ("has a result", "have a result"),
             State::Result => ("is done", "are done"),
@@ -112,30 +121,26 @@ impl fmt::Display for Reconciled {
             State::Incomplete => ("is incomplete", "are incomplete"),
             State::NeverSent => ("was never sent", "were never sent"),
             State::ChangedSince => ("has changed since", "have changed since"),
-            State::NotInFolder => ("is not in the folder", "are not in the folder"),
+            State::NotInFolder => ("is not on the topic either", "are not on the topic either"),
         };
-        let said = self.states.iter().map(|(state, number)| {
+        let said = states.iter().map(|(state, number)| {
             let (one, many) = words(*state);
             format!("{} {}", count(*number), if *number == 1 { one } else { many })
         });
+        said.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Reconciled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", counted(self.files, "file"))?;
-        let said: Vec<String> = said.collect();
-        if !said.is_empty() {
-            write!(f, ": {}", said.join(", "))?;
+        if self.files > 0 {
+            write!(f, ": {}", self.said(&self.states))?;
         }
         match self.missing() {
             0 => {}
             1 => write!(f, "; {} sends it", self.send)?,
             _ => write!(f, "; {} sends what is missing", self.send)?,
-        }
-        if self.of(State::Failed) > 0 && !self.retry.is_empty() {
-            write!(f, "; {} shows why files failed", self.retry)?;
-        }
-        if self.of(State::NoResult) > 0 {
-            f.write_str(
-                "; a new group makes results again: start the program with another --consumer_group_id and --start_from \
-                earliest",
-            )?;
         }
         match self.refused {
             0 => {}
@@ -145,15 +150,29 @@ impl fmt::Display for Reconciled {
         if self.without_copy > 0 {
             write!(f, "\n{} on the topic without the right copy", counted(self.without_copy, "file"))?;
         }
-        if self.not_in_folder > 0 {
-            let verb = if self.not_in_folder == 1 { "is" } else { "are" };
-            write!(f, "\n{} more {verb} not in the folder", counted(self.not_in_folder, "path"))?;
+        let elsewhere: u64 = self.elsewhere.values().sum();
+        if elsewhere > 0 {
+            let verb = if elsewhere == 1 { "is" } else { "are" };
+            let said = self.said(&self.elsewhere);
+            write!(f, "\n{} more {verb} not in the folder: {said}", counted(elsewhere, "path"))?;
         }
-        if self.members == Some(0) && self.of(State::NotReached) + self.of(State::InHand) > 0 {
+        if self.anywhere(State::Failed) > 0 && !self.retry.is_empty() {
+            write!(f, "\n{} shows why files failed", self.retry)?;
+        }
+        if self.anywhere(State::NoResult) > 0 {
+            f.write_str(
+                "\na new group makes results again: start the program with another --consumer_group_id and --start_from \
+                earliest",
+            )?;
+        }
+        if self.members == Some(0) && self.anywhere(State::NotReached) + self.anywhere(State::InHand) > 0 {
             write!(f, "\nno program of group `{}` runs: start it", self.group)?;
         }
         if self.others > 0 {
             write!(f, "\n{} on the topic are not chunks of files", counted(self.others, "message"))?;
+        }
+        if self.is_compacted {
+            write!(f, "\ntopic `{}` is compacted: {COMPACTED}", self.topic)?;
         }
         write!(f, "\ntemporary table: {} in `{}`", bytes(self.table_bytes), std::env::temp_dir().display())
     }
@@ -232,12 +251,15 @@ pub fn reconcile(
         }),
         has_results: results.is_some(),
         group: group.as_ref().map_or_else(String::new, |(group, _)| (*group).to_owned()),
+        topic: topic.clone(),
+        is_compacted: found.compacted,
         ..Reconciled::default()
     };
     let lost = group.as_ref().zip(result_topic.as_ref()).is_some_and(|((_, reached), of)| reached.has_lost_results(of));
     let judge = Judge {
         table: &table,
         has_lost_results: lost,
+        is_compacted: found.compacted,
         group,
         results: results.as_deref(),
         has_keyed,
@@ -307,5 +329,81 @@ pub(super) fn refused(reason: Reason, detail: Option<String>) -> String {
         (Reason::NotUtf8, _) => "its name is not UTF-8: rename it".to_owned(),
         (Reason::Name, Some(why)) => format!("{why}: rename it"),
         (reason, detail) => detail.unwrap_or_else(|| reason.of(1).to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IN_FOLDER: [State; 9] = [
+        State::Result,
+        State::Sent,
+        State::InHand,
+        State::NotReached,
+        State::NoResult,
+        State::Failed,
+        State::Incomplete,
+        State::NeverSent,
+        State::ChangedSince,
+    ];
+
+    /// A row in any state, of a file of the folder or of none.
+    fn row() -> impl Strategy<Value = Row> {
+        let state = proptest::sample::select(&IN_FOLDER[..]);
+        let was = proptest::option::of(proptest::sample::select(&IN_FOLDER[..7]));
+        let flags = (any::<bool>(), any::<bool>(), proptest::option::of(any::<bool>()));
+        (state, was, any::<bool>(), flags).prop_map(|(state, was, is_elsewhere, (flag, needs_person, has_copy))| Row {
+            path: String::new(),
+            state: if is_elsewhere { State::NotInFolder } else { state },
+            was: was.filter(|_| is_elsewhere),
+            versions: Vec::new(),
+            offsets: String::new(),
+            result: None,
+            has_copy,
+            reason: String::new(),
+            needs_person,
+            // what cannot be sent was never sent
+            is_refused: flag && !is_elsewhere && state == State::NeverSent,
+        })
+    }
+
+    /// The number before a text.
+    fn number(text: &str) -> u64 {
+        text.split(' ').next().unwrap().replace(',', "").parse().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_numbers_of_the_summary_add_up_to_its_rows(
+            rows in proptest::collection::vec((row(), 1..2000_usize), 0..12),
+            has_results: bool,
+            members in proptest::option::of(0..3_usize),
+        ) {
+            let mut all = Reconciled {
+                send: "`send`".to_owned(),
+                retry: "`retry`".to_owned(),
+                has_results,
+                members,
+                ..Reconciled::default()
+            };
+            rows.iter().for_each(|(row, times)| (0..*times).for_each(|_| all.add(row)));
+            let text = all.to_string();
+            let mut said = 0;
+            for line in text.lines().filter(|line| line.contains(": ") && line.starts_with(|c: char| c.is_ascii_digit())) {
+                let (head, parts) = line.split_once(": ").unwrap();
+                if head.contains("cannot be sent") {
+                    continue;
+                }
+                let parts: u64 = parts.split(';').next().unwrap().split(", ").map(number).sum();
+                prop_assert_eq!(parts, number(head), "{}", text);
+                said += parts;
+            }
+            prop_assert_eq!(said, rows.iter().map(|(_, times)| *times as u64).sum::<u64>(), "{}", text);
+            let failed = rows.iter().any(|(row, _)| row.state == State::Failed || row.was == Some(State::Failed));
+            prop_assert_eq!(text.contains("`retry` shows"), failed, "{}", text);
+        }
     }
 }

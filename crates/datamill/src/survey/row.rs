@@ -67,6 +67,9 @@ pub struct Row {
     pub path: String,
     /// How it stands.
     pub state: State,
+    /// How it stands but for the folder, where it is [`State::NotInFolder`]; none where nothing but a copy, or the key of a
+    /// result, is known of it.
+    pub was: Option<State>,
     /// Its uploads, the oldest first.
     pub versions: Vec<Listed>,
     /// Offsets of the upload that counts, as [`Upload::offsets`] writes them.
@@ -91,6 +94,8 @@ pub(super) struct Judge<'a> {
     pub(super) results: Option<&'a str>,
     /// The topic of results is another one than the one that the group has sent results to.
     pub(super) has_lost_results: bool,
+    /// The topic keeps only the newest message of each key.
+    pub(super) is_compacted: bool,
     /// Some results have nothing but their keys.
     pub(super) has_keyed: bool,
     pub(super) copies: Option<&'a Copies>,
@@ -101,6 +106,7 @@ pub(super) struct Judge<'a> {
 /// What is decided of a version.
 struct Judged<'k> {
     state: State,
+    was: Option<State>,
     upload: Option<&'k Upload>,
     result: Option<String>,
     has_copy: Option<bool>,
@@ -116,7 +122,7 @@ impl<'k> Judged<'k> {
             State::NoResult | State::Failed | State::Incomplete | State::NeverSent | State::ChangedSince
         );
         let notes = if why.is_empty() { Vec::new() } else { vec![why] };
-        Self { state, upload, result: None, has_copy: None, needs_person, notes }
+        Self { state, was: None, upload, result: None, has_copy: None, needs_person, notes }
     }
 }
 
@@ -131,12 +137,13 @@ impl Judge<'_> {
             Some(judged) => judged,
             None => self.elsewhere(path, &known)?,
         };
-        let Judged { state, upload, result, has_copy, needs_person, notes } = judged;
+        let Judged { state, was, upload, result, has_copy, needs_person, notes } = judged;
         let offsets = upload.map(Upload::offsets).unwrap_or_default();
         let numbers = versions(&known.uploads);
         Ok(Row {
             path: path.to_owned(),
             state,
+            was,
             offsets,
             result,
             has_copy,
@@ -174,6 +181,7 @@ impl Judge<'_> {
             return Ok(Some(judged));
         }
         Ok(Some(match known.uploads.last() {
+            None if self.is_compacted => Judged::new(State::NeverSent, None, "it is not on the topic, or not any more"),
             None => Judged::new(State::NeverSent, None, "it is not on the topic"),
             Some(newest) => {
                 let sent = clock::local_time_text(newest.first_ms);
@@ -343,16 +351,19 @@ impl Judge<'_> {
         };
         if let Some(mut judged) = judged {
             let was = std::mem::replace(&mut judged.state, State::NotInFolder);
+            judged.was = Some(was);
             judged.notes.insert(0, was.as_str().to_owned());
             return Ok(judged);
         }
         let mut judged = Judged::new(State::NotInFolder, None, "");
         if let Some(result) = known.results.last() {
+            judged.was = Some(State::Result);
             judged.result = Some(result.place.clone());
             judged.notes.push(format!("topic `{}` has a result of it", self.results.unwrap_or_default()));
         }
         if let Some(failure) = known.failures.last() {
-            judged.notes.push(format!("{}: {}", failure.status, failure.reason));
+            judged.was = Some(failed_as(failure));
+            judged.notes.push(told(failure));
             judged.needs_person = true;
         }
         if let (Some(_), Some(copies)) = (&known.copy, self.copies) {
@@ -368,6 +379,7 @@ impl Judge<'_> {
         Row {
             path: key.to_owned(),
             state: State::NotInFolder,
+            was: None,
             versions: Vec::new(),
             offsets: String::new(),
             result: Some(place.to_owned()),
@@ -380,9 +392,11 @@ impl Judge<'_> {
 }
 
 fn failed<'k>(upload: Option<&'k Upload>, failure: &Failure) -> Judged<'k> {
-    let is_incomplete = failure.status == FailureStatus::Incomplete.as_str();
-    let state = if is_incomplete { State::Incomplete } else { State::Failed };
-    Judged::new(state, upload, told(failure))
+    Judged::new(failed_as(failure), upload, told(failure))
+}
+
+fn failed_as(failure: &Failure) -> State {
+    if failure.status == FailureStatus::Incomplete.as_str() { State::Incomplete } else { State::Failed }
 }
 
 fn told(failure: &Failure) -> String {

@@ -55,6 +55,7 @@ use tracing::warn;
 
 use crate::control::Control;
 use crate::facts::{Fact, Facts};
+use crate::report::text::COMPACTED;
 use crate::survey::SurveyError;
 
 pub use error::UploadError;
@@ -285,6 +286,10 @@ fn new_run<'a>(
     let cutter = Cutter::new(settings.chunk_size);
     let mut run = Run::new(stop, facts.clone(), cutter, sender, Target::new(log, topic));
     run.filename_append.clone_from(&settings.filename_append);
+    // last, so that it is said once however often a start is tried
+    if topic.compacted {
+        warn!(topic = topic.name, "the topic is compacted: {COMPACTED}");
+    }
     Ok(run)
 }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod compacted;
 mod group;
 mod reconcile;
 mod topic;

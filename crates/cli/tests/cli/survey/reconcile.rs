@@ -95,7 +95,7 @@ fn each_file_is_found_with_its_state_and_what_is_missing_can_be_sent(bench: &Ben
     for part in [
         "8 files: 2 have a result, 2 are not reached, 1 failed, 1 is incomplete, 1 was never sent, 1 has changed since",
         &send,
-        "1 path more is not in the folder",
+        "1 path more is not in the folder: 1 has a result",
         "no program of group",
         "temporary table: ",
     ] {
@@ -122,6 +122,10 @@ fn each_file_is_found_with_its_state_and_what_is_missing_can_be_sent(bench: &Ben
     let over = bench.run(&bench.args(&["--problems"]));
     // it is not in the folder any more, and has failed all the same
     assert_eq!(over.code(), 1, "{}", over.stderr());
+    assert!(over.stdout().contains("run/bad.csv") && over.stdout().lines().count() == 2, "{}", over.stdout());
+    let said = over.stderr();
+    assert!(said.contains("2 paths more are not in the folder: 1 has a result, 1 failed\n"), "{said}");
+    assert!(said.contains("`datamill retry --list --topic_name"), "{said}");
     let verified = bench.objects(1, &bench.args(&["--json", "--verify"]));
     assert_eq!(states(&verified)["run/bad.csv"].0, "not_in_folder");
 }
@@ -211,7 +215,7 @@ fn results_that_went_with_their_topic_are_told_with_the_way_back(bench: &Bench) 
         bench.reproduce();
     }
     let said = bench.run(&bench.args(&[])).stderr();
-    assert!(said.contains("1 has no result any more; a new group makes results again"), "{said}");
+    assert!(said.contains("1 has no result any more\na new group makes results again"), "{said}");
     assert!(!said.contains("datamill retry"), "{said}");
 }
 
