@@ -226,7 +226,7 @@ async fn page(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn now(State(shared): State<Arc<Shared>>) -> Response {
-    file("application/json", shared.page(page::now).await)
+    file("application/json", shared.page(Instant::now(), page::now).await)
 }
 
 /// What changes on the page, each time that it has.

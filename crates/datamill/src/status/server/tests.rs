@@ -180,7 +180,7 @@ fn backlog() -> Vec<Backlog> {
     (0..PARTITIONS).map(|partition| Backlog { partition, next: 40, ..Backlog::default() }).collect()
 }
 
-/// A page that is open, one that is opened, and a scraper, each once a second for so many seconds from `begin` on.
+/// A page that is open, one that is opened, a `datamill status` and a scraper, each once a second for so many seconds from `begin` on.
 /// Answers whether it was ever told how much waits.
 async fn look_on(shared: &Shared, begin: Instant, seconds: u64) -> bool {
     let counters = Arc::clone(&shared.shown.counters);
@@ -196,7 +196,8 @@ async fn look_on(shared: &Shared, begin: Instant, seconds: u64) -> bool {
         let mut is_known = false;
         for now in (0..seconds).map(|second| begin + Duration::from_secs(second)) {
             let (whole, changing) = (shared.page(now, page::whole), shared.page(now, page::changing));
-            let (_, _, metrics) = tokio::join!(whole, changing, shared.metrics(now, Format::Text));
+            let (_, _, _, metrics) =
+                tokio::join!(whole, changing, shared.page(now, page::now), shared.metrics(now, Format::Text));
             let metrics = metrics.unwrap();
             let messages = metrics.lines().filter(|line| line.starts_with("datamill_lag_messages{"));
             let messages = messages.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
