@@ -20,7 +20,8 @@ pub const GROUP: &str = "chaos";
 
 pub fn create(log: &dyn Log, partitions: i32) -> Result<()> {
     for (name, partitions) in [(TOPIC, partitions), (RESULTS, 2)] {
-        log.create_topic(&NewTopic { name: name.to_owned(), partitions, replication: 1, settings: BTreeMap::new() })?;
+        // As many copies as the broker makes by default.
+        log.create_topic(&NewTopic { name: name.to_owned(), partitions, replication: -1, settings: BTreeMap::new() })?;
     }
     Ok(())
 }

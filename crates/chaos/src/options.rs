@@ -83,6 +83,9 @@ pub struct Options {
     /// kill -9 of the broker, which is started again within some seconds
     #[arg(long, default_value_t = 1)]
     pub broker_kills: usize,
+    /// Use three brokers with three copies of each topic; each kill of a broker meets the next one
+    #[arg(long, conflicts_with = "embedded")]
+    pub three_brokers: bool,
     /// Workers that are lost with their host: kill -9, and nobody starts them for two sessions
     #[arg(long, default_value_t = 0)]
     pub lost: usize,

@@ -40,7 +40,10 @@ pub fn run(options: &Options) -> Result<Verdict> {
         }
         None => temporary.path().to_owned(),
     };
-    let kafka = (!options.embedded).then(|| Kafka::start_own_with(&broker_properties(&options)));
+    let kafka = (!options.embedded).then(|| match options.three_brokers {
+        true => Kafka::start_three_with(&broker_properties(&options)),
+        false => Kafka::start_own_with(&broker_properties(&options)),
+    });
     let place = prepare(folder, kafka.as_ref(), &options)?;
     let config = Config::load(place.config.to_str())?;
     let log = datamill::broker::open(config.properties())?;
@@ -125,6 +128,7 @@ impl Run<'_> {
         let stop = AtomicBool::new(false);
         let kills: Vec<AtomicBool> = (0..options.uploaders).map(|_| AtomicBool::new(false)).collect();
         let outage = AtomicBool::new(false);
+        let mut numbers = (1..=3).cycle();
         thread::scope(|scope| {
             let uploaders: Vec<_> = kills
                 .iter()
@@ -139,10 +143,17 @@ impl Run<'_> {
             let followed = self.follow_plan(&kills, &mut |back| {
                 let Some(kafka) = kafka.filter(|_| !outage.swap(true, Ordering::Relaxed)) else { return false };
                 let outage = &outage;
+                let number = numbers.next().filter(|_| options.three_brokers);
                 scope.spawn(move || {
-                    kafka.kill9();
+                    match number {
+                        Some(number) => kafka.kill9_one(number),
+                        None => kafka.kill9(),
+                    }
                     thread::sleep(back);
-                    kafka.restart();
+                    match number {
+                        Some(number) => kafka.restart_one(number),
+                        None => kafka.restart(),
+                    }
                     outage.store(false, Ordering::Relaxed);
                 });
                 true

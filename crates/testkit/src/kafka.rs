@@ -12,6 +12,9 @@ pub const SHARED: &str = "DATAMILL_TEST_KAFKA";
 /// A broker that was killed comes back under its number once its session is over.
 const SHORT_SESSION: &str = "broker.session.timeout.ms=1000\nbroker.heartbeat.interval.ms=200\n";
 
+/// The same for three brokers, which share the processor.
+const SESSION_OF_THREE: &str = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
+
 /// A Kafka that runs. One of a test's own is stopped when this is dropped.
 #[derive(Debug)]
 pub struct Kafka {
@@ -34,14 +37,23 @@ impl Kafka {
 
     /// As [`Kafka::start_own`], with further lines for the broker's properties.
     pub fn start_own_with(properties: &str) -> Self {
+        Self::start(&[], &format!("{SHORT_SESSION}{properties}"))
+    }
+
+    /// Starts three brokers of one cluster, with three copies of each topic.
+    pub fn start_three_with(properties: &str) -> Self {
+        Self::start(&["three"], &format!("{SESSION_OF_THREE}{properties}"))
+    }
+
+    fn start(args: &[&str], properties: &str) -> Self {
         let folder =
             tempfile::Builder::new().prefix("datamill-kafka-").tempdir().expect("a temporary folder can be made");
         let mut kafka = Self { address: String::new(), folder: Some(folder) };
-        kafka.address = kafka.run_with("start", &[], &format!("{SHORT_SESSION}{properties}"));
+        kafka.address = kafka.run_with("start", args, properties);
         kafka
     }
 
-    /// `host:port`, the value for `bootstrap.servers`.
+    /// `host:port`, the value for `bootstrap.servers`; of three brokers, all of them.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -89,6 +101,16 @@ impl Kafka {
         self.folder.as_ref().expect("only a broker of the test's own is changed").path()
     }
 
+    /// Kills one of three brokers, 1 to 3, with SIGKILL.
+    pub fn kill9_one(&self, number: usize) {
+        self.run_with("kill9", &[&number.to_string()], "");
+    }
+
+    /// Starts one of three brokers again, and waits until its copies are in sync.
+    pub fn restart_one(&self, number: usize) {
+        self.run_with("restart", &[&number.to_string()], "");
+    }
+
     fn run(&self, command: &str) -> String {
         self.run_with(command, &[], "")
     }
@@ -98,7 +120,7 @@ impl Kafka {
         script.arg(command).arg(self.own_folder()).args(args).env("DATAMILL_KAFKA_PROPERTIES", properties);
         let output = script.output().expect("dev/kafka can be run");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "dev/kafka {command}: {errors}");
+        assert!(output.status.success(), "dev/kafka {command} {args:?}: {errors}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }

@@ -16,10 +16,15 @@ pub struct SecuredKafka {
 impl SecuredKafka {
     /// Starts one on free ports in a temporary folder, with `dev/kafka`.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// As [`SecuredKafka::start`], with further lines for the broker's properties.
+    pub fn start_with(properties: &str) -> Self {
         let folder =
             tempfile::Builder::new().prefix("datamill-secured-").tempdir().expect("a temporary folder can be made");
         let mut kafka = Self { port: 0, folder };
-        let address = kafka.run("start", &["secured"]);
+        let address = kafka.run_with("start", &["secured"], properties);
         let port = address.trim().rsplit(':').next().and_then(|port| port.parse().ok());
         kafka.port = port.unwrap_or_else(|| panic!("dev/kafka prints an address, not `{address}`"));
         kafka
@@ -94,6 +99,18 @@ impl SecuredKafka {
         self.run("password", &[user, password]);
     }
 
+    /// Gives the listener of [`SecuredKafka::encrypted_address`] another certificate, a moment later: `expired`, `other` for
+    /// one of another host, or `good`.
+    pub fn set_certificate(&self, which: &str) {
+        self.run("certificate", &[which]);
+    }
+
+    /// Kills the broker and starts it again, so that every connection is made anew.
+    pub fn break_connections(&self) {
+        self.run("kill9", &[]);
+        self.run("restart", &[]);
+    }
+
     /// Gives rights, in the words of `kafka-acls.sh`.
     pub fn allow(&self, user: &str, rights: &[&str]) {
         self.acl("--add", user, rights);
@@ -110,10 +127,15 @@ impl SecuredKafka {
     }
 
     fn run(&self, command: &str, args: &[&str]) -> String {
+        self.run_with(command, args, "")
+    }
+
+    fn run_with(&self, command: &str, args: &[&str], properties: &str) -> String {
         let Output { status, stdout, stderr } = Command::new(script())
             .arg(command)
             .arg(self.folder.path())
             .args(args)
+            .env("DATAMILL_KAFKA_PROPERTIES", properties)
             .output()
             .expect("dev/kafka can be run");
         assert!(status.success(), "dev/kafka {command} {args:?}: {}", String::from_utf8_lossy(&stderr));
