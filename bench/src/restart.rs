@@ -85,7 +85,8 @@ pub(crate) fn run(args: &PlaceArgs, workload: Workload) -> Result<Restart> {
 fn messages_read_before(summary: &str) -> Result<u64> {
     let line = summary.lines().find(|line| line.contains("had been read before"));
     let number = line.and_then(|line| line.split(' ').next()).with_context(|| format!("no such line in: {summary}"))?;
-    Ok(number.parse()?)
+    // its thousands are apart
+    Ok(number.replace(',', "").parse()?)
 }
 
 fn wait_for(visible: &Visible, results: u64) -> Result<()> {
