@@ -48,6 +48,16 @@ impl Skew {
         self.ends.insert(partition, next);
     }
 
+    /// These partitions are owned no longer: what they gave says nothing of what they give when they are owned again.
+    pub(super) fn revoke(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.given.remove(partition);
+            self.ends.remove(partition);
+            self.moved.remove(partition);
+            self.held.remove(partition);
+        }
+    }
+
     /// The partitions that are held.
     pub(super) fn held(&self) -> &BTreeSet<i32> {
         &self.held
@@ -162,6 +172,23 @@ mod tests {
         assert!(skew.step(&at(150, 300), true, now));
         assert!(!skew.step(&at(249, 5000), true, now));
         assert!(skew.step(&at(250, 5000), true, now));
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_begins_anew() {
+        let (mut skew, now) = (Skew::new(100), Instant::now());
+        let at = |bytes, ahead| {
+            let mut places = places(&[(1, 0), (9, ahead)]);
+            places[1].bytes = bytes;
+            places
+        };
+        skew.step(&at(500, 0), true, now);
+        skew.revoke(&[1]);
+        assert!(!skew.step(&at(20, 5000), true, now), "it has given nothing yet");
+        assert!(skew.step(&at(120, 5000), true, now));
+        assert_eq!(held(&skew), [1]);
+        skew.revoke(&[1]);
+        assert_eq!(held(&skew), [0; 0]);
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Reader<'_> {
             in_hand.revoke(&numbers);
         }
         self.tails.revoke(&numbers);
+        self.skew.revoke(&numbers);
         let (gone, torn) = self.intake.assembler.revoke(&numbers);
         let gone: InstanceIds = gone.into_iter().chain(self.retries.revoke(&numbers)).collect();
         self.drop_files(&gone);
