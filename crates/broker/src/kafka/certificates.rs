@@ -8,6 +8,7 @@ use std::path::Path;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
+use sha2::{Digest, Sha256};
 
 use super::config::View;
 use super::failure::Reason;
@@ -51,6 +52,12 @@ pub(super) fn check(view: View<'_>) -> Result<()> {
         Some(path) => Material::read("ssl.keystore.location", path)?.open_keystore(view.get(KEYSTORE_PASSWORD)),
         None => Ok(()),
     }
+}
+
+/// Tells whether the file of authorities is still the same; `None` where there is none that can be read.
+pub(super) fn authorities(view: View<'_>) -> Option<[u8; 32]> {
+    let file = fs::read(view.get("ssl.ca.location")?).ok()?;
+    Some(Sha256::digest(file).into())
 }
 
 /// What a setting of the encryption names, or holds.

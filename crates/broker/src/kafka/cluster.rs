@@ -16,7 +16,7 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::admin::{self, Limits, Silent};
 use super::config::Settings;
-use super::context::{Notes, Watch};
+use super::context::{Notes, Watch, is_about_encryption};
 use super::failure::{self, Reason};
 use super::listener;
 use crate::contract::{Offsets, Topic};
@@ -35,6 +35,9 @@ const CALL_WHILE_AWAY: Duration = Duration::from_secs(1);
 
 /// How long to go on trying when every server refuses the connection.
 const REFUSED: Duration = Duration::from_secs(5);
+
+/// How often a broker is asked what is wrong with the encryption while it is away.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// How long a connection may say nothing until it is looked at.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -312,6 +315,27 @@ impl Cluster {
         Error::new(ErrorKind::Retry, format!("broker `{}` does not answer, and the program is to stop", self.servers()))
     }
 
+    /// Asks the broker what is wrong with the encryption, until it is known and then from time to time: a certificate may
+    /// be replaced while programs run, and of what is wrong with it librdkafka says nothing.
+    fn look_into(&self, known: &mut Option<Instant>) {
+        let Some((code, reason)) = self.watch.trouble() else { return };
+        if is_about_encryption(code, &reason.0) && known.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            let cause = self.cause(&reason.0);
+            *known = cause.is_some().then(Instant::now);
+            self.watch.explain(cause);
+        }
+    }
+
+    /// What is wrong with a connection that failed with these words, where asking the broker tells it.
+    pub(super) fn cause(&self, reason: &str) -> Option<listener::Cause> {
+        listener::cause(reason, self.servers(), self.settings.asking(), self.settings.has_new_authorities())
+    }
+
+    /// The client that asks.
+    pub(super) fn look(&self) -> &BaseConsumer<Notes> {
+        &self.look
+    }
+
     /// An error of a question, with the state of the connection as its cause where that is what failed.
     pub(super) fn failed(&self, error: KafkaError, what: impl Into<String>, right: &str) -> Error {
         if let Err(error) = self.check_login() {
@@ -326,6 +350,9 @@ impl Cluster {
             return failure::failed(error, what, right);
         }
         self.watch.suspects();
+        // It would wait for the broker that it has chosen, also where others answer.
+        let chosen = self.admin.lock().take();
+        drop(chosen);
         let text = format!("{}: broker `{}` does not answer", what.into(), self.servers());
         match (self.watch.trouble(), code) {
             (Some((_, reason)), _) => Error::with_source(ErrorKind::Retry, text, reason),
@@ -434,6 +461,7 @@ fn is_closed(reason: &Reason) -> bool {
 /// Serves the asking client's events and finds out whether a suspected outage is one, until the log and
 /// all that came from it are gone.
 fn keep_watch(cluster: &Weak<Cluster>) {
+    let mut known = None;
     while let Some(cluster) = cluster.upgrade() {
         let _ = cluster.look.poll(Duration::from_millis(500));
         if let Some(ahead) = &*cluster.ahead.lock() {
@@ -444,8 +472,13 @@ fn keep_watch(cluster: &Weak<Cluster>) {
             let limit = if cluster.watch.stops() { cluster.watch.at_most(ANSWER) } else { Duration::from_secs(2) };
             match cluster.look.fetch_metadata(None, limit) {
                 Ok(_) => cluster.watch.answered(cluster.servers()),
-                Err(_) => cluster.watch.silent(cluster.servers()),
+                Err(_) => {
+                    cluster.look_into(&mut known);
+                    cluster.watch.silent(cluster.servers());
+                }
             }
+        } else {
+            cluster.tell_absent();
         }
     }
 }

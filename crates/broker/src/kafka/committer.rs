@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::cluster::{self, Cluster};
 use super::context::Undelivered;
@@ -113,7 +113,8 @@ impl KafkaCommitter {
     }
 
     fn end(&mut self, error: Error) -> CommitOutcome {
-        warn!(group = %self.options.group, ?error, "a commit ended in an unknown way");
+        // Whoever asked for the commit says what comes of it.
+        debug!(group = %self.options.group, %error, "a commit ended in an unknown way");
         self.over = Some(error.kind());
         CommitOutcome::Unknown(error)
     }

@@ -102,6 +102,8 @@ pub(super) struct Settings {
     pub(super) options: String,
     /// How long logins may be refused.
     pub(super) login_grace: Duration,
+    /// The file of authorities as it was at the start: clients read it once.
+    authorities: Option<[u8; 32]>,
 }
 
 /// The properties of one kind of client: its section, and `[broker]` where that says nothing.
@@ -134,9 +136,10 @@ impl Settings {
                 return Err(Error::new(ErrorKind::Settings, text));
             }
         };
-        let settings = Self {
+        let mut settings = Self {
             broker: section("broker", &broker)?,
             login_grace,
+            authorities: None,
             producer: section("producer", &properties.producer)?,
             consumer: section("consumer", &properties.consumer)?,
             options: properties.options.clone(),
@@ -153,6 +156,7 @@ impl Settings {
             )),
             Some(_) => {
                 settings.check_connection()?;
+                settings.authorities = certificates::authorities(settings.asking());
                 Ok(settings)
             }
         }
@@ -176,6 +180,11 @@ impl Settings {
     /// The properties of clients that ask and read.
     pub(super) fn asking(&self) -> View<'_> {
         View::new(&self.consumer, &self.broker)
+    }
+
+    /// Whether the file of authorities is not the one that the clients read.
+    pub(super) fn has_new_authorities(&self) -> bool {
+        self.authorities != certificates::authorities(self.asking())
     }
 
     /// The servers that the connection starts at.

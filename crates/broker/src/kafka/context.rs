@@ -16,7 +16,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
 use tracing::{debug, info, warn};
 
+use super::absent::Absent;
 use super::failure::{self, Reason};
+use super::listener::Cause;
 use super::throttle::Throttle;
 use crate::contract::{Outage, Placed};
 use crate::error::{Error, ErrorKind};
@@ -45,13 +47,16 @@ pub(super) struct Watch {
     login_grace: Duration,
     state: Mutex<State>,
     pub(super) throttle: Throttle,
+    pub(super) absent: Absent,
 }
 
 #[derive(Default)]
 struct State {
     trouble: Option<(Code, String)>,
+    /// What asking the broker found out about the trouble.
+    cause: Option<Cause>,
     /// What was said of this outage, and when last.
-    told: Vec<(&'static str, Instant)>,
+    told: Vec<(String, Instant)>,
     /// Nobody answered, and why was not known.
     unsure: bool,
     /// The first and the last of a row of refused logins.
@@ -60,6 +65,14 @@ struct State {
     since: Option<Instant>,
     /// The last answer, or the request to stop where that came later.
     heard: Option<Instant>,
+}
+
+impl State {
+    /// What asking the broker found out, where the trouble is still about that.
+    fn explained(&self) -> Option<&Cause> {
+        let (code, reason) = self.trouble.as_ref()?;
+        self.cause.as_ref().filter(|_| is_about_encryption(*code, reason))
+    }
 }
 
 impl Watch {
@@ -71,6 +84,7 @@ impl Watch {
             login_grace,
             state: Mutex::default(),
             throttle: Throttle::default(),
+            absent: Absent::default(),
         }
     }
 
@@ -79,6 +93,7 @@ impl Watch {
             // Idle connections are closed too: only asking tells an outage from that.
             Code::AllBrokersDown => self.suspect.store(true, Ordering::Relaxed),
             Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication => {
+                self.absent.note(code, reason, Instant::now());
                 let mut state = self.state.lock();
                 if code == Code::Authentication {
                     let now = Instant::now();
@@ -153,7 +168,10 @@ impl Watch {
         let state = self.state.lock();
         let since = state.since.or(state.heard.filter(|_| is_given_up))?;
         let cause = match &state.trouble {
-            Some((code, reason)) => format!("it {} ({reason})", in_words(*code, reason)),
+            Some((code, reason)) => match state.explained() {
+                Some(cause) => cause.text.clone(),
+                None => format!("it {} ({reason})", in_words(*code, reason)),
+            },
             None => format!("it {NO_ANSWER}"),
         };
         Some(Outage { lasts: since.elapsed(), log: format!("broker `{servers}`"), cause })
@@ -162,6 +180,11 @@ impl Watch {
     /// What a connection failed at last, in librdkafka's words.
     pub(super) fn trouble(&self) -> Option<(Code, Reason)> {
         self.state.lock().trouble.as_ref().map(|(code, reason)| (*code, Reason(reason.clone())))
+    }
+
+    /// What the trouble is that librdkafka has words for, if asking the broker has told.
+    pub(super) fn explain(&self, cause: Option<Cause>) {
+        self.state.lock().cause = cause;
     }
 
     /// The error where logins were refused for so long, by any of the servers, that only a person can mend it.
@@ -186,12 +209,14 @@ impl Watch {
 
     /// A broker answered. Over an old connection it does so also where it takes no login.
     pub(super) fn answered(&self, servers: &str) {
-        self.suspect.store(false, Ordering::Relaxed);
+        if self.suspect.swap(false, Ordering::Relaxed) {
+            self.absent.clear();
+        }
         let mut state = self.state.lock();
         if state.refused.is_some_and(|(_, last)| last.elapsed() < FRESH) {
             return self.tell(&mut state, servers);
         }
-        (state.trouble, state.since, state.unsure) = (None, None, false);
+        (state.trouble, state.cause, state.since, state.unsure) = (None, None, None, false);
         state.heard = Some(Instant::now());
         if !std::mem::take(&mut state.told).is_empty() {
             info!("broker `{servers}` is back");
@@ -215,10 +240,14 @@ impl Watch {
             return;
         }
         let what = trouble.map_or(NO_ANSWER, |(code, reason)| in_words(*code, reason));
-        match state.told.iter_mut().find(|(told, _)| *told == what) {
+        let (kind, text) = match state.explained() {
+            Some(cause) => (cause.kind.clone(), cause.text.clone()),
+            None => (what.to_owned(), format!("it {what}")),
+        };
+        match state.told.iter_mut().find(|(told, _)| *told == kind) {
             Some((_, at)) if at.elapsed() < REMINDER => return,
             Some((_, at)) => *at = Instant::now(),
-            None => state.told.push((what, Instant::now())),
+            None => state.told.push((kind, Instant::now())),
         }
         state.since.get_or_insert_with(Instant::now);
         let reason = trouble.map_or("no answer", |(_, reason)| reason);
@@ -230,7 +259,7 @@ impl Watch {
                 self.login_grace.as_secs()
             );
         } else {
-            warn!(error = %reason, "broker `{servers}` is away: it {what}; what has to wait waits until it is back");
+            warn!(error = %reason, "broker `{servers}` is away: {text}; what has to wait waits until it is back");
         }
     }
 }
@@ -238,8 +267,13 @@ impl Watch {
 const NO_ANSWER: &str = "does not answer";
 const NO_LOGIN: &str = "refuses the login";
 
+/// Whether asking the broker tells more than librdkafka's words.
+pub(super) fn is_about_encryption(code: Code, reason: &str) -> bool {
+    code == Code::SSL || reason.contains("SSL_HANDSHAKE")
+}
+
 /// What a broker does, as far as librdkafka's words tell.
-fn in_words(code: Code, reason: &str) -> &'static str {
+pub(super) fn in_words(code: Code, reason: &str) -> &'static str {
     let says = |words: &str| reason.to_ascii_lowercase().contains(words);
     match code {
         Code::Authentication => NO_LOGIN,
@@ -446,8 +480,8 @@ mod tests {
         assert_eq!(barred_topic(&said("Not attempted")), None);
     }
 
-    fn told(watch: &Watch) -> Vec<&'static str> {
-        watch.state.lock().told.iter().map(|(what, _)| *what).collect()
+    fn told(watch: &Watch) -> Vec<String> {
+        watch.state.lock().told.iter().map(|(what, _)| what.clone()).collect()
     }
 
     #[test]
@@ -510,13 +544,32 @@ mod tests {
         for (code, reason, what) in causes {
             watch.note(code, reason);
             watch.silent("here");
-            assert_eq!(told(&watch).last(), Some(&what));
+            assert_eq!(told(&watch).last().unwrap(), what);
         }
         assert_eq!(told(&watch).len(), causes.len());
         let before = Instant::now().checked_sub(REMINDER).unwrap();
-        watch.state.lock().told = vec![(NO_ANSWER, before)];
+        watch.state.lock().told = vec![(NO_ANSWER.to_owned(), before)];
         watch.silent("here");
         assert!(watch.state.lock().told[0].1 > before);
+    }
+
+    #[test]
+    fn what_asking_the_broker_finds_out_is_told_in_the_place_of_librdkafkas_words() {
+        let watch = Watch::new(LOGIN_GRACE);
+        let cause = |kind: &str, text: &str| Some(Cause { kind: kind.to_owned(), text: text.to_owned() });
+        let refused = || watch.note(Code::SSL, "SSL handshake failed: certificate verify failed");
+        refused();
+        for at in ["at noon", "at one"] {
+            watch.explain(cause("expired", at));
+            watch.silent("here");
+            refused();
+        }
+        assert_eq!(told(&watch), ["expired"], "the clock alone is no other cause");
+        watch.explain(cause("another host", "it is for another host"));
+        watch.silent("here");
+        watch.note(Code::BrokerTransportFailure, "Connect to ipv4#127.0.0.1:1 failed: Connection refused");
+        watch.silent("here");
+        assert_eq!(told(&watch), ["expired", "another host", "refuses the connection"]);
     }
 
     #[test]

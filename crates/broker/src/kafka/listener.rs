@@ -36,60 +36,100 @@ const NO_LOGIN_HERE: i16 = 34;
 /// Largest answer that is read, bytes.
 const ANSWER_BYTES: usize = 10_000;
 
+/// What is wrong with a certificate: OpenSSL's numbers, and words. `None` before one was shown.
+type Seen = Arc<Mutex<Option<Vec<(i32, String)>>>>;
+
 /// What a listener is.
 #[derive(Debug, Default)]
 struct Listener {
     encrypted: bool,
-    /// Why its certificate is not accepted, in words.
-    refusals: Vec<String>,
+    /// Why its certificate is not accepted: OpenSSL's numbers, and words.
+    refusals: Vec<(i32, String)>,
     /// It wants a certificate of the client.
     wants_certificate: bool,
     /// The mechanisms of its login, none where it takes no login; `None` where it did not say.
     mechanisms: Option<Vec<String>>,
 }
 
+/// What does not fit between a broker and this program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    /// The same for as long as the cause is.
+    pub(super) kind: String,
+    /// For people.
+    pub(super) text: String,
+}
+
+impl From<String> for Cause {
+    /// A cause whose words stay as they are.
+    fn from(text: String) -> Self {
+        Self { kind: text.clone(), text }
+    }
+}
+
 /// The error for a connection that failed with these words of librdkafka, where asking the broker once more says what
 /// is wrong.
 pub(super) fn explain(reason: &str, servers: &str, view: View<'_>) -> Option<Error> {
+    let (address, listener) = look(reason, servers, view)?;
+    judge(address, &listener, view).map(|cause| Error::new(ErrorKind::Settings, cause.text))
+}
+
+/// As [`explain`], for a program that runs. It uses the authorities that it read at its start: `has_new` tells whether the
+/// file of them is another one now.
+pub(super) fn cause(reason: &str, servers: &str, view: View<'_>, has_new: bool) -> Option<Cause> {
+    let (address, listener) = look(reason, servers, view)?;
+    judge(address, &listener, view).or_else(|| {
+        (has_new && listener.encrypted).then(|| {
+            let text = format!(
+                "the certificate of broker `{address}` is not accepted by the authorities that this program read at its start, \
+                and fits those that are in `ssl.ca.location` now: start the program again"
+            );
+            text.into()
+        })
+    })
+}
+
+/// Asks the broker that librdkafka's words name, or the first one.
+fn look<'a>(reason: &'a str, servers: &'a str, view: View<'_>) -> Option<(&'a str, Listener)> {
     let address = address(reason).or_else(|| servers.split(',').next())?.trim();
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let place = (host, port.parse().ok()?);
     let stream = connect(place).ok()?;
-    let listener = encrypted(place.0, stream, view).or_else(|| plain(place))?;
-    judge(address, &listener, view).map(|text| Error::new(ErrorKind::Settings, text))
+    Some((address, encrypted(place.0, stream, view).or_else(|| plain(place))?))
 }
 
 /// The address in librdkafka's "sasl_ssl://HOST:PORT/bootstrap: …".
-fn address(reason: &str) -> Option<&str> {
+pub(super) fn address(reason: &str) -> Option<&str> {
     let (name, _) = reason.split_once(": ")?;
     let name = name.split_once("://").map_or(name, |(_, name)| name);
     name.split_once('/').map(|(address, _)| address).filter(|address| address.contains(':'))
 }
 
 /// What is wrong between a listener and the settings.
-fn judge(address: &str, listener: &Listener, view: View<'_>) -> Option<String> {
+fn judge(address: &str, listener: &Listener, view: View<'_>) -> Option<Cause> {
     let asked = Protocol::of(view);
     let login = listener.mechanisms.as_ref().map_or(asked.login, |mechanisms| !mechanisms.is_empty());
     let found = Protocol { encrypted: listener.encrypted, login };
     let mechanisms = listener.mechanisms.as_deref().unwrap_or_default().join(", ");
     if found != asked {
         let with = if mechanisms.is_empty() { String::new() } else { format!(", and a login with {mechanisms}") };
-        return Some(format!(
+        let text = format!(
             "broker `{address}` asks for `security.protocol = {}`{with}; the connection was tried with {}",
             found.name(),
             asked.name(),
-        ));
+        );
+        return Some(text.into());
     }
     if listener.encrypted && !listener.refusals.is_empty() {
-        return Some(format!(
-            "the certificate of broker `{address}` is not accepted: {}",
-            listener.refusals.join("; ")
-        ));
+        let (numbers, words): (Vec<i32>, Vec<&str>) =
+            listener.refusals.iter().map(|(number, words)| (*number, words.as_str())).unzip();
+        let text = format!("the certificate of broker `{address}` is not accepted: {}", words.join("; "));
+        return Some(Cause { kind: format!("certificate of {address}: {numbers:?}"), text });
     }
     if listener.wants_certificate {
         let own = ["ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"];
-        return Some(match own.into_iter().find(|key| view.get(key).is_some()) {
+        let text = match own.into_iter().find(|key| view.get(key).is_some()) {
             Some(key) => format!(
                 "broker `{address}` does not accept the certificate in `{key}`: is it valid, and signed by an authority that \
                 the broker knows?"
@@ -98,12 +138,13 @@ fn judge(address: &str, listener: &Listener, view: View<'_>) -> Option<String> {
                 "broker `{address}` wants a certificate of this program: set `ssl.certificate.location` and `ssl.key.location`, \
                 or `ssl.keystore.location`"
             ),
-        });
+        };
+        return Some(text.into());
     }
     let mechanism = view.get("sasl.mechanism").filter(|_| asked.login && !mechanisms.is_empty())?;
     let has_it = mechanisms.split(", ").any(|known| known == mechanism);
     (!has_it).then(|| {
-        format!("broker `{address}` has no login with {mechanism}, but with {mechanisms}: set `sasl.mechanism`")
+        format!("broker `{address}` has no login with {mechanism}, but with {mechanisms}: set `sasl.mechanism`").into()
     })
 }
 
@@ -124,7 +165,7 @@ fn connect(place: (&str, u16)) -> io::Result<TcpStream> {
 
 /// The listener, if it answers a beginning of TLS.
 fn encrypted(host: &str, stream: TcpStream, view: View<'_>) -> Option<Listener> {
-    let seen = Arc::new(Mutex::new(None::<Vec<String>>));
+    let seen = Seen::default();
     let context = context(host, view, &seen).ok()?;
     let mut ssl = Ssl::new(&context).ok()?;
     match host.parse::<IpAddr>() {
@@ -191,7 +232,7 @@ fn mechanisms(answer: &[u8]) -> Option<Vec<String>> {
 }
 
 /// A context with the authorities that librdkafka knows, which takes every certificate and notes what is wrong with it.
-fn context(host: &str, view: View<'_>, seen: &Arc<Mutex<Option<Vec<String>>>>) -> Result<SslContext, ErrorStack> {
+fn context(host: &str, view: View<'_>, seen: &Seen) -> Result<SslContext, ErrorStack> {
     let mut builder = SslContext::builder(SslMethod::tls_client())?;
     let authorities = match (view.get("ssl.ca.location").filter(|path| *path != "probe"), view.get("ssl.ca.pem")) {
         (Some(path), _) if Path::new(path).is_dir() => {
@@ -230,9 +271,9 @@ fn context(host: &str, view: View<'_>, seen: &Arc<Mutex<Option<Vec<String>>>>) -
         if !is_fine
             && verifies
             && let Some(refusal) = refusal(at, &host, &authorities, names)
-            && !refusals.contains(&refusal)
+            && refusals.iter().all(|(_, known)| *known != refusal)
         {
-            refusals.push(refusal);
+            refusals.push((at.error().as_raw(), refusal));
         }
         true
     });
@@ -348,7 +389,7 @@ mod tests {
     fn what_does_not_fit_is_named_with_both_sides() {
         let says = |listener: Listener, pairs: &[(&str, &str)]| {
             let own: BTreeMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            judge("a:1", &listener, View::new(&own, &BTreeMap::new()))
+            judge("a:1", &listener, View::new(&own, &BTreeMap::new())).map(|cause| cause.text)
         };
         let with = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
         let encrypted = || Listener { encrypted: true, mechanisms: with(&["SCRAM-SHA-512"]), ..Listener::default() };

@@ -16,6 +16,7 @@
 //! that holds the results, the positions with their texts, and the changes of the group's state; where
 //! that is not asked for, results are acknowledged first and positions follow.
 
+mod absent;
 mod admin;
 mod at_least_once;
 mod certificates;

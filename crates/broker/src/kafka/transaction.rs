@@ -279,15 +279,17 @@ impl Transactions {
     }
 
     /// Adds the positions. librdkafka ignores the time limit of this call while the group's coordinator is
-    /// away, so it runs on a thread that can be left behind: that thread never commits, and the broker
-    /// aborts what it began.
+    /// away, and goes on waiting for that broker where another one has become the coordinator. So it runs on a thread
+    /// that can be left behind: that thread never commits, and the broker aborts what it began.
     fn send_positions(
         &self,
         positions: TopicPartitionList,
         group: ConsumerGroupMetadata,
     ) -> std::result::Result<(), Ending> {
         let (producer, watch) = (self.producer.clone(), self.cluster.watch.clone());
-        let sent = left_behind(&self.cluster.watch, STEP + STEP, move || {
+        // What takes longer can never be committed.
+        let limit = Duration::from_millis(TRANSACTION_TIMEOUT_MS).saturating_sub(self.began.elapsed());
+        let sent = left_behind(&self.cluster.watch, limit, move || {
             retried(&watch, STEP, || producer.send_offsets_to_transaction(&positions, &group, STEP))
         });
         match sent {

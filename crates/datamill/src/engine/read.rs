@@ -4,6 +4,7 @@
 mod batch;
 mod ending;
 mod flow;
+mod opening;
 mod ownership;
 mod pool;
 mod quiet;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use datamill_broker::{ErrorKind, Event, FirstStart, Log, Session, SubscribeOptions, Subscription};
+use datamill_broker::{ErrorKind, Event, Log, Session, Subscription};
 use datamill_wire::{hex, sha512};
 use parking_lot::Mutex;
 
+use opening::Opening;
 use ownership::names;
 use quiet::Quiet;
 use unassigned::Unassigned;
@@ -40,7 +42,7 @@ use super::state::GroupState;
 use super::summary::Left;
 use super::tails::Tails;
 use super::work::Pool;
-use super::{Control, EngineError, EngineSettings, StartFrom, StopKind, start};
+use super::{Control, EngineError, EngineSettings, StopKind};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceIds, SpillFolder};
 use crate::facts::{Fact, Holding};
 use crate::mark::KnownFolder;
@@ -99,6 +101,8 @@ enum Ended {
     Finished(Left),
     /// The session is over, for this reason: a new one starts from what is committed.
     Rebuild(&'static str, datamill_broker::Error),
+    /// A new session cannot begin yet: brokers that have to be asked do not answer.
+    Waits(datamill_broker::Error),
     /// All partitions of a spread topic are owned again: a new session starts from what is committed.
     WholeAgain,
 }
@@ -106,7 +110,7 @@ enum Ended {
 impl Engine<'_> {
     /// Runs sessions until one ends as asked. Answers what is left.
     pub(super) fn run(&self) -> Result<Left, EngineError> {
-        let mut rebuilds = 0;
+        let (mut rebuilds, mut waits) = (0, false);
         loop {
             let mut committed = false;
             let ended = match self.session(&mut committed) {
@@ -115,8 +119,19 @@ impl Engine<'_> {
                 }
                 ended => ended.map_err(|error| self.explain(error))?,
             };
+            let waited = std::mem::replace(&mut waits, matches!(ended, Ended::Waits(_)));
             match ended {
                 Ended::Finished(left) => return Ok(left),
+                Ended::Waits(error) => {
+                    if !waited {
+                        tracing::warn!(error = %crate::report::chain(&error), "waiting until brokers answer");
+                    }
+                    self.rest();
+                    if self.control.stopping().is_some() {
+                        return Ok(Left::default());
+                    }
+                    continue;
+                }
                 Ended::Rebuild(what, error) => {
                     if self.is_stopping() {
                         tracing::warn!(error = %crate::report::chain(&error), "{what}; the next start goes on from what \
@@ -154,36 +169,18 @@ impl Engine<'_> {
         }
     }
 
-    /// Where a member starts in partitions without a position. A group that has a mark knows which partitions it had:
-    /// one that it never had is read from its first record, also where all positions were forgotten.
-    /// `None` where the program is asked to stop before that is known.
-    fn first_start(&self) -> Result<Option<FirstStart>, EngineError> {
-        match self.settings.start_from.map_or(self.settings.first_start, StartFrom::first_start) {
-            FirstStart::Earliest => Ok(Some(FirstStart::Earliest)),
-            other => Ok(self
-                .state
-                .marks(&self.source, self.control)?
-                .map(|marks| if start::knows(&marks) { FirstStart::Earliest } else { other })),
-        }
-    }
-
     fn session(&self, committed: &mut bool) -> Result<Ended, EngineError> {
         let settings = self.settings;
         self.sessions.set(self.sessions.get() + 1);
-        let topic = self.log.topic(&settings.topic)?;
-        let ends = if settings.exit_at_end { Some(self.ends(topic.partitions)?) } else { None };
-        let Some(first_start) = self.first_start()? else { return Ok(Ended::Finished(Left::default())) };
-        let Session { subscription, committer } = self.log.subscribe(&SubscribeOptions {
-            group: settings.group.clone(),
-            instance: settings.instance.clone(),
-            membership: settings.membership,
-            topics: vec![settings.topic.clone()],
-            identity: self.source.identity(),
-            first_start,
-            queue_bytes: settings.queue_bytes(),
-            state_topic: None,
-            delivery: settings.delivery,
-        })?;
+        let opening = match self.open() {
+            Err(EngineError::Log(error)) if error.kind() == ErrorKind::Retry && self.started.get() => {
+                return Ok(Ended::Waits(error));
+            }
+            opening => opening?,
+        };
+        let Some(Opening { topic, ends, session: Session { subscription, committer } }) = opening else {
+            return Ok(Ended::Finished(Left::default()));
+        };
         let commit_settings = CommitSettings {
             topic: Arc::clone(&self.topic),
             topic_id: self.source.id.clone(),
@@ -287,10 +284,6 @@ impl Engine<'_> {
             tracing::info!(log = self.log.name(), topic = %settings.topic, result_topic = settings.result_topic,
                 group = %settings.group, processor_version = settings.processor_version, output_dir = %settings.output_dir.display(), "started");
         }
-    }
-
-    fn ends(&self, partitions: i32) -> Result<BTreeMap<i32, i64>, EngineError> {
-        (0..partitions).map(|p| Ok((p, self.log.offsets(&self.settings.topic, p)?.last_stable))).collect()
     }
 
     fn filter(&self) -> crate::assemble::Filter {
