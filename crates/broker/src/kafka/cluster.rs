@@ -28,7 +28,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long one call waits for its answer: librdkafka's calls cannot be broken off, and a stop that is asked for meanwhile
 /// waits for them.
-const CALL: Duration = Duration::from_secs(8);
+const CALL: Duration = Duration::from_secs(6);
 
 /// The same while it is known that nobody answers.
 const CALL_WHILE_AWAY: Duration = Duration::from_secs(1);

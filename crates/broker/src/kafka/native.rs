@@ -224,7 +224,7 @@ unsafe fn ask<C: ClientContext>(
         }
         start(rk, options.at, queue.at);
         // The request ends by itself, with a timeout at the latest.
-        let event = rd::rd_kafka_queue_poll(queue.at, limit_ms.saturating_add(2000));
+        let event = rd::rd_kafka_queue_poll(queue.at, limit_ms.saturating_add(200));
         let event = Owned::new(event, rd::rd_kafka_event_destroy).ok_or(Code::OperationTimedOut)?;
         match Code::from(rd::rd_kafka_event_error(event.at)) {
             Code::NoError => Ok(Answer { event, _queue: queue }),
