@@ -53,7 +53,6 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct State {
     trouble: Option<(Code, String)>,
-    /// What asking the broker found out about the trouble.
     cause: Option<Cause>,
     /// What was said of this outage, and when last.
     told: Vec<(String, Instant)>,
@@ -437,6 +436,7 @@ fn log(level: Level, facility: &str, text: &str) {
             | "FATAL"
             | "METADATAUPDATE"
             | "REBALANCE"
+            | "SESSTMOUT"
     );
     match level {
         Level::Emerg | Level::Alert | Level::Critical | Level::Error if !told_elsewhere => {

@@ -1,7 +1,7 @@
 //! What happens at a rebalance, on the thread that polls: where to start is looked up, numbers are given
 //! out and taken back at the fence, and the events wait for the poll that is under way.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -221,12 +221,15 @@ impl Member {
         let lost = consumer.assignment_lost();
         let partitions: Vec<(Arc<str>, i32)> =
             list.elements().iter().map(|element| (self.topic(element.topic()), element.partition())).collect();
+        let mut of_topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (topic, partition) in &partitions {
+            of_topics.entry(topic).or_default().push(partition.to_string());
+        }
+        for (topic, partitions) in of_topics {
+            let (partitions, group) = (partitions.join(","), &self.group);
             match lost {
-                true => {
-                    warn!(topic = %topic, partition, group = %self.group, "lost: the group went on without this member")
-                }
-                false => debug!(topic = %topic, partition, group = %self.group, "revoked"),
+                true => warn!(topic, partitions, group, "lost: the group went on without this member"),
+                false => debug!(topic, partitions, group, "revoked"),
             }
         }
         let landed = self.fence.revoke(&partitions, lost, LANDED);
