@@ -227,9 +227,9 @@ fn programs_in_groups_of_their_own_read_one_topic_each_completely() {
         let (control, facts) = (datamill::engine::Control::default(), datamill::facts::Facts::default());
         datamill::engine::run(&shared.log, &settings, UserCode::reproducer(Size), &control, &facts).unwrap()
     };
+    let bucket = S3Server::from_env().bucket(&shared.topic.to_lowercase());
     let downloads: Vec<Child> =
         ["one", "two"].map(|folder| shared.command(folder, &["--exit-at-end"]).spawn().unwrap()).into_iter().collect();
-    let bucket = S3Server::from_env().bucket(&shared.topic.to_lowercase());
     let section = format!(
         "\n[s3]\naccess_key_id = {ACCESS_KEY}\nsecret_key_id = {SECRET_KEY}\nendpoint_url = {}\nregion = us-east-1\n",
         S3Server::from_env().url()

@@ -99,6 +99,7 @@ impl Reader<'_> {
         let numbers: Vec<i32> = partitions.iter().map(|(_, partition)| *partition).collect();
         for partition in &numbers {
             self.owned.remove(partition);
+            self.ends_seen.remove(partition);
             self.adopting.remove(partition);
             self.committed.remove(partition);
         }
