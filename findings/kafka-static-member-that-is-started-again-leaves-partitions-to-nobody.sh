@@ -17,7 +17,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null || true; "$here/dev/kafka" kill9 "$folder/kafka" >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
+trap '"$here/dev/kafka" kill9 "$folder/kafka" >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check confluent-kafka==2.16.1
 servers=$("$here/dev/kafka" start "$folder/kafka")
@@ -83,18 +83,19 @@ export SERVERS=$servers
     venv/bin/python look.py make
     venv/bin/python member.py a dies >died & a=$!
     echo "a alone: $(venv/bin/python look.py alone)"
-    venv/bin/python member.py b & b=$!
+    venv/bin/python member.py b >b & b=$!
     wait "$a" || true
     echo "b joins, a is killed in its on_revoke: $(cat died)"
-    venv/bin/python member.py a &
+    venv/bin/python member.py a >a & a=$!
     sleep 60
     echo "a is started again, 60 s later: $(venv/bin/python look.py now)"
     # A static member that is to leave is taken out by its name; here its session of 45 s has to end.
     kill "$b"
     sleep 50
-    venv/bin/python member.py b &
+    venv/bin/python member.py b >b & b=$!
     sleep 20
     echo "b leaves and joins again, 20 s later: $(venv/bin/python look.py now)"
+    kill "$a" "$b"
 } | tee seen
 sed -n 's/^#   //p' "$here/findings/$(basename "${BASH_SOURCE[0]}")" >expected
 diff expected seen || { echo "not as it was seen" >&2; exit 1; }
