@@ -353,7 +353,7 @@ pub enum DeliveryGuarantee {
     ExactlyOnce,
     /// No position moves before all records are acknowledged. A commit that ends before its positions moved may
     /// leave records behind, and done again it leaves them twice. Positions are fenced as ever. The member needs
-    /// no more rights than to read as the group and to write the records, and the group has no state: a backend
+    /// no more permissions than to read as the group and to write the records, and the group has no state: a backend
     /// whose commits are not atomic without transactions refuses a commit that changes it.
     AtLeastOnce,
 }
@@ -449,8 +449,9 @@ pub trait Log: Send + Sync {
     /// All topics, by name. Internal topics of the backend SHOULD be left out.
     fn topics(&self) -> Result<Vec<Topic>>;
 
-    /// One topic. MUST answer [`crate::ErrorKind::UnknownTopic`] where it does not exist. No question about a topic,
-    /// here or in any other method, creates it, whatever the backend is set to.
+    /// One topic, for someone who is about to read it: whoever is not says so of the error ([`crate::Error::for_use`]).
+    /// MUST answer [`crate::ErrorKind::UnknownTopic`] where it does not exist. No question about a topic, here or in any
+    /// other method, creates it, whatever the backend is set to.
     fn topic(&self, name: &str) -> Result<Topic>;
 
     /// Id and number of partitions of a topic at this moment, with one question: it is asked every few seconds.

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::examined::Operation;
+use crate::permission::Permission;
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -26,9 +29,9 @@ pub enum ErrorKind {
     InUse,
     /// Another process took this member's place.
     Fenced,
-    /// The account lacks a right.
+    /// The account lacks a permission.
     Denied,
-    /// The account lacks a right that [`crate::DeliveryGuarantee::AtLeastOnce`] does not need.
+    /// The account lacks a permission that [`crate::DeliveryGuarantee::AtLeastOnce`] does not need.
     DeniedExactlyOnce,
     /// This one record can never be taken: its time, its form, or that it has no key.
     RecordRefused,
@@ -54,19 +57,23 @@ impl ErrorKind {
 }
 
 /// What went wrong in the log. The text says what and where; the cause is in `source()`.
-#[derive(thiserror::Error)]
-#[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    #[source]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// In a box, since other errors hold this one.
+    why: Option<Box<Why>>,
+}
+
+enum Why {
+    Source(Box<dyn std::error::Error + Send + Sync>),
+    /// The account lacks this, which says all.
+    Lacks(Permission),
 }
 
 impl Error {
     /// An error without a further cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), why: None }
     }
 
     /// An error with its cause. The message MUST NOT repeat the cause.
@@ -75,7 +82,47 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self { kind, message: message.into(), why: Some(Box::new(Why::Source(source.into()))) }
+    }
+
+    /// The error for a permission that lacks. The message says what could not be done, and nothing else: what is needed
+    /// and how it is given follows.
+    pub(crate) fn denied(kind: ErrorKind, message: impl Into<String>, permission: Permission) -> Self {
+        Self { kind, message: message.into(), why: Some(Box::new(Why::Lacks(permission))) }
+    }
+
+    /// The error of a question about a topic, for someone who asks in order to do this with it: an account that may not
+    /// look at the topic is told the permission that it needs in the end, which includes `Describe`.
+    #[must_use]
+    pub fn for_use(self, operation: Operation) -> Self {
+        self.with_permission(|permission| permission.for_use(operation))
+    }
+
+    /// The same, for a member of a group: a permission that lacks on the topic of the group's state is named with a command
+    /// that gives all that a member needs there.
+    #[must_use]
+    pub fn of_member(self) -> Self {
+        self.with_permission(Permission::of_member)
+    }
+
+    fn with_permission(self, change: impl FnOnce(Permission) -> Permission) -> Self {
+        let why = self.why.map(|why| match *why {
+            Why::Lacks(permission) => Box::new(Why::Lacks(change(permission))),
+            source @ Why::Source(_) => Box::new(source),
+        });
+        Self { why, ..self }
+    }
+
+    pub(crate) fn permission(&self) -> Option<&Permission> {
+        match self.why.as_deref() {
+            Some(Why::Lacks(permission)) => Some(permission),
+            _ => None,
+        }
+    }
+
+    /// Whether the account lacks a permission.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.kind, ErrorKind::Denied | ErrorKind::DeniedExactlyOnce)
     }
 
     /// The error for a topic that is another one than the one that is meant.
@@ -128,9 +175,28 @@ pub(crate) fn command(words: &str, options: &str) -> String {
     format!("`datamill {words}{blank}{options}`")
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.permission() {
+            Some(permission) => write!(f, ": the account needs {permission}; `{}` gives it", permission.command()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.why.as_deref() {
+            Some(Why::Source(source)) => Some(&**source),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.message)?;
+        write!(f, "{:?}: {self}", self.kind)?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             write!(f, ": {error}")?;

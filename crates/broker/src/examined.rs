@@ -11,6 +11,8 @@ pub enum Operation {
     Write,
     /// Make topics.
     Create,
+    /// Delete topics.
+    Delete,
     /// See that it is there.
     Describe,
     /// See its settings.

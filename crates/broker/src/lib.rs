@@ -13,6 +13,7 @@ mod kafka;
 mod near;
 mod open;
 mod own_files;
+mod permission;
 mod secret;
 
 pub use contract::*;
@@ -26,4 +27,5 @@ pub use file_lock::FileLock;
 pub use near::nearest;
 pub use open::{Properties, open, own_files};
 pub use own_files::OwnFiles;
+pub use permission::{Permission, shell_word};
 pub use secret::{is_secret, may_hold_secret};

@@ -236,6 +236,8 @@ pub fn rekey(
                 tracing::warn!(error = %crate::report::chain(&error), "the next start goes on from what is committed");
                 break;
             }
+            // no later session may do more
+            Some(error) if error.is_denied() => return Err(error.into()),
             Some(error) => {
                 failures = if copy.copied > before { 1 } else { failures + 1 };
                 if failures > MAX_SESSIONS {

@@ -21,7 +21,7 @@ class DatamillError(Exception):
 
 
 class SetUpError(DatamillError):
-    """The options, the configuration, the log or a folder is not as it must be, or a right is missing."""
+    """The options, the configuration, the log or a folder is not as it must be, or a permission is missing."""
 
     exit_code = 2
 

@@ -48,7 +48,7 @@ def upload(
     Raises
     ------
     SetUpError
-        A path, the configuration, the log or the topic is not as it must be, or a right is missing.
+        A path, the configuration, the log or the topic is not as it must be, or a permission is missing.
     RunError
         Something was not sent, or there was no file to send; the text says what.
     TypeError

@@ -122,7 +122,7 @@ pub(super) fn open(path: &std::path::Path, name: &str) -> Result<(Connection, St
         return Err(Error::new(ErrorKind::Corrupt, text));
     }
     if connection.is_readonly("main").map_err(failed)? {
-        let text = format!("log file `{name}` cannot be written: change its rights, or choose another file");
+        let text = format!("log file `{name}` cannot be written: change its permissions, or choose another file");
         return Err(Error::new(ErrorKind::Denied, text));
     }
     connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
@@ -234,7 +234,7 @@ fn refusal(name: &str, error: rusqlite::Error) -> Error {
         (Some(ErrorCode::SystemIoFailure), _) => {
             format!("log file `{name}` cannot be opened: check that its disk has room and works")
         }
-        (_, ErrorKind::Denied) => format!("log file `{name}` or its folder cannot be written: change the rights"),
+        (_, ErrorKind::Denied) => format!("log file `{name}` or its folder cannot be written: change the permissions"),
         (_, ErrorKind::NoSpace) => format!("no room for log file `{name}`: free some space on its disk"),
         _ => format!("log file `{name}` cannot be opened"),
     };

@@ -22,6 +22,8 @@ use super::failure;
 use super::native::{self, Described};
 use crate::contract::{NewTopic, Topic, TopicNow};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// Bytes that Kafka needs beside key, value and headers of a record that travels alone in its batch:
 /// 61 for the batch, the rest for lengths and time.
@@ -52,10 +54,10 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
         request = request.set(key, value);
     }
     let what = || format!("cannot create topic `{name}`");
-    let right = "the right Create on the cluster or the topic";
+    let needed = || Permission::on_topic(Operation::Create, name);
     let admin = cluster.admin()?;
     let answers = wait(&cluster.watch, admin.create_topics([&request], &options(ANSWER)))
-        .map_err(|error| cluster.failed(error, what(), right))?;
+        .map_err(|error| cluster.failed(error, what(), needed()))?;
     match answers.into_iter().next() {
         Some(Ok(_)) => {}
         Some(Err((_, Code::TopicAlreadyExists))) => {
@@ -71,7 +73,7 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
             );
             return Err(Error::new(ErrorKind::Settings, text));
         }
-        Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
+        Some(Err((_, code))) => return Err(failure::failed_code(code, what(), needed())),
         None => {
             return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what())));
         }
@@ -82,6 +84,8 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
     loop {
         match cluster.all_answer(name, topic.partitions) {
             Ok(()) => return Ok(()),
+            // who may make a topic need not be allowed to look at it
+            Err(error) if error.is_denied() => return Ok(()),
             Err(error) if started.elapsed() > ANSWER => return Err(error),
             Err(error) => debug!(topic = %name, %error, "waiting for the topic"),
         }
@@ -96,11 +100,11 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::Settings, text));
     }
     // Where it is not there, the error names those that were perhaps meant.
-    cluster.topic(name)?;
+    cluster.topic(name).map_err(|error| error.for_use(Operation::Delete))?;
     let what = || format!("cannot delete topic `{name}`");
-    let right = "the right Delete on the topic";
+    let needed = || Permission::on_topic(Operation::Delete, name);
     let answers = wait(&cluster.watch, cluster.admin()?.delete_topics(&[name], &options(ANSWER)))
-        .map_err(|error| cluster.failed(error, what(), right))?;
+        .map_err(|error| cluster.failed(error, what(), needed()))?;
     match answers.into_iter().next() {
         // Another one deletes it at the same time.
         Some(Ok(_) | Err((_, Code::UnknownTopicOrPartition))) => {}
@@ -109,7 +113,7 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
             let text = format!("{}, see the broker's setting `delete.topic.enable`", what());
             return Err(Error::with_source(ErrorKind::Settings, text, code));
         }
-        Some(Err((_, code))) => return Err(failure::failed_code(code, what(), right)),
+        Some(Err((_, code))) => return Err(failure::failed_code(code, what(), needed())),
         None => return Err(Error::new(ErrorKind::Retry, format!("{}: the broker gave no answer", what()))),
     }
     cluster.forget(name);
@@ -157,7 +161,7 @@ fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if failure::kind(code) == ErrorKind::Denied => Vec::new(),
         Err(error) => {
-            return Err(cluster.failed(error, "cannot describe the topics", "the right DescribeConfigs on the topics"));
+            return Err(cluster.failed(error, "cannot describe the topics", None));
         }
     };
     let mut settings = HashMap::new();
@@ -204,7 +208,8 @@ fn describe_by_name(cluster: &Cluster, names: &[&str]) -> Result<Vec<(String, De
         Ok(described) => Ok(described),
         Err(code) if failure::kind(code) == ErrorKind::Denied => Ok(Vec::new()),
         Err(code) => {
-            Err(cluster.failed(KafkaError::AdminOp(code), "cannot look up topics", "the right Describe on the topics"))
+            let needed = Permission::on_topics(Operation::Describe, names.iter().copied());
+            Err(cluster.failed(KafkaError::AdminOp(code), "cannot look up topics", needed))
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::contract::{
 };
 use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
 
 /// How long positions are tried again whose refusal passes, as it does while a coordinator moves.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ pub(super) struct AtLeastOnceCommitter {
     fence: Arc<Fence>,
     group: String,
     instance: String,
-    /// Made for the first record: who sends nothing needs no right to.
+    /// Made for the first record: who sends nothing needs no permission to.
     publisher: Option<KafkaPublisher>,
     /// Largest batch of records that is sent, bytes.
     batch: usize,
@@ -99,7 +100,10 @@ impl AtLeastOnceCommitter {
         let mut together = Vec::new();
         let mut waves = Vec::new();
         for (index, record) in records.iter().enumerate().filter(|(index, _)| placed[*index].is_none()) {
-            let target = self.cluster.target_partition(record.topic, record.partition).map_err(CommitOutcome::Again)?;
+            let target = self
+                .cluster
+                .target_partition(record.topic, record.partition)
+                .map_err(|error| CommitOutcome::Again(error.for_use(Operation::Write)))?;
             let surely_taken = target.limits.batch.map_or(SURELY_TAKEN, |limit| limit.saturating_sub(ROOM));
             if size(record) > surely_taken {
                 waves.push(vec![index]);
@@ -171,7 +175,7 @@ impl AtLeastOnceCommitter {
         if !refused.is_empty() {
             return (taken, Err(CommitOutcome::RecordsRefused(refused)));
         }
-        // A missing right or topic says more than what waited behind it.
+        // A missing permission or topic says more than what waited behind it.
         let telling = failed.iter().position(|(_, error)| error.kind() != ErrorKind::Retry).unwrap_or(0);
         let (index, error) = failed.swap_remove(telling);
         self.cluster.forget(records[index].topic);
@@ -233,7 +237,7 @@ impl AtLeastOnceCommitter {
             by_topic.entry(&position.topic).or_default().push(position);
         }
         let until = Instant::now() + PATIENCE;
-        for of_topic in by_topic.into_values() {
+        for (topic, of_topic) in by_topic {
             let list = positions(of_topic).map_err(CommitOutcome::Again)?;
             loop {
                 let (consumer, list) = (self.consumer.clone(), list.clone());
@@ -260,8 +264,8 @@ impl AtLeastOnceCommitter {
                     }
                     _ => {
                         let what = format!("cannot commit the positions of group `{}`", self.group);
-                        let right = "the right Read on the group and on the topic";
-                        return Err(CommitOutcome::Again(failure::failed(error, what, right)));
+                        let needed = failure::to_read(code, &self.group, [topic]);
+                        return Err(CommitOutcome::Again(failure::failed(error, what, needed)));
                     }
                 }
             }

@@ -21,7 +21,9 @@ use super::failure::{self, Reason};
 use super::listener;
 use crate::contract::{Offsets, Topic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
 use crate::near::nearest;
+use crate::permission::Permission;
 
 /// How long a question to the cluster may take, with all that it is asked again.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -132,11 +134,7 @@ impl Cluster {
     }
 
     pub(super) fn unanswered(&self, error: KafkaError, topic: &str) -> Error {
-        self.failed(
-            error,
-            format!("cannot look up topic `{topic}`"),
-            "the right Describe on the topic, which Read and Write include",
-        )
+        self.failed(error, format!("cannot look up topic `{topic}`"), Permission::on_topic(Operation::Describe, topic))
     }
 
     /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
@@ -176,7 +174,7 @@ impl Cluster {
     /// The number of one of the brokers.
     pub(super) fn any_broker(&self) -> Result<i32> {
         let metadata = self.look.fetch_metadata(None, self.patience());
-        let metadata = metadata.map_err(|error| self.failed(error, "cannot look up the brokers", "no right"))?;
+        let metadata = metadata.map_err(|error| self.failed(error, "cannot look up the brokers", None))?;
         let broker = metadata.brokers().first();
         broker.map(|broker| broker.id()).ok_or_else(|| Error::new(ErrorKind::Retry, "no broker is known"))
     }
@@ -196,7 +194,7 @@ impl Cluster {
         let metadata = failure::until_answered(&self.watch, || {
             self.look
                 .fetch_metadata(None, self.patience())
-                .map_err(|error| self.failed(error, "cannot list the topics", "the right Describe on the topics"))
+                .map_err(|error| self.failed(error, "cannot list the topics", None))
         })?;
         let all = metadata.topics().iter().filter(|topic| topic.error().is_none() && is_wanted(topic.name()));
         let mut topics: Vec<_> = all.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect();
@@ -241,7 +239,7 @@ impl Cluster {
             Some(code) => Err(failure::failed_code(
                 code,
                 format!("cannot look up topic `{name}`"),
-                "the right Describe on the topic, which Read and Write include",
+                Permission::on_topic(Operation::Describe, name),
             )),
         }
     }
@@ -305,7 +303,7 @@ impl Cluster {
         failure::until_known(&self.watch, || {
             client.fetch_watermarks(topic, partition, self.patience()).map_err(|error| {
                 let what = format!("cannot look up the ends of partition {partition} of topic `{topic}`");
-                self.failed(error, what, "the right Describe on the topic, which Read and Write include")
+                self.failed(error, what, Permission::on_topic(Operation::Describe, topic))
             })
         })
     }
@@ -337,7 +335,12 @@ impl Cluster {
     }
 
     /// An error of a question, with the state of the connection as its cause where that is what failed.
-    pub(super) fn failed(&self, error: KafkaError, what: impl Into<String>, right: &str) -> Error {
+    pub(super) fn failed(
+        &self,
+        error: KafkaError,
+        what: impl Into<String>,
+        needed: impl Into<Option<Permission>>,
+    ) -> Error {
         if let Err(error) = self.check_login() {
             return error;
         }
@@ -347,7 +350,7 @@ impl Cluster {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::RequestTimedOut)
         );
         if !silent {
-            return failure::failed(error, what, right);
+            return failure::failed(error, what, needed);
         }
         self.watch.suspects();
         // It would wait for the broker that it has chosen, also where others answer.
@@ -376,7 +379,7 @@ pub(super) fn client_refused(error: KafkaError, what: &str) -> Error {
         KafkaError::ClientConfig(_, _, key, _) => {
             Error::new(ErrorKind::Settings, format!("{text}: property `{key}` cannot have this value"))
         }
-        other => failure::failed(other, text, "the right to connect"),
+        other => failure::failed(other, text, None),
     }
 }
 

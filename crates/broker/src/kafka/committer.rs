@@ -27,6 +27,7 @@ use super::state;
 use super::transaction::{Ending, Transactions};
 use crate::contract::{Commit, CommitOutcome, Committer, MAX_PROGRESS_TEXT, NewRecord, Position, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
 
 /// See the module.
 pub(super) struct KafkaCommitter {
@@ -75,13 +76,14 @@ impl KafkaCommitter {
         let mut seen = BTreeSet::new();
         for record in commit.records {
             if seen.insert((record.topic, record.partition)) {
-                let target = self.cluster.target_partition(record.topic, record.partition)?;
+                let target = self.cluster.target_partition(record.topic, record.partition);
+                let target = target.map_err(|error| error.for_use(Operation::Write))?;
                 smallest = smallest.min(target.limits.batch.unwrap_or(smallest));
             }
         }
         if !commit.state.is_empty() {
             let (group, topic) = (&self.options.group, &self.state_topic);
-            state::ensure(&self.cluster, topic).map_err(|error| state::denied(error, group, topic))?;
+            state::ensure(&self.cluster, group, topic)?;
             if !std::mem::replace(&mut self.state_checked, true) {
                 state::check(&self.cluster, topic)?;
             }
@@ -114,7 +116,7 @@ impl KafkaCommitter {
 
     fn end(&mut self, error: Error) -> CommitOutcome {
         // Whoever asked for the commit says what comes of it.
-        debug!(group = %self.options.group, %error, "a commit ended in an unknown way");
+        debug!(group = %self.options.group, %error, "a commit has failed");
         self.over = Some(error.kind());
         CommitOutcome::Unknown(error)
     }
@@ -124,13 +126,13 @@ impl KafkaCommitter {
         if let Ending::Over(error) = ending {
             return self.end(error);
         }
-        // A broker may be unable to abort what a missing right or the time of its own mark has spoilt: that says more.
+        // A broker may be unable to abort what a missing permission or the time of its own mark has spoilt: that says more.
         let said = match &ending {
             Ending::Undelivered(failed) => Some(self.said(failed)),
             _ => None,
         };
         let spoilt = said.and_then(|error| match error.kind() {
-            ErrorKind::Denied | ErrorKind::DeniedExactlyOnce => Some(error),
+            _ if error.is_denied() => Some(error),
             ErrorKind::RecordRefused => {
                 let text =
                     "the broker cannot end the transaction: a topic in it refuses the times of the broker's own marks";
@@ -154,7 +156,7 @@ impl KafkaCommitter {
         })
     }
 
-    /// The failure that says most; a right that lacks on the topic of the state is named with all that belong to it.
+    /// The failure that says most; one on the topic of the state says what that topic is for.
     fn said(&self, failed: &[(usize, Undelivered)]) -> Error {
         let (group, topic) = (&self.options.group, &self.state_topic);
         match telling(failed) {
@@ -270,7 +272,7 @@ fn explained(error: Error) -> Error {
     }
 }
 
-/// The failure that says most: a missing right or topic, not what went down with it.
+/// The failure that says most: a missing permission or topic, not what went down with it.
 fn telling(failed: &[(usize, Undelivered)]) -> Option<&Undelivered> {
     let telling = failed.iter().find(|(_, why)| failure::kind(why.code) != ErrorKind::Retry).or(failed.first());
     telling.map(|(_, why)| why)
@@ -328,7 +330,7 @@ pub(super) fn proof(consumer: &BaseConsumer<Member>) -> std::result::Result<Cons
 impl Committer for KafkaCommitter {
     fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome {
         if let Some(kind) = self.over {
-            let text = "the session is over: an earlier commit ended in an unknown way";
+            let text = "the session is over, as an earlier commit has failed";
             return CommitOutcome::Unknown(Error::new(kind, text));
         }
         if let Err(error) = self.prepare(commit) {
@@ -374,11 +376,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_right_says_more_than_what_went_down_with_it() {
+    fn a_missing_permission_says_more_than_what_went_down_with_it() {
         let undelivered = |code| Undelivered { code, topic: "t".into(), partition: 0, bytes: 4, has_key: true };
         let failed = [(0, undelivered(Code::PurgeQueue)), (1, undelivered(Code::TopicAuthorizationFailed))];
         let error = said(&failed);
         assert_eq!(error.kind(), ErrorKind::Denied);
-        assert!(error.to_string().contains("Write on the topic"), "{error:?}");
+        assert!(error.to_string().contains("`Write` permission on topic `t`"), "{error:?}");
     }
 }

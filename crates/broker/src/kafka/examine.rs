@@ -3,22 +3,24 @@
 use rdkafka::error::KafkaError;
 
 use super::cluster::Cluster;
-use super::{admin, failure, native, state};
+use super::{admin, failure, groups, native, state};
 use crate::error::{ErrorKind, Result};
-use crate::examined::{Examined, ExaminedTopic};
+use crate::examined::{Examined, ExaminedTopic, Operation};
+use crate::permission::Permission;
 
 /// See [`crate::Log::examine`].
 pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -> Result<Examined> {
     let client = cluster.admin()?;
-    let asked = |code, what: String| cluster.failed(KafkaError::AdminOp(code), what, "the right Describe on it");
     let mut examined =
         Examined { broker: admin::settings_of_broker(cluster, cluster.patience()), ..Examined::default() };
     examined.cluster = native::describe_cluster(client.inner(), cluster.patience()).unwrap_or(None);
     if !topics.is_empty() {
         let mut settings = admin::settings_of(cluster, topics)?;
         let described = failure::until_answered(&cluster.watch, || {
-            native::describe_topics(client.inner(), topics, true, cluster.patience())
-                .map_err(|code| asked(code, "cannot look up topics".to_owned()))
+            native::describe_topics(client.inner(), topics, true, cluster.patience()).map_err(|code| {
+                let needed = Permission::on_topics(Operation::Describe, topics.iter().copied());
+                cluster.failed(KafkaError::AdminOp(code), "cannot look up topics", needed)
+            })
         })?;
         for (name, described) in described {
             let Ok(topic) = described else { continue };
@@ -30,7 +32,7 @@ pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -
         examined.state_topic = Some(state::topic_name(group, None));
         let described = failure::until_answered(&cluster.watch, || {
             native::describe_group(client.inner(), group, cluster.patience())
-                .map_err(|code| asked(code, format!("cannot look up group `{group}`")))
+                .map_err(|code| groups::unseen(cluster, code, group))
         });
         examined.group = match described {
             Ok((_, operations)) => operations,

@@ -10,6 +10,8 @@ use tracing::debug;
 use super::cluster::ANSWER;
 use super::context::Watch;
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// Text of librdkafka that stands as the cause below a sentence of ours.
 #[derive(Debug, Clone)]
@@ -73,25 +75,33 @@ pub(super) fn code(error: &KafkaError) -> Option<Code> {
     }
 }
 
-/// An error for a failed call: `what` says in words what could not be done, `right` names the right that
-/// the account needs for it.
-pub(super) fn failed(error: KafkaError, what: impl Into<String>, right: &str) -> Error {
+/// An error for a failed call: `what` says in words what could not be done, `needed` is the permission that the account
+/// needs for it, if there is one.
+pub(super) fn failed(error: KafkaError, what: impl Into<String>, needed: impl Into<Option<Permission>>) -> Error {
     match (code(&error), error) {
-        (Some(code), KafkaError::Transaction(error)) => told(code, what, right, Reason(error.string())),
-        (Some(code), _) => told(code, what, right, code),
+        (Some(code), KafkaError::Transaction(error)) => told(code, what, needed.into(), Reason(error.string())),
+        (Some(code), _) => told(code, what, needed.into(), code),
         (None, error) => Error::with_source(ErrorKind::Fatal, what, Reason(error.to_string())),
     }
 }
 
+/// What is needed to read topics as a group, and to move its positions in them: the code says of which of them it lacks.
+pub(super) fn to_read(code: Code, group: &str, topics: impl IntoIterator<Item = impl Into<String>>) -> Permission {
+    match code {
+        Code::GroupAuthorizationFailed => Permission::on_group(Operation::Read, group),
+        _ => Permission::on_topics(Operation::Read, topics),
+    }
+}
+
 /// As [`failed`], for a bare code.
-pub(super) fn failed_code(code: Code, what: impl Into<String>, right: &str) -> Error {
-    told(code, what, right, code)
+pub(super) fn failed_code(code: Code, what: impl Into<String>, needed: impl Into<Option<Permission>>) -> Error {
+    told(code, what, needed.into(), code)
 }
 
 fn told(
     code: Code,
     what: impl Into<String>,
-    right: &str,
+    needed: Option<Permission>,
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {
     let what = what.into();
@@ -100,7 +110,11 @@ fn told(
         ErrorKind::Denied if is_login(code) => {
             format!("{what}: the broker refuses the login, check `sasl.username`, `sasl.password` and `sasl.mechanism`")
         }
-        ErrorKind::Denied | ErrorKind::DeniedExactlyOnce => format!("{what}: the account needs {right}"),
+        ErrorKind::Denied | ErrorKind::DeniedExactlyOnce => match needed {
+            // the broker's words say less
+            Some(needed) => return Error::denied(kind, what, needed),
+            None => format!("{what}: the broker does not let the account do it"),
+        },
         ErrorKind::Fenced => {
             format!("{what}: another process uses this name and has taken the place")
         }

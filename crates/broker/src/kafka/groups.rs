@@ -6,13 +6,15 @@ use std::thread;
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::cluster::{self, Cluster};
 use super::context::Notes;
 use super::{admin, failure, member, native, state};
 use crate::contract::{Committed, Group};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// Groups that are asked about at the same time: each has a client of its own, which waits for its coordinator.
 const ASKED_AT_ONCE: usize = 8;
@@ -23,6 +25,11 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
     for topic in topics {
         places.extend((0..cluster.partitions(topic)?).map(|partition| ((*topic).to_owned(), partition)));
     }
+    // first, since librdkafka waits for the positions of a group that the account may not see
+    let admin = cluster.admin()?;
+    let described = failure::until_answered(&cluster.watch, || {
+        native::describe_group(admin.inner(), group, cluster.patience()).map_err(|code| unseen(cluster, code, group))
+    })?;
     let consumer = client(cluster, group)?;
     let mut found = Group::default();
     if !places.is_empty() {
@@ -30,17 +37,16 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
         found.committed =
             places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();
     }
-    let admin = cluster.admin()?;
-    let described = failure::until_answered(&cluster.watch, || {
-        native::describe_group(admin.inner(), group, cluster.patience()).map_err(|code| {
-            let what = format!("cannot look up group `{group}`");
-            cluster.failed(KafkaError::AdminOp(code), what, "the right Describe on the group")
-        })
-    })?;
     (found.members, _) = described;
     found.members.sort();
     found.killed_listed_for = Some(cluster.settings.longest_session());
     Ok(found)
+}
+
+/// The error for a group that cannot be looked up.
+pub(super) fn unseen(cluster: &Cluster, code: Code, group: &str) -> Error {
+    let needed = Permission::on_group(Operation::Describe, group);
+    cluster.failed(KafkaError::AdminOp(code), format!("cannot look up group `{group}`"), needed)
 }
 
 /// Fails where it can be told that nobody can join a group in this way.
@@ -70,9 +76,9 @@ pub(super) fn of_topic(cluster: &Cluster, topic: &str) -> Result<Vec<String>> {
     let states: BTreeSet<String> = cluster.state_topics()?.into_iter().collect();
     let asking = client(cluster, "datamill-reader")?;
     let list = failure::until_answered(&cluster.watch, || {
-        asking.fetch_group_list(None, cluster.patience()).map_err(|error| {
-            cluster.failed(error, "cannot list the groups", "the right Describe on the groups, or on the cluster")
-        })
+        asking
+            .fetch_group_list(None, cluster.patience())
+            .map_err(|error| cluster.failed(error, "cannot list the groups", None))
     })?;
     let names = list.groups().iter().map(|group| group.name().to_owned());
     let waiting: VecDeque<String> = names.filter(|name| states.contains(&state::topic_name(name, None))).collect();
@@ -113,6 +119,6 @@ fn committed(consumer: &BaseConsumer<Notes>, places: &[(String, i32)], group: &s
         for (topic, partition) in places {
             asked.add_partition(topic, *partition);
         }
-        member::committed_of(consumer, &consumer.context().watch, asked, group)
+        member::committed_of(consumer, &consumer.context().watch, asked, group, Operation::Describe)
     })
 }

@@ -23,6 +23,8 @@ use super::native;
 use super::records::{Queue, redirect};
 use crate::contract::{Assigned, Committed, FirstStart, SubscribeOptions, TopicIdentity};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// How long the committed positions of an assignment may take. An open transaction of a dead owner is
 /// waited for in there: its timeout, and the broker's sweep of 10 s.
@@ -146,7 +148,7 @@ impl Member {
         let log_starts =
             failure::until_known_within(watch, COMMITTED, || offsets_at(consumer, watch, &asked, Offset::Beginning))?;
         let committed = failure::until_known_within(watch, COMMITTED, || {
-            committed_of(consumer, watch, asked.clone(), &self.group)
+            committed_of(consumer, watch, asked.clone(), &self.group, Operation::Read)
         })?;
         let known = self.known_topics(consumer, &asked, &committed)?;
         // Read committed: behind what is decided.
@@ -207,7 +209,7 @@ impl Member {
         if others.count() > 0 {
             let watch = &self.notes.watch;
             let committed = failure::until_known_within(watch, COMMITTED, || {
-                committed_of(consumer, watch, others.clone(), &self.group)
+                committed_of(consumer, watch, others.clone(), &self.group, Operation::Read)
             })?;
             let elements = others.elements();
             let of_others = elements.iter().zip(&committed).filter_map(|(other, found)| Some((other, found.as_ref()?)));
@@ -248,7 +250,8 @@ impl Member {
     }
 
     fn rebalance_failed(&self, error: KafkaError) -> Error {
-        failure::failed(error, format!("cannot take part in group `{}`", self.group), "the right Read on the group")
+        let needed = Permission::on_group(Operation::Read, &self.group);
+        failure::failed(error, format!("cannot take part in group `{}`", self.group), needed)
     }
 }
 
@@ -281,21 +284,28 @@ impl ConsumerContext for Member {
     }
 }
 
-/// What a group has committed for each partition of a list, in its order.
+/// What a group has committed for each partition of a list, in its order. The operation is the one with which the caller
+/// uses group and topics.
 pub(super) fn committed_of<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     watch: &Watch,
     asked: TopicPartitionList,
     group: &str,
+    operation: Operation,
 ) -> Result<Vec<Option<Committed>>> {
-    let what = || format!("cannot look up what group `{group}` has committed");
-    let right = "the right Read on the group and Describe on the topic";
-    let answer = consumer.committed_offsets(asked, patience(watch));
-    let answer = answer.map_err(|error| failure::failed(error, what(), right))?;
+    let topics: BTreeSet<String> = asked.elements().iter().map(|element| element.topic().to_owned()).collect();
+    let failed = |error: KafkaError| {
+        let needed = match failure::code(&error) {
+            Some(Code::TopicAuthorizationFailed) => Permission::on_topics(operation, topics.iter().cloned()),
+            _ => Permission::on_group(operation, group),
+        };
+        failure::failed(error, format!("cannot look up what group `{group}` has committed"), needed)
+    };
+    let answer = consumer.committed_offsets(asked, patience(watch)).map_err(failed)?;
     let mut found = Vec::new();
     for (index, element) in answer.elements().iter().enumerate() {
         // An element with an error has no offset either: that is not "nothing committed".
-        element.error().map_err(|error| failure::failed(error, what(), right))?;
+        element.error().map_err(failed)?;
         found.push(match element.offset() {
             Offset::Offset(offset) => {
                 let text = native::committed_text(&answer, index).ok_or_else(|| {
@@ -318,7 +328,7 @@ fn partitions<C: ConsumerContext>(consumer: &BaseConsumer<C>, watch: &Watch, top
     failure::until_answered(watch, || {
         let metadata = consumer.fetch_metadata(Some(topic), patience(watch)).map_err(|error| {
             let what = format!("cannot look up topic `{topic}`");
-            failure::failed(error, what, "the right Describe on the topic, which Read and Write include")
+            failure::failed(error, what, Permission::on_topic(Operation::Read, topic))
         })?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         Ok(found.map_or(0, |found| found.partitions().len() as i32))
@@ -333,18 +343,19 @@ fn offsets_at<C: ConsumerContext>(
     at: Offset,
 ) -> Result<Vec<i64>> {
     let what = || "cannot look up the ends of the partitions".to_owned();
-    let right = "the right Describe on the topic, which Read and Write include";
+    let topics: BTreeSet<String> = asked.elements().iter().map(|element| element.topic().to_owned()).collect();
+    let needed = || Permission::on_topics(Operation::Read, topics.iter().cloned());
     let mut times = asked.clone();
     // The times -2 and -1 stand for the ends, and librdkafka's logical offsets are the same numbers.
-    times.set_all_offsets(at).map_err(|error| failure::failed(error, what(), right))?;
+    times.set_all_offsets(at).map_err(|error| failure::failed(error, what(), needed()))?;
     let answer = consumer.offsets_for_times(times, patience(watch));
-    let answer = answer.map_err(|error| failure::failed(error, what(), right))?;
+    let answer = answer.map_err(|error| failure::failed(error, what(), needed()))?;
     let mut found = Vec::new();
     for element in answer.elements() {
-        element.error().map_err(|error| failure::failed(error, what(), right))?;
+        element.error().map_err(|error| failure::failed(error, what(), needed()))?;
         match element.offset() {
             Offset::Offset(offset) => found.push(offset),
-            _ => return Err(failure::failed_code(Code::NoOffset, what(), right)),
+            _ => return Err(failure::failed_code(Code::NoOffset, what(), needed())),
         }
     }
     Ok(found)

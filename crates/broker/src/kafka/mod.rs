@@ -51,7 +51,7 @@ use crate::contract::{
 };
 use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::examined::Examined;
+use crate::examined::{Examined, Operation};
 use crate::open::Properties;
 use crate::own_files::OwnFiles;
 
@@ -124,7 +124,7 @@ impl Log for KafkaLog {
     }
 
     fn topic(&self, name: &str) -> Result<Topic> {
-        self.cluster.topic(name)
+        self.cluster.topic(name).map_err(|error| error.for_use(Operation::Read))
     }
 
     fn topic_now(&self, name: &str) -> Result<TopicNow> {
@@ -137,11 +137,11 @@ impl Log for KafkaLog {
     }
 
     fn topic_for_use(&self, name: &str) -> Result<Topic> {
-        self.cluster.topic_for_use(name)
+        self.cluster.topic_for_use(name).map_err(|error| error.for_use(Operation::Write))
     }
 
     fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {
-        self.cluster.offsets(topic, partition)
+        self.cluster.offsets(topic, partition).map_err(|error| error.for_use(Operation::Read))
     }
 
     fn publisher(&self) -> Result<Box<dyn Publisher>> {
@@ -159,7 +159,7 @@ impl Log for KafkaLog {
             }
         }
         for topic in &options.topics {
-            self.cluster.partitions(topic)?;
+            self.cluster.partitions(topic).map_err(|error| error.for_use(Operation::Read))?;
         }
         groups::check(&self.cluster)?;
         let fence = Arc::new(Fence::default());
@@ -198,7 +198,7 @@ impl Log for KafkaLog {
     ) -> Result<Option<StateMark>> {
         let topic = state::topic_name(group, state_topic);
         let read = state::read(&self.cluster, group, &topic, since, sink, stop);
-        read.map_err(|error| state::denied(error, group, &topic))
+        read.map_err(|error| state::denied(error.for_use(Operation::Read), group, &topic))
     }
 
     fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
@@ -206,6 +206,6 @@ impl Log for KafkaLog {
             return Ok(());
         }
         let topic = state::topic_name(group, state_topic);
-        state::change(&self.cluster, group, &topic, changes).map_err(|error| state::denied(error, group, &topic))
+        state::change(&self.cluster, group, &topic, changes)
     }
 }

@@ -273,6 +273,7 @@ fn operation(number: u32) -> Option<Operation> {
         (Of::RD_KAFKA_ACL_OPERATION_READ, Operation::Read),
         (Of::RD_KAFKA_ACL_OPERATION_WRITE, Operation::Write),
         (Of::RD_KAFKA_ACL_OPERATION_CREATE, Operation::Create),
+        (Of::RD_KAFKA_ACL_OPERATION_DELETE, Operation::Delete),
         (Of::RD_KAFKA_ACL_OPERATION_DESCRIBE, Operation::Describe),
         (Of::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS, Operation::DescribeConfigs),
     ];

@@ -23,6 +23,8 @@ use super::failure;
 use super::throttle::{self, Quota};
 use crate::contract::{Delivery, NewRecord, Publisher};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// The moment between two looks at librdkafka's queue of deliveries.
 const MOMENT: Duration = Duration::from_micros(500);
@@ -84,16 +86,18 @@ impl KafkaPublisher {
 /// anything says so before any record is sent.
 fn fatal(producer: &BaseProducer<Deliveries>, topic: &str) -> Option<Error> {
     let (code, reason) = producer.client().fatal_error()?;
-    let (kind, text) = match failure::kind(code) {
-        ErrorKind::Denied => (
+    let what = format!("cannot send a record to topic `{topic}`");
+    Some(match failure::kind(code) {
+        ErrorKind::Denied => Error::denied(
             ErrorKind::Denied,
-            format!(
-                "cannot send a record to topic `{topic}`: the account needs the right Write on the topic (and with brokers older than 2.8 IdempotentWrite on the cluster)"
-            ),
+            format!("{what} (brokers older than 2.8 ask for `IdempotentWrite` on the cluster as well)"),
+            Permission::on_topic(Operation::Write, topic),
         ),
-        _ => (ErrorKind::Fatal, format!("cannot send a record to topic `{topic}`: the producer is of no use any more")),
-    };
-    Some(Error::with_source(kind, text, failure::Reason(reason)))
+        _ => {
+            let text = format!("{what}: the producer is of no use any more");
+            Error::with_source(ErrorKind::Fatal, text, failure::Reason(reason))
+        }
+    })
 }
 
 /// The configuration of a producer whose batches have at most so many bytes.
@@ -149,7 +153,8 @@ pub(super) fn serve(producer: &BaseProducer<Deliveries>, most: Duration) {
 
 /// The error for a record that librdkafka did not take.
 pub(super) fn not_sent(code: Code, topic: &str) -> Error {
-    failure::failed_code(code, format!("cannot send a record to topic `{topic}`"), "the right Write on the topic")
+    let what = format!("cannot send a record to topic `{topic}`");
+    failure::failed_code(code, what, Permission::on_topic(Operation::Write, topic))
 }
 
 /// The error for a record that was taken on and not delivered.
@@ -160,13 +165,14 @@ pub(super) fn not_delivered(why: &Undelivered) -> Error {
         Code::InvalidRecord if !has_key => {
             Error::with_source(failure::kind(*code), format!("{text}: {}", failure::NO_KEY), *code)
         }
-        _ => failure::failed_code(*code, text, "the right Write on the topic"),
+        _ => failure::failed_code(*code, text, Permission::on_topic(Operation::Write, topic)),
     }
 }
 
 impl Publisher for KafkaPublisher {
     fn send(&mut self, record: &NewRecord<'_>, token: usize) -> Result<()> {
-        let target = self.cluster.target_partition(record.topic, record.partition)?;
+        let target = self.cluster.target_partition(record.topic, record.partition);
+        let target = target.map_err(|error| error.for_use(Operation::Write))?;
         self.fit(target.limits.batch)?;
         self.know(record.topic, target.partitions)?;
         match enqueue(&self.producer, record, token) {

@@ -16,6 +16,8 @@ use super::native;
 use super::throttle::{self, Quota};
 use crate::contract::{Event, Reader, Record};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// What one call of `poll` has handed out so far, and whether that is enough: the caller may keep copies.
 #[derive(Debug, Default)]
@@ -84,14 +86,14 @@ impl Place {
 
 impl KafkaReader {
     pub(super) fn open(cluster: &Arc<Cluster>, topic: &str, starts: &[(i32, i64)]) -> Result<Self> {
-        let partitions = cluster.partitions(topic)?;
+        let partitions = cluster.partitions(topic).map_err(to_read)?;
         let mut list = TopicPartitionList::new();
         let mut places = HashMap::new();
         for (partition, start) in starts {
             if !(0..partitions).contains(partition) {
                 return Err(failure::unknown_partition(topic, *partition, partitions));
             }
-            let (first, _) = cluster.first_and_stable(topic, *partition)?;
+            let (first, _) = cluster.first_and_stable(topic, *partition).map_err(to_read)?;
             let start = (*start).max(first);
             add(&mut list, topic, *partition, start)?;
             places.insert(*partition, Place::at(start));
@@ -113,7 +115,7 @@ impl KafkaReader {
             return Ok(());
         };
         match failure::kind(code) {
-            // No group is joined, so no right on one is needed.
+            // No group is joined, so no permission on one is needed.
             ErrorKind::Denied if code == Code::GroupAuthorizationFailed => Ok(()),
             ErrorKind::OffsetOutOfRange => {
                 let places: Vec<(&str, i32, i64)> = self
@@ -135,7 +137,7 @@ impl KafkaReader {
             _ if is_final(code) => Err(failure::failed_code(
                 code,
                 format!("cannot read topic `{}`", self.topic),
-                "the right Read on the topic",
+                Permission::on_topic(Operation::Read, &self.topic),
             )),
             _ => Ok(()),
         }
@@ -148,7 +150,11 @@ fn add(list: &mut TopicPartitionList, topic: &str, partition: i32, start: i64) -
 }
 
 fn assign_failed(error: KafkaError, topic: &str) -> Error {
-    failure::failed(error, format!("cannot read topic `{topic}`"), "the right Read on the topic")
+    failure::failed(error, format!("cannot read topic `{topic}`"), Permission::on_topic(Operation::Read, topic))
+}
+
+fn to_read(error: Error) -> Error {
+    error.for_use(Operation::Read)
 }
 
 /// Whether reading cannot go on after this error. librdkafka tries again after all others, also after a

@@ -24,6 +24,8 @@ use crate::contract::{
     SubscribeOptions,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// The only partition that is used.
 const PARTITION: i32 = 0;
@@ -51,21 +53,24 @@ pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
     format!("datamill.{legal}.{hash:016x}.state")
 }
 
-/// A right that lacks is one on this topic, and named with all that belong to it.
+/// A permission that lacks on this topic, with what the topic is for.
 pub(super) fn denied(error: Error, group: &str, topic: &str) -> Error {
-    match error.kind() {
-        ErrorKind::Denied => {
-            let text = format!(
-                "cannot use topic `{topic}`, which keeps the failed files of group `{group}`: the account needs the rights Read, Write and Create on this topic"
-            );
-            Error::new(ErrorKind::DeniedExactlyOnce, text)
-        }
-        _ => error,
-    }
+    let Some(permission) = error.permission().filter(|_| error.kind() == ErrorKind::Denied) else { return error };
+    let verb = match permission.operation() {
+        Operation::Read => "read",
+        Operation::Create => "create",
+        _ => "write to",
+    };
+    let what = format!("cannot {verb} topic `{topic}`, which keeps the failed files of group `{group}`");
+    Error::denied(ErrorKind::DeniedExactlyOnce, what, Permission::on_state(permission.operation(), topic))
 }
 
 /// Makes the topic unless it is there, and fails where no transaction can write to it.
-pub(super) fn ensure(cluster: &Cluster, name: &str) -> Result<()> {
+pub(super) fn ensure(cluster: &Cluster, group: &str, name: &str) -> Result<()> {
+    make(cluster, name).map_err(|error| denied(error.for_use(Operation::Write), group, name))
+}
+
+fn make(cluster: &Cluster, name: &str) -> Result<()> {
     match cluster.target(name) {
         Ok(target) => target.limits.end_of_transaction(name),
         Err(error) if error.kind() == ErrorKind::UnknownTopic => {
@@ -174,7 +179,7 @@ const TRIES: u32 = 3;
 /// transactional id: what one that died left open is aborted by the next.
 pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: &[StateChange]) -> Result<()> {
     legal_name(topic)?;
-    ensure(cluster, topic)?;
+    ensure(cluster, group, topic)?;
     let batch = cluster.settings.batch_size();
     let batch = cluster.target(topic)?.limits.batch.map_or(batch, |limit| limit.min(batch));
     let options = SubscribeOptions {
@@ -198,8 +203,11 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
         let error = match transactions.run(records.iter(), None) {
             Ok(_) => return Ok(()),
             Err(Ending::Over(error) | Ending::Passing(error)) => error,
-            Err(Ending::Undelivered(failed)) => super::committer::said(&failed),
+            Err(Ending::Undelivered(failed)) => denied(super::committer::said(&failed), group, topic),
         };
+        if error.is_denied() {
+            return Err(denied(error, group, topic));
+        }
         if tries == TRIES || !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Fenced) {
             let text = format!("cannot change the state of group `{group}`");
             return Err(Error::with_source(error.kind(), text, error));

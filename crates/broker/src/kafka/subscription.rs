@@ -22,6 +22,8 @@ use super::throttle::{self, Quota};
 use super::transaction::left_behind;
 use crate::contract::{Event, Membership, SubscribeOptions, Subscription};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// How long a member that leaves waits until the group knows.
 const LEAVE: Duration = Duration::from_millis(1500);
@@ -80,7 +82,8 @@ impl KafkaSubscription {
     pub(super) fn join(&self) -> Result<()> {
         let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
         self.consumer.subscribe(&topics).map_err(|error| {
-            failure::failed(error, format!("cannot join group `{}`", self.group), "the right Read on the group")
+            let needed = Permission::on_group(Operation::Read, &self.group);
+            failure::failed(error, format!("cannot join group `{}`", self.group), needed)
         })
     }
 
@@ -162,15 +165,9 @@ impl KafkaSubscription {
             ),
             // A broker that has not heard of a topic yet says the same: who asks for the topic's id finds out.
             (ErrorKind::UnknownTopic, _) => Ok(()),
-            (ErrorKind::Denied, Code::GroupAuthorizationFailed) => {
-                error(kind, format!("cannot read as group `{group}`: the account needs the right Read on the group"))
-            }
-            (ErrorKind::Denied, Code::TopicAuthorizationFailed) => {
-                let topics = self.topics.join("`, `");
-                error(
-                    kind,
-                    format!("cannot read as group `{group}`: the account needs the right Read on the topic `{topics}`"),
-                )
+            (ErrorKind::Denied, Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed) => {
+                let needed = failure::to_read(code, group, self.topics.iter().map(|topic| &**topic));
+                Err(failure::failed_code(code, format!("cannot read as group `{group}`"), needed))
             }
             _ => error(if fatal { ErrorKind::Fatal } else { kind }, format!("cannot go on reading as group `{group}`")),
         }
@@ -248,9 +245,9 @@ impl KafkaSubscription {
         let shut = left_behind(&self.cluster.watch, CLOSED, move || shut(&consumer, leave, leave_anyway));
         self.consumer.context().fence.close();
         // a member that is left behind ends by itself
-        shut?.unwrap_or(Ok(())).map_err(|error| {
-            failure::failed(error, format!("cannot close the member of group `{}`", self.group), "no right")
-        })
+        shut?
+            .unwrap_or(Ok(()))
+            .map_err(|error| failure::failed(error, format!("cannot close the member of group `{}`", self.group), None))
     }
 }
 
@@ -306,7 +303,7 @@ impl Subscription for KafkaSubscription {
     fn hold_partitions(&mut self, held: &[(Arc<str>, i32)]) -> Result<()> {
         let named = held.iter().filter_map(|(topic, partition)| Some((self.topic_index(topic)?, *partition)));
         let held: BTreeSet<(usize, i32)> = named.filter(|place| self.places.contains_key(place)).collect();
-        let failed = |error| failure::failed(error, "cannot hold partitions".to_owned(), "the right Read on the topic");
+        let failed = |error| failure::failed(error, "cannot hold partitions", None);
         let more = self.list(held.difference(&self.paused).copied());
         let fewer = self.list(self.paused.difference(&held).copied());
         if more.count() > 0 {

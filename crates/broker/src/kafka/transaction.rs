@@ -30,6 +30,8 @@ use super::unknown::Unknown;
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};
+use crate::examined::Operation;
+use crate::permission::Permission;
 
 /// How long one step of a transaction is tried again: the broker aborts the transaction before that.
 const STEP: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_000);
@@ -46,6 +48,9 @@ const INIT: Duration = Duration::from_secs(30);
 /// After this time without a delivery it is looked whether the topics of the records are still there. librdkafka would
 /// wait for one that was deleted until the transaction's time is over.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The step that moves positions.
+const POSITIONS: &str = "positions";
 
 /// How long further deliveries are looked at once one has failed.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(5);
@@ -66,6 +71,10 @@ pub(super) struct Transactions {
     producer: Arc<BaseProducer<Deliveries>>,
     group: String,
     instance: String,
+    /// Topics whose positions move.
+    sources: Vec<String>,
+    /// Topics of the records of the last transaction.
+    written: Vec<String>,
     began: Instant,
     /// The broker refused a record of the last transaction, which leaves a gap in the numbers by which it
     /// tells repetitions: librdkafka notices in the next transaction, loses it, and is well again.
@@ -83,17 +92,19 @@ impl Transactions {
             .map_err(|error| cluster::client_refused(error, "a transactional producer"))?;
         throttle::listen(producer.client(), &cluster.watch, Quota::Sending);
         let name = || format!("cannot take transactional id `datamill-{}-{}`", options.group, options.instance);
-        let right = "the rights Describe and Write on the transactional id";
+        let needed = Permission::on_transactions(&options.group, &options.instance);
         if let Some(topic) = options.topics.first() {
             cluster.acquaint(producer.client(), topic)?;
         }
         retried(&cluster.watch, INIT, || producer.init_transactions(CALL))
-            .map_err(|error| cluster.failed(error, name(), right))?;
+            .map_err(|error| cluster.failed(error, name(), needed))?;
         Ok(Self {
             cluster: cluster.clone(),
             producer: Arc::new(producer),
             group: options.group.clone(),
             instance: options.instance.clone(),
+            sources: options.topics.clone(),
+            written: Vec::new(),
             began: Instant::now(),
             gap: false,
         })
@@ -165,6 +176,7 @@ impl Transactions {
             topics.insert(record.topic);
             count += 1;
         }
+        self.written = topics.iter().map(|topic| (*topic).to_owned()).collect();
         self.drain(&topics)?;
         let mut placed = vec![None; count];
         let mut failed = Vec::new();
@@ -195,7 +207,7 @@ impl Transactions {
         }
     }
 
-    /// Whether the transaction under way can only be aborted, for a missing right on a topic. librdkafka has no
+    /// Whether the transaction under way can only be aborted, for a missing permission on a topic. librdkafka has no
     /// question for that; but it refuses to begin another transaction, with the reason.
     fn is_barred(&self) -> bool {
         let refused = self.producer.begin_transaction();
@@ -293,7 +305,7 @@ impl Transactions {
             retried(&watch, STEP, || producer.send_offsets_to_transaction(&positions, &group, STEP))
         });
         match sent {
-            Ok(Some(outcome)) => outcome.map_err(|error| self.judge("positions", error)),
+            Ok(Some(outcome)) => outcome.map_err(|error| self.judge(POSITIONS, error)),
             Ok(None) => Err(Ending::Over(self.silent())),
             Err(error) => Err(Ending::Passing(error)),
         }
@@ -316,14 +328,15 @@ impl Transactions {
             _ => (false, false),
         };
         debug!(step, %error, fatal, abort, group, "a transaction failed");
-        let right = match failure::code(&error) {
-            Some(Code::GroupAuthorizationFailed) => "the right Read on the group".to_owned(),
-            Some(Code::TopicAuthorizationFailed) => {
-                "the rights Read on the topic of the files and Write on that of the results".to_owned()
+        let needed = match failure::code(&error) {
+            Some(code @ Code::GroupAuthorizationFailed) => failure::to_read(code, group, &self.sources),
+            Some(code @ Code::TopicAuthorizationFailed) if step == POSITIONS || self.written.is_empty() => {
+                failure::to_read(code, group, &self.sources)
             }
-            _ => format!("the rights Describe and Write on transactional id `datamill-{group}-{}`", self.instance),
+            Some(Code::TopicAuthorizationFailed) => Permission::on_topics(Operation::Write, &self.written),
+            _ => Permission::on_transactions(group, &self.instance),
         };
-        let error = failure::failed(error, format!("cannot commit for group `{group}`"), &right);
+        let error = failure::failed(error, format!("cannot commit for group `{group}`"), needed);
         // A member whose place was taken can abort, but never commit again.
         if abort && !fatal && error.kind() != ErrorKind::Fenced {
             return Ending::Passing(error);
@@ -338,16 +351,14 @@ impl Transactions {
         // A broker fences the producer of a transaction that took too long, too.
         let in_time = self.began.elapsed() < Duration::from_millis(TRANSACTION_TIMEOUT_MS) * 2 / 3;
         let (kind, text) = match failure::kind(code) {
+            kind @ (ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) => {
+                let needed = Permission::on_transactions(group, instance);
+                return Some(Error::denied(kind, format!("cannot commit for group `{group}`"), needed));
+            }
             ErrorKind::Fenced if in_time => (
                 ErrorKind::Fenced,
                 format!(
                     "another process has taken the place of member `{instance}` of group `{group}`: give each process an instance name of its own"
-                ),
-            ),
-            kind @ (ErrorKind::Denied | ErrorKind::DeniedExactlyOnce) => (
-                kind,
-                format!(
-                    "cannot commit for group `{group}`: the account needs the right Write on transactional id `datamill-{group}-{instance}`"
                 ),
             ),
             _ => (

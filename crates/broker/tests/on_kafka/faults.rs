@@ -93,12 +93,12 @@ fn a_member_that_the_group_does_not_know_commits_nothing_and_may_try_again() {
 }
 
 #[test]
-fn a_missing_right_is_named() {
+fn a_missing_permission_is_named() {
     let (first, _) = commit_with(Api::TxnOffsetCommit, Answer::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, false);
     match first {
         CommitOutcome::Again(error) | CommitOutcome::Unknown(error) => {
             assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-            assert!(error.to_string().contains("the right Read on the group"), "{error:?}");
+            assert!(error.to_string().contains("`Read` permission on group `"), "{error:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -106,7 +106,7 @@ fn a_missing_right_is_named() {
     match first {
         CommitOutcome::Again(error) => {
             assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-            assert!(error.to_string().contains("Write on the topic"), "{error:?}");
+            assert!(error.to_string().contains("`Write` permission on topic `"), "{error:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -142,7 +142,7 @@ fn positions_that_are_refused_leave_records_that_are_not_sent_again() {
     match first {
         CommitOutcome::Again(error) => {
             assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-            assert!(error.to_string().contains("Read on the group"), "{error:?}");
+            assert!(error.to_string().contains("`Read` permission on group `"), "{error:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -169,7 +169,7 @@ fn without_a_transaction_a_record_that_may_not_be_written_moves_no_position() {
     match first {
         CommitOutcome::Again(error) => {
             assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-            assert!(error.to_string().contains("Write on the topic"), "{error:?}");
+            assert!(error.to_string().contains("`Write` permission on topic `"), "{error:?}");
         }
         other => panic!("{other:?}"),
     }

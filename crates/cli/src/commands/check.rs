@@ -160,7 +160,7 @@ fn look_at_file(file: &Path, found: &mut Vec<Finding>) {
         Some((path, reason)) => found.push(Finding::new(
             Verdict::Mend,
             what.clone(),
-            format!("`{}` cannot be written: {reason}; give this account the right to write there", path.display()),
+            format!("`{}` cannot be written: {reason}; give this account the permission to write there", path.display()),
         )),
         None if file.exists() => {
             let size = fs::metadata(file).map_or(0, |found| found.len());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use datamill::broker::Log;
+use datamill::broker::{Log, Operation};
 use datamill::engine::{
     MOST_RERUN, RerunChoice, RerunError, RerunFile, RerunFiles, WHOLE_AGAIN, files_to_rerun, request_rerun,
 };
@@ -71,7 +71,7 @@ Exit codes: 0 done, or nothing to do, 2 the command line or the set-up is wrong,
 pub fn run(args: &RerunArgs) -> anyhow::Result<Exit> {
     let path = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;
     let log = args.log.open_existing()?;
-    let topic = log.topic(&args.topic_name)?.name;
+    let topic = log.topic(&args.topic_name).map_err(|error| error.for_use(Operation::Describe))?.name;
     let group = match (&args.consumer_group_id, args.log.config()?.group_id()) {
         (Some(group), _) | (None, Some(GroupId::Named(group))) => group.clone(),
         _ => bail!("no consumer group is named: give it with --consumer_group_id. {}", readers(log.as_ref(), &topic)?),
@@ -165,10 +165,10 @@ fn request(log: &Arc<dyn Log>, topic: &str, group: &str, found: &RerunFiles, una
         say("nothing was asked for");
         return Ok(Exit::SetUp);
     }
+    let programs = log.group(group, &[topic])?.members.len();
     request_rerun(log.as_ref(), topic, group, &found.files)?;
     let asked = format!("another result of {} is asked for", files(found.count));
-    let members = log.group(group, &[topic])?.members.len();
-    match members {
+    match programs {
         0 => say(format_args!("{asked}; no program of group `{group}` runs: the next one that starts takes that up")),
         1 => say(format_args!("{asked}; the program of group `{group}` that runs takes that up within seconds")),
         n => say(format_args!("{asked}; the {n} programs of group `{group}` that run take that up within seconds")),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use datamill::broker::Log;
+use datamill::broker::{Log, Operation};
 use datamill::engine::{FailedFile, failed_files, forget_failures, request_retry};
 use datamill::ledger::FailureStatus;
 use datamill::program::Exit;
@@ -69,7 +69,7 @@ const REASON: usize = 80;
 pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
     let pattern = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;
     let log = args.log.open_existing()?;
-    let topic = log.topic(&args.topic_name)?.name;
+    let topic = log.topic(&args.topic_name).map_err(|error| error.for_use(Operation::Describe))?.name;
     let group = match (&args.consumer_group_id, args.log.config()?.group_id()) {
         (Some(group), _) | (None, Some(GroupId::Named(group))) => group.clone(),
         _ => {
@@ -169,9 +169,11 @@ fn request(log: &dyn Log, topic: &str, group: &str, chosen: Vec<FailedFile>) -> 
     if chosen.is_empty() {
         return Ok(Exit::SomeFailed);
     }
+    // first, since nothing is asked for where the account may not see the group
+    let programs = log.group(group, &[topic])?.members.len();
     request_retry(log, topic, group, &chosen)?;
     let asked = format!("another try of {} is asked for", files(chosen.len()));
-    match log.group(group, &[topic])?.members.len() {
+    match programs {
         0 => say(format_args!(
             "{asked}; no program of group `{group}` runs: the next one that starts takes them up, also with \
              `--retry_failed no`"

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use datamill::broker::{ErrorKind, Log, NewTopic, Offsets, Topic};
+use datamill::broker::{Error, ErrorKind, Log, NewTopic, Offsets, Operation, Topic};
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::counted;
@@ -115,7 +115,11 @@ fn create(args: &CreateArgs) -> anyhow::Result<String> {
     })?;
     let (name, count) = (&args.name, partitions(args.partitions));
     say(format_args!("topic `{name}` is there, with {count} in log `{}`", log.name()));
-    if args.json { Ok(lines_of(&json_of(&log.topic(&args.name)?))) } else { Ok(String::new()) }
+    if args.json {
+        Ok(lines_of(&json_of(&seen(log.as_ref(), &args.name, Operation::Describe)?)))
+    } else {
+        Ok(String::new())
+    }
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<String> {
@@ -136,9 +140,14 @@ fn list(args: &ListArgs) -> anyhow::Result<String> {
     Ok(table(&rows))
 }
 
+/// The topic, for someone who is about to do this with it.
+fn seen(log: &dyn Log, name: &str, operation: Operation) -> Result<Topic, Error> {
+    log.topic(name).map_err(|error| error.for_use(operation))
+}
+
 fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
     let log = args.log.open_existing()?;
-    let topic = log.topic(&args.name)?;
+    let topic = seen(log.as_ref(), &args.name, Operation::Describe)?;
     let ends = ends(log.as_ref(), &topic)?;
     if args.json {
         let mut value = json_of(&topic);
@@ -176,7 +185,7 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
 
 fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
     let (log, name) = (args.log.open_existing()?, args.name.as_str());
-    let topic = match log.topic(name) {
+    let topic = match seen(log.as_ref(), name, Operation::Delete) {
         Err(error) if error.kind() == ErrorKind::UnknownTopic => bail!("nothing was deleted: {error}"),
         topic => topic?,
     };

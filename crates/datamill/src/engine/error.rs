@@ -35,7 +35,7 @@ pub enum EngineError {
     /// The log refused something for good.
     #[error(transparent)]
     Log(datamill_broker::Error),
-    /// The account lacks a right that exactly-once delivery needs.
+    /// The account lacks a permission that exactly-once delivery needs.
     #[error(
         "{0}; or start the program with --delivery at-least-once, which needs no more than to read the topic as the \
         group, and to write what is sent"
@@ -270,7 +270,7 @@ pub enum EngineError {
 impl From<datamill_broker::Error> for EngineError {
     fn from(error: datamill_broker::Error) -> Self {
         match error.kind() {
-            datamill_broker::ErrorKind::DeniedExactlyOnce => Self::Rights(error),
+            datamill_broker::ErrorKind::DeniedExactlyOnce => Self::Rights(error.of_member()),
             _ => Self::Log(error),
         }
     }

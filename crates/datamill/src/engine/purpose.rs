@@ -168,8 +168,8 @@ impl Standing {
         let (topic, group) = (&settings.topic, &settings.group);
         let (mut marks, is_whole) = match read(log, group, topic, true, Some(control)) {
             Ok(read) => read,
-            // where a right is needed, the first commit names it; without transactions none is
-            Err(error) if is_denied(&error) => (Marks::new(), true),
+            // the state of this program is in its folder: what others left in the log is more than it has to know
+            Err(error) if error.is_denied() && matches!(state, GroupState::InFolder { .. }) => (Marks::new(), true),
             Err(error) => return Err(error.into()),
         };
         if control.stopping().is_some() {
@@ -302,7 +302,7 @@ impl Standing {
         committer: &mut dyn Committer,
     ) -> Result<(), Unmarked> {
         if !self.is_whole {
-            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::Again)?;
+            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::again)?;
             self.decide(&marks).map_err(Unmarked::Over)?;
             self.is_whole = true;
         }
@@ -315,7 +315,7 @@ impl Standing {
         })?;
         self.change(state, committer, Some(value))?;
         if let (true, GroupState::InLog { .. }) = (self.alone, state) {
-            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::Again)?;
+            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::again)?;
             let place = marks.get(&self.key()).map(|(place, _)| *place);
             let earlier = marks.values().find(|(at, other)| other.id() != self.own.id() && Some(*at) < place);
             if let Some((_, theirs)) = earlier {
@@ -408,7 +408,7 @@ pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &s
     let own = Purpose { first: true, ..Purpose::new(COPY, destination, destination) };
     let marks = match read(log, group, topic, true, None) {
         Ok((marks, _)) => marks,
-        Err(error) if is_denied(&error) => return Ok(None),
+        Err(error) if error.is_denied() => return Ok(None),
         Err(error) => return Err(error),
     };
     if let Some((_, other)) = marks.values().find(|(_, other)| other.id() != own.id()) {
@@ -421,7 +421,7 @@ pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &s
     let value = serde_json::to_vec(&own)
         .map_err(|error| Error::with_source(ErrorKind::Fatal, "a mark cannot be written as JSON", error))?;
     match log.change_group_state(group, None, &[StateChange { key, value: Some(value) }]) {
-        Err(error) if !is_denied(&error) => Err(error),
+        Err(error) if !error.is_denied() => Err(error),
         _ => Ok(None),
     }
 }
@@ -460,10 +460,6 @@ impl Answers {
     pub(super) fn is_mine(&self, by: Option<&str>) -> bool {
         self.all || by.map_or(self.unmarked, |by| by == self.own)
     }
-}
-
-fn is_denied(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Denied | ErrorKind::DeniedExactlyOnce)
 }
 
 /// What the program of these settings and this code is for.

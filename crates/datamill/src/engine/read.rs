@@ -476,7 +476,7 @@ impl<'a> Reader<'a> {
             self.intake.settle();
             self.intake.hand_out();
             self.intake.assembler.offer();
-            self.retry();
+            self.retry()?;
             self.reread();
             self.collect()?;
             match self.answered() {

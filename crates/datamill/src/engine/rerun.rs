@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datamill_broker::{Error, ErrorKind, Log, Record, StateChange, StateMark};
+use datamill_broker::{Error, ErrorKind, Log, Operation, Record, StateChange, StateMark};
 use datamill_wire::headers;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ pub fn files_to_rerun(
     choice: &RerunChoice,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<RerunFiles>, RerunError> {
-    let found = log.topic(topic)?;
+    let found = log.topic(topic).map_err(|error| error.for_use(Operation::Describe))?;
     let reproducers = reproducers(log.as_ref(), topic, group)?;
     let source = Source::new(topic, found.id.as_deref());
     let (adopted, requested) = look(log.as_ref(), &source, group)?;

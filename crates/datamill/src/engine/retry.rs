@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use datamill_broker::StateChange;
+use datamill_broker::{Error, StateChange};
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
@@ -74,6 +74,8 @@ pub(super) enum Retried {
     Begun(Vec<(i32, Begun)>),
     /// What the group's state says of ends of a process with files of our partitions in hand.
     InHand(Vec<StateChange>),
+    /// The account may not read the group's state.
+    Denied(Error),
     /// Somebody removed the entries with these places and paths. Answers the files that were under way.
     Forgotten(Vec<(Place, String)>, Vec<InstanceId>),
 }
@@ -327,6 +329,10 @@ impl Retries {
                 if let Some(seen) = seen.filter(|_| !self.stop.load(Relaxed)) {
                     self.see(seen, owned, tried, retried);
                 }
+            }
+            Found::Denied(error) => {
+                self.is_looking = false;
+                retried.push(Retried::Denied(error));
             }
             Found::Whole(id, whole) => {
                 if self.leaves_the_log(id).is_some() {

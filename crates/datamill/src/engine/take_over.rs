@@ -318,6 +318,9 @@ fn commit(
         match group_state.commit(committer.as_mut(), &commit) {
             CommitOutcome::Done(_) => return Ok(subscription.close(true)?),
             CommitOutcome::NotOwner(_) => owned.clear(),
+            CommitOutcome::Again(error) | CommitOutcome::Unknown(error) if error.is_denied() => {
+                return Err(error.into());
+            }
             CommitOutcome::Again(error) if begun.elapsed() < ASSIGNED_WITHIN => {
                 tracing::debug!(error = %crate::report::chain(&error), "the positions are not committed yet");
             }

@@ -223,7 +223,7 @@ pub struct ConsumerArgs {
     pub default_group: Option<String>,
     /// What is promised of results: `exactly-once` commits each together with the position of the reading.
     /// `at-least-once` sends it first, so that a crash may leave it twice, keeps the failed files in the
-    /// output folder, and needs no more rights than to read the topic as the group (and to write where
+    /// output folder, and needs no more permissions than to read the topic as the group (and to write where
     /// something is sent)
     #[arg(
         long, value_name = "GUARANTEE", default_value = "exactly-once",

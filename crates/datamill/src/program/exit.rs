@@ -8,7 +8,7 @@ use crate::upload::Summary;
 
 /// The exit codes in words, for the help of programs.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 some files failed, are incomplete or were not sent, or there was none \
-    to send, 2 the command line or the set-up is wrong or a right is missing, 3 stopped before everything was done (start \
+    to send, 2 the command line or the set-up is wrong or a permission is missing, 3 stopped before everything was done (start \
     it again), 4 another process has taken this one's place, 5 a function did not end in its time (start it again), 130 \
     left at once at a second signal.";
 
@@ -19,7 +19,7 @@ pub enum Exit {
     Done,
     /// 1: the program did its work, but some files failed, are incomplete or were not sent.
     SomeFailed,
-    /// 2: the command line, the configuration, the log or a folder is not as it must be, or a right is missing.
+    /// 2: the command line, the configuration, the log or a folder is not as it must be, or a permission is missing.
     SetUp,
     /// 3: the program had to stop while it worked, or was stopped before the end that it was to reach; nothing is lost,
     /// start it again.
@@ -79,7 +79,7 @@ impl Exit {
             | EngineError::NotStarted(_)
             | EngineError::Rights(_) => Self::SetUp,
             EngineError::Hanging { .. } | EngineError::Overdue { .. } => Self::Hanging,
-            EngineError::Log(error) => of_kind(error.kind()),
+            EngineError::Log(error) | EngineError::Session(error) => of_kind(error.kind()),
             _ => Self::Stopped,
         }
     }
@@ -110,6 +110,7 @@ fn of_kind(kind: ErrorKind) -> Exit {
         | ErrorKind::LogReplaced
         | ErrorKind::InUse
         | ErrorKind::Denied
+        | ErrorKind::DeniedExactlyOnce
         | ErrorKind::Settings => Exit::SetUp,
         // the group's state: until the clock or the topic is mended, no start gets further
         kind if kind.refuses_record() => Exit::SetUp,

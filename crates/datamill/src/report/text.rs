@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
+pub use datamill_broker::shell_word;
+
 /// A number of bytes in decimal units: `999 B`, `12.3 MB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -123,15 +125,6 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// `/` as `_`, its index and the number of chunks.
 pub const COMPACTED: &str = "it keeps only the newest message of each key. So the chunks of a file go, read or not, once \
     the file is sent again in as many chunks, or another one whose path differs in `/` and `_` alone: set `cleanup.policy=delete`";
-
-/// A word of a command as a shell takes it: in quotation marks where it needs them.
-pub fn shell_word(word: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_alphanumeric() || "_-./:@%+,=".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return Cow::Borrowed(word);
-    }
-    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
-}
 
 fn per_second(number: u64, span: Duration) -> Option<f64> {
     (!span.is_zero()).then(|| number as f64 / span.as_secs_f64())

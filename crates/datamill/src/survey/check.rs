@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datamill_broker::{Error, Examined, ExaminedTopic, Log, Operation, Topic};
+use datamill_broker::{Error, Examined, ExaminedTopic, Log, Operation, Permission, Topic};
 
 use super::group::programs_run;
 use super::pass::all_of;
-use crate::report::text::{COMPACTED, bytes, count, counted, duration, shell_word};
+use crate::report::text::{COMPACTED, bytes, count, counted, duration};
 use crate::report::{chain, clock};
 use crate::status::read_times;
 use crate::upload::DEFAULT_CHUNK_SIZE;
@@ -76,6 +76,10 @@ pub fn check_log(log: &Arc<dyn Log>, topic: Option<&str>, group: Option<&str>) -
     let mut all = Findings { all: Vec::new() };
     let found = topic.and_then(|name| match log.topic(name) {
         Ok(topic) => Some(topic),
+        Err(error) if error.is_denied() => {
+            all.may(format!("topic `{name}`"), &[], group.is_some(), name);
+            None
+        }
         Err(error) => {
             all.all.push(Finding::failed(format!("topic `{name}`"), &error));
             None
@@ -130,7 +134,7 @@ impl Findings {
             self.note(of("id"), "the broker tells none (brokers do from version 2.8 on): a topic that is deleted and created again is not noticed");
         }
         if let Some(operations) = details.and_then(|details| details.operations.as_ref()) {
-            self.may(of("permissions"), operations, is_read, &format!("--topic {name}"));
+            self.may(of("permissions"), operations, is_read, name);
         }
         match topic.largest_record {
             None => {
@@ -169,22 +173,20 @@ impl Findings {
     }
 
     /// What the account may do with a topic: it reads it, or at least writes to it.
-    fn may(&mut self, what: String, operations: &[Operation], is_read: bool, place: &str) {
+    fn may(&mut self, what: String, operations: &[Operation], is_read: bool, topic: &str) {
         let words: Vec<String> = operations.iter().map(|operation| format!("`{operation:?}`")).collect();
         let has = |operation| operations.contains(&operation);
         let lacks = match (has(Operation::Read), has(Operation::Write)) {
-            (false, _) if is_read => Some("Read"),
-            (false, false) => Some("Read` (to process) or `Write` (to upload)"),
+            (false, _) if is_read => Some(("`Read`", "Read")),
+            (false, false) => Some(("`Read` (to process) or `Write` (to upload)", "Read|Write")),
             _ => None,
         };
         match lacks {
             None => self.ok(what, format!("the account may {}", words.join(", "))),
-            Some(lacks) => {
-                let operation = if lacks == "Read" { "Read" } else { "Read|Write" };
-                let lacks = if lacks == "Read" { "`Read`".to_owned() } else { format!("`{lacks}") };
-                self.mend(what, format!(
-                    "the account lacks the permission {lacks}: `kafka-acls.sh … --add --allow-principal User:ACCOUNT --operation {operation} {place}`"
-                ));
+            Some((lacks, one)) => {
+                let command = Permission::on_topic(Operation::Read, topic).command();
+                let command = command.replace("--operation Read", &format!("--operation {one}"));
+                self.mend(what, format!("the account lacks the permission {lacks}: `{command}`"));
             }
         }
     }
@@ -292,6 +294,8 @@ impl Findings {
             }),
         };
         match (looked, topic) {
+            // what lacks is named below
+            (Err(error), _) if error.is_denied() => {}
             (Err(error), _) => self.all.push(Finding::failed(what.clone(), &error)),
             (Ok(found), Some(topic)) if found.committed.is_empty() && found.members.is_empty() => {
                 let near = log.groups_of(&topic.name).unwrap_or_default();
@@ -314,13 +318,12 @@ impl Findings {
                 if read.is_empty() { self.note(what.clone(), text) } else { self.ok(what.clone(), text) }
             }
         }
-        let acl = |rights: &str| format!("`kafka-acls.sh … --add --allow-principal User:ACCOUNT {rights}`");
         match &examined.group {
             Some(operations) if !operations.contains(&Operation::Read) => self.mend(
                 format!("{what}: permissions"),
                 format!(
-                    "the account lacks the permission `Read`: {}",
-                    acl(&format!("--operation Read --group {}", shell_word(group)))
+                    "the account lacks the permission `Read`: `{}`",
+                    Permission::on_group(Operation::Read, group).command()
                 ),
             ),
             Some(_) => self.ok(format!("{what}: permissions"), "the account may read as the group"),
@@ -331,10 +334,13 @@ impl Findings {
         }
         let Some(state) = &examined.state_topic else { return };
         self.state_topic(log, state, examined);
-        self.note("transactional ids", format!(
-            "whether the account may use them can only be told by a start: {}",
-            acl(&format!("--operation Write --operation Describe --transactional-id datamill-{}- --resource-pattern-type prefixed", shell_word(group)))
-        ));
+        self.note(
+            "transactional ids",
+            format!(
+                "whether the account may use them can only be told by a start: `{}`",
+                Permission::on_transactions(group, "").command()
+            ),
+        );
     }
 
     /// The topic that holds the failed files of the group.
@@ -364,11 +370,14 @@ impl Findings {
                 .collect::<Vec<_>>()
         });
         match lacks.filter(|lacks| !lacks.is_empty()) {
-            Some(lacks) => self.mend(what.clone(), format!(
-                "keeps the failed files of the group, and the account lacks the permission {}: `kafka-acls.sh … --add \
-                --allow-principal User:ACCOUNT --operation Read --operation Write --operation Create --topic {name}`",
-                lacks.join(" and ")
-            )),
+            Some(lacks) => self.mend(
+                what.clone(),
+                format!(
+                    "keeps the failed files of the group, and the account lacks the permission {}: `{}`",
+                    lacks.join(" and "),
+                    Permission::on_state(Operation::Read, name).of_member().command()
+                ),
+            ),
             None => self.ok(what.clone(), "keeps the failed files of the group"),
         }
         if details.settings.is_some() && !topic.compacted {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use datamill_broker::Log;
+use datamill_broker::{Log, Operation};
 
 use super::error::SurveyError;
 use super::problem::{Problem, ProblemKind, Subject};
@@ -58,7 +58,7 @@ pub fn watch_status(
     control: &Control,
 ) -> Result<WatchStatus, SurveyError> {
     let failed = |source| SurveyError::Path { path: folder.to_owned(), source };
-    let (found, log_id) = (log.topic(topic)?, log.id()?);
+    let (found, log_id) = (log.topic(topic).map_err(|error| error.for_use(Operation::Describe))?, log.id()?);
     let scanner = Scanner::new(folder, filter, log.own_files()).map_err(failed)?;
     let logs = LogsFolder::seen(folder, scanner.root(), logs_dir, topic, &log_id)?;
     let mut known: HashMap<Box<str>, (Stamp, bool)> = HashMap::new();

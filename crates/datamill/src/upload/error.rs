@@ -58,7 +58,7 @@ pub enum UploadError {
     },
     /// The folder for datamill's own files cannot be used.
     #[error(
-        "datamill keeps its record of what was sent in `{path}`, which cannot be written: give the account the right \
+        "datamill keeps its record of what was sent in `{path}`, which cannot be written: give the account the permission \
         to write there, or name a folder of its own for the record with `--logs_dir`"
     )]
     LogsFolder {

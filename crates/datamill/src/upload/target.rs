@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use datamill_broker::{Error, ErrorKind, Log, Topic};
+use datamill_broker::{Error, ErrorKind, Log, Operation, Topic};
 use tracing::debug;
 
 use super::error::UploadError;
@@ -116,6 +116,9 @@ impl<'a> Target<'a> {
     }
 
     fn has_no_answer(&mut self, error: Error) -> Result<bool, UploadError> {
+        if error.is_denied() {
+            return Err(error.for_use(Operation::Write).into());
+        }
         let is_unknown = error.kind() == ErrorKind::UnknownTopic;
         if is_unknown && self.unknown_since.get_or_insert(self.asked).elapsed() >= UNKNOWN_FOR {
             return Err(error.into());

@@ -162,7 +162,7 @@ fn permissions_that_lack_and_a_wrong_password_are_named_on_a_secured_broker() {
     assert_eq!(code, 1, "{text}");
     assert_eq!(found["login"].0, "ok", "{text}");
     assert_eq!(found["topic `files`"].0, "mend", "{text}");
-    assert!(found["topic `files`"].1.contains("Describe"), "{text}");
+    assert!(found["topic `files`"].1.contains("--operation Read --topic files"), "{text}");
     kafka.allow("user1", &["--operation", "Describe", "--topic", "files", "--group", "xrd"]);
     wait_until("Describe is there", || check().1.contains_key("topic `files`: permissions"));
     let (code, found, text) = check();

@@ -44,7 +44,7 @@ impl Reader<'_> {
     }
 
     /// Hands files that failed earlier to the pool.
-    pub(super) fn retry(&mut self) {
+    pub(super) fn retry(&mut self) -> Result<(), EngineError> {
         // new files do not stand behind all that failed
         let crowded = self.is_crowded() || self.engine.pool.waiting() > MAX_WAITING / 4;
         let mut whole = Vec::new();
@@ -54,6 +54,7 @@ impl Reader<'_> {
                 Retried::Outcome(outcome) if self.has_newer(&outcome) => {}
                 Retried::Outcome(outcome) => self.ready.push(*outcome),
                 Retried::Incomplete(entries) => self.late.know(entries),
+                Retried::Denied(error) => return Err(error.into()),
                 Retried::InHand(ends) => self.know_ends(ends),
                 Retried::Begun(all) => all.into_iter().for_each(|(p, begun)| self.tails.know(p, begun)),
                 Retried::Forgotten(entries, files) => {
@@ -66,6 +67,7 @@ impl Reader<'_> {
         if !whole.is_empty() {
             self.engine.pool.submit_all(whole.into_iter());
         }
+        Ok(())
     }
 
     /// Takes what the group's state says of files that were in hand when a process died.

@@ -318,31 +318,41 @@ struct At<'a> {
 
 impl RetrySettings<'_> {
     /// `None` where nothing can be told, which is said, or the program stops.
-    pub(super) fn look(&self, look: &Look, known: &mut Known, stop: &AtomicBool) -> Option<Seen> {
+    ///
+    /// # Errors
+    /// The account may not read the state.
+    pub(super) fn look(
+        &self,
+        look: &Look,
+        known: &mut Known,
+        stop: &AtomicBool,
+    ) -> datamill_broker::Result<Option<Seen>> {
         // there is no mark yet, also while the group has no state
         let is_first = known.mark == StateMark::default();
         let (mut removed, mut ends) = (Vec::new(), Vec::new());
         let mut is_asked = false;
         if !is_first {
             match self.changes(look, known, &mut removed, &mut ends, stop) {
-                Ok(asked) => is_asked = asked?,
+                Ok(Some(asked)) => is_asked = asked,
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_denied() => return Err(error),
                 Err(error) => {
                     tracing::debug!(group = self.group, error = %crate::report::chain(&error),
                         "the group's state cannot be looked at; it is tried again");
                     if !look.whole {
-                        return None;
+                        return Ok(None);
                     }
                 }
             }
         }
         if !is_first && !look.whole && !is_asked {
-            return Some(Seen { removed, ends, ..Seen::default() });
+            return Ok(Some(Seen { removed, ends, ..Seen::default() }));
         }
-        let mut seen = self.whole(look, known, is_first, stop).unwrap_or_default();
+        let mut seen = self.whole(look, known, is_first, stop)?.unwrap_or_default();
         seen.removed = removed;
         // what changed was read before all of it
         seen.ends.splice(..0, ends);
-        Some(seen)
+        Ok(Some(seen))
     }
 
     /// Takes what changed since the last look. Answers whether somebody asks for an entry of a partition that is owned,
@@ -378,7 +388,13 @@ impl RetrySettings<'_> {
     }
 
     /// Reads all of the state. `None` when that is not possible, which is said.
-    fn whole(&self, look: &Look, known: &mut Known, is_first: bool, stop: &AtomicBool) -> Option<Seen> {
+    fn whole(
+        &self,
+        look: &Look,
+        known: &mut Known,
+        is_first: bool,
+        stop: &AtomicBool,
+    ) -> datamill_broker::Result<Option<Seen>> {
         for attempt in 1.. {
             let mut gone = FxHashSet::default();
             let mut read = self.read_whole(look, known, is_first, &gone, stop);
@@ -396,8 +412,9 @@ impl RetrySettings<'_> {
                 read = self.read_whole(look, known, false, &gone, stop);
             }
             let error = match read {
-                Ok(Some(found)) => return Some(self.seen(found, known)),
-                Ok(None) => return None,
+                Ok(Some(found)) => return Ok(Some(self.seen(found, known))),
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_denied() => return Err(error),
                 Err(error) => error,
             };
             if stop.load(Relaxed) {
@@ -410,7 +427,7 @@ impl RetrySettings<'_> {
             }
             std::thread::sleep(LOOK_WAIT);
         }
-        None
+        Ok(None)
     }
 
     /// A first look learns of the requests as well; later ones know them from what changed.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use datamill_broker::Log;
+use datamill_broker::{Error, Log};
 use parking_lot::Mutex;
 
 use super::Tried;
@@ -32,6 +32,8 @@ pub(super) enum Ask {
 pub(super) enum Found {
     /// To a look. `None` where it could not be told, and that was said.
     Seen(Option<Seen>),
+    /// To a look: the account may not read the state.
+    Denied(Error),
     Whole(InstanceId, Box<WholeFile>),
     /// Chunks are gone from the log.
     Gone(InstanceId),
@@ -90,7 +92,7 @@ impl Questions {
 
     fn look(&mut self, settings: &RetrySettings<'_>, look: &Look) -> Result<(), Alone> {
         let seen = settings.look(look, &mut self.known, &self.stop);
-        self.answer(Found::Seen(seen))
+        self.answer(seen.map_or_else(Found::Denied, Found::Seen))
     }
 
     /// Answers a look that is asked for while files are read.

@@ -73,7 +73,7 @@ impl Config {
         let secret = settings.find(|setting| is_written(setting) && is_password(&setting.key))?;
         everybody_reads(file).then(|| {
             format!(
-                "every user of this machine can read `{file}`, which holds a secret (line {line}): take the right away \
+                "every user of this machine can read `{file}`, which holds a secret (line {line}): take the permission away \
                 with `chmod o-r {file}`, or put the secret into an environment variable and write `$NAME` for it",
                 file = file.display(),
                 line = secret.line,
