@@ -1,6 +1,7 @@
 //! What the tests of all rooms share. Nothing here is published, and nothing here depends on the
 //! crates that it helps to test.
 
+mod acls;
 pub mod http;
 pub mod kafka;
 pub mod peer;

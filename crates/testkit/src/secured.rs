@@ -1,12 +1,14 @@
-//! A real Apache Kafka with accounts and rights, one of a test's own.
+//! A real Apache Kafka with accounts and permissions, one of a test's own.
 
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::acls;
+pub use crate::acls::Acl;
 use crate::kafka::script;
 
-/// A broker on which accounts may do nothing until they are given a right. It is killed when this is dropped.
+/// A broker on which accounts may do nothing until they are given a permission. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct SecuredKafka {
     port: u16,
@@ -111,19 +113,24 @@ impl SecuredKafka {
         self.run("restart", &[]);
     }
 
-    /// Gives rights, in the words of `kafka-acls.sh`.
-    pub fn allow(&self, user: &str, rights: &[&str]) {
-        self.acl("--add", user, rights);
+    /// Gives permissions, in the words of `kafka-acls.sh`.
+    pub fn allow(&self, user: &str, words: &[&str]) {
+        self.allow_all(user, &Acl::parse(words.iter().copied()));
     }
 
-    /// Takes rights away.
-    pub fn take_away(&self, user: &str, rights: &[&str]) {
-        self.acl("--remove", user, &[rights, &["--force"]].concat());
+    /// Gives permissions.
+    pub fn allow_all(&self, user: &str, acls: &[Acl]) {
+        acls::allow(&self.open_address(), &format!("User:{user}"), acls);
     }
 
-    fn acl(&self, what: &str, user: &str, rights: &[&str]) {
-        let principal = format!("User:{user}");
-        self.run("acl", &[&[what, "--allow-principal", &principal], rights].concat());
+    /// Takes permissions away, in the words of `kafka-acls.sh`.
+    pub fn take_away(&self, user: &str, words: &[&str]) {
+        self.take_all_away(user, &Acl::parse(words.iter().copied()));
+    }
+
+    /// Takes permissions away.
+    pub fn take_all_away(&self, user: &str, acls: &[Acl]) {
+        acls::take_away(&self.open_address(), &format!("User:{user}"), acls);
     }
 
     fn run(&self, command: &str, args: &[&str]) -> String {

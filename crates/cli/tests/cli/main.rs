@@ -15,6 +15,7 @@ mod namespace;
 mod outages;
 mod own_folders;
 mod own_topics;
+mod permissions;
 mod readme;
 mod rekey;
 mod rerun;

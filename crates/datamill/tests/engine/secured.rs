@@ -1,5 +1,5 @@
-//! Accounts on a real Apache Kafka with an authorizer: the rights that docs/operating.md gives are enough for each
-//! program, and a right that lacks is named in one sentence.
+//! Accounts on a real Apache Kafka with an authorizer: the permissions that docs/operating.md lists are enough for an engine,
+//! and one that lacks, from the start or from some moment on, is named in one sentence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, 
 use datamill::facts::Facts;
 use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
 use datamill::program::{Exit, of_upload};
-use datamill::rekey::{RekeySettings, rekey};
 use datamill::report::chain;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill_testkit::secured::SecuredKafka;
@@ -54,16 +53,11 @@ impl<'a> Account<'a> {
         Self { kafka, user, log, bench }
     }
 
-    /// Gives the rights that the documentation lists under this heading.
+    /// Gives the permissions that the documentation lists under this heading.
     fn follow(&self, heading: &str) {
         let (_, after) = DOCUMENTATION.split_once(&format!("```sh\n# {heading}\n")).unwrap();
         let (block, _) = after.split_once("```").unwrap();
-        std::thread::scope(|scope| {
-            for line in block.lines() {
-                let rights = self.named(line.strip_prefix("$ACLS ").unwrap());
-                scope.spawn(move || self.kafka.allow(self.user, &rights.split(' ').collect::<Vec<_>>()));
-            }
-        });
+        block.lines().for_each(|line| self.allow(line.strip_prefix("$ACLS ").unwrap()));
     }
 
     /// The names of the documentation, as those of this account.
@@ -75,12 +69,12 @@ impl<'a> Account<'a> {
         text
     }
 
-    fn allow(&self, rights: &str) {
-        self.kafka.allow(self.user, &self.named(rights).split(' ').collect::<Vec<_>>());
+    fn allow(&self, words: &str) {
+        self.kafka.allow(self.user, &self.named(words).split(' ').collect::<Vec<_>>());
     }
 
-    fn take_away(&self, rights: &str) {
-        self.kafka.take_away(self.user, &self.named(rights).split(' ').collect::<Vec<_>>());
+    fn take_away(&self, words: &str) {
+        self.kafka.take_away(self.user, &self.named(words).split(' ').collect::<Vec<_>>());
     }
 
     fn settings(&self, delivery: DeliveryGuarantee, results: bool) -> EngineSettings {
@@ -105,35 +99,19 @@ impl<'a> Account<'a> {
         self.run_controlled(settings, &Control::default())
     }
 
-    /// The run ends because of a missing right, which is named. A right that was just given takes a moment to
-    /// reach the broker, so an answer to the rights before it is asked for again.
-    fn lacks(&self, settings: &EngineSettings, names: &[&str]) -> String {
-        let names: Vec<String> = names.iter().map(|name| self.named(name)).collect();
-        let mut text = String::new();
-        for _ in 0..ASKED_AGAIN {
-            let error = self.run(settings).unwrap_err();
-            text = chain(&error);
-            let denied = match &error {
-                EngineError::Rights(_) => true,
-                EngineError::Log(error) => error.kind() == ErrorKind::Denied,
-                _ => false,
-            };
-            if denied && names.iter().all(|name| text.contains(name)) {
-                return text;
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        panic!("{}: {names:?} are not in: {text}", self.user)
+    /// The run ends because of a missing permission, which is named with the command that gives it.
+    fn lacks(&self, settings: &EngineSettings, names: &str) -> String {
+        let error = self.run(settings).unwrap_err();
+        let text = chain(&error);
+        assert!(is_denied(&error), "{}: {text}", self.user);
+        assert_eq!(Exit::of_error(&error), Exit::SetUp, "{text}");
+        assert!(text.contains(&self.named(names)), "{}: `{names}` is not in: {text}", self.user);
+        assert!(text.contains("kafka-acls.sh … --add --allow-principal User:ACCOUNT --operation"), "{text}");
+        text
     }
 
-    /// The run ends well, once the rights have reached the broker.
+    /// The run ends well.
     fn has_enough(&self, settings: &EngineSettings) -> Summary {
-        for _ in 1..ASKED_AGAIN {
-            match self.run(settings) {
-                Ok(summary) => return summary,
-                Err(_) => std::thread::sleep(Duration::from_millis(500)),
-            }
-        }
         self.run(settings).unwrap()
     }
 
@@ -160,6 +138,13 @@ impl DataFileStreamProcessor for ByName {
     }
 }
 
+fn is_denied(error: &EngineError) -> bool {
+    match error {
+        EngineError::Log(error) | EngineError::Rights(error) => error.is_denied(),
+        _ => false,
+    }
+}
+
 fn say(text: String) {
     println!("said: {text}");
     SAID.lock().push(text);
@@ -171,9 +156,9 @@ const ONCE: DeliveryGuarantee = DeliveryGuarantee::ExactlyOnce;
 const AT_LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
 
 #[test]
-fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
+fn permissions_that_lack_are_named_and_those_of_the_documentation_are_enough() {
     let kafka = &SecuredKafka::start();
-    let scenarios: [fn(&SecuredKafka); 14] = [
+    let scenarios: [fn(&SecuredKafka); 12] = [
         logins_that_fail_say_what_to_check,
         certificates_that_are_not_accepted_are_told_apart,
         a_protocol_that_the_broker_does_not_have_there_is_named_with_the_one_that_it_has,
@@ -181,11 +166,9 @@ fn rights_that_lack_are_named_and_those_of_the_documentation_are_enough() {
         a_processor_needs_what_the_documentation_says,
         an_account_that_may_only_read_is_told_of_at_least_once,
         a_reproducer_at_least_once_needs_what_the_documentation_says,
-        each_right_that_lacks_is_named_one_after_the_other,
+        each_permission_that_lacks_is_named_one_after_the_other,
         the_topic_of_the_state_is_named_where_it_may_not_be_used,
-        rights_that_are_taken_away_end_the_program_and_nothing_is_lost,
-        the_other_programs_need_what_the_documentation_says,
-        an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs,
+        permissions_that_are_taken_away_end_the_program_and_nothing_is_lost,
         a_reproducer_whose_password_was_changed_ends_with_what_to_check_and_goes_on_with_the_right_one,
         an_upload_whose_password_was_changed_ends_with_what_to_check,
     ];
@@ -304,7 +287,9 @@ fn an_account_that_may_only_read_is_told_of_at_least_once(kafka: &SecuredKafka) 
     let account = Account::new(kafka, "user3");
     account.follow("processor, at-least-once");
     account.send(&["a", "b", "error"]);
-    let text = account.lacks(&account.settings(ONCE, false), &["transactional id `datamill-xrd-one`", "Write"]);
+    account.allow("--operation Read --topic datamill.xrd.state");
+    let text =
+        account.lacks(&account.settings(ONCE, false), "`Write` permission on transactional id `datamill-xrd-one`");
     assert!(text.contains("--delivery at-least-once"), "{text}");
     for run in 0..2 {
         let summary = account.has_enough(&account.settings(AT_LEAST, false));
@@ -325,19 +310,20 @@ fn a_reproducer_at_least_once_needs_what_the_documentation_says(kafka: &SecuredK
     assert_eq!(account.paths_of_results(), ["a", "b", "c"]);
 }
 
-fn each_right_that_lacks_is_named_one_after_the_other(kafka: &SecuredKafka) {
+fn each_permission_that_lacks_is_named_one_after_the_other(kafka: &SecuredKafka) {
     let account = Account::new(kafka, "user5");
     account.send(&["a", "b"]);
     let settings = EngineSettings { dead_letter_topic: None, ..account.settings(AT_LEAST, true) };
-    account.lacks(&settings, &["topic `files`", "Describe"]);
+    account.lacks(&settings, "the `Read` permission on topic `files`");
+    // one that only lets it look says the same a little later
     account.allow("--operation Describe --topic files");
-    account.lacks(&settings, &["topic `results`", "Describe"]);
-    account.allow("--operation Describe --topic results");
-    account.lacks(&settings, &["group `xrd`", "Read on the group"]);
+    account.lacks(&settings, "the `Write` permission on topic `results`");
+    account.allow("--operation Describe --topic results --group xrd");
+    account.lacks(&settings, "the `Read` permission on group `xrd`");
     account.allow("--operation Read --group xrd");
-    account.lacks(&settings, &["topic `files`", "Read on the topic"]);
+    account.lacks(&settings, "the `Read` permission on topic `files`");
     account.allow("--operation Read --topic files");
-    account.lacks(&settings, &["topic `results`", "Write on the topic"]);
+    account.lacks(&settings, "the `Write` permission on topic `results`");
     assert!(account.bench.log.group(&account.bench.group, &[&account.bench.topic]).unwrap().committed.is_empty());
     account.allow("--operation Write --topic results");
     assert_eq!(account.has_enough(&settings).succeeded, 2);
@@ -350,59 +336,80 @@ fn the_topic_of_the_state_is_named_where_it_may_not_be_used(kafka: &SecuredKafka
     account.allow("--operation Write --transactional-id datamill-xrd- --resource-pattern-type prefixed");
     account.send(&["a", "error"]);
     let settings = account.settings(ONCE, false);
-    let state = ["topic `datamill.xrd.state`", "Read, Write and Create"];
-    let text = account.lacks(&settings, &state);
+    let state = |operation| format!("the `{operation}` permission on topic `datamill.xrd.state`");
+    let text = account.lacks(&settings, &state("Read"));
     assert!(text.contains("--delivery at-least-once"), "{text}");
-    account.allow("--operation Read --operation Write --operation Create --topic datamill.xrd.state");
+    assert!(text.contains("--operation Read --operation Write --operation Create --topic datamill."), "{text}");
+    account.allow("--operation Read --topic datamill.xrd.state");
+    account.lacks(&settings, &state("Create"));
+    account.allow("--operation Write --operation Create --topic datamill.xrd.state");
     assert_eq!(account.has_enough(&settings).succeeded, 1);
     // the topic is seen and may not be written to: in a commit of a failure alone, and in one with a result
     account.take_away("--operation Write --topic datamill.xrd.state");
     account.send(&["again/error"]);
-    account.lacks(&settings, &state);
+    account.lacks(&settings, &state("Write"));
     account.follow("reproducer, at-least-once");
     let reproducer = EngineSettings { same_group: true, ..account.settings(ONCE, true) };
-    account.lacks(&reproducer, &state);
+    account.lacks(&reproducer, &state("Write"));
     account.send(&["b"]);
-    account.lacks(&reproducer, &state);
+    account.lacks(&reproducer, &state("Write"));
     account.allow("--operation Write --topic datamill.xrd.state");
     account.take_away("--operation Write --topic results");
     account.allow("--operation Describe --topic results");
-    account.lacks(&reproducer, &["topic `results`", "Write on the topic"]);
+    account.lacks(&reproducer, "the `Write` permission on topic `results`");
     account.allow("--operation Write --topic results");
     let summary = account.has_enough(&reproducer);
     assert_eq!((summary.succeeded, summary.failed + summary.failed_again), (1, 2));
     assert_eq!(account.paths_of_results(), ["b"]);
 }
 
-fn rights_that_are_taken_away_end_the_program_and_nothing_is_lost(kafka: &SecuredKafka) {
+fn permissions_that_are_taken_away_end_the_program_and_nothing_is_lost(kafka: &SecuredKafka) {
+    const ID: &str = "--operation Write --transactional-id datamill-xrd- --resource-pattern-type prefixed";
+    const TAKEN: [(&str, &str, &str); 8] = [
+        ("--operation Write --topic results", "after", "`Write` permission on topic `results`"),
+        ("--operation Read --group xrd", "after", "`Read` permission on group `xrd`"),
+        ("--operation Read --topic files", "after", "`Read` permission on topic `files`"),
+        // a file that fails is what is written there
+        ("--operation Write --topic dead", "after/error", "`Write` permission on topic `dead`"),
+        (ID, "after", "`Write` permission on transactional id `datamill-xrd-one`"),
+        (
+            "--operation Write --topic datamill.xrd.state",
+            "after/error",
+            "`Write` permission on topic `datamill.xrd.state`",
+        ),
+        ("--operation Read --topic datamill.xrd.state", "after", "`Read` permission on topic `datamill.xrd.state`"),
+        (
+            "--operation Read --topic datamill.xrd.state",
+            "after/error",
+            "`Read` permission on topic `datamill.xrd.state`",
+        ),
+    ];
     let account = Account::new(kafka, "user7");
     let mut expected = Vec::new();
-    for (delivery, heading) in [(ONCE, "reproducer, exactly-once"), (AT_LEAST, "reproducer, at-least-once")] {
+    for (delivery, heading, count) in
+        [(ONCE, "reproducer, exactly-once", TAKEN.len()), (AT_LEAST, "reproducer, at-least-once", 4)]
+    {
         account.follow(heading);
-        let group = "--operation Read --group xrd";
-        let write = "--operation Write --topic results";
-        let id =
-            "--operation Write --operation Describe --transactional-id datamill-xrd- --resource-pattern-type prefixed";
-        for (i, right) in [write, group, id].iter().enumerate().filter(|(i, _)| delivery == ONCE || *i < 2) {
-            let names = ["before", "after"].map(|when| format!("{when}-{delivery:?}-{i}"));
-            account.send(&[names[0].as_str()]);
-            expected.extend(names.clone());
+        for (i, (words, after, names)) in TAKEN.iter().enumerate().take(count) {
+            let [before, after] = ["before", after].map(|when| format!("{delivery:?}-{i}/{when}"));
+            account.send(&[before.as_str()]);
+            expected.push(before.clone());
+            if !after.ends_with("error") {
+                expected.push(after.clone());
+            }
             let settings = EngineSettings { exit_at_end: false, ..account.settings(delivery, true) };
             let control = Control::default();
             std::thread::scope(|scope| {
                 let _stop = StopAtEnd(&control);
                 let run = scope.spawn(|| account.run_controlled(&settings, &control));
-                wait_for("the first result", || account.paths_of_results().contains(&names[0]));
-                account.take_away(right);
-                account.send(&[names[1].as_str()]);
+                wait_for("the first result", || account.paths_of_results().contains(&before));
+                account.take_away(words);
+                account.send(&[after.as_str()]);
                 let error = run.join().unwrap().unwrap_err();
-                let kind = match &error {
-                    EngineError::Log(error) | EngineError::Rights(error) => error.kind(),
-                    other => panic!("{right}: {other}"),
-                };
-                assert!(matches!(kind, ErrorKind::Denied | ErrorKind::DeniedExactlyOnce), "{right}: {error}");
+                let text = chain(&error);
+                assert!(is_denied(&error) && text.contains(&account.named(names)), "{words}: {text}");
             });
-            account.allow(right);
+            account.allow(words);
             account.has_enough(&account.settings(delivery, true));
         }
     }
@@ -410,73 +417,6 @@ fn rights_that_are_taken_away_end_the_program_and_nothing_is_lost(kafka: &Secure
     let mut got = account.paths_of_results();
     got.dedup();
     assert_eq!(got, expected);
-}
-
-fn the_other_programs_need_what_the_documentation_says(kafka: &SecuredKafka) {
-    let account = Account::new(kafka, "user8");
-    account.follow("upload");
-    let upload = Bench {
-        log: Arc::clone(&account.log),
-        folder: tempfile::tempdir().unwrap(),
-        topic: account.bench.topic.clone(),
-        results: String::new(),
-        group: String::new(),
-    };
-    upload.send(&chunks(0, "a", b"abc", 2));
-    account.follow("rekey");
-    let settings = RekeySettings {
-        source: account.bench.topic.clone(),
-        destination: account.bench.results.clone(),
-        group: account.named("datamill-rekey-files-results"),
-        instance: "one".to_owned(),
-        exit_at_end: true,
-    };
-    let copied = rekey(&account.log, &settings, &Control::default(), &Facts::default()).unwrap();
-    assert_eq!(copied.copied, 2);
-    account.follow("read");
-    assert_eq!(crate::common::read_all(account.log.as_ref(), &account.bench.results).len(), 2);
-    account.kafka.allow(account.user, &["--operation", "Create", "--operation", "Describe", "--topic", "made-user8"]);
-    let topic = NewTopic { name: "made-user8".to_owned(), partitions: 1, replication: 1, settings: BTreeMap::new() };
-    account.log.create_topic(&topic).unwrap();
-    let files = account.bench.topic.as_str();
-    let error = account.log.delete_topic(files).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-    assert!(error.to_string().contains("the right Delete on the topic"), "{error}");
-    account.follow("topic delete");
-    let deleted = (0..ASKED_AGAIN).any(|_| match account.log.delete_topic(files) {
-        Ok(()) => true,
-        Err(_) => {
-            std::thread::sleep(Duration::from_millis(500));
-            false
-        }
-    });
-    assert!(deleted);
-}
-
-fn an_upload_that_may_not_write_is_told_and_ends_like_the_other_programs(kafka: &SecuredKafka) {
-    let account = Account::new(kafka, "user9");
-    std::fs::write(account.bench.folder.path().join("a.csv"), "10,20\n").unwrap();
-    let paths = [account.bench.folder.path().join("a.csv")];
-    let settings = UploadSettings::new(&account.bench.topic);
-    // the topic may be seen, so that only the first record tells
-    account.allow("--operation Describe --topic files");
-    let upload = || upload_paths(account.log.as_ref(), &paths, &settings, &Control::default(), &Facts::default());
-    let begins =
-        || (0..ASKED_AGAIN).find_map(|_| upload().map_err(|_| std::thread::sleep(Duration::from_millis(500))).ok());
-    let refused = begins().unwrap();
-    let text = refused.broken_off.clone().unwrap();
-    say(text.clone());
-    assert_eq!(of_upload(&refused), Exit::SetUp, "{text}");
-    assert!(text.contains(&account.named("topic `files`")) && text.contains("Write on the topic"), "{text}");
-    account.follow("upload");
-    let sent = (0..ASKED_AGAIN).find_map(|_| {
-        let summary = begins().unwrap();
-        if summary.broken_off.is_some() {
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        summary.broken_off.is_none().then_some(summary)
-    });
-    assert_eq!(of_upload(&sent.unwrap()), Exit::Done);
 }
 
 /// How long logins may be refused in these tests, milliseconds.
