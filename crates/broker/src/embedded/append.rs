@@ -134,7 +134,7 @@ impl Appender {
     fn locate(&mut self, file: &LogFile, tx: &Transaction<'_>, row: &Row<'_>) -> rusqlite::Result<Result<(i64, i32)>> {
         if !self.topics.contains_key(row.topic) {
             let Some(known) = topics::known(tx, row.topic)? else {
-                return Ok(Err(topics::unknown(file, tx, row.topic)));
+                return Ok(Err(topics::unknown(file, tx, row.topic, true)));
             };
             self.topics.insert(row.topic.to_owned(), known);
         }

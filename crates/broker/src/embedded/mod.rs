@@ -104,7 +104,7 @@ impl Log for EmbeddedLog {
         topics::check_name(name)?;
         let connection = self.connection.lock();
         let found = topics::find(&connection, name).map_err(|error| self.file.failed("read", error))?;
-        found.ok_or_else(|| topics::unknown(&self.file, &connection, name))
+        found.ok_or_else(|| topics::unknown(&self.file, &connection, name, false))
     }
 
     fn makes_topics(&self) -> bool {

@@ -21,7 +21,7 @@ impl EmbeddedReader {
     pub(super) fn open(file: &Arc<LogFile>, topic: &str, starts: &[(i32, i64)]) -> Result<Self> {
         let connection = file.connect()?;
         let known = topics::known(&connection, topic).map_err(|error| file.failed("read", error))?;
-        let known = known.ok_or_else(|| topics::unknown(file, &connection, topic))?;
+        let known = known.ok_or_else(|| topics::unknown(file, &connection, topic, false))?;
         let feed = Feed::new(file.clone(), connection, Gap::Skip, LARGEST_BATCH_BYTES);
         let mut reader = Self { feed, topic: topic.into(), partitions: known.partitions };
         reader.assign(starts)?;

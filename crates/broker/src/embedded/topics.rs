@@ -35,12 +35,13 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The error for a topic that does not exist, with the names of those that were perhaps meant.
-pub(super) fn unknown(file: &LogFile, connection: &Connection, name: &str) -> Error {
+/// The error for a topic that does not exist, with the names of those that were perhaps meant. `writes` as in
+/// [`Error::unknown_topic`].
+pub(super) fn unknown(file: &LogFile, connection: &Connection, name: &str, writes: bool) -> Error {
     // Without a list, the error is as true.
     let there = all(connection).unwrap_or_default();
     let near = nearest(name, there.iter().map(|topic| topic.name.as_str()), 3);
-    Error::unknown_topic(name, &format!("in log `{}`", file.name), &near, &file.options, false)
+    Error::unknown_topic(name, &format!("in log `{}`", file.name), &near, &file.options, writes)
 }
 
 /// The error for a topic that was deleted while it was read.
@@ -141,7 +142,7 @@ pub(super) fn delete(file: &LogFile, connection: &mut Connection, name: &str) ->
         Ok(true)
     })?;
     if !was_there {
-        return Err(unknown(file, connection, name));
+        return Err(unknown(file, connection, name, false));
     }
     while file.in_one_step(connection, "delete the records of a topic in", delete_some)? > 0 {}
     Ok(())
@@ -247,7 +248,7 @@ pub(super) fn known(connection: &Connection, name: &str) -> rusqlite::Result<Opt
 /// The ends of a partition.
 pub(super) fn offsets(file: &LogFile, connection: &Connection, name: &str, partition: i32) -> Result<Offsets> {
     let read = |error| file.failed("read", error);
-    let topic = known(connection, name).map_err(read)?.ok_or_else(|| unknown(file, connection, name))?;
+    let topic = known(connection, name).map_err(read)?.ok_or_else(|| unknown(file, connection, name, false))?;
     let number = usize::try_from(partition).ok().and_then(|at| topic.partitions.get(at));
     let number = number.ok_or_else(|| no_partition(name, partition, topic.partitions.len()))?;
     connection

@@ -137,12 +137,15 @@ impl Cluster {
         self.failed(error, format!("cannot look up topic `{topic}`"), Permission::on_topic(Operation::Describe, topic))
     }
 
-    /// As [`Cluster::partitions`], from memory if this was asked before, with the largest batch.
+    /// As [`Cluster::partitions`] for someone who writes, from memory if this was asked before, with the largest batch.
     pub(super) fn target(&self, name: &str) -> Result<Target> {
         if let Some(target) = self.targets.lock().get(name) {
             return Ok(*target);
         }
-        let partitions = self.partitions(name)?;
+        let partitions = self.partitions(name).map_err(|error| match error.kind() {
+            ErrorKind::UnknownTopic => self.unknown_topic(name, &[], true),
+            _ => error,
+        })?;
         let target = Target { partitions, limits: admin::limits(self, name) };
         self.targets.lock().insert(name.to_owned(), target);
         Ok(target)
