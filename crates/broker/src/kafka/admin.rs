@@ -29,6 +29,9 @@ use crate::permission::Permission;
 /// 61 for the batch, the rest for lengths and time.
 const FRAME: usize = 96;
 
+/// Topics that one question is about: a broker with thousands of them needs seconds for all.
+const AT_A_TIME: usize = 500;
+
 /// How often a question looks whether anybody waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -130,9 +133,13 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
 
 /// Adds their settings to topics; what the account may not see stays unknown.
 pub(super) fn describe(cluster: &Cluster, topics: Vec<(String, i32)>) -> Result<Vec<Topic>> {
-    let mut topics = failure::until_answered(&cluster.watch, || describe_within(cluster, &topics))?;
-    identify(cluster, &mut topics)?;
-    Ok(topics)
+    let mut all = Vec::with_capacity(topics.len());
+    for some in topics.chunks(AT_A_TIME) {
+        let mut described = failure::until_answered(&cluster.watch, || describe_within(cluster, some))?;
+        identify(cluster, &mut described)?;
+        all.append(&mut described);
+    }
+    Ok(all)
 }
 
 fn describe_within(cluster: &Cluster, topics: &[(String, i32)]) -> Result<Vec<Topic>> {
