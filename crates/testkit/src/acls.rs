@@ -63,7 +63,15 @@ impl Acl {
             "--transactional-id" => 5,
             other => panic!("no kind of resource: {other}"),
         };
-        let known = [("Read", 3), ("Write", 4), ("Create", 5), ("Delete", 6), ("Describe", 8), ("DescribeConfigs", 10)];
+        let known = [
+            ("All", 2),
+            ("Read", 3),
+            ("Write", 4),
+            ("Create", 5),
+            ("Delete", 6),
+            ("Describe", 8),
+            ("DescribeConfigs", 10),
+        ];
         let operation = known.iter().find(|(name, _)| *name == self.operation);
         let (_, operation) = operation.unwrap_or_else(|| panic!("no operation: {}", self.operation));
         (kind, if self.is_prefixed { 4 } else { 3 }, *operation)

@@ -46,8 +46,8 @@ pub struct RetryArgs {
     /// Forget the failures instead: the files will never be tried again. Asks before it does so
     #[arg(long)]
     forget: bool,
-    /// With --forget: do so without a question
-    #[arg(long, requires = "forget")]
+    /// With --forget: do so without a question. Nothing else is asked
+    #[arg(long)]
     yes: bool,
     #[command(flatten)]
     log: LogArgs,

@@ -177,16 +177,15 @@ impl Findings {
         let words: Vec<String> = operations.iter().map(|operation| format!("`{operation:?}`")).collect();
         let has = |operation| operations.contains(&operation);
         let lacks = match (has(Operation::Read), has(Operation::Write)) {
-            (false, _) if is_read => Some(("`Read`", "Read")),
-            (false, false) => Some(("`Read` (to process) or `Write` (to upload)", "Read|Write")),
+            (false, _) if is_read => Some(("`Read`", "")),
+            (false, false) => Some(("`Read` (to process) or `Write` (to upload)", ", or the same with `Write`")),
             _ => None,
         };
         match lacks {
             None => self.ok(what, format!("the account may {}", words.join(", "))),
-            Some((lacks, one)) => {
+            Some((lacks, or)) => {
                 let command = Permission::on_topic(Operation::Read, topic).command();
-                let command = command.replace("--operation Read", &format!("--operation {one}"));
-                self.mend(what, format!("the account lacks the permission {lacks}: `{command}`"));
+                self.mend(what, format!("the account lacks the permission {lacks}: `{command}`{or}"));
             }
         }
     }
