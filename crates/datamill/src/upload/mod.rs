@@ -40,6 +40,7 @@ mod summary;
 mod suspects;
 mod target;
 mod watch;
+mod window;
 
 #[cfg(test)]
 mod tests;

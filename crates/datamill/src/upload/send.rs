@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All chunks of a file go to the partition that its path chooses. What is in flight is bounded in
-//! bytes; [`Sender::send`] waits while there is no room.
+//! bytes and by the time that the log needs for them (`window`); [`Sender::send`] waits while there is no room.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -19,6 +19,7 @@ use datamill_wire::{Chunk, headers, partition_for};
 use tracing::{info, warn};
 
 use super::ranges::Ranges;
+use super::window::Window;
 use crate::control::Control;
 use crate::report::{chain, clock};
 
@@ -88,7 +89,7 @@ pub struct Sender<'a> {
     publisher: Box<dyn Publisher>,
     topic: String,
     partitions: i32,
-    window: usize,
+    window: Window,
     in_flight_bytes: usize,
     next_token: usize,
     next_file: u64,
@@ -106,6 +107,7 @@ struct InFlight {
     chunk: u32,
     bytes: usize,
     value_bytes: usize,
+    since: Instant,
 }
 
 struct Account {
@@ -135,7 +137,7 @@ impl<'a> Sender<'a> {
             publisher,
             topic: topic.name.clone(),
             partitions: topic.partitions,
-            window,
+            window: Window::new(window),
             in_flight_bytes: 0,
             next_token: 0,
             next_file: 0,
@@ -209,7 +211,7 @@ impl<'a> Sender<'a> {
             if account.failure.is_some() || !go_on(self.last_delivery) {
                 return Ok(ControlFlow::Break(()));
             }
-            if self.in_flight_bytes > 0 && self.in_flight_bytes + bytes > self.window {
+            if !self.window.has_room(self.in_flight_bytes, bytes) {
                 self.poll(WAIT)?;
                 continue;
             }
@@ -228,10 +230,11 @@ impl<'a> Sender<'a> {
                 Err(error) => self.not_taken_on(file, chunk.index, error)?,
             }
         }
+        let since = Instant::now();
         if self.tokens.is_empty() {
-            self.last_delivery = Instant::now();
+            self.last_delivery = since;
         }
-        let sent = InFlight { file, chunk: chunk.index, bytes, value_bytes: message.len() };
+        let sent = InFlight { file, chunk: chunk.index, bytes, value_bytes: message.len(), since };
         self.tokens.insert(self.next_token, sent);
         self.next_token += 1;
         self.in_flight_bytes += bytes;
@@ -323,6 +326,7 @@ impl<'a> Sender<'a> {
             Ok(_) => {
                 self.acknowledged.messages += 1;
                 self.acknowledged.bytes += sent.value_bytes as u64;
+                self.window.acknowledged(sent.bytes, self.last_delivery - sent.since);
                 if std::mem::take(&mut self.away) {
                     info!(topic = self.topic, "the log takes records again");
                 }
@@ -333,6 +337,7 @@ impl<'a> Sender<'a> {
             }
             Err(error) => {
                 if matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) {
+                    self.window.given_up();
                     self.goes_away(&error);
                 }
                 if let Some(account) = self.files.get_mut(&sent.file) {
