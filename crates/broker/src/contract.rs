@@ -12,12 +12,11 @@
 //! the offset of the next record that is wanted. Times are milliseconds since the Unix epoch.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::examined::Examined;
+use crate::examined::{Examined, Group, Outage};
 use crate::own_files::OwnFiles;
 
 /// A topic that exists.
@@ -356,47 +355,6 @@ pub enum DeliveryGuarantee {
     /// no more permissions than to read as the group and to write the records, and the group has no state: a backend
     /// whose commits are not atomic without transactions refuses a commit that changes it.
     AtLeastOnce,
-}
-
-/// What can be seen of a group without joining it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Group {
-    /// Committed positions by topic and partition.
-    pub committed: BTreeMap<(String, i32), Committed>,
-    /// The live members, in the order of their ids.
-    pub members: Vec<Member>,
-    /// How long a member is still among them, at most, after its process was killed. `None` where it is gone at once.
-    pub killed_listed_for: Option<Duration>,
-}
-
-/// A live member of a group, as it can be seen from outside.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Member {
-    /// How the backend names it.
-    pub id: String,
-    /// Its place in the group, where the group knows it by that.
-    pub instance: Option<String>,
-    /// The name that the client gives itself.
-    pub client_id: String,
-    /// Where it is connected from.
-    pub host: String,
-}
-
-/// A log that does not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outage {
-    /// For how long.
-    pub lasts: Duration,
-    /// The log, for people.
-    pub log: String,
-    /// How that shows, for people: "it refuses the connection".
-    pub cause: String,
-}
-
-impl fmt::Display for Outage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} has been away for {} s: {}", self.log, self.lasts.as_secs(), self.cause)
-    }
 }
 
 /// A log: topics of partitions of records, and consumer groups that read them.

@@ -85,7 +85,7 @@ impl Error {
         Self { kind, message: message.into(), why: Some(Box::new(Why::Source(source.into()))) }
     }
 
-    /// The error for a permission that lacks. The message says what could not be done, and nothing else: what is needed
+    /// The error for a missing permission. The message says what could not be done, and nothing else: what is needed
     /// and how it is given follows.
     pub(crate) fn denied(kind: ErrorKind, message: impl Into<String>, permission: Permission) -> Self {
         Self { kind, message: message.into(), why: Some(Box::new(Why::Lacks(permission))) }
@@ -98,7 +98,7 @@ impl Error {
         self.with_permission(|permission| permission.for_use(operation))
     }
 
-    /// The same, for a member of a group: a permission that lacks on the topic of the group's state is named with a command
+    /// The same, for a member of a group: a missing permission on the topic of the group's state is named with a command
     /// that gives all that a member needs there.
     #[must_use]
     pub fn of_member(self) -> Self {

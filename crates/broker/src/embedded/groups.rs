@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::file::LogFile;
 use super::lock;
-use crate::contract::{Committed, Group, Member, StateChange, StateMark};
+use crate::contract::{Committed, StateChange, StateMark};
 use crate::error::Result;
+use crate::examined::{Group, Member};
 
 /// Who owns a group, or owned it last.
 pub(super) struct Owner {

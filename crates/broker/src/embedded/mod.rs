@@ -35,11 +35,10 @@ pub use append::LARGEST_RECORD;
 
 use self::file::LogFile;
 use crate::contract::{
-    Group, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic,
-    TopicNow,
+    Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic, TopicNow,
 };
 use crate::error::Result;
-use crate::examined::Examined;
+use crate::examined::{Examined, Group};
 use crate::own_files::OwnFiles;
 
 /// The files of the log that `sqlite:PATH` names, whether it is there or not.

@@ -20,8 +20,9 @@ use super::absent::Absent;
 use super::failure::{self, Reason};
 use super::listener::Cause;
 use super::throttle::Throttle;
-use crate::contract::{Outage, Placed};
+use crate::contract::Placed;
 use crate::error::{Error, ErrorKind};
+use crate::examined::Outage;
 
 /// How long logins may be refused before the log counts as one that this account has no part in, unless the settings say
 /// otherwise: who mends a password on the broker has this time.

@@ -188,7 +188,8 @@ pub(super) fn unknown_partition(topic: &str, partition: i32, partitions: i32) ->
 const PATIENCE: Duration = ANSWER.saturating_add(Duration::from_millis(500));
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks again while nobody answers, unless the program is to stop: a connection that breaks under a question is not a broker that is away.
+/// Asks again while nobody answers, unless the program is to stop: a connection that breaks under a question is not a
+/// broker that is away.
 pub(super) fn until_answered<T>(watch: &Watch, ask: impl FnMut() -> Result<T>) -> Result<T> {
     until_answered_within(watch, PATIENCE, ask)
 }

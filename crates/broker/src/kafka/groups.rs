@@ -11,9 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use super::cluster::{self, Cluster};
 use super::context::Notes;
 use super::{admin, failure, member, native, state};
-use crate::contract::{Committed, Group};
+use crate::contract::Committed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::examined::Operation;
+use crate::examined::{Group, Operation};
 use crate::permission::Permission;
 
 /// Groups that are asked about at the same time: each has a client of its own, which waits for its coordinator.

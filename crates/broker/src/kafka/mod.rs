@@ -46,12 +46,12 @@ mod unknown;
 use std::sync::Arc;
 
 use crate::contract::{
-    Committer, DeliveryGuarantee, Group, Log, NewTopic, Offsets, Outage, Publisher, Reader, Session, StateChange,
-    StateMark, SubscribeOptions, Topic, TopicNow,
+    Committer, DeliveryGuarantee, Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark,
+    SubscribeOptions, Topic, TopicNow,
 };
 use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::examined::{Examined, Operation};
+use crate::examined::{Examined, Group, Operation, Outage};
 use crate::open::Properties;
 use crate::own_files::OwnFiles;
 

@@ -13,8 +13,8 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::throttle;
-use crate::contract::Member;
-use crate::examined::Operation;
+
+use crate::examined::{Member, Operation};
 
 /// Where a consumer stands in its group.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
     format!("datamill.{legal}.{hash:016x}.state")
 }
 
-/// A permission that lacks on this topic, with what the topic is for.
+/// A missing permission on this topic, with what the topic is for.
 pub(super) fn denied(error: Error, group: &str, topic: &str) -> Error {
     let Some(permission) = error.permission().filter(|_| error.kind() == ErrorKind::Denied) else { return error };
     let verb = match permission.operation() {

@@ -241,8 +241,8 @@ impl KafkaSubscription {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
-        let (consumer, leave_anyway) = (self.consumer.clone(), self.dynamic);
-        let shut = left_behind(&self.cluster.watch, CLOSED, move || shut(&consumer, leave, leave_anyway));
+        let (consumer, is_dynamic) = (self.consumer.clone(), self.dynamic);
+        let shut = left_behind(&self.cluster.watch, CLOSED, move || shut(&consumer, leave, is_dynamic));
         self.consumer.context().fence.close();
         // a member that is left behind ends by itself
         shut?

@@ -35,7 +35,7 @@ pub struct SendingArgs {
     /// Bytes of file content in a message, a power of two
     #[arg(long = "chunk_size", value_name = "BYTES", default_value_t = DEFAULT_CHUNK_SIZE, value_parser = chunk_size)]
     chunk_size: usize,
-    /// Megabytes of messages on their way at a time
+    /// Megabytes of messages on their way at a time, at most: there are fewer where the broker takes them slowly
     #[arg(
         long = "queue_max_size", value_name = "MB", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(1..=65_536)

@@ -1,5 +1,5 @@
 //! Permissions on a real Apache Kafka with an authorizer. The lists of docs/operating.md are enough for each program, and
-//! of each list, every permission that lacks is named in one sentence with the command that gives it.
+//! of each list, every missing permission is named in one sentence with the command that gives it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

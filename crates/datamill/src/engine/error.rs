@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::progress::ProgressError;
-use crate::report::text::counted_with;
+use crate::report::text::counted;
 
 /// Why an engine ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -239,9 +239,9 @@ pub enum EngineError {
     NotReplaced(String),
     /// Too many functions do not end.
     #[error(
-        "{} not end within {seconds} s and still {}, so the program ends; what was worked on there has failed. Find out what the \
+        "{} did not end within {seconds} s and still {}, so the program ends; what was worked on there has failed. Find out what the \
         function waits for, or give it more time with --processing_timeout, and start the program again",
-        counted_with(*functions as u64, "function", "did", "did"),
+        counted(*functions as u64, "function"),
         if *functions == 1 { "runs" } else { "run" }
     )]
     Hanging {

@@ -112,7 +112,7 @@ impl Lines {
         }
         let more = files.len().saturating_sub(CUT_OFF_NAMED) as u64;
         if more > 0 {
-            tracing::warn!(%topic, "the same is so of {}; the table of files in progress names them",
+            tracing::warn!(%topic, "the same holds for {}; the table of files in progress names them",
                 text::counted(more, "more file"));
         }
     }

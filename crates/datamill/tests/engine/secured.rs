@@ -1,5 +1,5 @@
 //! Accounts on a real Apache Kafka with an authorizer: the permissions that docs/operating.md lists are enough for an engine,
-//! and one that lacks, from the start or from some moment on, is named in one sentence.
+//! and a missing one, from the start or from some moment on, is named in one sentence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
