@@ -89,6 +89,7 @@ impl Watch {
     }
 
     fn note(&self, code: Code, reason: &str) {
+        let code = if broke_in_login(code, reason) { Code::BrokerTransportFailure } else { code };
         match code {
             // Idle connections are closed too: only asking tells an outage from that.
             Code::AllBrokersDown => self.suspect.store(true, Ordering::Relaxed),
@@ -266,6 +267,13 @@ impl Watch {
 
 const NO_ANSWER: &str = "does not answer";
 const NO_LOGIN: &str = "refuses the login";
+
+/// Whether a connection broke while the client logged in, as it may where the broker is slow or throttles the account. For
+/// librdkafka the login has failed then; nobody has refused it.
+fn broke_in_login(code: Code, reason: &str) -> bool {
+    code == Code::Authentication
+        && ["Local: Broker transport failure", "Local: Timed out"].iter().any(|s| reason.contains(s))
+}
 
 /// Whether asking the broker tells more than librdkafka's words.
 pub(super) fn is_about_encryption(code: Code, reason: &str) -> bool {
@@ -571,6 +579,16 @@ mod tests {
         watch.note(Code::BrokerTransportFailure, "Connect to ipv4#127.0.0.1:1 failed: Connection refused");
         watch.silent("here");
         assert_eq!(told(&watch), ["expired", "another host", "refuses the connection"]);
+    }
+
+    #[test]
+    fn a_connection_that_breaks_during_a_login_is_no_refused_login() {
+        let watch = Watch::new(Duration::ZERO);
+        let broke = "SASL PLAIN mechanism handshake failed: Local: Broker transport failure (after 0ms in state DOWN)";
+        watch.note(Code::Authentication, broke);
+        watch.silent("here");
+        assert_eq!(told(&watch), [NO_ANSWER]);
+        watch.check_login("here").unwrap();
     }
 
     #[test]
