@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use datamill::engine::EngineError;
-use datamill::program::Exit;
+use datamill::program::{Exit, why};
 use datamill::report::chain;
 use pyo3::prelude::*;
 
@@ -24,7 +24,7 @@ pub fn of_program(py: Python<'_>, error: &(dyn Error + 'static), exit: Exit, spe
     let text = match error.downcast_ref() {
         // what the function said is its own
         Some(EngineError::Stopped { .. }) => chain(error),
-        _ => speech.of(py, chain(error)),
+        _ => speech.of(py, why(error)),
     };
     raised(py, if exit == Exit::SetUp { "SetUpError" } else { "RunError" }, (text, exit.code()))
 }

@@ -217,7 +217,7 @@ impl Messages {
         if let Some(raised) = signal.into_inner() {
             return Err(raised);
         }
-        let reading = begun.map_err(|error| errors::of_program(py, &error, Exit::SetUp, &speech))?;
+        let reading = begun.map_err(|error| errors::of_program(py, &error, Exit::of_refusal(&error), &speech))?;
         Ok(Self { reading: Mutex::new(reading), speech })
     }
 

@@ -61,7 +61,7 @@ impl Run {
     fn send(self: &Arc<Self>) -> Result<Summary, BrokenOff> {
         let facts = Facts::default().heard_by(self.clone());
         let sent = self.sending.run(&self.name, &self.control, &facts, || Ok(()));
-        sent.map_err(|error| BrokenOff { error: error.into(), exit: Exit::SetUp })
+        sent.map_err(|error| BrokenOff { exit: Exit::of_refusal(error.as_ref()), error: error.into() })
     }
 
     fn has_ended(&self) -> bool {

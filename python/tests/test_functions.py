@@ -243,6 +243,21 @@ COUNTS = """
     """
 
 
+def test_a_broker_that_is_away_at_the_start_breaks_a_run_off_and_can_be_tried_again(tmp_path):
+    config = tmp_path / "away.config"
+    config.write_text("[broker]\nbootstrap.servers = 127.0.0.1:1\n")
+    (tmp_path / "a.txt").write_text("x")
+    runs = [
+        lambda: datamill.process(print, topic_name="files", config=config, output_dir=tmp_path / "out"),
+        lambda: datamill.upload(tmp_path / "a.txt", topic="files", config=config),
+        lambda: list(datamill.read("files", config=config)),
+    ]
+    for run in runs:
+        with pytest.raises(datamill.RunError, match="does not answer.* Nothing is lost: start it again") as raised:
+            run()
+        assert raised.value.exit_code == 3
+
+
 def test_without_keywords_the_command_line_of_the_program_is_read(work):
     work.upload({"a.txt": b"1\n2\n"})
     ran = work.run(COUNTS + "datamill.reproduce(lines)\n")

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use datamill::program::{EXIT_CODES, Exit, accept_dashes};
+use datamill::program::{EXIT_CODES, Exit, accept_dashes, why};
 use datamill::report::logging::say_error;
 
 use crate::commands::{
@@ -171,8 +171,8 @@ impl Task {
         // in an interpreter, nothing does so at the end of the process
         let _ = io::stdout().flush();
         let exit = ended.unwrap_or_else(|error| {
-            say_error(error.as_ref());
-            Exit::SetUp
+            say_error(why(error.as_ref()));
+            Exit::of_refusal(error.as_ref())
         });
         exit.code()
     }

@@ -117,7 +117,7 @@ pub enum RekeyError {
         group: String,
     },
     /// The log refused something for good.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] datamill_broker::Error),
 }
 

@@ -27,7 +27,10 @@ class SetUpError(DatamillError):
 
 
 class RunError(DatamillError):
-    """The program had to stop while it worked. Nothing is lost: start it again, unless the text says otherwise."""
+    """The program had to stop while it worked, or the broker was away when it started.
+
+    Nothing is lost: start it again, unless the text says otherwise.
+    """
 
 
 class NotAvailable(Exception):

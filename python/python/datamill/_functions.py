@@ -58,7 +58,7 @@ def reproduce(
     SetUpError
         An option, the configuration, the log or a folder is not as it must be.
     RunError
-        The program had to stop while it worked; nothing is lost.
+        The program had to stop while it worked, or the broker was away when it started; nothing is lost.
     TypeError
         An option that is not there.
 
@@ -105,7 +105,7 @@ def process(
     SetUpError
         An option, the configuration, the log or a folder is not as it must be.
     RunError
-        The program had to stop while it worked; nothing is lost.
+        The program had to stop while it worked, or the broker was away when it started; nothing is lost.
     TypeError
         An option that is not there.
 

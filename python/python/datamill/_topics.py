@@ -123,7 +123,7 @@ def read(
     SetUpError
         The configuration, the log or the topic is not there.
     RunError
-        The log or the topic cannot be read any further.
+        The broker is away, or the log or the topic cannot be read any further.
 
     Examples
     --------

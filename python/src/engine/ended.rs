@@ -20,7 +20,7 @@ pub struct BrokenOff {
 
 impl BrokenOff {
     pub fn set_up(error: SetUpError) -> Self {
-        Self { error: Box::new(error), exit: Exit::SetUp }
+        Self { exit: Exit::of_refusal(&error), error: Box::new(error) }
     }
 }
 

@@ -17,7 +17,7 @@ use datamill::assemble::Mode;
 use datamill::engine::{Control, StopKind};
 use datamill::facts::{Counters, Fact, Listener};
 use datamill::process::UserCode;
-use datamill::program::{Exit, Prepared};
+use datamill::program::{Exit, Prepared, why};
 use datamill::report::logging::note_error;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
@@ -96,7 +96,7 @@ impl Run {
         let mut prepared = None;
         let outcome = caught(|| self.run(&mut prepared));
         if let Err(BrokenOff { error, .. }) = &outcome {
-            note_error(error.as_ref());
+            note_error(why(error.as_ref()));
         }
         // its log file and its topic for log lines have the error too
         drop(prepared);

@@ -67,7 +67,7 @@ pub struct ReconcileArgs {
 }
 
 const AFTER: &str = "Exit codes: 0 every file is where it should be, 1 something is missing or needs a person, 2 the command \
-line or the set-up is wrong, 3 stopped before the end.";
+line or the set-up is wrong, 3 the broker did not answer, or it was stopped before the end.";
 
 pub fn run(args: &ReconcileArgs) -> anyhow::Result<Exit> {
     let filter = match &args.upload_regex {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use datamill::broker::ErrorKind;
-use datamill::program::{CommonArgs, Exit, instance_name};
+use datamill::program::{CommonArgs, Exit, instance_name, why};
 use datamill::rekey::{RekeyError, RekeySettings, rekey};
 use datamill::report::logging::{say, say_error};
 
@@ -55,11 +55,10 @@ pub fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
             Ok(if summary.left_out == 0 { Exit::Done } else { Exit::SomeFailed })
         }
         Err(error) => {
-            say_error(&error);
+            say_error(why(&error));
             Ok(match &error {
                 RekeyError::Log(error) if error.kind() == ErrorKind::Fenced => Exit::Replaced,
-                RekeyError::Log(error) if error.kind() == ErrorKind::Retry => Exit::Stopped,
-                _ => Exit::SetUp,
+                _ => Exit::of_refusal(&error),
             })
         }
     }

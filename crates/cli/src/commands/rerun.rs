@@ -66,7 +66,8 @@ A request has at most 100,000 files. For a whole topic, start the program in a n
   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata --consumer_group_id xrd2 \
 --start_from earliest
 
-Exit codes: 0 done, or nothing to do, 2 the command line or the set-up is wrong, or the answer was not `yes`.";
+Exit codes: 0 done, or nothing to do, 2 the command line or the set-up is wrong, or the answer was not `yes`, \
+3 the broker did not answer (start it again).";
 
 pub fn run(args: &RerunArgs) -> anyhow::Result<Exit> {
     let path = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;

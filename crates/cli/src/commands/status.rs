@@ -70,7 +70,7 @@ pub struct StatusArgs {
 
 const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, uploads were probably cut off, files wait and \
 no program runs, a position cannot be used, files of the folder cannot be sent, a program holds, a part of what was asked about cannot be looked \
-at), 2 the command line or the set-up is wrong, 3 stopped before the end.";
+at), 2 the command line or the set-up is wrong, 3 the broker did not answer, or it was stopped before the end.";
 
 /// All that was found.
 struct Found {

@@ -9,9 +9,9 @@ use clap::Args;
 use datamill::broker::Log;
 use datamill::engine::Control;
 use datamill::program::{AtOnce, Exit, heed_signals};
-use datamill::report::clock;
 use datamill::report::logging::say_error;
 use datamill::report::text::printable;
+use datamill::report::{chain, clock};
 use datamill::settings::Pattern;
 use datamill::survey::{Listed, SurveyError};
 use datamill_wire::hex;
@@ -50,11 +50,11 @@ pub fn ended(ended: Result<Exit, SurveyError>) -> anyhow::Result<Exit> {
         Ok(exit) => Ok(exit),
         Err(SurveyError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error @ (SurveyError::NotThere(_) | SurveyError::Damaged { .. })) => {
-            say_error(&error);
+            say_error(chain(&error));
             Ok(Exit::SomeFailed)
         }
         Err(error @ SurveyError::Stopped) => {
-            say_error(&error);
+            say_error(chain(&error));
             Ok(Exit::Stopped)
         }
         Err(error) => Err(error.into()),

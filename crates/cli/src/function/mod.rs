@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use datamill::program::Exit;
+use datamill::report::chain;
 use datamill::report::logging::{say, say_error};
 
 pub(crate) use own::parted;
@@ -69,7 +70,7 @@ impl FunctionCall {
                 match &self.refusal {
                     // no class was found that knows the words
                     Some(refusal) => say(refusal.trim_end()),
-                    None => say_error(&error),
+                    None => say_error(chain(&error)),
                 }
                 Exit::SetUp.code()
             }
@@ -83,7 +84,7 @@ impl FunctionCall {
         match take_place(&mut command) {
             Ok(code) => code,
             Err(source) => {
-                say_error(&search::CannotStart { python: python.to_owned(), source });
+                say_error(chain(&search::CannotStart { python: python.to_owned(), source }));
                 Exit::SetUp.code()
             }
         }

@@ -175,7 +175,6 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
     place.write("bad.config", b"[broker]\nbootstrap.servers = $DATAMILL_TEST_NOT_SET\n");
     place.write("other.config", b"[broker]\nbootstrap.servers = sqlite:other.db\n");
     place.write("not.config", b"[broker]\nbootstrap.servers = sqlite:bad.config\n");
-    place.write("away.config", b"[broker]\nbootstrap.servers = 127.0.0.1:1\nsasl.password = very-secret\n");
     let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
     for (args, part) in [
         (&["upload", "none", "--topic_name", "t"][..], "`none`"),
@@ -191,7 +190,6 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         (&["watch", "bad.config", "--topic_name", "t"], "it is not a folder"),
         (&["topic", "describe", "t", "--config", "other.config"], "there is no log `other.db`"),
         (&["topic", "list", "--config", "not.config"], "`bad.config` is no log of datamill"),
-        (&["topic", "list", "--config", "away.config"], "broker `127.0.0.1:1` does not answer"),
         (&["demo", "--folder", "data"], "was not made by a demo"),
         (&["topic", "create", "t", "--partitions", "-3"], "1 or more"),
         (&["topic", "create", "t", "--setting", "x"], "KEY=VALUE"),
@@ -203,7 +201,7 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
         assert_eq!(ended.stdout(), "");
         let errors = ended.stderr().lines().filter(|line| line.starts_with("error: ")).count();
         assert_eq!(errors, 1, "{args:?}: {}", ended.stderr());
-        for unwanted in ["os error", "Error code", "panicked", "very-secret"] {
+        for unwanted in ["os error", "Error code", "panicked"] {
             assert!(!ended.stderr().contains(unwanted), "{args:?}: {}", ended.stderr());
         }
     }

@@ -1,6 +1,8 @@
 //! Programs on a real Apache Kafka that stops answering, or makes them wait: what they say, and how they end.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use datamill_testkit::kafka::Kafka;
@@ -137,4 +139,84 @@ fn an_upload_and_a_download_that_a_quota_slows_down_say_so() {
         assert!(said.contains(&format!("by a quota such as `{limit}`. Nothing is lost")), "{said}");
         assert!(!said.contains("is away") && !said.contains("no record was acknowledged"), "{said}");
     }
+}
+
+/// Each command that works on a broker, with what it needs to begin.
+const ON_A_BROKER: [&[&str]; 19] = [
+    &["upload", "data", "--topic_name", "t"],
+    &["upload", "data", "--topic_name", "t", "--only-missing"],
+    &["watch", "data", "--topic_name", "t"],
+    &["download", "mirror", "--topic_name", "t"],
+    &["read", "t"],
+    &["read", "t", "--newest"],
+    &["ls", "t"],
+    &["get", "t", "a"],
+    &["verify", "t"],
+    &["reconcile", "data", "--topic_name", "t"],
+    &["status", "--topic_name", "t", "--consumer_group_id", "g"],
+    &["topic", "create", "t"],
+    &["topic", "list"],
+    &["topic", "delete", "t", "--yes"],
+    &["transfer", "--to", "s3://bucket/a", "--topic_name", "t"],
+    &["s3-transfer", "bucket", "--topic_name", "t"],
+    &["rekey", "t", "u"],
+    &["retry", "--topic_name", "t", "--consumer_group_id", "g"],
+    &["rerun", "--topic_name", "t", "--consumer_group_id", "g"],
+];
+
+/// Those that need no broker, that look at one without needing an answer, and those that Python does.
+const OTHERS: [&str; 6] = ["check", "demo", "help", "process", "reproduce", "try"];
+
+/// A store that is not asked before the broker has answered.
+const STORE: &str = "[s3]\nregion = r\naccess_key_id = a\nsecret_key_id = b\n";
+
+#[test]
+fn every_command_whose_broker_is_away_at_the_start_can_be_started_again() {
+    let place = Place::new();
+    place.write("data/a", b"a");
+    // a listener that takes connections and says nothing, and one that ends them
+    let [silent, ending] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+    let (silent_address, ending_address) = (address(&silent), address(&ending));
+    std::thread::spawn(move || ending.incoming().for_each(drop));
+    let config = |name: &str, servers: &str, more: &str| {
+        place.write(name, format!("[broker]\nbootstrap.servers = {servers}\n{more}{STORE}").as_bytes());
+    };
+    config("refused.config", "127.0.0.1:1", "sasl.password = very-secret\n");
+    config("silent.config", &silent_address, "");
+    config("ending.config", &ending_address, "");
+    config("encrypted.config", &ending_address, "security.protocol = SSL\n");
+    config("unknown.config", "no-such-host.invalid:9092", "");
+
+    let listed = place.run(&["--help"]).stdout();
+    let (_, listed) = listed.split_once("\nCommands:\n").unwrap();
+    let listed = listed.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let listed: BTreeSet<&str> =
+        listed.filter(|line| !line.starts_with(' ')).filter_map(|l| l.split(' ').next()).collect();
+    let known: BTreeSet<&str> = ON_A_BROKER.iter().map(|args| args[0]).chain(OTHERS).collect();
+    assert_eq!(listed, known, "a command that is not tried here");
+
+    let with = |args: &[&'static str], config: &'static str| [args, &["--config", config]].concat();
+    let refused = ON_A_BROKER.iter().map(|args| with(args, "refused.config"));
+    let others = ["silent.config", "ending.config", "encrypted.config", "unknown.config"];
+    let all: Vec<_> = refused.chain(others.map(|config| with(ON_A_BROKER[0], config))).collect();
+    // they wait at the same time
+    let started: Vec<_> = all
+        .iter()
+        .map(|args| place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
+    for (args, child) in all.iter().zip(started) {
+        let ended = crate::common::Ended::from(child.wait_with_output().unwrap());
+        let said = ended.stderr();
+        assert_eq!(ended.code(), 3, "{args:?}: {said}");
+        assert_eq!(ended.stdout(), "", "{args:?}");
+        let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        let [error] = errors[..] else { panic!("{args:?}: {said}") };
+        let what =
+            if error.contains("closes the connection") { "" } else { "` does not answer, check `bootstrap.servers`" };
+        assert!(error.contains("broker `") && error.contains(what), "{args:?}: {said}");
+        assert!(error.ends_with(". Nothing is lost: start it again, as a supervisor does after exit code 3"), "{said}");
+        assert!(!said.contains("very-secret"), "{args:?}: {said}");
+    }
+    drop(silent);
 }

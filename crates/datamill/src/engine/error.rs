@@ -33,8 +33,8 @@ pub enum EngineError {
     #[error("cannot start threads")]
     Thread(#[source] io::Error),
     /// The log refused something for good.
-    #[error(transparent)]
-    Log(datamill_broker::Error),
+    #[error("{0}")]
+    Log(#[source] datamill_broker::Error),
     /// The account lacks a permission that exactly-once delivery needs.
     #[error(
         "{0}; or start the program with --delivery at-least-once, which needs no more than to read the topic as the \

@@ -160,7 +160,7 @@ pub enum RerunError {
         again: &'static str,
     },
     /// The log cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] Error),
 }
 

@@ -1,15 +1,17 @@
 //! How a program ends.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use crate::broker::ErrorKind;
 use crate::engine::{self, EngineError};
+use crate::report::chain;
 use crate::upload::Summary;
 
 /// The exit codes in words, for the help of programs.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 some files failed, are incomplete or were not sent, or there was none \
-    to send, 2 the command line or the set-up is wrong or a permission is missing, 3 stopped before everything was done (start \
-    it again), 4 another process has taken this one's place, 5 a function did not end in its time (start it again), 130 \
+    to send, 2 the command line or the set-up is wrong or a permission is missing, 3 the broker did not answer, or the program \
+    was stopped before everything was done (start it again), 4 another process has taken this one's place, 5 a function did not end in its time (start it again), 130 \
     left at once at a second signal.";
 
 /// The exit codes of all programs.
@@ -21,8 +23,8 @@ pub enum Exit {
     SomeFailed,
     /// 2: the command line, the configuration, the log or a folder is not as it must be, or a permission is missing.
     SetUp,
-    /// 3: the program had to stop while it worked, or was stopped before the end that it was to reach; nothing is lost,
-    /// start it again.
+    /// 3: the broker was away when the program started, it had to stop while it worked, or it was stopped before the end
+    /// that it was to reach; nothing is lost, start it again.
     Stopped,
     /// 4: another process has taken this one's place; do not start both.
     Replaced,
@@ -57,6 +59,12 @@ impl Exit {
         }
     }
 
+    /// That of a program that something keeps from its start, or from going on without an engine: where nothing but the log
+    /// did, and that passes by itself, the same start gets further later on.
+    pub fn of_refusal(error: &(dyn Error + 'static)) -> Self {
+        if passes(error) { Self::Stopped } else { Self::SetUp }
+    }
+
     /// That of an engine which could not go on.
     pub fn of_error(error: &EngineError) -> Self {
         match error {
@@ -84,6 +92,24 @@ impl Exit {
         }
     }
 }
+
+/// Whether what went wrong passes by itself, as a broker that is away.
+fn passes(error: &(dyn Error + 'static)) -> bool {
+    let mut errors = std::iter::successors(Some(error), |&error| error.source());
+    errors
+        .find_map(|error| error.downcast_ref::<crate::broker::Error>())
+        .is_some_and(|error| error.kind() == ErrorKind::Retry)
+}
+
+/// Why a program ends, in words: an error with its causes, and that the program can be started again where nothing else
+/// is to be done.
+pub fn why(error: &(dyn Error + 'static)) -> String {
+    let text = chain(error);
+    if passes(error) { format!("{text}. {START_AGAIN}") } else { text }
+}
+
+/// What is to be done where a program ends because of something that passes by itself.
+const START_AGAIN: &str = "Nothing is lost: start it again, as a supervisor does after exit code 3";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -186,6 +212,50 @@ pub enum SetUpError {
     #[error(transparent)]
     Settings(#[from] crate::settings::SettingsError),
     /// The log.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] crate::broker::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::RerunError;
+    use crate::rekey::RekeyError;
+    use crate::survey::SurveyError;
+    use crate::upload::UploadError;
+
+    fn of_log(kind: ErrorKind) -> crate::broker::Error {
+        crate::broker::Error::with_source(kind, "broker `b:9092` does not answer", "Connection refused")
+    }
+
+    #[test]
+    fn whatever_holds_the_error_of_a_broker_that_is_away_the_program_can_be_started_again() {
+        let holders: [fn(crate::broker::Error) -> Box<dyn Error>; 10] = [
+            |error| Box::new(error),
+            |error| Box::new(SetUpError::from(error)),
+            |source| Box::new(SetUpError::Messages { section: "log", topic: "t".to_owned(), source }),
+            |error| Box::new(EngineError::Log(error)),
+            |error| Box::new(EngineError::Session(error)),
+            |error| Box::new(UploadError::from(error)),
+            |error| Box::new(UploadError::from(Box::new(SurveyError::from(error)))),
+            |error| Box::new(SurveyError::from(UploadError::from(error))),
+            |error| Box::new(RekeyError::from(error)),
+            |error| Box::new(RerunError::from(error)),
+        ];
+        for holder in holders {
+            let away = holder(of_log(ErrorKind::Retry));
+            assert_eq!(Exit::of_refusal(away.as_ref()), Exit::Stopped, "{away:?}");
+            let text = why(away.as_ref());
+            let (said, then) = text.split_once(". ").expect(&text);
+            assert!(said.ends_with("broker `b:9092` does not answer: Connection refused"), "{text}");
+            assert_eq!(text.matches("does not answer").count(), 1, "{text}");
+            assert_eq!(then, START_AGAIN);
+            for kind in [ErrorKind::Denied, ErrorKind::Settings, ErrorKind::UnknownTopic] {
+                let refused = holder(of_log(kind));
+                assert_eq!(Exit::of_refusal(refused.as_ref()), Exit::SetUp, "{refused:?}");
+                assert!(!why(refused.as_ref()).contains("again"), "{refused:?}");
+            }
+        }
+        assert_eq!(Exit::of_refusal(&SetUpError::NoTopic("consumer")), Exit::SetUp);
+    }
 }

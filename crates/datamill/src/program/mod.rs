@@ -16,7 +16,7 @@ mod size;
 
 pub use args::{CommonArgs, ConsumerArgs, ProcessorArgs, ProgramArgs, ReproducerArgs, accept_dashes, update_seconds};
 pub use console::{AtOnce, heed_signals, steer};
-pub use exit::{EXIT_CODES, Exit, SetUpError, of_upload};
+pub use exit::{EXIT_CODES, Exit, SetUpError, of_upload, why};
 pub use identity::{instance, instance_name};
 pub use prepared::Prepared;
 pub use reporting::{Reporting, open_existing};

@@ -9,6 +9,7 @@ use clap::{Args, Command};
 
 use super::{
     AtOnce, EXIT_CODES, Exit, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, console,
+    why,
 };
 use crate::engine::Control;
 use crate::process::{
@@ -157,8 +158,8 @@ fn name_of<T>() -> &'static str {
 /// reached (where asked), or it cannot go on. Prints a summary.
 pub fn run_program(args: &impl ProgramArgs, program: &str, code: UserCode) -> Exit {
     run(args, program, code).unwrap_or_else(|error| {
-        say_error(&error);
-        Exit::SetUp
+        say_error(why(&error));
+        Exit::of_refusal(&error)
     })
 }
 
@@ -176,7 +177,7 @@ fn run(args: &impl ProgramArgs, program: &str, code: UserCode) -> Result<Exit, S
             Exit::of_summary(summary.as_ref())
         }
         Err(error) => {
-            say_error(&error);
+            say_error(why(&error));
             Exit::of_error(&error)
         }
     })

@@ -1,7 +1,7 @@
 //! Sets logging up for a program: lines on stderr, in a file, and on a topic.
 
 use std::env;
-use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,6 @@ use super::periodic::Periodic;
 pub use super::printed::{Printer, lines_above, print_with, say};
 use super::printed::{may_have_colours, to_stderr};
 use super::programs::{Programs, Running};
-use super::text::chain;
 
 /// Which lines go where.
 #[derive(Debug, Clone, Default)]
@@ -83,14 +82,14 @@ impl LogGuard {
 const SAID: &str = "datamill";
 
 /// Says on stderr why the program ends, and writes it into the log file and to the log topic.
-pub fn say_error(error: &(dyn Error + 'static)) {
-    say(format_args!("error: {}", chain(error)));
-    note_error(error);
+pub fn say_error(why: impl Display) {
+    say(format_args!("error: {why}"));
+    note_error(why);
 }
 
 /// Writes why the program ends into the log file and to the log topic, where somebody else prints it.
-pub fn note_error(error: &(dyn Error + 'static)) {
-    tracing::error!(target: SAID, "{}", chain(error));
+pub fn note_error(why: impl Display) {
+    tracing::error!(target: SAID, "{why}");
 }
 
 struct Stderr {

@@ -19,7 +19,7 @@ pub(super) fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
 #[non_exhaustive]
 pub enum SurveyError {
     /// The log refused something.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] datamill_broker::Error),
     /// The temporary table of what was found.
     #[error(

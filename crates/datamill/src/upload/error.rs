@@ -142,7 +142,7 @@ pub enum UploadError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The log refuses what concerns more than one file.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] datamill_broker::Error),
     /// The log refused a chunk for a reason that concerns every file.
     #[error(transparent)]
