@@ -39,13 +39,22 @@ pub struct Outage {
     pub log: String,
     /// How that shows, for people: "it refuses the connection".
     pub cause: String,
+    /// It answers, and refuses the login.
+    pub refuses_login: bool,
 }
 
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} has been away for {} s: {}", self.log, self.lasts.as_secs(), self.cause)
+        let Self { log, lasts, cause, refuses_login } = self;
+        match refuses_login {
+            true => write!(f, "{log} has refused the login for {} s: {CHECK_LOGIN}", lasts.as_secs()),
+            false => write!(f, "{log} has been away for {} s: {cause}", lasts.as_secs()),
+        }
     }
 }
+
+/// What a person looks at where a login is refused.
+pub(crate) const CHECK_LOGIN: &str = "check `sasl.username`, `sasl.password` and `sasl.mechanism`";
 
 /// Something that an account may do, in the words of Kafka's access control lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

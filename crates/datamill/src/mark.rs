@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use known::{Checked, KnownFolder};
+pub(crate) use known::{Checked, Found, KnownFolder};
 
 use crate::durable::{put_unless_there, sync_folder};
 

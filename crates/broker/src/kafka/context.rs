@@ -22,7 +22,7 @@ use super::listener::Cause;
 use super::throttle::Throttle;
 use crate::contract::Placed;
 use crate::error::{Error, ErrorKind};
-use crate::examined::Outage;
+use crate::examined::{CHECK_LOGIN, Outage};
 
 /// How long logins may be refused before the log counts as one that this account has no part in, unless the settings say
 /// otherwise: who mends a password on the broker has this time.
@@ -72,6 +72,11 @@ impl State {
     fn explained(&self) -> Option<&Cause> {
         let (code, reason) = self.trouble.as_ref()?;
         self.cause.as_ref().filter(|_| is_about_encryption(*code, reason))
+    }
+
+    /// Whether some client is refused the login, as far as is known.
+    fn is_refused(&self) -> bool {
+        self.refused.is_some_and(|(_, last)| last.elapsed() < FRESH)
     }
 }
 
@@ -175,7 +180,8 @@ impl Watch {
             },
             None => format!("it {NO_ANSWER}"),
         };
-        Some(Outage { lasts: since.elapsed(), log: format!("broker `{servers}`"), cause })
+        let refuses_login = state.is_refused();
+        Some(Outage { lasts: since.elapsed(), log: format!("broker `{servers}`"), cause, refuses_login })
     }
 
     /// What a connection failed at last, in librdkafka's words.
@@ -197,8 +203,8 @@ impl Watch {
             return Ok(());
         }
         let text = format!(
-            "broker `{servers}` has refused the login for {} s: check `sasl.username`, `sasl.password` and \
-            `sasl.mechanism`. Nothing is lost: start again once they are right",
+            "broker `{servers}` has refused the login for {} s: {CHECK_LOGIN}. Nothing is lost: start again once they are \
+            right",
             lasts.as_secs()
         );
         let reason = state.trouble.as_ref().filter(|(code, _)| *code == Code::Authentication);
@@ -214,7 +220,7 @@ impl Watch {
             self.absent.clear();
         }
         let mut state = self.state.lock();
-        if state.refused.is_some_and(|(_, last)| last.elapsed() < FRESH) {
+        if state.is_refused() {
             return self.tell(&mut state, servers);
         }
         (state.trouble, state.cause, state.since, state.unsure) = (None, None, None, false);
@@ -255,8 +261,7 @@ impl Watch {
         if what == NO_LOGIN {
             warn!(
                 error = %reason,
-                "broker `{servers}` {NO_LOGIN}; what has to wait waits, for {} s at most: check `sasl.username`, \
-                `sasl.password` and `sasl.mechanism`",
+                "broker `{servers}` {NO_LOGIN}; what has to wait waits, for {} s at most: {CHECK_LOGIN}",
                 self.login_grace.as_secs()
             );
         } else {
@@ -598,6 +603,8 @@ mod tests {
         watch.note(Code::AllBrokersDown, "1/1 brokers are down");
         watch.answered("here");
         assert_eq!(told(&watch), [NO_LOGIN]);
+        let outage = watch.outage("here").unwrap();
+        assert!(outage.refuses_login && outage.to_string().contains("`sasl.password`"), "{outage}");
         watch.check_login("here").unwrap();
         let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
         // the row goes on

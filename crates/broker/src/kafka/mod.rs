@@ -100,7 +100,8 @@ impl Log for KafkaLog {
     }
 
     fn is_throttled(&self) -> bool {
-        self.cluster.watch.throttle.lasts()
+        // the last wait that it asked for may be longer than it lives
+        self.cluster.watch.throttle.lasts() && !self.cluster.watch.is_away()
     }
 
     fn own_files(&self) -> OwnFiles {

@@ -161,6 +161,36 @@ fn a_share_that_goes_under_a_transfer_holds_it(kafka: bool) {
     nothing_goes_under_the_mount_point(&share, &["transfer", "--to", &url, "--output_dir", "own"], &folder);
 }
 
+fn a_share_that_goes_under_an_output_folder_is_told_and_nothing_is_made_under_its_mount_point(kafka: bool) {
+    let share = Share::new(kafka);
+    share.mount();
+    let url = format!("file://{}", share.path("store").display());
+    let running = share.start(&["transfer", "--to", &url, "--output_dir", "data"]);
+    let put = |name: &str| {
+        share.upload(name);
+        wait_until(name, || share.path("store").join(&share.0.topic).join(name).exists());
+    };
+    put("first");
+    share.unmount();
+    wait_until("that it is told", || share.said("What needs the output folder waits until it is back") == 1);
+    put("second");
+    // the tables are written every few seconds
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert_eq!(fs::read_dir(share.path("data")).unwrap().count(), 0, "something is below the mount point");
+    share.mount();
+    wait_until("the share", || share.said("the output folder is back") == 1);
+    put("third");
+    assert_eq!(running.end(), 0);
+    let text = |part: &str| {
+        let mut logs = fs::read_dir(share.path("share/LOGS")).unwrap().map(|entry| entry.unwrap().path());
+        fs::read_to_string(logs.find(|path| path.to_string_lossy().contains(part)).unwrap()).unwrap()
+    };
+    let rows = text("processed_from_");
+    assert!(["first", "second", "third"].iter().all(|name| rows.contains(name)), "{rows}");
+    let lines = text(".log");
+    assert!(lines.contains("What needs the output folder waits"), "{lines}");
+}
+
 /// A share is not mounted when a program starts that has put files into it before.
 fn a_start_without_the_share_stops(share: &Share, program: &[&str], folder: &str) {
     let run = |more: &[&str]| share.run(&[program, &["--exit-at-end"], more].concat());
@@ -218,6 +248,7 @@ on_both_logs! {
     a_share_that_is_mounted_after_the_watch_starts_is_gone_on_with,
     a_share_that_goes_under_a_download_holds_it,
     a_share_that_goes_under_a_transfer_holds_it,
+    a_share_that_goes_under_an_output_folder_is_told_and_nothing_is_made_under_its_mount_point,
     a_download_into_a_share_that_is_not_mounted_stops_at_the_start,
     a_transfer_into_a_share_that_is_not_mounted_stops_at_the_start,
 }

@@ -96,8 +96,9 @@ pub(crate) enum NotVerified {
     /// With what is known of the place, and the file as it arrived.
     #[error("the SHA-512 of the rebuilt file differs from the uploader's; {0}")]
     Mismatch(String, Box<DownloadDataFile>),
+    /// With what is to be read again, where that is only out of reach.
     #[error("the rebuilt file cannot be read back")]
-    Read(#[source] io::Error),
+    Read(#[source] io::Error, DroppedFile),
     /// The chunks can be checked once all of it is there.
     #[error("a part of the rebuilt file was taken already")]
     Again(DroppedFile),
@@ -144,7 +145,13 @@ impl DownloadDataFile {
                 hasher.finish()
             }),
             (Content::Memory(bytes, hashed), _) => Some(hashed.finish(bytes)),
-            (Content::Disk(path, hashed), _) => Some(hashed.finish_file(path).map_err(NotVerified::Read)?),
+            (Content::Disk(path, hashed), _) => match hashed.finish_file(path) {
+                Ok(hash) => Some(hash),
+                Err(error) => {
+                    let dropped = DroppedFile { info: whole.info, size: Some(size), proofs: whole.proofs };
+                    return Err(NotVerified::Read(error, dropped));
+                }
+            },
         };
         let is_right = hash == Some(whole.info.version.sha512);
         let cut = whole.taken > 0;
@@ -177,8 +184,13 @@ impl DownloadDataFile {
         if is_right {
             return Ok(file);
         }
-        let wrong = file.wrong_chunks(&proofs).map_err(NotVerified::Read)?;
-        Err(NotVerified::Mismatch(wrong, Box::new(file)))
+        match file.wrong_chunks(&proofs) {
+            Ok(wrong) => Err(NotVerified::Mismatch(wrong, Box::new(file))),
+            Err(error) => {
+                let dropped = DroppedFile { info: Arc::clone(&file.info), size: Some(size), proofs };
+                Err(NotVerified::Read(error, dropped))
+            }
+        }
     }
 
     fn wrong_chunks(&self, proofs: &[Proof]) -> io::Result<String> {
@@ -263,7 +275,8 @@ impl DownloadDataFile {
     fn folder_of_its_own(&self, work: &Path) -> io::Result<Placed> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = work.join(format!("{}-{}", self.info.id.0, COUNT.fetch_add(1, Relaxed)));
-        std::fs::create_dir_all(&folder)?;
+        // in the folder that is there: where that is on a share that is not mounted, nothing is made
+        std::fs::create_dir(&folder)?;
         Ok(Placed { file: folder.join(self.info.version.filename()), folder })
     }
 
@@ -280,6 +293,8 @@ impl DownloadDataFile {
         let Some(placed) = &mut self.placed else { return Ok(()) };
         // what is there may be a later version, once this one has been there
         if placed.file != public {
+            // where its share is gone, nothing is made in the mount point
+            std::fs::metadata(&placed.file)?;
             if let Some(folder) = public.parent() {
                 std::fs::create_dir_all(folder)?;
             }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tracing::warn;
 
-use super::aside;
+use super::home::{self, Home};
 use super::trouble::{Trouble, is_full};
 use crate::mark::Identity;
 use crate::report::{chain, clock};
@@ -39,6 +39,7 @@ const MAX_TORN: u64 = 1 << 20;
 /// An appended table.
 pub(crate) struct AppendedTable {
     path: PathBuf,
+    home: Home,
     header: &'static [&'static str],
     file: Option<File>,
     rows: csv::Writer<Vec<u8>>,
@@ -65,6 +66,7 @@ impl AppendedTable {
         repair(&path, header)?;
         let month = month_of(&path, header);
         let mut table = Self {
+            home: Home::of(&path),
             path,
             header,
             file: None,
@@ -191,7 +193,7 @@ impl AppendedTable {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                aside::make_folder_of(&self.path)?;
+                self.home.make()?;
                 let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
                 let header = header_line(self.header);
                 // one that a file before this one did not take
@@ -246,7 +248,8 @@ fn numbered(file: &Path, number: u32) -> PathBuf {
 fn keep(path: &Path, month: &str) -> io::Result<()> {
     let kept = path.with_file_name(month).join(path.file_name().unwrap_or_default());
     let free = || (1..).map(|number| numbered(&kept, number)).find(|file| !file.exists());
-    match aside::make_folder_of(&kept).and_then(|()| fs::rename(path, free().unwrap_or_else(|| kept.clone()))) {
+    let made = kept.parent().map_or(Ok(()), home::make);
+    match made.and_then(|()| fs::rename(path, free().unwrap_or_else(|| kept.clone()))) {
         // somebody has moved it away, or its folder
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         moved => moved,
@@ -262,7 +265,7 @@ pub(super) fn header_line(header: &[&str]) -> Vec<u8> {
 
 /// Sets a file aside that cannot be used; nothing of it is lost.
 pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<()> {
-    let aside = aside::set_aside(path)?;
+    let aside = super::aside::set_aside(path)?;
     warn!(file = %path.display(), moved_to = %aside.display(), reason = why, "a registry file cannot be used and was set aside");
     Ok(())
 }
@@ -521,9 +524,9 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_removed_is_made_again_and_none_above_it() {
+    fn a_folder_that_was_removed_is_made_again_and_nothing_in_the_place_of_the_one_above() {
         let (folder, _) = folder();
-        let above = folder.path().join("share");
+        let (above, away) = (folder.path().join("share"), folder.path().join("away"));
         let path = above.join("LOGS/table.csv");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut table = AppendedTable::open(path.clone(), HEADER).unwrap();
@@ -531,13 +534,18 @@ mod tests {
         table.append(&["a", "1"]);
         table.flush();
         assert_eq!(rows(&path), [["a", "1"]]);
-        fs::remove_dir_all(&above).unwrap();
+        fs::rename(&above, &away).unwrap();
         table.append(&["b", "2"]);
         table.flush();
         assert!(!above.exists(), "the share is not mounted");
+        // its mount point is there
         fs::create_dir(&above).unwrap();
         table.flush();
-        assert_eq!(rows(&path), [["b", "2"]]);
+        assert_eq!(fs::read_dir(&above).unwrap().count(), 0);
+        fs::remove_dir(&above).unwrap();
+        fs::rename(&away, &above).unwrap();
+        table.flush();
+        assert_eq!(rows(&path), [["a", "1"], ["b", "2"]]);
     }
 
     #[test]

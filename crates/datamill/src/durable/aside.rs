@@ -56,15 +56,6 @@ fn write(aside: &Path, synced: bool, fill: impl FnOnce(&mut BufWriter<File>) -> 
     if synced { file.get_ref().sync_all() } else { Ok(()) }
 }
 
-/// Makes the folder of a file where it was removed, but no folder above: that one may be on a file system that is
-/// not mounted.
-pub(super) fn make_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent().map_or(Ok(()), fs::create_dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
-}
-
 /// A hidden name in the same folder.
 fn aside_of(path: &Path) -> PathBuf {
     let mut hidden = OsString::from(".");

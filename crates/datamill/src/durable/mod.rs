@@ -14,6 +14,7 @@
 
 mod append;
 mod aside;
+mod home;
 mod journal;
 mod replace;
 mod slots;
@@ -21,6 +22,7 @@ mod trouble;
 
 pub(crate) use append::{AppendedTable, rows};
 pub(crate) use aside::{put_unless_there, sync_folder};
+pub(crate) use home::Home;
 pub(crate) use journal::{Contents, Journal, Lines};
 pub(crate) use replace::ReplacedTable;
 pub(crate) use slots::Slots;

@@ -12,6 +12,7 @@ use csv::StringRecord;
 
 use super::append::{header_line, reader, set_aside};
 use super::aside;
+use super::home::Home;
 use super::trouble::Trouble;
 
 /// Shortest time between two writes.
@@ -23,6 +24,7 @@ const REST: u32 = 20;
 /// A replaced table.
 pub(crate) struct ReplacedTable {
     path: PathBuf,
+    home: Home,
     header: &'static [&'static str],
     changed: bool,
     not_before: Option<Instant>,
@@ -47,7 +49,7 @@ impl ReplacedTable {
                 Err(error) => set_aside(&path, &error.to_string())?,
             },
         }
-        Ok(Self { path, header, changed: true, not_before: None, trouble: Trouble::default() })
+        Ok(Self { home: Home::of(&path), path, header, changed: true, not_before: None, trouble: Trouble::default() })
     }
 
     /// The rows are others than those in the file.
@@ -74,7 +76,7 @@ impl ReplacedTable {
     }
 
     fn write(&self, rows: impl FnOnce(&mut dyn FnMut(&[&str]))) -> io::Result<()> {
-        aside::make_folder_of(&self.path)?;
+        self.home.make()?;
         aside::replace(&self.path, |file| {
             file.write_all(&header_line(self.header))?;
             let mut encoder = csv::WriterBuilder::new().delimiter(b';').from_writer(file);
@@ -172,7 +174,7 @@ mod tests {
         let path = folder.path().join("LOGS/table.csv");
         fs::write(folder.path().join("LOGS"), "in the way").unwrap();
         let (mut table, _) = open(&folder.path().join("other.csv"));
-        table.path = path.clone();
+        (table.path, table.home) = (path.clone(), Home::of(&path));
         table.flush(|row| row(&["a", "1"]));
         assert!(table.changed);
         fs::remove_file(folder.path().join("LOGS")).unwrap();

@@ -31,6 +31,7 @@ use super::EngineError;
 use super::catch_up::catch_up;
 use super::dead_letter::{DeadLetterTopic, KeptRecords, Letter, Unusable};
 use super::entry::Entry;
+use super::folder::Output;
 use super::in_hand::InHand;
 use super::listeners::Listeners;
 use super::outcome::{Failure, Outcome};
@@ -39,7 +40,6 @@ use super::retry::Tried;
 use super::state::GroupState;
 use crate::assemble::{FileInfo, Span, Version};
 use crate::facts::{Fact, Facts, FailureStatus, FileRow, FillingFile};
-use crate::mark::KnownFolder;
 use crate::process::{ReproducerMessage, largest_entry};
 use crate::report::{clock, text};
 
@@ -93,7 +93,7 @@ pub(super) struct CommitSettings {
     pub(super) group: String,
     pub(super) program: String,
     pub(super) processor_version: Option<String>,
-    pub(super) output: Arc<KnownFolder>,
+    pub(super) output: Arc<Output>,
     /// Whose the failures are.
     pub(super) by: String,
 }
@@ -184,6 +184,7 @@ pub(super) fn run(
             }
         }
         listeners.lines.tell_rest(false);
+        settings.output.tick();
         let mut ledger = listeners.ledger.lock();
         ledger.tick();
         catch_up(&settings.topic, state, &mut ledger, tried);
@@ -216,7 +217,7 @@ fn commit(
         return Answer::Again(batch, Some(Error::new(ErrorKind::NoSpace, error.to_string())));
     }
     if batch.outcomes.iter().any(|outcome| outcome.file.is_some())
-        && let Err(error) = settings.output.require()
+        && let Err(error) = settings.output.place_rest()
     {
         // files that get their place there once they are committed
         return Answer::Again(batch, Some(Error::new(ErrorKind::NoSpace, error.to_string())));
@@ -399,11 +400,8 @@ fn after(
         let info = outcome.info;
         // a version that came later may be there already
         let superseded = outcome.answers.is_some() && settings.output.path().join(&*info.version.path).exists();
-        if let Some(mut placed) = outcome.file.filter(|_| !superseded)
-            && let Err(error) = placed.publish(settings.output.path())
-        {
-            tracing::error!(file = %info.version.path, error = %error,
-                "the file cannot get its place in the output folder; its outcome is committed");
+        if let Some(placed) = outcome.file.filter(|_| !superseded) {
+            settings.output.place(placed);
         }
         crash_point(CrashPoint::Published);
         let bytes = info.bytes;

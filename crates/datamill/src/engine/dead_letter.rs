@@ -231,9 +231,12 @@ mod tests {
 
     use super::*;
     use crate::assemble::Budget;
+    use crate::engine::folder::Output;
+    use crate::facts::Facts;
     use crate::mark::{KnownFolder, Role};
 
     fn settings() -> CommitSettings {
+        let known = KnownFolder::open(".".as_ref(), Role::Output).unwrap();
         CommitSettings {
             topic: "files".into(),
             topic_id: None,
@@ -243,7 +246,7 @@ mod tests {
             group: "g".to_owned(),
             program: "p 1".to_owned(),
             processor_version: None,
-            output: Arc::new(KnownFolder::open(".".as_ref(), Role::Output).unwrap()),
+            output: Arc::new(Output::new(&Arc::new(known), &Facts::default())),
             by: "me".into(),
         }
     }

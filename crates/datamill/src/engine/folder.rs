@@ -1,13 +1,18 @@
 //! The output folder and the lock that makes it one program's own.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datamill_broker::{FileLock, OwnFiles};
+use parking_lot::Mutex;
 
 use super::EngineError;
+use crate::assemble::DownloadDataFile;
+use crate::durable::is_full;
+use crate::facts::{Fact, Facts};
 pub(crate) use crate::mark::OWN;
 use crate::mark::{KnownFolder, Role, is_filled, is_marked, is_output_folder};
 
@@ -92,5 +97,127 @@ impl OutputFolder {
     /// Folder of files that user code reads.
     pub(super) fn work(&self) -> PathBuf {
         self.own.join("work")
+    }
+}
+
+/// How often it is looked whether the folder is there, where nothing is to be put into it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The output folder while the program runs: it may go away, as a share does that is unmounted, and come back. Whoever
+/// makes something in it asks [`require`](Self::require) first, so that nothing is made in what is at its path meanwhile.
+/// Once it is gone that is told, and once it is back.
+pub(super) struct Output {
+    known: Arc<KnownFolder>,
+    facts: Facts,
+    seen: Mutex<Seen>,
+    /// Files that have their outcome, and whose place in the folder was gone.
+    unplaced: Mutex<Vec<(Arc<str>, Box<DownloadDataFile>)>>,
+}
+
+struct Seen {
+    is_gone: bool,
+    looked: Instant,
+}
+
+impl Output {
+    pub(super) fn new(known: &Arc<KnownFolder>, facts: &Facts) -> Self {
+        let seen = Mutex::new(Seen { is_gone: false, looked: Instant::now() });
+        Self { known: Arc::clone(known), facts: facts.clone(), seen, unplaced: Mutex::default() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.known.path()
+    }
+
+    /// Looks whether the folder is there.
+    ///
+    /// # Errors
+    /// It is gone, or another one is at its path. The text names it.
+    pub(super) fn require(&self) -> io::Result<()> {
+        let found = self.known.require();
+        let mut seen = self.seen.lock();
+        seen.looked = Instant::now();
+        if std::mem::replace(&mut seen.is_gone, found.is_err()) != found.is_err() {
+            let text = found.as_ref().err().map(ToString::to_string);
+            // others may look at the same time: what is told last is so
+            self.facts.tell(&Fact::OutputFolder { gone: text.as_deref() });
+        }
+        found.map(drop)
+    }
+
+    /// Looks whether the folder is there, once in a while, and puts files into it that wait for that.
+    pub(super) fn tick(&self) {
+        if self.seen.lock().looked.elapsed() >= LOOK_EVERY {
+            // what comes of it is told
+            let _ = self.place_rest();
+        }
+    }
+
+    /// As it was found last.
+    pub(super) fn is_gone(&self) -> bool {
+        self.seen.lock().is_gone
+    }
+
+    /// Gives a file that has its outcome its place. Where the folder is gone, the file waits for that.
+    pub(super) fn place(&self, mut file: Box<DownloadDataFile>) {
+        let path: Arc<str> = file.relative_path().into();
+        let mut unplaced = self.unplaced.lock();
+        if !unplaced.is_empty() {
+            // an earlier version of it may wait
+            return unplaced.push((path, file));
+        }
+        match file.publish(self.path()) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) || self.require().is_err() => unplaced.push((path, file)),
+            Err(error) => tell_unplaced(&path, &error.to_string()),
+        }
+    }
+
+    /// Gives the files that wait their places.
+    ///
+    /// # Errors
+    /// The folder is gone, or has no room.
+    pub(super) fn place_rest(&self) -> io::Result<()> {
+        self.require()?;
+        let mut unplaced = self.unplaced.lock();
+        while let Some((path, file)) = unplaced.first_mut() {
+            match file.publish(self.path()) {
+                Err(error) if is_full(&error) => return Err(error),
+                Err(error) => {
+                    self.require()?;
+                    tell_unplaced(path, &error.to_string());
+                }
+                Ok(()) => {}
+            }
+            unplaced.remove(0);
+        }
+        Ok(())
+    }
+
+    /// The run is over: names the files that have not got their places.
+    pub(super) fn end(&self) {
+        if let Err(error) = self.place_rest() {
+            let error = error.to_string();
+            self.unplaced.lock().drain(..).for_each(|(path, _)| tell_unplaced(&path, &error));
+        }
+    }
+}
+
+fn tell_unplaced(file: &str, error: &str) {
+    tracing::error!(
+        file,
+        error,
+        "the file cannot get its place in the output folder; its outcome is committed, and \
+        `datamill get` fetches the file"
+    );
+}
+
+#[cfg(test)]
+impl Output {
+    /// This folder, as the engine has it.
+    pub(super) fn of(folder: &Path) -> Self {
+        let known = KnownFolder::open(folder, Role::Output).unwrap();
+        known.require().unwrap();
+        Self::new(&Arc::new(known), &Facts::default())
     }
 }

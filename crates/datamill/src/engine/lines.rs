@@ -179,6 +179,11 @@ impl Listener for Lines {
                 };
                 tracing::info!(file = %file.rel_filepath, %topic, offsets = %file.offsets, "{why}");
             }
+            Fact::OutputFolder { gone: Some(gone) } => {
+                let end = if gone.ends_with('?') { "" } else { "." };
+                tracing::error!(%topic, "{gone}{end} What needs the output folder waits until it is back; nothing is lost");
+            }
+            Fact::OutputFolder { gone: None } => tracing::info!(%topic, "the output folder is back; going on"),
             Fact::NoDeadLetter { file, message } => {
                 let left_out = "the topic of dead letters takes none that says what happened; it is left out";
                 let (partition, offset) = message.unzip();

@@ -244,6 +244,7 @@ pub fn run(
 
     let topic = Arc::clone(&source.name);
     let listeners = Listeners::of_run(facts, &topic, tally, ledger);
+    let output = Arc::new(folder::Output::new(folder.known(), &listeners.facts));
     let budget = Arc::new(Budget::default());
     let by_name: Arc<str> = format!("{}/{topic}", log.id()?).into();
     let source_topic = Arc::new(SourceTopic {
@@ -287,7 +288,7 @@ pub fn run(
         max_attempts: settings.max_attempts.max(1),
         processing_timeout: settings.processing_timeout,
         work_folder: work.path().to_owned(),
-        output_dir: settings.output_dir.clone(),
+        output: Arc::clone(&output),
         shutdown_timeout: settings.shutdown_timeout,
     };
     let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;
@@ -300,7 +301,7 @@ pub fn run(
         source,
         dead_letters,
         state: &state,
-        output: folder.known(),
+        output: &output,
         by: standing.id(),
         standing: standing.into(),
         control,
@@ -322,6 +323,7 @@ pub fn run(
     if let Some(in_hand) = in_hand.filter(|_| !matches!(ended, Err(EngineError::Overdue { .. }))) {
         in_hand.close();
     }
+    output.end();
     let Listeners { tally, ledger, .. } = listeners;
     let mut ledger = ledger.lock();
     ledger.flush();

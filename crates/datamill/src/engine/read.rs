@@ -29,6 +29,7 @@ use unassigned::Unassigned;
 use super::assemble::Intake;
 use super::commit::{self, Answer, CommitSettings, Note, Task};
 use super::dead_letter::{DeadLetterTopic, KeptRecords};
+use super::folder::Output;
 use super::in_hand::InHand;
 use super::late::LateChunks;
 use super::listeners::Listeners;
@@ -44,8 +45,7 @@ use super::tails::Tails;
 use super::work::Pool;
 use super::{Control, EngineError, EngineSettings, StopKind};
 use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceIds, SpillFolder};
-use crate::facts::{Fact, Holding};
-use crate::mark::KnownFolder;
+use crate::facts::{Fact, Hold, Holding};
 use crate::read::Watch;
 
 /// How long a poll waits while results are expected, and while nothing is.
@@ -72,7 +72,7 @@ pub(super) struct Engine<'a> {
     pub(super) source: Source,
     pub(super) dead_letters: Option<DeadLetterTopic>,
     pub(super) state: &'a GroupState<'a>,
-    pub(super) output: &'a Arc<KnownFolder>,
+    pub(super) output: &'a Arc<Output>,
     pub(super) standing: Mutex<Standing>,
     /// Whose the failures of this program are.
     pub(super) by: String,
@@ -126,6 +126,8 @@ impl Engine<'_> {
                     if !waited {
                         tracing::warn!(error = %crate::report::chain(&error), "waiting until brokers answer");
                     }
+                    let hold = Hold::of_log(self.log.as_ref()).unwrap_or(Hold::Broker);
+                    Holding::new().step(self.listeners.facts.counters(), Some(hold));
                     self.rest();
                     if self.control.stopping().is_some() {
                         return Ok(Left::default());

@@ -28,6 +28,7 @@ use parking_lot::{Condvar, Mutex};
 use life::{Hand, PoolThread};
 use queue::{Place, Queue, Running};
 
+use super::folder::Output;
 use super::in_hand::InHand;
 use super::outcome::{Failure, Outcome};
 use super::{Control, EngineError};
@@ -66,7 +67,7 @@ pub(super) struct WorkSettings {
     /// Folder that files are placed in while user code reads them.
     pub(super) work_folder: PathBuf,
     /// Folder that they go to when they have their outcome.
-    pub(super) output_dir: PathBuf,
+    pub(super) output: Arc<Output>,
     /// How long a stop waits for workers that end.
     pub(super) shutdown_timeout: Duration,
 }
@@ -77,7 +78,7 @@ pub(super) struct Standing {
     pub(super) waiting: u64,
     /// Files that workers have.
     pub(super) running: u64,
-    /// Something that user code needs, or the place that it delivers to, is not available.
+    /// Something that user code needs, the place that it delivers to, or the output folder is not available.
     pub(super) hold: Option<Hold>,
 }
 
@@ -189,8 +190,7 @@ impl Pool {
     pub(super) fn standing(&self) -> Standing {
         let queue = self.shared.queue.lock();
         let (waiting, running) = (queue.waiting as u64, queue.running as u64);
-        let hold = if self.shared.code.target().is_some() { Hold::Target } else { Hold::NotAvailable };
-        Standing { waiting, running, hold: queue.unavailable_until.map(|_| hold) }
+        Standing { waiting, running, hold: queue.unavailable.map(|(_, hold)| hold) }
     }
 
     /// Whether no file waits, runs, or has an outcome that was not received.

@@ -189,6 +189,8 @@ macro_rules! state {
             pub cut_off: u64,
             /// What holds, and since when, in milliseconds since the epoch.
             pub held: Option<(Hold, i64)>,
+            /// The output folder is gone: what needs it waits.
+            pub is_folder_gone: bool,
             /// When the last commit happened that had something to commit, in milliseconds since the epoch.
             pub committed_ms: Option<i64>,
         }
@@ -230,6 +232,7 @@ pub struct Counters {
     counts: Atomics,
     state: StateAtomics,
     is_member: AtomicBool,
+    is_folder_gone: AtomicBool,
     filling: AtomicU64,
     filling_bytes: AtomicU64,
     cut_off: AtomicU64,
@@ -414,6 +417,7 @@ impl Counters {
                 self.committed_ms.store(clock::now_ms(), Relaxed);
             }
             Fact::NotCommitted { .. } => add(&counts.commits_again, 1),
+            Fact::OutputFolder { gone } => self.is_folder_gone.store(gone.is_some(), Relaxed),
         }
     }
 
@@ -426,6 +430,7 @@ impl Counters {
     pub fn snapshot(&self) -> Snapshot {
         let state = State {
             is_member: self.is_member.load(Relaxed),
+            is_folder_gone: self.is_folder_gone.load(Relaxed),
             filling: self.filling.load(Relaxed),
             filling_bytes: self.filling_bytes.load(Relaxed),
             cut_off: self.cut_off.load(Relaxed),

@@ -168,6 +168,11 @@ pub enum Fact<'a> {
         /// When it is asked again.
         wait: Duration,
     },
+    /// The output folder is gone, or another one is at its path, as where its share is not mounted; or it is back.
+    OutputFolder {
+        /// What is wrong, with the name of the folder. `None` where it is back.
+        gone: Option<&'a str>,
+    },
     /// A file has its result, or was processed: durably.
     Done {
         /// The file.

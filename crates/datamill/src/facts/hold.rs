@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use datamill_broker::{Log, Outage};
+
 use super::Counters;
 
 /// Why a program holds. Nothing is lost meanwhile.
@@ -29,6 +31,8 @@ pub enum Hold {
     Broker,
     /// The broker makes the account wait, by a quota.
     Throttled,
+    /// The broker refuses the login.
+    Login,
 }
 
 impl Hold {
@@ -36,7 +40,7 @@ impl Hold {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Crowded,
         Self::OutputFolder,
         Self::ReadingAgain,
@@ -48,6 +52,7 @@ impl Hold {
         Self::Record,
         Self::Broker,
         Self::Throttled,
+        Self::Login,
     ];
 
     /// The word for programs.
@@ -64,6 +69,7 @@ impl Hold {
             Self::Record => "record",
             Self::Broker => "broker",
             Self::Throttled => "throttled",
+            Self::Login => "login",
         }
     }
 
@@ -71,7 +77,9 @@ impl Hold {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Crowded => "the function has not caught up with the files that are there",
-            Self::OutputFolder => "the output folder cannot be written, for example because its disk is full",
+            Self::OutputFolder => {
+                "the output folder cannot be written, for example because its disk is full or it is not mounted"
+            }
             Self::ReadingAgain => "files whose content had no room are read again",
             Self::NotAvailable => "something that the function needs is not available",
             Self::Target => "the folder or store that the files go to takes none",
@@ -81,9 +89,24 @@ impl Hold {
             }
             Self::WatchedFolder => "the watched folder is not there, or is another one",
             Self::Record => "the record of what was sent cannot be written, for example because its disk is full",
-            Self::Broker => "the broker or the embedded log takes no messages",
+            Self::Broker => "the broker does not answer, or the embedded log takes no messages",
             Self::Throttled => "the broker throttles this account, by a quota",
+            Self::Login => "the broker refuses the login",
         }
+    }
+}
+
+impl Hold {
+    /// What the log holds by itself, whatever a program does with it.
+    pub(crate) fn of_log(log: &dyn Log) -> Option<Self> {
+        match log.outage() {
+            Some(outage) => Some(Self::of_outage(&outage)),
+            None => log.is_throttled().then_some(Self::Throttled),
+        }
+    }
+
+    pub(crate) fn of_outage(outage: &Outage) -> Self {
+        if outage.refuses_login { Self::Login } else { Self::Broker }
     }
 }
 

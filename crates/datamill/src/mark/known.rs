@@ -42,6 +42,16 @@ pub(crate) enum Checked {
     Other,
 }
 
+/// What is at the path, for someone who marks nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Same,
+    /// Nothing, or a folder that lacks the mark of this one.
+    Other,
+    /// Another folder, or this one mounted anew: it has never had a mark.
+    Unknown,
+}
+
 impl KnownFolder {
     /// The folder as it is now.
     ///
@@ -90,15 +100,35 @@ impl KnownFolder {
     /// As [`KnownFolder::check`], where another folder is an error as well.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is another folder.
+    /// [`ErrorKind::NotFound`] where it is not there, or is another folder. The text names it.
     pub(crate) fn require(&self) -> io::Result<Checked> {
-        match self.check()? {
-            Checked::Other => Err(io::Error::new(
-                ErrorKind::NotFound,
-                format!("the folder `{}` is another one than before: is its share not mounted?", self.path.display()),
-            )),
-            checked => Ok(checked),
+        let gone = |how: &str| {
+            let text = format!("the folder `{}` is {how}: is its share not mounted?", self.path.display());
+            Err(io::Error::new(ErrorKind::NotFound, text))
+        };
+        match self.check() {
+            Ok(Checked::Other) => gone("another one than before"),
+            Err(error) if error.kind() == ErrorKind::NotFound => gone("gone"),
+            checked => checked,
         }
+    }
+
+    /// Looks what is at the path. Unlike [`KnownFolder::check`], it writes nothing.
+    pub(crate) fn find(&self) -> Found {
+        let mut seen = self.seen.lock();
+        let (Ok(identity), Ok(mark)) = (Identity::of(&self.path), Mark::find(&self.path, &self.role)) else {
+            return Found::Other;
+        };
+        match (mark, seen.mark) {
+            (Some(mark), Some(before)) if mark == before => {}
+            (Some(_), Some(_)) => return Found::Other,
+            (_, before) if identity != seen.identity => {
+                return if before.is_some() { Found::Other } else { Found::Unknown };
+            }
+            _ => {}
+        }
+        (seen.identity, seen.mark) = (identity, seen.mark.or(mark));
+        Found::Same
     }
 }
 
@@ -130,6 +160,29 @@ mod tests {
         }
         fs::rename(&away, &path).unwrap();
         folder.check().unwrap();
+    }
+
+    #[test]
+    fn what_is_at_the_path_is_told_without_a_mark_as_well_and_nothing_is_written() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, away) = (place.path().join("out"), place.path().join("away"));
+        fs::create_dir(&path).unwrap();
+        let folder = KnownFolder::open(&path, Role::Output).unwrap();
+        for other in [Found::Unknown, Found::Other] {
+            assert_eq!(folder.find(), Found::Same);
+            fs::rename(&path, &away).unwrap();
+            assert_eq!(folder.find(), Found::Other);
+            fs::create_dir(&path).unwrap();
+            assert_eq!(folder.find(), other);
+            assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+            fs::remove_dir(&path).unwrap();
+            fs::rename(&away, &path).unwrap();
+            // a mark that it has got since is its own
+            Mark::find_or_make(&path, &Role::Output).unwrap();
+        }
+        // as after a remount: another identity, the same mark
+        folder.seen.lock().identity = Identity::of(Path::new("/proc")).unwrap();
+        assert_eq!(folder.find(), Found::Same);
     }
 
     #[test]

@@ -133,8 +133,8 @@ impl CommonArgs {
         if let Some(address) = self.status_listen {
             let recent = Arc::<Recent>::default();
             facts = facts.heard_by(recent.clone());
-            let shown =
-                Shown { program: program.to_owned(), kind, counters: Arc::clone(facts.counters()), source, recent };
+            let (counters, log) = (Arc::clone(facts.counters()), Some(Arc::clone(log)));
+            let shown = Shown { program: program.to_owned(), kind, counters, log, source, recent };
             let started = Server::start(address, shown);
             status = Some(started.map_err(|source| SetUpError::StatusListen { address, source })?);
         }

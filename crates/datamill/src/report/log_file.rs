@@ -18,7 +18,7 @@ use super::level::LogLevel;
 use super::lines::{Line, Output};
 use super::printed::say;
 use super::text::chain;
-use crate::durable::is_full;
+use crate::durable::{Home, is_full};
 use crate::mark::Identity;
 
 /// A file that was removed or moved away is noticed this much later at most.
@@ -42,6 +42,7 @@ pub struct LogFileError {
 
 pub(super) struct LogFile {
     path: PathBuf,
+    home: Home,
     level: LevelFilter,
     max_size: Option<u64>,
     state: Mutex<FileState>,
@@ -68,7 +69,7 @@ impl LogFile {
         let state = Mutex::new(FileState { file, size, looked: Instant::now(), failing: false });
         // user code may change the folder of the process
         let path = std::path::absolute(&path).unwrap_or(path);
-        Ok(Self { path, level: level.filter(), max_size, state })
+        Ok(Self { home: Home::of(&path), path, level: level.filter(), max_size, state })
     }
 }
 
@@ -81,9 +82,9 @@ enum Begun {
 }
 
 impl FileState {
-    /// Begins a new file where the one before was removed or moved away. Its folder is made again, but none above:
-    /// that may be a share that is not mounted.
-    fn look(&mut self, path: &Path) -> Option<Begun> {
+    /// Begins a new file where the one before was removed or moved away. Its folder is made again, but nothing in the place
+    /// of the folder above: that may be a share that is not mounted.
+    fn look(&mut self, path: &Path, home: &Home) -> Option<Begun> {
         if self.looked.elapsed() < LOOK_EVERY {
             return None;
         }
@@ -91,8 +92,8 @@ impl FileState {
         if self.file.as_ref().is_some_and(|file| Identity::is_of(path, file)) {
             return None;
         }
-        // it may be there already; and without a new file, the lines go where they went
-        let _ = path.parent().map(fs::create_dir);
+        // without a new file, the lines go where they went
+        home.make().ok()?;
         let file = OpenOptions::new().create(true).append(true).open(path).ok()?;
         self.size = file.metadata().map_or(0, |found| found.len());
         let before = self.file.replace(file)?;
@@ -144,7 +145,7 @@ impl Output for LogFile {
         let mut text = line.full();
         text.push('\n');
         let mut state = self.state.lock();
-        if let Some(Begun::AfterLoss) = state.look(&self.path) {
+        if let Some(Begun::AfterLoss) = state.look(&self.path, &self.home) {
             let told = "the log file before was removed or moved away: this one is begun anew";
             say(format_args!("{told} (`{}`)", self.path.display()));
             text.insert_str(0, &(Line { level: Level::WARN, text: told, ..*line }.full() + "\n"));
@@ -210,6 +211,28 @@ mod tests {
         file.write(&line("second"));
         let texts = texts(&path);
         assert!(texts[0].ends_with("this one is begun anew") && texts[1..] == ["second"], "{texts:?}");
+    }
+
+    #[test]
+    fn nothing_is_begun_in_the_place_of_an_output_folder_that_is_gone_and_the_file_goes_on_when_it_is_back() {
+        let place = tempfile::tempdir().unwrap();
+        let (output, away) = (place.path().join("out"), place.path().join("away"));
+        let path = output.join("LOGS/xrd.log");
+        let file = LogFile::open(path.clone(), LogLevel::Info, None).unwrap();
+        let write = |text: &str| {
+            file.state.lock().looked -= LOOK_EVERY;
+            file.write(&line(text));
+        };
+        write("before");
+        fs::rename(&output, &away).unwrap();
+        write("without a folder");
+        fs::create_dir(&output).unwrap();
+        write("with another one");
+        assert_eq!(fs::read_dir(&output).unwrap().count(), 0);
+        fs::remove_dir(&output).unwrap();
+        fs::rename(&away, &output).unwrap();
+        write("after");
+        assert_eq!(texts(&path), ["before", "without a folder", "with another one", "after"]);
     }
 
     #[test]

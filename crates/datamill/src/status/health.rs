@@ -28,24 +28,24 @@ impl fmt::Display for NotReady {
 
 /// Whether something that holds for so many milliseconds keeps a program from its work.
 ///
-/// A function that has not caught up, files that are read again and a quota only make the work slow. Commits that do not go through are not, from
-/// the first moment on, and anything else that holds is not after a minute.
+/// A function that has not caught up, files that are read again and a quota only make the work slow. A broker that is away
+/// or refuses the login, and commits that do not go through, do so from the first moment on, and anything else after a minute.
 pub(crate) fn is_long(hold: Hold, ms: i64) -> bool {
     match hold {
         Hold::Crowded | Hold::ReadingAgain | Hold::Throttled => false,
-        Hold::Commits => true,
+        Hold::Commits | Hold::Broker | Hold::Login => true,
         _ => ms >= LONG_MS,
     }
 }
 
 /// What keeps a program of this kind from being ready, if anything does.
 pub(super) fn not_ready(kind: ProgramKind, state: &State, now_ms: i64) -> Option<NotReady> {
-    if kind != ProgramKind::Producer && !state.is_member {
-        return Some(NotReady::NotJoined);
-    }
-    let (hold, since_ms) = state.held?;
-    let ms = now_ms.saturating_sub(since_ms).max(0);
-    is_long(hold, ms).then_some(NotReady::Held(hold, ms / 1000))
+    let held = state.held.and_then(|(hold, since_ms)| {
+        let ms = now_ms.saturating_sub(since_ms).max(0);
+        is_long(hold, ms).then_some(NotReady::Held(hold, ms / 1000))
+    });
+    // a broker that is away may be why it has not joined
+    held.or_else(|| (kind != ProgramKind::Producer && !state.is_member).then_some(NotReady::NotJoined))
 }
 
 #[cfg(test)]
@@ -76,6 +76,12 @@ mod tests {
         assert_eq!(held(Hold::Commits, 0), Some(NotReady::Held(Hold::Commits, 0)));
         assert_eq!(held(Hold::Crowded, 9999), None);
         assert_eq!(held(Hold::ReadingAgain, 9999), None);
+        assert_eq!(held(Hold::Throttled, 9999), None);
+        for hold in [Hold::Broker, Hold::Login] {
+            assert_eq!(held(hold, 0), Some(NotReady::Held(hold, 0)));
+            let unjoined = of(ProgramKind::Consumer, false, Some((hold, 3)));
+            assert_eq!(unjoined, Some(NotReady::Held(hold, 3)), "that is why it has not joined");
+        }
         let text = held(Hold::Commits, 7).unwrap().to_string();
         assert_eq!(text, "holding for 7 s: what is done cannot be committed");
     }

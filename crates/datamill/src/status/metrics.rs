@@ -71,7 +71,7 @@ impl Metrics {
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (mut sheet, now) = (Sheet(encoder), self.shown.counters.snapshot());
+        let (mut sheet, now) = (Sheet(encoder), self.shown.snapshot());
         let (counts, state) = (&now.counts, &now.state);
         let kind = self.shown.kind.as_str();
         let build = [("version", env!("CARGO_PKG_VERSION")), ("program", self.shown.program.as_str()), ("kind", kind)];
@@ -153,6 +153,11 @@ impl Collector for Metrics {
                 "group_member",
                 "1 while the group counts this process as a member",
                 u64::from(state.is_member),
+            )?;
+            sheet.gauge(
+                "output_folder_gone",
+                "1 while the output folder is gone, or another one is at its path",
+                u64::from(state.is_folder_gone),
             )?;
             sheet.gauge("partitions", "Partitions that are assigned to this process", state.partitions)?;
             sheet.counter("rebalances", "Times that partitions were assigned or revoked", counts.rebalances)?;
@@ -281,7 +286,8 @@ mod tests {
 
     fn metrics(facts: &Facts) -> Metrics {
         let (program, counters) = ("a \"program\"\n\\".to_owned(), Arc::clone(facts.counters()));
-        let shown = Shown { program, kind: ProgramKind::Reproducer, counters, source: None, recent: Arc::default() };
+        let shown =
+            Shown { program, kind: ProgramKind::Reproducer, counters, log: None, source: None, recent: Arc::default() };
         Metrics { shown, lag: None }
     }
 

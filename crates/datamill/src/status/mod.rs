@@ -28,13 +28,17 @@ pub use listening::listening;
 pub use recent::Recent;
 pub use server::Server;
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::facts::Counters;
+use datamill_broker::{Log, Outage};
+
+use crate::facts::{Counters, Hold, Snapshot};
+use crate::report::clock;
 use crate::report::heartbeat::ProgramKind;
 
 /// The program that is shown.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Shown {
     /// Its name.
     pub program: String,
@@ -42,8 +46,36 @@ pub struct Shown {
     pub kind: ProgramKind,
     /// Its numbers.
     pub counters: Arc<Counters>,
+    /// The log that it works on, where that is known: whether it is away, and how that shows.
+    pub log: Option<Arc<dyn Log>>,
     /// What it reads, if it reads files.
     pub source: Option<Source>,
     /// What happened last. It MUST be among the listeners of the program's facts.
     pub recent: Arc<Recent>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, kind, source, .. } = self;
+        let shown = &mut f.debug_struct("Shown");
+        shown.field("program", program).field("kind", kind).field("source", source).finish_non_exhaustive()
+    }
+}
+
+impl Shown {
+    /// Its numbers, and what holds it: a log that is away holds whatever the program does, also where it is not in the loop
+    /// that looks.
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.counters.snapshot();
+        if let Some(outage) = self.outage() {
+            let lasts_ms = i64::try_from(outage.lasts.as_millis()).unwrap_or(i64::MAX);
+            snapshot.state.held = Some((Hold::of_outage(&outage), clock::now_ms().saturating_sub(lasts_ms)));
+        }
+        snapshot
+    }
+
+    /// Since when the log is away.
+    fn outage(&self) -> Option<Outage> {
+        self.log.as_ref()?.outage()
+    }
 }

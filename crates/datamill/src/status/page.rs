@@ -74,6 +74,7 @@ pub(super) fn now(page: &Page<'_>) -> String {
         "now": words,
         "more": more,
         "held": held,
+        "output_folder_gone": state.is_folder_gone,
     });
     format!("{object}\n")
 }
@@ -154,6 +155,22 @@ impl Page<'_> {
     }
 
     fn now_in_words(&self) -> Now {
+        let now = self.at_work_in_words();
+        let is_held = self.snapshot.state.held.is_some_and(|(hold, _)| hold == Hold::OutputFolder);
+        match self.happened.folder_gone.as_ref().filter(|_| !is_held) {
+            Some(gone) => {
+                let more = format!(
+                    "{}What needs the folder waits: tables, the log file and what does not fit into memory. {}",
+                    self.said(gone),
+                    now.more
+                );
+                Now { class: "bad", more: more.trim_end().to_owned(), ..now }
+            }
+            None => now,
+        }
+    }
+
+    fn at_work_in_words(&self) -> Now {
         let state = &self.snapshot.state;
         if let Some((hold, since_ms)) = state.held.filter(|(hold, _)| !is_work(*hold)) {
             let class = if is_long(hold, self.now_ms - since_ms) { "bad" } else { "waits" };
@@ -161,9 +178,15 @@ impl Page<'_> {
             let said = match hold {
                 Hold::Commits => self.happened.not_committed.as_ref(),
                 Hold::NotAvailable | Hold::Target => self.happened.not_available.as_ref(),
+                Hold::OutputFolder => self.happened.folder_gone.as_ref(),
                 _ => None,
             };
-            let said = said.map_or_else(String::new, |said| self.said(said));
+            let outage = self.shown.outage().filter(|outage| Hold::of_outage(outage) == hold);
+            let said = match (said, outage) {
+                (Some(said), _) => self.said(said),
+                (None, Some(outage)) => in_capitals(&format!("{outage}. ")),
+                (None, None) => String::new(),
+            };
             return Now::new(class, format!("holding: {}", hold.words()))
                 .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and it goes on by itself."));
         }
@@ -536,6 +559,12 @@ fn command(html: &mut Html, source: &Source, words: &str) {
 
 fn age(seconds: f64) -> String {
     duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// A sentence with a capital letter.
+fn in_capitals(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn ago(then_ms: i64, now_ms: i64) -> String {

@@ -76,6 +76,8 @@ pub(super) struct Happened {
     pub(super) not_committed: Option<Said>,
     /// What user code said last that is not available.
     pub(super) not_available: Option<Said>,
+    /// What is wrong with the output folder, while it is gone.
+    pub(super) folder_gone: Option<Said>,
 }
 
 /// Why something holds, in the words of what holds.
@@ -152,6 +154,7 @@ impl Listener for Recent {
             Fact::Filling(files) => self.0.lock().filling = Arc::clone(files),
             Fact::Committed { .. } => drop(self.0.lock().not_committed.take()),
             Fact::NotAvailable { error, wait } => self.0.lock().not_available = Some(Said::now(error, Some(wait))),
+            Fact::OutputFolder { gone } => self.0.lock().folder_gone = gone.map(|gone| Said::now(gone, None)),
             Fact::NotCommitted { error } => {
                 self.0.lock().not_committed = error.map(|error| Said::now(error, None));
             }

@@ -184,7 +184,7 @@ impl Shared {
     async fn page(&self, now: Instant, write: fn(&Page<'_>) -> String) -> String {
         let look = self.look(now).await;
         let (shown, began_ms, now_ms) = (&self.shown, self.began_ms, clock::now_ms());
-        let (snapshot, happened) = (shown.counters.snapshot(), shown.recent.happened());
+        let (snapshot, happened) = (shown.snapshot(), shown.recent.happened());
         let lately = self.lately.until(now, &snapshot.counts);
         write(&Page { shown, now_ms, began_ms, snapshot, happened, look, lately })
     }
@@ -205,7 +205,7 @@ fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let state = shared.shown.counters.snapshot().state;
+    let state = shared.shown.snapshot().state;
     match not_ready(shared.shown.kind, &state, clock::now_ms()) {
         None => plain(StatusCode::OK, "ready\n".to_owned()),
         Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),

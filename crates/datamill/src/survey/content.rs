@@ -62,7 +62,7 @@ fn rebuild(
         let upload = upload_of(&whole.info, whole.info.version.total, String::new());
         match DownloadDataFile::verify(&source, whole) {
             Ok(file) => sink(upload, Ok(file)),
-            Err(NotVerified::Read(error)) => Err(SurveyError::Temporary(error)),
+            Err(NotVerified::Read(error, _)) => Err(SurveyError::Temporary(error)),
             Err(error) => sink(upload, Err(chain(&error))),
         }
     })?;

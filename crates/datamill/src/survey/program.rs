@@ -27,6 +27,8 @@ pub struct ProgramStatus {
     pub more: String,
     /// It does its work: nothing holds it for long, and it has joined its group.
     pub is_ready: bool,
+    /// Its output folder is gone.
+    pub is_folder_gone: bool,
     /// The whole answer.
     pub answer: Value,
 }
@@ -45,17 +47,19 @@ pub fn program_status(address: &str) -> Result<ProgramStatus, SurveyError> {
         return Err(failed(not_ours()));
     };
     let more = text("more").unwrap_or_default();
-    Ok(ProgramStatus { address: address.to_owned(), program, now, more, is_ready, answer })
+    let is_folder_gone = answer.get("output_folder_gone").and_then(Value::as_bool).unwrap_or(false);
+    Ok(ProgramStatus { address: address.to_owned(), program, now, more, is_ready, is_folder_gone, answer })
 }
 
 impl ProgramStatus {
     /// What needs a person.
     pub fn problem(&self) -> Option<Problem> {
-        let Self { address, program, now, more, is_ready, .. } = self;
+        let Self { address, program, now, more, is_ready, is_folder_gone, .. } = self;
         let blank = if more.is_empty() { "" } else { ". " };
         let text =
             format!("program `{program}` at `{address}` says that it is {now}{blank}{}", more.trim_end_matches('.'));
-        (!is_ready).then(|| Problem::new(ProblemKind::Holding, Subject::Program(program.clone()), text))
+        (!is_ready || *is_folder_gone)
+            .then(|| Problem::new(ProblemKind::Holding, Subject::Program(program.clone()), text))
     }
 }
 
@@ -121,7 +125,9 @@ mod tests {
         let problem = found.problem().unwrap();
         let said = format!("program `xrd` at `{}` says that it is holding: no room. Since 10:00", found.address);
         assert_eq!((problem.kind, problem.text), (ProblemKind::Holding, said));
-        assert_eq!(ProgramStatus { is_ready: true, ..found }.problem(), None);
+        let ready = ProgramStatus { is_ready: true, ..found };
+        assert_eq!(ready.problem(), None);
+        assert!(ProgramStatus { is_folder_gone: true, ..ready }.problem().is_some());
     }
 
     #[test]

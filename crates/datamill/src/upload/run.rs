@@ -301,12 +301,12 @@ impl<'a> Run<'a> {
             ..State::default()
         });
         let holds = [
-            (self.has_no_folder, Hold::WatchedFolder),
-            (self.is_held(), Hold::Record),
-            (self.target.log().is_throttled(), Hold::Throttled),
-            (self.sender.is_away(), Hold::Broker),
+            self.has_no_folder.then_some(Hold::WatchedFolder),
+            self.is_held().then_some(Hold::Record),
+            Hold::of_log(self.target.log()),
+            self.sender.is_away().then_some(Hold::Broker),
         ];
-        self.holding.step(counters, holds.into_iter().find_map(|(is_so, hold)| is_so.then_some(hold)));
+        self.holding.step(counters, holds.into_iter().flatten().next());
     }
 
     /// One line about the state.

@@ -17,6 +17,8 @@ mod hanging;
 mod in_hand;
 mod limits;
 mod many_failures;
+#[cfg(unix)]
+mod output_folder;
 mod paths;
 mod port;
 mod processor;

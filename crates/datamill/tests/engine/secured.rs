@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
+use crate::status::serve_on;
 use datamill::broker::{Error, ErrorKind, Log, NewTopic, Properties};
 use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary};
-use datamill::facts::Facts;
+use datamill::facts::{Facts, Hold};
 use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
 use datamill::program::{Exit, of_upload};
 use datamill::report::chain;
 use datamill::upload::{UploadSettings, upload_paths};
+use datamill_testkit::http::get;
 use datamill_testkit::secured::SecuredKafka;
 use parking_lot::Mutex;
 
@@ -84,11 +86,15 @@ impl<'a> Account<'a> {
     }
 
     fn run_controlled(&self, settings: &EngineSettings, control: &Control) -> Result<Summary, EngineError> {
+        self.run_counted(settings, control, &Facts::default())
+    }
+
+    fn run_counted(&self, settings: &EngineSettings, control: &Control, facts: &Facts) -> Result<Summary, EngineError> {
         let code = match settings.result_topic {
             Some(_) => UserCode::reproducer(ByName::default()),
             None => UserCode::processor(ByName::default()),
         };
-        let ended = datamill::engine::run(&self.log, settings, code, control, &Facts::default());
+        let ended = datamill::engine::run(&self.log, settings, code, control, facts);
         if let Err(error) = &ended {
             say(chain(error));
         }
@@ -440,18 +446,26 @@ fn a_reproducer_whose_password_was_changed_ends_with_what_to_check_and_goes_on_w
     account.send(&["a"]);
     let settings = EngineSettings { exit_at_end: false, ..account.settings(ONCE, true) };
     let control = Control::default();
+    let (server, facts) = serve_on(&account.log, &settings.topic, &settings.group);
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(&control);
         let running = scope.spawn(|| {
             (0..ASKED_AGAIN)
-                .map(|_| account.run_controlled(&settings, &control))
+                .map(|_| account.run_counted(&settings, &control, &facts))
                 .find(|ended| !matches!(ended, Err(EngineError::Rights(_))))
                 .unwrap()
         });
         wait_for("a", || account.paths_of_results() == ["a"]);
         kafka.set_password("user10", "second-secret");
         account.send(&["b"]);
+        let shown = |path: &str| get(server.address(), path).body;
+        wait_for("the page", || shown("/").contains("holding: the broker refuses the login"));
+        let page = shown("/");
+        assert!(page.contains("has refused the login for ") && page.contains("`sasl.password`"), "{page}");
+        assert!(shown("/readyz").contains("not ready: ") && shown("/readyz").contains("refuses the login"));
+        assert!(shown("/metrics").contains("datamill_held{reason=\"login\"} 1\n"));
         let error = running.join().unwrap().unwrap_err();
+        assert_eq!(facts.counters().snapshot().state.held.map(|(hold, _)| hold), Some(Hold::Login));
         let text = chain(&error);
         assert_eq!(datamill::program::Exit::of_error(&error), Exit::SetUp, "{text}");
         assert!(text.contains("has refused the login for") && text.contains("`sasl.password`"), "{text}");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 
 use crate::common::{Bench, Place, StopAtEnd, Told, chunks, content, on_both_logs, wait_for};
-use datamill::broker::NewTopic;
+use datamill::broker::{Log, NewTopic};
 use datamill::engine::{Control, EngineSettings};
 use datamill::facts::{Fact, Facts, Hold, Listener};
 use datamill::rekey::{RekeySettings, rekey};
@@ -13,6 +13,7 @@ use datamill::report::clock::now_ms;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::status::{Recent, Server, Shown, Source};
 use datamill_testkit::http::{Answer, get};
+use datamill_testkit::kafka::Kafka;
 
 on_both_logs! {
     each_lag_is_right_while_the_function_is_held_and_falls_to_nothing,
@@ -23,12 +24,18 @@ on_both_logs! {
 }
 
 /// Serves the status of an engine on this topic. What is told to the facts that it answers is on the page.
-fn serve(bench: &Bench, topic: &str) -> (Server, Facts) {
+pub fn serve(bench: &Bench, topic: &str) -> (Server, Facts) {
+    serve_on(&bench.log, topic, &bench.group)
+}
+
+/// The same for an engine that has a log of its own.
+pub fn serve_on(log: &Arc<dyn Log>, topic: &str, group: &str) -> (Server, Facts) {
     let recent = Arc::<Recent>::default();
     let facts = Facts::default().heard_by(recent.clone());
-    let source = Source { topic: topic.to_owned(), group: bench.group.clone(), log: Arc::clone(&bench.log) };
+    let source = Source { topic: topic.to_owned(), group: group.to_owned(), log: Arc::clone(log) };
     let (counters, kind) = (Arc::clone(facts.counters()), ProgramKind::Reproducer);
-    let shown = Shown { program: "test".to_owned(), kind, counters, source: Some(source), recent };
+    let log = Some(Arc::clone(log));
+    let shown = Shown { program: "test".to_owned(), kind, counters, log, source: Some(source), recent };
     (Server::start("0".parse().unwrap(), shown).unwrap(), facts)
 }
 
@@ -262,6 +269,44 @@ fn a_program_whose_commits_do_not_go_through_is_not_ready_until_they_do() {
         assert!(page.contains("holding: what is done cannot be committed"), "{page}");
         other.execute_batch("ROLLBACK").unwrap();
         wait_for("the second result", || counters.counts().done == 2);
+        wait_for("the program to be ready again", || readyz().status == 200);
+        drop(stop);
+        run.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_broker_that_is_killed_is_shown_as_away_and_not_as_one_that_throttles() {
+    const FILES: u64 = 10;
+    let kafka = Kafka::start_own();
+    let bench = Bench::on(&kafka, &[], 1);
+    for number in 0..FILES {
+        bench.send(&chunks(0, &format!("f{number}"), &content(number, 1 << 20), 1 << 19));
+    }
+    kafka.quota("consumer_byte_rate=300000");
+    let (server, facts) = serve(&bench, &bench.topic);
+    let control = Control::default();
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    let counters = facts.counters();
+    let held = || counters.snapshot().state.held.map(|(hold, _)| hold);
+    let readyz = || get(server.address(), "/readyz");
+    let shown = |reason: &str| metrics(&server).series(&format!("datamill_held{{reason=\"{reason}\"}}"));
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_counted(&settings, Told::default(), &control, &facts));
+        wait_for("the quota", || held() == Some(Hold::Throttled));
+        assert_eq!((shown("throttled"), readyz().status), (Some(1.0), 200));
+        kafka.kill9();
+        wait_for("the outage", || held() == Some(Hold::Broker));
+        assert_eq!((shown("throttled"), shown("broker")), (Some(0.0), Some(1.0)));
+        let answer = readyz();
+        assert!(answer.status == 503 && answer.body.contains("the broker does not answer"), "{}", answer.body);
+        let page = get(server.address(), "/").body;
+        let said = format!("Broker `{}` has been away for ", kafka.address());
+        assert!(page.contains("holding: the broker does not answer") && page.contains(&said), "{page}");
+        kafka.restart();
+        kafka.quota("none");
+        wait_for("all results", || counters.counts().done == FILES);
         wait_for("the program to be ready again", || readyz().status == 200);
         drop(stop);
         run.join().unwrap().unwrap();

@@ -32,7 +32,9 @@ struct Folder {
 
 impl Folder {
     fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap(), budget: Arc::default() }
+        let folder = Self { root: tempfile::tempdir().unwrap(), budget: Arc::default() };
+        std::fs::create_dir(folder.work()).unwrap();
+        folder
     }
 
     fn work(&self) -> PathBuf {

@@ -9,7 +9,7 @@ use datamill_broker::{ErrorKind, Subscription};
 
 use super::Reader;
 use super::ownership::names;
-use crate::assemble::{Instance, InstanceIds, Place};
+use crate::assemble::{Instance, InstanceIds, Mode, Place};
 use crate::engine::EngineError;
 use crate::engine::commit::{self, Task};
 use crate::engine::purpose::lost_results;
@@ -76,9 +76,11 @@ impl Reader<'_> {
             counters.answer_backlog(self.intake.assembler.backlog());
         }
         let commits_late = self.committing.is_some_and(|since| since.elapsed() >= COMMIT_WITHIN);
+        let needs_folder = self.engine.settings.mode != Mode::Memory || self.failures_in_a_row > 0;
         let also = [
+            (needs_folder && self.engine.output.is_gone()).then_some(Hold::OutputFolder),
             self.torn.then_some(Hold::Spread),
-            self.engine.log.is_throttled().then_some(Hold::Throttled),
+            Hold::of_log(self.engine.log.as_ref()),
             (self.failures_in_a_row > 0 || commits_late).then_some(Hold::Commits),
             pool.hold,
             (self.held && self.is_crowded()).then_some(Hold::Crowded),

@@ -9,7 +9,7 @@ use super::{Processed, Report, Shared};
 use crate::assemble::{DownloadDataFile, FileInfo, Mode, NotVerified, WholeFile};
 use crate::engine::in_hand::{Deaths, HandSlot};
 use crate::engine::outcome::{Failure, Outcome};
-use crate::facts::{Fact, FailureStatus};
+use crate::facts::{Fact, FailureStatus, Hold};
 use crate::panics;
 use crate::process::{
     Access, Answer, Call, ErrorKind, ProcessingError, ReproducerMessage, TellMismatch, placing_failed,
@@ -51,6 +51,10 @@ impl Shared {
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
             Err(NotVerified::Again(dropped)) => return Some(Err(Report::Again(dropped).into())),
+            // its content is there, out of reach
+            Err(NotVerified::Read(_, dropped)) if self.settings.output.require().is_err() => {
+                return Some(Err(Report::Again(dropped).into()));
+            }
             Err(error) => {
                 let failed = self.failed(info, FailureStatus::MismatchedHash, crate::report::chain(&error));
                 if let NotVerified::Mismatch(_, file) = &error {
@@ -129,13 +133,14 @@ impl Shared {
         if crate::engine::folder::is_reserved(path) {
             return Some("its path is one that the program keeps for itself in the output folder".to_owned());
         }
-        crate::engine::folder::taken(&self.settings.output_dir, path, file.own_files())
+        crate::engine::folder::taken(self.settings.output.path(), path, file.own_files())
     }
 
     /// Puts the file on disk, where the code finds it.
     fn place(&self, file: &mut DownloadDataFile, failed_before: bool) -> std::io::Result<()> {
+        self.settings.output.require()?;
         file.place(&self.settings.work_folder, self.stays_in_memory())?;
-        let output = &self.settings.output_dir;
+        let output = self.settings.output.path();
         // a version that came later may be there already
         if self.settings.public_names && !(failed_before && output.join(file.relative_path()).exists()) {
             file.show(output)?;
@@ -187,7 +192,7 @@ impl Shared {
                 let begun = Instant::now();
                 let computed = self.run_in_time(file, info, attempt, is_last, hand, place);
                 took = Some(hand.seats[place].watch.took().unwrap_or_else(|| begun.elapsed()));
-                computed
+                self.unless_gone(file, computed)
             })?;
             if let Some(took) = took {
                 self.settings.facts.tell(&Fact::Ran { file: path, took });
@@ -298,22 +303,26 @@ impl Shared {
             if !self.wait_until_available() {
                 return None;
             }
+            if wait > FIRST_WAIT {
+                self.make_work_folder();
+            }
             match attempt() {
                 Err(error) if error.kind() == ErrorKind::NotAvailable => {
+                    let hold = self.hold();
                     let mut queue = self.queue.lock();
                     if queue.stopping {
                         return None;
                     }
-                    if queue.unavailable_until.is_none() {
+                    if queue.unavailable.is_none() {
                         tracing::warn!(error = %error, "not available; holding, nothing is skipped");
                     }
-                    queue.unavailable_until = Some(Instant::now() + wait);
+                    queue.unavailable = Some((Instant::now() + wait, hold));
                     drop(queue);
                     self.settings.facts.tell(&Fact::NotAvailable { error: &error.to_string(), wait });
                     wait = (wait * 2).min(LAST_WAIT);
                 }
                 answer => {
-                    if self.queue.lock().unavailable_until.take().is_some() {
+                    if self.queue.lock().unavailable.take().is_some() {
                         tracing::info!("available again; going on");
                         self.wake.notify_all();
                     }
@@ -326,7 +335,7 @@ impl Shared {
     /// Waits while something is known not to be available. `false` when the program stops.
     fn wait_until_available(&self) -> bool {
         let mut queue = self.queue.lock();
-        while let Some(until) = queue.unavailable_until {
+        while let Some((until, _)) = queue.unavailable {
             if queue.stopping {
                 return false;
             }
@@ -335,6 +344,34 @@ impl Shared {
             }
         }
         !queue.stopping
+    }
+
+    /// Makes the folder of files that code reads, where somebody has removed it. What is wrong with it is told by who needs
+    /// it.
+    fn make_work_folder(&self) {
+        if self.settings.output.require().is_ok() {
+            let _ = std::fs::create_dir_all(&self.settings.work_folder);
+        }
+    }
+
+    /// What holds where something is not available.
+    fn hold(&self) -> Hold {
+        match self.code.target() {
+            _ if self.settings.output.require().is_err() => Hold::OutputFolder,
+            Some(_) => Hold::Target,
+            None => Hold::NotAvailable,
+        }
+    }
+
+    /// An answer of user code that had a file on disk: where that has failed and the folder is gone, the file was out of
+    /// reach, and has not failed.
+    fn unless_gone(&self, file: &DownloadDataFile, answer: Answer) -> Answer {
+        match answer {
+            Err(error) if error.kind() == ErrorKind::FileFailed && file.path().is_some() => {
+                Err(self.settings.output.require().map_or_else(placing_failed, |()| error))
+            }
+            answer => answer,
+        }
     }
 
     /// Places the file for code that needs a path, in whatever mode.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::assemble::{FileInfo, InstanceId, WholeFile};
 use crate::engine::in_hand::{HandSlot, InHand};
+use crate::facts::Hold;
 use crate::process::Watch;
 
 #[derive(Default)]
@@ -24,7 +25,8 @@ pub(super) struct Queue {
     pub(super) waiting: usize,
     pub(super) running: usize,
     pub(super) stopping: bool,
-    pub(super) unavailable_until: Option<Instant>,
+    /// What is not available, and when that is looked at again.
+    pub(super) unavailable: Option<(Instant, Hold)>,
     /// Runs of user code, where their time is limited.
     pub(super) calls: HashMap<Place, Running>,
     /// Workers that were given up and whose user code still runs.
@@ -90,7 +92,7 @@ impl Queue {
     pub(super) fn take_more(&mut self, first: &WholeFile, most: usize) -> Vec<WholeFile> {
         let is_fit = |file: &WholeFile| file.is_small() && !file.failed_before;
         let mut more = Vec::new();
-        if self.runs_alone || self.unavailable_until.is_some() || !is_fit(first) {
+        if self.runs_alone || self.unavailable.is_some() || !is_fit(first) {
             return more;
         }
         while more.len() + 1 < most

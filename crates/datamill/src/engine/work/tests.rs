@@ -96,7 +96,7 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
         max_attempts: 1,
         processing_timeout: Some(Duration::from_secs(1)),
         work_folder: folder.path().to_owned(),
-        output_dir: folder.path().to_owned(),
+        output: Arc::new(Output::of(folder.path())),
         shutdown_timeout: Duration::ZERO,
     };
     let code = UserCode::function(Needs::default(), |_, _| Ok(None));

@@ -217,7 +217,7 @@ fn counting(answers: Answers) -> (Arc<Counting>, Shared) {
     let recent = Arc::<Recent>::default();
     let counters = Arc::clone(Facts::default().heard_by(recent.clone()).counters());
     let kind = ProgramKind::Reproducer;
-    (log, Shared::of(Shown { program: "test".to_owned(), kind, counters, source: Some(source), recent }))
+    (log, Shared::of(Shown { program: "test".to_owned(), kind, counters, log: None, source: Some(source), recent }))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
