@@ -27,6 +27,7 @@ ELSEWHERE = {
     "cargo build --release --examples --bins": "crates/cli/tests/cli/readme.rs",
     "# extract.py": "test_documents.py: the commands of a document",
     "datamill try extract.py:metadata": "test_documents.py: the commands of a document",
+    "$ datamill reconcile": "test_documents.py: the commands of a document",
     "import datamill\n": "test_documents.py: the notebook of a document",
     "# sizes.py": "test_documents.py: the script of the documentation",
     "the result was refused:": "test_to_json_results.py: a result that the topic does not take",
