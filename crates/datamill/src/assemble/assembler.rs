@@ -36,6 +36,8 @@ struct Partition {
     next: i64,
     /// Time of the newest record.
     newest_ms: i64,
+    /// When all that was there was read, for the last time: what is read from then on came later.
+    at_end_ms: i64,
     /// Bytes of the chunks that were read.
     bytes: u64,
     firsts: BTreeMap<i64, InstanceId>,
@@ -112,6 +114,8 @@ pub(crate) struct Assembler {
     shadows: InstanceIds,
     /// Hashes of the versions of repetitions that were ended.
     ended_repetitions: FxHashSet<u64>,
+    /// Hashes of versions that were whole.
+    whole: Known,
     next_id: u64,
     filter: Filter,
     budget: Arc<Budget>,
@@ -135,6 +139,7 @@ impl Assembler {
             hasher: RandomState::new(),
             shadows: InstanceIds::default(),
             ended_repetitions: FxHashSet::default(),
+            whole: Known::default(),
             next_id: 0,
             filter,
             budget,
@@ -178,7 +183,8 @@ impl Assembler {
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
     /// lost.
     pub(crate) fn assign(&mut self, partition: i32, restored: Progress, start: i64) {
-        let mut state = Partition { restored, next: i64::MIN, newest_ms: i64::MIN, bytes: 0, firsts: BTreeMap::new() };
+        let (next, newest_ms, at_end_ms) = (i64::MIN, i64::MIN, i64::MIN);
+        let mut state = Partition { restored, next, newest_ms, at_end_ms, bytes: 0, firsts: BTreeMap::new() };
         state.move_to(start, partition, &mut self.lost);
         self.partitions.insert(partition, state);
     }
@@ -229,14 +235,14 @@ impl Assembler {
         time_ms: i64,
         chunk: &Chunk<'_>,
     ) -> (Added, io::Result<()>) {
-        let Some(pass) = self.pass(partition, offset, time_ms, chunk.data.len()) else {
+        let Some((pass, came_ms)) = self.pass(partition, offset, time_ms, chunk.data.len()) else {
             return (Added::Finished, Ok(()));
         };
         let filename = chunk.rebuilt_filename();
         let slot = self.hasher.hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
         let place = self.outdate(chunk, &filename);
         let mut found = None;
-        let mut repetition = false;
+        let (mut repetition, mut again) = (false, false);
         let open = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);
         let open_before = open.len();
         for id in open {
@@ -244,6 +250,7 @@ impl Assembler {
                 continue;
             };
             repetition |= !instance.is_full() && instance.state != State::Expired;
+            again |= instance.is_full();
             if instance.takes(chunk) && pass.may_join(instance, partition) {
                 found = Some(*id);
                 break;
@@ -262,10 +269,11 @@ impl Assembler {
                 }
                 let shadow = pass == Pass::Restored(OpenKind::Shadow);
                 let late = !repetition && self.ended_repetitions.contains(&slot);
+                again |= self.whole.contains(slot);
                 let instance =
                     Instance::new(version, slot, shadow, repetition, &self.budget, self.ahead.as_ref(), time_ms);
                 let buffer = instance.buffer.filter(|_| self.keeps_content);
-                self.open(slot, Instance { late, buffer, place, ..instance })
+                self.open(slot, Instance { late, again, buffer, place, ..instance })
             }
         };
         let Some(instance) = self.instances.get_mut(&id) else {
@@ -273,6 +281,7 @@ impl Assembler {
         };
         let begins_here = !instance.is_in(partition);
         let mut written = instance.add(partition, offset, time_ms, chunk);
+        (instance.came_ms, instance.left_over) = (instance.came_ms.max(came_ms), false);
         if found.is_none() && chunk.total > 1 {
             if let Some(following) = &self.following
                 && instance.begin(id, following)
@@ -328,9 +337,9 @@ impl Assembler {
         id
     }
 
-    /// Moves the partition behind `offset` and tells what its record may be. `None` if it was handed
-    /// out before, or the partition is not owned.
-    fn pass(&mut self, partition: i32, offset: i64, time_ms: i64, bytes: usize) -> Option<Pass> {
+    /// Moves the partition behind `offset` and tells what its record may be, and when it came, at the earliest. `None` if it
+    /// was handed out before, or the partition is not owned.
+    fn pass(&mut self, partition: i32, offset: i64, time_ms: i64, bytes: usize) -> Option<(Pass, i64)> {
         let state = self.partitions.get_mut(&partition)?;
         if offset < state.next {
             return None;
@@ -339,11 +348,12 @@ impl Assembler {
         state.next = offset + 1;
         state.newest_ms = state.newest_ms.max(time_ms);
         state.bytes += bytes as u64;
-        Some(match state.restored.open.get(&offset) {
+        let pass = match state.restored.open.get(&offset) {
             Some(kind) => Pass::Restored(*kind),
             None if offset < state.restored.frontier => Pass::Again,
             None => Pass::First,
-        })
+        };
+        Some((pass, time_ms.max(state.at_end_ms)))
     }
 
     /// Whether a record was read before the partition was assigned.
@@ -463,7 +473,13 @@ impl Assembler {
     pub(crate) fn finish(&mut self, finished: &InstanceIds) {
         let affected: Vec<InstanceId> =
             finished.iter().chain(&self.shadows).copied().filter(|id| self.instances.contains_key(id)).collect();
-        let (keep, go): (Vec<_>, Vec<_>) = affected.into_iter().partition(|id| self.listed(*id, finished).is_some());
+        let (keep, go): (Vec<_>, Vec<_>) =
+            affected.iter().copied().partition(|id| self.listed(*id, finished).is_some());
+        for id in affected {
+            let instance = self.instances.get(&id).filter(|instance| instance.state == State::Whole);
+            // a file of one chunk is never there in part
+            self.whole.extend(instance.filter(|instance| instance.version.total > 1).map(|instance| instance.slot));
+        }
         for id in keep {
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.state = State::Shadow;
@@ -512,6 +528,29 @@ impl Partition {
         let passed = self.restored.open.range(self.next..next);
         lost.extend(passed.filter(|(_, kind)| **kind == OpenKind::Open).map(|(first, _)| (partition, *first)));
         self.next = next;
+    }
+}
+
+/// Hashes that are kept of versions that were whole, twice as many at most.
+const MOST_KNOWN: usize = 1 << 16;
+
+/// The newest ones of very many hashes.
+#[derive(Debug, Default)]
+struct Known {
+    newest: FxHashSet<u64>,
+    before: FxHashSet<u64>,
+}
+
+impl Known {
+    fn extend(&mut self, hash: Option<u64>) {
+        if self.newest.len() >= MOST_KNOWN {
+            self.before = std::mem::take(&mut self.newest);
+        }
+        self.newest.extend(hash);
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        self.newest.contains(&hash) || self.before.contains(&hash)
     }
 }
 

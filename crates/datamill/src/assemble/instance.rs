@@ -162,6 +162,10 @@ pub(crate) struct Instance {
     pub(crate) place: u64,
     /// The last chunk of its path that came is one of another version.
     pub(crate) outdated: bool,
+    /// Its version was whole when it began, as far as that is known: the file was sent again.
+    pub(crate) again: bool,
+    /// Nobody waits for what is missing of it, as long as no further chunk comes.
+    pub(crate) left_over: bool,
     /// The next instance that began after this one was full.
     pub(crate) filled: Option<InstanceId>,
     pub(crate) indices: Indices,
@@ -174,6 +178,8 @@ pub(crate) struct Instance {
     pub(crate) proofs: Vec<Proof>,
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
+    /// When its newest chunk came, at the earliest: its record may be older, as where it waited for a slow link.
+    pub(crate) came_ms: i64,
     pub(crate) bytes: u64,
 }
 
@@ -203,6 +209,8 @@ impl Instance {
             late: false,
             place: 0,
             outdated: false,
+            again: false,
+            left_over: false,
             filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
@@ -211,6 +219,7 @@ impl Instance {
             proofs,
             first_ms: time_ms,
             last_ms: time_ms,
+            came_ms: time_ms,
             bytes: 0,
         }
     }
@@ -243,16 +252,23 @@ impl Instance {
     /// Whether an outcome is to come. Not that of what a repeated upload leaves over, whose chunks completed another
     /// one, nor that of an upload that a newer version of the file follows, as long as no further chunk comes.
     pub(crate) fn is_waited_for(&self) -> bool {
+        let goes_on = !(self.outdated || self.left_over);
         match self.state {
             State::Shadow => false,
             State::Whole => true,
-            State::Filling | State::Expired => !(self.repetition || self.late || self.superseded || self.outdated),
+            State::Filling | State::Expired => goes_on && !(self.repetition || self.late || self.superseded),
         }
     }
 
-    /// Whether its upload was probably cut off, where all that is in its partitions was read.
+    /// Whether its upload was probably cut off, where all that is in its partitions was read, and the file is not there
+    /// without it.
     pub(crate) fn is_cut_off(&self, now_ms: i64) -> bool {
-        self.state == State::Filling && self.is_waited_for() && now_ms.saturating_sub(self.last_ms) > CUT_OFF_MS
+        !self.again && self.is_waited_for() && self.is_quiet(now_ms)
+    }
+
+    /// Whether no chunk of it has come for so long that its upload probably does not go on.
+    pub(crate) fn is_quiet(&self, now_ms: i64) -> bool {
+        self.state == State::Filling && now_ms.saturating_sub(self.came_ms) > CUT_OFF_MS
     }
 
     /// Whether it has chunks in the partition.

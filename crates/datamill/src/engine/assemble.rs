@@ -151,6 +151,12 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// All that is in a partition was read, up to this offset.
+    pub(super) fn at_end(&mut self, partition: i32, offset: i64) {
+        self.assembler.skip_to(partition, offset);
+        self.assembler.at_end(partition, clock::now_ms());
+    }
+
     /// Moves files that fill up to the disk, and drops the content of the largest where they may take no more
     /// of it.
     fn make_room(&mut self) -> io::Result<()> {

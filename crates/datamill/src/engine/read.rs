@@ -530,7 +530,7 @@ impl<'a> Reader<'a> {
                 self.intake.record(&record);
             }
             Event::End { partition, offset, .. } => {
-                self.intake.assembler.skip_to(partition, offset);
+                self.intake.at_end(partition, offset);
                 self.ends_seen.insert(partition, offset);
                 self.skew.end(partition, offset);
             }

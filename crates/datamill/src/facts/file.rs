@@ -50,6 +50,8 @@ pub enum Rest {
     CutOff,
     /// Nothing: a newer version of the file has come since.
     Outdated,
+    /// Nothing: the file is there without them. It was sent again, and that upload was probably cut off.
+    SentAgain,
 }
 
 /// A file that waits before it is sent.

@@ -452,7 +452,11 @@ impl Page<'_> {
             html.raw("<td>").name(&row.rel_filepath).raw("</td><td>").progress(file.there.into(), row.n_chunks.into());
             html.raw(" ").number(file.there.into()).raw(" of ").number(row.n_chunks.into()).raw("</td><td>");
             html.bytes(file.bytes).raw("</td><td>").text(&ago(row.most_recent_message_ms, self.now_ms));
-            html.raw(if file.rest == Rest::Outdated { "; a newer version came</td>" } else { "</td>" });
+            html.raw(match file.rest {
+                Rest::Outdated => "; a newer version came</td>",
+                Rest::SentAgain => "; the file is there without this upload</td>",
+                Rest::Comes | Rest::CutOff => "</td>",
+            });
         });
         if files.len() > MOST {
             html.raw("<p>and ").number((files.len() - MOST) as u64).raw(" more</p>\n");

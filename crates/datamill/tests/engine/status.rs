@@ -12,6 +12,7 @@ use datamill::rekey::{RekeySettings, rekey};
 use datamill::report::clock::now_ms;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::status::{Recent, Server, Shown, Source};
+use datamill::survey::{GroupStatus, group_status};
 use datamill_testkit::http::{Answer, get};
 use datamill_testkit::kafka::Kafka;
 
@@ -21,6 +22,8 @@ on_both_logs! {
     the_page_says_what_became_of_each_file_and_no_name_is_markup,
     an_upload_that_was_cut_off_is_named_once_with_what_sends_the_rest,
     what_a_repeated_upload_leaves_over_is_no_lag,
+    an_upload_whose_chunks_still_come_is_not_cut_off_however_old_they_are,
+    a_part_of_a_file_that_was_sent_again_and_is_whole_is_nothing_to_look_after,
 }
 
 /// Serves the status of an engine on this topic. What is told to the facts that it answers is on the page.
@@ -238,6 +241,62 @@ fn what_a_repeated_upload_leaves_over_is_no_lag(place: &Place) {
         drop(stop);
         run.join().unwrap().unwrap();
     });
+}
+
+fn an_upload_whose_chunks_still_come_is_not_cut_off_however_old_they_are(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let hour_ago = Some(now_ms() - 3_600_000);
+    let file = chunks(0, "slow.dat", &content(1, 500), 100);
+    bench.send_at(&file[..2], hour_ago);
+    let (server, facts) = serve(&bench, &bench.topic);
+    let (control, code) = (Control::default(), Told::default());
+    let settings = EngineSettings { exit_at_end: false, ..bench.settings() };
+    let cut_off = || metrics(&server).series("datamill_files_cut_off");
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_counted(&settings, code, &control, &facts));
+        wait_for("the upload that was cut off", || cut_off() == Some(1.0));
+        // as from a clock that is behind, or over a link on which they wait for long
+        bench.send_at(&file[2..3], hour_ago);
+        wait_for("the upload to go on", || cut_off() == Some(0.0));
+        bench.send_at(&file[3..], hour_ago);
+        wait_for("the result", || facts.counters().counts().done == 1);
+        drop(stop);
+        run.join().unwrap().unwrap();
+    });
+}
+
+fn a_part_of_a_file_that_was_sent_again_and_is_whole_is_nothing_to_look_after(place: &Place) {
+    let bench = Bench::new(place, 1);
+    let hour_ago = Some(now_ms() - 3_600_000);
+    let file = chunks(0, "file.dat", &content(1, 500), 100);
+    bench.send_at(&file, hour_ago);
+    bench.send_at(&file[..3], hour_ago);
+    let status = || group_status(&bench.log, &bench.topic, &bench.group, false, &Control::default()).unwrap();
+    let waits = |status: &GroupStatus| (status.lag.files.unwrap(), status.lag.messages, status.cut_off);
+    assert_eq!(waits(&status()), (1, 5, 0), "the first upload has no outcome yet");
+    let (server, facts) = serve(&bench, &bench.topic);
+    let (control, code) = (Control::default(), Told::default());
+    let incomplete_after = std::time::Duration::from_secs(1800);
+    let settings = EngineSettings { exit_at_end: false, incomplete_after, ..bench.settings() };
+    let counts = || facts.counters().counts();
+    std::thread::scope(|scope| {
+        let stop = StopAtEnd(&control);
+        let run = scope.spawn(|| bench.run_counted(&settings, code, &control, &facts));
+        wait_for("the result", || counts().done == 1);
+        wait_for("no lag", || lag(&metrics(&server)) == Some([0.0; 4]));
+        wait_for("the page", || get(server.address(), "/").body.contains("; the file is there without this upload"));
+        assert_eq!(metrics(&server).series("datamill_files_cut_off"), Some(0.0));
+        wait_for("the position", || status().partitions[0].position == Some(5));
+        assert_eq!(waits(&status()), (0, 0, 0), "it is not seen from the position on that the file is whole");
+        // it ends without a failure
+        bench.send(&chunks(0, "next.dat", &content(2, 100), 100));
+        wait_for("the end of it", || counts().replaced == 1);
+        drop(stop);
+        let summary = run.join().unwrap().unwrap();
+        assert_eq!((summary.succeeded, summary.failed, summary.incomplete.len()), (2, 0, 0), "{summary}");
+    });
+    assert_eq!((waits(&status()), status().incomplete), ((0, 0, 0), 0));
 }
 
 #[test]

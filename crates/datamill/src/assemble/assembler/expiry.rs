@@ -17,6 +17,8 @@ pub(crate) struct Expired {
     /// Nobody misses it: its chunks went to another upload of its version that was incomplete when it
     /// began, or a newer version took its place.
     pub(crate) is_note: bool,
+    /// The file was sent again, and is there without it.
+    pub(crate) is_again: bool,
 }
 
 impl Assembler {
@@ -110,6 +112,7 @@ impl Assembler {
                     info: Arc::new(instance.info(id)),
                     indices: std::mem::take(&mut instance.indices),
                     is_note: instance.repetition || instance.late || instance.superseded,
+                    is_again: instance.again,
                 });
             }
         }

@@ -48,6 +48,22 @@ impl Assembler {
         filling
     }
 
+    /// All that is in a partition was read at this time.
+    pub(crate) fn at_end(&mut self, partition: i32, now_ms: i64) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.at_end_ms = now_ms;
+        }
+    }
+
+    /// The files are there without these uploads, which probably do not go on: nobody waits for them.
+    pub(crate) fn leave_over(&mut self, ids: &InstanceIds) {
+        for id in ids {
+            if let Some(instance) = self.instances.get_mut(id) {
+                instance.left_over = true;
+            }
+        }
+    }
+
     /// The next offset of each partition that is owned.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
         self.partitions.iter().map(|(partition, state)| (*partition, state.next))

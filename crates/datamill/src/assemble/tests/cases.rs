@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datamill_wire::Chunk;
 
-use super::super::{Added, Assembler, Budget, InstanceId, InstanceIds, SpillFolder};
+use super::super::{Added, Assembler, Budget, CUT_OFF_MS, InstanceId, InstanceIds, SpillFolder};
 use crate::progress::{OpenKind, Progress};
 
 fn assembler(partitions: i32) -> Assembler {
@@ -284,4 +284,45 @@ fn an_upload_is_not_waited_for_while_the_last_chunk_of_its_path_is_one_of_anothe
     add(&mut assembler, 0, 5, 2, 3);
     assert_eq!(waits(&assembler), (3, 4, 16), "it goes on");
     whole(add(&mut assembler, 0, 6, 3, 3));
+}
+
+#[test]
+fn what_was_not_there_when_all_was_read_came_later_whatever_its_time() {
+    let mut assembler = assembler(1);
+    let is_quiet = |assembler: &Assembler, now_ms| assembler.filling()[0].1.is_quiet(now_ms);
+    add(&mut assembler, 0, 0, 1, 3);
+    assert!(is_quiet(&assembler, CUT_OFF_MS + 1));
+    assembler.at_end(0, 5_000);
+    assert!(is_quiet(&assembler, CUT_OFF_MS + 1), "it was there before");
+    add(&mut assembler, 0, 1, 2, 3);
+    assert!(!is_quiet(&assembler, 5_000 + CUT_OFF_MS) && is_quiet(&assembler, 5_001 + CUT_OFF_MS));
+}
+
+#[test]
+fn nobody_waits_for_a_part_of_a_file_that_was_sent_again_and_is_whole() {
+    let mut assembler = assembler(1);
+    let now_ms = CUT_OFF_MS + 1;
+    add(&mut assembler, 0, 0, 1, 2);
+    let first = InstanceIds::from_iter([whole(add(&mut assembler, 0, 1, 2, 2))]);
+    // it need not have its outcome
+    let (again, _) = assembler.add(0, 2, 0, &chunk(1, 2));
+    let Added::Begun(again) = again else { panic!("{again:?}") };
+    assembler.finish(&first);
+    let part = |assembler: &Assembler| {
+        let filling = assembler.filling();
+        (filling[0].1.is_cut_off(now_ms), filling[0].1.is_quiet(now_ms), waits(assembler).0)
+    };
+    assert_eq!(part(&assembler), (false, true, 1), "it may go on");
+    assembler.leave_over(&InstanceIds::from_iter([again]));
+    assert_eq!(part(&assembler), (false, true, 0));
+    assembler.add(0, 3, 0, &Chunk { filename: "b.dat", ..chunk(1, 3) }).1.unwrap();
+    let ended = assembler.expire(Some(i64::MIN), i64::MAX, |_| 0);
+    let notes: Vec<_> = ended.iter().map(|ended| (ended.is_note, ended.is_again)).collect();
+    assert_eq!(notes, [(false, true), (false, false)]);
+    // one that begins later is told as well
+    assembler.finish(&ended.iter().map(|ended| ended.info.id).collect());
+    let second = InstanceIds::from_iter([whole(assembler.add(0, 4, 0, &Chunk { filename: "c.dat", ..chunk(1, 1) }).0)]);
+    assembler.finish(&second);
+    add(&mut assembler, 0, 5, 1, 2);
+    assert!(assembler.filling()[0].1.again);
 }

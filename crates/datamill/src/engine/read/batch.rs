@@ -175,7 +175,7 @@ impl Reader<'_> {
         };
         let quiet_ms = |partition| self.quiet.ms(partition, now).max(at_end.get(&partition).copied().unwrap_or(0));
         for expired in self.intake.assembler.expire(limit_ms, repetition_ms, quiet_ms) {
-            if expired.is_note {
+            if expired.is_note || expired.is_again {
                 self.notes.push(Note { info: expired.info, tail: None });
                 continue;
             }

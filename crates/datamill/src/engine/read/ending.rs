@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::{Reader, VERIFIED_WITHIN, Verified};
+use crate::assemble::Instance;
 use crate::engine::StopKind;
 use crate::engine::commit::Task;
 use crate::engine::summary::{Incomplete, Left};
+use crate::report::clock;
 
 /// Missing chunks of an incomplete file that are named.
 const MISSING_NAMED: usize = 5;
@@ -108,7 +110,9 @@ impl Reader<'_> {
             let at_end = self.is_member && (is_done || self.only_retries()) && !has_retries_left;
             return Left { at_end, begun: filling.len() as u64, unread, ..Left::default() };
         }
-        let incomplete = filling.into_iter().filter(|(_, file)| !file.outdated).map(|(_, file)| Incomplete {
+        let now_ms = clock::now_ms();
+        let is_missed = |file: &Instance| !(file.outdated || file.again && file.is_quiet(now_ms));
+        let incomplete = filling.into_iter().filter(|(_, file)| is_missed(file)).map(|(_, file)| Incomplete {
             path: file.version.path.to_string(),
             got: file.indices.len(),
             total: file.version.total,

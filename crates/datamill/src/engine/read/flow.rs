@@ -133,14 +133,16 @@ impl Reader<'_> {
         };
         let read: HashSet<i32> = places.filter(is_read).map(|place| place.partition).collect();
         let rest = |file: &Instance| {
-            let is_cut_off = || file.is_cut_off(now_ms) && file.spans.iter().all(|span| read.contains(&span.partition));
-            match file.outdated {
-                true => Rest::Outdated,
-                false if is_cut_off() => Rest::CutOff,
-                false => Rest::Comes,
+            let is_over = || file.is_quiet(now_ms) && file.spans.iter().all(|span| read.contains(&span.partition));
+            match (file.outdated, file.again) {
+                (true, _) => Rest::Outdated,
+                (false, true) if is_over() => Rest::SentAgain,
+                (false, false) if file.is_cut_off(now_ms) && is_over() => Rest::CutOff,
+                _ => Rest::Comes,
             }
         };
         let (mut filling, mut cut_off, mut new) = (Vec::new(), InstanceIds::default(), Vec::new());
+        let mut left_over = InstanceIds::default();
         for (id, file) in self.intake.assembler.filling() {
             let of = FillingFile {
                 row: commit::file_row(&file.version, &file.spans, file.first_ms, file.last_ms),
@@ -148,6 +150,9 @@ impl Reader<'_> {
                 bytes: file.bytes,
                 rest: rest(file),
             };
+            if of.rest == Rest::SentAgain {
+                left_over.insert(id);
+            }
             if of.rest == Rest::CutOff {
                 cut_off.insert(id);
                 if !self.cut_off.contains(&id) {
@@ -157,6 +162,7 @@ impl Reader<'_> {
             filling.push(of);
         }
         self.cut_off = cut_off;
+        self.intake.assembler.leave_over(&left_over);
         if !new.is_empty() {
             self.engine.listeners.facts.tell(&Fact::CutOff(&new));
         }

@@ -1,6 +1,6 @@
 //! What is read of what a group has not done: all of it, or as much as tells the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datamill_broker::{Log, Topic};
@@ -115,8 +115,19 @@ impl<'r> Look<'r> {
         let is_read = |partition| {
             self.is_at_end || self.next.get(&partition).zip(ends.get(&partition)).is_some_and(|(next, end)| next >= end)
         };
+        let is_over =
+            |filling: &Instance| filling.is_quiet(now_ms) && filling.spans.iter().all(|span| is_read(span.partition));
+        let over: Vec<_> = self.assembler.filling().into_iter().filter(|(_, filling)| is_over(filling)).collect();
+        let cut_off = over.iter().filter(|(_, filling)| filling.is_cut_off(now_ms));
+        let cut_off: Vec<_> = cut_off.map(|(id, filling)| filling.info(*id)).collect();
+        let whole = self.whole_before(log, topic, &cut_off, exact, control)?;
+        let is_there = |filling: &Instance| {
+            filling.again || whole.contains(&(filling.version.path.to_string(), filling.version.sha512))
+        };
+        let left_over = over.iter().filter(|(_, filling)| is_there(filling)).map(|(id, _)| *id).collect();
+        self.assembler.leave_over(&left_over);
         let of = |(id, filling): (InstanceId, &Instance)| {
-            let is_cut_off = filling.is_cut_off(now_ms) && filling.spans.iter().all(|span| is_read(span.partition));
+            let is_cut_off = filling.is_cut_off(now_ms) && is_over(filling);
             (filling.info(id), filling.indices.len(), is_cut_off, filling.is_waited_for())
         };
         let filling: Vec<_> = self.assembler.filling().into_iter().map(of).collect();
@@ -125,6 +136,48 @@ impl<'r> Look<'r> {
             self.note_begun(info, *chunks, *is_cut_off);
         }
         Ok(())
+    }
+
+    /// Versions of these files that are whole above what the group has not done: nobody misses another upload of them. It
+    /// is looked for in the partitions of their chunks, `exact` from the first record on.
+    fn whole_before(
+        &self,
+        log: &Arc<dyn Log>,
+        topic: &Topic,
+        files: &[FileInfo],
+        exact: bool,
+        control: &Control,
+    ) -> Result<HashSet<(String, [u8; 64])>, SurveyError> {
+        let mut spans: BTreeMap<i32, Span> = BTreeMap::new();
+        for span in files.iter().flat_map(|info| &info.spans) {
+            let first = self.spans.iter().find(|(of, _)| of.partition == span.partition).map_or(0, |(_, first)| *first);
+            let near = if exact { first } else { first.max(span.first - (MOST_MESSAGES * MOST_TIMES) as i64) };
+            let of =
+                spans.entry(span.partition).or_insert(Span { partition: span.partition, first: near, end: span.first });
+            (of.first, of.end) = (of.first.min(near), of.end.max(span.first));
+        }
+        let spans: Vec<Span> = spans.into_values().filter(|span| span.first < span.end).collect();
+        let mut whole = HashSet::new();
+        if spans.is_empty() {
+            return Ok(whole);
+        }
+        let wanted: HashSet<String> = files.iter().map(|info| info.version.path.to_string()).collect();
+        let filter = Box::new(move |path: &str| wanted.contains(path));
+        let mut assembler = Assembler::new(filter, Arc::new(Budget::default())).without_content();
+        for span in &spans {
+            assembler.assign(span.partition, Progress::starting_at(span.first), span.first);
+        }
+        let mut left = MOST_BYTES * MOST_TIMES;
+        read(log, topic, &spans, control, &mut |record| {
+            if let Some((Added::Whole(id), _)) = take_in(&mut assembler, record) {
+                let info = assembler.take_dropped(id, true).map(|file| file.info);
+                whole.extend(info.map(|info| (info.version.path.to_string(), info.version.sha512)));
+                assembler.finish(&InstanceIds::from_iter([id]));
+            }
+            left = left.saturating_sub(record.value.map_or(0, <[u8]>::len) as u64);
+            Ok(exact || left > 0)
+        })?;
+        Ok(whole)
     }
 
     /// Whether a file may have been cut off, as far as it was read, and the end is near enough to tell.
