@@ -85,13 +85,23 @@ struct Found {
     now_ms: i64,
 }
 
+/// What programs say of themselves, where nothing can be said of the log: they may know since when it is away.
+fn say_programs(addresses: &[String]) {
+    for address in addresses {
+        match program_status(address) {
+            Ok(program) => say(program.sentence()),
+            Err(error) => say(chain(&error)),
+        }
+    }
+}
+
 pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
     let filter = match &args.upload_regex {
         Some(pattern) => Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?,
         None => Filter::default_rules(),
     };
     let config = args.log.config()?;
-    let log = args.log.open_existing()?;
+    let log = args.log.open_existing().inspect_err(|_| say_programs(&args.status_address))?;
     let topic = args.topic_name.as_str();
     let group = match (&args.consumer_group_id, config.group_id()) {
         (Some(group), _) | (None, Some(GroupId::Named(group))) => Some(group.as_str()),

@@ -153,7 +153,7 @@ const ON_A_BROKER: [&[&str]; 19] = [
     &["get", "t", "a"],
     &["verify", "t"],
     &["reconcile", "data", "--topic_name", "t"],
-    &["status", "--topic_name", "t", "--consumer_group_id", "g"],
+    &["status", "--topic_name", "t", "--consumer_group_id", "g", "--status_address", "1"],
     &["topic", "create", "t"],
     &["topic", "list"],
     &["topic", "delete", "t", "--yes"],
@@ -217,6 +217,8 @@ fn every_command_whose_broker_is_away_at_the_start_can_be_started_again() {
         assert!(error.contains("broker `") && error.contains(what), "{args:?}: {said}");
         assert!(error.ends_with(". Nothing is lost: start it again, as a supervisor does after exit code 3"), "{said}");
         assert!(!said.contains("very-secret"), "{args:?}: {said}");
+        // a program may know since when the broker is away
+        assert_eq!(said.contains("no program tells at `1`"), args.contains(&"--status_address"), "{said}");
     }
     drop(silent);
 }

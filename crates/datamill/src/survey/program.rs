@@ -52,14 +52,18 @@ pub fn program_status(address: &str) -> Result<ProgramStatus, SurveyError> {
 }
 
 impl ProgramStatus {
+    /// What it says, in a sentence without its end.
+    pub fn sentence(&self) -> String {
+        let Self { address, program, now, more, .. } = self;
+        let blank = if more.is_empty() { "" } else { ". " };
+        format!("program `{program}` at `{address}` says that it is {now}{blank}{}", more.trim_end_matches('.'))
+    }
+
     /// What needs a person.
     pub fn problem(&self) -> Option<Problem> {
-        let Self { address, program, now, more, is_ready, is_folder_gone, .. } = self;
-        let blank = if more.is_empty() { "" } else { ". " };
-        let text =
-            format!("program `{program}` at `{address}` says that it is {now}{blank}{}", more.trim_end_matches('.'));
-        (!is_ready || *is_folder_gone)
-            .then(|| Problem::new(ProblemKind::Holding, Subject::Program(program.clone()), text))
+        let Self { program, is_ready, is_folder_gone, .. } = self;
+        let subject = || Subject::Program(program.clone());
+        (!is_ready || *is_folder_gone).then(|| Problem::new(ProblemKind::Holding, subject(), self.sentence()))
     }
 }
 

@@ -357,8 +357,8 @@ impl Shared {
     /// What holds where something is not available.
     fn hold(&self) -> Hold {
         match self.code.target() {
-            _ if self.settings.output.require().is_err() => Hold::OutputFolder,
             Some(_) => Hold::Target,
+            None if self.settings.output.require().is_err() => Hold::OutputFolder,
             None => Hold::NotAvailable,
         }
     }
