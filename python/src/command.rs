@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use datamill_cli::{Called, FunctionCall, Next, Task, parse};
+use datamill_workers::KeeperStart;
 use parking_lot::Mutex;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyRuntimeError;
@@ -74,17 +75,27 @@ impl FunctionCommand {
 }
 
 /// Reads the words behind the name of the command. Answers what they ask for, or the exit code where nothing is left to
-/// be done. `program` is what calls the command again, and `edition` is for `--version`.
+/// be done. `program` is what calls the command again, `edition` is for `--version`, and `keeper` starts a process that calls
+/// `keep`.
 #[pyfunction]
 pub fn parse_command(
     py: Python<'_>,
     program: String,
     edition: String,
+    keeper: Vec<OsString>,
     words: Vec<OsString>,
 ) -> PyResult<Bound<'_, PyAny>> {
-    match py.detach(|| parse(words, &Called { program, edition })) {
+    let mut keeper = keeper.into_iter();
+    let keeper = KeeperStart { program: keeper.next().unwrap_or_default(), words: keeper.collect() };
+    match py.detach(|| parse(words, &Called { program, edition, keeper })) {
         Next::Exit(code) => code.into_bound_py_any(py),
         Next::Run(task) => RustCommand(Mutex::new(Some(task))).into_bound_py_any(py),
         Next::Function(call) => FunctionCommand::from(call).into_bound_py_any(py),
     }
+}
+
+/// Makes this process the keeper of commands, and answers its exit code when it is not needed any more.
+#[pyfunction]
+pub fn keep(py: Python<'_>) -> u8 {
+    py.detach(datamill_workers::keep)
 }

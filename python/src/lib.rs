@@ -33,7 +33,7 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::command::{FunctionCommand, RustCommand, parse_command};
+    use crate::command::{FunctionCommand, RustCommand, keep, parse_command};
     #[pymodule_export]
     use crate::command_line::options;
     #[pymodule_export]

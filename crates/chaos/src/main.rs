@@ -8,6 +8,7 @@
 //!                                           └─▶ log.rs ─▶ check.rs ◀─┘ ─▶ report.rs, exit code
 //! ```
 //!
+//! With `--job command` they are `datamill reproduce` with a command for each file, and what is below them is killed, too.
 //! With `--job download` the workers are `datamill download` in one folder, and `mirror.rs` takes the place
 //! of the count of results.
 //!
@@ -33,8 +34,10 @@ use std::process::ExitCode;
 use options::Command;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|arg| arg == "worker") {
-        return worker::main();
+    match std::env::args().nth(1).as_deref() {
+        Some("worker") => return worker::main(),
+        Some("hash") => return worker::hash_one(),
+        _ => {}
     }
     let done = match Command::read() {
         Command::Run(options) => run::run(&options).map(|verdict| verdict.is_good()),

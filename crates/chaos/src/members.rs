@@ -123,10 +123,22 @@ impl Member {
         self.child.is_none() && self.back_at.is_none()
     }
 
-    /// The command of a worker with this output folder and place.
-    pub fn command(&self, place: &Place) -> Command {
+    /// The command of a worker with this output folder and place, and with further options.
+    pub fn command(&self, place: &Place, options: &[&str]) -> Command {
         let mut command = match place.job {
             Job::Reproduce => self.reproducer(place),
+            Job::Command => {
+                let mut command = Command::new(&place.datamill);
+                command.args([
+                    "reproduce",
+                    "--consumer_topic_name",
+                    TOPIC,
+                    "--producer_topic_name",
+                    RESULTS,
+                    "--stdout",
+                ]);
+                command
+            }
             Job::Download => {
                 let mut command = Command::new(&place.datamill);
                 command.arg("download").arg(place.mirror()).args(["--topic_name", TOPIC]);
@@ -135,18 +147,14 @@ impl Member {
         };
         command.arg("--config").arg(&place.config);
         command.args(["--consumer_group_id", GROUP, "--instance", &self.instance]);
-        command.args([
-            "--logger_stream_level",
-            "debug",
-            "--memory_limit",
-            "32M",
-            "--n_threads",
-            "2",
-            "--max_attempts",
-            "1",
-        ]);
-        command.args(&place.worker_options);
+        command.args(["--logger_stream_level", "debug", "--memory_limit", "32M", "--n_threads", "2"]);
+        // a command that was killed has failed once, and runs again
+        command.args(["--max_attempts", if place.job == Job::Command { "5" } else { "1" }]);
+        command.args(&place.worker_options).args(options);
         command.arg("--output_dir").arg(place.folder.join(&self.name)).stdin(Stdio::null()).stdout(Stdio::null());
+        if place.job == Job::Command {
+            command.arg("--").arg(&place.chaos).args(["hash", "{path}"]);
+        }
         command
     }
 
@@ -165,7 +173,7 @@ impl Member {
     fn start(&mut self, place: &Place, report: &mut Report) -> Result<()> {
         let log = place.log(&self.name)?;
         self.log_start = log.metadata()?.len();
-        self.child = Some(self.command(place).stderr(log).spawn().context("cannot start a worker")?);
+        self.child = Some(self.command(place, &[]).stderr(log).spawn().context("cannot start a worker")?);
         self.wanted = Wanted::Runs;
         self.back_at = None;
         report.starts += 1;
@@ -189,6 +197,14 @@ impl Member {
         self.back_after = back.unwrap_or_default();
         self.kill = Some(report.kills.len());
         report.kills.push(Kill { at_ms: now_ms(), back_ms: None, partitions });
+    }
+
+    /// Kills one of the processes below it. `false` where it has none.
+    pub fn kill_below(&self, which: usize) -> bool {
+        let Some(child) = &self.child else { return false };
+        let below = below(Pid::from_child(child));
+        // it may have ended since
+        !below.is_empty() && kill_process(below[which % below.len()], Signal::KILL).is_ok()
     }
 
     pub fn pause(&mut self, time: Duration) {
@@ -316,6 +332,26 @@ impl Drop for Member {
             let _ = child.wait();
         }
     }
+}
+
+/// The processes below another one.
+fn below(top: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    let families: Vec<(Pid, Pid)> = processes
+        .filter_map(|process| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_pid())).ok()?;
+            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+            Some((process, Pid::from_raw(parent)?))
+        })
+        .collect();
+    let mut found = vec![top];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(families.iter().filter(|(_, of)| *of == parent).map(|(process, _)| *process));
+        next += 1;
+    }
+    found.split_off(1)
 }
 
 fn text_from(path: &Path, start: u64) -> std::io::Result<String> {

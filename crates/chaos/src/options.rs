@@ -49,6 +49,8 @@ impl Command {
 pub enum Job {
     /// A result for each file; the function fails for some
     Reproduce,
+    /// A result for each file from a command, which fails for some
+    Command,
     /// All workers keep one folder like the topic, as `datamill download` does
     Download,
 }
@@ -80,6 +82,9 @@ pub struct Options {
     /// kill -9 of a worker, which is started again within a second
     #[arg(long, default_value_t = 15)]
     pub kills: usize,
+    /// kill -9 of a command or of the process that looks after it, with commands
+    #[arg(long, default_value_t = 0)]
+    pub kills_below: usize,
     /// kill -9 of the broker, which is started again within some seconds
     #[arg(long, default_value_t = 1)]
     pub broker_kills: usize,

@@ -8,15 +8,44 @@ use crate::random::Random;
 /// What is done to whom. Workers are named by a number; one that is down stands for the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    KillWorker { worker: usize, back: Duration },
-    KillBroker { back: Duration },
-    Lose { worker: usize, back: Duration },
-    Pause { worker: usize, time: Duration },
-    Leave { worker: usize, back: Duration },
-    Term { worker: usize, back: Duration },
-    Join { time: Duration },
-    Twin { worker: usize, time: Duration },
-    KillUploader { uploader: usize },
+    KillWorker {
+        worker: usize,
+        back: Duration,
+    },
+    /// One of the processes below a worker.
+    KillBelow {
+        worker: usize,
+        which: usize,
+    },
+    KillBroker {
+        back: Duration,
+    },
+    Lose {
+        worker: usize,
+        back: Duration,
+    },
+    Pause {
+        worker: usize,
+        time: Duration,
+    },
+    Leave {
+        worker: usize,
+        back: Duration,
+    },
+    Term {
+        worker: usize,
+        back: Duration,
+    },
+    Join {
+        time: Duration,
+    },
+    Twin {
+        worker: usize,
+        time: Duration,
+    },
+    KillUploader {
+        uploader: usize,
+    },
 }
 
 /// An action and its time after the start.
@@ -55,6 +84,10 @@ pub fn plan(options: &Options) -> Vec<Step> {
     add(&mut random, options.twins, 3000, end, &mut |r| Action::Twin {
         worker: who(r),
         time: ms(r.between(3000, 6000)),
+    });
+    add(&mut random, options.kills_below, 1000, end, &mut |r| Action::KillBelow {
+        worker: who(r),
+        which: r.between(0, 1000) as usize,
     });
     let uploaders = options.uploaders as u64;
     add(&mut random, options.uploader_kills, 1000, end, &mut |r| Action::KillUploader {

@@ -33,6 +33,8 @@ impl Kill {
 #[derive(Debug, Default)]
 pub struct Report {
     pub kills: Vec<Kill>,
+    /// Kills of commands and of the processes that look after them.
+    pub kills_below: u64,
     pub broker_kills: u64,
     /// Kills whose worker was away for two sessions.
     pub lost_hosts: u64,
@@ -151,6 +153,9 @@ impl fmt::Display for Report {
         writeln!(f, "kill -9 of workers {} ({early} of them without partitions)", self.kills.len())?;
         if self.lost_hosts > 0 {
             writeln!(f, "  lost with the host {}", self.lost_hosts)?;
+        }
+        if self.kills_below > 0 {
+            writeln!(f, "  below workers     {}", self.kills_below)?;
         }
         writeln!(f, "kill -9 of broker  {}", self.broker_kills)?;
         writeln!(f, "kill -9 of uploads {}", self.uploader_kills)?;

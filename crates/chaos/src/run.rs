@@ -221,6 +221,7 @@ impl Run<'_> {
         }
         let workers = self.options.workers;
         let &(Action::KillWorker { worker, .. }
+        | Action::KillBelow { worker, .. }
         | Action::Lose { worker, .. }
         | Action::Pause { worker, .. }
         | Action::Leave { worker, .. }
@@ -233,6 +234,11 @@ impl Run<'_> {
         let Some(member) = free.and_then(|i| self.members.get_mut(i)) else { return false };
         match *action {
             Action::KillWorker { back, .. } => member.kill(Some(back), place, report),
+            Action::KillBelow { which, .. } => {
+                let is_killed = member.kill_below(which);
+                report.kills_below += u64::from(is_killed);
+                return is_killed;
+            }
             Action::Lose { back, .. } => {
                 report.lost_hosts += 1;
                 member.kill(Some(back), place, report);
@@ -323,7 +329,7 @@ impl Run<'_> {
     fn count(&self, uploads: &Uploads) -> Result<Verdict> {
         let failures = log::failures(self.log)?;
         Ok(match self.options.job {
-            Job::Reproduce => check(uploads, &log::results(self.log)?, &failures),
+            Job::Reproduce | Job::Command => check(uploads, &log::results(self.log)?, &failures),
             Job::Download => mirror::check(uploads, &log::newest(self.log)?, &failures, self.place)?,
         })
     }
@@ -355,8 +361,8 @@ impl Run<'_> {
     /// One more worker finds nothing to do.
     fn last_start(&mut self) -> Result<()> {
         let member = Member::new("last", "last", None);
-        let mut command = member.command(self.place);
-        let status = command.arg("--exit-at-end").stderr(self.place.log("last")?).status()?;
+        let mut command = member.command(self.place, &["--exit-at-end"]);
+        let status = command.stderr(self.place.log("last")?).status()?;
         if !matches!(status.code(), Some(0 | 1)) {
             let line = last_line(&self.place.log_path("last"));
             self.report.faults.push(format!("the last worker ended with {status}: {line}"));

@@ -1,4 +1,5 @@
-//! The worker: an ordinary program on the library, whose function takes a moment and fails for some files.
+//! The worker: an ordinary program on the library, whose function takes a moment and fails for some files. The same is a
+//! command for one file.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,16 +19,35 @@ impl DataFileStreamReproducer for Hash {
         file: &DownloadDataFile,
         _: &Lock,
     ) -> Result<Option<ReproducerMessage>, ProcessingError> {
-        let sha512 = match file.path() {
-            Some(path) => sha512(&std::fs::read(path)?),
-            None => sha512(file.bytes()?),
+        let hash = match file.path() {
+            Some(path) => hash(&std::fs::read(path)?),
+            None => hash(file.bytes()?),
         };
-        std::thread::sleep(Duration::from_millis(u64::from(sha512[0]) / 16));
         if file.filename().ends_with(FAILS) {
             return Err(ProcessingError::file_failed("failed on purpose"));
         }
-        Ok(Some(ReproducerMessage::new(hex(&sha512))))
+        Ok(Some(ReproducerMessage::new(hash)))
     }
+}
+
+fn hash(content: &[u8]) -> String {
+    let sha512 = sha512(content);
+    std::thread::sleep(Duration::from_millis(u64::from(sha512[0]) / 16));
+    hex(&sha512)
+}
+
+/// Runs as a command: `hash FILE` prints the hash, or fails.
+pub fn hash_one() -> ExitCode {
+    let path = std::env::args().nth(2).unwrap_or_default();
+    match std::fs::read(&path) {
+        Ok(content) if !path.ends_with(FAILS) => print!("{}", hash(&content)),
+        Ok(_) => return ExitCode::from(3),
+        Err(error) => {
+            eprintln!("cannot read `{path}`: {error}");
+            return ExitCode::from(4);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// Runs with the options that follow the word `worker`.

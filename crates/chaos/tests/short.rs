@@ -29,6 +29,15 @@ fn on_the_embedded_log_each_upload_has_one_outcome_whatever_is_killed() {
 }
 
 #[test]
+fn with_commands_each_upload_has_one_outcome_whatever_is_killed_of_them() {
+    let kills = ["--kills", "6", "--kills-below", "25"];
+    let (code, text) =
+        run(&[&["--job", "command", "--seed", "5", "--seconds", "8", "--embedded"][..], &kills].concat());
+    assert_eq!(code, Some(0));
+    assert!(text.contains("below workers"), "commands and keepers were killed as well");
+}
+
+#[test]
 fn a_folder_holds_each_file_whole_and_once_whatever_is_killed() {
     let (code, text) = run(&["--job", "download", "--seed", "6", "--seconds", "8", "--embedded", "--kills", "8"]);
     assert_eq!(code, Some(0));

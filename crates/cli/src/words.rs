@@ -7,10 +7,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{EXIT_CODES, Exit, accept_dashes, why};
 use datamill::report::logging::say_error;
+use datamill_workers::KeeperStart;
 
 use crate::commands::{
-    check, demo, download, function, get, ls, read, reconcile, rekey, rerun, retry, status, topic, transfer, upload,
-    verify, watch,
+    check, demo, download, function, get, ls, program, read, reconcile, rekey, rerun, retry, status, topic, transfer,
+    upload, verify, watch,
 };
 use crate::function::FunctionCall;
 
@@ -32,6 +33,8 @@ const EXAMPLES: &str = "Examples:
   datamill try extract.py:metadata data/*.csv  run your Python function on local files
   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
                                               run it on all files of a topic, send its results
+  datamill reproduce --consumer_topic_name files --producer_topic_name plots -- plot --out {result}.png {path}
+                                              the same with any program
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
   datamill reconcile data/ --topic_name files  see what became of each file
@@ -76,6 +79,8 @@ pub struct Called {
     pub program: String,
     /// Which of the two programs it is, as `--version` says.
     pub edition: String,
+    /// What starts a process that calls [`datamill_workers::keep`].
+    pub keeper: KeeperStart,
 }
 
 /// What the words ask for.
@@ -92,16 +97,26 @@ pub enum Next {
 /// A command of datamill with its options.
 #[derive(Debug)]
 pub struct Task {
-    command: RustCommand,
-    program: String,
+    command: TaskCommand,
+    called: Called,
+}
+
+#[derive(Debug)]
+enum TaskCommand {
+    Rust(RustCommand),
+    Program(program::ProgramCall),
 }
 
 /// Reads the words behind the name of the command. The help, the version and what is wrong are printed at once.
 pub fn parse(words: impl IntoIterator<Item = OsString>, called: &Called) -> Next {
     let typed: Vec<OsString> = words.into_iter().collect();
+    let task = |command| Next::Run(Box::new(Task { command, called: called.clone() }));
     match read(&typed, called) {
-        Ok((Command::Rust(command), _)) => Next::Run(Box::new(Task { command, program: called.program.clone() })),
-        Ok((Command::Python(command), options)) => Next::Function(command.into_call(options, typed)),
+        Ok((Command::Rust(command), _)) => task(TaskCommand::Rust(command)),
+        Ok((Command::Python(command), options)) => match command.into_asked(options, typed) {
+            function::Asked::Function(call) => Next::Function(call),
+            function::Asked::Program(call) => task(TaskCommand::Program(call)),
+        },
         Err(error) => {
             if let Some(call) = FunctionCall::of_a_class(&typed, &error) {
                 return Next::Function(call);
@@ -150,23 +165,8 @@ impl Task {
     /// second one ends the process.
     pub fn run(self) -> u8 {
         let ended = match self.command {
-            RustCommand::Upload(args) => upload::run(args),
-            RustCommand::Watch(args) => watch::run(args),
-            RustCommand::Download(args) => download::run(&args),
-            RustCommand::Read(args) => read::run(&args),
-            RustCommand::Ls(args) => ls::run(&args),
-            RustCommand::Get(args) => get::run(&args),
-            RustCommand::Verify(args) => verify::run(&args),
-            RustCommand::Reconcile(args) => reconcile::run(&args),
-            RustCommand::Status(args) => status::run(&args),
-            RustCommand::Check(args) => check::run(&args),
-            RustCommand::Topic(args) => topic::run(&args),
-            RustCommand::Transfer(args) => transfer::run(&args),
-            RustCommand::S3Transfer(args) => transfer::run_s3(&args),
-            RustCommand::Rekey(args) => rekey::run(&args),
-            RustCommand::Retry(args) => retry::run(&args),
-            RustCommand::Rerun(args) => rerun::run(&args),
-            RustCommand::Demo(args) => demo::run(&args, &self.program),
+            TaskCommand::Rust(command) => command.run(&self.called.program),
+            TaskCommand::Program(call) => call.run(self.called.keeper),
         };
         // in an interpreter, nothing does so at the end of the process
         let _ = io::stdout().flush();
@@ -178,13 +178,38 @@ impl Task {
     }
 }
 
+impl RustCommand {
+    fn run(self, program: &str) -> anyhow::Result<Exit> {
+        match self {
+            Self::Upload(args) => upload::run(args),
+            Self::Watch(args) => watch::run(args),
+            Self::Download(args) => download::run(&args),
+            Self::Read(args) => read::run(&args),
+            Self::Ls(args) => ls::run(&args),
+            Self::Get(args) => get::run(&args),
+            Self::Verify(args) => verify::run(&args),
+            Self::Reconcile(args) => reconcile::run(&args),
+            Self::Status(args) => status::run(&args),
+            Self::Check(args) => check::run(&args),
+            Self::Topic(args) => topic::run(&args),
+            Self::Transfer(args) => transfer::run(&args),
+            Self::S3Transfer(args) => transfer::run_s3(&args),
+            Self::Rekey(args) => rekey::run(&args),
+            Self::Retry(args) => retry::run(&args),
+            Self::Rerun(args) => rerun::run(&args),
+            Self::Demo(args) => demo::run(&args, program),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::function::What;
 
     fn parsed(words: &[&str]) -> Next {
-        let called = Called { program: "datamill".to_owned(), edition: "test".to_owned() };
+        let called =
+            Called { program: "datamill".to_owned(), edition: "test".to_owned(), keeper: KeeperStart::this_program() };
         parse(words.iter().map(OsString::from), &called)
     }
 
@@ -250,6 +275,31 @@ mod tests {
         }
         let Next::Function(call) = parsed(&["process", "a.py:Above", "--topic_n", "t"]) else { panic!("no function") };
         assert_eq!((call.own, call.refusal), (["--topic_n", "t"].map(OsString::from).into(), None));
+    }
+
+    #[test]
+    fn words_behind_two_dashes_are_a_command_and_none_of_them_an_option() {
+        for words in [
+            &["process", "--topic_name", "t", "--", "store", "--topic_name", "{path}"][..],
+            &["process", "--topic_name", "t", "--stdin", "--worker-memory", "1G", "--", "a.py", "--help"],
+            &["reproduce", "--consumer_topic_name", "a", "--producer_topic_name", "b", "--stdout", "--", "wc"],
+        ] {
+            assert!(matches!(parsed(words), Next::Run(_)), "{words:?}");
+        }
+        for words in [
+            &["process", "--topic_name", "t"][..],
+            &["process", "--topic_name", "t", "--"],
+            &["process", "--topic_name", "t", "--stdout", "--", "store"],
+            &["process", "--topic_name", "t", "--worker_memory", "1", "--", "store"],
+            &["process", "--nonsense", "--", "python3", "store.py"],
+        ] {
+            assert!(matches!(parsed(words), Next::Exit(2)), "{words:?}");
+        }
+        let Next::Function(call) = parsed(&["process", "a.py:f", "--topic_name", "t", "--", "store"]) else {
+            panic!("no function")
+        };
+        assert!(call.refusal.is_some_and(|refusal| refusal.contains("leave one of them out")));
+        assert_eq!(call.own, ["--topic_name", "t", "--", "store"].map(OsString::from));
     }
 
     #[test]

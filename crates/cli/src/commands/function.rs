@@ -1,4 +1,4 @@
-//! `datamill try`, `datamill reproduce` and `datamill process`: a Python function of a user.
+//! `datamill try`, `datamill reproduce` and `datamill process`: a Python function of a user, or any program.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use datamill::program::{EXIT_CODES, ProcessorArgs, ReproducerArgs};
 
+use crate::commands::program::{CommandArgs, ProgramCall};
 use crate::function::{FunctionCall, What, parted};
 
 #[derive(Debug, Subcommand)]
@@ -44,42 +45,62 @@ with extract.py:
 Exit codes: 0 done, 1 the function failed for some files, 2 the command line is wrong or the function cannot be loaded, 130 \
 left at once at a signal.";
 
-/// Run a Python function on every file of a topic, and send its results to another topic
+/// Run a Python function or a command on every file of a topic, and send its results to another topic
 ///
 /// The function gets the whole file and returns its result: a dictionary, which becomes JSON, a text or bytes. A function
 /// that raises an exception or returns None has failed for this file. It runs again, up to --max_attempts times; then the
 /// failure is recorded and its traceback printed. Try the function with `datamill try` first.
+///
+/// A command is any program, behind `--`. It reads the file `{path}` and writes its result to the file `{result}`.
 #[derive(Debug, Args)]
-#[command(after_help = format!("{EXAMPLE_OF_REPRODUCE}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLE_OF_REPRODUCE}\n\n{PLACEHOLDERS}\n\n{EXIT_CODES}"))]
 pub struct ReproduceArgs {
     #[command(flatten)]
-    function: FunctionArgs,
+    function: FunctionOrCommand,
     #[command(flatten)]
     json: JsonArgs,
+    #[command(flatten)]
+    command: CommandArgs,
+    /// The result is what the command prints, and not a file
+    #[arg(long, requires = "command", help_heading = "Commands")]
+    stdout: bool,
     #[command(flatten)]
     reproducer: ReproducerArgs,
 }
 
-const EXAMPLE_OF_REPRODUCE: &str = "Example:
-  datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata";
+const EXAMPLE_OF_REPRODUCE: &str = "Examples:
+  datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
+  datamill reproduce --consumer_topic_name files --producer_topic_name results -- convert --in {path} --out {result}";
 
-/// Run a Python function on every file of a topic, for what it does with the file
+/// What stands in the help about commands.
+const PLACEHOLDERS: &str = "In a command, {path}, {result} (of `reproduce`), {relative_path}, {filename}, {subdirectory}, {sha512}, \
+    {size}, {topic}, {partition}, {offset} and {attempt} are replaced, inside of words as well. The environment has the same \
+    as DATAMILL_PATH and so on. No shell reads the words. Exit code 0 of a command is done, 75 something is not available \
+    now, 78 stop; with any other the file has failed. What a command leaves running is ended with it. docs/programs.md has \
+    examples.";
+
+/// Run a Python function or a command on every file of a topic, for what it does with the file
 ///
 /// The function gets the whole file; it stores, converts or sends it, and returns None. A function that raises an exception
 /// or returns something has failed for this file. It runs again, up to --max_attempts times; then the failure is recorded
 /// and its traceback printed. After a crash it may run again for a file that it was done with. Try the function with
 /// `datamill try` first.
+///
+/// A command is any program, behind `--`, which reads the file `{path}`.
 #[derive(Debug, Args)]
-#[command(after_help = format!("{EXAMPLE_OF_PROCESS}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLE_OF_PROCESS}\n\n{PLACEHOLDERS}\n\n{EXIT_CODES}"))]
 pub struct ProcessArgs {
     #[command(flatten)]
-    function: FunctionArgs,
+    function: FunctionOrCommand,
+    #[command(flatten)]
+    command: CommandArgs,
     #[command(flatten)]
     processor: ProcessorArgs,
 }
 
-const EXAMPLE_OF_PROCESS: &str = "Example:
-  datamill process store.py:store --topic_name files";
+const EXAMPLE_OF_PROCESS: &str = "Examples:
+  datamill process store.py:store --topic_name files
+  datamill process --topic_name files -- ./store.sh {path}";
 
 #[derive(Debug, Args)]
 struct FunctionArgs {
@@ -87,6 +108,20 @@ struct FunctionArgs {
     /// function. The folder of the file is searched for what it imports
     #[arg(value_name = "FILE.py:NAME")]
     function: OsString,
+    /// Python that runs the function, with the package datamill: a program, or the folder of a virtual environment
+    /// [default: this one where the command is the package's; otherwise the first that has the package of the active
+    /// virtual environment and `python3`]
+    #[arg(long, value_name = "PYTHON")]
+    python: Option<PathBuf>,
+}
+
+/// As [`FunctionArgs`], where a command may stand in its place.
+#[derive(Debug, Args)]
+struct FunctionOrCommand {
+    /// The Python file and the name of the function in it. The name may be left out where the file has one public
+    /// function. The folder of the file is searched for what it imports
+    #[arg(value_name = "FILE.py:NAME", required_unless_present = "command")]
+    function: Option<OsString>,
     /// Python that runs the function, with the package datamill: a program, or the folder of a virtual environment
     /// [default: this one where the command is the package's; otherwise the first that has the package of the active
     /// virtual environment and `python3`]
@@ -102,16 +137,43 @@ struct JsonArgs {
     nan: String,
 }
 
+/// What a function command asks for.
+#[derive(Debug)]
+pub enum Asked {
+    Function(FunctionCall),
+    Program(ProgramCall),
+}
+
 impl FunctionCommand {
-    /// The call of the function. `options` are those that were given, `typed` is the whole command line.
-    pub fn into_call(self, options: Vec<OsString>, typed: Vec<OsString>) -> FunctionCall {
-        let (what, FunctionArgs { function, python }, files) = match self {
-            Self::Try(args) => (What::Try, args.function, args.files),
-            Self::Reproduce(args) => (What::Reproduce, args.function, Vec::new()),
-            Self::Process(args) => (What::Process, args.function, Vec::new()),
+    /// The call of the function, or of the command. `options` are those that were given, `typed` is the whole command line.
+    pub fn into_asked(self, options: Vec<OsString>, typed: Vec<OsString>) -> Asked {
+        let (what, function, python, files, command) = match self {
+            Self::Try(TryArgs { function: FunctionArgs { function, python }, files, .. }) => {
+                (What::Try, Some(function), python, files, None)
+            }
+            Self::Reproduce(args) => {
+                let FunctionOrCommand { function, python } = args.function;
+                let call =
+                    args.command.into_call(|command| ProgramCall::reproduce(command, args.stdout, args.reproducer));
+                (What::Reproduce, function, python, Vec::new(), call)
+            }
+            Self::Process(args) => {
+                let FunctionOrCommand { function, python } = args.function;
+                let call = args.command.into_call(|command| ProgramCall::process(command, args.processor));
+                (What::Process, function, python, Vec::new(), call)
+            }
+        };
+        let (function, refusal) = match (function, command) {
+            (None, Some(call)) => return Asked::Program(call),
+            // a class may know what to do with the words behind `--`
+            (Some(function), Some(_)) => (function, Some(BOTH.to_owned())),
+            (function, None) => (function.unwrap_or_default(), None),
         };
         let options = options.into_iter().filter(|word| !word.to_string_lossy().starts_with("--python=")).collect();
         let (own, _) = parted(&typed, &function);
-        FunctionCall { what, function, options, own, refusal: None, files, python, typed }
+        Asked::Function(FunctionCall { what, function, options, own, refusal, files, python, typed })
     }
 }
+
+/// What is said where a function and a command were given.
+const BOTH: &str = "error: a function and, behind `--`, a command were given: leave one of them out";

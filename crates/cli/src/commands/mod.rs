@@ -6,6 +6,7 @@ pub mod download;
 pub mod function;
 pub mod get;
 pub mod ls;
+pub mod program;
 pub mod read;
 pub mod reconcile;
 pub mod rekey;

@@ -15,7 +15,8 @@ impl FunctionCall {
         }
         let (first, words) = typed.split_first()?;
         let what = [What::Reproduce, What::Process].into_iter().find(|what| first == what.name())?;
-        let function = words.iter().find(|word| is_python_file(word))?.clone();
+        // behind `--` it may be the program of a command
+        let function = words.iter().take_while(|word| *word != "--").find(|word| is_python_file(word))?.clone();
         let (own, python) = parted(typed, &function);
         let refusal = Some(refused.to_string());
         Some(Self {

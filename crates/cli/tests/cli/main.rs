@@ -16,6 +16,8 @@ mod outages;
 mod own_folders;
 mod own_topics;
 mod permissions;
+#[cfg(target_os = "linux")]
+mod programs;
 mod readme;
 mod rekey;
 mod rerun;

@@ -282,6 +282,7 @@ pub fn run(
         public_names: needs.public_names,
         together,
         tell_overdue: needs.tell_overdue,
+        ends_overdue_calls: needs.ends_overdue_calls,
         tell_mismatch: needs.tell_mismatch,
         in_hand: in_hand.clone(),
         has_results: settings.result_topic.is_some(),

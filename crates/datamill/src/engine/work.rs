@@ -54,6 +54,8 @@ pub(super) struct WorkSettings {
     pub(super) together: usize,
     /// Where a call that is overdue ends the program.
     pub(super) tell_overdue: Option<TellOverdue>,
+    /// Whether user code ends a call that is overdue.
+    pub(super) ends_overdue_calls: bool,
     /// Where code wants the files that are not what was uploaded.
     pub(super) tell_mismatch: Option<TellMismatch>,
     /// Where user code may take the process down.
@@ -217,8 +219,8 @@ impl Pool {
     /// place of each, and what they answer later is dropped.
     pub(super) fn give_up_overdue(&self) -> std::io::Result<Vec<Outcome>> {
         let Some(limit) = self.shared.settings.processing_timeout else { return Ok(Vec::new()) };
-        if self.shared.settings.tell_overdue.is_some() {
-            // these end the program, and their files have not failed
+        if self.shared.settings.tell_overdue.is_some() || self.shared.settings.ends_overdue_calls {
+            // these end the program, and their files have not failed; or the code says that it is over
             return Ok(Vec::new());
         }
         let mut queue = self.shared.queue.lock();

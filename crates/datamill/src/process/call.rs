@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tempfile::TempDir;
 
 use super::{Clock, Lock, ProcessingError};
 use crate::assemble::DownloadDataFile;
@@ -67,6 +68,15 @@ impl<'a> Call<'a> {
     /// The lock that all workers of the program share.
     pub fn lock(&self) -> &'a Lock {
         self.lock
+    }
+
+    /// Makes a folder for what the code writes during this run, beside those of files that are lent. It goes when it is
+    /// dropped, or with the next start.
+    ///
+    /// # Errors
+    /// As [`path`](Self::path).
+    pub fn folder(&self) -> Result<TempDir, ProcessingError> {
+        tempfile::Builder::new().prefix("run-").tempdir_in(self.folder).map_err(placing_failed)
     }
 
     /// Where the file is on disk, in every mode: the absolute path of a real file with its name and suffix, in a folder

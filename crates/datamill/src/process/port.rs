@@ -239,6 +239,8 @@ pub struct Needs {
     pub(crate) may_end_the_process: bool,
     /// A call that is overdue ends the program; this is told of it first.
     pub(crate) tell_overdue: Option<TellOverdue>,
+    /// The code ends a call that is overdue.
+    pub(crate) ends_overdue_calls: bool,
     /// This is told of a file whose content has another hash than its uploader's.
     pub(crate) tell_mismatch: Option<TellMismatch>,
     /// Who takes large files before they are whole. The code gets each file in any case.
@@ -286,6 +288,13 @@ impl Needs {
     /// [`Clock::WhenSaid`] has them, are given up.
     pub fn ends_the_program_when_overdue(self, tell: impl Fn(&[Arc<str>]) + Send + Sync + 'static) -> Self {
         Self { tell_overdue: Some(TellOverdue(Arc::new(tell))), ..self.may_end_the_process() }
+    }
+
+    /// Says that the code ends a call by itself once [`Call::deadline`] has passed, and answers with an error: an attempt
+    /// that failed, as any other. So no call is given up, and exit code 5 does not occur. A worker that does not keep
+    /// this holds its file, and its thread, for ever.
+    pub fn ends_overdue_calls(self) -> Self {
+        Self { ends_overdue_calls: true, ..self }
     }
 
     /// Lets `tell` have files whose SHA-512 is not the uploader's, which have failed and never reach a worker. It gets the

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 on_both_logs! {
     a_worker_starts_once_on_its_thread_before_its_first_file_and_stops_once_after_its_last,
     a_worker_that_was_given_up_learns_of_it_and_is_stopped_when_its_call_returns,
+    code_that_ends_its_calls_is_never_given_up_and_an_overdue_call_is_an_attempt,
     threads_may_come_from_the_code_and_are_waited_for,
     a_call_tells_its_attempt_its_deadline_and_the_shared_lock,
     who_wants_files_with_a_wrong_hash_gets_them_as_they_arrived_and_they_have_failed,
@@ -179,6 +180,27 @@ fn a_worker_that_was_given_up_learns_of_it_and_is_stopped_when_its_call_returns(
     let life = |file: &str| vec![Event::Started, Event::File(file.to_owned()), Event::Stopped];
     assert_eq!(lives, [life("hangs"), life("good")]);
     assert_eq!(sizes(&bench), [("good".to_owned(), vec!["4".to_owned()])].into(), "the late answer is dropped");
+}
+
+fn code_that_ends_its_calls_is_never_given_up_and_an_overdue_call_is_an_attempt(place: &Place) {
+    let bench = Bench::new(place, 1);
+    bench.send(&chunks(0, "a", b"abc", 10));
+    let mut settings = bench.settings();
+    (settings.threads, settings.processing_timeout) = (1, Some(Duration::from_millis(50)));
+    let mut code = Noted::new(|file: &DownloadDataFile, call: &Call<'_>| {
+        if call.attempt() == 1 {
+            // longer than the engine takes to look at its calls, many times
+            let late = call.deadline().unwrap() + Duration::from_millis(500);
+            wait_for("the call is overdue", || Instant::now() > late);
+            assert!(!call.is_given_up());
+            return Err("ended by itself".into());
+        }
+        size_of(file)
+    });
+    code.needs = Needs::default().ends_overdue_calls();
+    settings.max_attempts = 2;
+    assert_eq!(counts(&bench.run_code(&settings, code.code()).unwrap()), (1, 0));
+    assert_eq!((code.count(&Event::Started), code.count(&Event::File("a".to_owned()))), (1, 2));
 }
 
 thread_local! {

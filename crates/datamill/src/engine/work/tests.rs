@@ -91,6 +91,7 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
         together: 1,
         tell_mismatch: None,
         tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
+        ends_overdue_calls: false,
         in_hand: Some(Arc::clone(&in_hand)),
         has_results: true,
         max_attempts: 1,

@@ -1,0 +1,236 @@
+//! The keeper's own process: takes requests on stdin, runs one command at a time, answers on stdout.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use datamill::report::logging::say;
+use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper, setsid};
+use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+
+use super::below::{Memory, drain, end_all, reap};
+use super::excerpt::{Excerpt, Gathered};
+use super::frames::{Frames, send, wait};
+use super::protocol::{Answer, Ended, How, Request, Run};
+
+/// Signals that end a process, or that a parent may have told it to ignore. A handler goes with the start of another
+/// program, so commands have the default for each; what is ignored would stay so.
+const HEARD: [i32; 9] = [SIGALRM, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ];
+
+/// Reads of a pipe before the others have their turn. Together they take all that a pipe holds.
+const READS: usize = 16;
+
+/// Is a keeper until its stdin is closed. Answers the exit code.
+///
+/// It takes this process over: what it has open beside stdin, stdout and stderr is closed, it gets a session of its own, and
+/// signals no longer end it. So nothing else may run in the process; `main` returns with the answer.
+pub fn keep() -> u8 {
+    let kept = Keeping::begin().and_then(|mut keeping| {
+        let kept = keeping.go_on();
+        // whatever came between: nothing stays
+        end_all(&keeping.ended, |_, _| {}).and(kept)
+    });
+    match kept {
+        Ok(()) => 0,
+        // nobody hears the answers any more
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(error) => {
+            say(format_args!("error: the keeper of a command cannot go on: {error}"));
+            1
+        }
+    }
+}
+
+struct Keeping {
+    requests: Frames<BorrowedFd<'static>>,
+    /// Can be read when a child has ended.
+    ended: UnixStream,
+}
+
+impl Keeping {
+    fn begin() -> io::Result<Self> {
+        close_inherited()?;
+        // it may have one
+        let _ = setsid();
+        set_child_subreaper(Some(getpid()))?;
+        let (ended, tell) = UnixStream::pair()?;
+        ended.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(SIGCHLD, tell)?;
+        for signal in HEARD {
+            signal_hook::flag::register(signal, Arc::default())?;
+        }
+        Ok(Self { requests: Frames::new(rustix::stdio::stdin()), ended })
+    }
+
+    fn go_on(&mut self) -> io::Result<()> {
+        answer(&Answer::Ready)?;
+        loop {
+            match self.requests.next()? {
+                Some(Request::Run(run)) => match self.run(&run)? {
+                    Some(ended) => answer(&Answer::Ended(ended))?,
+                    None => return Ok(()),
+                },
+                // what it was for has just ended
+                Some(Request::End) => {}
+                None => {
+                    if !self.requests.read()? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a command until nothing is left of it. `None` where datamill has gone meanwhile.
+    fn run(&mut self, run: &Run) -> io::Result<Option<Ended>> {
+        let mut child = match command(run).and_then(|mut command| command.spawn()) {
+            Ok(child) => child,
+            Err(error) => return Ok(Some(Ended::not_started(&error))),
+        };
+        let command = Pid::from_child(&child);
+        let mut stdout: Option<Reading<ChildStdout>> = child.stdout.take().map(Reading::new).transpose()?;
+        let mut stderr: Option<Reading<ChildStderr>> = child.stderr.take().map(Reading::new).transpose()?;
+        let mut memory = run.memory.map(Memory::new);
+        let mut status = None;
+        let mut seen = |process, found: WaitStatus| {
+            if process == command {
+                status = Some(found);
+            }
+        };
+        let (mut by_keeper, mut is_gone) = (None, false);
+        loop {
+            let time = memory.as_ref().map(Memory::time);
+            let pipes: [Option<&dyn AsFd>; 4] = [
+                Some(&self.ended),
+                Some(self.requests.pipe()),
+                stdout.as_ref().filter(|stdout| stdout.is_open).map(|stdout| &stdout.from as &dyn AsFd),
+                stderr.as_ref().filter(|stderr| stderr.is_open).map(|stderr| &stderr.from as &dyn AsFd),
+            ];
+            let [has_ended, is_asked, has_printed, has_complained] = wait(pipes, time)?;
+            if has_printed && let Some(stdout) = &mut stdout {
+                stdout.read();
+            }
+            if has_complained && let Some(stderr) = &mut stderr {
+                stderr.read();
+            }
+            if is_asked {
+                is_gone = !self.requests.read()?;
+                if is_gone || self.requests.next::<Request>()?.is_some() {
+                    by_keeper = Some(How::Told);
+                }
+            }
+            if let Some(peak) = memory.as_mut().and_then(Memory::look) {
+                by_keeper = Some(How::Memory { peak });
+            }
+            if has_ended {
+                drain(&self.ended);
+                let mut is_over = false;
+                reap(&mut |process, found| {
+                    is_over |= process == command;
+                    seen(process, found);
+                })?;
+                if is_over {
+                    // it was faster
+                    by_keeper = None;
+                    break;
+                }
+            }
+            if by_keeper.is_some() {
+                break;
+            }
+        }
+        let left = end_all(&self.ended, &mut seen)?;
+        if is_gone {
+            return Ok(None);
+        }
+        let how = by_keeper.or(status.and_then(how)).unwrap_or(How::Told);
+        let excerpts = (stdout.map(Reading::rest).unwrap_or_default(), stderr.map(Reading::rest).unwrap_or_default());
+        Ok(Some(Ended { how, stdout: excerpts.0, stderr: excerpts.1, left }))
+    }
+}
+
+impl Ended {
+    fn not_started(error: &io::Error) -> Self {
+        let how = How::NotStarted(error.raw_os_error(), error.to_string());
+        Self { how, stdout: Excerpt::default(), stderr: Excerpt::default(), left: 0 }
+    }
+}
+
+fn how(status: WaitStatus) -> Option<How> {
+    status.exit_status().map(How::Exit).or(status.terminating_signal().map(How::Signal))
+}
+
+/// What the process that starts a keeper has open may be in the keeper as well: files and sockets of libraries that do not
+/// mark them, and those that datamill was started with. Nothing in this process has anything open yet.
+fn close_inherited() -> io::Result<()> {
+    let open = fs::read_dir("/proc/self/fd")?;
+    let open: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // the one that has read the folder is closed already
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
+}
+
+fn answer(answer: &Answer) -> io::Result<()> {
+    // not through the buffer of the standard library: frames end with no line
+    send(&mut File::from(rustix::stdio::stdout().try_clone_to_owned()?), answer)
+}
+
+fn command(run: &Run) -> io::Result<Command> {
+    let mut command = Command::new(&run.program);
+    command.args(&run.words).envs(run.environment.iter().map(|(name, value)| (name, value)));
+    command.process_group(0);
+    command.stdin(match &run.stdin {
+        Some(path) => File::open(path)?.into(),
+        None => Stdio::null(),
+    });
+    command.stdout(match &run.stdout {
+        Some(path) => File::create(path)?.into(),
+        None => Stdio::piped(),
+    });
+    command.stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// A stream of a command, and what of it is kept.
+struct Reading<P> {
+    from: P,
+    gathered: Gathered,
+    is_open: bool,
+}
+
+impl<P: AsFd> Reading<P> {
+    fn new(from: P) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&from, true)?;
+        Ok(Self { from, gathered: Gathered::default(), is_open: true })
+    }
+
+    /// Takes what is there, for a while.
+    fn read(&mut self) {
+        let mut bytes = [0; 64 << 10];
+        for _ in 0..READS {
+            match rustix::io::read(&self.from, &mut bytes) {
+                Ok(0) => self.is_open = false,
+                Ok(count) => {
+                    self.gathered.take(&bytes[..count]);
+                    continue;
+                }
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(_) => self.is_open = false,
+            }
+            return;
+        }
+    }
+
+    /// What is there after the end of all that has written.
+    fn rest(mut self) -> Excerpt {
+        self.read();
+        self.gathered.excerpt()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a user asks for, and how a keeper is started.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use datamill::process::UserCode;
+
+use crate::CommandError;
+
+/// The first word of a command line that makes a process a keeper, see [`keep`](crate::keep).
+pub const KEEPER: &str = "__keep";
+
+/// A command that runs for each file.
+#[derive(Debug, Clone)]
+pub struct CommandSettings {
+    /// The program and its arguments, with placeholders.
+    pub words: Vec<OsString>,
+    /// The command reads the file from its stdin.
+    pub stdin: bool,
+    /// The result is what the command writes to its stdout.
+    pub stdout: bool,
+    /// Whether each file has a result.
+    pub has_results: bool,
+    /// Resident memory of the command with all that it starts, in bytes.
+    pub memory: Option<u64>,
+    /// Address space of each process, in bytes.
+    pub address_space: Option<u64>,
+    /// How long a stop waits for the command that runs.
+    pub shutdown_timeout: Duration,
+    /// How a keeper is started.
+    pub keeper: KeeperStart,
+}
+
+/// The command line that starts a keeper.
+#[derive(Debug, Clone)]
+pub struct KeeperStart {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments.
+    pub words: Vec<OsString>,
+}
+
+impl KeeperStart {
+    /// This program again, with the word [`KEEPER`], also where another file has taken the place of its executable.
+    pub fn this_program() -> Self {
+        Self { program: "/proc/self/exe".into(), words: vec![KEEPER.into()] }
+    }
+}
+
+impl CommandSettings {
+    /// Looks for the program, and checks the words. Answers the name that the program has in datamill, and the code for
+    /// the engine.
+    ///
+    /// # Errors
+    /// A program that is not there or cannot be started, words that do not fit.
+    #[cfg(target_os = "linux")]
+    pub fn into_user_code(self) -> Result<(String, UserCode), CommandError> {
+        let commands = crate::command::Commands::new(self)?;
+        Ok((commands.name().to_owned(), UserCode::new(commands)))
+    }
+
+    /// This system has no keeper.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub fn into_user_code(self) -> Result<(String, UserCode), CommandError> {
+        Err(CommandError::NotHere)
+    }
+}
