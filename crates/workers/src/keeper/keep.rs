@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use datamill::report::logging::say;
 use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper, setsid};
-use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP};
 
 use super::below::{Memory, drain, end_all, reap};
 use super::excerpt::{Excerpt, Gathered};
 use super::frames::{Frames, send, wait};
 use super::protocol::{Answer, Ended, How, Request, Run};
 
-/// Signals that end a process, or that a parent may have told it to ignore. A handler goes with the start of another
-/// program, so commands have the default for each; what is ignored would stay so.
-const HEARD: [i32; 9] = [SIGALRM, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ];
+/// Signals that say what is wrong with the process itself, or that nobody can handle.
+const NOT_HEARD: [i32; 9] = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP];
+/// The last signal that has a meaning for each process.
+const LAST_SIGNAL: i32 = 31;
 
 /// Reads of a pipe before the others have their turn. Together they take all that a pipe holds.
 const READS: usize = 16;
@@ -60,7 +61,9 @@ impl Keeping {
         let (ended, tell) = UnixStream::pair()?;
         ended.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(SIGCHLD, tell)?;
-        for signal in HEARD {
+        // A signal that is heard does not end the keeper. In a command it has its default, which it would not have if a
+        // parent had told the keeper to ignore it.
+        for signal in (1..=LAST_SIGNAL).filter(|signal| *signal != SIGCHLD && !NOT_HEARD.contains(signal)) {
             signal_hook::flag::register(signal, Arc::default())?;
         }
         Ok(Self { requests: Frames::new(rustix::stdio::stdin()), ended })
