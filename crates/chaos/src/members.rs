@@ -149,7 +149,7 @@ impl Member {
         command.args(["--consumer_group_id", GROUP, "--instance", &self.instance]);
         command.args(["--logger_stream_level", "debug", "--memory_limit", "32M", "--n_threads", "2"]);
         // a command that was killed has failed once, and runs again
-        command.args(["--max_attempts", if place.job == Job::Command { "5" } else { "1" }]);
+        command.args(["--max_attempts", if place.job == Job::Command { "3" } else { "1" }]);
         command.args(&place.worker_options).args(options);
         command.arg("--output_dir").arg(place.folder.join(&self.name)).stdin(Stdio::null()).stdout(Stdio::null());
         if place.job == Job::Command {

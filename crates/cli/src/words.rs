@@ -33,8 +33,8 @@ const EXAMPLES: &str = "Examples:
   datamill try extract.py:metadata data/*.csv  run your Python function on local files
   datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata
                                               run it on all files of a topic, send its results
-  datamill reproduce --consumer_topic_name files --producer_topic_name plots -- plot --out {result}.png {path}
-                                              the same with any program
+  datamill process --topic_name files -- ./store.sh {path}
+                                              run any program on all files of a topic
   datamill download mirror/ --topic_name files  rebuild the files of a topic in a folder
   datamill read metadata --exit-at-end        print what is in a topic
   datamill reconcile data/ --topic_name files  see what became of each file

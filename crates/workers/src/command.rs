@@ -200,7 +200,15 @@ impl CommandWorker {
         };
         match keeper.run(run, deadline, is_over) {
             Ok(ended) => {
-                self.keeper = Some(keeper);
+                if ended.is_stuck {
+                    tracing::warn!(
+                        "what a command has started does not end though it was killed: it waits for a disk that does not \
+                         answer, or belongs to another user; going on without it"
+                    );
+                    keeper.leave();
+                } else {
+                    self.keeper = Some(keeper);
+                }
                 Ok((ended, over))
             }
             // the next file has another keeper

@@ -143,7 +143,7 @@ mod tests {
 
     fn verdict_of(how: How, stderr: &str) -> Result<(), (ErrorKind, String)> {
         let excerpt = |text: &str| Excerpt { begin: text.to_owned(), ..Excerpt::default() };
-        let ended = Ended { how, stdout: excerpt("printed"), stderr: excerpt(stderr), left: 0 };
+        let ended = Ended { how, stdout: excerpt("printed"), stderr: excerpt(stderr), left: 0, is_stuck: false };
         let limits = Limits { time: Some(Duration::from_millis(1500)), memory: Some(100_000_000) };
         verdict(&ended, limits).map_err(|error| (error.kind(), error.to_string()))
     }

@@ -10,6 +10,9 @@ use crate::CommandError;
 /// The first word of a command line that makes a process a keeper, see [`keep`](crate::keep).
 pub const KEEPER: &str = "__keep";
 
+/// The executable of the process that asks.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// A command that runs for each file.
 #[derive(Debug, Clone)]
 pub struct CommandSettings {
@@ -43,7 +46,7 @@ pub struct KeeperStart {
 impl KeeperStart {
     /// This program again, with the word [`KEEPER`], also where another file has taken the place of its executable.
     pub fn this_program() -> Self {
-        Self { program: "/proc/self/exe".into(), words: vec![KEEPER.into()] }
+        Self { program: THIS_PROGRAM.into(), words: vec![KEEPER.into()] }
     }
 }
 

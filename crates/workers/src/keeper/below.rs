@@ -51,15 +51,30 @@ fn below() -> Vec<Pid> {
     found.split_off(1)
 }
 
-/// Kills all that is below this process, and waits until nothing is left. Hands out what ended, with its status, and
-/// answers how many were killed. `ended` can be read when a child has ended.
+/// What came of the end of all.
+#[derive(Debug)]
+pub(super) struct AllEnded {
+    /// How many were killed.
+    pub(super) killed: usize,
+    /// Whether the time was over before.
+    pub(super) is_stuck: bool,
+}
+
+/// Kills all that is below this process, and waits until nothing is left, or the time is over. Hands out what ended, with
+/// its status. `ended` can be read when a child has ended.
 ///
-/// A process that the system cannot end (it waits for a disk that does not answer), or that belongs to another user, is
-/// waited for all the same.
-pub(super) fn end_all(ended: &impl AsFd, mut seen: impl FnMut(Pid, WaitStatus)) -> io::Result<usize> {
+/// A process may not end: it waits for a disk that does not answer, or belongs to another user.
+pub(super) fn end_all(
+    ended: &impl AsFd,
+    within: Option<Duration>,
+    mut seen: impl FnMut(Pid, WaitStatus),
+) -> io::Result<AllEnded> {
     let mut killed = BTreeSet::new();
-    let mut time = FIRST_WAIT;
+    let (since, mut time) = (Instant::now(), FIRST_WAIT);
     while reap(&mut seen)? {
+        if within.is_some_and(|within| since.elapsed() > within) {
+            return Ok(AllEnded { killed: killed.len(), is_stuck: true });
+        }
         let me = getpid();
         for (process, _) in families().into_iter().filter(|(_, parent)| *parent == me) {
             if kill_process(process, Signal::KILL).is_ok() {
@@ -73,7 +88,7 @@ pub(super) fn end_all(ended: &impl AsFd, mut seen: impl FnMut(Pid, WaitStatus)) 
             time = (time * 2).min(LAST_WAIT);
         }
     }
-    Ok(killed.len())
+    Ok(AllEnded { killed: killed.len(), is_stuck: false })
 }
 
 /// Takes the status of each child that has ended. Answers whether there are others.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use uuid::Uuid;
 use super::frames::{Frames, send, wait};
 use super::marked::{MARK, end_marked};
 use super::protocol::{Answer, Ended, Request, Run};
-use crate::KeeperStart;
 use crate::outcome::signal_name;
+use crate::settings::{KeeperStart, THIS_PROGRAM};
 
 /// How long a keeper has to start: an interpreter may be on a slow disk.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
-/// How long what was killed may take to end, before datamill goes on without it.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a keeper may take to answer after it was told to end a command: more than it waits for what it kills.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 /// How often it is looked at whether a command is to be ended.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -41,13 +41,6 @@ pub(crate) enum Lost {
     /// The same, and more.
     #[error("the process that looks after it was ended from outside ({0}), and what it has started cannot be ended")]
     KeeperAndMore(String),
-    /// It was killed, and is there all the same.
-    #[error(
-        "it was killed and has not ended in {} s: it waits for a disk that does not answer, or belongs to another user. The \
-         program goes on without it",
-        ENDS_WITHIN.as_secs()
-    )]
-    Stuck,
 }
 
 impl Keeper {
@@ -57,6 +50,10 @@ impl Keeper {
     /// It cannot be started, or ends again.
     pub(crate) fn start(start: &KeeperStart) -> io::Result<Self> {
         let mut command = Command::new(&start.program);
+        if start.program == THIS_PROGRAM {
+            // for who lists processes
+            command.arg0("datamill");
+        }
         let mut child = command.args(&start.words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("a pipe is missing"));
@@ -103,9 +100,10 @@ impl Keeper {
                     self.request(&Request::End).map_err(|error| self.lose(&error))?;
                     ended_at = Some(now);
                 }
-                Some(at) if now.duration_since(at) > ENDS_WITHIN => {
-                    self.leave();
-                    return Err(Lost::Stuck);
+                // somebody has stopped it
+                Some(at) if now.duration_since(at) > ANSWERS_WITHIN => {
+                    let killed = self.child.as_mut().map(Child::kill).transpose();
+                    return Err(self.lose(&killed.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into())));
                 }
                 _ => {}
             }
@@ -150,8 +148,8 @@ impl Keeper {
         if end_marked(&self.mark) { Lost::Keeper(why) } else { Lost::KeeperAndMore(why) }
     }
 
-    /// Leaves it to itself: it ends once it can.
-    fn leave(&mut self) {
+    /// Leaves it to itself, where it cannot end all: it ends once it can.
+    pub(crate) fn leave(mut self) {
         drop(self.requests.take());
         if let Some(mut child) = self.child.take() {
             // so that its end is taken note of; where no thread can be made, that is left to the end of the process

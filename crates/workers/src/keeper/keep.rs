@@ -7,12 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datamill::report::logging::say;
 use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP};
 
-use super::below::{Memory, drain, end_all, reap};
+use super::below::{AllEnded, Memory, drain, end_all, reap};
 use super::excerpt::{Excerpt, Gathered};
 use super::frames::{Frames, send, wait};
 use super::protocol::{Answer, Ended, How, Request, Run};
@@ -21,6 +22,9 @@ use super::protocol::{Answer, Ended, How, Request, Run};
 const NOT_HEARD: [i32; 9] = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP];
 /// The last signal that has a meaning for each process.
 const LAST_SIGNAL: i32 = 31;
+
+/// How long what was killed may take to end, before datamill goes on without it.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads of a pipe before the others have their turn. Together they take all that a pipe holds.
 const READS: usize = 16;
@@ -33,7 +37,7 @@ pub fn keep() -> u8 {
     let kept = Keeping::begin().and_then(|mut keeping| {
         let kept = keeping.go_on();
         // whatever came between: nothing stays
-        end_all(&keeping.ended, |_, _| {}).and(kept)
+        end_all(&keeping.ended, None, |_, _| {}).and(kept)
     });
     match kept {
         Ok(()) => 0,
@@ -146,20 +150,20 @@ impl Keeping {
                 break;
             }
         }
-        let left = end_all(&self.ended, &mut seen)?;
+        let AllEnded { killed, is_stuck } = end_all(&self.ended, Some(ENDS_WITHIN), &mut seen)?;
         if is_gone {
             return Ok(None);
         }
         let how = by_keeper.or(status.and_then(how)).unwrap_or(How::Told);
         let excerpts = (stdout.map(Reading::rest).unwrap_or_default(), stderr.map(Reading::rest).unwrap_or_default());
-        Ok(Some(Ended { how, stdout: excerpts.0, stderr: excerpts.1, left }))
+        Ok(Some(Ended { how, stdout: excerpts.0, stderr: excerpts.1, left: killed, is_stuck }))
     }
 }
 
 impl Ended {
     fn not_started(error: &io::Error) -> Self {
         let how = How::NotStarted(error.raw_os_error(), error.to_string());
-        Self { how, stdout: Excerpt::default(), stderr: Excerpt::default(), left: 0 }
+        Self { how, stdout: Excerpt::default(), stderr: Excerpt::default(), left: 0, is_stuck: false }
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Run {
 pub(crate) enum Answer {
     /// It is set up.
     Ready,
-    /// A command has ended, and nothing is left of it.
+    /// A command has ended with all that it has started.
     Ended(Ended),
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct Ended {
     pub(crate) stderr: Excerpt,
     /// Processes that it has left behind, and that were ended.
     pub(crate) left: usize,
+    /// Some cannot be ended. The keeper goes on with that once its stdin is closed.
+    pub(crate) is_stuck: bool,
 }
 
 /// How a command has ended.

@@ -154,3 +154,13 @@ fn a_keeper_that_is_killed_costs_its_file_an_attempt_and_nothing_is_left_of_its_
         assert!(results.len() == 2 && results.values().all(|attempt| attempt == b"2\n"), "{results:?}");
     }
 }
+
+#[test]
+fn a_keeper_that_is_stopped_is_ended_with_its_command_when_its_time_is_over() {
+    let bench = Bench::embedded();
+    bench.script("stops.sh", "kill -STOP $PPID; sleep 600");
+    bench.upload(&["a"]);
+    let ended = bench.processed(&["--max_attempts", "1", "--processing_timeout", "0.2"], &["./stops.sh"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr());
+    assert!(bench.failures()["a"].contains("was ended from outside (SIGKILL"), "{:?}", bench.failures());
+}
