@@ -115,7 +115,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, called: &Called) -> Next
         Ok((Command::Rust(command), _)) => task(TaskCommand::Rust(command)),
         Ok((Command::Python(command), options)) => match command.into_asked(options, typed) {
             function::Asked::Function(call) => Next::Function(call),
-            function::Asked::Program(call) => task(TaskCommand::Program(call)),
+            function::Asked::Program(call) => task(TaskCommand::Program(*call)),
         },
         Err(error) => {
             if let Some(call) = FunctionCall::of_a_class(&typed, &error) {

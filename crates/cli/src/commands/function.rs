@@ -141,7 +141,7 @@ struct JsonArgs {
 #[derive(Debug)]
 pub enum Asked {
     Function(FunctionCall),
-    Program(ProgramCall),
+    Program(Box<ProgramCall>),
 }
 
 impl FunctionCommand {
@@ -164,7 +164,7 @@ impl FunctionCommand {
             }
         };
         let (function, refusal) = match (function, command) {
-            (None, Some(call)) => return Asked::Program(call),
+            (None, Some(call)) => return Asked::Program(Box::new(call)),
             // a class may know what to do with the words behind `--`
             (Some(function), Some(_)) => (function, Some(BOTH.to_owned())),
             (function, None) => (function.unwrap_or_default(), None),
