@@ -27,6 +27,9 @@ use crate::{CommandError, CommandSettings, find};
 const SHELL: &str = "/bin/sh";
 const LIMITED: &str = "ulimit -v \"$0\" && exec \"$@\"";
 
+/// How often a keeper is started where it ends at once: somebody may have killed it.
+const STARTS: usize = 3;
+
 /// A signal that ends a service reaches its commands as well, and they may be faster.
 const STOP_IS_KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -93,7 +96,8 @@ impl Workers for Commands {
 impl Shared {
     fn start_keeper(&self) -> Result<Keeper, String> {
         let start = &self.settings.keeper;
-        Keeper::start(start).map_err(|error| {
+        let tries = (1..STARTS).map(|_| Keeper::start(start)).find_map(Result::ok);
+        tries.map_or_else(|| Keeper::start(start), Ok).map_err(|error| {
             let program = start.program.display();
             format!("the process that looks after commands (`{program}`) cannot be started: {}", chain(&error))
         })
