@@ -29,12 +29,36 @@ pub struct Topic {
     pub id: Option<String>,
     /// Number of partitions, counted from 0.
     pub partitions: i32,
-    /// Largest record (key, value and headers) in bytes that the topic takes, if known.
+    /// What it takes and keeps. `None` where the account may not see that: nothing follows from it.
+    pub settings: Option<TopicSettings>,
+}
+
+/// What a topic takes, and what it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Largest record (key, value and headers) in bytes that the topic takes, if the backend tells it.
     pub largest_record: Option<usize>,
-    /// Records older than this many milliseconds may vanish; `None` is "kept" or unknown.
+    /// Records older than this many milliseconds may vanish; `None` is "kept".
     pub retention_ms: Option<i64>,
     /// The topic keeps only the newest record of each key.
     pub compacted: bool,
+}
+
+impl Topic {
+    /// Largest record in bytes that the topic takes, where that is known.
+    pub fn largest_record(&self) -> Option<usize> {
+        self.settings?.largest_record
+    }
+
+    /// After how many milliseconds records may vanish, where it is known that they do.
+    pub fn retention_ms(&self) -> Option<i64> {
+        self.settings?.retention_ms
+    }
+
+    /// Whether it is known that the topic keeps only the newest record of each key.
+    pub fn is_compacted(&self) -> bool {
+        self.settings.is_some_and(|settings| settings.compacted)
+    }
 }
 
 /// What tells whether a topic is still the one that it was.
@@ -366,6 +390,12 @@ pub trait Log: Send + Sync {
 
     /// What identifies this log: the cluster's id, or the id in the file.
     fn id(&self) -> Result<String>;
+
+    /// The name of the account that this log is used with, as permissions name it; `None` where there is none, or where
+    /// only the log knows it.
+    fn account(&self) -> Option<&str> {
+        None
+    }
 
     /// The program was asked to stop. From then on a call that waits for a log which has not answered for some seconds
     /// ends as it does where the log does not answer in time; a log that answers is waited for as before. There is no

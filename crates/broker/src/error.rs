@@ -105,6 +105,12 @@ impl Error {
         self.with_permission(Permission::of_member)
     }
 
+    /// The same, with the name of the account that lacks a permission.
+    #[must_use]
+    pub(crate) fn of_account(self, account: &str) -> Self {
+        self.with_permission(|permission| permission.of_account(Some(account)))
+    }
+
     fn with_permission(self, change: impl FnOnce(Permission) -> Permission) -> Self {
         let why = self.why.map(|why| match *why {
             Why::Lacks(permission) => Box::new(Why::Lacks(change(permission))),

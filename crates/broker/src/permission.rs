@@ -10,6 +10,8 @@ use crate::examined::Operation;
 pub struct Permission {
     operation: Operation,
     resource: Resource,
+    /// Name of the account that lacks it, where that is known.
+    account: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +20,22 @@ enum Resource {
     /// The topic that keeps the state of a group, and whether the command gives all three operations that a member uses.
     State(String, bool),
     Group(String),
+    Cluster,
     /// An id, and what all ids of the group begin with.
     TransactionalId(String, String),
 }
 
 impl Permission {
+    fn new(operation: Operation, resource: Resource) -> Self {
+        Self { operation, resource, account: None }
+    }
+
+    /// The same for an account of this name, where it is known.
+    #[must_use]
+    pub fn of_account(self, account: Option<&str>) -> Self {
+        Self { account: account.map(str::to_owned), ..self }
+    }
+
     /// On a topic.
     pub fn on_topic(operation: Operation, name: &str) -> Self {
         Self::on_topics(operation, [name])
@@ -30,23 +43,28 @@ impl Permission {
 
     /// On each of these topics.
     pub fn on_topics(operation: Operation, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { operation, resource: Resource::Topics(names.into_iter().map(Into::into).collect()) }
+        Self::new(operation, Resource::Topics(names.into_iter().map(Into::into).collect()))
     }
 
     /// On the topic that keeps the state of a group.
     pub fn on_state(operation: Operation, topic: &str) -> Self {
-        Self { operation, resource: Resource::State(topic.to_owned(), false) }
+        Self::new(operation, Resource::State(topic.to_owned(), false))
     }
 
     /// On a group.
     pub fn on_group(operation: Operation, name: &str) -> Self {
-        Self { operation, resource: Resource::Group(name.to_owned()) }
+        Self::new(operation, Resource::Group(name.to_owned()))
+    }
+
+    /// On the cluster as a whole.
+    pub fn on_cluster(operation: Operation) -> Self {
+        Self::new(operation, Resource::Cluster)
     }
 
     /// On the transactional id of a member of a group.
     pub fn on_transactions(group: &str, instance: &str) -> Self {
         let prefix = format!("datamill-{group}-");
-        Self { operation: Operation::Write, resource: Resource::TransactionalId(format!("{prefix}{instance}"), prefix) }
+        Self::new(Operation::Write, Resource::TransactionalId(format!("{prefix}{instance}"), prefix))
     }
 
     /// The permission of someone who asks about a topic to do this with it: it includes `Describe`.
@@ -83,12 +101,14 @@ impl Permission {
             Resource::Topics(names) => names.iter().for_each(|name| add("--topic", name)),
             Resource::State(name, _) => add("--topic", name),
             Resource::Group(name) => add("--group", name),
+            Resource::Cluster => words.push_str(" --cluster"),
             Resource::TransactionalId(_, prefix) => {
                 add("--transactional-id", prefix);
                 add("--resource-pattern-type", "prefixed");
             }
         }
-        format!("kafka-acls.sh … --add --allow-principal User:ACCOUNT {words}")
+        let principal = format!("User:{}", self.account.as_deref().unwrap_or("ACCOUNT"));
+        format!("kafka-acls.sh … --add --allow-principal {} {words}", shell_word(&principal))
     }
 }
 
@@ -102,6 +122,7 @@ impl fmt::Display for Permission {
             }
             Resource::State(name, _) => write!(f, "topic `{name}`"),
             Resource::Group(name) => write!(f, "group `{name}`"),
+            Resource::Cluster => f.write_str("the cluster"),
             Resource::TransactionalId(id, _) => write!(f, "transactional id `{id}`"),
         }
     }
@@ -137,6 +158,17 @@ mod tests {
         assert_eq!(state.command(), format!("{begins} --operation Read --topic s"));
         let all = "--operation Read --operation Write --operation Create --topic s";
         assert_eq!(state.of_member().command(), format!("{begins} {all}"));
+        let cluster = Permission::on_cluster(Operation::DescribeConfigs);
+        assert_eq!(cluster.to_string(), "the `DescribeConfigs` permission on the cluster");
+        assert_eq!(cluster.command(), format!("{begins} --operation DescribeConfigs --cluster"));
+    }
+
+    #[test]
+    fn an_account_that_is_known_is_named_in_the_command() {
+        let of = |account| Permission::on_topic(Operation::Read, "t").of_account(account).command();
+        assert!(of(Some("lab")).contains(" --allow-principal User:lab --operation Read "), "{}", of(Some("lab")));
+        assert!(of(Some("two words")).contains(" --allow-principal 'User:two words' "), "{}", of(Some("two words")));
+        assert!(of(None).contains(" --allow-principal User:ACCOUNT "), "{}", of(None));
     }
 
     #[test]

@@ -213,7 +213,7 @@ pub fn rekey(
         pair: source.id.zip(destination.id).map(|(source, destination)| format!("{source} {destination}")),
         is_foreign: false,
         partitions: destination.partitions,
-        retention_ms: destination.retention_ms,
+        retention_ms: destination.settings.and_then(|settings| settings.retention_ms),
         batch: Batch::default(),
         copied: 0,
         bytes: 0,

@@ -31,7 +31,7 @@ pub const SOURCE_OFFSETS: &str = "datamill.source.offsets";
 pub const PROGRAM: &str = "datamill.program";
 /// On results: version of the function or the program that computed it, where it has one.
 pub const PROCESSOR_VERSION: &str = "datamill.processor_version";
-/// On results: the consumer group of the program that made it.
+/// On results: the consumer group of the program that made it. On heartbeats: that of the program.
 pub const GROUP: &str = "datamill.group";
 /// On results: the key of the failure, in the group's state, that this result answers.
 pub const RETRY_OF: &str = "datamill.retry_of";
@@ -40,6 +40,10 @@ pub const RETRY_OF: &str = "datamill.retry_of";
 /// newest one before, as `topic:partition:offset`.
 pub const RERUN_OF: &str = "datamill.rerun_of";
 
+/// On heartbeats: the name that the program has in its group.
+pub const INSTANCE: &str = "datamill.instance";
+/// On the last heartbeat of a program, which it sends when it ends: when that was, in ISO 8601.
+pub const ENDED: &str = "datamill.ended";
 /// On heartbeats of a program that holds: why, as its metrics say it.
 pub const HELD: &str = "datamill.held";
 /// On the same: since when, in ISO 8601.

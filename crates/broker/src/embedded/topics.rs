@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::append::LARGEST_RECORD;
 use super::file::LogFile;
 use super::schema::{OFFSETS, PARTITIONS, place};
-use crate::contract::{NewTopic, Offsets, Topic};
+use crate::contract::{NewTopic, Offsets, Topic, TopicSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::nearest;
 
@@ -200,10 +200,12 @@ fn of_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Topic> {
     Ok(Topic {
         name: row.get(0)?,
         id: Some(row.get(1)?),
-        retention_ms: row.get(2)?,
         partitions: row.get(3)?,
-        largest_record: Some(LARGEST_RECORD),
-        compacted: false,
+        settings: Some(TopicSettings {
+            largest_record: Some(LARGEST_RECORD),
+            retention_ms: row.get(2)?,
+            compacted: false,
+        }),
     })
 }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::admin::{
-    AdminOptions, ConfigResource, NewTopic as KafkaTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+    AdminOptions, ConfigResource, ConfigResourceResult, NewTopic as KafkaTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -20,7 +21,7 @@ use super::cluster::{self, ANSWER, Cluster};
 use super::context::Watch;
 use super::failure;
 use super::native::{self, Described};
-use crate::contract::{NewTopic, Topic, TopicNow};
+use crate::contract::{NewTopic, Topic, TopicNow, TopicSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::examined::Operation;
 use crate::permission::Permission;
@@ -172,7 +173,7 @@ fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result
         }
     };
     let mut settings = HashMap::new();
-    for answer in answers.into_iter().flatten() {
+    for answer in answers.into_iter().filter_map(seen) {
         if let OwnedResourceSpecifier::Topic(name) = &answer.specifier {
             settings.insert(name.clone(), answer);
         }
@@ -180,12 +181,18 @@ fn settings_within(cluster: &Cluster, names: &[&str], limit: Duration) -> Result
     Ok(settings)
 }
 
+/// An answer that holds settings. Where a broker refuses them to the account, rdkafka hands out an empty list instead of
+/// the refusal; everything that is there has some.
+fn seen(answer: ConfigResourceResult) -> Option<ConfigResource> {
+    answer.ok().filter(|resource| !resource.entries.is_empty())
+}
+
 /// The settings of one of the brokers, where the account may see them.
 pub(super) fn settings_of_broker(cluster: &Cluster, limit: Duration) -> Option<BTreeMap<String, String>> {
     let broker = cluster.any_broker().ok()?;
     let asked = [ResourceSpecifier::Broker(broker)];
     let answers = wait(&cluster.watch, cluster.admin().ok()?.describe_configs(&asked, &options(limit))).ok()?;
-    answers.into_iter().next()?.ok().map(values)
+    answers.into_iter().next().and_then(seen).map(values)
 }
 
 /// The group protocols that the brokers offer, where the account may see it. Brokers from before 3.7 have no such setting.
@@ -198,7 +205,7 @@ pub(super) fn group_protocols(cluster: &Cluster) -> Option<String> {
 /// Adds the ids of topics; what the account may not see stays unknown.
 fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    let described = failure::until_answered(&cluster.watch, || describe_by_name(cluster, &names))?;
+    let described = failure::until_answered(&cluster.watch, || describe_by_name(cluster, &names, false))?;
     let mut ids: HashMap<String, Option<String>> =
         described.into_iter().filter_map(|(name, described)| Some((name, described.ok()?.id))).collect();
     for topic in topics {
@@ -207,11 +214,11 @@ fn identify(cluster: &Cluster, topics: &mut [Topic]) -> Result<()> {
     Ok(())
 }
 
-fn describe_by_name(cluster: &Cluster, names: &[&str]) -> Result<Vec<(String, Described)>> {
+fn describe_by_name(cluster: &Cluster, names: &[&str], with_operations: bool) -> Result<Vec<(String, Described)>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    match native::describe_topics(cluster.admin()?.inner(), names, false, cluster.patience()) {
+    match native::describe_topics(cluster.admin()?.inner(), names, with_operations, cluster.patience()) {
         Ok(described) => Ok(described),
         Err(code) if failure::kind(code) == ErrorKind::Denied => Ok(Vec::new()),
         Err(code) => {
@@ -221,10 +228,26 @@ fn describe_by_name(cluster: &Cluster, names: &[&str]) -> Result<Vec<(String, De
     }
 }
 
+/// Fails where the broker says that the account may not write to a topic. It would say so of the first record, and who
+/// has nothing to send yet would hear of it much later.
+pub(super) fn check_write(cluster: &Cluster, name: &str) -> Result<()> {
+    let described = match failure::until_answered(&cluster.watch, || describe_by_name(cluster, &[name], true)) {
+        Err(error) if error.kind() == ErrorKind::Retry => return Err(error),
+        // an old broker may not know the question
+        described => described.unwrap_or_default(),
+    };
+    let operations = described.into_iter().find_map(|(_, topic)| topic.ok()?.operations);
+    if operations.is_none_or(|operations| operations.contains(&Operation::Write)) {
+        return Ok(());
+    }
+    let needed = Permission::on_topic(Operation::Write, name);
+    Err(Error::denied(ErrorKind::Denied, format!("cannot send records to topic `{name}`"), needed))
+}
+
 /// Id and partitions of a topic at this moment.
 pub(super) fn now(cluster: &Cluster, name: &str) -> Result<TopicNow> {
     cluster::legal_name(name)?;
-    let described = describe_by_name(cluster, &[name])?.pop();
+    let described = describe_by_name(cluster, &[name], false)?.pop();
     match described {
         Some((_, Ok(topic))) if topic.partitions > 0 => {
             Ok(TopicNow { id: topic.id, partitions: topic.partitions as i32 })
@@ -237,15 +260,16 @@ pub(super) fn now(cluster: &Cluster, name: &str) -> Result<TopicNow> {
 }
 
 fn topic(name: String, partitions: i32, settings: Option<&ConfigResource>) -> Topic {
-    let get = |key| settings.and_then(|settings| settings.get(key)).and_then(|entry| entry.value.clone());
+    Topic { name, id: None, partitions, settings: settings.map(topic_settings) }
+}
+
+fn topic_settings(settings: &ConfigResource) -> TopicSettings {
+    let get = |key| settings.get(key).and_then(|entry| entry.value.clone());
     let largest: Option<usize> = get("max.message.bytes").and_then(|value| value.parse().ok());
     let retention: Option<i64> = get("retention.ms").and_then(|value| value.parse().ok());
     let cleanup = get("cleanup.policy").unwrap_or_default();
     let has = |policy| cleanup.split(',').any(|part| part.trim() == policy);
-    Topic {
-        name,
-        id: None,
-        partitions,
+    TopicSettings {
         largest_record: largest.map(|bytes| bytes.saturating_sub(FRAME)),
         // Without the policy `delete`, nothing goes for its age.
         retention_ms: retention.filter(|ms| *ms >= 0 && (cleanup.is_empty() || has("delete"))),

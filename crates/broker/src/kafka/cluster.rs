@@ -220,6 +220,9 @@ impl Cluster {
             ErrorKind::UnknownTopic => self.unknown_topic(name, &self.all_topics().unwrap_or_default(), writes),
             _ => error,
         })?;
+        if writes {
+            admin::check_write(self, name)?;
+        }
         let described = admin::describe(self, vec![(name.to_owned(), partitions)])?.pop();
         described.ok_or_else(|| self.unknown_topic(name, &[], writes))
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   properties ─▶ config ─▶ cluster (asks, watches the connection) ─▶ listener (what is there, where that fails)
 //!       login, certificates
+//!       account (its name in errors)
 //!                              ├─▶ throttle (quotas)
 //!                              ├─▶ admin        topics
 //!                              ├─▶ publisher    idempotent producer
@@ -17,6 +18,7 @@
 //! that is not asked for, results are acknowledged first and positions follow.
 
 mod absent;
+mod account;
 mod admin;
 mod at_least_once;
 mod certificates;
@@ -55,6 +57,7 @@ use crate::examined::{Examined, Group, Operation, Outage};
 use crate::open::Properties;
 use crate::own_files::OwnFiles;
 
+use account::Account;
 use at_least_once::AtLeastOnceCommitter;
 use cluster::Cluster;
 use committer::KafkaCommitter;
@@ -67,6 +70,7 @@ use subscription::KafkaSubscription;
 /// A Kafka cluster as a log.
 pub(crate) struct KafkaLog {
     cluster: Arc<Cluster>,
+    account: Account,
 }
 
 impl KafkaLog {
@@ -74,7 +78,8 @@ impl KafkaLog {
     /// answers.
     pub(crate) fn open(properties: &Properties) -> Result<Self> {
         let cluster = Cluster::connect(Settings::new(properties)?)?;
-        Ok(Self { cluster })
+        let account = Account::of(cluster.settings.asking());
+        Ok(Self { cluster, account })
     }
 }
 
@@ -85,6 +90,10 @@ impl Log for KafkaLog {
 
     fn id(&self) -> Result<String> {
         Ok(self.cluster.id.clone())
+    }
+
+    fn account(&self) -> Option<&str> {
+        self.account.as_str()
     }
 
     fn stop(&self) {
@@ -109,7 +118,7 @@ impl Log for KafkaLog {
     }
 
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
-        admin::create(&self.cluster, topic)
+        self.account.names(admin::create(&self.cluster, topic))
     }
 
     fn options(&self) -> &str {
@@ -117,19 +126,19 @@ impl Log for KafkaLog {
     }
 
     fn delete_topic(&self, name: &str) -> Result<()> {
-        admin::delete(&self.cluster, name)
+        self.account.names(admin::delete(&self.cluster, name))
     }
 
     fn topics(&self) -> Result<Vec<Topic>> {
-        admin::describe(&self.cluster, self.cluster.all_topics()?)
+        self.account.names(self.cluster.all_topics().and_then(|topics| admin::describe(&self.cluster, topics)))
     }
 
     fn topic(&self, name: &str) -> Result<Topic> {
-        self.cluster.topic(name).map_err(|error| error.for_use(Operation::Read))
+        self.account.names(self.cluster.topic(name).map_err(|error| error.for_use(Operation::Read)))
     }
 
     fn topic_now(&self, name: &str) -> Result<TopicNow> {
-        failure::until_answered(&self.cluster.watch, || admin::now(&self.cluster, name))
+        self.account.names(failure::until_answered(&self.cluster.watch, || admin::now(&self.cluster, name)))
     }
 
     /// A broker with `auto.create.topics.enable` would, with partitions of its own choice, for a mistyped name too.
@@ -138,55 +147,38 @@ impl Log for KafkaLog {
     }
 
     fn topic_for_use(&self, name: &str) -> Result<Topic> {
-        self.cluster.topic_for_use(name).map_err(|error| error.for_use(Operation::Write))
+        self.account.names(self.cluster.topic_for_use(name).map_err(|error| error.for_use(Operation::Write)))
     }
 
     fn offsets(&self, topic: &str, partition: i32) -> Result<Offsets> {
-        self.cluster.offsets(topic, partition).map_err(|error| error.for_use(Operation::Read))
+        let offsets = self.cluster.offsets(topic, partition);
+        self.account.names(offsets.map_err(|error| error.for_use(Operation::Read)))
     }
 
     fn publisher(&self) -> Result<Box<dyn Publisher>> {
-        Ok(Box::new(KafkaPublisher::open(&self.cluster)?))
+        let publisher = self.account.names(KafkaPublisher::open(&self.cluster))?;
+        Ok(self.account.publisher(publisher))
     }
 
     fn reader(&self, topic: &str, starts: &[(i32, i64)]) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(KafkaReader::open(&self.cluster, topic, starts)?))
+        let reader = self.account.names(KafkaReader::open(&self.cluster, topic, starts))?;
+        Ok(self.account.reader(reader))
     }
 
     fn subscribe(&self, options: &SubscribeOptions) -> Result<Session> {
-        for (what, value) in [("group", &options.group), ("instance", &options.instance)] {
-            if value.is_empty() {
-                return Err(Error::new(ErrorKind::Settings, format!("the name of the {what} is empty")));
-            }
-        }
-        for topic in &options.topics {
-            self.cluster.partitions(topic).map_err(|error| error.for_use(Operation::Read))?;
-        }
-        groups::check(&self.cluster)?;
-        let fence = Arc::new(Fence::default());
-        let subscription = KafkaSubscription::open(&self.cluster, options, &fence)?;
-        // Takes the transactional id before the member joins.
-        let consumer = subscription.consumer();
-        let committer: Box<dyn Committer> = match options.delivery {
-            DeliveryGuarantee::ExactlyOnce => Box::new(KafkaCommitter::open(&self.cluster, options, consumer, &fence)?),
-            DeliveryGuarantee::AtLeastOnce => {
-                Box::new(AtLeastOnceCommitter::new(&self.cluster, options, consumer, &fence))
-            }
-        };
-        subscription.join()?;
-        Ok(Session { subscription: Box::new(subscription), committer })
+        Ok(self.account.session(self.account.names(join(&self.cluster, options))?))
     }
 
     fn group(&self, group: &str, topics: &[&str]) -> Result<Group> {
-        groups::look(&self.cluster, group, topics)
+        self.account.names(groups::look(&self.cluster, group, topics))
     }
 
     fn examine(&self, topics: &[&str], group: Option<&str>) -> Result<Examined> {
-        examine::examine(&self.cluster, topics, group)
+        self.account.names(examine::examine(&self.cluster, topics, group))
     }
 
     fn groups_of(&self, topic: &str) -> Result<Vec<String>> {
-        groups::of_topic(&self.cluster, topic)
+        self.account.names(groups::of_topic(&self.cluster, topic))
     }
 
     fn read_group_state(
@@ -199,7 +191,7 @@ impl Log for KafkaLog {
     ) -> Result<Option<StateMark>> {
         let topic = state::topic_name(group, state_topic);
         let read = state::read(&self.cluster, group, &topic, since, sink, stop);
-        read.map_err(|error| state::denied(error.for_use(Operation::Read), group, &topic))
+        self.account.names(read.map_err(|error| state::denied(error.for_use(Operation::Read), group, &topic)))
     }
 
     fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
@@ -207,6 +199,29 @@ impl Log for KafkaLog {
             return Ok(());
         }
         let topic = state::topic_name(group, state_topic);
-        state::change(&self.cluster, group, &topic, changes)
+        self.account.names(state::change(&self.cluster, group, &topic, changes))
     }
+}
+
+/// Joins a group, and takes what commits as its member need.
+fn join(cluster: &Arc<Cluster>, options: &SubscribeOptions) -> Result<Session> {
+    for (what, value) in [("group", &options.group), ("instance", &options.instance)] {
+        if value.is_empty() {
+            return Err(Error::new(ErrorKind::Settings, format!("the name of the {what} is empty")));
+        }
+    }
+    for topic in &options.topics {
+        cluster.partitions(topic).map_err(|error| error.for_use(Operation::Read))?;
+    }
+    groups::check(cluster)?;
+    let fence = Arc::new(Fence::default());
+    let subscription = KafkaSubscription::open(cluster, options, &fence)?;
+    // Takes the transactional id before the member joins.
+    let consumer = subscription.consumer();
+    let committer: Box<dyn Committer> = match options.delivery {
+        DeliveryGuarantee::ExactlyOnce => Box::new(KafkaCommitter::open(cluster, options, consumer, &fence)?),
+        DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnceCommitter::new(cluster, options, consumer, &fence)),
+    };
+    subscription.join()?;
+    Ok(Session { subscription: Box::new(subscription), committer })
 }

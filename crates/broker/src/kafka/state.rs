@@ -90,7 +90,7 @@ fn make(cluster: &Cluster, name: &str) -> Result<()> {
 /// Warns where the broker may delete what is still needed.
 pub(super) fn check(cluster: &Cluster, name: &str) -> Result<()> {
     match cluster.topic(name) {
-        Ok(topic) if !topic.compacted && topic.retention_ms.is_some() => {
+        Ok(topic) if !topic.is_compacted() && topic.retention_ms().is_some() => {
             warn!(
                 topic = name,
                 "the topic of the group's state is not compacted, entries vanish with their age: set its `cleanup.policy` to `compact`"

@@ -26,7 +26,7 @@ const MAY_HOLD: u64 = 32 << 20;
 pub fn large_records_are_read_in_bounded_memory(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "bulk", 1);
-    let size = log.topic(&topic).expect("the topic").largest_record.map_or(1 << 20, |largest| largest.min(1 << 20));
+    let size = log.topic(&topic).expect("the topic").largest_record().map_or(1 << 20, |largest| largest.min(1 << 20));
     let large = noise(size);
     for i in 0..LARGE {
         let value: Vec<u8> = large.iter().map(|byte| byte ^ i as u8).collect();

@@ -54,7 +54,7 @@ pub fn a_record_that_is_refused_moves_no_position_and_is_named(backend: &Backend
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain-refused", 1);
     let out = backend.topic(log.as_ref(), "plain-refused-out", 1);
-    let largest = log.topic(&out).expect("the topic").largest_record.expect("a limit");
+    let largest = log.topic(&out).expect("the topic").largest_record().expect("a limit");
     let mut member = Member::join(log.as_ref(), &options(backend, &[&topic]), 1);
     let huge = noise(2 * largest);
     let sent = values("kept", 0..3);

@@ -73,7 +73,7 @@ pub fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "refused", 1);
     let out = backend.topic(log.as_ref(), "refused-out", 1);
-    let largest = log.topic(&out).expect("the topic").largest_record.expect("a limit");
+    let largest = log.topic(&out).expect("the topic").largest_record().expect("a limit");
     let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1);
     let huge = noise(2 * largest);
     let sent = values("kept", 0..3);

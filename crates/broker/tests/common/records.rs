@@ -178,7 +178,7 @@ pub fn a_reader_starts_where_it_was_told(backend: &Backend) {
 pub fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "large", 1);
-    let largest = log.topic(&topic).expect("the topic").largest_record.expect("every log knows its largest record");
+    let largest = log.topic(&topic).expect("the topic").largest_record().expect("every log knows its largest record");
     let noise = noise(2 * largest);
     let of = |size: usize| NewRecord {
         topic: &topic,

@@ -56,7 +56,7 @@ pub fn a_created_topic_is_found_and_listed(backend: &Backend) {
         let ours: Vec<_> = all.into_iter().filter(|t| t.name == one || t.name == three).collect();
         (ours.len() == 2).then_some(ours)
     });
-    let told: Vec<_> = listed.iter().map(|t| (t.name.as_str(), t.partitions, t.compacted)).collect();
+    let told: Vec<_> = listed.iter().map(|t| (t.name.as_str(), t.partitions, t.is_compacted())).collect();
     assert_eq!(told, [(three.as_str(), 3, false), (one.as_str(), 1, false)]);
     assert_ne!(listed[0].id, listed[1].id);
 }
@@ -183,9 +183,9 @@ pub fn settings_of_topics_are_kept_and_unknown_ones_refused(backend: &Backend) {
     };
     log.create_topic(&with("kept", "retention.ms", "86400000")).expect("a setting that every log knows");
     let kept = wait_for("the topic", || log.topic(&backend.name("kept")).ok());
-    assert_eq!(kept.retention_ms, Some(86_400_000));
+    assert_eq!(kept.retention_ms(), Some(86_400_000));
     let forever = backend.topic(log.as_ref(), "forever", 1);
-    assert_eq!(log.topic(&forever).expect("the topic").retention_ms, None);
+    assert_eq!(log.topic(&forever).expect("the topic").retention_ms(), None);
     for (key, value) in [("no.such.setting", "1"), ("retention.ms", "a while")] {
         let error = log.create_topic(&with("refused", key, value)).expect_err("a setting that is wrong");
         assert_eq!(error.kind(), ErrorKind::Settings, "{key}: {error:?}");

@@ -178,7 +178,7 @@ fn a_record_whose_content_is_refused_is_named_among_its_neighbours() {
     let mut out = new_topic(&backend.name("content-out"), 1);
     out.settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
     log.create_topic(&out).expect("the topic can be created");
-    assert!(log.topic(&out.name).expect("the topic").compacted);
+    assert!(log.topic(&out.name).expect("the topic").is_compacted());
     let mut member = Member::join(log.as_ref(), &backend.member(&backend.name("g"), &[&topic]), 1);
     let sent = values("v", 0..5);
     let mut records: Vec<_> =

@@ -167,7 +167,7 @@ fn a_record_that_is_too_large_also_when_compressed_is_refused_before_anything_is
         let backend = backend();
         let log = backend.open();
         let out = backend.topic(log.as_ref(), "small", 1);
-        let largest = log.topic(&out).expect("the topic").largest_record.expect("a limit");
+        let largest = log.topic(&out).expect("the topic").largest_record().expect("a limit");
         let mut member = member(&backend, log.as_ref(), delivery);
         let (noise, zeros) = (noise(2 * largest), vec![0; 4 * largest]);
         let of = |value| NewRecord { topic: &out, key: Some(b"k"), value: Some(value), ..NewRecord::default() };

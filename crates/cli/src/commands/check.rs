@@ -1,5 +1,6 @@
 //! `datamill check`: whether a set-up is right, before anything is started.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -127,9 +128,18 @@ fn look_at_log(config: &Config, found: &mut Vec<Finding>) -> Opened {
                 return Opened::Yes(log);
             }
             found.push(ok("broker", format!("`{}` answers, after {}", log.name(), duration(begun.elapsed()))));
-            found.push(match broker.get("sasl.username") {
-                Some(account) => ok("login", format!("account `{account}` is let in")),
-                None => ok("login", "none is configured, and none is asked for".to_owned()),
+            let unused = broker.keys().find(|key| key.starts_with("sasl."));
+            found.push(match (log.account(), unused) {
+                (Some(account), _) => ok("login", format!("account `{account}` is let in")),
+                (None, Some(key)) if !logs_in(broker) => {
+                    let text = format!(
+                        "`{key}` has no effect, and nobody has logged in: that takes `security.protocol = SASL_SSL` (or \
+                        SASL_PLAINTEXT) in section `[broker]`. Write it, or take the keys `sasl.…` out"
+                    );
+                    Finding::new(Verdict::Mend, "login", text)
+                }
+                (None, Some(_)) => ok("login", "it is let in".to_owned()),
+                (None, None) => ok("login", "none is configured, and none is asked for".to_owned()),
             });
             Opened::Yes(log)
         }
@@ -138,6 +148,11 @@ fn look_at_log(config: &Config, found: &mut Vec<Finding>) -> Opened {
             Opened::No
         }
     }
+}
+
+/// Whether there is a login by a name.
+fn logs_in(broker: &BTreeMap<String, String>) -> bool {
+    broker.get("security.protocol").is_some_and(|protocol| protocol.to_lowercase().starts_with("sasl"))
 }
 
 /// The file of an embedded log: whether it can be written, and whether there is room. A file is opened by the log alone,

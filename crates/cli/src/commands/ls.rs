@@ -5,17 +5,17 @@ use std::io::Write;
 use clap::Args;
 use datamill::program::Exit;
 use datamill::report::logging::say;
-use datamill::report::text::{bytes, counted};
-use datamill::survey::{Listed, SurveyError, Totals, list};
+use datamill::report::text::bytes;
+use datamill::survey::{Listed, Passed, SurveyError, Totals, list};
 
 use super::output::LogArgs;
-use super::survey::{FilesArgs, control, ended, json_with_path, line, out, path_cell, time_cell, wanted};
+use super::survey::{FilesArgs, control, ended, json_with_path, line, out, path_cell, say_others, time_cell, wanted};
 
 /// List the files that are on a topic
 ///
 /// One line for each upload of a file, in the order of the paths, the oldest first. Uploads of the same content have the
 /// same version number. An upload that lacks chunks says how many are there, with --json also which are missing or gone.
-/// Reads the whole topic once.
+/// Reads the whole topic once. Exit code 2 if the topic has messages and none of them is a chunk of a file.
 #[derive(Debug, Args)]
 pub struct LsArgs {
     #[command(flatten)]
@@ -37,10 +37,8 @@ pub fn run(args: &LsArgs) -> anyhow::Result<Exit> {
     if listed.is_err() {
         return ended(listed.map(|()| Exit::Done));
     }
-    let others = lines.totals.others;
-    if others > 0 {
-        say(format_args!("{} on topic `{}` are not chunks of files", counted(others, "message"), args.files.topic));
-    }
+    let Totals { messages, others, .. } = lines.totals;
+    say_others(log.as_ref(), &args.files.topic, Passed { messages, others });
     if lines.uploads > 0 {
         return Ok(Exit::Done);
     }

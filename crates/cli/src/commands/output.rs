@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -20,6 +22,9 @@ pub struct LogArgs {
     config: Option<String>,
 }
 
+/// How often is looked whether a quota makes the log slow.
+const QUOTA_EVERY: Duration = Duration::from_millis(500);
+
 impl LogArgs {
     /// The configuration.
     pub fn config(&self) -> anyhow::Result<Config> {
@@ -34,7 +39,9 @@ impl LogArgs {
     /// Opens the log to look at what is in it.
     pub fn open_existing(&self) -> anyhow::Result<Arc<dyn Log>> {
         let config = self.config()?;
-        opened(&config, datamill::program::open_existing)
+        let log = opened(&config, datamill::program::open_existing)?;
+        tell_quota(&log);
+        Ok(log)
     }
 }
 
@@ -50,6 +57,26 @@ fn opened(
         say(format_args!("no broker configured: using the embedded log `{}` in this folder", log.name()));
     }
     Ok(log)
+}
+
+/// Says it once where a quota makes a look slow. Programs that run for long say so in their log.
+fn tell_quota(log: &Arc<dyn Log>) {
+    let log = Arc::downgrade(log);
+    let look = move || {
+        while let Some(log) = log.upgrade() {
+            if log.is_throttled() {
+                let name = log.name();
+                say(format_args!(
+                    "broker `{name}` throttles this account, by a quota: what it is asked for takes longer"
+                ));
+                return;
+            }
+            drop(log);
+            thread::sleep(QUOTA_EVERY);
+        }
+    };
+    // without the thread, the look is as slow and nothing is said
+    let _ = thread::Builder::new().name("datamill-quota".to_owned()).spawn(look);
 }
 
 /// Prints a text on stdout; `what` names it where that fails.

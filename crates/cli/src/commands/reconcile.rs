@@ -23,8 +23,8 @@ use super::survey::{control, ended, json_of, out, path_cell};
 /// modification time, and by its SHA-512 where these do not decide. Reads the topic and the results once, and changes
 /// nothing.
 ///
-/// States: result, sent (on the topic, and nothing else was asked for), in_hand, not_reached, no_result (the group is done
-/// with it, and its result is not there), failed, incomplete (chunks
+/// States: result, sent (on the topic, and nothing else was asked for), in_hand, not_reached, passed (the group is done with
+/// it, and whether it failed is not seen), no_result (the group is done with it, and its result is not there), failed, incomplete (chunks
 /// are missing), never_sent, changed_since (another version is on the topic), not_in_folder.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]

@@ -48,7 +48,8 @@ pub fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
         group,
         exit_at_end: args.exit_at_end,
     };
-    let started = sending::start(&args.common, "datamill_rekey", args.exit_at_end)?;
+    let topics = [(&*args.source, "the files"), (&*args.destination, "their copies")];
+    let started = sending::start(&args.common, "datamill_rekey", &topics, args.exit_at_end)?;
     match rekey(&started.log, &settings, &started.control, &started.facts) {
         Ok(summary) => {
             say(&summary);

@@ -9,13 +9,15 @@ use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::{counted, counted_with};
 use datamill::settings::{GroupId, Pattern};
+use datamill::survey::unseen_failures;
 use serde_json::json;
 
 use super::output::{LogArgs, is_confirmed, print, readers, table};
 
 /// Ask for another try of failed files, or show them
 ///
-/// Files that failed are kept in the state of their consumer group. Without --list or --forget, this asks
+/// Files that failed are kept in the state of their consumer group; with `--delivery at-least-once` they are in the output
+/// folder, and not seen here (exit code 1). Without --list or --forget, this asks
 /// for another try of those that are chosen, all if nothing is chosen. Programs of the group that run take
 /// it up within seconds, on whatever host; where none runs, the next one that starts does, also with
 /// `--retry_failed no`. A file with missing chunks cannot be tried: upload it again.
@@ -108,6 +110,10 @@ fn nothing(log: &dyn Log, topic: &str, group: &str, count: usize) -> anyhow::Res
     if known.committed.is_empty() && known.members.is_empty() {
         let readers = readers(log, topic)?;
         bail!("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name. {readers}");
+    }
+    if let Some(unseen) = unseen_failures(log, &log.topic(topic)?, group)? {
+        say(format_args!("{unseen}. Such a program tries them again at each start"));
+        return Ok(Exit::SomeFailed);
     }
     say(format_args!("group `{group}` has no failed files on topic `{topic}`"));
     Ok(Exit::Done)

@@ -11,9 +11,9 @@ use datamill::broker::{ErrorKind, Log};
 use datamill::engine::Control;
 use datamill::facts::Facts;
 use datamill::program::{AtOnce, CommonArgs, Exit, Reporting, SetUpError, of_upload, steer};
-use datamill::report::chain;
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
+use datamill::report::{LogLevel, chain};
 use datamill::settings::Config;
 use datamill::survey::upload_missing;
 use datamill::upload::{
@@ -117,6 +117,13 @@ impl Sending {
         }
     }
 
+    fn topic(&self) -> &str {
+        match &self.work {
+            Work::Upload { settings, .. } => &settings.topic,
+            Work::Watch(_, settings) => &settings.upload.topic,
+        }
+    }
+
     /// Whether it ends when everything is sent, and does not wait for more.
     pub fn ends_by_itself(&self) -> bool {
         match &self.work {
@@ -155,7 +162,9 @@ impl Sending {
                 Some(logs_folder(folder, settings.logs_dir.as_deref())?.join(LOG_FILE))
             }
         };
-        let (log, reporting) = begin(&self.common, program, log_file, &self.without_effect, control, facts, begins)?;
+        let topics = [(self.topic(), "the files")];
+        let (log, reporting) =
+            begin(&self.common, program, &topics, log_file, &self.without_effect, control, facts, begins)?;
         Ok(match &self.work {
             Work::Upload { paths, settings, only_missing: true } => {
                 upload_missing(&log, paths, settings, control, reporting.facts())?
@@ -165,6 +174,15 @@ impl Sending {
             }
             Work::Watch(folder, settings) => watch(log.as_ref(), folder, settings, control, reporting.facts())?,
         })
+    }
+
+    /// Prints the summary. Why the work was broken off is in the log, where that is printed as well.
+    pub(super) fn end(&self, summary: &Summary) -> Exit {
+        match self.common.logger_stream_level {
+            LogLevel::Critical => say(summary),
+            _ => say(format_args!("{summary:#}")),
+        }
+        of_upload(summary)
     }
 
     /// The same as a program, which the console and the signals steer.
@@ -182,17 +200,25 @@ pub struct Started {
     _reporting: Reporting,
 }
 
-/// Starts logging, the log, heartbeats, console and signals.
-pub fn start(common: &CommonArgs, program: &str, ends_by_itself: bool) -> anyhow::Result<Started> {
+/// Starts logging, the log, heartbeats, console and signals. `topics` are those of the program, with what each is for.
+pub fn start(
+    common: &CommonArgs,
+    program: &str,
+    topics: &[(&str, &'static str)],
+    ends_by_itself: bool,
+) -> anyhow::Result<Started> {
     let (control, facts) = (Arc::<Control>::default(), Facts::default());
-    let (log, reporting) =
-        begin(common, program, None, &[], &control, &facts, || steer(&control, ends_by_itself, AtOnce::GoesOn))?;
+    let (log, reporting) = begin(common, program, topics, None, &[], &control, &facts, || {
+        steer(&control, ends_by_itself, AtOnce::GoesOn)
+    })?;
     Ok(Started { log, control, facts: reporting.facts().clone(), _reporting: reporting })
 }
 
+#[expect(clippy::too_many_arguments, reason = "each kind of program has it in one place")]
 fn begin(
     common: &CommonArgs,
     program: &str,
+    topics: &[(&str, &'static str)],
     log_file: Option<PathBuf>,
     without_effect: &[(&str, bool)],
     control: &Control,
@@ -200,6 +226,7 @@ fn begin(
     begins: impl FnOnce() -> io::Result<()>,
 ) -> anyhow::Result<(Arc<dyn Log>, Reporting)> {
     let config = common.load_config()?;
+    common.check_topics(&config, topics)?;
     let logging = common.start_logging(&config, log_file)?;
     common.say_without_effect(without_effect);
     begins()?;
@@ -231,10 +258,4 @@ fn open_log(common: &CommonArgs, config: &Config, control: &Control) -> Result<A
             opened => return opened,
         }
     }
-}
-
-/// Prints the summary.
-pub fn end(summary: &Summary) -> Exit {
-    say(summary);
-    of_upload(summary)
 }

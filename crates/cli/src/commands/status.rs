@@ -15,8 +15,8 @@ use datamill::report::logging::say;
 use datamill::report::text::{bytes, count, counted, counted_with, duration, printable};
 use datamill::settings::GroupId;
 use datamill::survey::{
-    GroupStatus, InProgress, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError, WatchStatus,
-    group_status, last_heartbeats, program_status, watch_status,
+    GroupStatus, Heartbeats, InProgress, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError,
+    WatchStatus, group_status, last_heartbeats, program_status, watch_status,
 };
 use datamill::upload::Filter;
 use serde_json::{Value, json};
@@ -31,8 +31,8 @@ use super::survey::{control, ended, out};
 /// not, and changes nothing: it does not join the group.
 ///
 /// Files and bytes that wait are counted from the first 10,000 messages (or 64 MiB) that the group has not done; where
-/// there are more, the rest is estimated from them. Failed files of a group that runs with `--delivery at-least-once` are
-/// in its output folder, and are not seen here.
+/// there are more, the rest is estimated from them. Which files failed of a group that runs with `--delivery at-least-once`
+/// is in its output folder: that this is not seen here is said, and needs a person.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub struct StatusArgs {
@@ -48,7 +48,8 @@ pub struct StatusArgs {
     /// Read all that the group has not done, so that no number is estimated
     #[arg(long)]
     exact: bool,
-    /// Topic of heartbeats: shows the last one of each program, and what held it then
+    /// Topic of heartbeats: shows the last one of each program, and what held it then. A program that has said that it ends
+    /// does not count as one that runs
     #[arg(long = "heartbeat_topic_name", value_name = "TOPIC")]
     heartbeat_topic_name: Option<String>,
     /// Where a program has its `--status_listen`, as a port of this machine or as `HOST:PORT`: shows what it does now, and
@@ -69,16 +70,19 @@ pub struct StatusArgs {
 }
 
 const AFTER: &str = "Exit codes: 0 nothing needs a person, 1 something does (files failed or are incomplete, uploads were probably cut off, files wait and \
-no program runs, a position cannot be used, files of the folder cannot be sent, a program holds, a part of what was asked about cannot be looked \
-at), 2 the command line or the set-up is wrong, 3 the broker did not answer, or it was stopped before the end.";
+no program runs, a position cannot be used, files of the folder cannot be sent, a program holds, the group reads another topic, heartbeats or the program that was asked \
+are of something else, a part of what was asked about cannot be looked at), 2 the command line or the set-up is wrong, 3 the broker did not answer, or it was stopped before the end.";
 
 /// All that was found.
 struct Found {
     log: String,
     topic: String,
+    /// The group that is asked about.
+    asked_group: Option<String>,
     group: Option<GroupStatus>,
     watch: Option<WatchStatus>,
-    heartbeats: Option<Vec<LastHeartbeat>>,
+    /// Those of a topic.
+    heartbeats: Option<(String, Heartbeats)>,
     programs: Vec<ProgramStatus>,
     /// What could not be looked at: one problem of many, as long as something could.
     not_seen: Vec<Problem>,
@@ -115,15 +119,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         );
     }
     let control = control(&log)?;
-    let mut errors = Vec::new();
-    let group = group.and_then(|group| {
-        let looked = group_status(&log, topic, group, args.exact, &control);
-        looked.map_err(|error| errors.push((Subject::Group(group.to_owned()), error))).ok()
-    });
-    let watch = args.folder.as_deref().and_then(|folder| {
-        let looked = watch_status(log.as_ref(), folder, topic, args.logs_dir.as_deref(), filter.clone(), &control);
-        looked.map_err(|error| errors.push((Subject::Folder(folder.to_owned()), error))).ok()
-    });
+    let (mut errors, mut not_heard) = (Vec::new(), None);
     let separate = config.properties_of("heartbeat")?;
     let heartbeats = args.heartbeat_topic_name.as_ref().and_then(|topic| {
         let looked = || {
@@ -133,8 +129,21 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
             };
             last_heartbeats(&of_heartbeats, topic, &control)
         };
-        looked().map_err(|error| errors.push((Subject::Heartbeats(topic.clone()), error))).ok()
+        let looked = looked().map_err(|error| not_heard = Some((Subject::Heartbeats(topic.clone()), error)));
+        Some((topic.clone(), looked.ok()?))
     });
+    let ended_members =
+        group.zip(heartbeats.as_ref()).map(|(group, (_, heartbeats))| heartbeats.ended(group)).unwrap_or_default();
+    let asked_group = group;
+    let group = group.and_then(|group| {
+        let looked = group_status(&log, topic, group, args.exact, &ended_members, &control);
+        looked.map_err(|error| errors.push((Subject::Group(group.to_owned()), error))).ok()
+    });
+    let watch = args.folder.as_deref().and_then(|folder| {
+        let looked = watch_status(log.as_ref(), folder, topic, args.logs_dir.as_deref(), filter.clone(), &control);
+        looked.map_err(|error| errors.push((Subject::Folder(folder.to_owned()), error))).ok()
+    });
+    errors.extend(not_heard);
     let mut programs = Vec::new();
     for address in &args.status_address {
         match program_status(address) {
@@ -151,6 +160,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
     let found = Found {
         log: log.name().to_owned(),
         topic: topic.to_owned(),
+        asked_group: asked_group.map(str::to_owned),
         group,
         watch,
         heartbeats,
@@ -171,8 +181,15 @@ impl Found {
         let of_group = self.group.iter().flat_map(|group| &group.problems);
         let of_watch = self.watch.iter().flat_map(|watch| &watch.problems);
         let seen = of_group.chain(of_watch).chain(&self.not_seen).cloned();
-        let told = self.heartbeats.iter().flatten().filter_map(|heartbeat| heartbeat.problem(self.now_ms));
-        seen.chain(told).chain(self.programs.iter().filter_map(ProgramStatus::problem)).collect()
+        let told = self
+            .heartbeats
+            .iter()
+            .flat_map(|(topic, heartbeats)| heartbeats.problems(topic, self.asked_group.as_deref(), self.now_ms));
+        let has_folder = self.watch.is_some();
+        let programs = self.programs.iter();
+        let asked =
+            programs.filter_map(|program| program.problem(&self.topic, self.asked_group.as_deref(), has_folder));
+        seen.chain(told).chain(asked).collect()
     }
 
     fn json(&self) -> Value {
@@ -188,8 +205,8 @@ impl Found {
         if let Some(watch) = &self.watch {
             object["folder"] = json_of_watch(watch);
         }
-        if let Some(heartbeats) = &self.heartbeats {
-            object["heartbeats"] = heartbeats.iter().map(|heartbeat| self.json_of_heartbeat(heartbeat)).collect();
+        if let Some((_, heartbeats)) = &self.heartbeats {
+            object["heartbeats"] = heartbeats.last.iter().map(|heartbeat| self.json_of_heartbeat(heartbeat)).collect();
         }
         if !self.programs.is_empty() {
             object["programs"] = self.programs.iter().map(|program| program.answer.clone()).collect();
@@ -203,6 +220,7 @@ impl Found {
             "time": clock::iso8601_utc(heartbeat.time_ms),
             "seconds": self.ms_since(heartbeat.time_ms) as f64 / 1000.0,
             "message": heartbeat.message,
+            "ended": heartbeat.has_ended,
             "held": heartbeat.held.map(|(hold, since_ms)| json!({
                 "reason": hold.as_str(),
                 "since": clock::iso8601_utc(since_ms),
@@ -227,13 +245,13 @@ impl Found {
         if let Some(watch) = &self.watch {
             self.write_watch(&mut text, watch);
         }
-        if let Some(heartbeats) = &self.heartbeats {
-            let rows = heartbeats.iter().map(|last| {
+        if let Some((_, heartbeats)) = &self.heartbeats {
+            let rows = heartbeats.last.iter().map(|last| {
                 vec![
                     printable(&last.program).into_owned(),
                     clock::local_time_text(last.time_ms),
                     self.age(last.time_ms),
-                    last.holding().unwrap_or_else(|| "-".to_owned()),
+                    last.said().unwrap_or_else(|| "-".to_owned()),
                 ]
             });
             section(&mut text, "last heartbeats", ["program", "time", "ago", "said"], rows);
@@ -273,7 +291,7 @@ impl Found {
             let reason = file.reason.lines().next().unwrap_or_default();
             [&file.path, &file.status, reason].map(|cell| printable(cell).into_owned()).to_vec()
         });
-        let all = group.failed + group.incomplete;
+        let all = group.failed.unwrap_or(0) + group.incomplete.unwrap_or(0);
         section(
             text,
             &title("failed and incomplete files", group.failures.len(), all),

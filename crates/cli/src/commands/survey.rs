@@ -9,11 +9,11 @@ use clap::Args;
 use datamill::broker::Log;
 use datamill::engine::Control;
 use datamill::program::{AtOnce, Exit, heed_signals};
-use datamill::report::logging::say_error;
+use datamill::report::logging::{say, say_error};
 use datamill::report::text::printable;
 use datamill::report::{chain, clock};
 use datamill::settings::Pattern;
-use datamill::survey::{Listed, SurveyError};
+use datamill::survey::{Listed, Passed, SurveyError, not_chunks};
 use datamill_wire::hex;
 use serde_json::{Value, json};
 
@@ -58,6 +58,14 @@ pub fn ended(ended: Result<Exit, SurveyError>) -> anyhow::Result<Exit> {
             Ok(Exit::Stopped)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Says how many messages of a topic are not chunks of files, where some are not.
+pub fn say_others(log: &dyn Log, topic: &str, passed: Passed) {
+    if passed.others > 0 {
+        let read = log.command(&format!("read {topic}"));
+        say(format_args!("topic `{topic}`: {}; {read} shows them", not_chunks(passed.others, passed.messages)));
     }
 }
 

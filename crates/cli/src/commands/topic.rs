@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use datamill::broker::{Error, ErrorKind, Log, NewTopic, Offsets, Operation, Topic};
+use datamill::broker::{Error, ErrorKind, Log, NewTopic, Offsets, Operation, Permission, Topic};
 use datamill::program::Exit;
 use datamill::report::logging::say;
-use datamill::report::text::counted;
+use datamill::report::text::{COMPACTED, counted};
 use serde_json::{Value, json};
 
 use super::output::{LogArgs, is_confirmed, names, print, table};
@@ -115,6 +115,11 @@ fn create(args: &CreateArgs) -> anyhow::Result<String> {
     })?;
     let (name, count) = (&args.name, partitions(args.partitions));
     say(format_args!("topic `{name}` is there, with {count} in log `{}`", log.name()));
+    let is_compacted = |(key, value): &(String, String)| key == "cleanup.policy" && value.contains("compact");
+    // the topic of a group's state has to be
+    if args.settings.iter().any(is_compacted) && !(name.starts_with("datamill.") && name.ends_with(".state")) {
+        say(format_args!("warning: a compacted topic is not for files: {COMPACTED}"));
+    }
     if args.json {
         Ok(lines_of(&json_of(&seen(log.as_ref(), &args.name, Operation::Describe)?)))
     } else {
@@ -149,6 +154,10 @@ fn describe(args: &DescribeArgs) -> anyhow::Result<String> {
     let log = args.log.open_existing()?;
     let topic = seen(log.as_ref(), &args.name, Operation::Describe)?;
     let ends = ends(log.as_ref(), &topic)?;
+    if topic.settings.is_none() {
+        let needed = Permission::on_topic(Operation::DescribeConfigs, &args.name).of_account(log.account());
+        say(format_args!("what it keeps and takes cannot be seen without {needed}: `{}` gives it", needed.command()));
+    }
     if args.json {
         let mut value = json_of(&topic);
         value["ends"] = ends
@@ -224,9 +233,10 @@ fn json_of(topic: &Topic) -> Value {
         "topic": topic.name,
         "id": topic.id,
         "partitions": topic.partitions,
-        "largest_record": topic.largest_record,
-        "retention_ms": topic.retention_ms,
-        "compacted": topic.compacted,
+        "settings_seen": topic.settings.is_some(),
+        "largest_record": topic.largest_record(),
+        "retention_ms": topic.retention_ms(),
+        "compacted": topic.settings.map(|settings| settings.compacted),
     })
 }
 
@@ -236,19 +246,20 @@ fn lines_of(value: &Value) -> String {
 
 fn kept(topic: &Topic) -> String {
     const DAY_MS: i64 = 86_400_000;
-    let mut text = match topic.retention_ms {
-        None => "for ever, or unknown".to_owned(),
+    let Some(settings) = topic.settings else { return "unknown".to_owned() };
+    let mut text = match settings.retention_ms {
+        None => "for ever".to_owned(),
         Some(ms) if ms % DAY_MS == 0 => format!("{} d", ms / DAY_MS),
         Some(ms) => format!("{:.1} h", ms as f64 / 3_600_000.0),
     };
-    if topic.compacted {
+    if settings.compacted {
         text.push_str(", the newest of each key");
     }
     text
 }
 
 fn largest(topic: &Topic) -> String {
-    topic.largest_record.map_or_else(|| "unknown".to_owned(), |bytes| counted(bytes as u64, "byte"))
+    topic.largest_record().map_or_else(|| "unknown".to_owned(), |bytes| counted(bytes as u64, "byte"))
 }
 
 fn partitions(count: i32) -> String {

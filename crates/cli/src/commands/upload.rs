@@ -9,7 +9,7 @@ use datamill::program::{CommonArgs, Exit};
 use datamill::report::logging::lines_above;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::sending::{self, Sending, SendingArgs};
+use super::sending::{Sending, SendingArgs};
 
 /// Send files and folders to a topic
 ///
@@ -47,7 +47,7 @@ pub fn run(args: UploadArgs) -> anyhow::Result<Exit> {
     let bar = Arc::new(Bar::new());
     let sent = sending.run_as_program("datamill_upload", &Facts::default().heard_by(bar.clone()));
     bar.end();
-    Ok(sending::end(&sent?))
+    Ok(sending.end(&sent?))
 }
 
 /// A progress bar on a terminal, and nothing elsewhere.

@@ -11,12 +11,12 @@ use datamill_wire::hex;
 use serde_json::json;
 
 use super::output::LogArgs;
-use super::survey::{FilesArgs, control, ended, line, out, wanted};
+use super::survey::{FilesArgs, control, ended, line, out, say_others, wanted};
 
 /// Check each file on a topic against the hash that was taken at its upload
 ///
 /// Rebuilds every upload and compares its SHA-512, so a changed byte is found. Prints those that are damaged or lack
-/// chunks, with --json all. Exit code 1 if there is one.
+/// chunks, with --json all. Exit code 1 if there is one, 2 if the topic has messages and none of them is a chunk of a file.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
@@ -58,8 +58,9 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
             _ => line(&mut out, format_args!("{}  {state}  {offsets}  {reason}", printable(&upload.path))),
         }
     });
-    let checked = checked.and_then(|()| out.flush().map_err(SurveyError::Output));
-    ended(checked.map(|()| {
+    let checked = checked.and_then(|passed| out.flush().map(|()| passed).map_err(SurveyError::Output));
+    ended(checked.map(|passed| {
+        say_others(log.as_ref(), &args.files.topic, passed);
         if let (0, Some(pattern)) = (right + damaged + incomplete, &args.files.pattern) {
             say(format_args!("topic `{}` has no file `{pattern}`", args.files.topic));
             return Exit::SomeFailed;

@@ -8,7 +8,7 @@ use datamill::facts::Facts;
 use datamill::program::{CommonArgs, Exit, update_seconds};
 use datamill::upload::{RETRY_AFTER, WatchSettings};
 
-use super::sending::{self, Sending, SendingArgs};
+use super::sending::{Sending, SendingArgs};
 
 /// Send new and changed files of a folder to a topic as they are finished
 ///
@@ -75,8 +75,9 @@ impl WatchArgs {
 }
 
 pub fn run(args: WatchArgs) -> anyhow::Result<Exit> {
-    let summary = args.into_sending()?.run_as_program("datamill_watch", &Facts::default())?;
-    Ok(sending::end(&summary))
+    let sending = args.into_sending()?;
+    let summary = sending.run_as_program("datamill_watch", &Facts::default())?;
+    Ok(sending.end(&summary))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

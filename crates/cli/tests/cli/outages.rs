@@ -63,10 +63,10 @@ fn programs_that_are_stopped_while_the_broker_is_away_do_not_wait_for_it_and_say
     place.write("big/big.dat", b"");
     // of zeros, in so many small chunks that it is not sent as a whole before the broker breaks
     File::options().write(true).open(place.path("big/big.dat")).unwrap().set_len(512 << 20).unwrap();
-    for topic in ["files", "big", "beats"] {
+    for topic in ["files", "big", "beats", "lines"] {
         create(&place, topic);
     }
-    let beats = ["--heartbeat_topic_name", "beats", "--log_topic_name", "beats"];
+    let beats = ["--heartbeat_topic_name", "beats", "--log_topic_name", "lines"];
     let watch = ["watch", "in", "--topic_name", "files", "--upload_existing", "--watchdog_lag_time", "0.1"];
     let watch = [&watch[..], &beats].concat();
     let download = [&["download", "mirror", "--topic_name", "files"][..], &beats].concat();
@@ -118,7 +118,7 @@ fn end_of_big(place: &Place) -> i64 {
 }
 
 #[test]
-fn an_upload_and_a_download_that_a_quota_slows_down_say_so() {
+fn programs_and_looks_that_a_quota_slows_down_say_so() {
     let kafka = Kafka::start_own();
     let place = on_kafka(&kafka);
     place.write("in/big.dat", &datamill_testkit::noise(2, 10 << 20));
@@ -139,6 +139,12 @@ fn an_upload_and_a_download_that_a_quota_slows_down_say_so() {
         assert!(said.contains(&format!("by a quota such as `{limit}`. Nothing is lost")), "{said}");
         assert!(!said.contains("is away") && !said.contains("no record was acknowledged"), "{said}");
     }
+    kafka.quota("consumer_byte_rate=300000");
+    let looking = Program::start(&place, "verify", &["verify", "files"]);
+    looking.wait_for(&place, "throttles this account, by a quota");
+    kafka.quota("none");
+    let (code, said) = looking.end(&place);
+    assert_eq!((code, said.matches("throttles").count()), (0, 1), "{said}");
 }
 
 /// Each command that works on a broker, with what it needs to begin.

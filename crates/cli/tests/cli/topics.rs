@@ -306,3 +306,44 @@ fn an_upload_that_finds_nothing_makes_no_topic() {
         assert!(!listed.stdout().contains("mistyped"), "{}", listed.stdout());
     }
 }
+
+#[test]
+fn heartbeats_and_log_messages_share_a_topic_with_nothing_else() {
+    let [bench, _] = Bench::both();
+    bench.done(&["upload", "x.csv", "--topic_name", "files"]);
+    let download = ["download", "mirror", "--topic_name", "files", "--exit-at-end"];
+    let (beats, log) = ("--heartbeat_topic_name", "--log_topic_name");
+    for (args, said) in [
+        (&["upload", "x.csv", "--topic_name", "files", beats, "files"][..], "which is for the files"),
+        (&["watch", ".", "--topic_name", "files", log, "files", "--exit-at-end"], "which is for the files"),
+        (&["rekey", "files", "copies", beats, "copies", "--exit-at-end"], "which is for their copies"),
+        (&[&download[..], &[beats, "files"]].concat(), "which is for the files"),
+        (&[&download[..], &["--dead_letter_topic", "dead", log, "dead"]].concat(), "which is for dead letters"),
+        (&[&download[..], &[beats, "own", log, "own"]].concat(), "which is for heartbeats"),
+    ] {
+        let refused = bench.run(args);
+        assert_eq!(refused.code(), 2, "{args:?}: {}", refused.stderr());
+        assert!(refused.stderr().contains(said) && refused.stderr().contains("another one with `--"), "{args:?}");
+    }
+    assert_eq!(bench.describe("files")["ends"][0]["end"], 1);
+    // a topic of that name on another log is another one
+    let config = "[broker]\nbootstrap.servers = sqlite:lab.db\n[heartbeat]\nbootstrap.servers = sqlite:other.db\n";
+    bench.place.write("two.config", config.as_bytes());
+    let sent = ["upload", "x.csv", "--topic_name", "files", beats, "files", "--config", "two.config"];
+    let sent = bench.place.run(&sent);
+    assert_eq!(sent.code(), 0, "{}", sent.stderr());
+}
+
+#[test]
+fn a_topic_that_is_made_compacted_is_warned_of_unless_it_is_for_the_state_of_a_group() {
+    let [_, bench] = Bench::both();
+    for (name, is_warned) in [(bench.name("files"), true), (format!("datamill.{}.state", bench.name("g")), false)] {
+        let made = bench.done(&["topic", "create", &name, "--setting", "cleanup.policy=compact"]);
+        assert_eq!(
+            made.stderr().contains("warning: a compacted topic is not for files"),
+            is_warned,
+            "{}",
+            made.stderr()
+        );
+    }
+}

@@ -39,7 +39,7 @@ pub(super) struct DeadLetterTopic {
 
 impl From<Topic> for DeadLetterTopic {
     fn from(topic: Topic) -> Self {
-        let largest = topic.largest_record.unwrap_or(USUAL_LARGEST).saturating_sub(FRAME);
+        let largest = topic.largest_record().unwrap_or(USUAL_LARGEST).saturating_sub(FRAME);
         Self { name: topic.name, largest }
     }
 }

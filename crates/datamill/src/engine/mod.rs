@@ -204,7 +204,7 @@ pub fn run(
         tracing::warn!(topic = %settings.topic,
             "the broker does not tell the id of the topic (brokers do from version 2.8 on): that the topic is deleted and created again is not noticed");
     }
-    if found.compacted {
+    if found.is_compacted() {
         tracing::warn!(topic = %settings.topic, "the topic is compacted: {COMPACTED}");
     }
     // what can refuse a start comes before anything is made, unless the group's state lies in the folder
@@ -222,7 +222,7 @@ pub fn run(
     let result_topic = settings.result_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     if let Some(result_topic) = &result_topic {
         standing.writes_to(result_topic.id.as_deref());
-        if result_topic.compacted {
+        if result_topic.is_compacted() {
             tracing::warn!(topic = %result_topic.name,
                 "the topic keeps only the newest record of each key: of several results for one path, the newest stays");
         }

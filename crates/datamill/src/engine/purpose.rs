@@ -87,6 +87,11 @@ pub(super) fn results_of(topic: &str, key: &str, value: &[u8]) -> Option<(String
     (purpose.kind == REPRODUCER).then_some((purpose.target, purpose.result_topic_id))
 }
 
+/// Whether a key of a group's state says what the group is for on this topic.
+pub(super) fn is_mark(topic: &str, key: &str) -> bool {
+    key.starts_with(&prefix(topic))
+}
+
 fn prefix(topic: &str) -> String {
     format!("purpose/{topic}/")
 }

@@ -13,7 +13,7 @@ use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::entry::{Place, Request};
 use super::failed::FailedFile;
-use super::purpose::results_of;
+use super::purpose::{self, results_of};
 use super::source::Source;
 use super::start::{Mark, read_mark};
 use crate::assemble::Span;
@@ -44,6 +44,8 @@ pub(crate) struct Reached {
     results: BTreeMap<String, (String, Option<String>)>,
     /// What somebody asks for and has no answer, by a hash of its key: of which file, and whether the file has a result.
     requests: HashMap<u64, (Place, bool)>,
+    /// The group's state in the log knows the topic: the failures of its programs are there as well.
+    pub(crate) has_state: bool,
     /// Its live members.
     pub(crate) members: Vec<Member>,
     /// How long one that was killed is among them, where it is.
@@ -106,8 +108,9 @@ impl Reached {
             let mut marked = BTreeSet::new();
             let mut elsewhere: BTreeMap<&str, Option<String>> =
                 committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
-            let (mut results, mut requests) = (BTreeMap::new(), HashMap::new());
+            let (mut results, mut requests, mut has_state) = (BTreeMap::new(), HashMap::new(), false);
             let mut take = |key: &str, value: Option<&[u8]>| {
+                has_state |= value.is_some() && purpose::is_mark(&topic.name, key);
                 if let Some(request) = Request::parse(&topic.name, key) {
                     let hash = FxBuildHasher.hash_one(key);
                     let is_rerun = Request::of_rerun(&topic.name, key).is_some();
@@ -120,8 +123,10 @@ impl Reached {
                 } else if let Some(text) = elsewhere.get_mut(key) {
                     *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
                 } else if let Some(failure) = FailedFile::of_change(&source, key, value) {
+                    has_state |= failure.is_some();
                     failures(key, failure);
                 } else if let Some((partition, mark)) = read_mark(&source, key, value.unwrap_or_default()) {
+                    has_state |= mark != Mark::Other;
                     match value {
                         Some(_) if mark != Mark::Other => marked.insert(partition),
                         _ => marked.remove(&partition),
@@ -149,6 +154,7 @@ impl Reached {
                 partitions: partitions.collect(),
                 results,
                 requests,
+                has_state,
                 members: found.members,
                 killed_listed_for: found.killed_listed_for,
                 forgotten: marked
@@ -183,6 +189,11 @@ impl Reached {
     /// Whether the group has ever committed a position of the topic.
     pub(crate) fn has_begun(&self) -> bool {
         !self.partitions.is_empty()
+    }
+
+    /// Whether a program of datamill has committed one of its positions.
+    pub(crate) fn is_of_datamill(&self) -> bool {
+        self.partitions.values().any(|position| !matches!(position, Position::Plain(_)))
     }
 
     /// How the group stands to an upload with these offsets.
@@ -226,8 +237,9 @@ mod tests {
             (2, Position::Unreadable(1)),
         ]);
         let (foreign, forgotten, results, requests, members) = Default::default();
-        let killed_listed_for = None;
-        let reached = Reached { partitions, results, requests, members, killed_listed_for, foreign, forgotten };
+        let (killed_listed_for, has_state) = (None, true);
+        let reached =
+            Reached { partitions, results, requests, has_state, members, killed_listed_for, foreign, forgotten };
         let of = |spans: &[(i32, i64, i64)]| {
             let spans: Vec<Span> =
                 spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();

@@ -264,7 +264,7 @@ impl Engine<'_> {
                 .spawn_scoped(scope, move || reread_thread(&reread_settings))
                 .map_err(EngineError::Thread)?;
             let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries, rereads);
-            reader.incomplete_after_ms = self.incomplete_after_ms(topic.retention_ms);
+            reader.incomplete_after_ms = self.incomplete_after_ms(topic.retention_ms());
             let ended = reader.run(subscription);
             // a program that gives up says why, however its session ends
             let ended = reader.hanging.take().map_or(ended, Err);

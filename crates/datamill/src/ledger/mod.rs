@@ -20,6 +20,6 @@ mod names;
 mod registry;
 
 pub use crate::facts::{FailureStatus, FileRow};
-pub(crate) use names::file_name_part;
+pub(crate) use names::{file_name_part, table_of_failures};
 pub(crate) use registry::FailureKey;
 pub use registry::{Ledger, LedgerKind, LedgerOptions};

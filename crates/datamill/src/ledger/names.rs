@@ -19,6 +19,11 @@ pub(crate) fn file_name_part(text: &str) -> String {
     format!("{part}_{}", &hash[..8])
 }
 
+/// Name of the table of failures of a group.
+pub(crate) fn table_of_failures(topic: &str, group: &str) -> String {
+    format!("failed_from_{}_by_{}.csv", file_name_part(topic), file_name_part(group))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustc_hash::FxBuildHasher;
 
-use super::names::file_name_part;
+use super::names::{file_name_part, table_of_failures};
 use crate::durable::{self, AppendedTable, ReplacedTable};
 use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener};
 use crate::report::clock::{self, LocalTimes};
@@ -104,7 +104,7 @@ impl Ledger {
         Ok(Self {
             in_progress,
             completed: AppendedTable::open(folder.join(completed), COMPLETED)?,
-            failures: AppendedTable::open(folder.join(format!("failed_from_{topic}_by_{group}.csv")), FAILURES)?
+            failures: AppendedTable::open(folder.join(table_of_failures(&options.topic, &options.group)), FAILURES)?
                 .caught_up(),
             first_message: LocalTimes::default(),
             completed_at: LocalTimes::default(),

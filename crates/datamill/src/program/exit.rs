@@ -161,6 +161,18 @@ pub enum SetUpError {
         "dead letters cannot go to topic `{0}`, which holds files or results: name another one with `--dead_letter_topic`"
     )]
     DeadLetterTopic(String),
+    /// Heartbeats or log messages would go to a topic with something else.
+    #[error("{messages} cannot go to topic `{topic}`, which is for {other}: name another one with `{option}`")]
+    TakenTopic {
+        /// What would go there.
+        messages: &'static str,
+        /// The topic.
+        topic: String,
+        /// What the topic is for.
+        other: &'static str,
+        /// The option that names it.
+        option: &'static str,
+    },
     /// The filter is no regular expression.
     #[error("the value of --download_regex cannot be used")]
     Regex(#[from] crate::settings::PatternError),

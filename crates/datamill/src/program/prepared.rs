@@ -31,13 +31,20 @@ impl Prepared {
         let common = &args.consumer().common;
         let config = common.load_config()?;
         let settings = args.engine_settings(program, &config)?;
+        let topics = [
+            (Some(&settings.topic), "the files"),
+            (settings.result_topic.as_ref(), "the results"),
+            (settings.dead_letter_topic.as_ref(), "dead letters"),
+        ];
+        let topics: Vec<_> = topics.into_iter().filter_map(|(topic, what)| Some((topic?.as_str(), what))).collect();
+        common.check_topics(&config, &topics)?;
         let log_file = ConsumerArgs::log_file(program, &settings.output_dir);
         let logging = common.start_logging(&config, Some(log_file))?;
         common.say_without_effect(&args.without_effect());
         let log = common.open_log(&config)?;
         let kind = if settings.result_topic.is_some() { ProgramKind::Reproducer } else { ProgramKind::Consumer };
-        let (topic, group) = (settings.topic.clone(), settings.group.clone());
-        let source = Some(Source { topic, group, log: Arc::clone(&log) });
+        let (topic, group, instance) = (settings.topic.clone(), settings.group.clone(), settings.instance.clone());
+        let source = Some(Source { topic, group, instance, log: Arc::clone(&log) });
         let reporting = common.start_reporting(logging, program, kind, &config, &log, &Facts::default(), source)?;
         let facts = reporting.facts().clone();
         let take_over = args.consumer().take_over.clone();

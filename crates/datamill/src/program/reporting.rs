@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{CommonArgs, SetUpError};
-use crate::broker::{Log, Publisher};
+use crate::broker::{Log, Properties, Publisher};
 use crate::control::Control;
 use crate::facts::Facts;
 use crate::report::chain;
@@ -46,6 +46,29 @@ impl CommonArgs {
     pub fn load_config(&self) -> Result<Config, SetUpError> {
         let config = Config::load(self.config.as_deref())?;
         Ok(self.folder.iter().fold(config, |config, folder| config.with_default_log_in(folder)))
+    }
+
+    /// Refuses a topic for heartbeats or log messages that holds something else. `others` are those that the program has
+    /// on its own log, each with what it is for.
+    ///
+    /// # Errors
+    /// Such a topic, and a section of the configuration that is not right.
+    pub fn check_topics(&self, config: &Config, others: &[(&str, &'static str)]) -> Result<(), SetUpError> {
+        let servers = |properties: &Properties| properties.broker.get("bootstrap.servers").cloned();
+        let own = servers(config.properties());
+        let mut taken: Vec<_> = others.iter().map(|(topic, what)| (own.clone(), *topic, *what)).collect();
+        for (section, option, topic, messages) in [
+            ("heartbeat", "--heartbeat_topic_name", &self.heartbeat_topic_name, "heartbeats"),
+            ("log", "--log_topic_name", &self.log_topic_name, "log messages"),
+        ] {
+            let Some(topic) = topic else { continue };
+            let at = config.properties_of(section)?.map_or_else(|| own.clone(), |properties| servers(&properties));
+            if let Some(&(_, _, other)) = taken.iter().find(|(log, name, _)| *log == at && *name == topic.as_str()) {
+                return Err(SetUpError::TakenTopic { messages, topic: topic.clone(), other, option });
+            }
+            taken.push((at, topic.as_str(), messages));
+        }
+        Ok(())
     }
 
     /// Begins to log, to `log_file` as well where there is one, and says what is odd about the
@@ -125,6 +148,7 @@ impl CommonArgs {
                 program_id: id(&self.heartbeat_program_id),
                 interval: self.heartbeat_interval_secs,
                 kind,
+                member: source.as_ref().map(|source| (source.group.clone(), source.instance.clone())),
             };
             let publisher = publisher("heartbeat", topic, config, log, &mut logs)?;
             heartbeat = Some(Heartbeat::start(options, publisher, Arc::clone(facts.counters()))?);

@@ -55,6 +55,8 @@ pub struct HeartbeatOptions {
     pub interval: Duration,
     /// Which counts are sent.
     pub kind: ProgramKind,
+    /// The group of the program and its name in it, where it is in one.
+    pub member: Option<(String, String)>,
 }
 
 /// The running heartbeat. Dropping it sends the last one and waits for it, some seconds at most.
@@ -70,22 +72,29 @@ impl Heartbeat {
         publisher: Box<dyn Publisher>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
-        let HeartbeatOptions { topic, program_id, interval, kind } = options;
+        let HeartbeatOptions { topic, program_id, interval, kind, member } = options;
         let key = Message::key(&program_id);
         let mut sender = Sender::new(publisher, topic, "heartbeats");
         let mut told = Counts::default();
         let thread = Periodic::start("heartbeat", interval, move |moment| {
             let snapshot = counters.snapshot();
             let counts = snapshot.counts;
-            let message = message(kind, clock::now_ms(), &counts.since(&told));
+            let now_ms = clock::now_ms();
+            let message = message(kind, now_ms, &counts.since(&told));
             let limit = if moment == Moment::Last { LAST_LIMIT } else { LIMIT };
             // what ends holds nothing
             let held = snapshot.state.held.filter(|_| moment != Moment::Last);
             let held = held.map(|(hold, since_ms)| (hold.as_str(), clock::iso8601_utc(since_ms)));
-            let headers = held
-                .iter()
-                .flat_map(|(hold, since)| [(headers::HELD, hold.as_bytes()), (headers::HELD_SINCE, since.as_bytes())]);
-            match sender.send(&key, &message.to_json(), headers.collect(), limit, moment) {
+            let ended = (moment == Moment::Last).then(|| clock::iso8601_utc(now_ms));
+            let mut beside: Vec<(&str, &[u8])> = Vec::new();
+            if let Some((group, instance)) = &member {
+                beside.extend([(headers::GROUP, group.as_bytes()), (headers::INSTANCE, instance.as_bytes())]);
+            }
+            if let Some((hold, since)) = &held {
+                beside.extend([(headers::HELD, hold.as_bytes()), (headers::HELD_SINCE, since.as_bytes())]);
+            }
+            beside.extend(ended.as_ref().map(|ended| (headers::ENDED, ended.as_bytes())));
+            match sender.send(&key, &message.to_json(), beside, limit, moment) {
                 Sent::Yes | Sent::Unknown => told = counts,
                 Sent::No => {}
             }
@@ -122,7 +131,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn options(interval: Duration, kind: ProgramKind) -> HeartbeatOptions {
-        HeartbeatOptions { topic: "beats".into(), program_id: "xrd".into(), interval, kind }
+        let member = Some(("g".to_owned(), "one".to_owned()));
+        HeartbeatOptions { topic: "beats".into(), program_id: "xrd".into(), interval, kind, member }
     }
 
     fn counts(value: &str) -> Value {
@@ -175,9 +185,15 @@ mod tests {
         beats(&counters);
         let messages = log.messages();
         assert_eq!(messages.len(), 4);
-        assert_eq!(messages[0].headers[0], ("datamill.held".to_owned(), "output_folder".to_owned()));
-        assert!(clock::parse(&messages[0].headers[1].1).is_ok_and(|ms| ms <= clock::now_ms()), "{messages:?}");
-        assert!(messages[1..].iter().all(|message| message.headers.is_empty()), "{messages:?}");
+        let names = |index: usize| -> Vec<&str> { messages[index].headers.iter().map(|(name, _)| &**name).collect() };
+        let member = ["datamill.group", "datamill.instance"];
+        assert_eq!(names(0), [&member[..], &["datamill.held", "datamill.held_since"]].concat());
+        assert_eq!(messages[0].headers[2].1, "output_folder");
+        assert!(clock::parse(&messages[0].headers[3].1).is_ok_and(|ms| ms <= clock::now_ms()), "{messages:?}");
+        // what ends says so, and holds nothing
+        let ended = [&member[..], &["datamill.ended"]].concat();
+        assert_eq!([names(1), names(2), names(3)], [ended.clone(), member.to_vec(), ended]);
+        assert!(clock::parse(&messages[1].headers[2].1).is_ok_and(|ms| ms <= clock::now_ms()), "{messages:?}");
         assert!(messages.iter().all(|message| counts(&message.value).as_object().unwrap().len() == 4));
     }
 

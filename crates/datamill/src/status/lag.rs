@@ -48,6 +48,8 @@ pub struct Source {
     pub topic: String,
     /// The group.
     pub group: String,
+    /// The name of the program in its group.
+    pub instance: String,
     /// Where the topic is.
     pub log: Arc<dyn Log>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datamill_broker::{Error, Examined, ExaminedTopic, Log, Operation, Permission, Topic};
+use datamill_broker::{Error, ErrorKind, Examined, ExaminedTopic, Log, Operation, Permission, Topic, TopicSettings};
 
 use super::group::programs_run;
 use super::pass::all_of;
@@ -73,7 +73,7 @@ impl Finding {
 
 /// Looks at a log, a topic of files and a group.
 pub fn check_log(log: &Arc<dyn Log>, topic: Option<&str>, group: Option<&str>) -> Vec<Finding> {
-    let mut all = Findings { all: Vec::new() };
+    let mut all = Findings { all: Vec::new(), account: log.account() };
     let found = topic.and_then(|name| match log.topic(name) {
         Ok(topic) => Some(topic),
         Err(error) if error.is_denied() => {
@@ -100,7 +100,11 @@ pub fn check_log(log: &Arc<dyn Log>, topic: Option<&str>, group: Option<&str>) -
     if let Some(settings) = &examined.broker {
         all.broker(settings);
     } else if examined.state_topic.is_some() || !examined.topics.is_empty() {
-        all.note("settings of the broker", "cannot be seen without the permission `DescribeConfigs` on the cluster");
+        all.unseen(
+            "settings of the broker",
+            "limits for transactions and for the positions of groups",
+            Permission::on_cluster(Operation::DescribeConfigs),
+        );
     }
     if let Some(group) = group {
         all.group(log, group, found.as_ref(), &examined);
@@ -108,11 +112,18 @@ pub fn check_log(log: &Arc<dyn Log>, topic: Option<&str>, group: Option<&str>) -
     all.all
 }
 
-struct Findings {
+struct Findings<'a> {
     all: Vec<Finding>,
+    /// Name of the account, where it is known.
+    account: Option<&'a str>,
 }
 
-impl Findings {
+impl Findings<'_> {
+    /// The command that gives a permission to the account.
+    fn command(&self, needed: Permission) -> String {
+        needed.of_account(self.account).command()
+    }
+
     fn ok(&mut self, what: impl Into<String>, text: impl Into<String>) {
         self.all.push(Finding::new(Verdict::Ok, what, text));
     }
@@ -123,6 +134,12 @@ impl Findings {
 
     fn mend(&mut self, what: impl Into<String>, text: impl Into<String>) {
         self.all.push(Finding::new(Verdict::Mend, what, text));
+    }
+
+    /// Something that the account may not see: nothing is concluded from it.
+    fn unseen(&mut self, what: impl Into<String>, lacking: &str, needed: Permission) {
+        let text = format!("{lacking} cannot be seen without {needed}; ");
+        self.note(what, text + &format!("`{}` gives it", self.command(needed)));
     }
 
     fn topic(&mut self, log: &Arc<dyn Log>, topic: &Topic, details: Option<&ExaminedTopic>, is_read: bool) {
@@ -136,10 +153,24 @@ impl Findings {
         if let Some(operations) = details.and_then(|details| details.operations.as_ref()) {
             self.may(of("permissions"), operations, is_read, name);
         }
-        match topic.largest_record {
-            None => {
-                self.note(of("largest message"), "cannot be seen without the permission `DescribeConfigs` on the topic")
-            }
+        match topic.settings {
+            Some(settings) => self.kept(&of, settings),
+            None => self.unseen(
+                of("settings"),
+                "its largest message, compaction, retention and times",
+                Permission::on_topic(Operation::DescribeConfigs, name),
+            ),
+        }
+        if let Some(details) = details {
+            self.settings(&of, details);
+        }
+        self.clock(log, topic, &of);
+    }
+
+    /// What the topic takes, and for how long it keeps that.
+    fn kept(&mut self, of: &dyn Fn(&str) -> String, settings: TopicSettings) {
+        match settings.largest_record {
+            None => self.note(of("largest message"), "the broker does not tell it"),
             Some(largest) if largest >= DEFAULT_CHUNK_SIZE + BESIDE_DATA => {
                 self.ok(of("largest message"), format!("{}, chunks of the usual size fit", bytes(largest as u64)));
             }
@@ -152,24 +183,17 @@ impl Findings {
                 ));
             }
         }
-        if topic.compacted {
+        if settings.compacted {
             self.mend(of("compaction"), COMPACTED);
         }
-        match topic.retention_ms {
+        match settings.retention_ms {
             Some(ms) if ms < LEAST_RETENTION_MS => self.mend(of("retention"), format!(
                 "records go after {}, and files that wait for longer are lost: set `retention.ms` of the topic to {LEAST_RETENTION_MS} \
                 or more, or -1", age(ms)
             )),
             Some(ms) => self.ok(of("retention"), format!("records stay for {}: files that wait for longer are lost", age(ms))),
-            None if details.is_some_and(|details| details.settings.is_none()) => {
-                self.note(of("retention"), "cannot be seen without the permission `DescribeConfigs` on the topic");
-            }
             None => self.ok(of("retention"), "records stay for ever"),
         }
-        if let Some(details) = details {
-            self.settings(&of, details);
-        }
-        self.clock(log, topic, &of);
     }
 
     /// What the account may do with a topic: it reads it, or at least writes to it.
@@ -184,14 +208,22 @@ impl Findings {
         match lacks {
             None => self.ok(what, format!("the account may {}", words.join(", "))),
             Some((lacks, or)) => {
-                let command = Permission::on_topic(Operation::Read, topic).command();
+                let command = self.command(Permission::on_topic(Operation::Read, topic));
                 self.mend(what, format!("the account lacks the permission {lacks}: `{command}`{or}"));
             }
         }
     }
 
     fn settings(&mut self, of: &dyn Fn(&str) -> String, details: &ExaminedTopic) {
-        let Some(settings) = &details.settings else { return };
+        let Some(settings) = &details.settings else {
+            if let Some(copies) = details.copies {
+                self.note(
+                    of("copies"),
+                    format!("it has {copies}; how many of them have a record before it is acknowledged cannot be seen"),
+                );
+            }
+            return;
+        };
         let number = |key: &str| settings.get(key)?.parse::<i64>().ok();
         if let Some(most) = number("retention.bytes").filter(|most| *most >= 0) {
             self.note(
@@ -322,7 +354,7 @@ impl Findings {
                 format!("{what}: permissions"),
                 format!(
                     "the account lacks the permission `Read`: `{}`",
-                    Permission::on_group(Operation::Read, group).command()
+                    self.command(Permission::on_group(Operation::Read, group))
                 ),
             ),
             Some(_) => self.ok(format!("{what}: permissions"), "the account may read as the group"),
@@ -337,7 +369,7 @@ impl Findings {
             "transactional ids",
             format!(
                 "whether the account may use them can only be told by a start: `{}`",
-                Permission::on_transactions(group, "").command()
+                self.command(Permission::on_transactions(group, ""))
             ),
         );
     }
@@ -346,19 +378,19 @@ impl Findings {
     fn state_topic(&mut self, log: &Arc<dyn Log>, name: &str, examined: &Examined) {
         let what = format!("topic `{name}`");
         let details = log.topic(name).and_then(|topic| Ok((topic, log.examine(&[name], None)?)));
-        let Ok((topic, details)) = details else {
-            let may_create =
-                examined.cluster.as_ref().is_some_and(|operations| operations.contains(&Operation::Create));
-            if may_create {
-                self.ok(what, "keeps the failed files of the group; the first start makes it");
-            } else {
-                self.note(what, format!(
-                    "keeps the failed files of the group; the first start makes it, for which the account needs `Create` on it. Without \
-                    that, make it: {}",
-                    log.command(&format!("topic create {name} --partitions 1 --setting cleanup.policy=compact"))
-                ));
+        let (topic, details) = match details {
+            Ok(details) => details,
+            Err(error) if error.kind() == ErrorKind::UnknownTopic => return self.no_state_topic(log, name, examined),
+            // it may be there or not
+            Err(error) if error.is_denied() => {
+                let needed = Permission::on_state(Operation::Read, name);
+                let text = format!(
+                    "keeps the failed files of the group; whether it is there cannot be seen without {needed}. A program needs more \
+                    there, unless it runs with --delivery at-least-once: "
+                );
+                return self.note(what, text + &format!("`{}` gives it", self.command(needed.of_member())));
             }
-            return;
+            Err(error) => return self.all.push(Finding::failed(what, &error)),
         };
         let Some(details) = details.topics.first() else { return };
         let lacks = details.operations.as_ref().map(|operations| {
@@ -374,19 +406,42 @@ impl Findings {
                 format!(
                     "keeps the failed files of the group, and the account lacks the permission {}: `{}`",
                     lacks.join(" and "),
-                    Permission::on_state(Operation::Read, name).of_member().command()
+                    self.command(Permission::on_state(Operation::Read, name).of_member())
                 ),
             ),
             None => self.ok(what.clone(), "keeps the failed files of the group"),
         }
-        if details.settings.is_some() && !topic.compacted {
-            self.mend(what, "failures are forgotten with the retention: set `cleanup.policy=compact`");
+        match topic.settings {
+            None => self.unseen(
+                what,
+                "whether it is compacted, so that failures are kept,",
+                Permission::on_topic(Operation::DescribeConfigs, name),
+            ),
+            Some(settings) if !settings.compacted && settings.retention_ms.is_some() => {
+                self.mend(what, "failures are forgotten with the retention: set `cleanup.policy=compact`");
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The topic that holds the failed files of the group is not there yet.
+    fn no_state_topic(&mut self, log: &Arc<dyn Log>, name: &str, examined: &Examined) {
+        let what = format!("topic `{name}`");
+        let may_create = examined.cluster.as_ref().is_some_and(|operations| operations.contains(&Operation::Create));
+        if may_create {
+            self.ok(what, "keeps the failed files of the group; the first start makes it");
+        } else {
+            self.note(what, format!(
+                "keeps the failed files of the group; the first start makes it, for which the account needs `Create` on it. Without \
+                that, make it: {}",
+                log.command(&format!("topic create {name} --partitions 1 --setting cleanup.policy=compact"))
+            ));
         }
     }
 }
 
 /// The first ones of many names.
-fn named(names: &[impl AsRef<str>]) -> String {
+pub(super) fn named(names: &[impl AsRef<str>]) -> String {
     const MOST: usize = 20;
     let mut text = names.iter().take(MOST).map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ");
     if names.len() > MOST {

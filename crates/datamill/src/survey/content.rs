@@ -9,7 +9,7 @@ use datamill_broker::{Log, Topic};
 
 use super::error::{SurveyError, of_folder, temporary_folder};
 use super::list::{Listed, list_path};
-use super::pass::{all_of, assemble, unfinished, upload_of};
+use super::pass::{Passed, all_of, assemble, unfinished, upload_of};
 use super::upload::Upload;
 use crate::assemble::{
     Added, Assembler, Budget, DownloadDataFile, Filter, HashAhead, InstanceIds, NotVerified, SourceTopic, SpillFolder,
@@ -43,7 +43,7 @@ fn rebuild(
     filter: Filter,
     control: &Control,
     sink: &mut Rebuilt<'_>,
-) -> Result<Vec<Upload>, SurveyError> {
+) -> Result<(Passed, Vec<Upload>), SurveyError> {
     let temporary = temporary_folder()?;
     let spill = SpillFolder::prepare(temporary.path().join("filling")).map_err(SurveyError::Temporary)?;
     let (budget, ahead) = (Arc::new(Budget::default()), HashAhead::start().map_err(SurveyError::Temporary)?);
@@ -51,7 +51,7 @@ fn rebuild(
         Assembler::new(filter, Arc::clone(&budget)).hashing_ahead(&ahead).on_disk(IN_MEMORY / 2..=usize::MAX, &spill);
     let name: Arc<str> = topic.name.as_str().into();
     let source = Arc::new(SourceTopic { id: Arc::clone(&name), name, by_name: None, own_files: log.own_files() });
-    let (_, gaps) = assemble(log, topic, spans, &mut assembler, control, &mut |assembler, added, written| {
+    let (passed, gaps) = assemble(log, topic, spans, &mut assembler, control, &mut |assembler, added, written| {
         written.map_err(SurveyError::Temporary)?;
         if budget.filling() > IN_MEMORY {
             assembler.spill_down_to(IN_MEMORY / 2, &spill).map_err(SurveyError::Temporary)?;
@@ -66,11 +66,11 @@ fn rebuild(
             Err(error) => sink(upload, Err(chain(&error))),
         }
     })?;
-    Ok(unfinished(&assembler, &gaps).collect())
+    Ok((passed, unfinished(&assembler, &gaps).collect()))
 }
 
 /// Rebuilds and hashes each upload of files whose path is `wanted`, and hands out what was found: whole ones in the
-/// order in which they became whole, then those that lack chunks.
+/// order in which they became whole, then those that lack chunks. Answers how many messages were read.
 ///
 /// # Errors
 /// Those of the log, of temporary files and of `sink`.
@@ -80,14 +80,15 @@ pub fn verify(
     wanted: impl Fn(&str) -> bool + Send + 'static,
     control: &Control,
     sink: &mut dyn FnMut(Checked) -> Result<(), SurveyError>,
-) -> Result<(), SurveyError> {
+) -> Result<Passed, SurveyError> {
     let topic = log.topic(topic)?;
     let spans = all_of(log.as_ref(), &topic)?;
-    let unfinished = rebuild(log, &topic, &spans, Box::new(wanted), control, &mut |upload, verified| {
+    let (passed, unfinished) = rebuild(log, &topic, &spans, Box::new(wanted), control, &mut |upload, verified| {
         sink(Checked { upload, damage: verified.err().unwrap_or_default() })?;
         Ok(true)
     })?;
-    unfinished.into_iter().try_for_each(|upload| sink(Checked { upload, damage: String::new() }))
+    unfinished.into_iter().try_for_each(|upload| sink(Checked { upload, damage: String::new() }))?;
+    Ok(passed)
 }
 
 /// Where a file goes.

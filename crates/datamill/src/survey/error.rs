@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::report::text::{count, counted};
+
 /// A temporary folder, which goes with what is answered.
 pub(super) fn temporary_folder() -> Result<tempfile::TempDir, SurveyError> {
     let made = tempfile::Builder::new().prefix("datamill-").tempdir();
@@ -12,6 +14,12 @@ pub(super) fn temporary_folder() -> Result<tempfile::TempDir, SurveyError> {
 /// Why nothing can be made in a folder, without the name that `tempfile` made up for it.
 pub(super) fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
     std::fs::metadata(folder).err().unwrap_or_else(|| error.kind().into())
+}
+
+/// How many of the messages of a topic are not chunks of files, in words.
+pub fn not_chunks(others: u64, messages: u64) -> String {
+    let is = if others == 1 { "is not a chunk" } else { "are not chunks" };
+    format!("{} of {} {is} of files", count(others), counted(messages, "message"))
 }
 
 /// See the module.
@@ -109,6 +117,19 @@ pub enum SurveyError {
         offsets: String,
         /// What is wrong.
         reason: String,
+    },
+    /// The topic holds something else than files.
+    #[error(
+        "topic `{topic}` has no files: {}. Check the name of the topic; {read} shows what it has",
+        not_chunks(*messages, *messages)
+    )]
+    NotFiles {
+        /// Topic.
+        topic: String,
+        /// How many messages it has.
+        messages: u64,
+        /// The command that shows them.
+        read: String,
     },
     /// The store of the copies.
     #[cfg(feature = "object-store")]

@@ -20,7 +20,9 @@ use datamill_broker::{Log, Member};
 
 use look::Look;
 
+use super::check::named;
 use super::error::SurveyError;
+use super::failures::Unseen;
 use super::problem::{Problem, ProblemKind, Subject};
 use super::reconcile::readers;
 use crate::control::Control;
@@ -44,9 +46,9 @@ pub struct GroupStatus {
     pub group: String,
     /// It has never read the topic, and no program of it runs.
     pub has_not_started: bool,
-    /// Its live members.
+    /// Its live members, but for those that have said at their end that they end.
     pub members: Vec<Member>,
-    /// How long one that was killed is among them, where it is.
+    /// How long one that was killed, or ended by an error, is among them, where it is.
     pub killed_listed_for: Option<Duration>,
     /// The partitions of the topic.
     pub partitions: Vec<PartitionStatus>,
@@ -61,10 +63,10 @@ pub struct GroupStatus {
     pub cut_off: u64,
     /// The first ones of them.
     pub cut_off_files: Vec<InProgress>,
-    /// Files that failed and have no result.
-    pub failed: u64,
-    /// Files whose chunks stopped coming.
-    pub incomplete: u64,
+    /// Files that failed and have no result. `None` where that is not seen from here.
+    pub failed: Option<u64>,
+    /// Files whose chunks stopped coming. `None` where that is not seen from here.
+    pub incomplete: Option<u64>,
     /// The first ones of both.
     pub failures: Vec<FailedFile>,
     /// Failed files of which somebody has asked for another try that they have not had.
@@ -128,7 +130,8 @@ pub struct InProgress {
     pub is_cut_off: bool,
 }
 
-/// Looks how a group stands on a topic. `exact` reads all that it has not done, however much that is. Changes nothing.
+/// Looks how a group stands on a topic. `exact` reads all that it has not done, however much that is. Members of the names in
+/// `ended` are those of programs that have ended, whatever the log still says. Changes nothing.
 ///
 /// # Errors
 /// Those of the log.
@@ -137,12 +140,16 @@ pub fn group_status(
     topic: &str,
     group: &str,
     exact: bool,
+    ended: &BTreeSet<String>,
     control: &Control,
 ) -> Result<GroupStatus, SurveyError> {
     let found = log.topic(topic)?;
     let mut failures = Failures::default();
-    let reached = Reached::read(log.as_ref(), &found, group, &mut |key, failure| failures.take(key, failure))?;
-    let is_known = reached.has_begun() || !reached.foreign.is_empty() || !reached.forgotten.is_empty();
+    let mut reached = Reached::read(log.as_ref(), &found, group, &mut |key, failure| failures.take(key, failure))?;
+    reached.members.retain(|member| !member.instance.as_ref().is_some_and(|instance| ended.contains(instance)));
+    let reached = reached;
+    let is_known =
+        reached.has_begun() || reached.has_state || !reached.foreign.is_empty() || !reached.forgotten.is_empty();
     let mut look = Look::new(log, &found, &reached)?;
     look.read(log, &found, exact, control)?;
     let density = look.density();
@@ -182,6 +189,8 @@ pub fn group_status(
     };
     let in_progress = look.in_progress(&reached);
     let (asked_retries, asked_reruns) = reached.asked();
+    let unseen = Unseen::of(&reached);
+    let elsewhere = if is_known { Vec::new() } else { other_topics(log.as_ref(), topic, group) };
     let mut status = GroupStatus {
         topic: topic.to_owned(),
         group: group.to_owned(),
@@ -189,8 +198,8 @@ pub fn group_status(
         in_progress_files: look.begun,
         cut_off: look.cut_off,
         cut_off_files: look.cut_off_files,
-        failed: failures.count(false),
-        incomplete: failures.count(true),
+        failed: unseen.is_none().then(|| failures.count(false)),
+        incomplete: unseen.is_none().then(|| failures.count(true)),
         failures: failures.shown.into_values().collect(),
         has_not_started: !is_known && reached.members.is_empty(),
         killed_listed_for: reached.killed_listed_for,
@@ -201,8 +210,12 @@ pub fn group_status(
         asked_reruns,
         problems: Vec::new(),
     };
-    status.problems = problems(log.as_ref(), &status, &reached)?;
-    if found.compacted {
+    status.problems = problems(log.as_ref(), &status, &reached, &elsewhere)?;
+    if unseen == Some(Unseen::InFolder) {
+        let text = Unseen::InFolder.sentence(group, topic);
+        status.problems.push(Problem::new(ProblemKind::FailuresNotSeen, Subject::Group(group.to_owned()), text));
+    }
+    if found.is_compacted() {
         let text = format!("topic `{topic}` is compacted: {COMPACTED}");
         status.problems.push(Problem::new(ProblemKind::TopicCompacted, Subject::Group(group.to_owned()), text));
     }
@@ -233,12 +246,14 @@ impl GroupStatus {
             1 => parts.push("1 was probably cut off".to_owned()),
             many => parts.push(format!("{} were probably cut off", count(many))),
         }
-        if self.failed > 0 {
-            parts.push(format!("{} failed", count(self.failed)));
+        match self.failed {
+            None => parts.push("whether files failed is not seen here".to_owned()),
+            Some(0) => {}
+            Some(failed) => parts.push(format!("{} failed", count(failed))),
         }
-        if self.incomplete > 0 {
-            let verb = if self.incomplete == 1 { "is" } else { "are" };
-            parts.push(format!("{} {verb} incomplete", count(self.incomplete)));
+        if let Some(incomplete) = self.incomplete.filter(|incomplete| *incomplete > 0) {
+            let verb = if incomplete == 1 { "is" } else { "are" };
+            parts.push(format!("{} {verb} incomplete", count(incomplete)));
         }
         for (number, what) in [(self.asked_retries, "tried"), (self.asked_reruns, "run")] {
             if number > 0 {
@@ -252,7 +267,8 @@ impl GroupStatus {
 
 /// How many programs run, as far as the members of the group tell.
 pub(super) fn programs_run(members: usize, killed_listed_for: Option<Duration>) -> String {
-    let killed = killed_listed_for.map(|span| format!(" (one that was killed counts for up to {} s)", span.as_secs()));
+    let killed =
+        killed_listed_for.map(|span| format!(" (one that has just ended may count for up to {} s)", span.as_secs()));
     match members {
         0 => "no program runs".to_owned(),
         many => counted_with(many as u64, "program", "runs", "run") + &killed.unwrap_or_default(),
@@ -284,8 +300,23 @@ impl Failures {
     }
 }
 
+/// The topics on which a group has positions, but for this one. What the account may not see is left out.
+fn other_topics(log: &dyn Log, topic: &str, group: &str) -> Vec<String> {
+    let names: Vec<String> = log.topics().unwrap_or_default().into_iter().map(|topic| topic.name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != topic).collect();
+    let committed = log.group(group, &names).map(|found| found.committed).unwrap_or_default();
+    let mut topics: Vec<String> = committed.into_keys().map(|(topic, _)| topic).collect();
+    topics.dedup();
+    topics
+}
+
 /// What needs a person.
-fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Result<Vec<Problem>, SurveyError> {
+fn problems(
+    log: &dyn Log,
+    status: &GroupStatus,
+    reached: &Reached,
+    elsewhere: &[String],
+) -> Result<Vec<Problem>, SurveyError> {
     let (topic, group) = (&status.topic, &status.group);
     let mut said = Vec::new();
     let mut say = |kind, text| said.push(Problem::new(kind, Subject::Group(group.clone()), text));
@@ -342,21 +373,28 @@ fn problems(log: &dyn Log, status: &GroupStatus, reached: &Reached) -> Result<Ve
     let retry = |option: &str| {
         log.command(&format!("retry {option}--topic_name {topic} --consumer_group_id {}", shell_word(group)))
     };
-    if status.failed > 0 {
-        let failed = counted(status.failed, "file");
+    if let Some(failed) = status.failed.filter(|failed| *failed > 0) {
+        let failed = counted(failed, "file");
         let text = format!("{failed} failed: {} shows why, {} has another try made", retry("--list "), retry(""));
         say(ProblemKind::FilesFailed, text);
     }
     if status.cut_off > 0 {
         say(ProblemKind::CutOff, cut_off(log, status));
     }
-    if status.incomplete > 0 {
+    if let Some(incomplete) = status.incomplete.filter(|incomplete| *incomplete > 0) {
         let list = retry(&format!("--list --status {} ", FailureStatus::Incomplete.as_str()));
-        let incomplete = counted_with(status.incomplete, "file", "is", "are");
+        let incomplete = counted_with(incomplete, "file", "is", "are");
         say(ProblemKind::FilesIncomplete, format!("{incomplete} incomplete: {list} shows which; upload them again"));
     }
     let waits = status.lag.messages + status.asked_retries + status.asked_reruns;
-    if status.has_not_started && waits > 0 {
+    if !elsewhere.is_empty() {
+        let text = format!(
+            "group `{group}` has no position on topic `{topic}`, and has some on {}: check --topic_name, or start its program \
+            for this topic",
+            named(elsewhere)
+        );
+        say(ProblemKind::OtherTopic, text);
+    } else if status.has_not_started && waits > 0 {
         let text = format!(
             "group `{group}` has not read anything of topic `{topic}` yet: start its program, or check --consumer_group_id. {}",
             readers(log, topic)?

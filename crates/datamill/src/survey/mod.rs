@@ -10,7 +10,7 @@
 //!
 //!  topic ──▶ content.rs: chunks become whole files again, hashed ──▶ get, verify
 //!
-//!  positions and state, topic ──▶ group.rs ─────────┐
+//!  positions and state, topic ──▶ group.rs ─────────┐     (failures.rs: whether what failed is seen)
 //!  record of a watch, folder ───▶ watched.rs ───────┼──▶ status
 //!  topic of heartbeats ─────────▶ heartbeats.rs ────┤
 //!  status page of a program ────▶ program.rs ───────┘
@@ -25,6 +25,7 @@ mod check;
 mod content;
 mod copies;
 mod error;
+mod failures;
 mod group;
 mod heartbeats;
 mod list;
@@ -44,11 +45,13 @@ pub use content::{Checked, Output, get, verify};
 pub use copies::Copies;
 #[cfg(feature = "object-store")]
 pub use copies::StoreCopies;
-pub use error::SurveyError;
+pub use error::{SurveyError, not_chunks};
+pub use failures::unseen_failures;
 pub use group::{GroupLag, GroupStatus, InProgress, PartitionStatus, group_status};
-pub use heartbeats::{LastHeartbeat, last_heartbeats};
+pub use heartbeats::{Heartbeats, LastHeartbeat, last_heartbeats};
 pub use list::{Listed, Listing, Totals, list};
 pub use missing::upload_missing;
+pub use pass::Passed;
 pub use problem::{Problem, ProblemKind, Subject};
 pub use program::{ProgramStatus, program_status};
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};

@@ -82,16 +82,18 @@ pub(super) fn read(
 
 /// What a pass found besides uploads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Passed {
-    pub(super) messages: u64,
+pub struct Passed {
+    /// Messages of the topic.
+    pub messages: u64,
     /// Messages that are not chunks of files.
-    pub(super) others: u64,
+    pub others: u64,
 }
 
 /// What becomes of a record: its chunk was taken in, and its file may be whole now. Answers whether to go on.
 pub(super) type Taken<'a> = dyn FnMut(&mut Assembler, Added, io::Result<()>) -> Result<bool, SurveyError> + 'a;
 
-/// Lets all chunks of these parts of a topic through an assembler.
+/// Lets all chunks of these parts of a topic through an assembler. Where none of its messages is a chunk, it is not a topic
+/// of files, and nothing follows for files from what it has not.
 pub(super) fn assemble(
     log: &Arc<dyn Log>,
     topic: &Topic,
@@ -100,7 +102,8 @@ pub(super) fn assemble(
     control: &Control,
     taken: &mut Taken<'_>,
 ) -> Result<(Passed, Gaps), SurveyError> {
-    let (mut passed, mut gaps) = (Passed::default(), Gaps::new(spans, topic.compacted));
+    let (mut passed, mut gaps) =
+        (Passed::default(), Gaps::new(spans, topic.settings.map(|settings| settings.compacted)));
     for span in spans {
         assembler.assign(span.partition, Progress::starting_at(span.first), span.first);
     }
@@ -114,6 +117,10 @@ pub(super) fn assemble(
         };
         taken(assembler, added, written)
     })?;
+    if passed.messages > 0 && passed.others == passed.messages {
+        let read = log.command(&format!("read {}", topic.name));
+        return Err(SurveyError::NotFiles { topic: topic.name.clone(), messages: passed.messages, read });
+    }
     Ok((passed, gaps))
 }
 
@@ -189,12 +196,12 @@ pub(super) struct Gaps {
     partitions: BTreeMap<i32, (i64, i64)>,
     gaps: BTreeMap<i32, Vec<(i64, i64)>>,
     count: usize,
-    /// The topic keeps only the newest record of each key.
-    is_compacted: bool,
+    /// Whether the topic keeps only the newest record of each key. `None` where that cannot be seen.
+    is_compacted: Option<bool>,
 }
 
 impl Gaps {
-    fn new(spans: &[Span], is_compacted: bool) -> Self {
+    fn new(spans: &[Span], is_compacted: Option<bool>) -> Self {
         let partitions = spans.iter().map(|span| (span.partition, (span.first, span.first))).collect();
         Self { partitions, gaps: BTreeMap::new(), count: 0, is_compacted }
     }
@@ -244,7 +251,7 @@ impl Gaps {
             let gaps = self.gaps.get(&span.partition).map_or(&[][..], Vec::as_slice);
             let inside = gaps.partition_point(|gap| gap.1 < span.first);
             // the chunks of one upload have different keys, so the first ones may be gone alone
-            let from = if self.is_compacted && lacks_first { inside.saturating_sub(1) } else { inside };
+            let from = if self.is_compacted == Some(true) && lacks_first { inside.saturating_sub(1) } else { inside };
             let inside = gaps[from..].iter().take_while(|gap| gap.0 <= span.last);
             inside.map(|gap| format!("{}:{}", span.partition, runs_text(&[*gap])))
         });
@@ -253,8 +260,15 @@ impl Gaps {
             return format!("{named} {verb} gone: the topic begins at offset {} now", removed.join(", "));
         }
         if !within.is_empty() {
-            let why = if self.is_compacted { "keeps only the newest message of each key, and " } else { "" };
+            let why =
+                if self.is_compacted == Some(true) { "keeps only the newest message of each key, and " } else { "" };
             return format!("{named} {verb} gone: the topic {why}has no record at offset {}", within.join(", "));
+        }
+        if lacks_first && self.is_compacted.is_none() {
+            return format!(
+                "{named} {verb} missing: the upload has not ended, or was cut off, or the topic is compacted: its settings \
+                cannot be seen without the permission `DescribeConfigs`"
+            );
         }
         format!("{named} {verb} missing: the upload has not ended, or was cut off")
     }
@@ -281,7 +295,7 @@ mod tests {
     #[test]
     fn chunks_that_are_gone_are_told_from_those_that_never_came() {
         let spans = [Span { partition: 0, first: 4, end: 20 }, Span { partition: 1, first: 0, end: 20 }];
-        let mut gaps = Gaps::new(&spans, false);
+        let mut gaps = Gaps::new(&spans, Some(false));
         for offset in [4, 5, 6, 9, 10] {
             gaps.go_to(0, offset);
             gaps.go_on(0);
@@ -301,10 +315,15 @@ mod tests {
         let spans = [Span { partition: 0, first: 0, end: 20 }];
         for (is_compacted, words) in [
             (
-                true,
+                Some(true),
                 "chunks 1-2 of 3 are gone: the topic keeps only the newest message of each key, and has no record at offset 0:3-4",
             ),
-            (false, "chunks 1-2 of 3 are missing: the upload has not ended, or was cut off"),
+            (Some(false), "chunks 1-2 of 3 are missing: the upload has not ended, or was cut off"),
+            (
+                None,
+                "chunks 1-2 of 3 are missing: the upload has not ended, or was cut off, or the topic is compacted: its settings \
+                cannot be seen without the permission `DescribeConfigs`",
+            ),
         ] {
             let mut gaps = Gaps::new(&spans, is_compacted);
             for offset in [0, 1, 2, 5, 6] {

@@ -91,10 +91,14 @@ kinds! {
     FilesFailed = "files_failed",
     /// Files lack chunks.
     FilesIncomplete = "files_incomplete",
+    /// Which files failed is not in the log.
+    FailuresNotSeen = "failures_not_seen",
     /// Uploads were probably cut off.
     CutOff = "cut_off",
     /// Files wait, and the group has never read the topic.
     NotStarted = "not_started",
+    /// The group has no position on the topic, and has some on others.
+    OtherTopic = "other_topic",
     /// Files or requests wait, and no program of the group runs.
     NoProgram = "no_program",
     /// The topic was deleted and created again.
@@ -109,6 +113,10 @@ kinds! {
     RecordsRemoved = "records_removed",
     /// A program holds for long, or has not joined its group.
     Holding = "holding",
+    /// The program that was asked is of another group or topic.
+    OtherProgram = "other_program",
+    /// The topic of heartbeats has none.
+    NoHeartbeats = "no_heartbeats",
     /// Files of a watched folder wait, and no watch runs.
     NoWatch = "no_watch",
     /// Files of a watched folder cannot be sent.

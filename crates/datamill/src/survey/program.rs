@@ -59,9 +59,28 @@ impl ProgramStatus {
         format!("program `{program}` at `{address}` says that it is {now}{blank}{}", more.trim_end_matches('.'))
     }
 
-    /// What needs a person.
-    pub fn problem(&self) -> Option<Problem> {
-        let Self { program, is_ready, is_folder_gone, .. } = self;
+    /// What needs a person who asks about this topic and group, and perhaps about a watched folder.
+    pub fn problem(&self, topic: &str, group: Option<&str>, has_folder: bool) -> Option<Problem> {
+        let Self { address, program, is_ready, is_folder_gone, .. } = self;
+        let of = |key: &str| self.answer.get(key).and_then(Value::as_str);
+        let (of_topic, of_group) = (of("topic"), of("group"));
+        let is_other = match (of_group, group) {
+            (Some(theirs), Some(ours)) => theirs != ours || of_topic != Some(topic),
+            // an upload has no group, and does not say its topic
+            (None, _) => !has_folder,
+            (Some(_), None) => true,
+        };
+        if is_other {
+            let what = match (of_group, of_topic) {
+                (Some(group), Some(topic)) => format!("is of group `{group}` on topic `{topic}`"),
+                _ => "sends files, and is in no group".to_owned(),
+            };
+            let asked = group.map_or_else(String::new, |group| format!(" of group `{group}`"));
+            let text = format!(
+                "program `{program}` at `{address}` {what}: it says nothing{asked} on topic `{topic}`. Check --status_address"
+            );
+            return Some(Problem::new(ProblemKind::OtherProgram, Subject::Program(program.clone()), text));
+        }
         let subject = || Subject::Program(program.clone());
         (!is_ready || *is_folder_gone).then(|| Problem::new(ProblemKind::Holding, subject(), self.sentence()))
     }
@@ -123,15 +142,25 @@ mod tests {
     fn a_program_that_is_not_ready_needs_a_person() {
         let found = asked(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n\
-            {\"program\":\"xrd\",\"now\":\"holding: no room\",\"more\":\"Since 10:00.\",\"ready\":false}\n",
+            {\"program\":\"xrd\",\"topic\":\"t\",\"group\":\"g\",\"now\":\"holding: no room\",\"more\":\"Since 10:00.\",\
+            \"ready\":false}\n",
         );
         let found = found.unwrap();
-        let problem = found.problem().unwrap();
+        let problem = found.problem("t", Some("g"), false).unwrap();
         let said = format!("program `xrd` at `{}` says that it is holding: no room. Since 10:00", found.address);
         assert_eq!((problem.kind, problem.text), (ProblemKind::Holding, said));
         let ready = ProgramStatus { is_ready: true, ..found };
-        assert_eq!(ready.problem(), None);
-        assert!(ProgramStatus { is_folder_gone: true, ..ready }.problem().is_some());
+        assert_eq!(ready.problem("t", Some("g"), false), None);
+        for (topic, group) in [("t", Some("other")), ("other", Some("g")), ("t", None)] {
+            let problem = ready.problem(topic, group, true).unwrap();
+            assert_eq!(problem.kind, ProblemKind::OtherProgram);
+            assert!(problem.text.contains("is of group `g` on topic `t`: it says nothing"), "{}", problem.text);
+        }
+        let is_gone = ProgramStatus { is_folder_gone: true, ..ready.clone() };
+        assert_eq!(is_gone.problem("t", Some("g"), false).unwrap().kind, ProblemKind::Holding);
+        let upload = ProgramStatus { answer: Value::Null, ..ready };
+        assert_eq!(upload.problem("t", Some("g"), true), None);
+        assert_eq!(upload.problem("t", Some("g"), false).unwrap().kind, ProblemKind::OtherProgram);
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datamill_broker::{Error, Log};
+use datamill_broker::{Error, Log, Operation, Permission};
 use datamill_wire::result_key;
 
 use super::copies::Copies;
-use super::error::SurveyError;
-use super::pass;
+use super::error::{SurveyError, not_chunks};
+use super::failures::Unseen;
+use super::pass::{self, Passed};
 use super::results;
 use super::row::{Judge, Row, State};
 use super::table::{InFolder, Table};
@@ -57,8 +58,8 @@ pub struct Reconciled {
     pub problems: u64,
     /// Live members of the group.
     pub members: Option<usize>,
-    /// Messages of the topic that are not chunks of files.
-    pub others: u64,
+    /// Messages of the topic, and how many of them are not chunks of files.
+    pub passed: Passed,
     /// Bytes of the temporary table.
     pub table_bytes: u64,
     /// The command that sends what is missing.
@@ -66,10 +67,12 @@ pub struct Reconciled {
     /// The command that tries failed files again.
     retry: String,
     has_results: bool,
+    /// Why it is not seen which files failed, where it is not.
+    unseen_failures: Option<String>,
     group: String,
     topic: String,
-    /// The topic keeps only the newest message of each key.
-    is_compacted: bool,
+    /// Whether the topic keeps only the newest message of each key. `None` where that cannot be seen.
+    is_compacted: Option<bool>,
 }
 
 impl Reconciled {
@@ -116,6 +119,7 @@ impl Reconciled {
             State::InHand if self.members == Some(0) => ("was begun", "were begun"),
             State::InHand => ("is in hand", "are in hand"),
             State::NotReached => ("is not reached", "are not reached"),
+            State::Passed => ("was passed by the group", "were passed by the group"),
             State::NoResult => ("has no result any more", "have no result any more"),
             State::Failed => ("failed", "failed"),
             State::Incomplete => ("is incomplete", "are incomplete"),
@@ -159,6 +163,9 @@ impl fmt::Display for Reconciled {
         if self.anywhere(State::Failed) > 0 && !self.retry.is_empty() {
             write!(f, "\n{} shows why files failed", self.retry)?;
         }
+        if let Some(unseen) = &self.unseen_failures {
+            write!(f, "\n{unseen}")?;
+        }
         if self.anywhere(State::NoResult) > 0 {
             f.write_str(
                 "\na new group makes results again: start the program with another --consumer_group_id and --start_from \
@@ -168,11 +175,20 @@ impl fmt::Display for Reconciled {
         if self.members == Some(0) && self.anywhere(State::NotReached) + self.anywhere(State::InHand) > 0 {
             write!(f, "\nno program of group `{}` runs: start it", self.group)?;
         }
-        if self.others > 0 {
-            write!(f, "\n{} on the topic are not chunks of files", counted(self.others, "message"))?;
+        if self.passed.others > 0 {
+            write!(f, "\n{}", not_chunks(self.passed.others, self.passed.messages))?;
         }
-        if self.is_compacted {
-            write!(f, "\ntopic `{}` is compacted: {COMPACTED}", self.topic)?;
+        match self.is_compacted {
+            Some(true) => write!(f, "\ntopic `{}` is compacted: {COMPACTED}", self.topic)?,
+            None if self.missing() > 0 => {
+                let needed = Permission::on_topic(Operation::DescribeConfigs, &self.topic);
+                write!(
+                    f,
+                    "\ntopic `{}` may be compacted and have lost chunks: its settings cannot be seen without {needed}",
+                    self.topic
+                )?;
+            }
+            Some(false) | None => {}
         }
         write!(f, "\ntemporary table: {} in `{}`", bytes(self.table_bytes), std::env::temp_dir().display())
     }
@@ -240,10 +256,11 @@ pub fn reconcile(
         })?;
     }
     rows.begin(table.longest_path()?).map_err(SurveyError::Output)?;
+    let is_compacted = found.settings.map(|settings| settings.compacted);
     let word = shell_word(&folder.to_string_lossy()).into_owned();
     let mut all = Reconciled {
         members: group.as_ref().map(|(_, reached)| reached.members.len()),
-        others: passed.others,
+        passed,
         send: log.command(&format!("upload --only-missing {word} --topic_name {topic}")),
         retry: group.as_ref().map_or_else(String::new, |(group, _)| {
             let group = shell_word(group);
@@ -252,14 +269,17 @@ pub fn reconcile(
         has_results: results.is_some(),
         group: group.as_ref().map_or_else(String::new, |(group, _)| (*group).to_owned()),
         topic: topic.clone(),
-        is_compacted: found.compacted,
+        is_compacted,
         ..Reconciled::default()
     };
+    let unseen = group.as_ref().and_then(|(_, reached)| Unseen::of(reached));
+    all.unseen_failures = unseen.zip(group.as_ref()).map(|(unseen, (group, _))| unseen.sentence(group, topic));
     let lost = group.as_ref().zip(result_topic.as_ref()).is_some_and(|((_, reached), of)| reached.has_lost_results(of));
     let judge = Judge {
         table: &table,
         has_lost_results: lost,
-        is_compacted: found.compacted,
+        sees_failures: unseen != Some(Unseen::InFolder),
+        may_be_compacted: is_compacted != Some(false),
         group,
         results: results.as_deref(),
         has_keyed,
@@ -338,11 +358,12 @@ mod tests {
 
     use super::*;
 
-    const IN_FOLDER: [State; 9] = [
+    const IN_FOLDER: [State; 10] = [
         State::Result,
         State::Sent,
         State::InHand,
         State::NotReached,
+        State::Passed,
         State::NoResult,
         State::Failed,
         State::Incomplete,
@@ -353,7 +374,7 @@ mod tests {
     /// A row in any state, of a file of the folder or of none.
     fn row() -> impl Strategy<Value = Row> {
         let state = proptest::sample::select(&IN_FOLDER[..]);
-        let was = proptest::option::of(proptest::sample::select(&IN_FOLDER[..7]));
+        let was = proptest::option::of(proptest::sample::select(&IN_FOLDER[..8]));
         let flags = (any::<bool>(), any::<bool>(), proptest::option::of(any::<bool>()));
         (state, was, any::<bool>(), flags).prop_map(|(state, was, is_elsewhere, (flag, needs_person, has_copy))| Row {
             path: String::new(),

@@ -17,6 +17,9 @@ use crate::report::text::counted;
 use crate::report::{chain, clock};
 use crate::upload::Stamp;
 
+/// Said of a file that a group is done with, where its failures are elsewhere.
+const NOT_SEEN: &str = "whether it failed is not seen here";
+
 /// How a file stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
@@ -28,6 +31,8 @@ pub enum State {
     InHand,
     /// The group has not come to it.
     NotReached,
+    /// The group is done with it, and whether it failed is not seen here.
+    Passed,
     /// The group is done with it, and the topic of results has none of it.
     NoResult,
     /// It failed.
@@ -50,6 +55,7 @@ impl State {
             Self::Sent => "sent",
             Self::InHand => "in_hand",
             Self::NotReached => "not_reached",
+            Self::Passed => "passed",
             Self::NoResult => "no_result",
             Self::Failed => "failed",
             Self::Incomplete => "incomplete",
@@ -94,8 +100,10 @@ pub(super) struct Judge<'a> {
     pub(super) results: Option<&'a str>,
     /// The topic of results is another one than the one that the group has sent results to.
     pub(super) has_lost_results: bool,
-    /// The topic keeps only the newest message of each key.
-    pub(super) is_compacted: bool,
+    /// It is seen which files of the group failed.
+    pub(super) sees_failures: bool,
+    /// It is not known that the topic keeps more than the newest message of each key.
+    pub(super) may_be_compacted: bool,
     /// Some results have nothing but their keys.
     pub(super) has_keyed: bool,
     pub(super) copies: Option<&'a Copies>,
@@ -119,7 +127,12 @@ impl<'k> Judged<'k> {
         let why = why.into();
         let needs_person = matches!(
             state,
-            State::NoResult | State::Failed | State::Incomplete | State::NeverSent | State::ChangedSince
+            State::Passed
+                | State::NoResult
+                | State::Failed
+                | State::Incomplete
+                | State::NeverSent
+                | State::ChangedSince
         );
         let notes = if why.is_empty() { Vec::new() } else { vec![why] };
         Self { state, was: None, upload, result: None, has_copy: None, needs_person, notes }
@@ -181,7 +194,9 @@ impl Judge<'_> {
             return Ok(Some(judged));
         }
         Ok(Some(match known.uploads.last() {
-            None if self.is_compacted => Judged::new(State::NeverSent, None, "it is not on the topic, or not any more"),
+            None if self.may_be_compacted => {
+                Judged::new(State::NeverSent, None, "it is not on the topic, or not any more")
+            }
             None => Judged::new(State::NeverSent, None, "it is not on the topic"),
             Some(newest) => {
                 let sent = clock::local_time_text(newest.first_ms);
@@ -296,6 +311,11 @@ impl Judge<'_> {
             (Some((group, Standing::Done)), Some(results)) if unclear.is_empty() => {
                 let why = if self.has_lost_results {
                     format!("its result is gone: topic `{results}` was deleted and created again")
+                } else if !self.sees_failures {
+                    format!(
+                        "group `{group}` has passed it, and topic `{results}` has no result of it: it failed, was left out by \
+                        --start_from or --download_regex, or the topic has removed its result"
+                    )
                 } else {
                     format!(
                         "group `{group}` has passed it without a failure, and topic `{results}` has no result of it: it was \
@@ -305,7 +325,8 @@ impl Judge<'_> {
                 judged(State::NoResult, why)
             }
             (Some((_, Standing::Done)), Some(_)) => judged(State::NotReached, String::new()),
-            (Some((_, Standing::Done)), None) => judged(State::Result, String::new()),
+            (Some((_, Standing::Done)), None) if self.sees_failures => judged(State::Result, String::new()),
+            (Some((_, Standing::Done)), None) => judged(State::Passed, NOT_SEEN.to_owned()),
             (None, Some(results)) => {
                 let why = format!("topic `{results}` has no result of it; --consumer_group_id tells why");
                 Judged { needs_person: true, ..judged(State::NotReached, why) }
@@ -335,8 +356,15 @@ impl Judge<'_> {
             },
         };
         judged.has_copy = Some(wrong.is_none());
-        if judged.state == State::Sent {
-            judged.state = if wrong.is_none() { State::Result } else { State::NotReached };
+        match (judged.state, &wrong) {
+            (State::Sent, Some(_)) => judged.state = State::NotReached,
+            (State::Sent, None) => judged.state = State::Result,
+            // a delivery that failed leaves no copy
+            (State::Passed, None) => {
+                (judged.state, judged.needs_person) = (State::Result, false);
+                judged.notes.retain(|note| note != NOT_SEEN);
+            }
+            _ => {}
         }
         judged.needs_person |= wrong.is_some();
         judged.notes.extend(wrong);

@@ -288,7 +288,7 @@ fn new_run<'a>(
     let mut run = Run::new(stop, facts.clone(), cutter, sender, Target::new(log, topic));
     run.filename_append.clone_from(&settings.filename_append);
     // last, so that it is said once however often a start is tried
-    if topic.compacted {
+    if topic.is_compacted() {
         warn!(topic = topic.name, "the topic is compacted: {COMPACTED}");
     }
     Ok(run)

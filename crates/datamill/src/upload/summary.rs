@@ -38,7 +38,8 @@ impl fmt::Display for Named {
     }
 }
 
-/// What was done. Its display form is a few lines for people.
+/// What was done. Its display form is a few lines for people; the alternate one is for below the log, which has the reason
+/// of what was broken off.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
     /// Topic that was uploaded to.
@@ -120,10 +121,11 @@ impl fmt::Display for Summary {
         if self.found_nothing {
             write!(f, "\nfound no file to send: check the paths, and what was left out")?;
         }
-        if let Some(why) = &self.broken_off {
-            write!(f, "\nbroken off: {why}")?;
+        match &self.broken_off {
+            Some(_) if f.alternate() => f.write_str("\nbroken off, for the reason above"),
+            Some(why) => write!(f, "\nbroken off: {why}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -150,6 +152,9 @@ mod tests {
             "sent 1 file (2.5 MB in 5 messages) to topic `t` in 500 ms, 5.0 MB/s\n\
              left out: 7 hidden: `.h0`, `.h1`, `.h2`, `.h3`, `.h4`, …"
         );
+        let broken_off = Summary { broken_off: Some("no".to_owned()), ..summary.clone() };
+        assert!(broken_off.to_string().ends_with("\nbroken off: no"), "{broken_off}");
+        assert!(format!("{broken_off:#}").ends_with("\nbroken off, for the reason above"), "{broken_off:#}");
         summary.leave_out(Reason::BrokenLink, "y");
         assert!(summary.to_string().ends_with("\nleft out: 1 link that leads nowhere: `y`"), "{summary}");
         summary.leave_out(Reason::Unreadable, "x");

@@ -25,7 +25,7 @@ fn position(bench: &Bench) -> (i64, i64) {
 }
 
 fn status(bench: &Bench) -> GroupStatus {
-    group_status(&bench.log, &bench.topic, &bench.group, true, &Control::default()).unwrap()
+    group_status(&bench.log, &bench.topic, &bench.group, true, &Default::default(), &Control::default()).unwrap()
 }
 
 /// Files and messages that wait, as they are seen from outside.

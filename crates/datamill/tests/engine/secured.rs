@@ -112,7 +112,8 @@ impl<'a> Account<'a> {
         assert!(is_denied(&error), "{}: {text}", self.user);
         assert_eq!(Exit::of_error(&error), Exit::SetUp, "{text}");
         assert!(text.contains(&self.named(names)), "{}: `{names}` is not in: {text}", self.user);
-        assert!(text.contains("kafka-acls.sh … --add --allow-principal User:ACCOUNT --operation"), "{text}");
+        let command = format!("kafka-acls.sh … --add --allow-principal User:{} --operation", self.user);
+        assert!(text.contains(&command), "{text}");
         text
     }
 
@@ -321,17 +322,17 @@ fn each_permission_that_lacks_is_named_one_after_the_other(kafka: &SecuredKafka)
     account.send(&["a", "b"]);
     let settings = EngineSettings { dead_letter_topic: None, ..account.settings(AT_LEAST, true) };
     account.lacks(&settings, "the `Read` permission on topic `files`");
-    // one that only lets it look says the same a little later
+    // one that only lets it look says the same, of what is read a little later
     account.allow("--operation Describe --topic files");
     account.lacks(&settings, "the `Write` permission on topic `results`");
     account.allow("--operation Describe --topic results --group xrd");
+    account.lacks(&settings, "the `Write` permission on topic `results`");
+    account.allow("--operation Write --topic results");
     account.lacks(&settings, "the `Read` permission on group `xrd`");
     account.allow("--operation Read --group xrd");
     account.lacks(&settings, "the `Read` permission on topic `files`");
-    account.allow("--operation Read --topic files");
-    account.lacks(&settings, "the `Write` permission on topic `results`");
     assert!(account.bench.log.group(&account.bench.group, &[&account.bench.topic]).unwrap().committed.is_empty());
-    account.allow("--operation Write --topic results");
+    account.allow("--operation Read --topic files");
     assert_eq!(account.has_enough(&settings).succeeded, 2);
     assert_eq!(account.paths_of_results(), ["a", "b"]);
 }

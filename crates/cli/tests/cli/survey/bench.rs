@@ -8,7 +8,7 @@ use datamill::assemble::{DownloadDataFile, Mode};
 use datamill::broker::{
     Commit, CommitOutcome, Event, FirstStart, Log, NewRecord, NewTopic, Position, Properties, SubscribeOptions,
 };
-use datamill::engine::{Control, EngineSettings, RetryFailed, Summary};
+use datamill::engine::{Control, DeliveryGuarantee, EngineSettings, RetryFailed, Summary};
 use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};
 use datamill::wire::{Chunk, sha512};
@@ -108,6 +108,11 @@ impl Bench {
 
     /// Runs a program of the group over all that is there.
     pub fn reproduce(&self) -> Summary {
+        self.reproduce_with(DeliveryGuarantee::ExactlyOnce)
+    }
+
+    /// The same, with this promise.
+    pub fn reproduce_with(&self, delivery: DeliveryGuarantee) -> Summary {
         let settings = EngineSettings {
             topic: self.topic.clone(),
             result_topic: Some(self.results.clone()),
@@ -127,7 +132,7 @@ impl Bench {
             memory_limit: 64 << 20,
             spill_limit: None,
             membership: Default::default(),
-            delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
+            delivery,
             retry_failed: RetryFailed::No,
             incomplete_after: Duration::ZERO,
             same_group: false,

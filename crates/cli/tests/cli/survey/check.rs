@@ -137,6 +137,76 @@ fn a_broker_that_is_away_and_a_folder_that_is_not_there_are_to_mend() {
 }
 
 #[test]
+fn a_login_without_a_protocol_is_told() {
+    let place = Place::new();
+    let servers = datamill_testkit::kafka::Kafka::from_env().address().to_owned();
+    let config = format!("[broker]\nbootstrap.servers = {servers}\nsasl.username = lab\n");
+    place.write("login.config", config.as_bytes());
+    let ended = place.run(&["check", "--config", "login.config", "--json"]);
+    let (verdict, text) = &findings(&ended.stdout())["login"];
+    assert_eq!((ended.code(), verdict.as_str()), (1, "mend"), "{text}");
+    assert!(text.contains("`sasl.username` has no effect, and nobody has logged in"), "{text}");
+}
+
+/// The account may read the topic `files` and look at the group `xrd`, and sees no settings.
+fn what_may_not_be_seen_is_told_and_nothing_follows_from_it(
+    kafka: &SecuredKafka,
+    place: &Place,
+    check: &dyn Fn() -> (i32, BTreeMap<String, (String, String)>, String),
+) {
+    let state = "topic `datamill.xrd.state`";
+    let (_, found, text) = check();
+    let (verdict, words) = &found["topic `files`: settings"];
+    assert_eq!(verdict, "note", "{text}");
+    let gives = "--allow-principal User:user1 --operation DescribeConfigs --topic files` gives it";
+    assert!(words.contains("the `DescribeConfigs` permission on topic `files`") && words.contains(gives), "{text}");
+    let (verdict, words) = &found["settings of the broker"];
+    assert!(verdict == "note" && words.contains("--operation DescribeConfigs --cluster` gives it"), "{text}");
+    let (verdict, words) = &found[state];
+    assert!(verdict == "note" && words.contains("whether it is there cannot be seen without the `Read`"), "{text}");
+    assert!(!text.contains("for ever") && !text.contains("first start makes it"), "{text}");
+    for unseen in ["largest message", "compaction", "retention", "times"] {
+        assert!(!found.contains_key(&format!("topic `files`: {unseen}")), "{unseen}: {text}");
+    }
+    let describe =
+        |more: &[&str]| place.run(&[&["topic", "describe", "files", "--config", "user.config"], more].concat());
+    let table = describe(&[]);
+    assert!(table.stdout().contains("kept            unknown\n"), "{}", table.stdout());
+    assert!(table.stderr().contains(gives), "{}", table.stderr());
+    let object: Value = serde_json::from_str(&describe(&["--json"]).stdout()).unwrap();
+    let keys = ["settings_seen", "compacted", "retention_ms"].map(|key| object[key].clone());
+    assert_eq!(keys, [Value::Bool(false), Value::Null, Value::Null]);
+
+    // the state that is there may be compacted: no one says that it is not
+    let run = |args: &[&str]| {
+        let ended = place.run(args);
+        assert_eq!(ended.code(), 0, "{args:?}: {}", ended.stderr());
+        ended.stderr()
+    };
+    run(&["topic", "create", "datamill.xrd.state", "--setting", "cleanup.policy=compact", "--config", "open.config"]);
+    let all = ["--operation", "Read", "--operation", "Write", "--topic", "datamill.xrd.state"];
+    kafka.allow("user1", &all);
+    wait_until("the state is seen", || check().2.contains("whether it is compacted"));
+    let (code, found, text) = check();
+    assert_eq!((code, found[state].0 == "mend"), (0, false), "{text}");
+    // a broker whose settings are not seen is not one that lacks the newer protocol
+    let config = std::fs::read_to_string(place.path("user.config")).unwrap();
+    place.write("newer.config", format!("{config}[consumer]\ngroup.protocol = consumer\n").as_bytes());
+    let download = ["download", "mirror", "--topic_name", "files", "--consumer_group_id", "xrd", "--exit-at-end"];
+    run(&[&download[..], &["--delivery", "at-least-once", "--config", "newer.config"]].concat());
+    // nothing on the topic says that a file was never sent
+    place.write("data/a.csv", b"a");
+    let ended = place.run(&["reconcile", "data", "--topic_name", "files", "--config", "user.config"]);
+    assert!(ended.stdout().contains("it is not on the topic, or not any more"), "{}", ended.stdout());
+    assert!(ended.stderr().contains("topic `files` may be compacted and have lost chunks"), "{}", ended.stderr());
+
+    kafka.allow("user1", &["--operation", "DescribeConfigs", "--topic", "files"]);
+    wait_until("the settings are seen", || !check().1.contains_key("topic `files`: settings"));
+    let (_, found, text) = check();
+    assert!(found.contains_key("topic `files`: retention") && found.contains_key("topic `files`: times"), "{text}");
+}
+
+#[test]
 fn permissions_that_lack_and_a_wrong_password_are_named_on_a_secured_broker() {
     let kafka = SecuredKafka::start();
     let place = Place::new();
@@ -168,9 +238,10 @@ fn permissions_that_lack_and_a_wrong_password_are_named_on_a_secured_broker() {
     let (code, found, text) = check();
     let (verdict, words) = &found["topic `files`: permissions"];
     assert!(code == 1 && verdict == "mend" && words.contains("--operation Read --topic files"), "{text}");
-    assert_eq!(found["topic `files`: largest message"].0, "note", "{text}");
+    assert!(words.contains("--allow-principal User:user1 "), "{text}");
     kafka.allow("user1", &["--operation", "Read", "--topic", "files", "--group", "xrd"]);
     wait_until("Read is there", || check().0 == 0);
+    what_may_not_be_seen_is_told_and_nothing_follows_from_it(&kafka, &place, &check);
 
     let wrong = login.replace("user1-secret", "a wrong one");
     place.write("user.config", format!("[broker]\n{wrong}").as_bytes());

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use datamill::broker::NewRecord;
+use datamill::engine::DeliveryGuarantee;
 use datamill::report::clock::now_ms;
 use datamill::survey::ProblemKind;
 use datamill::wire::partition_for;
@@ -187,7 +188,7 @@ fn members_that_run_and_their_heartbeats_are_seen(bench: &Bench) {
     let args = ["download", "mirror", "--topic_name", &bench.topic, "--consumer_group_id", &bench.group];
     let more = ["--heartbeat_topic_name", &beats, "--heartbeat_program_id", "mirror_1", "--config", "test.config"];
     let mut command = bench.place.command(&[&args[..], &more].concat());
-    let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_until("the file is there", || bench.place.path("mirror/a.csv").exists());
     let args = bench.status(&["--heartbeat_topic_name", &beats, "--json", "--config", "test.config"]);
     let look = || -> Value { serde_json::from_str(&bench.place.run(&args).stdout()).unwrap_or_default() };
@@ -201,7 +202,75 @@ fn members_that_run_and_their_heartbeats_are_seen(bench: &Bench) {
     assert!(member["instance"].as_str().is_some_and(|name| !name.is_empty()), "{member}");
     assert!(["this machine", "127.0.0.1"].contains(&member["host"].as_str().unwrap()), "{member}");
     assert!(found["heartbeats"][0]["message"]["n_messages_read"].is_u64(), "{found}");
-    assert_eq!(running.end(), 0);
+    assert_eq!(found["heartbeats"][0]["ended"], false, "{found}");
+    // a place that is kept for a session is not a program that runs
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running.0), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    let found = look();
+    assert_eq!(found["heartbeats"][0]["ended"], true, "{found}");
+    assert!(found["group"]["members"].as_array().unwrap().is_empty(), "{found}");
+    assert!(found["group"]["sentence"].as_str().unwrap().ends_with("; no program runs"), "{found}");
+}
+
+fn what_is_asked_and_is_of_something_else_needs_a_person(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let other = format!("other-{}", bench.topic);
+    bench.create(&other, 1, &[]);
+    let name = bench.group.as_str();
+    let args = ["status", "--topic_name", &other, "--consumer_group_id", name, "--json"];
+    let found = &bench.objects(1, &args)[0];
+    assert_eq!(kinds(found), [["other_topic", "group", name]], "{found}");
+    let words = format!("has no position on topic `{other}`, and has some on `{}`: check --topic_name", bench.topic);
+    assert!(said(found).contains(&words), "{found}");
+    for (topic, words) in [(&bench.results, "its message is none"), (&other, "is empty")] {
+        let found = bench.standing(1, &["--heartbeat_topic_name", topic]);
+        assert_eq!(kinds(&found), [["no_heartbeats", "heartbeat_topic", topic.as_str()]], "{found}");
+        assert!(said(&found).contains(words), "{found}");
+    }
+}
+
+fn which_files_failed_is_not_taken_for_none_where_it_is_not_in_the_log(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    bench.place.write("data/bad.csv", b"b");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let run = bench.reproduce_with(DeliveryGuarantee::AtLeastOnce);
+    assert_eq!((run.succeeded, run.failed), (1, 1), "{run}");
+    let (topic, name) = (bench.topic.as_str(), bench.group.as_str());
+    let found = bench.standing(1, &[]);
+    let group = &found["group"];
+    assert_eq!((&group["failed"], &group["incomplete"]), (&Value::Null, &Value::Null), "{found}");
+    let sentence = group["sentence"].as_str().unwrap();
+    assert!(sentence.ends_with("nothing waits; whether files failed is not seen here; no program runs"), "{sentence}");
+    assert_eq!(kinds(&found), [["failures_not_seen", "group", name]]);
+    let table = format!("LOGS/failed_from_{topic}_by_{name}.csv");
+    assert!(said(&found).contains(&table) && bench.place.path(&format!("output/{table}")).exists(), "{found}");
+
+    let of = ["--topic_name", topic, "--consumer_group_id", name];
+    for args in [&["--list"][..], &[]] {
+        let asked = bench.run(&[&["retry"], &of[..], args].concat());
+        assert_eq!((asked.code(), asked.stdout().as_str()), (1, ""), "{}", asked.stderr());
+        assert!(asked.stderr().contains(&table) && !asked.stderr().contains("no failed"), "{}", asked.stderr());
+    }
+    let states = |more: &[&str]| -> Vec<(String, String)> {
+        let rows = bench.objects(1, &[&["reconcile", "data"], &of[..], &["--json"], more].concat());
+        let cell = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+        rows.iter().map(|row| (cell(row, "state"), cell(row, "reason"))).collect()
+    };
+    let passed = ("passed".to_owned(), "whether it failed is not seen here".to_owned());
+    assert_eq!(states(&[]), [passed.clone(), passed]);
+    let [a, bad] = &states(&["--results", &bench.results])[..] else { panic!("two rows") };
+    assert_eq!(a.0, "result");
+    assert!(bad.0 == "no_result" && bad.1.contains("has no result of it: it failed, was left out by"), "{bad:?}");
+    let summary = bench.run(&[&["reconcile", "data"], &of[..]].concat());
+    assert!(summary.stderr().contains("2 were passed by the group") && summary.stderr().contains(&table));
+
+    // what is committed exactly once is counted
+    bench.place.write("data/bad too.csv", b"c");
+    assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
+    bench.reproduce();
+    assert_eq!(bench.standing(1, &[])["group"]["failed"], 1);
 }
 
 fn a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked(bench: &Bench) {
@@ -235,6 +304,12 @@ fn a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked(bench: 
     assert!(more.contains(" it was said: ") && more.contains("tried again"), "{more}");
     let table = bench.run(&bench.status(&["--status_address", &address])).stdout();
     assert!(table.contains("programs, as they say themselves\n"), "{table}");
+    let args = ["--consumer_group_id", "another", "--status_address", &address, "--json"];
+    let other = bench.run(&[&["status", "--topic_name", &bench.topic], &args[..]].concat());
+    let other: Value = serde_json::from_str(&other.stdout()).unwrap();
+    assert!(kinds(&other).iter().any(|[kind, ..]| *kind == "other_program"), "{other}");
+    let words = format!("is of group `{}` on topic `{}`: it says nothing of group `another`", bench.group, bench.topic);
+    assert!(said(&other).contains(&words) && !said(&other).contains("says that it is holding"), "{other}");
     fs::rename(bench.place.path("away"), bench.place.path("mirror")).unwrap();
     wait_until("the other file is there", || bench.place.path("mirror/b.csv").exists());
     wait_until("nothing holds it", || reasons(&look()) == [Value::Null, Value::Null]);
@@ -381,6 +456,8 @@ on_both_logs!(
     what_waits_failed_and_is_begun_is_seen_from_outside,
     an_upload_that_was_cut_off_needs_a_person_until_what_is_missing_is_sent,
     members_that_run_and_their_heartbeats_are_seen,
+    what_is_asked_and_is_of_something_else_needs_a_person,
+    which_files_failed_is_not_taken_for_none_where_it_is_not_in_the_log,
     a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked,
     mistakes_are_named_with_what_was_perhaps_meant,
     a_group_that_has_not_started_says_what_waits_for_it,

@@ -52,7 +52,8 @@ fn files_are_listed_with_their_versions_and_got_back(bench: &Bench) {
     for part in ["run/a.csv        2  yes           2.5 kB", "run/a.csv        3  2/3"] {
         assert!(table.stdout().contains(part), "{part}: {}", table.stdout());
     }
-    assert!(table.stderr().contains("1 message on topic"), "{}", table.stderr());
+    let others = |ended: &crate::common::Ended| ended.stderr().contains(" of 10 messages is not a chunk of files; ");
+    assert!(others(&table) && others(&bench.run(&["verify", topic])), "{}", table.stderr());
 
     // the newest whole one, then one by its number
     let got = bench.run(&["get", topic, "run/a.csv"]);
@@ -113,7 +114,33 @@ fn a_changed_byte_of_the_same_size_is_found(bench: &Bench) {
     assert!(!bench.place.path("flipped.csv").exists());
 }
 
-on_both_logs!(files_are_listed_with_their_versions_and_got_back, a_changed_byte_of_the_same_size_is_found);
+fn a_topic_of_results_is_not_taken_for_one_of_files(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    bench.place.write("data/b.csv", b"b");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    let (results, ends) = (bench.results.as_str(), bench.log.offsets(&bench.results, 0).unwrap());
+    for args in [
+        &["ls", results][..],
+        &["verify", results],
+        &["get", results, "a.csv", "-o", "x"],
+        &["reconcile", "data", "--topic_name", results],
+        &["upload", "data", "--topic_name", results, "--only-missing"],
+    ] {
+        let ended = bench.run(args);
+        assert_eq!((ended.code(), ended.stdout().as_str()), (2, ""), "{args:?}: {}", ended.stderr());
+        let words = format!("topic `{results}` has no files: 2 of 2 messages are not chunks of files. Check the name");
+        assert!(ended.stderr().contains(&words), "{args:?}: {}", ended.stderr());
+        assert!(ended.stderr().contains(&format!("`datamill read {results} --config test.config`")), "{args:?}");
+    }
+    assert_eq!(bench.log.offsets(&bench.results, 0).unwrap(), ends, "nothing is sent there");
+}
+
+on_both_logs!(
+    files_are_listed_with_their_versions_and_got_back,
+    a_changed_byte_of_the_same_size_is_found,
+    a_topic_of_results_is_not_taken_for_one_of_files,
+);
 
 #[test]
 fn chunks_that_the_topic_has_removed_are_told_from_those_that_never_came() {

@@ -213,7 +213,7 @@ async fn look_on(shared: &Shared, begin: Instant, seconds: u64) -> bool {
 
 fn counting(answers: Answers) -> (Arc<Counting>, Shared) {
     let log = Arc::new(Counting { answers: answers.into(), changed: Condvar::new(), asked: Mutex::default() });
-    let source = Source { topic: "t".to_owned(), group: "g".to_owned(), log: log.clone() };
+    let source = Source { topic: "t".to_owned(), group: "g".to_owned(), instance: "one".to_owned(), log: log.clone() };
     let recent = Arc::<Recent>::default();
     let counters = Arc::clone(Facts::default().heard_by(recent.clone()).counters());
     let kind = ProgramKind::Reproducer;

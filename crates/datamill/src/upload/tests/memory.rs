@@ -259,14 +259,7 @@ impl Log for MemoryLog {
             return Err(error(ErrorKind::UnknownTopic));
         }
         let state = self.state.lock();
-        Ok(Topic {
-            name: name.to_owned(),
-            id: state.id.clone(),
-            partitions: 3 + state.more_partitions,
-            largest_record: None,
-            retention_ms: None,
-            compacted: false,
-        })
+        Ok(Topic { name: name.to_owned(), id: state.id.clone(), partitions: 3 + state.more_partitions, settings: None })
     }
 
     fn topic_now(&self, name: &str) -> Result<TopicNow> {
