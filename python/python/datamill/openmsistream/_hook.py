@@ -38,7 +38,7 @@ class _Finder(MetaPathFinder, Loader):
         if fullname.split(".")[0] in VERSIONS:
             raise ModuleNotFoundError(
                 f"datamill has no `{fullname}`: only the parts of OpenMSIStream are here that programs of users build on; "
-                "docs/python.md lists them",
+                "docs/python-classes.md lists them",
                 name=fullname,
             )
         return None
