@@ -4,9 +4,9 @@
 #
 # Since Kafka 4.0 `message.timestamp.after.max.ms` of a topic is an hour and no longer unlimited, and a batch is taken whole or
 # not at all. A program that forwards files of several instruments with the time of each file therefore loses those of
-# the instruments whose clocks are right, if one clock holds local time where UTC is meant. The broker
-# does name the message; kafka-python 3.0.12 passes that on. Which messages share a batch depends on the load, so the
-# same files go through on a quiet day.
+# the instruments whose clocks are right, if one clock holds local time where UTC is meant. The broker does name the
+# message; kafka-python 3.0.12 passes that on. Which messages share a batch depends on the load, so the same files go
+# through on a quiet day.
 #
 # Seen, the second of three messages being two hours ahead:
 #   confluent-kafka: right INVALID_TIMESTAMP, ahead INVALID_TIMESTAMP, right INVALID_TIMESTAMP
