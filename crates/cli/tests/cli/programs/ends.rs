@@ -63,13 +63,14 @@ fn each_file_has_the_outcome_that_its_command_gives_it_and_nothing_is_left_runni
 #[test]
 fn a_command_whose_time_is_over_runs_again_up_to_the_attempts_that_it_has() {
     let bench = Bench::embedded();
-    bench.script("hangs.sh", "echo $DATAMILL_ATTEMPT >> attempts; sleep 600");
+    bench.script("hangs.sh", "sleep 600");
     bench.upload(&["a", "b", "c"]);
     let options = ["--max_attempts", "2", "--processing_timeout", "0.5", "--n_threads", "1"];
     let ended = bench.processed(&options, &["./hangs.sh"]);
     // six runs that were ended, and none that was given up
-    assert_eq!(ended.code(), 1, "{}", ended.stderr());
-    assert_eq!(std::fs::read_to_string(bench.place.path("attempts")).unwrap(), "1\n2\n".repeat(3));
+    let said = ended.stderr();
+    assert_eq!(ended.code(), 1, "{said}");
+    assert_eq!(said.matches("it runs again").count(), 3, "{said}");
     for reason in bench.failures().values() {
         assert!(reason.contains("did not end within 0.5 s"), "{reason}");
     }
@@ -160,7 +161,7 @@ fn a_keeper_that_is_stopped_is_ended_with_its_command_when_its_time_is_over() {
     let bench = Bench::embedded();
     bench.script("stops.sh", "kill -STOP $PPID; sleep 600");
     bench.upload(&["a"]);
-    let ended = bench.processed(&["--max_attempts", "1", "--processing_timeout", "0.2"], &["./stops.sh"]);
+    let ended = bench.processed(&["--max_attempts", "1", "--processing_timeout", "10"], &["./stops.sh"]);
     assert_eq!(ended.code(), 1, "{}", ended.stderr());
     assert!(bench.failures()["a"].contains("was ended from outside (SIGKILL"), "{:?}", bench.failures());
 }
