@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::memory::Verdict;
 use super::*;
+use crate::facts::Hold;
 use crate::mark::OWN;
 
 fn existing_too() -> WatchSettings {
@@ -237,12 +238,13 @@ fn a_watcher_that_took_the_place_meanwhile_ends_nothing_and_is_named() {
 fn a_folder_that_is_gone_at_the_end_is_named_in_the_summary() {
     let (_dir, data) = folder();
     let log = MemoryLog::default();
-    let control = Control::default();
+    let (control, facts) = (Control::default(), Facts::default());
+    let held = || facts.counters().snapshot().state.held.map(|(hold, _)| hold);
     let summary = std::thread::scope(|scope| {
-        let watched = scope.spawn(|| watch(&log, &data, &existing_too(), &control, &Facts::default()).unwrap());
+        let watched = scope.spawn(|| watch(&log, &data, &existing_too(), &control, &facts).unwrap());
         wait_until("the watch has begun", || has_started(&data));
         remove(&data);
-        std::thread::sleep(Duration::from_secs(5));
+        wait_until("the watch misses its folder", || held() == Some(Hold::WatchedFolder));
         control.stop(StopKind::Leave);
         watched.join().unwrap()
     });
