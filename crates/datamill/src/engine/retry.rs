@@ -326,6 +326,8 @@ impl Retries {
         match found {
             Found::Seen(seen) => {
                 self.is_looking = false;
+                // one look that takes long does not follow upon another: in between, no file may wait for its retry
+                self.last_look = Instant::now();
                 if let Some(seen) = seen.filter(|_| !self.stop.load(Relaxed)) {
                     self.see(seen, owned, tried, retried);
                 }
