@@ -56,7 +56,7 @@ pub(crate) struct Place {
 }
 
 /// What became of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Added {
     /// Its file is finished already: it is read again after a restart.
     Finished,
@@ -64,10 +64,30 @@ pub(crate) enum Added {
     Filtered,
     /// It was taken in.
     Taken,
-    /// It was taken in and is the first one of its file, which has more.
-    Begun(InstanceId),
+    /// It was taken in and is the first one of the file with this path, which has more.
+    Begun(Arc<str>),
     /// It was taken in and is the last one of its file.
-    Whole(InstanceId),
+    Whole(Complete),
+}
+
+/// A file that has all its chunks. It leaves the assembler, which keeps its place until [`Assembler::finish`].
+#[derive(Debug)]
+pub(crate) enum Complete {
+    Here(WholeFile),
+    /// Its content was dropped while it filled up, or never kept.
+    Dropped(DroppedFile),
+    /// Bytes of it wait to be written to its spill file: [`Assembler::settle`] hands it out.
+    Unwritten(Arc<FileInfo>),
+}
+
+impl Complete {
+    pub(crate) fn info(&self) -> &Arc<FileInfo> {
+        match self {
+            Self::Here(file) => &file.info,
+            Self::Dropped(file) => &file.info,
+            Self::Unwritten(info) => info,
+        }
+    }
 }
 
 /// A file that has all its chunks, not verified yet.
@@ -95,10 +115,31 @@ pub(crate) struct DroppedFile {
     pub(crate) proofs: Vec<Proof>,
 }
 
+impl WholeFile {
+    /// Drops its content, and whoever followed it.
+    pub(crate) fn dropped(self) -> DroppedFile {
+        let Self { info, size, proofs, .. } = self;
+        DroppedFile { info, size, proofs }
+    }
+}
+
 /// Where files of some sizes go at once.
 pub(crate) struct Disk {
     pub(super) bytes: RangeInclusive<usize>,
     pub(super) folder: SpillFolder,
+}
+
+/// What is done with the content of files while they fill up.
+#[derive(Default)]
+struct KeptContent {
+    budget: Arc<Budget>,
+    ahead: Option<HashAhead>,
+    following: Option<Following>,
+    /// Files whose follower has not said what it takes.
+    undecided: Vec<InstanceId>,
+    disk: Option<Disk>,
+    /// It is not kept at all.
+    is_dropped: bool,
 }
 
 /// All files between their first chunk and their outcome, over all partitions that are owned.
@@ -112,19 +153,10 @@ pub(crate) struct Assembler {
     places: FxHashMap<u64, Vec<InstanceId>>,
     hasher: RandomState,
     shadows: InstanceIds,
-    /// Hashes of the versions of repetitions that were ended.
-    ended_repetitions: FxHashSet<u64>,
-    /// Hashes of versions that were whole.
-    whole: Known,
+    past: Past,
     next_id: u64,
     filter: Filter,
-    budget: Arc<Budget>,
-    ahead: Option<HashAhead>,
-    following: Option<Following>,
-    /// Files whose follower has not said what it takes.
-    undecided: Vec<InstanceId>,
-    disk: Option<Disk>,
-    keeps_content: bool,
+    content: KeptContent,
     lost: Vec<(i32, i64)>,
     spread: bool,
 }
@@ -138,16 +170,10 @@ impl Assembler {
             places: FxHashMap::default(),
             hasher: RandomState::new(),
             shadows: InstanceIds::default(),
-            ended_repetitions: FxHashSet::default(),
-            whole: Known::default(),
+            past: Past::default(),
             next_id: 0,
             filter,
-            budget,
-            ahead: None,
-            following: None,
-            undecided: Vec::new(),
-            disk: None,
-            keeps_content: true,
+            content: KeptContent { budget, ..KeptContent::default() },
             lost: Vec::new(),
             spread: false,
         }
@@ -161,23 +187,26 @@ impl Assembler {
 
     /// Lets a thread hash its files while they fill up.
     pub(crate) fn hashing_ahead(mut self, ahead: &HashAhead) -> Self {
-        self.ahead = Some(ahead.clone());
+        self.content.ahead = Some(ahead.clone());
         self
     }
 
     /// Lets its files be followed while they fill up.
-    pub(crate) fn followed(self, following: Option<Following>) -> Self {
-        Self { following, ..self }
+    pub(crate) fn followed(mut self, following: Option<Following>) -> Self {
+        self.content.following = following;
+        self
     }
 
     /// Lets files of so many bytes fill up on disk from their first chunk on.
-    pub(crate) fn on_disk(self, bytes: RangeInclusive<usize>, folder: &SpillFolder) -> Self {
-        Self { disk: Some(Disk { bytes, folder: folder.clone() }), ..self }
+    pub(crate) fn on_disk(mut self, bytes: RangeInclusive<usize>, folder: &SpillFolder) -> Self {
+        self.content.disk = Some(Disk { bytes, folder: folder.clone() });
+        self
     }
 
-    /// Keeps no content: [`Assembler::take_dropped`] hands whole files out.
-    pub(crate) fn without_content(self) -> Self {
-        Self { keeps_content: false, ..self }
+    /// Keeps no content: whole files are handed out as dropped ones.
+    pub(crate) fn without_content(mut self) -> Self {
+        self.content.is_dropped = true;
+        self
     }
 
     /// A partition is owned from here on, read from `start`. Open files that begin below `start` are
@@ -241,22 +270,8 @@ impl Assembler {
         let filename = chunk.rebuilt_filename();
         let slot = self.hasher.hash_one((chunk.subdir, &*filename, chunk.file_hash, chunk.total));
         let place = self.outdate(chunk, &filename);
-        let mut found = None;
-        let (mut repetition, mut again) = (false, false);
-        let open = self.versions.get(&slot).map_or(&[][..], Vec::as_slice);
-        let open_before = open.len();
-        for id in open {
-            let Some(instance) = self.instances.get(id).filter(|i| i.version.is_of(chunk, &filename)) else {
-                continue;
-            };
-            repetition |= !instance.is_full() && instance.state != State::Expired;
-            again |= instance.is_full();
-            if instance.takes(chunk) && pass.may_join(instance, partition) {
-                found = Some(*id);
-                break;
-            }
-        }
-        if open_before > usize::from(found.is_some()) {
+        let Found { id: found, repetition, again } = self.find(slot, chunk, &filename, pass, partition);
+        if self.versions.get(&slot).map_or(0, Vec::len) > usize::from(found.is_some()) {
             self.pass_by(slot, found, partition, offset);
         }
         let id = match (found, pass) {
@@ -268,46 +283,83 @@ impl Assembler {
                     return (Added::Filtered, Ok(()));
                 }
                 let shadow = pass == Pass::Restored(OpenKind::Shadow);
-                let late = !repetition && self.ended_repetitions.contains(&slot);
-                again |= self.whole.contains(slot);
-                let instance =
-                    Instance::new(version, slot, shadow, repetition, &self.budget, self.ahead.as_ref(), time_ms);
-                let buffer = instance.buffer.filter(|_| self.keeps_content);
+                let late = !repetition && self.past.ended_repetitions.contains(&slot);
+                let instance = Instance::new(
+                    version,
+                    slot,
+                    shadow,
+                    repetition,
+                    &self.content.budget,
+                    self.content.ahead.as_ref(),
+                    time_ms,
+                );
+                let buffer = instance.buffer.filter(|_| !self.content.is_dropped);
+                let again = again || self.past.whole.contains(slot);
                 self.open(slot, Instance { late, again, buffer, place, ..instance })
             }
         };
+        self.take_in(id, found.is_none(), (partition, offset), (time_ms, came_ms), chunk)
+    }
+
+    /// The instance that a chunk belongs to.
+    fn find(&self, slot: u64, chunk: &Chunk<'_>, filename: &str, pass: Pass, partition: i32) -> Found {
+        let mut found = Found { id: None, repetition: false, again: false };
+        for id in self.versions.get(&slot).map_or(&[][..], Vec::as_slice) {
+            let Some(instance) = self.instances.get(id).filter(|i| i.version.is_of(chunk, filename)) else {
+                continue;
+            };
+            found.repetition |= !instance.is_full() && instance.state != State::Expired;
+            found.again |= instance.is_full();
+            if instance.takes(chunk) && pass.may_join(instance, partition) {
+                found.id = Some(*id);
+                break;
+            }
+        }
+        found
+    }
+
+    /// The chunk at this place goes to an instance, `begins` as its first one.
+    fn take_in(
+        &mut self,
+        id: InstanceId,
+        begins: bool,
+        (partition, offset): (i32, i64),
+        (time_ms, came_ms): (i64, i64),
+        chunk: &Chunk<'_>,
+    ) -> (Added, io::Result<()>) {
         let Some(instance) = self.instances.get_mut(&id) else {
             return (Added::Finished, Ok(()));
         };
         let begins_here = !instance.is_in(partition);
         let mut written = instance.add(partition, offset, time_ms, chunk);
         (instance.came_ms, instance.left_over) = (instance.came_ms.max(came_ms), false);
-        if found.is_none() && chunk.total > 1 {
-            if let Some(following) = &self.following
+        if begins && chunk.total > 1 {
+            if let Some(following) = &self.content.following
                 && instance.begin(id, following)
             {
-                self.undecided.push(id);
+                self.content.undecided.push(id);
             }
-            if let Some(disk) = &self.disk {
+            if let Some(disk) = &self.content.disk {
                 written = written.and_then(|()| instance.begin_on_disk(disk));
             }
         }
         self.spread |= instance.spans.len() > 1;
+        if begins_here && let Some(state) = self.partitions.get_mut(&partition) {
+            state.firsts.insert(offset, id);
+        }
         let full = instance.is_full();
         if full {
             instance.filled = Some(InstanceId(self.next_id));
         }
-        let whole = full && instance.state == State::Filling;
-        if whole {
-            instance.state = State::Whole;
+        if instance.state != State::Filling {
+            return (Added::Taken, written);
         }
-        if begins_here && let Some(state) = self.partitions.get_mut(&partition) {
-            state.firsts.insert(offset, id);
-        }
-        let begun = found.is_none() && instance.state == State::Filling;
-        let added = match (whole, begun) {
-            (true, _) => Added::Whole(id),
-            (false, true) => Added::Begun(id),
+        let added = match (full, begins) {
+            (true, _) => {
+                instance.state = State::Whole;
+                Added::Whole(instance.complete(id))
+            }
+            (false, true) => Added::Begun(Arc::clone(&instance.version.path)),
             (false, false) => Added::Taken,
         };
         (added, written)
@@ -382,39 +434,21 @@ impl Assembler {
 
     /// Lets followers that have decided meanwhile take what is there; no further chunk need come.
     pub(crate) fn offer(&mut self) {
-        let Self { undecided, instances, .. } = self;
-        undecided.retain(|id| {
+        let Self { content, instances, .. } = self;
+        content.undecided.retain(|id| {
             let buffer = instances.get_mut(id).and_then(|instance| instance.buffer.as_mut());
             buffer.is_some_and(|buffer| buffer.offer())
         });
     }
 
-    /// Hands a whole file out; the instance stays until [`Assembler::finish`]. `None` while bytes of
-    /// it wait to be written to its spill file.
-    pub(crate) fn take_whole(&mut self, id: InstanceId) -> Option<WholeFile> {
+    /// Hands out a file that is [`Complete::Unwritten`] without its content.
+    pub(crate) fn drop_unwritten(&mut self, id: InstanceId) -> Option<DroppedFile> {
         let instance = self.instances.get_mut(&id)?;
-        if instance.buffer.as_ref().is_none_or(|buffer| buffer.is_unsettled()) {
-            return None;
-        }
-        let mut buffer = instance.buffer.take()?;
-        let (follower, taken) = (buffer.take_follower(), buffer.taken());
-        let (content, reservation) = buffer.finish();
-        let info = Arc::new(instance.info(id));
-        let proofs = std::mem::take(&mut instance.proofs);
-        let size = instance.extents.whole();
-        Some(WholeFile { info, size, content, reservation, proofs, follower, taken, failed_before: false })
-    }
-
-    /// Hands out a whole file whose content was dropped, or is dropped now because one of its path was before
-    /// it.
-    pub(crate) fn take_dropped(&mut self, id: InstanceId, drop_now: bool) -> Option<DroppedFile> {
-        let instance = self.instances.get_mut(&id)?;
-        if !instance.dropped && !drop_now {
-            return None;
-        }
         instance.buffer = None;
-        let info = Arc::new(instance.info(id));
-        Some(DroppedFile { info, size: instance.extents.whole(), proofs: std::mem::take(&mut instance.proofs) })
+        match instance.complete(id) {
+            Complete::Dropped(file) => Some(file),
+            Complete::Here(_) | Complete::Unwritten(_) => None,
+        }
     }
 
     /// The progress of a partition once the files in `finished` have their outcome.
@@ -478,7 +512,9 @@ impl Assembler {
         for id in affected {
             let instance = self.instances.get(&id).filter(|instance| instance.state == State::Whole);
             // a file of one chunk is never there in part
-            self.whole.extend(instance.filter(|instance| instance.version.total > 1).map(|instance| instance.slot));
+            self.past
+                .whole
+                .extend(instance.filter(|instance| instance.version.total > 1).map(|instance| instance.slot));
         }
         for id in keep {
             if let Some(instance) = self.instances.get_mut(&id) {
@@ -504,11 +540,6 @@ impl Assembler {
         }
     }
 
-    /// Path of a file.
-    pub(crate) fn path(&self, id: InstanceId) -> Option<&str> {
-        self.instances.get(&id).map(|instance| &*instance.version.path)
-    }
-
     /// Whether the file has no outcome yet and its partitions are still owned.
     pub(crate) fn awaits_outcome(&self, id: InstanceId) -> bool {
         self.instances.get(&id).is_some_and(|i| matches!(i.state, State::Whole | State::Expired))
@@ -522,6 +553,28 @@ impl Assembler {
     }
 }
 
+impl Instance {
+    /// The file goes out, which has all its chunks.
+    fn complete(&mut self, id: InstanceId) -> Complete {
+        let info = Arc::new(self.info(id));
+        let Some(buffer) = self.buffer.take_if(|buffer| !buffer.is_unsettled()) else {
+            return match self.buffer {
+                Some(_) => Complete::Unwritten(info),
+                None => Complete::Dropped(DroppedFile {
+                    info,
+                    size: self.extents.whole(),
+                    proofs: std::mem::take(&mut self.proofs),
+                }),
+            };
+        };
+        let mut buffer = buffer;
+        let (follower, taken) = (buffer.take_follower(), buffer.taken());
+        let (content, reservation) = buffer.finish();
+        let (size, proofs) = (self.extents.whole(), std::mem::take(&mut self.proofs));
+        Complete::Here(WholeFile { info, size, content, reservation, proofs, follower, taken, failed_before: false })
+    }
+}
+
 impl Partition {
     /// Reading goes on at `next`; open files that begin in between are lost.
     fn move_to(&mut self, next: i64, partition: i32, lost: &mut Vec<(i32, i64)>) {
@@ -529,6 +582,14 @@ impl Partition {
         lost.extend(passed.filter(|(_, kind)| **kind == OpenKind::Open).map(|(first, _)| (partition, *first)));
         self.next = next;
     }
+}
+
+/// What was there before, by hashes of versions.
+#[derive(Debug, Default)]
+struct Past {
+    /// Repetitions that were ended.
+    ended_repetitions: FxHashSet<u64>,
+    whole: Known,
 }
 
 /// Hashes that are kept of versions that were whole, twice as many at most.
@@ -552,6 +613,16 @@ impl Known {
     fn contains(&self, hash: u64) -> bool {
         self.newest.contains(&hash) || self.before.contains(&hash)
     }
+}
+
+/// What is there of the file of a chunk.
+struct Found {
+    /// The instance that the chunk belongs to.
+    id: Option<InstanceId>,
+    /// Another instance of its version fills up.
+    repetition: bool,
+    /// One of its version has all its chunks.
+    again: bool,
 }
 
 /// What the record at an offset may be.

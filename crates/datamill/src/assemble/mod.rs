@@ -24,7 +24,7 @@ mod instance;
 mod memory;
 
 pub(crate) use ahead::{HashAhead, Hashed};
-pub(crate) use assembler::{Added, Assembler, DroppedFile, Expired, Filter, Place, WholeFile};
+pub(crate) use assembler::{Added, Assembler, Complete, DroppedFile, Expired, Filter, Place, WholeFile};
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use buffer::{Content, SpillFolder, write_at};
 pub(crate) use extents::{Extents, IndexRun, Indices, together};
@@ -40,4 +40,4 @@ pub use instance::{InstanceId, Span, Version};
 pub(crate) use memory::Memory;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,9 +5,9 @@
 //! that still fails.
 
 mod cases;
-mod model;
+pub(crate) mod model;
 mod run;
-mod scenario;
+pub(crate) mod scenario;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +19,7 @@ fn outcome(scenario: &Scenario, mutant: Mutant) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| check(scenario, mutant))).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
 }
 

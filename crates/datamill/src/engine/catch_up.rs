@@ -3,8 +3,8 @@
 
 use datamill_broker::{Error, StateMark};
 
-use super::commit::spans_text;
 use super::entry::{Entry, Place};
+use super::origin::spans_text;
 use super::retry::Tried;
 use super::state::GroupState;
 use crate::ledger::{FailureKey, Ledger};

@@ -19,7 +19,7 @@ use datamill_broker::{ErrorKind, NewRecord, Record, Topic};
 use datamill_wire::headers;
 use serde_json::json;
 
-use super::commit::{CommitSettings, Origin};
+use super::origin::{CommitSettings, Origin};
 use super::outcome::{Failure, Outcome, shortened};
 use crate::assemble::Reservation;
 
@@ -103,12 +103,13 @@ impl Letter {
         topic: &DeadLetterTopic,
         settings: &CommitSettings,
         outcome: &Outcome,
+        origin: &Origin,
         failure: &Failure,
     ) -> Option<Self> {
         let most = topic.largest.min(outcome.room.0);
         let mut kept = failure.reason.len();
         loop {
-            let letter = Self::of_file_with(settings, outcome, failure, kept);
+            let letter = Self::of_file_with(settings, outcome, origin, failure, kept);
             if letter.bytes() <= most {
                 return Some(letter);
             }
@@ -119,9 +120,14 @@ impl Letter {
         }
     }
 
-    fn of_file_with(settings: &CommitSettings, outcome: &Outcome, failure: &Failure, kept: usize) -> Self {
+    fn of_file_with(
+        settings: &CommitSettings,
+        outcome: &Outcome,
+        origin: &Origin,
+        failure: &Failure,
+        kept: usize,
+    ) -> Self {
         let (info, version) = (&outcome.info, &outcome.info.version);
-        let origin = Origin::of(settings, info);
         let reason = shortened(failure.reason.clone(), kept);
         let value = json!({
             "path": &*version.path,
@@ -133,18 +139,18 @@ impl Letter {
             "status": failure.status.as_str(),
             "reason": reason,
             "attempts": outcome.all_attempts(),
-            "topic": origin.topic,
+            "topic": &*settings.source.name,
             "offsets": origin.row.offsets,
             "group": settings.group,
         });
         let (partition, offset) = info.spans.first().map_or((-1, -1), |span| (span.partition, span.first));
         let mut headers: Vec<(String, Vec<u8>)> =
-            origin.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+            origin.headers(settings).map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
         headers.extend(errors(settings, partition, offset, "TASK_PUT", failure.status.as_str(), &reason));
         if reason.len() != failure.reason.len() {
             headers.push(cut(&format!("the reason had {} bytes", failure.reason.len())));
         }
-        Self { key: Some(origin.key.into_bytes()), value: Some(value.to_string().into_bytes()), headers }
+        Self { key: Some(origin.key.clone().into_bytes()), value: Some(value.to_string().into_bytes()), headers }
     }
 
     /// The letter of a record: all of it, or the start of its value, or that without its own headers.
@@ -153,7 +159,8 @@ impl Letter {
         let most = topic.largest.min(record.room.0);
         let place = (record.partition, record.offset);
         let mut errors = errors(settings, place.0, place.1, "VALUE_CONVERTER", UNDECODABLE, &record.reason).to_vec();
-        errors.extend(settings.topic_id.iter().map(|id| (headers::SOURCE_TOPIC_ID.to_owned(), id.as_bytes().to_vec())));
+        errors
+            .extend(settings.source.id.iter().map(|id| (headers::SOURCE_TOPIC_ID.to_owned(), id.as_bytes().to_vec())));
         let own = record.headers.iter().cloned();
         let whole = Self {
             key: record.key.clone(),
@@ -214,7 +221,7 @@ fn errors(
     reason: &str,
 ) -> [(String, Vec<u8>); 7] {
     [
-        (headers::ERROR_TOPIC, settings.topic.to_string()),
+        (headers::ERROR_TOPIC, settings.source.name.to_string()),
         (headers::ERROR_PARTITION, partition.to_string()),
         (headers::ERROR_OFFSET, offset.to_string()),
         (headers::ERROR_CONNECTOR, settings.program.clone()),
@@ -231,22 +238,16 @@ mod tests {
 
     use super::*;
     use crate::assemble::Budget;
-    use crate::engine::folder::Output;
-    use crate::facts::Facts;
-    use crate::mark::{KnownFolder, Role};
+    use crate::engine::source::Source;
 
     fn settings() -> CommitSettings {
-        let known = KnownFolder::open(".".as_ref(), Role::Output).unwrap();
         CommitSettings {
-            topic: "files".into(),
-            topic_id: None,
+            source: Source::new("files", None),
             result_topic: None,
             dead_letters: None,
-            kept: KeptRecords::new("out".as_ref()),
             group: "g".to_owned(),
             program: "p 1".to_owned(),
             processor_version: None,
-            output: Arc::new(Output::new(&Arc::new(known), &Facts::default())),
             by: "me".into(),
         }
     }

@@ -29,6 +29,7 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Failure, Outcome};
+use super::source::Source;
 use crate::assemble::{FileInfo, IndexRun, InstanceId, Span, Version};
 use crate::ledger::FailureStatus;
 
@@ -147,15 +148,15 @@ impl Entry {
         outcome.answers.as_ref().map_or_else(|| Place::of(&outcome.info), |entry| entry.place)
     }
 
-    /// The entry once the outcome is durable: that of a file that failed, or failed again, in the topic with this id.
-    /// It is `by` this program unless it is another one's already.
-    pub(super) fn after(topic: &str, topic_id: Option<&str>, by: &str, outcome: &Outcome, failure: &Failure) -> Self {
+    /// The entry once the outcome is durable: that of a file that failed, or failed again, in this topic. It is `by` this
+    /// program unless it is another one's already.
+    pub(super) fn after(source: &Source, by: &str, outcome: &Outcome, failure: &Failure) -> Self {
         let (info, chunks, before) = (&outcome.info, &outcome.chunks, outcome.answers.as_ref());
         let foreign = before.filter(|entry| entry.is_foreign);
         let place = Self::place_for(outcome);
         let Place { partition, first, .. } = place;
         let path = &info.version.path;
-        let key = || format!("{}{partition}:{first}/{path}", Self::prefix(topic)).into();
+        let key = || format!("{}{partition}:{first}/{path}", Self::prefix(&source.name)).into();
         let key: Box<str> = before.map_or_else(key, |entry| entry.key.clone());
         Self {
             path_at: key.len() - path.len(),
@@ -173,7 +174,7 @@ impl Entry {
             has_failed: true,
             requests: Vec::new(),
             is_foreign: foreign.is_some(),
-            topic_id: foreign.map_or_else(|| topic_id.map(Arc::from), |entry| entry.topic_id.clone()),
+            topic_id: foreign.map_or_else(|| source.id.clone(), |entry| entry.topic_id.clone()),
             by: before.and_then(|entry| entry.by.clone()).or_else(|| Some(by.into())),
         }
     }

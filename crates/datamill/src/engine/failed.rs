@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamill_broker::{Error, ErrorKind, Log, StateChange, StateMark};
 
-use super::commit::spans_text;
 use super::entry::{Entry, Place, Request};
 use super::in_hand::{Spot, spot_of_key};
+use super::origin::spans_text;
 use super::source::Source;
 use crate::report::clock;
 use crate::report::text::shell_word;

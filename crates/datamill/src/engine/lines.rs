@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::alike::{Alike, FIRST_FILES, shape};
-use super::commit::spans_text;
+use super::origin::spans_text;
 use crate::assemble::Span;
 use crate::facts::{Fact, FailureStatus, FileRow, FillingFile, Listener};
 use crate::report::{clock, text};

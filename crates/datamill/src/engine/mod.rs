@@ -1,17 +1,16 @@
 //! The engine: records in, results and progress out.
 //!
 //! ```text
-//!  read.rs ──record──▶ assemble.rs ──whole file──▶ work.rs ──outcome──▶ read.rs ──batch──▶ commit.rs
-//!  one thread: polls the log, assembles, decides what to commit    n threads     one thread
+//!  read.rs ──what happened──▶ session ──whole file──▶ work.rs ──outcome──▶ session ──batch──▶ commit.rs
+//!  one thread: polls the log, does what the session says       n threads             one thread
 //! ```
 //!
-//! The reading thread owns all state between a record and its commit; the others get values and give
-//! values back. It never waits for user code or for a commit, so the membership in the group holds
-//! however slow they are. Queues: whole files (bounded by the memory limit: reading is held above
+//! The session owns all state between a record and its commit, and the reading thread owns the session; the others get
+//! values and give values back. The reading thread never waits for user code or for a commit, so the membership in the
+//! group holds however slow they are. Queues: whole files (bounded by the memory limit: reading is held above
 //! a quarter of it), outcomes (1024, and the memory limit), commits (one).
 
 mod alike;
-mod assemble;
 mod catch_up;
 mod chunk;
 mod commit;
@@ -22,9 +21,9 @@ mod failed;
 mod folder;
 mod in_hand;
 pub(crate) mod input;
-mod late;
 mod lines;
 mod listeners;
+mod origin;
 mod outcome;
 mod purpose;
 mod reached;
@@ -32,7 +31,7 @@ mod read;
 mod reread;
 mod rerun;
 mod retry;
-mod skew;
+mod session;
 mod source;
 mod start;
 mod state;
@@ -43,7 +42,6 @@ mod work;
 
 pub use crate::control::{Control, StopKind};
 pub(crate) use chunk::chunk_of;
-pub(crate) use commit::spans_text;
 pub use datamill_broker::DeliveryGuarantee;
 pub(crate) use entry::hash as sha512_of_hex;
 pub use error::EngineError;
@@ -51,6 +49,7 @@ pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
 use folder::LOGS;
 pub(crate) use folder::{OWN, is_reserved, taken};
 use listeners::Listeners;
+pub(crate) use origin::spans_text;
 pub(crate) use purpose::mark_copy;
 pub(crate) use reached::{Position, Reached, Standing};
 pub use rerun::{
@@ -62,7 +61,6 @@ pub use summary::Summary;
 use summary::{Left, Tally};
 pub use take_over::{TakenOver, take_over};
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -295,29 +293,29 @@ pub fn run(
     let hash_ahead = HashAhead::start().map_err(EngineError::Thread)?;
     let pool = work::Pool::start(work_settings, Arc::clone(&budget), code, control)?;
     let tried = retry::Tried::default();
+    let commit = origin::CommitSettings {
+        source,
+        result_topic: settings.result_topic.clone(),
+        dead_letters,
+        group: settings.group.clone(),
+        program: settings.program.clone(),
+        processor_version: settings.processor_version.clone(),
+        by: standing.id(),
+    };
     let engine = read::Engine {
         log,
         settings,
-        topic,
-        source,
-        dead_letters,
+        commit: Arc::new(commit),
         state: &state,
         output: &output,
-        by: standing.id(),
         standing: standing.into(),
         control,
         listeners: listeners.clone(),
-        budget,
-        spill,
-        hash_ahead,
-        following,
+        filling: read::Filling { budget, spill, hash_ahead, following },
         pool: &pool,
         in_hand: in_hand.clone(),
-        results: RefCell::new(result_topic.map(|topic| Watch::new(log, &topic))),
-        all_read: Default::default(),
-        sessions: Default::default(),
-        started: Default::default(),
         tried: &tried,
+        history: read::History::new(result_topic.map(|topic| Watch::new(log, &topic))),
     };
     let ended = engine.run();
     pool.join();

@@ -1,113 +1,129 @@
-//! The reading thread: it polls the log, feeds the assembler and the pool, and decides what is
-//! committed when.
+//! The reading thread: it polls the log, tells the session what happened, and does what the session says.
+//!
+//! ```text
+//!   subscription ──event──▶ Session ──Work──────▶ pool ──report──▶ Session
+//!                              │ ├────Commit────▶ commit thread ──answer──▶ Session
+//!                              │ ├────ReadAgain─▶ reread thread ──report──▶ Session
+//!   retry thread ──report──▶   │ └────Hold, Resume──▶ subscription
+//!                              ▼ End
+//! ```
+//! All that is decided from records, outcomes and answers is decided in [`super::session`]. Here are the threads, the
+//! look-ups before a partition is taken, and the lines for people.
 
-mod batch;
+mod assign;
 mod ending;
-mod flow;
 mod opening;
-mod ownership;
-mod pool;
-mod quiet;
+mod tell;
 mod unassigned;
+mod work;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-use datamill_broker::{ErrorKind, Event, Log, Session, Subscription};
-use datamill_wire::{hex, sha512};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use datamill_broker::{Committer, Error, ErrorKind, Event, Log, Subscription, Topic};
 use parking_lot::Mutex;
 
+use ending::Stop;
 use opening::Opening;
-use ownership::names;
-use quiet::Quiet;
+use tell::{Told, names};
 use unassigned::Unassigned;
 
-use super::assemble::Intake;
-use super::commit::{self, Answer, CommitSettings, Note, Task};
-use super::dead_letter::{DeadLetterTopic, KeptRecords};
+use super::commit::{Answer, CommitThread, Task};
+use super::dead_letter::KeptRecords;
+use super::entry::Entry;
 use super::folder::Output;
 use super::in_hand::InHand;
-use super::late::LateChunks;
 use super::listeners::Listeners;
-use super::outcome::Outcome;
+use super::origin::CommitSettings;
 use super::purpose::Standing;
 use super::reread::{RereadSettings, Rereads};
 use super::retry::{Retries, RetryFailed, RetrySettings, Tried};
-use super::skew::Skew;
-use super::source::Source;
+use super::session::{Action, Actions, End, Input, Limits, Session, Setup, Tick};
 use super::state::GroupState;
 use super::summary::Left;
-use super::tails::Tails;
 use super::work::Pool;
 use super::{Control, EngineError, EngineSettings, StopKind};
-use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceIds, SpillFolder};
-use crate::facts::{Fact, Hold, Holding};
+use crate::assemble::{Assembler, Budget, Following, HashAhead, InstanceIds, SpillFolder, WholeFile};
+use crate::facts::{Hold, Holding};
 use crate::read::Watch;
+use crate::report::clock;
 
 /// How long a poll waits while results are expected, and while nothing is.
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const QUIET_POLL: Duration = Duration::from_millis(100);
-/// How long the end of a run waits for the answer whether the topic is still the same: a broker that is away does
-/// not answer.
-const VERIFIED_WITHIN: Duration = Duration::from_secs(5);
-
-/// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
-/// has a key of its own: what is committed names a text that is there until the next one is.
-pub(super) fn overflow_key(topic: &str, partition: i32, text: &str) -> String {
-    format!("progress/{topic}/{partition}/{}", hex(&sha512(text.as_bytes())[..8]))
-}
 
 /// New sessions in a row without one commit before the program gives up.
 const MAX_REBUILDS: u32 = 5;
 
-/// The parts that outlive a session.
-pub(super) struct Engine<'a> {
-    pub(super) log: &'a Arc<dyn Log>,
-    pub(super) settings: &'a EngineSettings,
-    pub(super) topic: Arc<str>,
-    pub(super) source: Source,
-    pub(super) dead_letters: Option<DeadLetterTopic>,
-    pub(super) state: &'a GroupState<'a>,
-    pub(super) output: &'a Arc<Output>,
-    pub(super) standing: Mutex<Standing>,
-    /// Whose the failures of this program are.
-    pub(super) by: String,
-    pub(super) control: &'a Control,
-    pub(super) listeners: Listeners,
+/// Where files are while they fill up.
+pub(super) struct Filling {
     pub(super) budget: Arc<Budget>,
     pub(super) spill: SpillFolder,
     pub(super) hash_ahead: HashAhead,
     pub(super) following: Option<Following>,
+}
+
+/// What the sessions of a run know of those before.
+pub(super) struct History {
+    /// Whether the topic of the results is still the one of the start. `None` where there is none, or it was told.
+    results: RefCell<Option<Watch>>,
+    /// It was said that everything in the topic is read.
+    all_read: Cell<bool>,
+    /// Number of the session, from 1.
+    sessions: Cell<u64>,
+    /// It was said that the program has started: what can refuse a start is over.
+    started: Cell<bool>,
+}
+
+impl History {
+    pub(super) fn new(results: Option<Watch>) -> Self {
+        Self {
+            results: RefCell::new(results),
+            all_read: Cell::default(),
+            sessions: Cell::default(),
+            started: Cell::default(),
+        }
+    }
+}
+
+/// The parts that outlive a session. They are many, since a session's threads are made from all that a run has.
+pub(super) struct Engine<'a> {
+    pub(super) log: &'a Arc<dyn Log>,
+    pub(super) settings: &'a EngineSettings,
+    pub(super) commit: Arc<CommitSettings>,
+    pub(super) state: &'a GroupState<'a>,
+    pub(super) output: &'a Arc<Output>,
+    pub(super) standing: Mutex<Standing>,
+    pub(super) control: &'a Control,
+    pub(super) listeners: Listeners,
+    pub(super) filling: Filling,
     pub(super) pool: &'a Pool,
     /// Where user code may take the process down.
     pub(super) in_hand: Option<Arc<InHand>>,
-    /// Whether the topic of the results is still the one of the start. `None` where there is none, or it was told.
-    pub(super) results: RefCell<Option<Watch>>,
-    /// It was said that everything in the topic is read.
-    pub(super) all_read: Cell<bool>,
-    /// Number of the session, from 1.
-    pub(super) sessions: Cell<u64>,
-    /// It was said that the program has started: what can refuse a start is over.
-    pub(super) started: Cell<bool>,
     pub(super) tried: &'a Tried,
+    pub(super) history: History,
 }
 
 enum Ended {
     /// As asked, with what is left.
     Finished(Left),
     /// The session is over, for this reason: a new one starts from what is committed.
-    Rebuild(&'static str, datamill_broker::Error),
+    Rebuild(&'static str, Error),
     /// A new session cannot begin yet: brokers that have to be asked do not answer.
-    Waits(datamill_broker::Error),
+    Waits(Error),
     /// All partitions of a spread topic are owned again: a new session starts from what is committed.
     WholeAgain,
 }
 
 impl Engine<'_> {
+    /// The topic that is read.
+    fn topic(&self) -> &Arc<str> {
+        &self.commit.source.name
+    }
+
     /// Runs sessions until one ends as asked. Answers what is left.
     pub(super) fn run(&self) -> Result<Left, EngineError> {
         let (mut rebuilds, mut waits) = (0, false);
@@ -147,7 +163,7 @@ impl Engine<'_> {
                     tracing::warn!(error = %crate::report::chain(&error), "{what}; starting again from what is committed");
                 }
                 Ended::WholeAgain => {
-                    tracing::info!(topic = %self.topic, "all partitions are this process's now; going on");
+                    tracing::info!(topic = %self.topic(), "all partitions are this process's now; going on");
                 }
             }
             self.pool.cancel(|_| true);
@@ -165,112 +181,61 @@ impl Engine<'_> {
     fn explain(&self, error: EngineError) -> EngineError {
         match error {
             EngineError::Log(error) if error.kind() == ErrorKind::TopicReplaced => {
-                EngineError::TopicReplaced { topic: Arc::clone(&self.topic), group: self.settings.group.clone() }
+                EngineError::TopicReplaced { topic: Arc::clone(self.topic()), group: self.settings.group.clone() }
             }
             other => other,
         }
     }
 
     fn session(&self, committed: &mut bool) -> Result<Ended, EngineError> {
-        let settings = self.settings;
-        self.sessions.set(self.sessions.get() + 1);
+        self.history.sessions.set(self.history.sessions.get() + 1);
         let opening = match self.open() {
-            Err(EngineError::Log(error)) if error.kind() == ErrorKind::Retry && self.started.get() => {
+            Err(EngineError::Log(error)) if error.kind() == ErrorKind::Retry && self.history.started.get() => {
                 return Ok(Ended::Waits(error));
             }
             opening => opening?,
         };
-        let Some(Opening { topic, ends, session: Session { subscription, committer } }) = opening else {
+        let Some(Opening { topic, ends, session: member }) = opening else {
             return Ok(Ended::Finished(Left::default()));
         };
-        let commit_settings = CommitSettings {
-            topic: Arc::clone(&self.topic),
-            topic_id: self.source.id.clone(),
-            result_topic: settings.result_topic.clone(),
-            dead_letters: self.dead_letters.clone(),
-            kept: KeptRecords::new(&settings.output_dir),
-            group: settings.group.clone(),
-            program: settings.program.clone(),
-            processor_version: settings.processor_version.clone(),
-            output: Arc::clone(self.output),
-            by: self.by.clone(),
-        };
-        let (tasks, task_queue) = crossbeam_channel::bounded(2);
-        let (answer_queue, answers) = crossbeam_channel::bounded(2);
-        let (retries, retry_thread) = Retries::new(&self.topic, &self.budget, self.sessions.get());
-        let retry_settings = RetrySettings {
-            log: self.log.as_ref(),
-            topic: &settings.topic,
-            source: &self.source,
-            group: &settings.group,
-            answers: self.standing.lock().answers(),
-            unasked: settings.retry_failed != RetryFailed::No,
-            state: self.state,
-            tried: self.tried,
-            budget: Arc::clone(&self.budget),
-            spill: &self.spill,
-            entries_bytes: settings.entries_bytes(),
-            filling_bytes: settings.files_bytes(),
-            whole_bytes: settings.whole_bytes() / 2,
-            counters: self.listeners.facts.counters(),
-        };
-        let (rereads, reread_thread) = Rereads::new();
-        let reread_settings = RereadSettings {
-            log: self.log.as_ref(),
-            topic: &settings.topic,
-            budget: Arc::clone(&self.budget),
-            spill: &self.spill,
-            in_memory: settings.memory_limit / 16,
-            counters: self.listeners.facts.counters(),
-        };
+        let datamill_broker::Session { subscription, committer } = member;
+        let session = self.new_session(&topic, ends);
         std::thread::scope(|scope| {
-            let (log, listeners, state) = (self.log.as_ref(), &self.listeners, self.state);
-            let (tried, standing, in_hand) = (self.tried, &self.standing, self.in_hand.as_deref());
-            std::thread::Builder::new()
-                .name("datamill-commit".to_owned())
-                .spawn_scoped(scope, move || {
-                    let (mut committer, mut standing) = (committer, standing.lock());
-                    let marked = commit::mark(
-                        log,
-                        committer.as_mut(),
-                        state,
-                        &mut standing,
-                        in_hand,
-                        &listeners.facts,
-                        &task_queue,
-                        &answer_queue,
-                    );
-                    let Some(waiting) = marked else { return };
-                    drop(standing);
-                    commit::run(
-                        log,
-                        &commit_settings,
-                        committer,
-                        state,
-                        waiting,
-                        listeners,
-                        tried,
-                        &task_queue,
-                        &answer_queue,
-                    );
-                })
-                .map_err(EngineError::Thread)?;
-            std::thread::Builder::new()
-                .name("datamill-retry".to_owned())
-                .spawn_scoped(scope, move || retry_thread(&retry_settings))
-                .map_err(EngineError::Thread)?;
-            std::thread::Builder::new()
-                .name("datamill-reread".to_owned())
-                .spawn_scoped(scope, move || reread_thread(&reread_settings))
-                .map_err(EngineError::Thread)?;
-            let mut reader = Reader::new(self, topic.partitions, ends, tasks, answers, retries, rereads);
-            reader.incomplete_after_ms = self.incomplete_after_ms(topic.retention_ms());
+            let mut reader = Reader::new(self, session, Threads::start(self, committer, scope)?);
             let ended = reader.run(subscription);
             // a program that gives up says why, however its session ends
-            let ended = reader.hanging.take().map_or(ended, Err);
-            *committed = reader.committed_once;
+            let ended = reader.stop.hanging.take().map_or(ended, Err);
+            *committed = reader.session.has_committed();
             ended
         })
+    }
+
+    fn new_session(&self, topic: &Topic, ends: Option<BTreeMap<i32, i64>>) -> Session {
+        let (settings, filling) = (self.settings, &self.filling);
+        // a worker may still have a file of the session before: no number occurs twice
+        let assembler = Assembler::new(self.filter(), Arc::clone(&filling.budget))
+            .numbered_from(self.history.sessions.get() << 40)
+            .hashing_ahead(&filling.hash_ahead)
+            .followed(filling.following.clone())
+            .on_disk(settings.files_bytes() + 1..=settings.spill_limit.unwrap_or(usize::MAX), &filling.spill);
+        let setup = Setup {
+            commit: Arc::clone(&self.commit),
+            limits: Limits {
+                files_bytes: settings.files_bytes(),
+                whole_bytes: settings.whole_bytes(),
+                spill_limit: settings.spill_limit,
+                skew_bytes: settings.memory_limit / 16,
+            },
+            facts: self.listeners.facts.clone(),
+            budget: Arc::clone(&filling.budget),
+            spill: filling.spill.clone(),
+            in_hand: self.in_hand.clone(),
+            partitions: topic.partitions,
+            ends,
+            incomplete_after_ms: self.incomplete_after_ms(topic.retention_ms()),
+            only_retries: settings.retry_failed == RetryFailed::Only,
+        };
+        Session::new(setup, assembler, Instant::now())
     }
 
     /// How old the newest chunk of a file may be, milliseconds.
@@ -282,7 +247,7 @@ impl Engine<'_> {
 
     fn say_started(&self) {
         let settings = self.settings;
-        if !self.started.replace(true) {
+        if !self.history.started.replace(true) {
             tracing::info!(log = self.log.name(), topic = %settings.topic, result_topic = settings.result_topic,
                 group = %settings.group, processor_version = settings.processor_version, output_dir = %settings.output_dir.display(), "started");
         }
@@ -294,172 +259,112 @@ impl Engine<'_> {
     }
 }
 
-/// Whether the topic was found to be still the same, since the end of the run is near.
-enum Verified {
-    No,
-    Asked(Instant),
-    Yes,
-}
-
-/// The progress of a partition that is to be committed.
-struct Move {
-    partition: i32,
-    assignment: u64,
-    offset: i64,
-    text: String,
-}
-
-/// One session.
-struct Reader<'a> {
-    engine: &'a Engine<'a>,
-    intake: Intake<'a>,
-    ends: Option<BTreeMap<i32, i64>>,
+/// The threads of a session, and the reader's ends.
+struct Threads {
     tasks: Sender<Task>,
     answers: Receiver<Answer>,
     retries: Retries,
-    /// Assignment number of each owned partition.
-    owned: BTreeMap<i32, u64>,
-    ready: Vec<Outcome>,
-    /// Since when a commit is under way.
-    committing: Option<Instant>,
-    verified: Verified,
-    committed_once: bool,
-    /// Position and whole text committed last, by partition.
-    committed: HashMap<i32, (i64, String)>,
-    /// Partitions of which the group's state may hold something without the topic's id.
-    adopting: HashSet<i32>,
-    /// Partitions with a position that this session has committed.
-    marked: HashSet<i32>,
-    /// What the commit under way makes of it.
-    moving: Vec<Move>,
-    /// Keys of the group's state about ends of a process, which the commit under way removes.
-    answering: Vec<String>,
-    last_commit: Instant,
-    not_before: Instant,
-    failures_in_a_row: usize,
-    last_update: Instant,
-    last_filling: Instant,
-    last_expire: Instant,
-    incomplete_after_ms: Option<i64>,
-    /// Files that expired and are not committed: each commit takes all of them.
-    expired: Vec<Outcome>,
-    late: LateChunks,
-    tails: Tails,
-    /// Uploads that ended without an outcome and are not committed.
-    notes: Vec<Note>,
-    /// The group has said what this process owns, if only nothing.
-    is_member: bool,
+    rereads: Rereads,
+    /// The commit thread is to be asked whether the topic is still the same.
+    asks: bool,
+}
+
+impl Threads {
+    fn start<'scope>(
+        engine: &'scope Engine<'_>,
+        committer: Box<dyn Committer>,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+    ) -> Result<Self, EngineError> {
+        let settings = engine.settings;
+        let (tasks, task_queue) = crossbeam_channel::bounded(2);
+        let (answer_queue, answers) = crossbeam_channel::bounded(2);
+        let (retries, retry_thread) =
+            Retries::new(engine.topic(), &engine.filling.budget, engine.history.sessions.get());
+        let (rereads, reread_thread) = Rereads::new();
+        let retry = RetrySettings {
+            log: engine.log.as_ref(),
+            topic: &settings.topic,
+            source: &engine.commit.source,
+            group: &settings.group,
+            answers: engine.standing.lock().answers(),
+            unasked: settings.retry_failed != RetryFailed::No,
+            state: engine.state,
+            tried: engine.tried,
+            budget: Arc::clone(&engine.filling.budget),
+            spill: &engine.filling.spill,
+            entries_bytes: settings.entries_bytes(),
+            filling_bytes: settings.files_bytes(),
+            whole_bytes: settings.whole_bytes() / 2,
+            counters: engine.listeners.facts.counters(),
+        };
+        let reread = RereadSettings {
+            log: engine.log.as_ref(),
+            topic: &settings.topic,
+            budget: Arc::clone(&engine.filling.budget),
+            spill: &engine.filling.spill,
+            in_memory: settings.memory_limit / 16,
+            counters: engine.listeners.facts.counters(),
+        };
+        let commit = CommitThread {
+            log: engine.log.as_ref(),
+            settings: Arc::clone(&engine.commit),
+            kept: KeptRecords::new(&settings.output_dir),
+            output: engine.output,
+            state: engine.state,
+            standing: &engine.standing,
+            in_hand: engine.in_hand.as_deref(),
+            listeners: &engine.listeners,
+            tried: engine.tried,
+            tasks: task_queue,
+            answers: answer_queue,
+        };
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        thread("datamill-commit").spawn_scoped(scope, move || commit.run(committer)).map_err(EngineError::Thread)?;
+        thread("datamill-retry").spawn_scoped(scope, move || retry_thread(&retry)).map_err(EngineError::Thread)?;
+        thread("datamill-reread").spawn_scoped(scope, move || reread_thread(&reread)).map_err(EngineError::Thread)?;
+        Ok(Self { tasks, answers, retries, rereads, asks: false })
+    }
+}
+
+/// One session, as the reading thread has it.
+struct Reader<'a> {
+    engine: &'a Engine<'a>,
+    session: Session,
+    threads: Threads,
+    /// What the session said during a poll: the subscription can do nothing meanwhile.
+    due: Actions,
+    /// Whole files that the pool was not given yet: waking a worker costs as much as a small file.
+    whole: Vec<WholeFile>,
     unassigned: Unassigned,
-    read_once: bool,
-    held: bool,
-    holding: Holding,
-    skew: Skew,
-    /// The ends of partitions that were reached last.
-    ends_seen: BTreeMap<i32, i64>,
-    quiet: Quiet,
-    /// Files that were told to be cut off, and have had no chunk since.
-    cut_off: InstanceIds,
+    told: Told,
+    stop: Stop,
+    /// What kept partitions that were assigned from being taken.
     failed: Option<EngineError>,
-    stop_since: Option<Instant>,
-    /// Failed files waited for another try when the stop began.
-    has_retries_left: bool,
-    /// Why the program gives up, once it stops for that.
-    hanging: Option<EngineError>,
-    /// A part of the partitions of a spread topic was owned in this session: it commits nothing any more.
-    torn: bool,
-    /// When it was said last what to do about that.
-    last_warning: Option<Instant>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(
-        engine: &'a Engine<'a>,
-        partitions: i32,
-        ends: Option<BTreeMap<i32, i64>>,
-        tasks: Sender<Task>,
-        answers: Receiver<Answer>,
-        retries: Retries,
-        rereads: Rereads,
-    ) -> Self {
-        // a worker may still have a file of the session before: no number occurs twice
-        let assembler = Assembler::new(engine.filter(), Arc::clone(&engine.budget))
-            .numbered_from(engine.sessions.get() << 40)
-            .hashing_ahead(&engine.hash_ahead)
-            .followed(engine.following.clone())
-            .on_disk(
-                engine.settings.files_bytes() + 1..=engine.settings.spill_limit.unwrap_or(usize::MAX),
-                &engine.spill,
-            );
-        let intake = Intake::new(
-            assembler,
-            Arc::clone(&engine.topic),
-            &engine.listeners.facts,
-            engine.pool,
-            Arc::clone(&engine.budget),
-            &engine.spill,
-            rereads,
-            engine.settings,
-            partitions,
-        );
+    fn new(engine: &'a Engine<'a>, session: Session, threads: Threads) -> Self {
         let now = Instant::now();
         Self {
             engine,
-            intake,
-            ends,
-            tasks,
-            answers,
-            retries,
-            owned: BTreeMap::new(),
-            ready: Vec::new(),
-            committing: None,
-            verified: Verified::No,
-            committed_once: false,
-            committed: HashMap::new(),
-            adopting: HashSet::new(),
-            marked: HashSet::new(),
-            moving: Vec::new(),
-            answering: Vec::new(),
-            last_commit: now,
-            not_before: now,
-            failures_in_a_row: 0,
-            last_update: now,
-            last_filling: now,
-            last_expire: now,
-            incomplete_after_ms: None,
-            expired: Vec::new(),
-            late: LateChunks::default(),
-            tails: Tails::default(),
-            notes: Vec::new(),
-            is_member: false,
+            session,
+            threads,
+            due: Actions::new(),
+            whole: Vec::new(),
             unassigned: Unassigned::new(now),
-            read_once: false,
-            held: false,
-            holding: Holding::new(),
-            skew: Skew::new(engine.settings.memory_limit / 16),
-            ends_seen: BTreeMap::new(),
-            quiet: Quiet::default(),
-            cut_off: InstanceIds::default(),
+            told: Told::new(now),
+            stop: Stop::default(),
             failed: None,
-            stop_since: None,
-            has_retries_left: false,
-            hanging: None,
-            torn: false,
-            last_warning: None,
         }
     }
 
     fn run(&mut self, mut subscription: Box<dyn Subscription>) -> Result<Ended, EngineError> {
-        if self.only_retries() {
+        if self.session.is_held() {
             subscription.hold()?;
-            self.held = true;
         }
-        let engine = self.engine;
         loop {
-            let works = self.committing.is_some() || self.waits_for_commit() || self.retries.is_reading();
-            let works = works || matches!(self.verified, Verified::Asked(_));
-            let busy = !self.torn && (works || !self.engine.pool.is_idle());
-            let timeout = if busy { BUSY_POLL } else { QUIET_POLL };
-            if let Err(error) = subscription.poll(timeout, &mut |event| self.event(event)) {
+            let now = Instant::now();
+            if let Err(error) = subscription.poll(self.poll_time(), &mut |event| self.event(event, now)) {
                 return match error.kind() {
                     ErrorKind::Retry => Ok(Ended::Rebuild("the log can be read no longer in this session", error)),
                     _ => Err(error.into()),
@@ -473,85 +378,166 @@ impl<'a> Reader<'a> {
                 Some(error) => return Err(error),
                 None => {}
             }
-            self.gate();
-            self.intake.report_lost();
-            self.intake.settle();
-            self.intake.hand_out();
-            self.intake.assembler.offer();
-            self.retry()?;
-            self.reread();
-            self.collect()?;
-            match self.answered() {
-                // the program that the group is for need not wait for the end of this one's session
-                Err(error @ EngineError::OtherPurpose { .. }) => {
-                    subscription.close(true)?;
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(error)) => {
-                    return Ok(Ended::Rebuild("it is unclear whether the last commit happened", error));
-                }
+            if let Some(end) = self.step(subscription.as_mut())? {
+                return self.end(end, subscription);
             }
-            self.watch_ownership()?;
-            self.unassigned.step(engine.log, engine.settings, self.is_member);
-            if self.torn && self.committing.is_none() && self.owns_all() {
-                subscription.close(false)?;
-                return Ok(Ended::WholeAgain);
-            }
-            self.flow(subscription.as_mut())?;
-            self.stand();
-            self.tell();
-            let stopping = self.stopping();
-            let at_end = self.at_end();
-            let verified = self.verify(stopping.is_some() || at_end);
-            self.maybe_commit(verified && (stopping.is_some() || at_end));
-            let keep_place = match stopping {
-                Some(kind) if verified && self.is_idle() || self.stop_timed_out() => kind == StopKind::KeepPlace,
-                None if verified && self.at_end() && self.is_idle() => false,
-                _ => continue,
-            };
-            let left = self.left(stopping.is_some());
-            subscription.close(!keep_place)?;
-            return Ok(Ended::Finished(left));
         }
     }
 
-    fn event(&mut self, event: Event<'_>) {
-        if matches!(event, Event::Assigned(_) | Event::Revoked { .. }) {
-            self.intake.hand_out();
+    /// How long the next poll waits.
+    fn poll_time(&self) -> Duration {
+        let works = self.session.is_waiting() || self.threads.retries.is_reading();
+        let busy = !self.session.is_torn() && (works || !self.engine.pool.is_idle());
+        if busy { BUSY_POLL } else { QUIET_POLL }
+    }
+
+    /// What is done after each poll. Answers how the session ends, once it does.
+    fn step(&mut self, subscription: &mut dyn Subscription) -> Result<Option<End>, EngineError> {
+        let due = std::mem::take(&mut self.due);
+        if let Some(end) = self.perform(due, subscription)? {
+            return Ok(Some(end));
         }
-        match event {
-            Event::Record(record) => {
-                if !std::mem::replace(&mut self.read_once, true) {
-                    let (partition, offset) = (record.partition, record.offset);
-                    tracing::info!(topic = %self.engine.topic, partition, offset, "first record read");
+        let mut actions = Actions::new();
+        self.gate();
+        self.hand_out();
+        self.retry(&mut actions)?;
+        self.reread(&mut actions);
+        self.collect(&mut actions)?;
+        match self.threads.answers.try_recv() {
+            Ok(answer) => actions.extend(self.session.on(Input::Answer(answer, Instant::now()))),
+            Err(TryRecvError::Empty) => {}
+            // it has panicked, and so does the program where the thread is joined
+            Err(TryRecvError::Disconnected) => {
+                return Ok(Some(End::Unclear(Error::new(ErrorKind::Fatal, "the commit thread is gone"))));
+            }
+        }
+        if let Some(end) = self.perform(actions, subscription)? {
+            return Ok(Some(end));
+        }
+        self.hand_out();
+        let stopping = self.stopping();
+        let tick = self.look(stopping.is_some());
+        let actions = self.session.on(Input::Tick(tick));
+        let end = self.perform(actions, subscription)?;
+        self.hand_out();
+        self.ask();
+        self.watch_ownership()?;
+        self.unassigned.step(self.engine.log, self.engine.settings, self.session.is_member());
+        self.stand();
+        self.tell();
+        // once nothing is left to do, a stop does not wait any longer
+        let gives_up = end.is_none() && stopping.is_some() && self.stop_timed_out();
+        Ok(end.or(gives_up.then_some(End::Finished)))
+    }
+
+    fn look(&self, is_stopping: bool) -> Tick {
+        Tick {
+            now: Instant::now(),
+            now_ms: clock::now_ms(),
+            is_stopping,
+            waiting: self.engine.pool.waiting(),
+            pool_is_idle: self.engine.pool.is_idle(),
+            retries_are_idle: self.threads.retries.is_idle(),
+            is_blind: self.threads.retries.is_blind(),
+            is_away: self.engine.log.outage().is_some(),
+        }
+    }
+
+    fn end(&self, end: End, subscription: Box<dyn Subscription>) -> Result<Ended, EngineError> {
+        match end {
+            End::Finished => {
+                let stopping = self.engine.control.stopping().filter(|_| self.stop.has_begun());
+                let left = self.left(stopping.is_some());
+                subscription.close(stopping != Some(StopKind::KeepPlace))?;
+                Ok(Ended::Finished(left))
+            }
+            End::WholeAgain => {
+                subscription.close(false)?;
+                Ok(Ended::WholeAgain)
+            }
+            End::Unclear(error) => Ok(Ended::Rebuild("it is unclear whether the last commit happened", error)),
+            // the program that the group is for need not wait for the end of this one's session
+            End::Failed(error @ EngineError::OtherPurpose { .. }) => {
+                subscription.close(true)?;
+                Err(error)
+            }
+            End::Failed(error) => Err(error),
+        }
+    }
+
+    /// Does what the session says, up to its end.
+    fn perform(&mut self, actions: Actions, subscription: &mut dyn Subscription) -> Result<Option<End>, EngineError> {
+        for action in actions {
+            match action {
+                Action::Work(file) => self.whole.push(*file),
+                Action::ReadAgain(file) => self.threads.rereads.read(file),
+                Action::Drop(gone) => self.drop_files(&gone),
+                Action::Finished(files) => self.threads.retries.finish(&files),
+                Action::Completed(due) => self.completed(due),
+                Action::Commit(batch) => {
+                    let failed = batch.outcomes.iter().filter(|o| o.result.is_err() && !o.is_incomplete());
+                    self.engine.tried.add(failed.map(Entry::place_for));
+                    // that a commit thread is gone is noticed where its answer is taken
+                    let _ = self.threads.tasks.send(Task::Commit(batch));
                 }
-                self.intake.record(&record);
+                Action::Verify => self.threads.asks = true,
+                Action::Hold => {
+                    subscription.hold()?;
+                    tracing::debug!("reading is held");
+                }
+                Action::Resume => {
+                    subscription.resume()?;
+                    tracing::debug!("reading goes on");
+                }
+                Action::HoldPartitions(held) => {
+                    tracing::debug!(partitions = names(held.iter().copied()), "held until the others have caught up");
+                    let topic = self.engine.topic();
+                    let held: Vec<_> = held.into_iter().map(|partition| (Arc::clone(topic), partition)).collect();
+                    subscription.hold_partitions(&held)?;
+                }
+                Action::End(end) => return Ok(Some(end)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks whether the topic is still the same. The commit thread takes it up behind a commit that is under way; where
+    /// its queue is full it is asked the next time round.
+    fn ask(&mut self) {
+        self.threads.asks &= self.threads.tasks.try_send(Task::Verify).is_err();
+    }
+
+    /// Hands the files that became whole to the pool, together. MUST come before the pool is asked whether it is idle.
+    fn hand_out(&mut self) {
+        if !self.whole.is_empty() {
+            self.engine.pool.submit(self.whole.drain(..));
+        }
+    }
+
+    /// Nobody waits for the outcomes of these files any more.
+    fn drop_files(&mut self, gone: &InstanceIds) {
+        self.whole.retain(|file| !gone.contains(&file.info.id));
+        self.engine.pool.cancel(|id| gone.contains(&id));
+    }
+
+    fn event(&mut self, event: Event<'_>, now: Instant) {
+        let actions = match event {
+            Event::Record(record) => {
+                if !std::mem::replace(&mut self.told.has_read, true) {
+                    let (partition, offset) = (record.partition, record.offset);
+                    tracing::info!(topic = %self.engine.topic(), partition, offset, "first record read");
+                }
+                self.session.on(Input::Record(&record, now, clock::now_ms()))
             }
             Event::End { partition, offset, .. } => {
-                self.intake.at_end(partition, offset);
-                self.ends_seen.insert(partition, offset);
-                self.skew.end(partition, offset);
+                self.session.on(Input::End { partition, offset, now_ms: clock::now_ms() })
             }
-            Event::Assigned(assigned) => {
-                self.is_member = true;
-                match self.assign(&assigned) {
-                    Ok(read_again) => {
-                        self.engine.say_started();
-                        self.engine.listeners.facts.tell(&Fact::Assigned { read_again });
-                        let partitions = names(assigned.iter().map(|a| a.partition));
-                        tracing::info!(topic = %self.engine.topic, partitions, read_again, "partitions assigned");
-                    }
-                    Err(error) => drop(self.failed.get_or_insert(error)),
-                }
-            }
+            Event::Assigned(assigned) => self.assigned(&assigned),
             Event::Revoked { partitions, lost } => {
-                // the group goes on without this process until it has joined again: that is no end
-                self.is_member &= !lost;
-                self.engine.listeners.facts.tell(&Fact::Revoked);
-                self.revoke(&partitions, lost);
+                let numbers: Vec<i32> = partitions.iter().map(|(_, partition)| *partition).collect();
+                self.revoked(&numbers, lost)
             }
-        }
+        };
+        self.due.extend(actions);
     }
 }

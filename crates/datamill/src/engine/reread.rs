@@ -2,13 +2,14 @@
 //! `--spill_limit`: once all chunks were seen, their offsets are read again.
 //!
 //! ```text
-//!   assemble.rs ──DroppedFile──▶ queue ──one at a time──▶ thread: reads the offsets ──▶ Whole or Gone ──▶ read.rs
+//!   session ──DroppedFile──▶ queue ──one at a time──▶ thread: reads the offsets ──▶ Whole or Gone ──▶ session
 //! ```
 //!
 //! The next file begins when there is room for it, so the files in the queue need none. A file whose path has
 //! one in the queue stands behind it: files of one path keep their order.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -16,8 +17,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use datamill_broker::{Event, Log, Record};
 use datamill_wire::Chunk;
+use tempfile::TempPath;
 
 use super::chunk_of;
+use super::entry::Entry;
 use crate::assemble::{
     Budget, Content, DroppedFile, Extents, FileInfo, Hashed, Indices, InstanceIds, Memory, Reservation, SpillFolder,
     WholeFile, write_at,
@@ -38,51 +41,43 @@ pub(super) enum Reread {
     Gone(Arc<FileInfo>),
 }
 
-/// The reading thread's side.
-pub(super) struct Rereads {
-    asks: Sender<DroppedFile>,
-    found: Receiver<Option<Reread>>,
-    stop: Arc<AtomicBool>,
-    queue: VecDeque<DroppedFile>,
-    /// The file that the thread reads.
-    reading: Option<Arc<FileInfo>>,
+/// The files that wait for being read again, one at a time. One that failed earlier has the entry that it answers.
+#[derive(Default)]
+pub(super) struct RereadQueue {
+    queue: VecDeque<(DroppedFile, Option<Arc<Entry>>)>,
+    reading: Option<Reading>,
 }
 
-impl Rereads {
-    pub(super) fn new() -> (Self, impl FnOnce(&RereadSettings<'_>) + Send + use<>) {
-        let (asks, asked) = crossbeam_channel::bounded::<DroppedFile>(1);
-        let (finds, found) = crossbeam_channel::bounded(1);
-        let stop = Arc::new(AtomicBool::new(false));
-        let rereads = Self { asks, found, stop: Arc::clone(&stop), queue: VecDeque::new(), reading: None };
-        let thread = move |settings: &RereadSettings<'_>| {
-            while let Ok(file) = asked.recv() {
-                if finds.send(settings.read_until_done(file, &stop)).is_err() {
-                    return;
-                }
-            }
-        };
-        (rereads, thread)
-    }
+/// The file that is read.
+struct Reading {
+    info: Arc<FileInfo>,
+    answers: Option<Arc<Entry>>,
+    /// Nobody waits for it any more.
+    is_gone: bool,
+}
 
+impl RereadQueue {
     /// A file is to be read again.
-    pub(super) fn add(&mut self, file: DroppedFile) {
-        self.queue.push_back(file);
+    pub(super) fn add(&mut self, file: DroppedFile, answers: Option<Arc<Entry>>) {
+        self.queue.push_back((file, answers));
     }
 
     /// Whether a file of this path is to be read again.
     pub(super) fn has(&self, path: &str) -> bool {
-        let queued = self.queue.iter().map(|file| &file.info);
-        queued.chain(&self.reading).any(|info| *info.version.path == *path)
+        let queued = self.queue.iter().map(|(file, _)| &file.info);
+        queued.chain(self.reading.iter().map(|reading| &reading.info)).any(|info| *info.version.path == *path)
     }
 
     /// These files are not this process's any more.
     pub(super) fn forget(&mut self, gone: &InstanceIds) {
-        self.queue.retain(|file| !gone.contains(&file.info.id));
+        self.queue.retain(|(file, _)| !gone.contains(&file.info.id));
+        if let Some(reading) = &mut self.reading {
+            reading.is_gone |= gone.contains(&reading.info.id);
+        }
     }
 
     /// No further file is read.
     pub(super) fn stop(&mut self) {
-        self.stop.store(true, Relaxed);
         self.queue.clear();
     }
 
@@ -95,28 +90,65 @@ impl Rereads {
         self.queue.len() > MAX_QUEUED
     }
 
-    /// One step: takes what was read, and begins the next file if there is room.
-    pub(super) fn step(&mut self, has_room: bool) -> Option<Reread> {
-        let found = self.found.try_recv().ok().and_then(|found| {
-            self.reading = None;
-            found
-        });
-        if self.reading.is_none()
-            && has_room
-            && found.is_none()
-            && let Some(file) = self.queue.pop_front()
-        {
-            let info = Arc::clone(&file.info);
-            // one file at a time: there is room
-            self.reading = self.asks.try_send(file).is_ok().then_some(info);
+    /// The file that is to be read, if none is.
+    pub(super) fn next(&mut self) -> Option<DroppedFile> {
+        if self.reading.is_some() {
+            return None;
         }
-        found
+        let (file, answers) = self.queue.pop_front()?;
+        self.reading = Some(Reading { info: Arc::clone(&file.info), answers, is_gone: false });
+        Some(file)
+    }
+
+    /// It was read, or will not be. Answers the entry that it answers; `None` where nobody waits for it any more.
+    pub(super) fn was_read(&mut self) -> Option<Option<Arc<Entry>>> {
+        self.reading.take().filter(|reading| !reading.is_gone).map(|reading| reading.answers)
+    }
+}
+
+/// The reading thread's end of the thread that reads files again.
+pub(super) struct Rereads {
+    asks: Sender<DroppedFile>,
+    found: Receiver<Option<Reread>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Rereads {
+    pub(super) fn new() -> (Self, impl FnOnce(&RereadSettings<'_>) + Send + use<>) {
+        let (asks, asked) = crossbeam_channel::bounded::<DroppedFile>(1);
+        let (finds, found) = crossbeam_channel::bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let rereads = Self { asks, found, stop: Arc::clone(&stop) };
+        let thread = move |settings: &RereadSettings<'_>| {
+            while let Ok(file) = asked.recv() {
+                if finds.send(settings.read_until_done(file, &stop)).is_err() {
+                    return;
+                }
+            }
+        };
+        (rereads, thread)
+    }
+
+    /// Reads a file: one at a time, so there is room.
+    pub(super) fn read(&self, file: DroppedFile) {
+        // a thread that is gone is noticed where it is joined
+        let _ = self.asks.try_send(file);
+    }
+
+    /// What was read; `None` in it where the program stopped before.
+    pub(super) fn found(&self) -> Option<Option<Reread>> {
+        self.found.try_recv().ok()
+    }
+
+    /// No further file is read.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Relaxed);
     }
 }
 
 impl Drop for Rereads {
     fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
+        self.stop();
     }
 }
 
@@ -168,20 +200,9 @@ impl RereadSettings<'_> {
     fn read(&self, file: &DroppedFile, stop: &AtomicBool) -> Result<Option<(Content, Reservation)>, Failed> {
         // a hole is noticed later, whatever the content
         let size = usize::try_from(file.size.unwrap_or(0)).map_err(Failed::passing)?;
-        let mut reservation = Reservation::whole(&self.budget, 0);
-        let (mut bytes, disk) = if size <= self.in_memory {
-            reservation.grow(size);
-            (vec![0; size], None)
-        } else {
-            reservation.grow_on_disk(size);
-            (Vec::new(), Some(self.spill.create().map_err(Failed::passing)?))
-        };
-        let content = |bytes, disk| match disk {
-            None => Content::Memory(Memory::Heap(bytes), Hashed::default()),
-            Some(path) => Content::Disk(path, Hashed::default()),
-        };
+        let (mut target, reservation) = self.target(size)?;
         if file.size.is_none() {
-            return Ok(Some((content(bytes, disk), reservation)));
+            return Ok(Some((target.content(), reservation)));
         }
         let spans = &file.info.spans;
         for span in spans {
@@ -209,16 +230,8 @@ impl RereadSettings<'_> {
                     let chunk = chunk_of(&record);
                     self.counters.read_one(&chunk);
                     let Some(chunk) = chunk.ok().filter(|chunk| chosen.takes(&record, chunk)) else { return };
-                    let put = match &disk {
-                        None => {
-                            let at = chunk.offset as usize;
-                            bytes[at..at + chunk.data.len()].copy_from_slice(chunk.data);
-                            Ok(())
-                        }
-                        Some(path) => write_at(path, chunk.offset, chunk.data),
-                    };
-                    if put.is_err() {
-                        written = put;
+                    if let Err(error) = target.put(&chunk) {
+                        written = Err(error);
                     }
                 }
                 Event::End { partition, offset, .. } => {
@@ -231,7 +244,44 @@ impl RereadSettings<'_> {
             polled.map_err(Failed::passing)?;
             written.map_err(Failed::passing)?;
         }
-        Ok(Some((content(bytes, disk), reservation)))
+        Ok(Some((target.content(), reservation)))
+    }
+
+    /// Where a file of so many bytes goes, with the room for it.
+    fn target(&self, size: usize) -> Result<(Target, Reservation), Failed> {
+        let mut reservation = Reservation::whole(&self.budget, 0);
+        if size <= self.in_memory {
+            reservation.grow(size);
+            return Ok((Target::Memory(vec![0; size]), reservation));
+        }
+        reservation.grow_on_disk(size);
+        Ok((Target::Disk(self.spill.create().map_err(Failed::passing)?), reservation))
+    }
+}
+
+/// Where the content of a file goes.
+enum Target {
+    Memory(Vec<u8>),
+    Disk(TempPath),
+}
+
+impl Target {
+    fn put(&mut self, chunk: &Chunk<'_>) -> io::Result<()> {
+        match self {
+            Self::Memory(bytes) => {
+                let at = chunk.offset as usize;
+                bytes[at..at + chunk.data.len()].copy_from_slice(chunk.data);
+                Ok(())
+            }
+            Self::Disk(path) => write_at(path, chunk.offset, chunk.data),
+        }
+    }
+
+    fn content(self) -> Content {
+        match self {
+            Self::Memory(bytes) => Content::Memory(Memory::Heap(bytes), Hashed::default()),
+            Self::Disk(path) => Content::Disk(path, Hashed::default()),
+        }
     }
 }
 

@@ -393,7 +393,7 @@ mod tests {
         read.sort_by(|a, b| a.path().cmp(b.path()));
         for (read, asked) in read.iter().zip(&asked) {
             assert_eq!((read.path(), &*read.sha512()), (&*asked.path, &*asked.sha512));
-            assert_eq!(super::super::commit::spans_text(read.spans()), asked.offsets);
+            assert_eq!(super::super::origin::spans_text(read.spans()), asked.offsets);
             assert_eq!((read.rerun_of(), read.by(), read.has_failed), (Some("results:1:7"), Some("me"), false));
             assert_eq!(read.topic_id(), Some("id"));
         }

@@ -114,7 +114,7 @@ pub(super) struct Start<'a> {
     pub(super) group: &'a str,
     pub(super) asked: Option<StartFrom>,
     /// Those of the group, where a partition has no committed position.
-    pub(super) marks: Marks,
+    pub(super) marks: &'a Marks,
 }
 
 impl Start<'_> {
@@ -138,7 +138,7 @@ impl Start<'_> {
             None => match self.marks.get(&partition) {
                 Some(Mark::Same | Mark::Untold) => EngineError::LostPosition { topic, partition, group },
                 // it was added to the topic while all positions were forgotten
-                None if knows(&self.marks) => return Ok(Progress::starting_at(assigned.start)),
+                None if knows(self.marks) => return Ok(Progress::starting_at(assigned.start)),
                 Some(Mark::Other) => EngineError::TopicReplaced { topic, group },
                 None if !self.marks.is_empty() => EngineError::TopicReplaced { topic, group },
                 None => {
@@ -198,7 +198,8 @@ mod tests {
         let log = datamill_broker::open(&properties).unwrap();
         log.topic_for_use("t").unwrap();
         let source = Source::new("t", None);
-        let start = |asked| Start { log: log.as_ref(), source: &source, group: "g", asked, marks: Marks::new() };
+        let marks = Marks::new();
+        let start = |asked| Start { log: log.as_ref(), source: &source, group: "g", asked, marks: &marks };
         let progress = || Progress { frontier: 40, open: BTreeMap::from([(30, crate::progress::OpenKind::Open)]) };
 
         assert_eq!(start(None).progress(&assigned(40, Some(30)), Some(Ok(progress()))).unwrap(), progress());

@@ -29,7 +29,7 @@ use super::folder::OutputFolder;
 use super::purpose::Standing;
 use super::source::Source;
 use super::state::GroupState;
-use super::{Control, EngineError, EngineSettings, read, start};
+use super::{Control, EngineError, EngineSettings, session, start};
 use crate::assemble::{Added, Assembler, InstanceId, InstanceIds, Version};
 use crate::process::UserCode;
 use crate::progress::{Progress, elsewhere, encode};
@@ -209,7 +209,8 @@ impl<'a> Scan<'a> {
         self.found.extend(row);
         // Nothing is written to a disk, so nothing can fail to be written.
         let (added, _) = self.assembler.add(partition, offset, 0, &chunk);
-        if let Added::Whole(id) = added {
+        if let Added::Whole(whole) = added {
+            let id = whole.info().id;
             let done = if row.is_some() { self.whole.insert(version.path.to_string(), id) } else { Some(id) };
             self.assembler.finish(&done.into_iter().collect());
         }
@@ -304,7 +305,7 @@ fn commit(
             .filter_map(|(partition, offset, text)| {
                 state.push(start::mark(source, *partition));
                 let text = if text.len() > MAX_PROGRESS_TEXT {
-                    let key = read::overflow_key(&topic, *partition, text);
+                    let key = session::overflow_key(&topic, *partition, text);
                     state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
                     elsewhere(&key, source.tag.as_ref())
                 } else {

@@ -166,14 +166,9 @@ impl Pool {
         }
     }
 
-    /// Hands a whole file to the pool. After a stop it is dropped: nobody would take it up, and it is
-    /// read again at the next start.
-    pub(super) fn submit(&self, file: WholeFile) {
-        self.submit_all(std::iter::once(file));
-    }
-
-    /// Hands several over at once, which wakes the workers once.
-    pub(super) fn submit_all(&self, files: impl Iterator<Item = WholeFile>) {
+    /// Hands whole files to the pool, which wakes the workers once. After a stop they are dropped: nobody would take them
+    /// up, and they are read again at the next start.
+    pub(super) fn submit(&self, files: impl Iterator<Item = WholeFile>) {
         let mut queue = self.shared.queue.lock();
         if queue.stopping {
             return;

@@ -12,7 +12,8 @@ use super::list::{Listed, list_path};
 use super::pass::{Passed, all_of, assemble, unfinished, upload_of};
 use super::upload::Upload;
 use crate::assemble::{
-    Added, Assembler, Budget, DownloadDataFile, Filter, HashAhead, InstanceIds, NotVerified, SourceTopic, SpillFolder,
+    Added, Assembler, Budget, Complete, DownloadDataFile, Filter, HashAhead, InstanceIds, NotVerified, SourceTopic,
+    SpillFolder,
 };
 use crate::control::Control;
 use crate::read::Span;
@@ -56,9 +57,8 @@ fn rebuild(
         if budget.filling() > IN_MEMORY {
             assembler.spill_down_to(IN_MEMORY / 2, &spill).map_err(SurveyError::Temporary)?;
         }
-        let Added::Whole(id) = added else { return Ok(true) };
-        let Some(whole) = assembler.take_whole(id) else { return Ok(true) };
-        assembler.finish(&InstanceIds::from_iter([id]));
+        let Added::Whole(Complete::Here(whole)) = added else { return Ok(true) };
+        assembler.finish(&InstanceIds::from_iter([whole.info.id]));
         let upload = upload_of(&whole.info, whole.info.version.total, String::new());
         match DownloadDataFile::verify(&source, whole) {
             Ok(file) => sink(upload, Ok(file)),

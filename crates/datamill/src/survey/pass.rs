@@ -19,7 +19,7 @@ use datamill_wire::headers;
 
 use super::error::SurveyError;
 use super::upload::{Upload, missing, runs_text};
-use crate::assemble::{Added, Assembler, Budget, FileInfo, Filter, IndexRun, InstanceIds};
+use crate::assemble::{Added, Assembler, Budget, Complete, FileInfo, Filter, IndexRun, InstanceIds};
 use crate::control::Control;
 use crate::engine::{chunk_of, sha512_of_hex};
 use crate::progress::Progress;
@@ -157,11 +157,9 @@ pub(super) fn uploads(
     let spans = all_of(log.as_ref(), topic)?;
     // nothing is written to a disk, so nothing can fail to be written
     let (passed, gaps) = assemble(log, topic, &spans, &mut assembler, control, &mut |assembler, added, _| {
-        let Added::Whole(id) = added else { return Ok(true) };
-        if let Some(whole) = assembler.take_dropped(id, true) {
-            sink(upload_of(&whole.info, whole.info.version.total, hole(whole.size)))?;
-        }
-        assembler.finish(&InstanceIds::from_iter([id]));
+        let Added::Whole(Complete::Dropped(whole)) = added else { return Ok(true) };
+        sink(upload_of(&whole.info, whole.info.version.total, hole(whole.size)))?;
+        assembler.finish(&InstanceIds::from_iter([whole.info.id]));
         Ok(true)
     })?;
     unfinished(&assembler, &gaps).try_for_each(sink)?;

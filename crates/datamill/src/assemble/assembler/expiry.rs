@@ -74,7 +74,7 @@ impl Assembler {
         let ended = self.can_end(|id, _| late.contains(&id));
         let ended = self.end(ended);
         for expired in &ended {
-            self.ended_repetitions.extend(self.instances.get(&expired.info.id).map(|instance| instance.slot));
+            self.past.ended_repetitions.extend(self.instances.get(&expired.info.id).map(|instance| instance.slot));
         }
         ended
     }
@@ -106,7 +106,7 @@ impl Assembler {
                 instance.filled = Some(InstanceId(self.next_id));
                 instance.buffer = None;
                 if instance.repetition {
-                    self.ended_repetitions.insert(instance.slot);
+                    self.past.ended_repetitions.insert(instance.slot);
                 }
                 expired.push(Expired {
                     info: Arc::new(instance.info(id)),

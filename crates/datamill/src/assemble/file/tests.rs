@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use datamill_wire::{Chunk, sha512};
 
-use super::super::{Added, Assembler, Budget, InstanceIds, SpillFolder};
+use super::super::{Added, Assembler, Budget, Complete, InstanceIds, SpillFolder};
 use super::*;
 use crate::progress::Progress;
 
@@ -78,9 +78,9 @@ impl Folder {
             if upload.spilled {
                 assembler.spill_down_to(0, &spill).unwrap();
             }
-            if let Added::Whole(id) = added {
-                whole = assembler.take_whole(id);
-                assembler.finish(&InstanceIds::from_iter([id]));
+            if let Added::Whole(Complete::Here(file)) = added {
+                assembler.finish(&InstanceIds::from_iter([file.info.id]));
+                whole = Some(file);
             }
         }
         let topic = SourceTopic { name: "scans".into(), id: "7".into(), by_name: None, own_files: Default::default() };

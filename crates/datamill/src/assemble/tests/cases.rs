@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datamill_wire::Chunk;
 
-use super::super::{Added, Assembler, Budget, CUT_OFF_MS, InstanceId, InstanceIds, SpillFolder};
+use super::super::{Added, Assembler, Budget, CUT_OFF_MS, Complete, InstanceId, InstanceIds, SpillFolder, WholeFile};
 use crate::progress::{OpenKind, Progress};
 
 fn assembler(partitions: i32) -> Assembler {
@@ -37,11 +37,19 @@ fn add(assembler: &mut Assembler, partition: i32, offset: i64, index: u32, total
     added
 }
 
-fn whole(added: Added) -> InstanceId {
+fn complete(added: Added) -> Complete {
     match added {
-        Added::Whole(id) => id,
+        Added::Whole(complete) => complete,
         other => panic!("{other:?}, not whole"),
     }
+}
+
+fn whole(added: Added) -> InstanceId {
+    complete(added).info().id
+}
+
+fn ids(files: &[WholeFile]) -> Vec<InstanceId> {
+    files.iter().map(|file| file.info.id).collect()
 }
 
 #[test]
@@ -81,7 +89,7 @@ fn a_record_read_again_is_not_taken_by_a_repetition_that_began_in_another_partit
     // an older position of the other partition, as another file holds it there
     assembler.assign(1, restored[1].clone(), 0);
     assert!(matches!(add(&mut assembler, 0, 1, 1, 2), Added::Begun(_)));
-    assert_eq!(add(&mut assembler, 1, 1, 2, 2), Added::Finished);
+    assert!(matches!(add(&mut assembler, 1, 1, 2, 2), Added::Finished));
 }
 
 #[test]
@@ -124,19 +132,19 @@ fn a_file_whose_bytes_cannot_be_written_is_handed_out_once_they_can() {
     let aside = folder.path().join("aside");
     std::fs::rename(spill.path(), &aside).unwrap();
     let (added, written) = assembler.add(0, 1, 0, &chunk(2, 3));
-    assert_eq!(added, Added::Taken);
+    assert!(matches!(added, Added::Taken));
     written.unwrap_err();
     let (added, written) = assembler.add(0, 2, 0, &chunk(3, 3));
-    let id = whole(added);
+    let Complete::Unwritten(info) = complete(added) else { panic!("it is handed out") };
     written.unwrap_err();
-    assert!(assembler.take_whole(id).is_none());
     assembler.settle().unwrap_err();
     assert_eq!(budget.filling(), 8);
 
     std::fs::rename(&aside, spill.path()).unwrap();
-    assert_eq!(assembler.settle().unwrap(), [id]);
-    let file = assembler.take_whole(id).unwrap();
-    assert_eq!(file.size, Some(12));
+    let settled = assembler.settle().unwrap();
+    assert_eq!(ids(&settled), [info.id]);
+    assert_eq!(settled[0].size, Some(12));
+    drop(settled);
     assert_eq!(budget.filling() + budget.whole(), 0);
 }
 
@@ -152,9 +160,8 @@ fn a_file_that_is_too_large_for_the_memory_fills_up_on_disk_from_its_first_chunk
     add(&mut assembler, 0, 1, 1, 3);
     assert_eq!((budget.filling(), budget.filling_on_disk()), (4, 4));
     add(&mut assembler, 0, 2, 2, 3);
-    let id = whole(add(&mut assembler, 0, 3, 3, 3));
-    assert_eq!(budget.filling_on_disk(), 12);
-    assert_eq!(assembler.take_whole(id).unwrap().size, Some(12));
+    let Complete::Here(file) = complete(add(&mut assembler, 0, 3, 3, 3)) else { panic!("it is not handed out") };
+    assert_eq!((budget.whole_on_disk(), file.size), (12, Some(12)));
 
     add(&mut assembler, 0, 4, 1, 4);
     assert_eq!(budget.filling(), 8, "there is not so much disk");
@@ -185,11 +192,11 @@ fn a_file_that_could_be_written_is_handed_out_although_the_next_one_could_not() 
     // one of the two files is there again, then the other one
     std::fs::create_dir(spill.path()).unwrap();
     for entry in std::fs::read_dir(&aside).unwrap() {
-        assert_eq!(assembler.settle().ok(), None);
+        assembler.settle().unwrap_err();
         let name = entry.unwrap().file_name();
         std::fs::rename(aside.join(&name), spill.path().join(&name)).unwrap();
     }
-    assert_eq!(assembler.settle().unwrap(), expected);
+    assert_eq!(ids(&assembler.settle().unwrap()), expected);
 }
 
 #[test]
@@ -306,8 +313,9 @@ fn nobody_waits_for_a_part_of_a_file_that_was_sent_again_and_is_whole() {
     let first = InstanceIds::from_iter([whole(add(&mut assembler, 0, 1, 2, 2))]);
     // it need not have its outcome
     let (again, _) = assembler.add(0, 2, 0, &chunk(1, 2));
-    let Added::Begun(again) = again else { panic!("{again:?}") };
+    assert!(matches!(again, Added::Begun(_)), "{again:?}");
     assembler.finish(&first);
+    let again = assembler.filling()[0].0;
     let part = |assembler: &Assembler| {
         let filling = assembler.filling();
         (filling[0].1.is_cut_off(now_ms), filling[0].1.is_quiet(now_ms), waits(assembler).0)

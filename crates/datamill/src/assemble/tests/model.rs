@@ -7,40 +7,40 @@ use super::scenario::{Scenario, What};
 
 /// One upload of one version.
 #[derive(Debug, Clone)]
-pub(super) struct Upload {
-    pub(super) version: usize,
-    pub(super) got: Vec<u32>,
+pub(crate) struct Upload {
+    pub(crate) version: usize,
+    pub(crate) got: Vec<u32>,
     /// What each byte is, as far as it came.
     covered: BTreeMap<u64, u8>,
     /// First and last offset by partition.
-    pub(super) spans: BTreeMap<i32, (i64, i64)>,
+    pub(crate) spans: BTreeMap<i32, (i64, i64)>,
     /// Another one of its version was incomplete when it began.
-    pub(super) repetition: bool,
-    pub(super) whole: bool,
+    pub(crate) repetition: bool,
+    pub(crate) whole: bool,
     /// Its chunks stopped coming, and it was ended.
-    pub(super) expired: bool,
+    pub(crate) expired: bool,
 }
 
 /// Uploads that were ended, by partition and first offset, with the first offset that they do not take.
-pub(super) type Ends = BTreeMap<(i32, i64), i64>;
+pub(crate) type Ends = BTreeMap<(i32, i64), i64>;
 
 impl Upload {
     /// Its bytes, unless it has a hole.
-    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
         let contiguous = self.covered.keys().enumerate().all(|(i, at)| i as u64 == *at);
         contiguous.then(|| self.covered.values().copied().collect())
     }
 }
 
 /// What an uninterrupted reader makes of a log.
-pub(super) struct Model {
-    pub(super) uploads: Vec<Upload>,
+pub(crate) struct Model {
+    pub(crate) uploads: Vec<Upload>,
     /// The upload that the record at a partition and offset belongs to.
-    pub(super) owner: HashMap<(i32, i64), usize>,
+    pub(crate) owner: HashMap<(i32, i64), usize>,
 }
 
 impl Model {
-    pub(super) fn of(scenario: &Scenario, ends: &Ends) -> Self {
+    pub(crate) fn of(scenario: &Scenario, ends: &Ends) -> Self {
         let mut uploads: Vec<Upload> = Vec::new();
         let mut owner = HashMap::new();
         for (partition, records) in scenario.log.iter().enumerate() {
@@ -98,7 +98,7 @@ impl Model {
 
     /// The uploads that must be seen again to tell the chunks of those without an outcome apart: all
     /// that were incomplete when one of those, or one of these, began. Of files in one partition.
-    pub(super) fn shadows(&self, has_outcome: &[u32]) -> Vec<usize> {
+    pub(crate) fn shadows(&self, has_outcome: &[u32]) -> Vec<usize> {
         let mut listed: Vec<usize> = (0..self.uploads.len()).filter(|u| has_outcome[*u] == 0).collect();
         loop {
             let needed = (0..self.uploads.len()).find(|u| {

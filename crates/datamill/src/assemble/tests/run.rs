@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datamill_wire::Chunk;
 
 use super::super::buffer::Content;
-use super::super::{Added, Assembler, Budget, FileInfo, InstanceIds, Reservation, SpillFolder};
+use super::super::{Added, Assembler, Budget, Complete, FileInfo, InstanceIds, Reservation, SpillFolder};
 use super::model::{Ends, Model};
 use super::scenario::{Scenario, Step, What};
 use crate::progress::{OpenKind, Progress, decode, encode};
@@ -205,8 +205,8 @@ impl Run<'_> {
                 self.assembler.supersede(partition, &chunk, &old.sha512);
             }
         }
-        if let Added::Whole(id) = added {
-            let whole = self.assembler.take_whole(id).ok_or("a whole file cannot be taken")?;
+        if let Added::Whole(complete) = added {
+            let Complete::Here(whole) = complete else { return Err("a whole file is not handed out".to_owned()) };
             let bytes = match (whole.size, whole.content) {
                 (None, _) => None,
                 (Some(_), Content::Memory(bytes, _)) => Some(bytes.to_vec()),

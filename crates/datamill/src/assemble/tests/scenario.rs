@@ -3,14 +3,14 @@
 use std::fmt;
 
 /// SplitMix64: a seed gives the same scenario on every machine.
-pub(super) struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,11 +18,11 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
@@ -35,20 +35,20 @@ impl Rng {
 
 /// One version of a file.
 #[derive(Clone)]
-pub(super) struct Version {
-    pub(super) filename: String,
-    pub(super) sha512: [u8; 64],
-    pub(super) bytes: Vec<u8>,
-    pub(super) total: u32,
+pub(crate) struct Version {
+    pub(crate) filename: String,
+    pub(crate) sha512: [u8; 64],
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) total: u32,
     /// Whether the filter lets it pass.
-    pub(super) wanted: bool,
+    pub(crate) wanted: bool,
     /// Ends of its chunks in bytes, for each way in which it is cut.
-    pub(super) cuts: Vec<Vec<usize>>,
+    pub(crate) cuts: Vec<Vec<usize>>,
 }
 
 impl Version {
     /// Offset and bytes of a chunk.
-    pub(super) fn chunk(&self, cut: usize, index: u32) -> (u64, &[u8]) {
+    pub(crate) fn chunk(&self, cut: usize, index: u32) -> (u64, &[u8]) {
         let ends = &self.cuts[cut];
         let i = index as usize - 1;
         let start = if i == 0 { 0 } else { ends[i - 1] };
@@ -65,16 +65,16 @@ impl fmt::Debug for Version {
 
 /// What one record holds.
 #[derive(Clone, Copy)]
-pub(super) enum What {
+pub(crate) enum What {
     Chunk { version: usize, cut: usize, index: u32 },
     Junk,
 }
 
 /// One record of a partition.
 #[derive(Clone, Copy)]
-pub(super) struct Record {
-    pub(super) offset: i64,
-    pub(super) what: What,
+pub(crate) struct Record {
+    pub(crate) offset: i64,
+    pub(crate) what: What,
 }
 
 impl fmt::Debug for Record {
@@ -88,7 +88,7 @@ impl fmt::Debug for Record {
 
 /// One step of the schedule.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Up to so many records of a partition, and its end where that is reached.
     Read { partition: usize, records: usize },
     /// A commit begins with the whole files that `pick` names, for the partitions that they touch or all.
@@ -112,17 +112,17 @@ pub(super) enum Step {
 
 /// A log and a schedule.
 #[derive(Clone)]
-pub(super) struct Scenario {
-    pub(super) versions: Vec<Version>,
-    pub(super) log: Vec<Vec<Record>>,
+pub(crate) struct Scenario {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) log: Vec<Vec<Record>>,
     /// Where each partition ends.
-    pub(super) ends: Vec<i64>,
-    pub(super) first: i64,
-    pub(super) steps: Vec<Step>,
+    pub(crate) ends: Vec<i64>,
+    pub(crate) first: i64,
+    pub(crate) steps: Vec<Step>,
     /// The chunks of a file are in all partitions.
-    pub(super) spread: bool,
+    pub(crate) spread: bool,
     /// Each chunk says that earlier versions of its path were given up.
-    pub(super) supersedes: bool,
+    pub(crate) supersedes: bool,
 }
 
 impl fmt::Debug for Scenario {
@@ -142,7 +142,7 @@ impl fmt::Debug for Scenario {
 
 /// What may occur in a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Each file in one partition, with everything that can happen to it.
     Whole,
     /// The chunks of each file in all partitions, each once.
@@ -151,7 +151,7 @@ pub(super) enum Kind {
     SpreadRepeated,
 }
 
-pub(super) fn scenario(seed: u64, kind: Kind) -> Scenario {
+pub(crate) fn scenario(seed: u64, kind: Kind) -> Scenario {
     let mut rng = Rng::new(seed);
     let spread = kind != Kind::Whole;
     let partitions = if spread { 2 + rng.below(2) } else { 1 + rng.below(3) };
@@ -269,7 +269,7 @@ fn step(rng: &mut Rng, kind: Kind, partitions: usize, spills: bool) -> Step {
 }
 
 /// The smallest scenario found that still fails, by leaving out records and steps.
-pub(super) fn shrink(mut scenario: Scenario, fails: impl Fn(&Scenario) -> bool) -> Scenario {
+pub(crate) fn shrink(mut scenario: Scenario, fails: impl Fn(&Scenario) -> bool) -> Scenario {
     loop {
         let before = scenario.steps.len() + scenario.log.iter().map(Vec::len).sum::<usize>();
         let steps = |s: &mut Scenario, from: usize, to: usize| drop(s.steps.drain(from..to));

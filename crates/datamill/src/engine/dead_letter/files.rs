@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use super::Unusable;
 use crate::engine::LOGS;
-use crate::engine::commit::CommitSettings;
+use crate::engine::folder::Output;
+use crate::engine::origin::CommitSettings;
 use crate::ledger::file_name_part;
 
 const MAX_RECORDS: usize = 1000;
@@ -46,9 +47,14 @@ impl KeptRecords {
     ///
     /// # Errors
     /// The text names the folder.
-    pub(in crate::engine) fn keep(&self, settings: &CommitSettings, records: &[Unusable]) -> io::Result<()> {
+    pub(in crate::engine) fn keep(
+        &self,
+        settings: &CommitSettings,
+        output: &Output,
+        records: &[Unusable],
+    ) -> io::Result<()> {
         for record in records {
-            self.keep_one(settings, record).map_err(|error| {
+            self.keep_one(settings, output, record).map_err(|error| {
                 let text = format!(
                     "a message that is no chunk of a file cannot be kept in `{}`: {error}",
                     self.folder.display()
@@ -59,14 +65,14 @@ impl KeptRecords {
         Ok(())
     }
 
-    fn keep_one(&self, settings: &CommitSettings, record: &Unusable) -> io::Result<()> {
-        settings.output.require()?;
+    fn keep_one(&self, settings: &CommitSettings, output: &Output, record: &Unusable) -> io::Result<()> {
+        output.require()?;
         self.make_folder()?;
         let (records, bytes) = match self.there.get() {
             Some(there) => there,
             None => self.count()?,
         };
-        let name = format!("{}_{}_{}", file_name_part(&settings.topic), record.partition, record.offset);
+        let name = format!("{}_{}_{}", file_name_part(&settings.source.name), record.partition, record.offset);
         let about = self.folder.join(format!("{name}.json"));
         let size = record.value.as_ref().map_or(0, |value| value.len() as u64);
         if about.exists() {
@@ -123,7 +129,7 @@ fn write(to: &Path, bytes: &[u8]) -> io::Result<()> {
 fn description(settings: &CommitSettings, record: &Unusable) -> Value {
     let headers: Vec<Value> = record.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
     json!({
-        "topic": &*settings.topic,
+        "topic": &*settings.source.name,
         "partition": record.partition,
         "offset": record.offset,
         "group": settings.group,

@@ -187,7 +187,7 @@ fn ends_of_tries_of_files_that_were_forgotten_meanwhile_are_not_written_down() {
     let entry = |info: &FileInfo| {
         let failure = Failure::new(FailureStatus::EndedTheProgram, "it did".to_owned());
         let outcome = Outcome::new(Arc::new(info.clone()), Err(failure.clone()), 2, None, &Arc::default());
-        Entry::after("files", Some("id"), "me", &outcome, &failure)
+        Entry::after(&source(), "me", &outcome, &failure)
     };
     log.change_group_state("g", None, &[entry(&a).change().unwrap(), entry(&b).change().unwrap()]).unwrap();
     let dying = begun(folder.path());

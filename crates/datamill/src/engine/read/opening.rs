@@ -33,7 +33,7 @@ impl Engine<'_> {
             instance: settings.instance.clone(),
             membership: settings.membership,
             topics: vec![settings.topic.clone()],
-            identity: self.source.identity(),
+            identity: self.commit.source.identity(),
             first_start,
             queue_bytes: settings.queue_bytes(),
             state_topic: None,
@@ -62,7 +62,7 @@ impl Engine<'_> {
             FirstStart::Earliest => Ok(Some(FirstStart::Earliest)),
             other => Ok(self
                 .state
-                .marks(&self.source, self.control)?
+                .marks(&self.commit.source, self.control)?
                 .map(|marks| if start::knows(&marks) { FirstStart::Earliest } else { other })),
         }
     }

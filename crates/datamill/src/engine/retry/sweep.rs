@@ -18,7 +18,7 @@ use datamill_broker::{ErrorKind, Event, Offsets, Reader, Record};
 use rustc_hash::FxHashMap;
 
 use super::thread::{Alone, Found, Questions, RetrySettings};
-use crate::assemble::{Added, Assembler, FileInfo, InstanceId, Span, Version, WholeFile};
+use crate::assemble::{Added, Assembler, Complete, FileInfo, InstanceId, Span, Version, WholeFile};
 use crate::engine::chunk_of;
 use crate::engine::entry::Due;
 use crate::progress::Progress;
@@ -278,8 +278,8 @@ struct OpenFiles<'f> {
     files: Vec<OpenFile<'f>>,
     /// Files by the first bytes of their hash.
     by_hash: FxHashMap<[u8; 8], Vec<usize>>,
-    /// Those that became whole, with their number in the assembler.
-    whole: Vec<(usize, InstanceId)>,
+    /// Those that became whole. One of which something could not be written is left out.
+    whole: Vec<(usize, WholeFile)>,
 }
 
 fn first_bytes(hash: &[u8; 64]) -> [u8; 8] {
@@ -349,26 +349,26 @@ impl<'f> OpenFiles<'f> {
             }
             let time_ms = record.timestamp_ms.unwrap_or(0);
             let (added, result) = file.assembler.add(record.partition, record.offset, time_ms, &chunk);
-            if let Added::Whole(id) = added {
+            if let Added::Whole(complete) = added {
                 file.is_whole = true;
-                self.whole.push((at, id));
+                if let Complete::Here(whole) = complete {
+                    self.whole.push((at, whole));
+                }
             }
             written = written.and(result);
         }
         written
     }
 
-    /// The files that became whole: each is the same upload as before, under a number of its own. One of which
-    /// something could not be written is left out.
+    /// The files that became whole: each is the same upload as before, under a number of its own.
     fn take_whole(&mut self) -> impl Iterator<Item = (InstanceId, WholeFile)> {
         let Self { files, whole, .. } = self;
-        whole.drain(..).filter_map(|(at, in_assembler)| {
-            let OpenFile { id, due, assembler, is_done, .. } = &mut files[at];
-            let file = assembler.take_whole(in_assembler)?;
+        whole.drain(..).map(|(at, file)| {
+            let OpenFile { id, due, is_done, .. } = &mut files[at];
             *is_done = true;
             let (spans, others) = (due.entry.spans().to_vec(), due.entry.others().to_vec());
             let info = FileInfo { id: *id, spans, others, ..FileInfo::clone(&file.info) };
-            Some((*id, WholeFile { info: Arc::new(info), failed_before: true, ..file }))
+            (*id, WholeFile { info: Arc::new(info), failed_before: true, ..file })
         })
     }
 

@@ -94,12 +94,10 @@ impl<'r> Look<'r> {
             self.messages += 1;
             self.bytes += record.value.map_or(0, <[u8]>::len) as u64;
             match take_in(&mut self.assembler, record) {
-                Some((Added::Whole(id), _)) => {
+                Some((Added::Whole(whole), _)) => {
                     self.files += 1;
-                    if let Some(whole) = self.assembler.take_dropped(id, true) {
-                        self.take_whole(&whole.info);
-                    }
-                    self.assembler.finish(&InstanceIds::from_iter([id]));
+                    self.take_whole(whole.info());
+                    self.assembler.finish(&InstanceIds::from_iter([whole.info().id]));
                 }
                 Some(_) => {}
                 None => drop(self.assembler.skip_to(record.partition, record.offset + 1)),
@@ -169,10 +167,10 @@ impl<'r> Look<'r> {
         }
         let mut left = MOST_BYTES * MOST_TIMES;
         read(log, topic, &spans, control, &mut |record| {
-            if let Some((Added::Whole(id), _)) = take_in(&mut assembler, record) {
-                let info = assembler.take_dropped(id, true).map(|file| file.info);
-                whole.extend(info.map(|info| (info.version.path.to_string(), info.version.sha512)));
-                assembler.finish(&InstanceIds::from_iter([id]));
+            if let Some((Added::Whole(file), _)) = take_in(&mut assembler, record) {
+                let info = file.info();
+                whole.insert((info.version.path.to_string(), info.version.sha512));
+                assembler.finish(&InstanceIds::from_iter([info.id]));
             }
             left = left.saturating_sub(record.value.map_or(0, <[u8]>::len) as u64);
             Ok(exact || left > 0)

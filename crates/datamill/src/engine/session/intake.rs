@@ -1,92 +1,74 @@
-//! Records become chunks, chunks become whole files, whole files go to the pool.
+//! Records become chunks, chunks become whole files.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{Assigned, Record};
+use datamill_broker::Record;
 use datamill_wire::headers;
 
-use super::dead_letter::Unusable;
-use super::entry;
-use super::reread::Rereads;
-use super::work::Pool;
-use super::{EngineSettings, chunk_of};
-use crate::assemble::{Added, Assembler, Budget, InstanceId, Reservation, SpillFolder, WholeFile};
+use super::ownership::Ownership;
+use super::{Action, Actions, Limits};
+use crate::assemble::{
+    Added, Assembler, Budget, Complete, DroppedFile, InstanceId, InstanceIds, Reservation, SpillFolder,
+};
+use crate::engine::chunk_of;
+use crate::engine::dead_letter::Unusable;
+use crate::engine::entry::{self, Entry};
+use crate::engine::reread::RereadQueue;
 use crate::facts::{Fact, Facts, Hold};
-use crate::progress::Progress;
-use crate::report::clock;
 
 /// How often writing to a full disk is tried again.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes records in, for one session.
-pub(super) struct Intake<'a> {
+pub(super) struct Intake {
     pub(super) assembler: Assembler,
-    pub(super) topic: Arc<str>,
-    pub(super) facts: &'a Facts,
-    pub(super) pool: &'a Pool,
-    pub(super) budget: Arc<Budget>,
-    pub(super) spill: &'a SpillFolder,
+    facts: Facts,
+    budget: Arc<Budget>,
+    spill: SpillFolder,
     /// Bytes of files in memory, filling and whole, above which the largest that fill up go to disk.
     files_limit: usize,
     /// Bytes on disk of files, filling and whole, above which the content of the largest that fill up is
     /// dropped.
     spill_limit: Option<usize>,
     /// Files whose content was dropped.
-    pub(super) rereads: Rereads,
+    rereads: RereadQueue,
     dropping: bool,
-    pub(super) partitions: i32,
-    /// A file of this topic may have chunks in all partitions.
-    pub(super) spread: bool,
-    /// Records that hold no chunk and whose dead letters are not committed.
-    pub(super) unusable: Vec<Unusable>,
+    /// When the output folder could not be written last.
     disk_failed: Option<Instant>,
-    /// Files that became whole since the pool was given the last ones.
-    whole: Vec<WholeFile>,
 }
 
-impl<'a> Intake<'a> {
-    #[expect(clippy::too_many_arguments, reason = "one place makes it, from the parts of the engine")]
+impl Intake {
     pub(super) fn new(
         assembler: Assembler,
-        topic: Arc<str>,
-        facts: &'a Facts,
-        pool: &'a Pool,
+        facts: Facts,
         budget: Arc<Budget>,
-        spill: &'a SpillFolder,
-        rereads: Rereads,
-        settings: &EngineSettings,
-        partitions: i32,
+        spill: SpillFolder,
+        limits: &Limits,
     ) -> Self {
         Self {
             assembler,
-            topic,
             facts,
-            pool,
             budget,
             spill,
-            files_limit: settings.files_bytes(),
-            spill_limit: settings.spill_limit,
-            rereads,
+            files_limit: limits.files_bytes,
+            spill_limit: limits.spill_limit,
+            rereads: RereadQueue::default(),
             dropping: false,
-            partitions,
-            spread: false,
-            unusable: Vec::new(),
             disk_failed: None,
-            whole: Vec::new(),
         }
     }
 
-    /// Partitions are owned from here on, with the progress that was committed last.
-    pub(super) fn assign(&mut self, assigned: &Assigned, restored: Progress) {
-        tracing::debug!(topic = %self.topic, partition = assigned.partition, offset = assigned.start,
-            frontier = restored.frontier, "assigned");
-        self.assembler.assign(assigned.partition, restored, assigned.start);
-    }
-
-    /// Takes one record in.
-    pub(super) fn record(&mut self, record: &Record<'_>) {
+    /// Takes one record in. Answers one that holds no chunk and was not read before.
+    pub(super) fn record(
+        &mut self,
+        record: &Record<'_>,
+        at: (Instant, i64),
+        ownership: &mut Ownership,
+        actions: &mut Actions,
+    ) -> Option<Unusable> {
+        let (now, now_ms) = at;
         if self.assembler.was_read_before(record.partition, record.offset) {
             self.facts.counters().read_again(record.value.unwrap_or_default().len() as u64);
         }
@@ -95,24 +77,18 @@ impl<'a> Intake<'a> {
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
-                if self.assembler.skip_to(record.partition, record.offset + 1) {
-                    let error = match record.value {
-                        Some(_) => crate::report::chain(&error),
-                        None => "the message has no value".to_owned(),
-                    };
-                    let (partition, offset) = (record.partition, record.offset);
-                    self.facts.tell(&Fact::Undecodable { partition, offset, error: &error });
-                    let reserve = |bytes| Reservation::whole(&self.budget, bytes);
-                    self.unusable.push(Unusable::of(record, error, reserve));
-                }
-                return;
+                let error = match record.value {
+                    Some(_) => crate::report::chain(&error),
+                    None => "the message has no value".to_owned(),
+                };
+                return self.unusable(record, error);
             }
         };
-        if chunk.total > 1 && self.partitions > 1 && !self.spread {
-            self.spread = !record.headers.iter().any(|(name, _)| *name == headers::CHUNK_VERSION);
+        if chunk.total > 1 {
+            ownership.hears_of_a_file(|| record.headers.iter().any(|(name, _)| *name == headers::CHUNK_VERSION));
         }
         // a clock that is ahead elsewhere must not age the files of others
-        let time_ms = record.timestamp_ms.unwrap_or(0).min(clock::now_ms());
+        let time_ms = record.timestamp_ms.unwrap_or(0).min(now_ms);
         let (added, written) = self.assembler.add(record.partition, record.offset, time_ms, &chunk);
         for (_, old) in record.headers.iter().filter(|(name, _)| *name == headers::SUPERSEDES) {
             if let Some(old) = std::str::from_utf8(old).ok().and_then(entry::hash) {
@@ -120,41 +96,45 @@ impl<'a> Intake<'a> {
             }
         }
         if let Err(error) = written {
-            self.disk_error(&error);
+            self.disk_error(&error, now);
         }
         match added {
-            Added::Whole(id) => {
-                let (file, chunks) = (self.assembler.path(id).unwrap_or_default(), chunk.total);
+            Added::Whole(complete) => {
+                let (file, chunks) = (&*complete.info().version.path, chunk.total);
                 if chunks == 1 {
                     self.facts.tell(&Fact::FirstChunk { file, chunks });
                 }
                 self.facts.tell(&Fact::Whole { file, chunks });
-                self.submit(id);
+                self.hand_out(complete, actions);
             }
-            Added::Begun(id) => {
-                let file = self.assembler.path(id).unwrap_or_default();
-                self.facts.tell(&Fact::FirstChunk { file, chunks: chunk.total });
-            }
+            Added::Begun(file) => self.facts.tell(&Fact::FirstChunk { file: &file, chunks: chunk.total }),
             Added::Finished => self.facts.counters().read_again_of_finished(),
             // a file is counted once, at its first chunk
             Added::Filtered if chunk.index == 1 => self.facts.tell(&Fact::Filtered { file: &chunk.rebuilt_path() }),
-            Added::Filtered => {}
-            Added::Taken => {}
+            Added::Filtered | Added::Taken => {}
         }
+        self.keep_room(now);
+        None
+    }
+
+    fn unusable(&mut self, record: &Record<'_>, error: String) -> Option<Unusable> {
+        let (partition, offset) = (record.partition, record.offset);
+        if !self.assembler.skip_to(partition, offset + 1) {
+            return None;
+        }
+        self.facts.tell(&Fact::Undecodable { partition, offset, error: &error });
+        Some(Unusable::of(record, error, |bytes| Reservation::whole(&self.budget, bytes)))
+    }
+
+    fn keep_room(&mut self, now: Instant) {
         let is_full =
             self.budget.filling() > self.filling_limit() || self.budget.filling_on_disk() > self.filling_disk_limit();
         if is_full
             && self.disk_failed.is_none()
             && let Err(error) = self.make_room()
         {
-            self.disk_error(&error);
+            self.disk_error(&error, now);
         }
-    }
-
-    /// All that is in a partition was read, up to this offset.
-    pub(super) fn at_end(&mut self, partition: i32, offset: i64) {
-        self.assembler.skip_to(partition, offset);
-        self.assembler.at_end(partition, clock::now_ms());
     }
 
     /// Moves files that fill up to the disk, and drops the content of the largest where they may take no more
@@ -171,7 +151,7 @@ impl<'a> Intake<'a> {
                 );
             }
         }
-        let files = self.assembler.spill_down_to(in_memory, self.spill)?;
+        let files = self.assembler.spill_down_to(in_memory, &self.spill)?;
         tracing::debug!(files, "files that fill up go to disk");
         Ok(())
     }
@@ -191,33 +171,28 @@ impl<'a> Intake<'a> {
         self.budget.filling() > self.filling_limit() / 2 || self.budget.filling_on_disk() > 0
     }
 
-    /// Hands the files that became whole to the pool, together: waking a worker costs as much as a small
-    /// file. MUST come before the pool is asked whether it is idle, and before partitions go.
-    pub(super) fn hand_out(&mut self) {
-        if !self.whole.is_empty() {
-            self.pool.submit_all(self.whole.drain(..));
-        }
-    }
-
-    fn submit(&mut self, id: InstanceId) {
-        let Some(path) = self.assembler.path(id) else { return };
+    /// A whole file goes on its way. One that cannot be handed out waits for the disk: [`Intake::settle`] does it.
+    fn hand_out(&mut self, complete: Complete, actions: &mut Actions) {
         // files of one path reach user code in the order in which they became whole
-        let is_behind = self.rereads.has(path);
-        if let Some(dropped) = self.assembler.take_dropped(id, is_behind) {
-            self.rereads.add(dropped);
-        } else if let Some(whole) = self.assembler.take_whole(id) {
-            self.whole.push(whole);
+        let is_behind = self.rereads.has(&complete.info().version.path);
+        match complete {
+            Complete::Here(file) if is_behind => self.rereads.add(file.dropped(), None),
+            Complete::Here(file) => actions.push(Action::Work(Box::new(file))),
+            Complete::Dropped(file) => self.rereads.add(file, None),
+            Complete::Unwritten(info) if is_behind => {
+                self.assembler.drop_unwritten(info.id).into_iter().for_each(|file| self.rereads.add(file, None));
+            }
+            Complete::Unwritten(_) => {}
         }
-        // one that is not handed out here waits for the disk; `settle` hands it out
     }
 
-    fn disk_error(&mut self, error: &io::Error) {
+    fn disk_error(&mut self, error: &io::Error, now: Instant) {
         if self.disk_failed.is_none() {
             tracing::error!(folder = %self.spill.path().display(), error = %error,
                 "cannot write to the output folder; reading is held until it works again, nothing is lost. If the disk is \
                 full, make room on it; --spill_limit bounds what the program takes for unfinished files");
         }
-        self.disk_failed = Some(Instant::now());
+        self.disk_failed = Some(now);
     }
 
     /// Why reading must wait: for the disk, or for files that are read again.
@@ -227,23 +202,20 @@ impl<'a> Intake<'a> {
     }
 
     /// Tries again to write what could not be written.
-    pub(super) fn settle(&mut self) {
-        if self.disk_failed.is_none_or(|at| at.elapsed() < SETTLE_EVERY) {
+    pub(super) fn settle(&mut self, now: Instant, actions: &mut Actions) {
+        if self.disk_failed.is_none_or(|at| now - at < SETTLE_EVERY) {
             return;
         }
         let settled = self.spill.create().and_then(|_| self.assembler.settle()).and_then(|whole| {
-            self.make_room()?;
-            Ok(whole)
+            whole.into_iter().for_each(|file| self.hand_out(Complete::Here(file), actions));
+            self.make_room()
         });
         match settled {
-            Ok(whole) => {
+            Ok(()) => {
                 self.disk_failed = None;
                 tracing::info!("the output folder can be written again; going on");
-                for id in whole {
-                    self.submit(id);
-                }
             }
-            Err(error) => self.disk_error(&error),
+            Err(error) => self.disk_error(&error, now),
         }
     }
 
@@ -252,5 +224,45 @@ impl<'a> Intake<'a> {
         for (partition, offset) in self.assembler.take_lost() {
             self.facts.tell(&Fact::Lost { partition, offset });
         }
+    }
+
+    /// A file is to be read again, if its outcome is still waited for. Answers whether it is.
+    pub(super) fn read_again(&mut self, file: DroppedFile, answers: Option<Arc<Entry>>) -> bool {
+        let awaits = answers.is_some() || self.awaits(file.info.id);
+        if awaits {
+            self.rereads.add(file, answers);
+        }
+        awaits
+    }
+
+    /// The file that was to be read again was, or will not be. Answers the entry that it answers; `None` where nobody waits
+    /// for it any more.
+    pub(super) fn was_read_again(&mut self) -> Option<Option<Arc<Entry>>> {
+        self.rereads.was_read()
+    }
+
+    /// Begins to read the next file again, if one waits and none is read.
+    pub(super) fn read_next_again(&mut self, actions: &mut Actions) {
+        actions.extend(self.rereads.next().map(Action::ReadAgain));
+    }
+
+    /// No file waits for being read again, and none is read.
+    pub(super) fn reads_nothing_again(&self) -> bool {
+        self.rereads.is_idle()
+    }
+
+    /// No further file is read again.
+    pub(super) fn stop(&mut self) {
+        self.rereads.stop();
+    }
+
+    /// These files are not this process's any more.
+    pub(super) fn forget(&mut self, gone: &InstanceIds) {
+        self.rereads.forget(gone);
+    }
+
+    /// Whether the outcome of a file of this topic is waited for.
+    pub(super) fn awaits(&self, id: InstanceId) -> bool {
+        self.assembler.awaits_outcome(id)
     }
 }

@@ -13,9 +13,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::entry::{Due, Entry, Place};
-use super::outcome::Outcome;
 use crate::assemble::{Assembler, Budget, Expired, FileInfo, IndexRun, InstanceId, InstanceIds, Span, together};
+use crate::engine::entry::{Due, Entry, Place};
+use crate::engine::outcome::Outcome;
 
 /// The incomplete files of the partitions that are owned.
 #[derive(Default)]

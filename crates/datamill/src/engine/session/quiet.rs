@@ -4,9 +4,6 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::Reader;
-use crate::report::clock;
-
 /// Partitions that are read to their ends: the next offset, and since when it is that one.
 #[derive(Default)]
 pub(super) struct Quiet(HashMap<i32, (i64, Instant)>);
@@ -26,29 +23,6 @@ impl Quiet {
     pub(super) fn ms(&self, partition: i32, now: Instant) -> i64 {
         let quiet = self.0.get(&partition).map(|(_, since)| now.saturating_duration_since(*since));
         quiet.map_or(0, |quiet| i64::try_from(quiet.as_millis()).unwrap_or(i64::MAX))
-    }
-}
-
-impl Reader<'_> {
-    /// Whether everything that is in a partition was read: no record behind this offset is there.
-    pub(super) fn is_read_to(&self, partition: i32, next: i64) -> bool {
-        !self.held && self.ends_seen.get(&partition) == Some(&next)
-    }
-
-    /// Notes which partitions give nothing. While the reading is held or the log is away, that says nothing.
-    pub(super) fn watch_quiet(&mut self, now: Instant) {
-        let hears = self.engine.log.outage().is_none();
-        let positions = self.intake.assembler.positions();
-        let at_end: Vec<_> = positions.filter(|(p, next)| hears && self.is_read_to(*p, *next)).collect();
-        self.quiet.look(at_end.into_iter(), now);
-    }
-
-    /// Of a run that ends by itself: for how many milliseconds a partition has given nothing. It is told by the clock,
-    /// where nothing came during the run.
-    pub(super) fn quiet_at_end(&self, partition: i32) -> i64 {
-        let mut places = self.intake.assembler.places().filter(|place| place.partition == partition);
-        let idle = places.find(|place| self.ends.as_ref().and_then(|ends| ends.get(&partition)) == Some(&place.next));
-        idle.map_or(0, |place| clock::now_ms().saturating_sub(place.newest_ms).max(0))
     }
 }
 
