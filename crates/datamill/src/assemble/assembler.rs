@@ -6,10 +6,13 @@
 //! as it sees every instance that was filling when one without an outcome began: those are listed too,
 //! as shadows. A record below H is taken by an instance that has begun in its partition, or by none.
 
+mod complete;
 mod expiry;
+mod past;
 mod room;
 mod standing;
 
+pub(crate) use complete::Complete;
 pub(crate) use expiry::Expired;
 
 use std::collections::BTreeMap;
@@ -19,7 +22,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datamill_wire::Chunk;
-use rustc_hash::{FxHashMap, FxHashSet};
+use past::Past;
+use rustc_hash::FxHashMap;
 
 use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
@@ -68,26 +72,6 @@ pub(crate) enum Added {
     Begun(Arc<str>),
     /// It was taken in and is the last one of its file.
     Whole(Complete),
-}
-
-/// A file that has all its chunks. It leaves the assembler, which keeps its place until [`Assembler::finish`].
-#[derive(Debug)]
-pub(crate) enum Complete {
-    Here(WholeFile),
-    /// Its content was dropped while it filled up, or never kept.
-    Dropped(DroppedFile),
-    /// Bytes of it wait to be written to its spill file: [`Assembler::settle`] hands it out.
-    Unwritten(Arc<FileInfo>),
-}
-
-impl Complete {
-    pub(crate) fn info(&self) -> &Arc<FileInfo> {
-        match self {
-            Self::Here(file) => &file.info,
-            Self::Dropped(file) => &file.info,
-            Self::Unwritten(info) => info,
-        }
-    }
 }
 
 /// A file that has all its chunks, not verified yet.
@@ -553,65 +537,12 @@ impl Assembler {
     }
 }
 
-impl Instance {
-    /// The file goes out, which has all its chunks.
-    fn complete(&mut self, id: InstanceId) -> Complete {
-        let info = Arc::new(self.info(id));
-        let Some(buffer) = self.buffer.take_if(|buffer| !buffer.is_unsettled()) else {
-            return match self.buffer {
-                Some(_) => Complete::Unwritten(info),
-                None => Complete::Dropped(DroppedFile {
-                    info,
-                    size: self.extents.whole(),
-                    proofs: std::mem::take(&mut self.proofs),
-                }),
-            };
-        };
-        let mut buffer = buffer;
-        let (follower, taken) = (buffer.take_follower(), buffer.taken());
-        let (content, reservation) = buffer.finish();
-        let (size, proofs) = (self.extents.whole(), std::mem::take(&mut self.proofs));
-        Complete::Here(WholeFile { info, size, content, reservation, proofs, follower, taken, failed_before: false })
-    }
-}
-
 impl Partition {
     /// Reading goes on at `next`; open files that begin in between are lost.
     fn move_to(&mut self, next: i64, partition: i32, lost: &mut Vec<(i32, i64)>) {
         let passed = self.restored.open.range(self.next..next);
         lost.extend(passed.filter(|(_, kind)| **kind == OpenKind::Open).map(|(first, _)| (partition, *first)));
         self.next = next;
-    }
-}
-
-/// What was there before, by hashes of versions.
-#[derive(Debug, Default)]
-struct Past {
-    /// Repetitions that were ended.
-    ended_repetitions: FxHashSet<u64>,
-    whole: Known,
-}
-
-/// Hashes that are kept of versions that were whole, twice as many at most.
-const MOST_KNOWN: usize = 1 << 16;
-
-/// The newest ones of very many hashes.
-#[derive(Debug, Default)]
-struct Known {
-    newest: FxHashSet<u64>,
-    before: FxHashSet<u64>,
-}
-
-impl Known {
-    fn extend(&mut self, hash: Option<u64>) {
-        if self.newest.len() >= MOST_KNOWN {
-            self.before = std::mem::take(&mut self.newest);
-        }
-        self.newest.extend(hash);
-    }
-
-    fn contains(&self, hash: u64) -> bool {
-        self.newest.contains(&hash) || self.before.contains(&hash)
     }
 }
 

@@ -97,12 +97,7 @@ pub(super) struct Run<'a> {
 }
 
 fn settings(schedule: &Schedule) -> CommitSettings {
-    let dead = || datamill_broker::Topic {
-        name: "dead".to_owned(),
-        id: None,
-        partitions: 1,
-        settings: None,
-    };
+    let dead = || datamill_broker::Topic { name: "dead".to_owned(), id: None, partitions: 1, settings: None };
     CommitSettings {
         source: Source::new(TOPIC, Some(TOPIC_ID)),
         result_topic: Some("results".to_owned()),
