@@ -102,7 +102,8 @@ fn ask(address: &str) -> io::Result<Value> {
 fn get(mut stream: TcpStream, host: &str) -> io::Result<Value> {
     stream.set_read_timeout(Some(WITHIN))?;
     stream.set_write_timeout(Some(WITHIN))?;
-    write!(stream, "GET /status.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    // in one piece: what answers before it has read all of it breaks the connection, and its answer may be lost
+    stream.write_all(format!("GET /status.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MOST).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
@@ -117,6 +118,7 @@ fn not_ours() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
     use std::thread;
 
@@ -128,9 +130,9 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let thread = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let read = stream.read(&mut request).unwrap();
-            assert!(request[..read].starts_with(b"GET /status.json HTTP/1.1\r\n"));
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            assert_eq!(request[0], "GET /status.json HTTP/1.1");
             stream.write_all(answer.as_bytes()).unwrap();
         });
         let found = program_status(&port.to_string());
