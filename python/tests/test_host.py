@@ -37,6 +37,8 @@ def test_a_first_signal_drains_and_the_run_returns_its_values(work, number):
     work.upload({f"{n}": b"x" for n in range(40)})
     options = work.options(exit_at_end=False)
     program = WAITS + f"""
+    import signal
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run where it is ignored, as below `nohup`
     ended = datamill.reproduce(function, consumer_topic_name={work.files!r}, producer_topic_name={work.results!r},
                                **{ {name: str(value) if name in ("config", "output_dir") else value
                                     for name, value in options.items()} })
