@@ -15,6 +15,7 @@ mod open;
 mod own_files;
 mod permission;
 mod secret;
+mod topic;
 
 pub use contract::*;
 #[cfg(feature = "crash_points")]

@@ -12,9 +12,9 @@ use rdkafka::metadata::Metadata;
 use tracing::{info, warn};
 
 use super::cluster::Cluster;
-use super::context::{REMINDER, in_words};
 use super::failure::Reason;
 use super::listener;
+use super::watch::{REMINDER, in_words};
 
 /// How long a broker fails before that is looked at: the others have its partitions after `broker.session.timeout.ms`, 9 s.
 const LASTS: Duration = Duration::from_secs(20);

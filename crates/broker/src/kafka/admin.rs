@@ -18,9 +18,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use tracing::debug;
 
 use super::cluster::{self, ANSWER, Cluster};
-use super::context::Watch;
 use super::failure;
 use super::native::{self, Described};
+use super::watch::Watch;
 use crate::contract::{NewTopic, Topic, TopicNow, TopicSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::examined::Operation;

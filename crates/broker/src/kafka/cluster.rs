@@ -16,9 +16,10 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::admin::{self, Limits, Silent};
 use super::config::Settings;
-use super::context::{Notes, Watch, is_about_encryption};
+use super::context::Notes;
 use super::failure::{self, Reason};
 use super::listener;
+use super::watch::{Watch, is_about_encryption};
 use crate::contract::{Offsets, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::examined::Operation;

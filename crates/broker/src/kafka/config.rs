@@ -15,8 +15,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tracing::warn;
 
-use super::context::LOGIN_GRACE;
 use super::measure::Compression;
+use super::watch::LOGIN_GRACE;
 use super::{certificates, login};
 use crate::contract::{Membership, SubscribeOptions};
 use crate::error::{Error, ErrorKind, Result};

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tracing::debug;
 
 use super::cluster::ANSWER;
-use super::context::Watch;
+use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::examined::Operation;
 use crate::permission::Permission;

@@ -16,11 +16,12 @@ use tracing::{debug, warn};
 
 use super::cluster::patience;
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::{Notes, Watch};
+use super::context::Notes;
 use super::failure;
 use super::fence::Fence;
 use super::native;
 use super::records::{Queue, redirect};
+use super::watch::Watch;
 use crate::contract::{Assigned, Committed, FirstStart, SubscribeOptions, TopicIdentity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::examined::Operation;

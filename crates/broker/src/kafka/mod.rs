@@ -3,7 +3,7 @@
 //! ```text
 //!   properties ─▶ config ─▶ cluster (asks, watches the connection) ─▶ listener (what is there, where that fails)
 //!       login, certificates
-//!       account (its name in errors)
+//!       account (its name in errors)  context ─▶ watch (one outage, said once)
 //!                              ├─▶ throttle (quotas)
 //!                              ├─▶ admin        topics
 //!                              ├─▶ publisher    idempotent producer
@@ -44,6 +44,7 @@ mod subscription;
 mod throttle;
 mod transaction;
 mod unknown;
+mod watch;
 
 use std::sync::Arc;
 

@@ -15,8 +15,8 @@ use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use tracing::{info, warn};
 
-use super::context::{REMINDER, Watch};
 use super::native;
+use super::watch::{REMINDER, Watch};
 
 /// Waits that are shorter in all are not worth a line.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);

@@ -21,12 +21,13 @@ use tracing::debug;
 
 use super::cluster::{self, Cluster};
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::{Deliveries, Undelivered, Watch};
+use super::context::{Deliveries, Undelivered};
 use super::failure;
 use super::publisher::{enqueue, serve};
 use super::state::is_state;
 use super::throttle::{self, Quota};
 use super::unknown::Unknown;
+use super::watch::Watch;
 use crate::contract::{NewRecord, Placed, SubscribeOptions};
 use crate::crash::{CrashPoint, crash_point};
 use crate::error::{Error, ErrorKind, Result};

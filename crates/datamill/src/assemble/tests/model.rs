@@ -40,6 +40,14 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// Makes it again from what was ended; outcomes stay with their uploads.
+    pub(crate) fn renew(&mut self, scenario: &Scenario, ends: &Ends, outcomes: &mut Vec<u32>) {
+        let first = |upload: &Upload| upload.spans.first_key_value().map(|(p, s)| (*p, s.0));
+        let known: BTreeMap<_, u32> = self.uploads.iter().map(first).zip(outcomes.iter().copied()).collect();
+        *self = Self::of(scenario, ends);
+        *outcomes = self.uploads.iter().map(|upload| known.get(&first(upload)).copied().unwrap_or(0)).collect();
+    }
+
     pub(crate) fn of(scenario: &Scenario, ends: &Ends) -> Self {
         let mut uploads: Vec<Upload> = Vec::new();
         let mut owner = HashMap::new();

@@ -243,15 +243,8 @@ impl Run<'_> {
         self.begin(0, limit % 2 == 0)
     }
 
-    /// The model is made again from what was ended; outcomes stay with their uploads.
     fn renew_model(&mut self) {
-        let first =
-            |model: &Model, number: usize| model.uploads[number].spans.first_key_value().map(|(p, s)| (*p, s.0));
-        let known: BTreeMap<_, u32> =
-            (0..self.outcomes.len()).map(|u| (first(&self.model, u), self.outcomes[u])).collect();
-        self.model = Model::of(self.scenario, &self.ends);
-        let number = |u| known.get(&first(&self.model, u)).copied().unwrap_or(0);
-        self.outcomes = (0..self.model.uploads.len()).map(number).collect();
+        self.model.renew(self.scenario, &self.ends, &mut self.outcomes);
     }
 
     fn begin(&mut self, pick: u64, all: bool) -> Checked {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::search::Fails;
+
 /// SplitMix64: a seed gives the same scenario on every machine.
 pub(crate) struct Rng(u64);
 
@@ -269,14 +271,14 @@ fn step(rng: &mut Rng, kind: Kind, partitions: usize, spills: bool) -> Step {
 }
 
 /// The smallest scenario found that still fails, by leaving out records and steps.
-pub(crate) fn shrink(mut scenario: Scenario, fails: impl Fn(&Scenario) -> bool) -> Scenario {
+pub(crate) fn shrink(mut scenario: Scenario, fails: Fails<'_, Scenario>) -> Scenario {
     loop {
         let before = scenario.steps.len() + scenario.log.iter().map(Vec::len).sum::<usize>();
         let steps = |s: &mut Scenario, from: usize, to: usize| drop(s.steps.drain(from..to));
-        scenario = leave_out(scenario, |s| s.steps.len(), steps, &fails);
+        scenario = leave_out(scenario, |s| s.steps.len(), steps, fails);
         for p in 0..scenario.log.len() {
             let records = |s: &mut Scenario, from: usize, to: usize| drop(s.log[p].drain(from..to));
-            scenario = leave_out(scenario, |s| s.log[p].len(), records, &fails);
+            scenario = leave_out(scenario, |s| s.log[p].len(), records, fails);
         }
         if scenario.steps.len() + scenario.log.iter().map(Vec::len).sum::<usize>() == before {
             return scenario;

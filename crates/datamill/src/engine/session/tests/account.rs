@@ -1,6 +1,6 @@
 //! What has come of each upload of the model, as the commits that happened have it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::run::{Checked, ensure};
 use crate::assemble::FileInfo;
@@ -39,15 +39,8 @@ impl<'a> Account<'a> {
         ensure(!self.model.uploads[*owner].whole, || format!("upload {owner} at {place:?} ended, and is whole"))
     }
 
-    /// The model is made again from what was ended; outcomes stay with their uploads.
     fn renew_model(&mut self) {
-        let first =
-            |model: &Model, number: usize| model.uploads[number].spans.first_key_value().map(|(p, s)| (*p, s.0));
-        let known: BTreeMap<_, u32> =
-            (0..self.outcomes.len()).map(|u| (first(&self.model, u), self.outcomes[u])).collect();
-        self.model = Model::of(self.scenario, &self.ends);
-        let number = |u| known.get(&first(&self.model, u)).copied().unwrap_or(0);
-        self.outcomes = (0..self.model.uploads.len()).map(number).collect();
+        self.model.renew(self.scenario, &self.ends, &mut self.outcomes);
     }
 
     /// What was ended in these partitions and not committed begins anew.

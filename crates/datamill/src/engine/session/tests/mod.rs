@@ -11,14 +11,11 @@ mod checks;
 mod run;
 mod schedule;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use run::check;
 use schedule::{Schedule, schedule, shrink};
 
-use crate::assemble::tests::number;
 use crate::assemble::tests::scenario::Kind;
+use crate::assemble::tests::search::Search;
 
 /// A mistake that is made on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,36 +77,12 @@ const MISTAKES: [Mistake; 17] = [
     Mistake::WorkForgotten,
 ];
 
-fn outcome(schedule: &Schedule, mistake: Mistake) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| check(schedule, mistake))).unwrap_or_else(|_| Err("a panic".to_owned()))
+fn holds_for_random_schedules(kind: Kind, fast: u64) {
+    search(kind, Mistake::None).holds(fast);
 }
 
-/// The first seed below `schedules` that fails, with what it violates.
-fn first_failure(kind: Kind, mistake: Mistake, schedules: u64) -> Option<(u64, String)> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let found = AtomicBool::new(false);
-    let search = |thread: u64| {
-        (thread..schedules).step_by(threads as usize).take_while(|_| !found.load(Relaxed)).find_map(|seed| {
-            let violation = outcome(&schedule(seed, kind), mistake).err()?;
-            found.store(true, Relaxed);
-            Some((seed, violation))
-        })
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|t| scope.spawn(move || search(t))).collect();
-        workers.into_iter().filter_map(|w| w.join().unwrap()).min()
-    })
-}
-
-fn holds_for_random_schedules(kind: Kind, share_of_fast: u64) {
-    let failure = match number("DATAMILL_SEED") {
-        Some(seed) => outcome(&schedule(seed, kind), Mistake::None).err().map(|violation| (seed, violation)),
-        None => first_failure(kind, Mistake::None, number("DATAMILL_SCHEDULES").unwrap_or(share_of_fast)),
-    };
-    let Some((seed, violation)) = failure else { return };
-    let smallest = shrink(schedule(seed, kind), |s| outcome(s, Mistake::None).is_err());
-    let of_smallest = outcome(&smallest, Mistake::None).unwrap_err();
-    panic!("DATAMILL_SEED={seed}: {violation}\nat its smallest: {of_smallest}\n{smallest:?}");
+fn search(kind: Kind, mistake: Mistake) -> Search<Kind, Mistake, Schedule> {
+    Search { kind, mistake, make: schedule, check, shrink }
 }
 
 #[test]
@@ -125,6 +98,6 @@ fn files_that_are_spread_are_committed_by_who_owns_all_partitions_and_once() {
 #[test]
 fn the_check_finds_each_mistake_that_is_made_on_purpose() {
     for mistake in MISTAKES {
-        assert!(first_failure(Kind::Whole, mistake, 2_000).is_some(), "{mistake:?} is not noticed");
+        assert!(search(Kind::Whole, mistake).first_failure(2_000).is_some(), "{mistake:?} is not noticed");
     }
 }

@@ -1,6 +1,7 @@
 //! Random schedules for a session, as plain data that prints, replays and shrinks.
 
 use crate::assemble::tests::scenario::{Kind, Rng, Scenario, scenario};
+use crate::assemble::tests::search::Fails;
 
 /// What becomes of the commit that is under way, in the log and by what is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ fn step(rng: &mut Rng, partitions: usize) -> Step {
 }
 
 /// The smallest schedule found that still fails, by leaving out steps and records.
-pub(super) fn shrink(mut schedule: Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule {
+pub(super) fn shrink(mut schedule: Schedule, fails: Fails<'_, Schedule>) -> Schedule {
     let mut size = schedule.steps.len().div_ceil(2);
     while size > 0 {
         let mut from = 0;
