@@ -16,6 +16,7 @@ mod failures;
 mod latency;
 mod place;
 mod plot;
+mod port;
 mod report;
 mod restart;
 mod run;
@@ -35,12 +36,21 @@ enum Command {
     Show(run::ShowArgs),
     /// The reproducer that is measured: size and number of lines of each file, or its hash
     Extract(Box<extract::ExtractArgs>),
+    /// Hands content in memory to workers that stay, without a topic, and prints how fast
+    Port(port::PortArgs),
+    /// A worker that answers with the size of each file
+    Stay,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    if std::env::args_os().nth(1).is_some_and(|word| word == datamill_workers::KEEPER) {
+        return Ok(datamill_workers::keep().into());
+    }
     match Command::parse() {
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Show(args) => run::show(&args).map(|()| ExitCode::SUCCESS),
         Command::Extract(args) => Ok(extract::run(&args).into()),
+        Command::Port(args) => port::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Stay => port::stay().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -8,7 +8,8 @@
 //!                                           └─▶ log.rs ─▶ check.rs ◀─┘ ─▶ report.rs, exit code
 //! ```
 //!
-//! With `--job command` they are `datamill reproduce` with a command for each file, and what is below them is killed, too.
+//! With `--job command` they are `datamill reproduce` with a command for each file, with `--job worker` with a worker that stays,
+//! and what is below them is killed, too.
 //! With `--job download` the workers are `datamill download` in one folder, and `mirror.rs` takes the place
 //! of the count of results.
 //!
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("worker") => return worker::main(),
         Some("hash") => return worker::hash_one(),
+        Some("stay") => return worker::stay(),
         _ => {}
     }
     let done = match Command::read() {

@@ -127,16 +127,10 @@ impl Member {
     pub fn command(&self, place: &Place, options: &[&str]) -> Command {
         let mut command = match place.job {
             Job::Reproduce => self.reproducer(place),
-            Job::Command => {
+            Job::Command | Job::Worker => {
                 let mut command = Command::new(&place.datamill);
-                command.args([
-                    "reproduce",
-                    "--consumer_topic_name",
-                    TOPIC,
-                    "--producer_topic_name",
-                    RESULTS,
-                    "--stdout",
-                ]);
+                command.args(["reproduce", "--consumer_topic_name", TOPIC, "--producer_topic_name", RESULTS]);
+                command.arg(if place.job == Job::Worker { "--worker" } else { "--stdout" });
                 command
             }
             Job::Download => {
@@ -149,12 +143,15 @@ impl Member {
         command.args(["--consumer_group_id", GROUP, "--instance", &self.instance]);
         command.args(["--logger_stream_level", "debug", "--memory_limit", "32M", "--n_threads", "2"]);
         // a command that was killed has failed once, and runs again
-        command.args(["--max_attempts", if place.job == Job::Command { "3" } else { "1" }]);
+        let is_below = matches!(place.job, Job::Command | Job::Worker);
+        command.args(["--max_attempts", if is_below { "3" } else { "1" }]);
         command.args(&place.worker_options).args(options);
         command.arg("--output_dir").arg(place.folder.join(&self.name)).stdin(Stdio::null()).stdout(Stdio::null());
-        if place.job == Job::Command {
-            command.arg("--").arg(&place.chaos).args(["hash", "{path}"]);
-        }
+        match place.job {
+            Job::Command => command.arg("--").arg(&place.chaos).args(["hash", "{path}"]),
+            Job::Worker => command.arg("--").arg(&place.chaos).arg("stay"),
+            Job::Reproduce | Job::Download => &mut command,
+        };
         command
     }
 

@@ -51,6 +51,8 @@ pub enum Job {
     Reproduce,
     /// A result for each file from a command, which fails for some
     Command,
+    /// A result for each file from a worker that stays, which fails for some
+    Worker,
     /// All workers keep one folder like the topic, as `datamill download` does
     Download,
 }
@@ -82,7 +84,7 @@ pub struct Options {
     /// kill -9 of a worker, which is started again within a second
     #[arg(long, default_value_t = 15)]
     pub kills: usize,
-    /// kill -9 of a command or of the process that looks after it, with commands
+    /// kill -9 of a command or worker, or of the process that looks after it, with the jobs `command` and `worker`
     #[arg(long, default_value_t = 0)]
     pub kills_below: usize,
     /// kill -9 of the broker, which is started again within some seconds

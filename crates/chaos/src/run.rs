@@ -329,7 +329,7 @@ impl Run<'_> {
     fn count(&self, uploads: &Uploads) -> Result<Verdict> {
         let failures = log::failures(self.log)?;
         Ok(match self.options.job {
-            Job::Reproduce | Job::Command => check(uploads, &log::results(self.log)?, &failures),
+            Job::Reproduce | Job::Command | Job::Worker => check(uploads, &log::results(self.log)?, &failures),
             Job::Download => mirror::check(uploads, &log::newest(self.log)?, &failures, self.place)?,
         })
     }

@@ -1,6 +1,8 @@
 //! The worker: an ordinary program on the library, whose function takes a moment and fails for some files. The same is a
-//! command for one file.
+//! command for one file, and a worker that stays.
 
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,6 +50,50 @@ pub fn hash_one() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Runs as a worker that stays, as docs/workers.md has it.
+pub fn stay() -> ExitCode {
+    match stay_until_the_end() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the worker cannot go on: {error:#}");
+            ExitCode::from(4)
+        }
+    }
+}
+
+fn stay_until_the_end() -> anyhow::Result<()> {
+    let place = |variable| std::env::var(variable).map(|number| format!("/dev/fd/{number}"));
+    let mut source = BufReader::new(File::open(place("DATAMILL_INPUT")?)?);
+    let mut target = File::options().write(true).open(place("DATAMILL_OUTPUT")?)?;
+    let mut say = |header: serde_json::Value, payload: &[u8]| {
+        let header = header.to_string().into_bytes();
+        target.write_all(&[&u32::try_from(header.len())?.to_be_bytes()[..], &header, payload].concat())?;
+        anyhow::Ok(())
+    };
+    say(serde_json::json!({ "type": "hello", "version": 1, "program": "chaos" }), b"")?;
+    let mut length = [0; 4];
+    while source.read_exact(&mut length).is_ok() {
+        let mut header = vec![0; u32::from_be_bytes(length) as usize];
+        source.read_exact(&mut header)?;
+        let file: serde_json::Value = serde_json::from_slice(&header)?;
+        let content = match file["path"].as_str() {
+            Some(path) => std::fs::read(path)?,
+            None => {
+                let mut content = vec![0; file["size"].as_u64().unwrap_or_default().try_into()?];
+                source.read_exact(&mut content)?;
+                content
+            }
+        };
+        let (id, hash) = (&file["id"], hash(&content));
+        if file["filename"].as_str().is_some_and(|name| name.ends_with(FAILS)) {
+            say(serde_json::json!({ "type": "failed", "id": id, "reason": "failed on purpose" }), b"")?;
+        } else {
+            say(serde_json::json!({ "type": "result", "id": id, "bytes": hash.len() }), hash.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs with the options that follow the word `worker`.

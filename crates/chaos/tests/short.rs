@@ -38,6 +38,14 @@ fn with_commands_each_upload_has_one_outcome_whatever_is_killed_of_them() {
 }
 
 #[test]
+fn with_workers_that_stay_each_upload_has_one_outcome_whatever_is_killed_of_them() {
+    let kills = ["--kills", "6", "--kills-below", "25"];
+    let (code, text) = run(&[&["--job", "worker", "--seed", "7", "--seconds", "8", "--embedded"][..], &kills].concat());
+    assert_eq!(code, Some(0));
+    assert!(text.contains("below workers"), "workers and keepers were killed as well");
+}
+
+#[test]
 fn a_folder_holds_each_file_whole_and_once_whatever_is_killed() {
     let (code, text) = run(&["--job", "download", "--seed", "6", "--seconds", "8", "--embedded", "--kills", "8"]);
     assert_eq!(code, Some(0));

@@ -12,26 +12,15 @@ use datamill::process::{
     Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, ThreadBody, Worker, WorkerThread, Workers,
     spawn_thread,
 };
-use datamill::report::chain;
-use datamill::report::text::{bytes, counted_with};
+use datamill::report::text::counted_with;
 use datamill::wire::hex;
-use rustix::process::{Resource, getrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::keeper::{Ended, Excerpt, How, Keeper, Run};
+use crate::keeper::{Ended, How, Keeper, Run};
 use crate::outcome::{Limits, result, verdict};
+use crate::stop::{End, Over, is_stopping_soon, stopped};
 use crate::words::{Name, Values, Word, environment, mistaken};
-use crate::{CommandError, CommandSettings, find};
-
-/// A shell that limits the address space of what takes its place. What it is given are words, and none of them is code.
-const SHELL: &str = "/bin/sh";
-const LIMITED: &str = "ulimit -v \"$0\" && exec \"$@\"";
-
-/// How often a keeper is started where it ends at once: somebody may have killed it.
-const STARTS: usize = 3;
-
-/// A signal that ends a service reaches its commands as well, and they may be faster.
-const STOP_IS_KNOWN_WITHIN: Duration = Duration::from_secs(1);
+use crate::{CommandError, CommandSettings, address_space, find};
 
 /// A command for each file: what all workers share.
 #[derive(Debug, Clone)]
@@ -60,11 +49,7 @@ impl Commands {
         }
         find::refuse_names_in_code(&settings.words)?;
         let program = find::program(first)?;
-        if let (Some(wanted), Some(limit)) = (settings.address_space, getrlimit(Resource::As).maximum)
-            && wanted > limit
-        {
-            return Err(CommandError::AddressSpace { wanted, limit });
-        }
+        address_space::check(settings.address_space)?;
         let name = find::name(&settings.words);
         Ok(Self(Arc::new(Shared { settings, name, program, arguments, said_left: AtomicBool::new(false) })))
     }
@@ -88,35 +73,20 @@ impl Workers for Commands {
     }
 
     fn start(&self) -> Result<Box<dyn Worker>, ProcessingError> {
-        let keeper = self.0.start_keeper().map_err(ProcessingError::stop)?;
+        let keeper = Keeper::start(&self.0.settings.keeper).map_err(ProcessingError::stop)?;
         Ok(Box::new(CommandWorker { shared: Arc::clone(&self.0), keeper: Some(keeper) }))
     }
 }
 
 impl Shared {
-    fn start_keeper(&self) -> Result<Keeper, String> {
-        let start = &self.settings.keeper;
-        let tries = (1..STARTS).map(|_| Keeper::start(start)).find_map(Result::ok);
-        tries.map_or_else(|| Keeper::start(start), Ok).map_err(|error| {
-            let program = start.program.display();
-            format!("the process that looks after commands (`{program}`) cannot be started: {}", chain(&error))
-        })
-    }
-
     fn request(&self, values: &Values, path: &Path, result: Option<&Path>) -> Run {
         let words = self.arguments.iter().map(|word| word.filled(values));
-        let (program, words) = match self.settings.address_space {
-            None => (self.program.clone().into_os_string(), words.collect()),
-            Some(limit) => {
-                let limit = (limit >> 10).max(1).to_string();
-                let shell = ["-c".into(), LIMITED.into(), limit.into(), self.program.clone().into_os_string()];
-                (SHELL.into(), shell.into_iter().chain(words).collect())
-            }
-        };
+        let (program, words) = address_space::limited(&self.program, words, self.settings.address_space);
         Run {
             program,
             words,
             environment: environment(values),
+            stays: false,
             stdin: self.settings.stdin.then(|| path.as_os_str().to_owned()),
             stdout: result.filter(|_| self.settings.stdout).map(|result| result.as_os_str().to_owned()),
             memory: self.settings.memory,
@@ -125,8 +95,8 @@ impl Shared {
 
     /// What the command has printed goes to the log. The span around the call has the name of the file.
     fn tell(&self, ended: &Ended) {
-        tell_stream("stdout", &ended.stdout);
-        tell_stream("stderr", &ended.stderr);
+        ended.stdout.tell("stdout");
+        ended.stderr.tell("stderr");
         if ended.left > 0 && matches!(ended.how, How::Exit(_)) && !self.said_left.swap(true, Relaxed) {
             let were = counted_with(ended.left as u64, "process that the command had", "was", "were");
             tracing::warn!(
@@ -137,26 +107,11 @@ impl Shared {
     }
 }
 
-fn tell_stream(stream: &'static str, printed: &Excerpt) {
-    printed.begin.lines().for_each(|line| tracing::info!(stream, "{line}"));
-    if printed.omitted > 0 {
-        tracing::info!(stream, "… {} left out …", bytes(printed.omitted));
-    }
-    printed.end.lines().for_each(|line| tracing::info!(stream, "{line}"));
-}
-
 /// A worker, with its keeper unless that is gone.
 #[derive(Debug)]
 struct CommandWorker {
     shared: Arc<Shared>,
     keeper: Option<Keeper>,
-}
-
-/// Why a command is to end before it does so by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    Time,
-    Stop,
 }
 
 impl Worker for CommandWorker {
@@ -172,10 +127,10 @@ impl Worker for CommandWorker {
         let (ended, over) = self.run_below_keeper(run, call)?;
         shared.tell(&ended);
         if over == Some(Over::Stop) && ended.how == How::Told {
-            return Err(stopped());
+            return Err(stopped("command"));
         }
-        if matches!(ended.how, How::Signal(SIGHUP | SIGINT | SIGTERM)) && is_stopping_soon(call) {
-            return Err(stopped());
+        if matches!(ended.how, How::Signal(SIGHUP | SIGINT | SIGTERM)) && is_stopping_soon(|| call.is_stopping()) {
+            return Err(stopped("command"));
         }
         verdict(&ended, Limits { time: limit(call, begun), memory: settings.memory })?;
         expected.map(|expected| result(&expected)).transpose()
@@ -187,22 +142,14 @@ impl Worker for CommandWorker {
 impl CommandWorker {
     fn run_below_keeper(&mut self, run: Run, call: &Call<'_>) -> Result<(Ended, Option<Over>), ProcessingError> {
         let kept = self.keeper.take().and_then(|mut keeper| keeper.is_alive().then_some(keeper));
-        let started = || self.shared.start_keeper().map_err(ProcessingError::not_available);
+        let started = || Keeper::start(&self.shared.settings.keeper).map_err(ProcessingError::not_available);
         let mut keeper = kept.map_or_else(started, Ok)?;
-        let (deadline, mut stops_at, mut over) = (call.deadline(), None, None);
+        let (mut end, mut over) = (End::new(call.deadline(), self.shared.settings.shutdown_timeout), None);
         let is_over = || {
-            let now = Instant::now();
-            if call.is_stopping() {
-                stops_at.get_or_insert(now + self.shared.settings.shutdown_timeout);
-            }
-            if stops_at.is_some_and(|at| now >= at) {
-                over = Some(Over::Stop);
-            } else if deadline.is_some_and(|at| now >= at) {
-                over = Some(Over::Time);
-            }
+            over = end.look(call.is_stopping());
             over.is_some()
         };
-        match keeper.run(run, deadline, is_over) {
+        match keeper.run(run, call.deadline(), is_over) {
             Ok(ended) => {
                 if ended.is_stuck {
                     tracing::warn!(
@@ -241,21 +188,7 @@ fn values(file: &DownloadDataFile, call: &Call<'_>, path: &Path, result: Option<
 }
 
 /// The limit of a call, as it was given: to the hundredth of a second.
-fn limit(call: &Call<'_>, begun: Instant) -> Option<Duration> {
+pub(crate) fn limit(call: &Call<'_>, begun: Instant) -> Option<Duration> {
     let time = call.deadline()?.saturating_duration_since(begun).as_secs_f64();
     Some(Duration::from_secs_f64((time * 100.0).round() / 100.0))
-}
-
-/// Whether the program is asked to stop, or is so in a moment.
-fn is_stopping_soon(call: &Call<'_>) -> bool {
-    let since = Instant::now();
-    while !call.is_stopping() && since.elapsed() < STOP_IS_KNOWN_WITHIN {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    call.is_stopping()
-}
-
-/// The file has no outcome, and is left to the next start.
-fn stopped() -> ProcessingError {
-    ProcessingError::not_available("the program stops, and the command was ended")
 }

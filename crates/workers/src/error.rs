@@ -40,6 +40,12 @@ pub enum CommandError {
         "`{{result}}` means nothing in `datamill process`, which sends no results: leave it out, or use `datamill reproduce`"
     )]
     NoResults,
+    /// A worker that stays gets its files in another way.
+    #[error(
+        "`{0}` means nothing with --worker: the program is started once, and gets one file after the other as docs/workers.md \
+         says. Leave `{0}` out, or --worker"
+    )]
+    FileInWorker(String),
     /// Two places for one result.
     #[error("the result is either the file `{{result}}` or, with --stdout, what the command prints: use one of them")]
     TwoResults,

@@ -17,6 +17,8 @@ mod error;
 mod settings;
 
 #[cfg(target_os = "linux")]
+mod address_space;
+#[cfg(target_os = "linux")]
 mod command;
 #[cfg(target_os = "linux")]
 mod find;
@@ -25,12 +27,18 @@ mod keeper;
 #[cfg(target_os = "linux")]
 mod outcome;
 #[cfg(target_os = "linux")]
+mod stop;
+#[cfg(target_os = "linux")]
 mod words;
+#[cfg(target_os = "linux")]
+mod worker;
 
 pub use error::CommandError;
 #[cfg(target_os = "linux")]
 pub use keeper::keep;
 pub use settings::{CommandSettings, KEEPER, KeeperStart};
+#[cfg(all(feature = "bench", target_os = "linux"))]
+pub use worker::bench::PortAlone;
 
 /// There is no keeper on this system.
 #[cfg(not(target_os = "linux"))]

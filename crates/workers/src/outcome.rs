@@ -41,6 +41,7 @@ pub(crate) struct Limits {
 /// Whether the command is done with the file, and if not, what that means.
 pub(crate) fn verdict(ended: &Ended, limits: Limits) -> Result<(), ProcessingError> {
     let last = |how: String| with_last_words(how, &ended.stderr);
+    let failed = || Err(ProcessingError::file_failed(last(ending("command", &ended.how, limits))));
     match &ended.how {
         How::Exit(0) => Ok(()),
         How::Exit(NOT_AVAILABLE) => Err(ProcessingError::not_available(last(format!(
@@ -49,30 +50,36 @@ pub(crate) fn verdict(ended: &Ended, limits: Limits) -> Result<(), ProcessingErr
         How::Exit(STOP) => {
             Err(ProcessingError::stop(last(format!("the command asks the program to stop (exit code {STOP})"))))
         }
-        How::Exit(code) => Err(ProcessingError::file_failed(last(format!("the command ended with exit code {code}")))),
-        How::Signal(signal) => {
-            Err(ProcessingError::file_failed(last(format!("the command was ended by {}", signal_name(*signal)))))
-        }
-        How::Told => {
-            let time = limits.time.map_or_else(String::new, |time| format!(" within {} s", time.as_secs_f64()));
-            let how = format!("the command did not end{time}, and was ended with all that it had started");
-            Err(ProcessingError::file_failed(last(how)))
-        }
-        How::Memory { peak } => {
-            let limit = limits.memory.unwrap_or_default();
-            let how = format!(
-                "the command had {} in memory with all that it had started, more than --worker_memory ({}), and was ended",
-                bytes(*peak),
-                bytes(limit)
-            );
-            Err(ProcessingError::file_failed(last(how)))
-        }
-        How::NotStarted(number, text) => Err(not_started(*number, text)),
+        How::NotStarted(number, text) => Err(not_started("command", *number, text)),
+        How::Exit(_) | How::Signal(_) | How::Told | How::Memory { .. } => failed(),
     }
 }
 
-fn not_started(number: Option<i32>, text: &str) -> ProcessingError {
-    let how = format!("the command cannot be started: {text}");
+/// How a command or a worker has ended, in words.
+pub(crate) fn ending(what: &str, how: &How, limits: Limits) -> String {
+    match how {
+        How::Exit(code) => format!("the {what} ended with exit code {code}"),
+        How::Signal(signal) => format!("the {what} was ended by {}", signal_name(*signal)),
+        How::Told => {
+            let time = limits.time.map_or_else(String::new, |time| format!(" within {} s", time.as_secs_f64()));
+            let what_not = if what == "worker" { "answer" } else { "end" };
+            format!("the {what} did not {what_not}{time}, and was ended with all that it had started")
+        }
+        How::Memory { peak } => {
+            let limit = limits.memory.unwrap_or_default();
+            format!(
+                "the {what} had {} in memory with all that it had started, more than --worker_memory ({}), and was ended",
+                bytes(*peak),
+                bytes(limit)
+            )
+        }
+        How::NotStarted(_, text) => format!("the {what} cannot be started: {text}"),
+    }
+}
+
+/// What it means that the system could not start it.
+pub(crate) fn not_started(what: &str, number: Option<i32>, text: &str) -> ProcessingError {
+    let how = format!("the {what} cannot be started: {text}");
     match number.map(rustix::io::Errno::from_raw_os_error) {
         Some(error) if NEVER_STARTS.contains(&error) => ProcessingError::stop(how),
         // too long, or a value that no process can have: another file has others
@@ -81,7 +88,8 @@ fn not_started(number: Option<i32>, text: &str) -> ProcessingError {
     }
 }
 
-fn with_last_words(how: String, stderr: &Excerpt) -> String {
+/// With the last lines that it has said.
+pub(crate) fn with_last_words(how: String, stderr: &Excerpt) -> String {
     let last = stderr.last_lines(REASON_LINES, REASON_BYTES);
     if last.is_empty() { how } else { format!("{how}: {}", last.join(" | ")) }
 }

@@ -1,6 +1,7 @@
 //! What a user asks for, and how a keeper is started.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use datamill::process::UserCode;
@@ -13,7 +14,7 @@ pub const KEEPER: &str = "__keep";
 /// The executable of the process that asks.
 pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// A command that runs for each file.
+/// A command that runs for each file, or a worker that stays.
 #[derive(Debug, Clone)]
 pub struct CommandSettings {
     /// The program and its arguments, with placeholders.
@@ -22,6 +23,10 @@ pub struct CommandSettings {
     pub stdin: bool,
     /// The result is what the command writes to its stdout.
     pub stdout: bool,
+    /// The program is started once for each thread, and gets one file after the other, as `docs/workers.md` says.
+    pub worker: bool,
+    /// A worker that stays is started again after so many files.
+    pub restart_after: Option<NonZeroU64>,
     /// Whether each file has a result.
     pub has_results: bool,
     /// Resident memory of the command with all that it starts, in bytes.
@@ -58,6 +63,10 @@ impl CommandSettings {
     /// A program that is not there or cannot be started, words that do not fit.
     #[cfg(target_os = "linux")]
     pub fn into_user_code(self) -> Result<(String, UserCode), CommandError> {
+        if self.worker {
+            let workers = crate::worker::Stays::new(self)?;
+            return Ok((workers.name().to_owned(), UserCode::new(workers)));
+        }
         let commands = crate::command::Commands::new(self)?;
         Ok((commands.name().to_owned(), UserCode::new(commands)))
     }

@@ -62,7 +62,7 @@ pub struct ReproduceArgs {
     #[command(flatten)]
     command: CommandArgs,
     /// The result is what the command prints, and not a file
-    #[arg(long, requires = "command", help_heading = "Commands")]
+    #[arg(long, requires = "command", conflicts_with = "worker", help_heading = "Commands")]
     stdout: bool,
     #[command(flatten)]
     reproducer: ReproducerArgs,
@@ -77,7 +77,7 @@ const PLACEHOLDERS: &str = "In a command, {path}, {result} (of `reproduce`), {re
     {size}, {topic}, {partition}, {offset} and {attempt} are replaced, inside of words as well. The environment has the same \
     as DATAMILL_PATH and so on. No shell reads the words. Exit code 0 of a command is done, 75 something is not available \
     now, 78 stop; with any other the file has failed. What a command leaves running is ended with it. docs/programs.md has \
-    examples.";
+    examples. With --worker the program is started once for each thread and gets one file after the other: docs/workers.md.";
 
 /// Run a Python function or a command on every file of a topic, for what it does with the file
 ///

@@ -1,6 +1,7 @@
 //! `datamill reproduce … -- COMMAND` and `datamill process … -- COMMAND`: any program of a user, once for each file.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +14,12 @@ pub struct CommandArgs {
     /// The command reads the file from its standard input; `{path}` is there all the same
     #[arg(long, requires = "command", help_heading = "Commands")]
     stdin: bool,
+    /// The program is started once for each thread, and gets one file after the other by the protocol in docs/workers.md
+    #[arg(long, requires = "command", conflicts_with = "stdin", help_heading = "Commands")]
+    worker: bool,
+    /// Start a worker again after so many files
+    #[arg(long = "worker_restart_after", value_name = "FILES", requires = "worker", help_heading = "Commands")]
+    worker_restart_after: Option<NonZeroU64>,
     /// Memory that a command may have together with all that it starts, as the system counts resident memory, looked at ten
     /// times a second. One that has more is ended, and its file has failed
     #[arg(long = "worker_memory", value_name = "SIZE", requires = "command", value_parser = size, help_heading = "Commands")]
@@ -71,11 +78,14 @@ impl ProgramCall {
     }
 
     fn run_with(&self, args: &impl ProgramArgs, has_results: bool, keeper: KeeperStart) -> anyhow::Result<Exit> {
-        let CommandArgs { stdin, worker_memory, worker_address_space, command } = &self.command;
+        let CommandArgs { stdin, worker, worker_restart_after, worker_memory, worker_address_space, command } =
+            &self.command;
         let settings = CommandSettings {
             words: command.clone(),
             stdin: *stdin,
             stdout: self.stdout,
+            worker: *worker,
+            restart_after: *worker_restart_after,
             has_results,
             memory: worker_memory.map(|size| size.0 as u64),
             address_space: worker_address_space.map(|size| size.0 as u64),

@@ -1,5 +1,6 @@
 //! The beginning and the end of what a command prints.
 
+use datamill::report::text::bytes;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the beginning, and of the end, that are kept of each of a command's two streams: together 64 KiB for a file.
@@ -16,6 +17,15 @@ pub(crate) struct Excerpt {
 }
 
 impl Excerpt {
+    /// It goes to the log, line by line. The span around the call has the name of the file.
+    pub(crate) fn tell(&self, stream: &'static str) {
+        self.begin.lines().for_each(|line| tracing::info!(stream, "{line}"));
+        if self.omitted > 0 {
+            tracing::info!(stream, "… {} left out …", bytes(self.omitted));
+        }
+        self.end.lines().for_each(|line| tracing::info!(stream, "{line}"));
+    }
+
     /// The last lines that are not empty, at most so many, and so many bytes of them. A line that is longer is there with
     /// its end.
     pub(crate) fn last_lines(&self, lines: usize, bytes: usize) -> Vec<&str> {
@@ -53,6 +63,10 @@ impl Gathered {
         if self.end.len() > 8 * HALF {
             self.cut();
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.begin.is_empty()
     }
 
     fn cut(&mut self) {

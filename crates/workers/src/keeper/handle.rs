@@ -2,18 +2,24 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use datamill::report::chain;
 use uuid::Uuid;
 
-use super::frames::{Frames, send, wait};
+use super::ends::WorkerEnds;
+use super::frames::{Frames, send, send_with, wait};
 use super::marked::{MARK, end_marked};
 use super::protocol::{Answer, Ended, Request, Run};
 use crate::outcome::signal_name;
 use crate::settings::{KeeperStart, THIS_PROGRAM};
 
+/// How often a keeper is started where it ends at once: somebody may have killed it.
+const STARTS: usize = 3;
 /// How long a keeper has to start: an interpreter may be on a slow disk.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// How long a keeper may take to answer after it was told to end a command: more than it waits for what it kills.
@@ -27,7 +33,7 @@ pub(crate) struct Keeper {
     /// What was started, until it is waited for.
     child: Option<Child>,
     /// Dropped to end it.
-    requests: Option<ChildStdin>,
+    requests: Option<UnixStream>,
     answers: Frames<ChildStdout>,
     mark: String,
 }
@@ -47,17 +53,26 @@ impl Keeper {
     /// Starts one, and waits until it is set up.
     ///
     /// # Errors
-    /// It cannot be started, or ends again.
-    pub(crate) fn start(start: &KeeperStart) -> io::Result<Self> {
+    /// It cannot be started, or ends again and again: a sentence about that.
+    pub(crate) fn start(start: &KeeperStart) -> Result<Self, String> {
+        let tries = (1..STARTS).map(|_| Self::try_start(start)).find_map(Result::ok);
+        tries.map_or_else(|| Self::try_start(start), Ok).map_err(|error| {
+            let program = start.program.display();
+            format!("the process that looks after commands (`{program}`) cannot be started: {}", chain(&error))
+        })
+    }
+
+    fn try_start(start: &KeeperStart) -> io::Result<Self> {
         let mut command = Command::new(&start.program);
         if start.program == THIS_PROGRAM {
             // for who lists processes
             command.arg0("datamill");
         }
-        let mut child = command.args(&start.words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("a pipe is missing"));
-        };
+        // a socket and no pipe, since descriptors go along
+        let (requests, theirs) = UnixStream::pair()?;
+        let mut child = command.args(&start.words).stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).spawn()?;
+        drop(command);
+        let answers = child.stdout.take().ok_or_else(|| io::Error::other("a pipe is missing"))?;
         let (requests, answers) = (Some(requests), Frames::new(answers));
         let mut keeper = Self { child: Some(child), requests, answers, mark: Uuid::new_v4().to_string() };
         let until = Instant::now() + STARTS_WITHIN;
@@ -86,35 +101,71 @@ impl Keeper {
     /// What has become of the command is not known.
     pub(crate) fn run(
         &mut self,
-        mut run: Run,
+        run: Run,
         deadline: Option<Instant>,
         mut is_over: impl FnMut() -> bool,
     ) -> Result<Ended, Lost> {
-        run.environment.push((MARK.to_owned(), OsString::from(&self.mark)));
-        self.request(&Request::Run(run)).map_err(|error| self.lose(&error))?;
-        let mut ended_at = None;
-        loop {
-            let now = Instant::now();
-            match ended_at {
-                None if is_over() => {
-                    self.request(&Request::End).map_err(|error| self.lose(&error))?;
-                    ended_at = Some(now);
-                }
-                // somebody has stopped it
-                Some(at) if now.duration_since(at) > ANSWERS_WITHIN => {
-                    let killed = self.child.as_mut().map(Child::kill).transpose();
-                    return Err(self.lose(&killed.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into())));
-                }
-                _ => {}
-            }
-            let left = deadline.filter(|_| ended_at.is_none()).map(|at| at.saturating_duration_since(now));
-            let time = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
-            match self.answer(time) {
-                Ok(Some(Answer::Ended(ended))) => return Ok(ended),
-                Ok(Some(Answer::Ready) | None) => {}
-                Err(error) => return Err(self.lose(&error)),
+        let run = self.marked(run);
+        self.request(&run).map_err(|error| self.lose(&error))?;
+        while !is_over() {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if let Some(ended) = self.ended(left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)))? {
+                return Ok(ended);
             }
         }
+        self.end_it()
+    }
+
+    /// Starts a worker that stays, with these descriptors.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn begin(&mut self, run: Run, ends: &WorkerEnds) -> Result<(), Lost> {
+        let run = self.marked(run);
+        let sent = match &mut self.requests {
+            Some(requests) => send_with(requests, &run, &ends.passed()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        sent.map_err(|error| self.lose(&error))
+    }
+
+    /// The end of what runs, if it comes in this time.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn ended(&mut self, time: Duration) -> Result<Option<Ended>, Lost> {
+        match self.answer(time) {
+            Ok(Some(Answer::Ended(ended))) => Ok(Some(ended)),
+            Ok(Some(Answer::Ready) | None) => Ok(None),
+            Err(error) => Err(self.lose(&error)),
+        }
+    }
+
+    /// Can be read when [`ended`](Self::ended) has something to say.
+    pub(crate) fn answers(&self) -> &impl AsFd {
+        self.answers.pipe()
+    }
+
+    /// Ends what runs.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn end_it(&mut self) -> Result<Ended, Lost> {
+        self.request(&Request::End).map_err(|error| self.lose(&error))?;
+        let since = Instant::now();
+        while since.elapsed() < ANSWERS_WITHIN {
+            if let Some(ended) = self.ended(LOOK_EVERY)? {
+                return Ok(ended);
+            }
+        }
+        // somebody has stopped it
+        let killed = self.child.as_mut().map(Child::kill).transpose();
+        Err(self.lose(&killed.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into())))
+    }
+
+    fn marked(&self, mut run: Run) -> Request {
+        run.environment.push((MARK.to_owned(), OsString::from(&self.mark)));
+        Request::Run(run)
     }
 
     fn request(&mut self, request: &Request) -> io::Result<()> {

@@ -1,11 +1,11 @@
-//! The keeper's own process: takes requests on stdin, runs one command at a time, answers on stdout.
+//! The keeper's own process: takes requests on stdin, runs one command or worker at a time, answers on stdout.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +14,11 @@ use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP};
 
 use super::below::{AllEnded, Memory, drain, end_all, reap};
-use super::excerpt::{Excerpt, Gathered};
+use super::ends::{Numbers, WorkerEnds};
+use super::excerpt::Excerpt;
 use super::frames::{Frames, send, wait};
 use super::protocol::{Answer, Ended, How, Request, Run};
+use super::reading::Reading;
 
 /// Signals that say what is wrong with the process itself, or that nobody can handle.
 const NOT_HEARD: [i32; 9] = [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP];
@@ -25,9 +27,6 @@ const LAST_SIGNAL: i32 = 31;
 
 /// How long what was killed may take to end, before datamill goes on without it.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
-
-/// Reads of a pipe before the others have their turn. Together they take all that a pipe holds.
-const READS: usize = 16;
 
 /// Is a keeper until its stdin is closed. Answers the exit code.
 ///
@@ -52,6 +51,9 @@ pub fn keep() -> u8 {
 
 struct Keeping {
     requests: Frames<BorrowedFd<'static>>,
+    /// What came along with requests and was not taken.
+    passed: Vec<OwnedFd>,
+    numbers: Numbers,
     /// Can be read when a child has ended.
     ended: UnixStream,
 }
@@ -59,6 +61,7 @@ struct Keeping {
 impl Keeping {
     fn begin() -> io::Result<Self> {
         close_inherited()?;
+        let numbers = Numbers::keep()?;
         // it may have one
         let _ = setsid();
         set_child_subreaper(Some(getpid()))?;
@@ -70,7 +73,7 @@ impl Keeping {
         for signal in (1..=LAST_SIGNAL).filter(|signal| *signal != SIGCHLD && !NOT_HEARD.contains(signal)) {
             signal_hook::flag::register(signal, Arc::default())?;
         }
-        Ok(Self { requests: Frames::new(rustix::stdio::stdin()), ended })
+        Ok(Self { requests: Frames::new(rustix::stdio::stdin()), passed: Vec::new(), numbers, ended })
     }
 
     fn go_on(&mut self) -> io::Result<()> {
@@ -84,7 +87,7 @@ impl Keeping {
                 // what it was for has just ended
                 Some(Request::End) => {}
                 None => {
-                    if !self.requests.read()? {
+                    if !self.requests.receive(&mut self.passed)? {
                         return Ok(());
                     }
                 }
@@ -94,7 +97,7 @@ impl Keeping {
 
     /// Runs a command until nothing is left of it. `None` where datamill has gone meanwhile.
     fn run(&mut self, run: &Run) -> io::Result<Option<Ended>> {
-        let mut child = match command(run).and_then(|mut command| command.spawn()) {
+        let mut child = match self.spawn(run) {
             Ok(child) => child,
             Err(error) => return Ok(Some(Ended::not_started(&error))),
         };
@@ -125,7 +128,7 @@ impl Keeping {
                 stderr.read();
             }
             if is_asked {
-                is_gone = !self.requests.read()?;
+                is_gone = !self.requests.receive(&mut self.passed)?;
                 if is_gone || self.requests.next::<Request>()?.is_some() {
                     by_keeper = Some(How::Told);
                 }
@@ -155,13 +158,25 @@ impl Keeping {
             return Ok(None);
         }
         let how = by_keeper.or(status.and_then(how)).unwrap_or(How::Told);
-        let excerpts = (stdout.map(Reading::rest).unwrap_or_default(), stderr.map(Reading::rest).unwrap_or_default());
-        Ok(Some(Ended { how, stdout: excerpts.0, stderr: excerpts.1, left: killed, is_stuck }))
+        // all that has written has ended
+        let stdout = stdout.as_mut().map(Reading::excerpt).unwrap_or_default();
+        let stderr = stderr.as_mut().map(Reading::excerpt).unwrap_or_default();
+        Ok(Some(Ended { how, stdout, stderr, left: killed, is_stuck }))
+    }
+
+    fn spawn(&mut self, run: &Run) -> io::Result<Child> {
+        if !run.stays {
+            return command(run)?.spawn();
+        }
+        let ends = WorkerEnds::taken(&mut self.passed)?;
+        let mut command = command(run)?;
+        command.stdout(ends.stdout).stderr(ends.stderr);
+        self.numbers.lend([ends.input, ends.output, ends.content], || command.spawn())
     }
 }
 
 impl Ended {
-    fn not_started(error: &io::Error) -> Self {
+    pub(crate) fn not_started(error: &io::Error) -> Self {
         let how = How::NotStarted(error.raw_os_error(), error.to_string());
         Self { how, stdout: Excerpt::default(), stderr: Excerpt::default(), left: 0, is_stuck: false }
     }
@@ -202,42 +217,4 @@ fn command(run: &Run) -> io::Result<Command> {
     });
     command.stderr(Stdio::piped());
     Ok(command)
-}
-
-/// A stream of a command, and what of it is kept.
-struct Reading<P> {
-    from: P,
-    gathered: Gathered,
-    is_open: bool,
-}
-
-impl<P: AsFd> Reading<P> {
-    fn new(from: P) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&from, true)?;
-        Ok(Self { from, gathered: Gathered::default(), is_open: true })
-    }
-
-    /// Takes what is there, for a while.
-    fn read(&mut self) {
-        let mut bytes = [0; 64 << 10];
-        for _ in 0..READS {
-            match rustix::io::read(&self.from, &mut bytes) {
-                Ok(0) => self.is_open = false,
-                Ok(count) => {
-                    self.gathered.take(&bytes[..count]);
-                    continue;
-                }
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(rustix::io::Errno::AGAIN) => {}
-                Err(_) => self.is_open = false,
-            }
-            return;
-        }
-    }
-
-    /// What is there after the end of all that has written.
-    fn rest(mut self) -> Excerpt {
-        self.read();
-        self.gathered.excerpt()
-    }
 }

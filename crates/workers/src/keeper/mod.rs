@@ -7,6 +7,9 @@
 //!                                  below.rs: /proc, SIGKILL, waitpid
 //! ```
 //!
+//! A worker that stays is started in the same way. What it is connected to comes along with the request (`ends.rs`), so datamill
+//! and the worker talk without the keeper, which looks after the worker and ends it.
+//!
 //! The keeper is a child subreaper, so whatever loses its parent below it becomes its child, in whichever group or session
 //! it is. Only children are killed: their ids cannot be another process's before the keeper has waited for them. That is
 //! done again until there is no child, after each command, at a limit, when it is told to, and when its stdin closes,
@@ -17,14 +20,19 @@
 //! are the same program.
 
 mod below;
+mod ends;
 mod excerpt;
 mod frames;
 mod handle;
 mod keep;
 mod marked;
 mod protocol;
+mod reading;
 
+pub(crate) use ends::{CONTENT, INPUT, OUTPUT, WorkerEnds};
 pub(crate) use excerpt::Excerpt;
-pub(crate) use handle::Keeper;
+pub(crate) use frames::wait;
+pub(crate) use handle::{Keeper, Lost};
 pub use keep::keep;
 pub(crate) use protocol::{Ended, How, Run};
+pub(crate) use reading::Reading;

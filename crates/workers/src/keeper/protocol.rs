@@ -22,6 +22,8 @@ pub(crate) struct Run {
     pub(crate) words: Vec<OsString>,
     /// Beside what the keeper has.
     pub(crate) environment: Vec<(String, OsString)>,
+    /// Whether the descriptors of a worker that stays come along with the request: see [`WorkerEnds`](super::WorkerEnds).
+    pub(crate) stays: bool,
     /// A file that is its stdin; otherwise that is empty.
     pub(crate) stdin: Option<OsString>,
     /// A file that takes its stdout; otherwise the keeper reads it.

@@ -1,4 +1,4 @@
-//! Any program as user code: a command for each file.
+//! Any program as user code: a command for each file, or a worker that stays.
 
 mod bench;
 mod documents;
@@ -6,3 +6,5 @@ mod ends;
 mod isolation;
 mod limits;
 mod words;
+mod worker_examples;
+mod workers;
