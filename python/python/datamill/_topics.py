@@ -17,6 +17,7 @@ def upload(
     *,
     config: str | os.PathLike[str] | None = None,
     upload_regex: str | None = None,
+    path_prefix: str | None = None,
     chunk_size: int | None = None,
     **options: Any,
 ) -> _engine.Uploaded:
@@ -35,6 +36,8 @@ def upload(
         The configuration file. Without one, the log is ``datamill.db`` in the working directory.
     upload_regex : str, optional
         Only files whose path, relative to the folder, matches this regular expression from its start.
+    path_prefix : str, optional
+        Folder before the paths of all files on the topic, such as ``lab1/microscope``.
     chunk_size : int, optional
         Bytes of file content in a message, a power of two; 524,288 where it is not given.
     **options
@@ -61,8 +64,8 @@ def upload(
     """
     if isinstance(paths, (str, bytes, os.PathLike)):
         paths = [paths]
-    named = {"topic_name": topic, "config": config, "upload_regex": upload_regex, "chunk_size": chunk_size}
-    words = words_of_keywords("upload", {**named, **options}, "upload")
+    named = {"topic_name": topic, "config": config, "upload_regex": upload_regex, "path_prefix": path_prefix}
+    words = words_of_keywords("upload", {**named, "chunk_size": chunk_size, **options}, "upload")
     files = [os.fsdecode(path) for path in paths]
     if not files:
         raise RunError("no path is named: there is nothing to send", 1)

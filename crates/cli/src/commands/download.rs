@@ -1,12 +1,15 @@
 //! `datamill download`: the files of a topic in a folder.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context;
 use clap::Args;
 use datamill::assemble::Mode;
 use datamill::deliver::{DownloadDirectory, OnExists};
 use datamill::program::{Exit, ProcessorArgs, instance, run_program};
+use datamill::report::logging::say;
+use datamill::report::text::counted;
 
 /// OpenMSIStream's name of this program: in the group, the log file and heartbeats.
 const NAME: &str = "DataFileDownloadDirectory";
@@ -52,5 +55,15 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
     // a group for each folder, so that each becomes complete
     let group = format!("{NAME}_{}_{}", processor.topic_name, instance(&args.folder));
     processor.consumer.default_group = Some(group);
-    Ok(run_program(&processor, NAME, directory.into_user_code()))
+    let replaced = directory.replaced();
+    let exit = run_program(&processor, NAME, directory.into_user_code());
+    match replaced.load(Relaxed) {
+        0 => {}
+        files => say(format_args!(
+            "{} replaced another version that was there. If instruments share names, upload each with a --path_prefix of its \
+            own",
+            counted(files, "file")
+        )),
+    }
+    Ok(exit)
 }

@@ -10,7 +10,7 @@ use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::printable;
 use datamill::survey::{Copies, ReconcileSettings, Row, Rows, StoreCopies, SurveyError, reconcile};
-use datamill::upload::Filter;
+use datamill::upload::{Filter, PathPrefix};
 use serde_json::{Value, json};
 
 use super::output::LogArgs;
@@ -50,6 +50,9 @@ pub struct ReconcileArgs {
     /// Only files whose path, relative to the folder, matches this regular expression from its start, as in the upload
     #[arg(long = "upload_regex", value_name = "REGEX")]
     upload_regex: Option<String>,
+    /// Folder before the paths on the topic, as in the upload: only what is below it is compared
+    #[arg(long = "path_prefix", value_name = "FOLDER")]
+    path_prefix: Option<PathPrefix>,
     /// Hash every file of the folder and of the mirror, whatever its size and time are
     #[arg(long)]
     verify: bool,
@@ -91,6 +94,7 @@ pub fn run(args: &ReconcileArgs) -> anyhow::Result<Exit> {
         folder: args.folder.clone(),
         topic: args.topic_name.clone(),
         filter,
+        path_prefix: args.path_prefix.clone().unwrap_or_default(),
         group: args.consumer_group_id.clone(),
         results: args.results.clone(),
         copies,

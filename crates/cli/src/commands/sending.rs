@@ -17,8 +17,8 @@ use datamill::report::{LogLevel, chain};
 use datamill::settings::Config;
 use datamill::survey::upload_missing;
 use datamill::upload::{
-    DEFAULT_CHUNK_SIZE, Filter, LOG_FILE, MAX_CHUNK_SIZE, Summary, UploadSettings, WatchSettings, check_paths,
-    logs_folder, upload_paths, watch,
+    DEFAULT_CHUNK_SIZE, Filter, LOG_FILE, MAX_CHUNK_SIZE, PathPrefix, Summary, UploadSettings, WatchSettings,
+    check_paths, logs_folder, upload_paths, watch,
 };
 
 /// Options of everything that sends files.
@@ -32,6 +32,9 @@ pub struct SendingArgs {
     /// files of office programs and unfinished copies; hidden files are left out in any case
     #[arg(long = "upload_regex", value_name = "REGEX")]
     upload_regex: Option<String>,
+    /// Folder before the paths of all files on the topic, such as `lab1/microscope`: for instruments that write the same names
+    #[arg(long = "path_prefix", value_name = "FOLDER")]
+    path_prefix: Option<PathPrefix>,
     /// Bytes of file content in a message, a power of two
     #[arg(long = "chunk_size", value_name = "BYTES", default_value_t = DEFAULT_CHUNK_SIZE, value_parser = chunk_size)]
     chunk_size: usize,
@@ -70,6 +73,7 @@ impl SendingArgs {
         if let Some(pattern) = &self.upload_regex {
             settings.filter = Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?;
         }
+        settings.path_prefix = self.path_prefix.clone().unwrap_or_default();
         Ok(settings)
     }
 }

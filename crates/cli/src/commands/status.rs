@@ -16,9 +16,9 @@ use datamill::report::text::{bytes, count, counted, counted_with, duration, prin
 use datamill::settings::GroupId;
 use datamill::survey::{
     GroupStatus, Heartbeats, InProgress, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError,
-    WatchStatus, group_status, last_heartbeats, program_status, watch_status,
+    WatchStatus, WatchedFolder, group_status, last_heartbeats, program_status, watch_status,
 };
-use datamill::upload::Filter;
+use datamill::upload::{Filter, PathPrefix};
 use serde_json::{Value, json};
 
 use super::output::{LogArgs, readers, table};
@@ -62,6 +62,9 @@ pub struct StatusArgs {
     /// Which files of the folder the watch sends, where it has this option
     #[arg(long = "upload_regex", value_name = "REGEX", requires = "folder")]
     upload_regex: Option<String>,
+    /// Folder before the paths on the topic, where the watch has this option
+    #[arg(long = "path_prefix", value_name = "FOLDER", requires = "folder")]
+    path_prefix: Option<PathPrefix>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -139,9 +142,15 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         let looked = group_status(&log, topic, group, args.exact, &ended_members, &control);
         looked.map_err(|error| errors.push((Subject::Group(group.to_owned()), error))).ok()
     });
-    let watch = args.folder.as_deref().and_then(|folder| {
-        let looked = watch_status(log.as_ref(), folder, topic, args.logs_dir.as_deref(), filter.clone(), &control);
-        looked.map_err(|error| errors.push((Subject::Folder(folder.to_owned()), error))).ok()
+    let watched = args.folder.as_ref().map(|folder| WatchedFolder {
+        folder: folder.clone(),
+        logs_dir: args.logs_dir.clone(),
+        filter,
+        path_prefix: args.path_prefix.clone().unwrap_or_default(),
+    });
+    let watch = watched.and_then(|watched| {
+        let looked = watch_status(log.as_ref(), &watched, topic, &control);
+        looked.map_err(|error| errors.push((Subject::Folder(watched.folder), error))).ok()
     });
     errors.extend(not_heard);
     let mut programs = Vec::new();

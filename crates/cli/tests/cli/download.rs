@@ -77,6 +77,28 @@ fn a_folder_that_was_sent_comes_out_the_same() {
 }
 
 #[test]
+fn files_that_replace_another_version_are_named_and_counted() {
+    let place = Place::new();
+    let send = |content: &[u8], more: &[&str]| {
+        place.write("data/a.csv", content);
+        assert_eq!(place.run(&[&["upload", "data", "--topic_name", "t"], more].concat()).code(), 0);
+    };
+    let download = || place.run(&["download", "mirror", "--topic_name", "t", "--exit-at-end"]);
+    send(b"first", &[]);
+    let ended = download();
+    assert!(ended.code() == 0 && !ended.stderr().contains("replaced"), "{}", ended.stderr());
+    send(b"second", &[]);
+    send(b"third", &["--path_prefix", "lab2"]);
+    let ended = download();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    assert!(ended.stderr().contains("1 file replaced another version that was there"), "{}", ended.stderr());
+    let named = |line: &&str| line.contains("this one has taken its place") && line.contains("a.csv");
+    assert_eq!(ended.stderr().lines().filter(named).count(), 1, "{}", ended.stderr());
+    assert_eq!(std::fs::read(place.path("mirror/a.csv")).unwrap(), b"second");
+    assert_eq!(std::fs::read(place.path("mirror/lab2/a.csv")).unwrap(), b"third");
+}
+
+#[test]
 fn the_line_that_the_demo_ends_with_mirrors_its_topic() {
     let place = Place::new();
     let demo = place.run(&["demo"]);

@@ -19,7 +19,8 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use datamill_broker::OwnFiles;
 use datamill_wire::Sha512Hasher;
@@ -54,6 +55,8 @@ pub struct DownloadDirectory {
     parts: OnceLock<Parts>,
     preparing: Mutex<()>,
     durable: Mutex<HashSet<PathBuf>>,
+    /// Files that have taken the place of another version.
+    replaced: Arc<AtomicU64>,
 }
 
 /// What is made when the first file comes: then the engine holds the lock on the output folder.
@@ -92,7 +95,13 @@ impl DownloadDirectory {
             parts: OnceLock::new(),
             preparing: Mutex::default(),
             durable: Mutex::default(),
+            replaced: Arc::default(),
         })
+    }
+
+    /// Files that have taken the place of another version so far, for who asks once the program has ended.
+    pub fn replaced(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.replaced)
     }
 
     /// The engine's view of it. Unlike [`UserCode::processor`], its group is for this folder alone.
@@ -150,11 +159,15 @@ impl DownloadDirectory {
         let mut aside = None;
         loop {
             let mut locked = self.lock(parts, path)?;
+            let mut replaces = false;
             let target = match self.look(&locked, file, path)? {
                 There::Nothing => path,
                 There::Same(origin) => return self.renew(&mut locked, file, &comes, path, origin.as_ref()),
                 There::Other(there) => match self.on_exists.decide(comes.against(&there)) {
-                    Decision::Replace => path,
+                    Decision::Replace => {
+                        replaces = true;
+                        path
+                    }
                     Decision::KeepBoth => {
                         drop(locked);
                         locked = self.lock(parts, &beside)?;
@@ -195,7 +208,10 @@ impl DownloadDirectory {
                     "where the file came from cannot be recorded; its modification time will tell");
             }
             drop(locked);
-            if target != path {
+            if replaces {
+                self.replaced.fetch_add(1, Relaxed);
+                tracing::info!("another version was there already; this one has taken its place");
+            } else if target != path {
                 tracing::warn!(kept_as = target, "another version is there already; both are kept");
             }
             return Ok(());

@@ -57,4 +57,4 @@ pub use program::{ProgramStatus, program_status};
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
 pub use row::{Row, State};
 pub use upload::Upload;
-pub use watched::{WatchStatus, watch_status};
+pub use watched::{WatchStatus, WatchedFolder, watch_status};

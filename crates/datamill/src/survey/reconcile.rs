@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datamill_broker::{Error, Log, Operation, Permission};
@@ -19,7 +19,7 @@ use super::table::{InFolder, Table};
 use crate::control::Control;
 use crate::engine::Reached;
 use crate::report::text::{COMPACTED, bytes, count, counted, shell_word};
-use crate::upload::{Filter, Found, Reason, Scanner};
+use crate::upload::{Filter, Found, PathPrefix, Reason, Scanner};
 
 /// What is compared with what.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct ReconcileSettings {
     pub topic: String,
     /// Which files of the folder count, as in an upload.
     pub filter: Filter,
+    /// What their uploads have before the paths: other paths of the topic do not count.
+    pub path_prefix: PathPrefix,
     /// Consumer group whose outcomes are asked about.
     pub group: Option<String>,
     /// Topic of its results.
@@ -219,11 +221,11 @@ pub fn reconcile(
     control: &Control,
     rows: &mut dyn Rows,
 ) -> Result<Reconciled, SurveyError> {
-    let ReconcileSettings { folder, topic, filter, results, copies, verify, .. } = settings;
+    let ReconcileSettings { folder, topic, path_prefix, results, copies, verify, .. } = settings;
     let found = log.topic(topic)?;
     let result_topic = results.as_deref().map(|results| log.topic(results)).transpose()?;
     let table = Table::new()?;
-    scan(log.as_ref(), folder, filter, &table, control)?;
+    scan(log.as_ref(), settings, &table, control)?;
     let mut kept = Ok(());
     let group = match settings.group.as_deref() {
         None => None,
@@ -261,7 +263,7 @@ pub fn reconcile(
     let mut all = Reconciled {
         members: group.as_ref().map(|(_, reached)| reached.members.len()),
         passed,
-        send: log.command(&format!("upload --only-missing {word} --topic_name {topic}")),
+        send: log.command(&format!("upload --only-missing {word} --topic_name {topic}{}", path_prefix.option())),
         retry: group.as_ref().map_or_else(String::new, |(group, _)| {
             let group = shell_word(group);
             log.command(&format!("retry --list --topic_name {topic} --consumer_group_id {group}"))
@@ -294,6 +296,9 @@ pub fn reconcile(
         if control.stopping().is_some() {
             return Err(SurveyError::Stopped);
         }
+        if !path_prefix.is_before(path) {
+            return Ok(());
+        }
         tell(&judge.row(path, known)?)
     })?;
     if has_keyed {
@@ -319,9 +324,10 @@ pub(super) fn readers(log: &dyn Log, topic: &str) -> Result<String, Error> {
 }
 
 /// Puts the files of the folder into the table, as an upload would choose them.
-fn scan(log: &dyn Log, folder: &Path, filter: &Filter, table: &Table, control: &Control) -> Result<(), SurveyError> {
+fn scan(log: &dyn Log, settings: &ReconcileSettings, table: &Table, control: &Control) -> Result<(), SurveyError> {
+    let ReconcileSettings { folder, path_prefix, filter, .. } = settings;
     let failed = |source| SurveyError::Path { path: folder.to_owned(), source };
-    let scanner = Scanner::new(folder, filter.clone(), log.own_files()).map_err(failed)?;
+    let scanner = Scanner::new(folder, path_prefix.clone(), filter.clone(), log.own_files()).map_err(failed)?;
     let mut ended = Ok(());
     let walked = scanner.walk(scanner.root(), &mut |found| {
         let (path, file) = match found {

@@ -2,7 +2,7 @@
 //! watch says the first, and the folder is looked at as the watch does.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use datamill_broker::{Log, Operation};
 
@@ -11,7 +11,7 @@ use super::problem::{Problem, ProblemKind, Subject};
 use super::reconcile::refused;
 use crate::control::Control;
 use crate::report::text::shell_word;
-use crate::upload::{Filter, Found, LogsFolder, Scanner, Stamp, look_at_record};
+use crate::upload::{Filter, Found, LogsFolder, PathPrefix, Scanner, Stamp, look_at_record};
 
 /// Files that are named in each list.
 const NAMED: usize = 10;
@@ -45,28 +45,41 @@ pub struct WatchStatus {
     pub problems: Vec<Problem>,
 }
 
-/// Looks how a folder stands that is watched for a topic. `logs_dir` and `filter` as the watch has them. Changes nothing.
+/// A folder that is watched, as the watch has it.
+#[derive(Debug, Clone)]
+pub struct WatchedFolder {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Folder of the record; `None` is the usual one in the watched folder.
+    pub logs_dir: Option<PathBuf>,
+    /// Which files are taken by their names.
+    pub filter: Filter,
+    /// What goes before the relative paths.
+    pub path_prefix: PathPrefix,
+}
+
+/// Looks how a folder stands that is watched for a topic. Changes nothing.
 ///
 /// # Errors
 /// Those of the log and of the folder; a folder that was never watched for this topic.
 pub fn watch_status(
     log: &dyn Log,
-    folder: &Path,
+    watched: &WatchedFolder,
     topic: &str,
-    logs_dir: Option<&Path>,
-    filter: Filter,
     control: &Control,
 ) -> Result<WatchStatus, SurveyError> {
+    let WatchedFolder { folder, logs_dir, filter, path_prefix } = watched;
     let failed = |source| SurveyError::Path { path: folder.to_owned(), source };
     let (found, log_id) = (log.topic(topic).map_err(|error| error.for_use(Operation::Describe))?, log.id()?);
-    let scanner = Scanner::new(folder, filter, log.own_files()).map_err(failed)?;
-    let logs = LogsFolder::seen(folder, scanner.root(), logs_dir, topic, &log_id)?;
+    let scanner = Scanner::new(folder, path_prefix.clone(), filter.clone(), log.own_files()).map_err(failed)?;
+    let logs = LogsFolder::seen(folder, scanner.root(), logs_dir.as_deref(), topic, &log_id)?;
     let mut known: HashMap<Box<str>, (Stamp, bool)> = HashMap::new();
     let mut take = |path: String, of: crate::upload::Known| {
         known.insert(path.into(), (of.stamp, of.sha512.is_some()));
     };
     let Some(topic_id) = look_at_record(&logs.record(), &log_id, topic, &mut take)? else {
-        let words = format!("reconcile {} --topic_name {}", shell_word(&folder.to_string_lossy()), shell_word(topic));
+        let (word, option) = (folder.to_string_lossy(), path_prefix.option());
+        let words = format!("reconcile {} --topic_name {}{option}", shell_word(&word), shell_word(topic));
         let reconcile = log.command(&words);
         return Err(SurveyError::NeverWatched { folder: folder.to_owned(), topic: topic.to_owned(), reconcile });
     };

@@ -38,7 +38,7 @@ pub enum UploadError {
     FilenameAppend(String),
     /// Two files would be rebuilt under the same path.
     #[error(
-        "`{first}` and `{second}` would both be sent as `{relative}`: upload a folder that holds both, or one after the other"
+        "`{first}` and `{second}` would both be sent as `{relative}`: upload a folder that holds both, or each by itself with another `--path_prefix`"
     )]
     SamePath {
         /// The path under which both would be rebuilt.

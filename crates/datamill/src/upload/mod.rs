@@ -26,6 +26,7 @@ mod not_sent;
 mod one_watcher;
 mod own_folders;
 mod place;
+mod prefix;
 mod ranges;
 mod record;
 mod registry;
@@ -64,6 +65,7 @@ pub use filter::{Filter, Reason};
 pub(crate) use logs_folder::LogsFolder;
 pub use logs_folder::logs_folder;
 pub(crate) use own_folders::is_logs;
+pub use prefix::{PathPrefix, PathPrefixError};
 pub use record::RecordError;
 pub(crate) use record::{Known, look as look_at_record};
 pub(crate) use scan::{Found, Scanner};
@@ -115,6 +117,8 @@ pub struct UploadSettings {
     pub drain_limit: Duration,
     /// Folder below which files that are named themselves keep their paths; without one they have their names alone.
     pub root: Option<PathBuf>,
+    /// What goes before the relative paths under which files are rebuilt.
+    pub path_prefix: PathPrefix,
     /// What goes between stem and suffix of the names under which files are rebuilt.
     pub filename_append: String,
 }
@@ -129,6 +133,7 @@ impl UploadSettings {
             in_flight_bytes: DEFAULT_IN_FLIGHT_BYTES,
             drain_limit: Duration::from_secs(30),
             root: None,
+            path_prefix: PathPrefix::default(),
             filename_append: String::new(),
         }
     }
@@ -311,14 +316,14 @@ impl Collected {
         stop: &Stop<'_>,
     ) -> std::io::Result<()> {
         if !fs::metadata(path)?.is_dir() {
-            self.take(scan::named_file(path, settings.root.as_deref(), &settings.filter, own)?);
+            self.take(scan::named_file(path, settings, own)?);
             return Ok(());
         }
         if own_folders::is_logs(&fs::canonicalize(path)?) {
             leave_out(&self.facts, &mut self.summary, format!("{}/", path.display()), Reason::OwnFolder, None);
             return Ok(());
         }
-        let scanner = Scanner::new(path, settings.filter.clone(), own.clone())?;
+        let scanner = Scanner::new(path, settings.path_prefix.clone(), settings.filter.clone(), own.clone())?;
         let mut all = Vec::new();
         scanner.walk(scanner.root(), &mut |found| {
             all.push(found);

@@ -12,10 +12,12 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use datamill_broker::OwnFiles;
-use datamill_wire::{Chunk, name};
+use datamill_wire::Chunk;
 
+use super::UploadSettings;
 use super::filter::{Filter, Reason, is_hidden};
 use super::own_folders::OwnFolders;
+use super::prefix::PathPrefix;
 use super::stamp::{Stamp, Trace};
 
 pub use walk::{Walk, Walker};
@@ -23,7 +25,7 @@ pub use walk::{Walk, Walker};
 /// A file that may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its path relative to the root, with `/`: under this path it is rebuilt.
+    /// Its path relative to the root, with `/`, behind the prefix: under this path it is rebuilt.
     pub relative: String,
     /// Where it is read; for a link the file that it leads to.
     pub path: PathBuf,
@@ -40,7 +42,7 @@ pub enum Found {
     File(Candidate),
     /// A file or folder that is left out.
     LeftOut {
-        /// Its path relative to the root, readable, with `/` at the end of a folder's.
+        /// Its path relative to the root, behind the prefix, readable, with `/` at the end of a folder's.
         path: String,
         /// Why.
         reason: Reason,
@@ -80,22 +82,23 @@ impl Found {
 #[derive(Debug)]
 pub struct Scanner {
     root: PathBuf,
+    prefix: PathPrefix,
     filter: Filter,
     own: OwnFiles,
     own_folders: OwnFolders,
 }
 
 impl Scanner {
-    /// A scanner of everything below `root`; `own` are the files of the log.
+    /// A scanner of everything below `root`, whose paths get `prefix`; `own` are the files of the log.
     ///
     /// # Errors
     /// Where `root` is not there or not a folder.
-    pub fn new(root: &Path, filter: Filter, own: OwnFiles) -> io::Result<Self> {
+    pub fn new(root: &Path, prefix: PathPrefix, filter: Filter, own: OwnFiles) -> io::Result<Self> {
         let root = fs::canonicalize(root)?;
         if !root.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
         }
-        Ok(Self { root, filter, own, own_folders: OwnFolders::default() })
+        Ok(Self { root, prefix, filter, own, own_folders: OwnFolders::default() })
     }
 
     /// The root, without links.
@@ -106,6 +109,14 @@ impl Scanner {
     /// Goes over to another root, which has no links in it.
     pub fn go_to(&mut self, root: &Path) {
         root.clone_into(&mut self.root);
+    }
+
+    /// Where the file or folder with this relative path is, as [`Candidate::relative`] has it. What is above the prefix is
+    /// the root.
+    pub fn path_of(&self, relative: &str) -> PathBuf {
+        let below = self.prefix.cut(relative);
+        let parts = below.split('/').filter(|part| !part.is_empty());
+        self.root.iter().chain(parts.map(OsStr::new)).collect()
     }
 
     /// Looks at one path below the root, as a walk would. `None` where nothing is there (any more),
@@ -185,7 +196,7 @@ impl Scanner {
         if may_be_own && self.own.has(&target(), &metadata) {
             return Some(Found::left_out(relative, Reason::OwnTopics));
         }
-        if let Some(reason) = self.filter.leaves_out(relative) {
+        if let Some(reason) = self.filter.leaves_out(self.prefix.cut(relative)) {
             return Some(Found::left_out(relative, reason));
         }
         if is_settled(relative, Stamp::of(&metadata), Trace::of(&metadata)) {
@@ -213,15 +224,15 @@ impl Scanner {
         }
     }
 
-    /// The path below the root with `/`; `None` where it is not UTF-8.
+    /// The path below the root with `/`, behind the prefix; `None` where it is not UTF-8.
     fn relative(&self, path: &Path) -> Option<String> {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         let parts: Option<Vec<&str>> = below.components().map(part).collect();
-        Some(parts?.join("/"))
+        Some(self.prefix.before(&parts?.join("/")))
     }
 
     fn readable(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+        self.prefix.before(&path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy())
     }
 }
 
@@ -229,7 +240,7 @@ impl Scanner {
 struct Place<'a> {
     folder: &'a Path,
     name: &'a OsStr,
-    /// Its path relative to the root, with `/`.
+    /// Its path relative to the root, with `/`, behind the prefix.
     relative: &'a str,
 }
 
@@ -243,27 +254,28 @@ fn part(component: Component<'_>) -> Option<&str> {
     component.as_os_str().to_str()
 }
 
-/// One file that the user named: sent under its path below `root`, or under its name alone where there is none,
-/// whatever the default rules say of it.
+/// One file that the user named: sent under its path below the root of these settings, or under its name alone where there
+/// is none, whatever the default rules say of it.
 ///
 /// # Errors
-/// Where it is not there, cannot be looked at, or is not below `root`.
-pub fn named_file(path: &Path, root: Option<&Path>, filter: &Filter, own: &OwnFiles) -> io::Result<Found> {
+/// Where it is not there, cannot be looked at, or is not below the root.
+pub fn named_file(path: &Path, settings: &UploadSettings, own: &OwnFiles) -> io::Result<Found> {
     let metadata = fs::metadata(path)?;
-    let relative = match root {
+    let below = match &settings.root {
         None => path.file_name().and_then(OsStr::to_str).map(str::to_owned),
         Some(root) => below(path, root)?,
     };
-    let Some(relative) = relative else {
+    let Some(below) = below else {
         return Ok(Found::left_out(path.to_string_lossy(), Reason::NotUtf8));
     };
+    let relative = settings.path_prefix.before(&below);
     if !metadata.is_file() {
         return Ok(Found::left_out(relative, Reason::Special));
     }
     if own.has(&fs::canonicalize(path)?, &metadata) {
         return Ok(Found::left_out(relative, Reason::OwnTopics));
     }
-    if filter.has_pattern() && filter.leaves_out(&relative).is_some() {
+    if settings.filter.has_pattern() && settings.filter.leaves_out(&below).is_some() {
         return Ok(Found::left_out(relative, Reason::Pattern));
     }
     Ok(candidate(relative, path.to_owned(), &metadata))
@@ -302,9 +314,8 @@ pub(super) fn split(relative: &str) -> (&str, &str) {
 }
 
 /// What the message format has against a path.
-fn refusal(relative: &str) -> Option<String> {
+pub(super) fn refusal(relative: &str) -> Option<String> {
     let (subdir, filename) = split(relative);
-    debug_assert_eq!(name::relative_path(subdir, filename), relative);
     let probe = Chunk {
         filename,
         file_hash: &[0; 64],
@@ -333,7 +344,7 @@ mod tests {
     }
 
     fn walk(root: &Path, filter: Filter) -> (Vec<String>, BTreeMap<String, Reason>) {
-        let scanner = Scanner::new(root, filter, OwnFiles::default()).unwrap();
+        let scanner = Scanner::new(root, PathPrefix::default(), filter, OwnFiles::default()).unwrap();
         let (mut files, mut left_out) = (Vec::new(), BTreeMap::new());
         scanner
             .walk(scanner.root(), &mut |found| {
@@ -384,6 +395,38 @@ mod tests {
         assert_eq!(left_out, expected);
     }
 
+    #[test]
+    fn a_prefix_is_before_every_path_and_no_rule_looks_at_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["top.csv", "a/b.csv", "a/run.log", ".hidden/in", "a/.b"] {
+            write(dir.path(), name);
+        }
+        let prefix: PathPrefix = "lab 1/x".parse().unwrap();
+        let scan = |filter| {
+            let scanner = Scanner::new(dir.path(), prefix.clone(), filter, OwnFiles::default()).unwrap();
+            let mut found = Vec::new();
+            let take = &mut |one: Found| {
+                if let Found::File(file) = &one {
+                    assert_eq!(scanner.path_of(&file.relative), file.path);
+                }
+                found.push(one.path().to_owned());
+                true
+            };
+            scanner.walk(scanner.root(), take).unwrap();
+            found.sort();
+            for path in ["lab 1/x", "lab 1", ""] {
+                assert_eq!(scanner.path_of(path), scanner.root());
+            }
+            assert_eq!(scanner.path_of("lab 1/x/a/"), scanner.root().join("a"));
+            let looked = scanner.look(&scanner.root().join("a/b.csv")).unwrap();
+            (found, matches!(looked, Found::File(file) if file.relative == "lab 1/x/a/b.csv"))
+        };
+        let all = ["lab 1/x/.hidden/", "lab 1/x/a/.b", "lab 1/x/a/b.csv", "lab 1/x/a/run.log", "lab 1/x/top.csv"];
+        assert_eq!(scan(Filter::default_rules()), (all.map(str::to_owned).to_vec(), true));
+        assert!(scan(Filter::from_python("a/b").unwrap()).1);
+        assert!(!scan(Filter::from_python("lab").unwrap()).1);
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_to_files_are_followed_inside_the_root_only() {
@@ -413,7 +456,7 @@ mod tests {
             ("to-hidden.csv".to_owned(), Reason::Hidden),
         ]);
         assert_eq!(left_out, expected);
-        let scanner = Scanner::new(root, Filter::default_rules(), OwnFiles::default()).unwrap();
+        let scanner = Scanner::new(root, PathPrefix::default(), Filter::default_rules(), OwnFiles::default()).unwrap();
         let through = scanner.root().join("a/up/real.csv");
         assert!(scanner.look(&through).is_none());
         assert!(scanner.look(&outside.path().join("secret")).is_none());
@@ -451,19 +494,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "sub/run.log");
         let path = dir.path().join("sub/run.log");
-        let found = named_file(&path, None, &Filter::default_rules(), &OwnFiles::default()).unwrap();
+        let named = |path: &Path, settings: &UploadSettings| named_file(path, settings, &OwnFiles::default());
+        let found = named(&path, &UploadSettings::new("t")).unwrap();
         assert!(matches!(found, Found::File(file) if file.relative == "run.log"));
-        let filter = Filter::from_python(r".*\.csv$").unwrap();
-        let found = named_file(&path, None, &filter, &OwnFiles::default()).unwrap();
-        assert!(matches!(found, Found::LeftOut { reason: Reason::Pattern, .. }));
-        assert!(named_file(&dir.path().join("none"), None, &filter, &OwnFiles::default()).is_err());
+        let settings = UploadSettings { path_prefix: "lab".parse().unwrap(), ..UploadSettings::new("t") };
+        let found = named(&path, &settings).unwrap();
+        assert!(matches!(found, Found::File(file) if file.relative == "lab/run.log"));
+        let settings = UploadSettings { filter: Filter::from_python(r".*\.csv$").unwrap(), ..settings };
+        let found = named(&path, &settings).unwrap();
+        assert!(matches!(found, Found::LeftOut { path, reason: Reason::Pattern, .. } if path == "lab/run.log"));
+        assert!(named(&dir.path().join("none"), &settings).is_err());
     }
 
     #[test]
     fn a_root_that_is_no_folder_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "file");
-        assert!(Scanner::new(&dir.path().join("file"), Filter::default_rules(), OwnFiles::default()).is_err());
-        assert!(Scanner::new(&dir.path().join("none"), Filter::default_rules(), OwnFiles::default()).is_err());
+        for name in ["file", "none"] {
+            let (root, filter) = (dir.path().join(name), Filter::default_rules());
+            assert!(Scanner::new(&root, PathPrefix::default(), filter, OwnFiles::default()).is_err());
+        }
     }
 }

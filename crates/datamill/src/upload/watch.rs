@@ -18,7 +18,7 @@ mod known;
 mod slices;
 mod waiting;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,8 +91,9 @@ pub fn watch(
     control: &Control,
     facts: &Facts,
 ) -> Result<Summary, UploadError> {
-    let scanner = Scanner::new(directory, settings.upload.filter.clone(), log.own_files())
-        .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
+    let scanner =
+        Scanner::new(directory, settings.upload.path_prefix.clone(), settings.upload.filter.clone(), log.own_files())
+            .map_err(|source| UploadError::Path { path: directory.to_owned(), source })?;
     let stop = Stop::new(log, control, settings.upload.drain_limit);
     check_settings(&settings.upload)?;
     let facts = facts.heard_by(Arc::new(Lines));
@@ -443,7 +444,7 @@ impl Watch<'_> {
                 self.settle.observe(&path, stamp, self.begun.elapsed());
                 continue;
             }
-            match self.scanner.look(&self.path_of(&path)) {
+            match self.scanner.look(&self.scanner.path_of(&path)) {
                 // It may have been delivered since it was seen last.
                 Some(Found::File(file)) if file.stamp == stamp && self.is_news(&file) => {
                     let job = self.job(file);
@@ -457,7 +458,7 @@ impl Watch<'_> {
     }
 
     fn send(&mut self, job: Job) -> Result<(), UploadError> {
-        let path = self.path_of(&job.relative);
+        let path = self.scanner.path_of(&job.relative);
         let relative = job.relative.clone();
         let is_another_version = job.known.is_some() && job.put_off == 0;
         match self.run.send(job)? {
@@ -518,7 +519,7 @@ impl Watch<'_> {
     /// Looks at the files that are waited for, where no scan does.
     fn look_again(&mut self) {
         for path in self.settle.paths() {
-            match self.scanner.look(&self.path_of(&path)) {
+            match self.scanner.look(&self.scanner.path_of(&path)) {
                 Some(found) => self.see(found),
                 None => self.settle.forget(&path),
             }
@@ -540,11 +541,5 @@ impl Watch<'_> {
         for path in self.settle.give_up(earliest) {
             self.see(Found::LeftOut { path, reason: Reason::Changing, detail: None });
         }
-    }
-
-    fn path_of(&self, relative: &str) -> PathBuf {
-        let mut path = self.scanner.root().to_owned();
-        path.extend(relative.split('/'));
-        path
     }
 }

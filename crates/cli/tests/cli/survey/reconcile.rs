@@ -49,6 +49,37 @@ fn make(bench: &Bench) {
     fs::remove_file(bench.place.path("data/removed.csv")).unwrap();
 }
 
+/// Two instruments send the same names: each has its own files, and nobody else's are missing in its folder.
+fn a_prefix_keeps_instruments_apart(bench: &Bench) {
+    bench.place.write("data/a.csv", b"first");
+    assert_eq!(bench.upload(&["--path_prefix", "lab1/x"]).code(), 0);
+    bench.place.write("data/a.csv", b"second");
+    bench.place.write("data/new.csv", b"second");
+    assert_eq!(bench.upload(&["--path_prefix", "lab2/"]).code(), 0);
+    let args = ["reconcile", "data", "--topic_name", &bench.topic, "--json", "--path_prefix"];
+    let with = |prefix| {
+        let mut args = args.to_vec();
+        args.push(prefix);
+        args
+    };
+    let paths = |rows: &[Value]| -> Vec<String> {
+        rows.iter().map(|row| format!("{} {}", row["path"].as_str().unwrap(), row["state"].as_str().unwrap())).collect()
+    };
+    assert_eq!(paths(&bench.objects(0, &with("lab2"))), ["lab2/a.csv sent", "lab2/new.csv sent"]);
+    let rows = bench.objects(1, &with("lab1/x"));
+    assert_eq!(paths(&rows), ["lab1/x/a.csv changed_since", "lab1/x/new.csv never_sent"]);
+    let ended = bench.run(&with("lab1/x"));
+    assert!(ended.stderr().contains("--only-missing data --topic_name"), "{}", ended.stderr());
+    assert!(ended.stderr().contains(" --path_prefix lab1/x"), "{}", ended.stderr());
+    assert_eq!(bench.upload(&["--path_prefix", "lab1/x", "--only-missing"]).code(), 0);
+    assert_eq!(paths(&bench.objects(0, &with("lab1/x"))), ["lab1/x/a.csv sent", "lab1/x/new.csv sent"]);
+    for refused in ["/lab", "..", "", ".lab"] {
+        let ended = bench.upload(&["--path_prefix", refused]);
+        assert_eq!(ended.code(), 2, "{refused}");
+        assert!(ended.stderr().contains("write a relative path such as"), "{}", ended.stderr());
+    }
+}
+
 fn each_file_is_found_with_its_state_and_what_is_missing_can_be_sent(bench: &Bench) {
     make(bench);
     let rows = bench.objects(1, &bench.args(&["--json"]));
@@ -283,6 +314,7 @@ fn copies_in_a_mirror_are_compared(bench: &Bench) {
 }
 
 on_both_logs!(
+    a_prefix_keeps_instruments_apart,
     each_file_is_found_with_its_state_and_what_is_missing_can_be_sent,
     the_topic_alone_or_the_results_alone_can_be_asked,
     two_results_of_one_upload_and_results_of_nothing_are_named,

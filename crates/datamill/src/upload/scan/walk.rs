@@ -116,7 +116,7 @@ impl Scanner {
         };
         // `Scanner::folder` has refused one without
         let mut relative = self.relative(&path).unwrap_or_default();
-        if !relative.is_empty() {
+        if !relative.is_empty() && !relative.ends_with('/') {
             relative.push('/');
         }
         let start = relative.len();
@@ -203,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::upload::filter::Filter;
+    use crate::upload::prefix::PathPrefix;
 
     /// Wants files, those aside that end with `0`, and enters all folders but `closed`.
     #[derive(Default)]
@@ -238,7 +239,8 @@ mod tests {
                 }
             }
         }
-        let scanner = Scanner::new(dir.path(), Filter::default_rules(), OwnFiles::default()).unwrap();
+        let scanner =
+            Scanner::new(dir.path(), PathPrefix::default(), Filter::default_rules(), OwnFiles::default()).unwrap();
         let mut walk = Walk::new(scanner.root());
         assert!(walk.is_new());
         let (mut wants, mut steps) = (Wants::default(), 0);
@@ -255,7 +257,8 @@ mod tests {
     fn a_folder_that_vanishes_on_the_way_has_nothing_in_it_and_one_that_was_named_is_missed() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
-        let scanner = Scanner::new(dir.path(), Filter::default_rules(), OwnFiles::default()).unwrap();
+        let scanner =
+            Scanner::new(dir.path(), PathPrefix::default(), Filter::default_rules(), OwnFiles::default()).unwrap();
         let mut walk = Walk::new(scanner.root());
         walk.waiting.push(scanner.root().join("gone"));
         let mut wants = Wants::default();

@@ -28,6 +28,39 @@ fn record_path(root: &Path) -> PathBuf {
 }
 
 #[test]
+fn another_prefix_sends_the_files_once_more_under_their_new_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "top.csv", b"top");
+    write(dir.path(), "run/1.csv", b"one");
+    let (log, control) = (MemoryLog::default(), Control::default());
+    let run = |prefix: Option<&str>| {
+        let mut settings = to_the_end();
+        settings.upload.path_prefix = prefix.map(|prefix| prefix.parse().unwrap()).unwrap_or_default();
+        watch(&log, dir.path(), &settings, &control, &Facts::default()).unwrap().files
+    };
+    assert_eq!([run(None), run(Some("a/b")), run(Some("a/b")), run(None), run(Some("c"))], [2, 2, 0, 0, 2]);
+    let whole = log.whole();
+    let paths: Vec<&str> = whole.keys().map(String::as_str).collect();
+    assert_eq!(paths, ["a/b/run/1.csv", "a/b/top.csv", "c/run/1.csv", "c/top.csv", "run/1.csv", "top.csv"]);
+    assert_eq!(log.only("a/b/top.csv"), b"top");
+}
+
+#[test]
+fn new_files_of_a_running_watch_have_the_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = MemoryLog::default();
+    let mut settings = watch_settings();
+    settings.upload.path_prefix = "lab".parse().unwrap();
+    let running = Running::start(&log, dir.path(), settings);
+    wait_until("the record", || dir.path().join("LOGS").join("uploaded_to_t.csv").exists());
+    write(dir.path(), "deep/new.csv", b"new");
+    wait_until("a new file", || log.times("lab/deep/new.csv") == 1);
+    write(dir.path(), "deep/new.csv", b"changed");
+    wait_until("a changed file", || log.times("lab/deep/new.csv") == 2);
+    assert_eq!(running.stop().files, 2);
+}
+
+#[test]
 fn files_that_appear_grow_and_change_arrive() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "old.csv", b"there before");

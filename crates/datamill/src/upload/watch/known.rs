@@ -18,7 +18,7 @@ impl Watch<'_> {
             return;
         }
         let healed = |path: &String| {
-            let place = self.path_of(path);
+            let place = self.scanner.path_of(path);
             let is_wanted = || match self.scanner.look(&place) {
                 Some(Found::File(file)) => !self.is_recorded(&file),
                 _ => false,
@@ -52,7 +52,7 @@ impl Watch<'_> {
             return;
         }
         let mut suspects = std::mem::take(&mut self.suspects);
-        let compared = suspects.step(hurry, |path| match self.scanner.look(&self.path_of(path)) {
+        let compared = suspects.step(hurry, |path| match self.scanner.look(&self.scanner.path_of(path)) {
             Some(Found::File(file)) if self.is_recorded(&file) => Some(file),
             _ => None,
         });

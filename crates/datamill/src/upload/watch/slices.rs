@@ -8,7 +8,7 @@
 //!
 //! A scan waits while many files wait to be sent, so that it does not fill the memory with the rest.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -173,8 +173,9 @@ impl Watch<'_> {
         }
         let is_pause_long = self.pause > self.between_scans;
         if self.looks.beside.is_empty() && (self.looks.is_scanning() || is_pause_long) && !self.has_much_to_send() {
-            for folder in self.busy.due(self.begun.elapsed()) {
-                let folder = if folder.is_empty() { self.scanner.root().to_owned() } else { self.path_of(&folder) };
+            let due = self.busy.due(self.begun.elapsed());
+            let due: BTreeSet<PathBuf> = due.iter().map(|folder| self.scanner.path_of(folder)).collect();
+            for folder in due {
                 self.looks.beside.push_back(Look::new(&folder, true));
             }
         }

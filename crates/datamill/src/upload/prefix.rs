@@ -1,0 +1,91 @@
+//! A folder before the relative path of each file: two instruments that write the same names have a folder each on the
+//! topic.
+
+use std::str::FromStr;
+
+use super::filter::is_hidden;
+use super::scan::refusal;
+use crate::report::text::shell_word;
+
+/// Folder, such as `lab1/microscope`, below which files are rebuilt; none by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathPrefix {
+    /// With `/` at its end, or empty.
+    folder: String,
+}
+
+/// A text that is no folder before paths, with the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("write a relative path such as `lab1/microscope`: {0}")]
+pub struct PathPrefixError(String);
+
+impl PathPrefix {
+    /// The relative path of a file, or of the root where it is empty, with this folder before it.
+    pub(super) fn before(&self, relative: &str) -> String {
+        format!("{}{relative}", self.folder)
+    }
+
+    /// Whether a path has this folder before it.
+    pub(crate) fn is_before(&self, path: &str) -> bool {
+        path.starts_with(&*self.folder)
+    }
+
+    /// The option of a command line that gives this folder, with a space before it; nothing where there is none.
+    pub(crate) fn option(&self) -> String {
+        match self.folder.strip_suffix('/') {
+            Some(folder) => format!(" --path_prefix {}", shell_word(folder)),
+            None => String::new(),
+        }
+    }
+
+    /// The path without this folder. What is above the folder is the root.
+    pub(super) fn cut<'a>(&self, path: &'a str) -> &'a str {
+        match path.strip_prefix(&*self.folder) {
+            Some(relative) => relative,
+            None => "",
+        }
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = PathPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PathPrefixError> {
+        let subdir = text.strip_suffix('/').unwrap_or(text);
+        let refused = match refusal(&format!("{subdir}/file")) {
+            // such as a variable that is not set
+            _ if subdir.is_empty() => Some("it is empty".to_owned()),
+            _ if is_hidden(subdir) => Some("what is in a folder whose name starts with `.` is left out".to_owned()),
+            refused => refused,
+        };
+        if let Some(why) = refused {
+            return Err(PathPrefixError(why));
+        }
+        Ok(Self { folder: format!("{subdir}/") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_before_each_path_and_can_be_cut_off_again() {
+        for text in ["lab 1/é", "lab 1/é/"] {
+            let prefix: PathPrefix = text.parse().unwrap();
+            assert_eq!(prefix.before("a/b.csv"), "lab 1/é/a/b.csv");
+            assert_eq!(prefix.cut("lab 1/é/a/b.csv"), "a/b.csv");
+            assert_eq!(prefix.cut("lab 1/é"), "");
+            assert_eq!(prefix.cut("lab 1"), "");
+        }
+        assert_eq!(PathPrefix::default().before("a/b.csv"), "a/b.csv");
+        assert_eq!(PathPrefix::default().cut("a/b.csv"), "a/b.csv");
+    }
+
+    #[test]
+    fn what_is_no_relative_path_is_refused() {
+        for text in ["", "/", "/lab", "..", "a/../b", "a//b", "./a", "a\0", ".hidden", "a/.b"] {
+            assert!(text.parse::<PathPrefix>().is_err(), "{text:?}");
+        }
+    }
+}
