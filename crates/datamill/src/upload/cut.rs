@@ -1,14 +1,14 @@
 //! One file becomes chunks, and never chunks of two versions.
 //!
 //! ```text
-//!            first pass                               second pass
-//! file ──▶ block ─┬─▶ SHA-512 of the file    ──▶ chunk ──▶ XXH3 == that of the first pass? ──▶ sink
+//!            first pass: `cut`                        second pass: `Pieces`
+//! file ──▶ block ─┬─▶ SHA-512 of the file    ──▶ chunk ──▶ XXH3 == that of the first pass? ──▶ piece
 //!                 └─▶ SHA-512 and XXH3              │ no: Changed
 //!                     of each chunk                 └ before the last chunk also: same size and time?
 //!          size and time the same before and after, and the bytes end where the size says
 //! ```
 //!
-//! All hashes of the first pass are taken of the same bytes in memory. What reaches the sink is
+//! All hashes of the first pass are taken of the same bytes in memory. What is handed out is
 //! therefore, chunk by chunk, what the hash of the file was taken of. A file that is written to while
 //! it is read ends in [`CutError::Changed`] before its last chunk. Files are read through a handle and
 //! not mapped: a file that is truncated gives an error and not a signal.
@@ -21,11 +21,11 @@
 //! versions of a chunk apart that were not made to look alike; those that were would be refused by
 //! the readers, which check the file's SHA-512.
 //!
-//! Memory: a few blocks of one chunk or 1 MiB, whichever is larger, and 80 bytes per chunk.
+//! Memory: a few blocks of one chunk or 1 MiB, whichever is larger, and 80 bytes per chunk. The bytes of a file that is
+//! one chunk are kept for the comparison.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
@@ -55,7 +55,10 @@ pub struct Version {
     pub trace: Option<Trace>,
     /// SHA-512 of all bytes.
     pub sha512: [u8; 64],
+    chunk_size: usize,
     chunks: Vec<ChunkHash>,
+    /// All bytes, where they are one chunk.
+    content: Option<Vec<u8>>,
 }
 
 /// What is known of a chunk after the first pass.
@@ -77,6 +80,17 @@ impl Version {
     pub fn total(&self) -> u32 {
         self.chunks.len() as u32
     }
+
+    /// The second pass, from the chunk with this number (counted from 0) on. Begin it at once after the first pass of the same
+    /// file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn pieces<'a>(&'a self, file: &'a mut File, from: u32) -> Result<Pieces<'a>, CutError> {
+        let offset = u64::from(from) * self.chunk_size as u64;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Pieces { version: self, file, next: from as usize, offset, buffer: Vec::new() })
+    }
 }
 
 /// One chunk of the second pass.
@@ -90,6 +104,46 @@ pub struct Piece<'a> {
     pub sha512: &'a [u8; 64],
     /// Its bytes.
     pub data: &'a [u8],
+}
+
+/// The second pass over a file: the chunks that are what they were.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    version: &'a Version,
+    file: &'a mut File,
+    next: usize,
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl Pieces<'_> {
+    /// The next chunk; `None` behind the last one, which is handed out only if size and time are what they were.
+    ///
+    /// # Errors
+    /// [`CutError::Changed`] at the first difference; what else [`CutError`] names.
+    pub fn next(&mut self) -> Result<Option<Piece<'_>>, CutError> {
+        let version = self.version;
+        let Some(before) = version.chunks.get(self.next) else {
+            return Ok(None);
+        };
+        let length = (version.stamp.size - self.offset).min(version.chunk_size as u64) as usize;
+        self.buffer.resize(length, 0);
+        self.file.read_exact(&mut self.buffer)?;
+        let is_same = match &version.content {
+            Some(content) => *content == self.buffer,
+            None => xxh3_128(&self.buffer) == before.xxh3,
+        };
+        if !is_same {
+            return Err(CutError::Changed);
+        }
+        let offset = self.offset;
+        self.next += 1;
+        self.offset += length as u64;
+        if self.next == version.chunks.len() {
+            check(self.file, version.stamp)?;
+        }
+        Ok(Some(Piece { index: self.next as u32, offset, sha512: &before.sha512, data: &self.buffer }))
+    }
 }
 
 /// Why a file could not be cut.
@@ -120,7 +174,7 @@ pub enum CutError {
         /// Chunks that there may be.
         most: u64,
     },
-    /// The sink wanted no more.
+    /// No more was wanted.
     #[error("the rest of the file was not wanted")]
     Ended,
     /// Reading failed.
@@ -138,200 +192,134 @@ impl From<io::Error> for CutError {
     }
 }
 
-/// Cuts files, one after another, with the same buffers.
-#[derive(Debug)]
-pub struct Cutter {
-    chunk_size: usize,
-    first: Vec<u8>,
-    second: Vec<u8>,
+/// The first pass: reads the file from its start to its end, and takes the hashes of all and of each chunk of
+/// `chunk_size` bytes, which must not be 0.
+///
+/// # Errors
+/// [`CutError::Changed`] where size or time are others at the end than at the start,
+/// [`CutError::Size`] where they are the same and the end is not where the size says; what else
+/// [`CutError`] names, [`CutError::Ended`] where `go_on` says no.
+pub fn cut(file: &mut File, chunk_size: usize, go_on: &dyn Fn() -> bool) -> Result<Version, CutError> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(CutError::NotAFile);
+    }
+    let stamp = Stamp::of(&metadata);
+    let chunks = stamp.size.div_ceil(chunk_size as u64).max(1);
+    let most = MOST_CHUNKS.min(u64::from(MAX_CHUNKS));
+    if chunks > most {
+        return Err(CutError::TooManyChunks { chunks, most });
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let hashed = match hash(file, stamp.size, chunk_size, go_on) {
+        // The bytes ended before the size did.
+        Err(CutError::Changed) => {
+            check(file, stamp)?;
+            let readable = format!("only `{}`", file.stream_position()?);
+            return Err(CutError::Size { stamp, readable });
+        }
+        hashed => hashed?,
+    };
+    let goes_on = is_more(file)?;
+    check(file, stamp)?;
+    if goes_on {
+        return Err(CutError::Size { stamp, readable: "more".to_owned() });
+    }
+    let Hashed { sha512, chunks, content } = hashed;
+    Ok(Version { stamp, trace: Trace::of(&metadata), sha512, chunk_size, chunks, content })
 }
 
-impl Cutter {
-    /// A cutter into chunks of `chunk_size` bytes, which must not be 0.
-    pub fn new(chunk_size: usize) -> Self {
-        Self { chunk_size: chunk_size.max(1), first: Vec::new(), second: Vec::new() }
-    }
+/// What the bytes of a file give.
+#[derive(Debug, PartialEq, Eq)]
+struct Hashed {
+    sha512: [u8; 64],
+    chunks: Vec<ChunkHash>,
+    content: Option<Vec<u8>>,
+}
 
-    /// This cutter, leaving one without buffers in its place.
-    pub(super) fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(self.chunk_size))
+fn hash(file: &mut File, size: u64, chunk_size: usize, go_on: &dyn Fn() -> bool) -> Result<Hashed, CutError> {
+    if size <= chunk_size as u64 {
+        let mut content = vec![0; size as usize];
+        file.read_exact(&mut content)?;
+        let chunk = ChunkHash::of(&content);
+        Ok(Hashed { sha512: chunk.sha512, chunks: vec![chunk], content: Some(content) })
+    } else if size < TWO_THREADS_FROM {
+        hash_here(file, size, chunk_size, go_on)
+    } else {
+        hash_on_two_threads(file, size, chunk_size, go_on)
     }
+}
 
-    /// The first pass: reads the file from its start to its end, and takes all hashes.
-    ///
-    /// # Errors
-    /// [`CutError::Changed`] where size or time are others at the end than at the start,
-    /// [`CutError::Size`] where they are the same and the end is not where the size says; what else
-    /// [`CutError`] names, [`CutError::Ended`] where `go_on` says no.
-    pub fn first_pass(&mut self, file: &mut File, go_on: &dyn Fn() -> bool) -> Result<Version, CutError> {
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(CutError::NotAFile);
+fn check(file: &File, before: Stamp) -> Result<(), CutError> {
+    if Stamp::of(&file.metadata()?) == before { Ok(()) } else { Err(CutError::Changed) }
+}
+
+/// Bytes of a block: whole chunks, at least one.
+fn block(chunk_size: usize) -> usize {
+    chunk_size * (BLOCK / chunk_size).max(1)
+}
+
+fn hash_here(file: &mut File, size: u64, chunk_size: usize, go_on: &dyn Fn() -> bool) -> Result<Hashed, CutError> {
+    let block = block(chunk_size);
+    let (mut chunks, mut bytes) = (Vec::new(), Vec::new());
+    let mut whole = Sha512Hasher::new();
+    let mut left = size;
+    while left > 0 {
+        bytes.resize(left.min(block as u64) as usize, 0);
+        file.read_exact(&mut bytes)?;
+        whole.update(&bytes);
+        chunks.extend(bytes.chunks(chunk_size).map(ChunkHash::of));
+        left -= bytes.len() as u64;
+        if !go_on() {
+            return Err(CutError::Ended);
         }
-        let stamp = Stamp::of(&metadata);
-        let chunks = stamp.size.div_ceil(self.chunk_size as u64).max(1);
-        let most = MOST_CHUNKS.min(u64::from(MAX_CHUNKS));
-        if chunks > most {
-            return Err(CutError::TooManyChunks { chunks, most });
-        }
-        file.seek(SeekFrom::Start(0))?;
-        let mut version = match self.hash(file, stamp, chunks as usize, go_on) {
-            // The bytes ended before the size did.
-            Err(CutError::Changed) => {
-                self.check(file, stamp)?;
-                let readable = format!("only `{}`", file.stream_position()?);
-                return Err(CutError::Size { stamp, readable });
+    }
+    Ok(Hashed { sha512: whole.finish(), chunks, content: None })
+}
+
+/// This thread reads and hashes the file, the other one hashes the chunks of the same blocks.
+fn hash_on_two_threads(
+    file: &mut File,
+    size: u64,
+    chunk_size: usize,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Hashed, CutError> {
+    let block = block(chunk_size);
+    let (full, blocks) = bounded::<Arc<Vec<u8>>>(BLOCKS_AHEAD);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || {
+            let mut chunks = Vec::new();
+            for block in blocks {
+                chunks.extend(block.chunks(chunk_size).map(ChunkHash::of));
             }
-            hashed => hashed?,
-        };
-        let goes_on = is_more(file)?;
-        self.check(file, stamp)?;
-        if goes_on {
-            return Err(CutError::Size { stamp, readable: "more".to_owned() });
-        }
-        version.trace = Trace::of(&metadata);
-        Ok(version)
-    }
-
-    fn hash(
-        &mut self,
-        file: &mut File,
-        stamp: Stamp,
-        chunks: usize,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Version, CutError> {
-        if chunks == 1 {
-            // The chunk is the file: its bytes stay in the first buffer for the second pass.
-            self.first.resize(stamp.size as usize, 0);
-            file.read_exact(&mut self.first)?;
-            let chunk = ChunkHash::of(&self.first);
-            Ok(Version { stamp, trace: None, sha512: chunk.sha512, chunks: vec![chunk] })
-        } else if stamp.size < TWO_THREADS_FROM {
-            self.hash_here(file, stamp, chunks, go_on)
-        } else {
-            self.hash_on_two_threads(file, stamp, chunks, go_on)
-        }
-    }
-
-    /// The second pass: reads the chunks from number `from` (counted from 0) on again and hands each
-    /// to `sink` that is what it was. The last chunk is handed out only if size and time are what
-    /// they were. Follows the first pass of the same file at once.
-    ///
-    /// # Errors
-    /// [`CutError::Changed`] at the first difference; [`CutError::Ended`] where the sink breaks off.
-    pub fn second_pass(
-        &mut self,
-        file: &mut File,
-        version: &Version,
-        from: u32,
-        sink: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
-    ) -> Result<(), CutError> {
-        let size = version.stamp.size;
-        let mut offset = u64::from(from) * self.chunk_size as u64;
-        file.seek(SeekFrom::Start(offset))?;
-        for (number, before) in version.chunks.iter().enumerate().skip(from as usize) {
-            let length = (size - offset).min(self.chunk_size as u64) as usize;
-            self.second.resize(length, 0);
-            file.read_exact(&mut self.second)?;
-            let same = if version.chunks.len() == 1 {
-                self.first == self.second
-            } else {
-                xxh3_128(&self.second) == before.xxh3
-            };
-            if !same {
-                return Err(CutError::Changed);
-            }
-            if number + 1 == version.chunks.len() {
-                self.check(file, version.stamp)?;
-            }
-            let piece = Piece { index: number as u32 + 1, offset, sha512: &before.sha512, data: &self.second };
-            if sink(piece).is_break() {
-                return Err(CutError::Ended);
-            }
-            offset += length as u64;
-        }
-        Ok(())
-    }
-
-    fn check(&self, file: &File, before: Stamp) -> Result<(), CutError> {
-        if Stamp::of(&file.metadata()?) == before { Ok(()) } else { Err(CutError::Changed) }
-    }
-
-    /// Bytes of a block: whole chunks, at least one.
-    fn block(&self) -> usize {
-        self.chunk_size * (BLOCK / self.chunk_size).max(1)
-    }
-
-    fn hash_here(
-        &mut self,
-        file: &mut File,
-        stamp: Stamp,
-        count: usize,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Version, CutError> {
-        let block = self.block();
-        let mut chunks = Vec::with_capacity(count);
+            chunks
+        });
         let mut whole = Sha512Hasher::new();
-        let mut left = stamp.size;
+        let mut left = size;
+        // One block is read here while the other thread holds one and the channel the rest.
+        let mut used: Vec<Arc<Vec<u8>>> = Vec::with_capacity(BLOCKS_AHEAD + 2);
         while left > 0 {
             let length = left.min(block as u64) as usize;
-            self.first.resize(length, 0);
-            file.read_exact(&mut self.first)?;
-            whole.update(&self.first);
-            chunks.extend(self.first.chunks(self.chunk_size).map(ChunkHash::of));
+            let free = used.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some());
+            let mut buffer = free.map_or_else(Arc::default, |at| used.swap_remove(at));
+            let bytes = Arc::make_mut(&mut buffer);
+            bytes.resize(length, 0);
+            file.read_exact(bytes)?;
+            // The other thread ends early only by a panic, which the join below reports.
+            let _ = full.send(Arc::clone(&buffer));
+            whole.update(&buffer);
+            used.push(buffer);
             left -= length as u64;
             if !go_on() {
                 return Err(CutError::Ended);
             }
         }
-        Ok(Version { stamp, trace: None, sha512: whole.finish(), chunks })
-    }
-
-    /// This thread reads and hashes the file, the other one hashes the chunks of the same blocks.
-    fn hash_on_two_threads(
-        &mut self,
-        file: &mut File,
-        stamp: Stamp,
-        count: usize,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Version, CutError> {
-        let (block, chunk_size) = (self.block(), self.chunk_size);
-        let (full, blocks) = bounded::<Arc<Vec<u8>>>(BLOCKS_AHEAD);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(move || {
-                let mut chunks = Vec::with_capacity(count);
-                for block in blocks {
-                    chunks.extend(block.chunks(chunk_size).map(ChunkHash::of));
-                }
-                chunks
-            });
-            let mut whole = Sha512Hasher::new();
-            let mut left = stamp.size;
-            // One block is read here while the other thread holds one and the channel the rest.
-            let mut used: Vec<Arc<Vec<u8>>> = Vec::with_capacity(BLOCKS_AHEAD + 2);
-            while left > 0 {
-                let length = left.min(block as u64) as usize;
-                let free = used.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some());
-                let mut buffer = free.map_or_else(Arc::default, |at| used.swap_remove(at));
-                let bytes = Arc::make_mut(&mut buffer);
-                bytes.resize(length, 0);
-                file.read_exact(bytes)?;
-                // The other thread ends early only by a panic, which the join below reports.
-                let _ = full.send(Arc::clone(&buffer));
-                whole.update(&buffer);
-                used.push(buffer);
-                left -= length as u64;
-                if !go_on() {
-                    return Err(CutError::Ended);
-                }
-            }
-            drop(full);
-            match other.join() {
-                Ok(chunks) => Ok(Version { stamp, trace: None, sha512: whole.finish(), chunks }),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
-    }
+        drop(full);
+        match other.join() {
+            Ok(chunks) => Ok(Hashed { sha512: whole.finish(), chunks, content: None }),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Whether a byte follows where the file has been read to.
@@ -360,20 +348,17 @@ mod tests {
         (0..length).map(|i| (i * 31 + i / 251) as u8).collect()
     }
 
-    fn cut(bytes: &[u8], chunk_size: usize) -> (Version, Vec<(u64, Vec<u8>)>) {
+    fn pieces_of(bytes: &[u8], chunk_size: usize) -> (Version, Vec<(u64, Vec<u8>)>) {
         let mut file = file_with(bytes);
-        let mut cutter = Cutter::new(chunk_size);
-        let version = cutter.first_pass(&mut file, &|| true).unwrap();
-        let mut pieces = Vec::new();
-        cutter
-            .second_pass(&mut file, &version, 0, &mut |piece| {
-                assert_eq!(*piece.sha512, sha512(piece.data));
-                assert_eq!(piece.index as usize, pieces.len() + 1);
-                pieces.push((piece.offset, piece.data.to_vec()));
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-        (version, pieces)
+        let version = cut(&mut file, chunk_size, &|| true).unwrap();
+        let mut found = Vec::new();
+        let mut pieces = version.pieces(&mut file, 0).unwrap();
+        while let Some(piece) = pieces.next().unwrap() {
+            assert_eq!(*piece.sha512, sha512(piece.data));
+            assert_eq!(piece.index as usize, found.len() + 1);
+            found.push((piece.offset, piece.data.to_vec()));
+        }
+        (version, found)
     }
 
     #[test]
@@ -391,7 +376,7 @@ mod tests {
             ((4 << 20) + 1, 1 << 10),
         ] {
             let bytes = pattern(size);
-            let (version, pieces) = cut(&bytes, chunk_size);
+            let (version, pieces) = pieces_of(&bytes, chunk_size);
             assert_eq!(version.sha512, sha512(&bytes), "{size} in {chunk_size}");
             assert_eq!(version.total() as usize, size.div_ceil(chunk_size).max(1));
             assert_eq!(pieces.len(), version.total() as usize);
@@ -408,32 +393,33 @@ mod tests {
     #[test]
     fn both_ways_of_the_first_pass_find_the_same() {
         let mut file = file_with(&pattern(3_000_001));
-        let mut cutter = Cutter::new(1 << 12);
-        let stamp = Stamp::of(&file.metadata().unwrap());
         file.rewind().unwrap();
-        let here = cutter.hash_here(&mut file, stamp, 733, &|| true).unwrap();
+        let here = hash_here(&mut file, 3_000_001, 1 << 12, &|| true).unwrap();
         file.rewind().unwrap();
-        let there = cutter.hash_on_two_threads(&mut file, stamp, 733, &|| true).unwrap();
+        let there = hash_on_two_threads(&mut file, 3_000_001, 1 << 12, &|| true).unwrap();
         assert_eq!(here, there);
     }
 
     fn pieces_until_changed(mut between: impl FnMut(&mut File, u32), size: usize) -> usize {
         let mut file = file_with(&pattern(size));
         let mut writer = file.try_clone().unwrap();
-        let mut cutter = Cutter::new(8);
-        let version = cutter.first_pass(&mut file, &|| true).unwrap();
+        let version = cut(&mut file, 8, &|| true).unwrap();
         // The two handles share one position: each write puts it back.
         between(&mut writer, 0);
-        let mut pieces = 0;
-        let result = cutter.second_pass(&mut file, &version, 0, &mut |piece| {
-            pieces += 1;
-            let position = writer.stream_position().unwrap();
-            between(&mut writer, piece.index);
-            writer.seek(SeekFrom::Start(position)).unwrap();
-            ControlFlow::Continue(())
-        });
-        assert!(matches!(result, Err(CutError::Changed)), "{result:?}");
-        pieces
+        let mut found = 0;
+        let mut pieces = version.pieces(&mut file, 0).unwrap();
+        loop {
+            match pieces.next() {
+                Ok(Some(piece)) => {
+                    found += 1;
+                    let position = writer.stream_position().unwrap();
+                    between(&mut writer, piece.index);
+                    writer.seek(SeekFrom::Start(position)).unwrap();
+                }
+                Err(CutError::Changed) => return found,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     fn write_at(file: &mut File, at: u64, bytes: &[u8]) {
@@ -491,7 +477,7 @@ mod tests {
         for (path, claimed, words) in [("/proc/cpuinfo", 0, "more"), ("/sys/class/net/lo/address", 4096, "only `18`")] {
             for chunk_size in [8, 1 << 20] {
                 let mut file = File::open(path).unwrap();
-                match Cutter::new(chunk_size).first_pass(&mut file, &|| true).unwrap_err() {
+                match cut(&mut file, chunk_size, &|| true).unwrap_err() {
                     CutError::Size { stamp, readable } => assert_eq!((stamp.size, &*readable), (claimed, words)),
                     other => panic!("{path} in {chunk_size}: {other}"),
                 }
@@ -504,7 +490,7 @@ mod tests {
         for size in [5 << 20, 40] {
             let mut file = file_with(&pattern(6 << 20));
             let writer = file.try_clone().unwrap();
-            let result = Cutter::new(1 << 12).first_pass(&mut file, &|| {
+            let result = cut(&mut file, 1 << 12, &|| {
                 writer.set_len(size).unwrap();
                 true
             });
@@ -516,7 +502,7 @@ mod tests {
     fn too_many_chunks_are_refused_with_advice() {
         let mut file = tempfile::tempfile().unwrap();
         file.set_len(MOST_CHUNKS + 1).unwrap();
-        let error = Cutter::new(1).first_pass(&mut file, &|| true).unwrap_err();
+        let error = cut(&mut file, 1, &|| true).unwrap_err();
         assert!(error.to_string().contains("--chunk_size"), "{error}");
     }
 
@@ -524,15 +510,11 @@ mod tests {
     fn the_second_pass_can_start_in_the_middle() {
         let bytes = pattern(50);
         let mut file = file_with(&bytes);
-        let mut cutter = Cutter::new(8);
-        let version = cutter.first_pass(&mut file, &|| true).unwrap();
-        let mut rest = Vec::new();
-        cutter
-            .second_pass(&mut file, &version, 3, &mut |piece| {
-                rest.extend_from_slice(piece.data);
-                ControlFlow::Continue(())
-            })
-            .unwrap();
+        let version = cut(&mut file, 8, &|| true).unwrap();
+        let (mut rest, mut pieces) = (Vec::new(), version.pieces(&mut file, 3).unwrap());
+        while let Some(piece) = pieces.next().unwrap() {
+            rest.extend_from_slice(piece.data);
+        }
         assert_eq!(rest, bytes[24..]);
     }
 }

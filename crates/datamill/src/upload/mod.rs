@@ -74,7 +74,6 @@ pub(crate) use stamp::Stamp;
 pub use summary::{Named, Summary};
 pub use watch::watch;
 
-use cut::Cutter;
 use lines::Lines;
 use run::{Job, Run, Sent};
 use scan::Candidate;
@@ -244,7 +243,7 @@ pub(crate) fn upload_where(
     cut_off.iter().for_each(|(relative, hash)| run.add_half_sent(relative, *hash));
     let bytes = files.iter().map(|file| file.stamp.size).sum();
     facts.tell(&Fact::Planned { files: files.len() as u64, bytes });
-    let work = send_all(&mut run, files);
+    let work = send_files(&mut run, files);
     Ok(run.close(work))
 }
 
@@ -289,8 +288,7 @@ fn new_run<'a>(
     let window = settings.in_flight_bytes;
     let sender = Sender::new(log, control, log.publisher()?, topic, window);
     let stop = Stop::new(log, control, settings.drain_limit);
-    let cutter = Cutter::new(settings.chunk_size);
-    let mut run = Run::new(stop, facts.clone(), cutter, sender, Target::new(log, topic));
+    let mut run = Run::new(stop, facts.clone(), settings.chunk_size, sender, Target::new(log, topic));
     run.filename_append.clone_from(&settings.filename_append);
     // last, so that it is said once however often a start is tried
     if topic.is_compacted() {
@@ -403,29 +401,29 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-fn send_all(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError> {
+fn send_files(run: &mut Run<'_>, files: Vec<Candidate>) -> Result<(), UploadError> {
     for Candidate { relative, path, .. } in files {
         if run.stop.is_requested() {
             run.summary.leave_out(Reason::Stopped, relative);
             continue;
         }
-        send_or_put_off(run, Job { relative, path, known: None, put_off: 0 })?;
+        send_file(run, Job { relative, path, known: None, put_off: 0 })?;
         while let Some(job) = run.next_put_off() {
-            send_or_put_off(run, job)?;
+            send_file(run, job)?;
         }
     }
     while !run.is_idle() && !run.stop.is_requested() {
         run.pump(Duration::from_millis(50))?;
         while let Some(job) = run.next_put_off() {
-            send_or_put_off(run, job)?;
+            send_file(run, job)?;
         }
     }
     Ok(())
 }
 
-fn send_or_put_off(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
+fn send_file(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
     let left_out = match run.send(job.clone())? {
-        Sent::HandedOver | Sent::PutOff | Sent::Unchanged => return Ok(()),
+        Sent::OnItsWay | Sent::PutOff | Sent::Unchanged => return Ok(()),
         Sent::Changing if job.put_off < MOST_PUT_OFF => {
             run.put_off(job);
             return Ok(());

@@ -40,10 +40,7 @@ impl PathPrefix {
 
     /// The path without this folder. What is above the folder is the root.
     pub(super) fn cut<'a>(&self, path: &'a str) -> &'a str {
-        match path.strip_prefix(&*self.folder) {
-            Some(relative) => relative,
-            None => "",
-        }
+        path.strip_prefix(&*self.folder).unwrap_or_default()
     }
 }
 

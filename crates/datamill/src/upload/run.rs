@@ -9,16 +9,17 @@
 //!   └─ later ◀─┴─────────────────────────┘
 //! ```
 
-mod hand_over;
+mod version;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
-use super::cut::Cutter;
-use super::error::UploadError;
+use super::cut::CutError;
+use super::error::{Broken, UploadError};
 use super::filter::Reason;
 use super::ledger::Ledger;
 use super::registry::Row;
@@ -29,6 +30,10 @@ use super::summary::Summary;
 use super::target::Target;
 use crate::facts::{Fact, Facts, Hold, Holding, State};
 use crate::report::{chain, tell_outage, text};
+use version::Partial;
+
+/// Times that a file which changed while it was read is cut anew at once.
+const QUICK_CHANGES: u32 = 3;
 
 /// First wait before a file that was not taken, or kept changing, is tried again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -53,7 +58,7 @@ pub(super) struct Job {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sent {
     /// All chunks are on their way.
-    HandedOver,
+    OnItsWay,
     /// The record cannot be written at the moment: [`Run::next_put_off`] hands it out again.
     PutOff,
     /// Its content was delivered before.
@@ -93,7 +98,7 @@ pub(super) struct Run<'a> {
     /// The watched folder is not there, or is another one.
     pub(super) has_no_folder: bool,
     holding: Holding,
-    cutter: Cutter,
+    chunk_size: usize,
     sender: Sender<'a>,
     target: Target<'a>,
     in_hand: HashMap<FileId, InHand>,
@@ -114,7 +119,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(stop: Stop<'a>, facts: Facts, cutter: Cutter, sender: Sender<'a>, target: Target<'a>) -> Self {
+    pub(super) fn new(stop: Stop<'a>, facts: Facts, chunk_size: usize, sender: Sender<'a>, target: Target<'a>) -> Self {
         Self {
             stop,
             summary: Summary { topic: target.name().to_owned(), ..Summary::default() },
@@ -124,7 +129,7 @@ impl<'a> Run<'a> {
             unsettled: 0,
             has_no_folder: false,
             holding: Holding::new(),
-            cutter,
+            chunk_size,
             sender,
             target,
             in_hand: HashMap::new(),
@@ -220,12 +225,12 @@ impl<'a> Run<'a> {
         }
         self.busy.insert(job.relative.clone());
         let mut partial = None;
-        let sent = self.send_some_version(&job, &mut partial);
+        let sent = self.send_versions(&job, &mut partial);
         if let Some(partial) = partial {
             self.give_up(&job.relative, &partial);
         }
         match &sent {
-            Ok(Sent::HandedOver) => {}
+            Ok(Sent::OnItsWay) => {}
             Ok(Sent::PutOff) => self.put_off(job),
             Err(_) => {
                 self.busy.remove(&job.relative);
@@ -236,6 +241,35 @@ impl<'a> Run<'a> {
             }
         }
         sent
+    }
+
+    /// Sends the version of a file that is there, and the one that follows where it changes meanwhile.
+    fn send_versions(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, UploadError> {
+        for attempt in 0..=QUICK_CHANGES {
+            if attempt > 0 {
+                debug!(file = job.relative, "the file changed while it was read, reading it anew");
+                self.pump(Duration::from_millis(5 << attempt))?;
+            }
+            let error = match self.send_version(job, partial) {
+                Ok(sent) => return Ok(sent),
+                Err(Broken::Upload(error)) => return Err(error),
+                Err(Broken::Cut(error)) => error,
+            };
+            return Ok(match error {
+                CutError::Changed => continue,
+                CutError::Ended => Sent::LeftOut(Reason::Stopped, None),
+                CutError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Sent::LeftOut(Reason::Vanished, None)
+                }
+                CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
+                CutError::Size { stamp, .. } => {
+                    self.wait(&job.relative, stamp);
+                    Sent::LeftOut(Reason::Size, Some(error.to_string()))
+                }
+                error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
+            });
+        }
+        Ok(Sent::Changing)
     }
 
     /// Puts a file off: it is sent by [`Run::send_later`] after a wait that grows with each time.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All chunks of a file go to the partition that its path chooses. What is in flight is bounded in
-//! bytes and by the time that the log needs for them (`window`); [`Sender::send`] waits while there is no room.
+//! bytes and by the time that the log needs for them (`window`); [`Sender::send_chunk`] waits while there is no room.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -181,7 +181,7 @@ impl<'a> Sender<'a> {
     ///
     /// # Errors
     /// Where the log will take nothing more of anybody.
-    pub fn send(
+    pub fn send_chunk(
         &mut self,
         file: FileId,
         chunk: &Chunk<'_>,
@@ -190,12 +190,12 @@ impl<'a> Sender<'a> {
         let mut message = std::mem::take(&mut self.message);
         message.clear();
         chunk.encode(&mut message);
-        let result = self.send_message(file, chunk, &message, go_on);
+        let result = self.send_record(file, chunk, &message, go_on);
         self.message = message;
         result
     }
 
-    fn send_message(
+    fn send_record(
         &mut self,
         file: FileId,
         chunk: &Chunk<'_>,

@@ -462,12 +462,12 @@ impl Watch<'_> {
         let relative = job.relative.clone();
         let is_another_version = job.known.is_some() && job.put_off == 0;
         match self.run.send(job)? {
-            sent @ (Sent::HandedOver | Sent::Unchanged) => {
+            sent @ (Sent::OnItsWay | Sent::Unchanged) => {
                 self.not_sent.healed(&relative);
-                if sent == Sent::HandedOver {
+                if sent == Sent::OnItsWay {
                     self.busy.sent(&relative, self.begun.elapsed());
                 }
-                if sent == Sent::HandedOver && is_another_version {
+                if sent == Sent::OnItsWay && is_another_version {
                     self.hold_back(&relative);
                 }
             }

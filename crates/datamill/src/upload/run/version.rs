@@ -1,25 +1,20 @@
-//! One file on its way into the log: which version it is, and the second pass that hands its chunks over. A file that
-//! changes meanwhile is read anew; what was sent of a version that is given up is named to those who read the topic.
+//! One version of a file on its way into the log: which one it is, and the chunks of the second pass. A file that
+//! changes meanwhile is sent in the version that follows; what was sent of a version that is given up is named to those who
+//! read the topic.
 
 use std::fs::File;
-use std::io;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use datamill_wire::{Chunk, hex};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{InHand, Job, Run, Sent, tell};
 use crate::facts::Fact;
-use crate::report::{chain, clock};
-use crate::upload::cut::{CutError, Version};
+use crate::report::clock;
+use crate::upload::cut::{CutError, Pieces, Version, cut};
 use crate::upload::error::{Broken, UploadError};
-use crate::upload::filter::Reason;
 use crate::upload::scan::split;
 use crate::upload::send::FileId;
-
-/// Times that a file which changed while it was read is cut anew at once.
-const QUICK_CHANGES: u32 = 3;
 
 /// Versions given up that the records of their successor name at most.
 const MOST_SUPERSEDED: usize = 16;
@@ -35,40 +30,12 @@ pub(super) struct Partial {
 }
 
 impl Run<'_> {
-    pub(super) fn send_some_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, UploadError> {
-        for attempt in 0..=QUICK_CHANGES {
-            if attempt > 0 {
-                debug!(file = job.relative, "the file changed while it was read, reading it anew");
-                self.pump(Duration::from_millis(5 << attempt))?;
-            }
-            let error = match self.send_version(job, partial) {
-                Ok(sent) => return Ok(sent),
-                Err(Broken::Upload(error)) => return Err(error),
-                Err(Broken::Cut(error)) => error,
-            };
-            return Ok(match error {
-                CutError::Changed => continue,
-                CutError::Ended => Sent::LeftOut(Reason::Stopped, None),
-                CutError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
-                    Sent::LeftOut(Reason::Vanished, None)
-                }
-                CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
-                CutError::Size { stamp, .. } => {
-                    self.wait(&job.relative, stamp);
-                    Sent::LeftOut(Reason::Size, Some(error.to_string()))
-                }
-                error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
-            });
-        }
-        Ok(Sent::Changing)
-    }
-
-    /// One try with the version that is there. `partial` is what the try before left half-sent: the
+    /// Sends the version that is there. `partial` is what the try before left half-sent: the
     /// same content goes on where that one broke off, another one takes its place.
-    fn send_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, Broken> {
+    pub(super) fn send_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, Broken> {
         let mut file = File::open(&job.path).map_err(CutError::Read)?;
         let stop = &self.stop;
-        let version = self.cutter.first_pass(&mut file, &|| stop.may_go_on(None))?;
+        let version = cut(&mut file, self.chunk_size, &|| stop.may_go_on(None))?;
         if let Some(old) = partial.take_if(|old| old.sha512 != version.sha512) {
             info!(
                 file = job.relative,
@@ -97,8 +64,8 @@ impl Run<'_> {
                 self.begin(job, &version)?
             }
         };
-        let handed_over = self.hand_over(job, &mut file, &version, partial.insert(partial_now));
-        handed_over?;
+        let partial_now = partial.insert(partial_now);
+        self.send_pieces(job, version.pieces(&mut file, partial_now.sent)?, &version, partial_now)?;
         if let Some(done) = partial.take() {
             if let Some(in_hand) = self.in_hand.get_mut(&done.file) {
                 (in_hand.stamp, in_hand.trace) = (version.stamp, version.trace);
@@ -106,7 +73,7 @@ impl Run<'_> {
             self.sender.end(done.file);
             self.facts.tell(&Fact::Sent { file: &job.relative, bytes: version.stamp.size });
         }
-        Ok(Sent::HandedOver)
+        Ok(Sent::OnItsWay)
     }
 
     /// Opens the account of a version.
@@ -127,18 +94,16 @@ impl Run<'_> {
         Ok(Partial { file, sha512: version.sha512, mtime: version.stamp.mtime_seconds(), sent: 0 })
     }
 
-    /// The second pass. Ends well also where a chunk was refused: the account of the file knows.
-    fn hand_over(
+    /// Sends what the second pass hands out. Ends well also where a chunk was refused: the account of the file knows.
+    fn send_pieces(
         &mut self,
         job: &Job,
-        file: &mut File,
+        mut pieces: Pieces<'_>,
         version: &Version,
         partial: &mut Partial,
     ) -> Result<(), Broken> {
         let (subdir, filename) = split(&job.relative);
-        let mut failure = None;
-        let mut cutter = self.cutter.take();
-        let result = cutter.second_pass(file, version, partial.sent, &mut |piece| {
+        while let Some(piece) = pieces.next()? {
             let chunk = Chunk {
                 filename,
                 file_hash: &version.sha512,
@@ -159,29 +124,15 @@ impl Run<'_> {
                 }
                 stop.may_go_on(Some(heard))
             };
-            let sent = self.sender.send(partial.file, &chunk, &go_on);
-            let sent = sent.map_err(UploadError::from).and_then(|sent| {
-                self.pump(Duration::ZERO)?;
-                Ok(sent)
-            });
-            match sent {
-                Ok(ControlFlow::Continue(())) => {
-                    partial.sent = piece.index;
-                    ControlFlow::Continue(())
-                }
-                Ok(ControlFlow::Break(())) => ControlFlow::Break(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
+            let sent = self.sender.send_chunk(partial.file, &chunk, &go_on).map_err(UploadError::from)?;
+            self.pump(Duration::ZERO)?;
+            if sent.is_break() {
+                let is_refused = self.stop.may_go_on(Some(self.sender.last_delivery()));
+                return if is_refused { Ok(()) } else { Err(CutError::Ended.into()) };
             }
-        });
-        self.cutter = cutter;
-        match (failure, result) {
-            (Some(error), _) => Err(Broken::Upload(error)),
-            (None, Err(CutError::Ended)) if self.stop.may_go_on(Some(self.sender.last_delivery())) => Ok(()),
-            (None, result) => Ok(result?),
+            partial.sent = piece.index;
         }
+        Ok(())
     }
 
     /// Closes the account of a version that will not be completed.
