@@ -10,7 +10,7 @@ use clap::Args;
 use datamill::broker::{ErrorKind, Log};
 use datamill::engine::Control;
 use datamill::facts::Facts;
-use datamill::program::{AtOnce, CommonArgs, Exit, Reporting, SetUpError, of_upload, steer};
+use datamill::program::{AtOnce, CommonArgs, Exit, Reporting, SetUpError, check_log_here, of_upload, steer};
 use datamill::report::heartbeat::ProgramKind;
 use datamill::report::logging::say;
 use datamill::report::{LogLevel, chain};
@@ -204,13 +204,15 @@ pub struct Started {
     _reporting: Reporting,
 }
 
-/// Starts logging, the log, heartbeats, console and signals. `topics` are those of the program, with what each is for.
+/// Starts logging, the log, heartbeats, console and signals of a program that reads as well: it makes no log in a folder
+/// that has none. `topics` are those of the program, with what each is for.
 pub fn start(
     common: &CommonArgs,
     program: &str,
     topics: &[(&str, &'static str)],
     ends_by_itself: bool,
 ) -> anyhow::Result<Started> {
+    check_log_here(&common.load_config()?)?;
     let (control, facts) = (Arc::<Control>::default(), Facts::default());
     let (log, reporting) = begin(common, program, topics, None, &[], &control, &facts, || {
         steer(&control, ends_by_itself, AtOnce::GoesOn)

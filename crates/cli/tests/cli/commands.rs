@@ -211,11 +211,20 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
 #[test]
 fn a_mistake_leaves_no_log_behind() {
     let place = Place::new();
+    let here = place.path("").canonicalize().unwrap();
+    let no_log =
+        format!("there is no log `datamill.db` in the folder `{}`, and no configuration is named", here.display());
+    let store = format!("file://{}/store", here.display());
     for (args, part) in [
         (&["upload", "none", "--topic_name", "t"][..], "`none` cannot be sent, check the path: "),
         (&["watch", "none", "--topic_name", "t"], "`none` cannot be watched, check the path: "),
-        (&["read", "t"], "there is no log `datamill.db` in this folder"),
-        (&["topic", "list"], "there is no log `datamill.db` in this folder"),
+        (&["read", "t"], &no_log),
+        (&["topic", "list"], &no_log),
+        (&["download", "mirror", "--topic_name", "t"], &no_log),
+        (&["transfer", "--to", &store, "--topic_name", "t"], &no_log),
+        (&["process", "--topic_name", "t", "--", "true"], &no_log),
+        (&["reproduce", "--consumer_topic_name", "t", "--producer_topic_name", "r", "--", "true"], &no_log),
+        (&["rekey", "t", "r"], &no_log),
     ] {
         let ended = place.run(args);
         assert_eq!(ended.code(), 2);

@@ -213,8 +213,8 @@ pub enum SetUpError {
     System(#[from] std::io::Error),
     /// The embedded log of this folder is not there.
     #[error(
-        "there is no log `{}` in this folder: go to the folder where the programs run, or name the configuration with \
-        --config", .0.display()
+        "there is no log `datamill.db` in the folder `{}`, and no configuration is named: go to the folder where the other \
+        programs run, or name the configuration with --config. The first upload or watch in a folder makes a log", .0.display()
     )]
     NoLogHere(std::path::PathBuf),
     /// The embedded log that the configuration names is not there.

@@ -19,6 +19,6 @@ pub use console::{AtOnce, heed_signals, steer};
 pub use exit::{EXIT_CODES, Exit, SetUpError, of_upload, why};
 pub use identity::{instance, instance_name};
 pub use prepared::Prepared;
-pub use reporting::{Reporting, open_existing};
+pub use reporting::{Reporting, check_log_here, open_existing};
 pub use runnable::{MetadataKind, NoArguments, ProcessorKind, ReproducerKind, Runnable, command_line, run_program};
 pub use size::ByteSize;

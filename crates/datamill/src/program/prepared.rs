@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{ConsumerArgs, ProgramArgs, Reporting, SetUpError};
+use super::{ConsumerArgs, ProgramArgs, Reporting, SetUpError, check_log_here};
 use crate::broker::Log;
 use crate::engine::{self, Control, EngineError, EngineSettings, Summary};
 use crate::facts::Facts;
@@ -30,6 +30,8 @@ impl Prepared {
     pub fn new(args: &impl ProgramArgs, program: &str) -> Result<Self, SetUpError> {
         let common = &args.consumer().common;
         let config = common.load_config()?;
+        // before an output folder is made
+        check_log_here(&config)?;
         let settings = args.engine_settings(program, &config)?;
         let topics = [
             (Some(&settings.topic), "the files"),

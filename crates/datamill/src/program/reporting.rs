@@ -171,13 +171,33 @@ impl CommonArgs {
 /// # Errors
 /// A log that is not there, or does not answer.
 pub fn open_existing(config: &Config) -> Result<Arc<dyn Log>, SetUpError> {
-    let servers = config.properties().broker.get("bootstrap.servers").map_or("", String::as_str);
-    let file = servers.strip_prefix("sqlite:").map(Path::new);
-    if let Some(file) = file.filter(|file| !file.as_os_str().is_empty() && !file.exists()) {
-        let file = file.to_owned();
-        return Err(if config.is_default_log() { SetUpError::NoLogHere(file) } else { SetUpError::NoLog(file) });
+    check_log_here(config)?;
+    if let Some(file) = missing_file(config) {
+        return Err(SetUpError::NoLog(file.to_owned()));
     }
     Ok(crate::broker::open(config.properties())?)
+}
+
+/// Refuses a folder without a log where no log is configured. A program that reads would make an empty one there and wait
+/// for ever, when it was only started in the wrong folder. A log that a configuration names is meant.
+///
+/// # Errors
+/// A log that is not there.
+pub fn check_log_here(config: &Config) -> Result<(), SetUpError> {
+    match missing_file(config) {
+        Some(file) if config.is_default_log() => {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+            Err(SetUpError::NoLogHere(file.parent().unwrap_or(&file).to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The file of the embedded log that the configuration names, where it does not exist.
+fn missing_file(config: &Config) -> Option<&Path> {
+    let servers = config.properties().broker.get("bootstrap.servers")?;
+    let file = Path::new(servers.strip_prefix("sqlite:")?);
+    (!file.as_os_str().is_empty() && !file.exists()).then_some(file)
 }
 
 /// Lines that are appended to a file of an embedded log would destroy it.

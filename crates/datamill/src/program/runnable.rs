@@ -108,8 +108,8 @@ fn command(name: impl Into<String>, about: &str) -> Command {
     let name = name.into();
     let about = format!("{name}: {about}");
     let after = format!(
-        "Without a configuration file, the topics are in the file `datamill.db` of this folder. While the program runs, \
-        type `c` for the counts and `q` to stop.\n\n{EXIT_CODES}"
+        "Without a configuration file, the topics are in the file `datamill.db` of this folder, which the first upload \
+        makes. While the program runs, type `c` for the counts and `q` to stop.\n\n{EXIT_CODES}"
     );
     Command::new(name).about(about).after_help(after).version(WITH)
 }

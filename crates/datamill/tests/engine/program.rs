@@ -200,6 +200,8 @@ fn what_is_wrong_is_said_in_one_sentence_with_exit_code_2() {
     let place = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
     write("file", "no log at all, but long enough to be looked at");
+    // a reader makes no log here
+    write("datamill.db", "");
     write("unset.config", "[broker]\nbootstrap.servers = sqlite:x.db\nsasl.password = $DATAMILL_TEST_NOT_SET\n");
     write("bare.config", "bootstrap.servers = sqlite:x.db\n");
     write("open.config", "[broker\nbootstrap.servers = sqlite:x.db\n");
