@@ -15,8 +15,9 @@ use super::sending::{Sending, SendingArgs};
 ///
 /// Files keep their paths relative to the folder that was named; a file that is named itself is sent
 /// under its name alone, whatever the usual rules say of it. A file that changes while it is read is
-/// sent as its new version. Exit code 1 if something that was wanted was not sent or if there was no
-/// file to send, 2 if the account may not write to the topic.
+/// sent as its new version. Exit code 1 if something that was wanted cannot be sent or if there was no
+/// file to send, 2 if the account may not write to the topic, 3 if it was stopped before everything was sent: the same
+/// command with --only-missing sends the rest.
 #[derive(Debug, Args)]
 pub struct UploadArgs {
     /// Files, and folders with all that is in them

@@ -91,12 +91,13 @@ fn programs_that_are_stopped_while_the_broker_is_away_do_not_wait_for_it_and_say
             program.signal(Signal::TERM);
         }
         let away = format!("stopped while broker `{}` was away, since ", kafka.address());
-        for (program, meaning) in [
-            (watching, "What was not acknowledged is sent at the next start"),
-            (downloading, "What was read and is not committed is done again at the next start"),
-            (uploading, "the same command with `--only-missing` sends what is missing"),
+        for (program, code, meaning) in [
+            (watching, 0, "What was not acknowledged is sent at the next start"),
+            (downloading, 0, "What was read and is not committed is done again at the next start"),
+            (uploading, 3, "the same command with `--only-missing` sends what is missing"),
         ] {
-            let (_, said) = program.end(&place);
+            let (ended, said) = program.end(&place);
+            assert_eq!(ended, code, "{said}");
             let (_, after) = said.split_once(" stopping: ").expect(&said);
             assert!(after.contains(&away) && after.contains(meaning), "{said}");
             assert!(!after.contains("keeps trying") && !after.contains("trying again"), "{said}");

@@ -9,17 +9,18 @@ use crate::report::chain;
 use crate::upload::Summary;
 
 /// The exit codes in words, for the help of programs.
-pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 some files failed, are incomplete or were not sent, or there was none \
-    to send, 2 the command line or the set-up is wrong or a permission is missing, 3 the broker did not answer, or the program \
-    was stopped before everything was done (start it again), 4 another process has taken this one's place, 5 a function did not end in its time (start it again), 130 \
+pub const EXIT_CODES: &str = "Exit codes: 0 done, or stopped in order where the program runs until it is stopped, 1 some \
+    files failed, are incomplete or cannot be sent, or there was none to send, 2 the command line or the set-up is wrong or a \
+    permission is missing, 3 the broker did not answer, or the program was stopped before everything was done (start it again, \
+    an upload with --only-missing), 4 another process has taken this one's place, 5 a function did not end in its time (start it again), 130 \
     left at once at a second signal.";
 
 /// The exit codes of all programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: everything was done.
+    /// 0: everything was done; or a program that runs until it is stopped was stopped, and its next start goes on.
     Done,
-    /// 1: the program did its work, but some files failed, are incomplete or were not sent.
+    /// 1: the program did its work, but some files failed, are incomplete or cannot be sent.
     SomeFailed,
     /// 2: the command line, the configuration, the log or a folder is not as it must be, or a permission is missing.
     SetUp,
@@ -117,13 +118,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code for an upload.
+/// The exit code for an upload or a watch.
 pub fn of_upload(summary: &Summary) -> Exit {
     match (summary.refusal, &summary.broken_off) {
         (Some(kind), _) => of_kind(kind),
         (None, Some(_)) => Exit::Stopped,
-        (None, None) if summary.is_complete() => Exit::Done,
-        (None, None) => Exit::SomeFailed,
+        (None, None) if summary.cut_short.is_some() => Exit::Stopped,
+        (None, None) if summary.has_failures() => Exit::SomeFailed,
+        // what a watch that was stopped had begun is sent at its next start
+        (None, None) => Exit::Done,
     }
 }
 

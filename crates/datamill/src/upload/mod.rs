@@ -101,6 +101,9 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(120);
 /// a minute in all.
 const MOST_PUT_OFF: u32 = 6;
 
+/// What sends the rest of an upload that was stopped.
+const ONLY_MISSING: &str = "the same command with `--only-missing` sends what is missing";
+
 /// What is uploaded where.
 #[derive(Debug, Clone)]
 pub struct UploadSettings {
@@ -234,6 +237,10 @@ pub(crate) fn upload_where(
     let cut_off = keep_missing(&mut files, control, is_missing)?;
     summary.on_topic = (collected - files.len()) as u64;
     if files.is_empty() {
+        // a walk that was broken off may have found more
+        if stop.is_requested() {
+            summary.cut_short = Some(ONLY_MISSING);
+        }
         let found_nothing = !stop.is_requested() && summary.on_topic == 0;
         return Ok(Summary { topic: settings.topic.clone(), found_nothing, elapsed: begun.elapsed(), ..summary });
     }
@@ -244,7 +251,11 @@ pub(crate) fn upload_where(
     let bytes = files.iter().map(|file| file.stamp.size).sum();
     facts.tell(&Fact::Planned { files: files.len() as u64, bytes });
     let work = send_files(&mut run, files);
-    Ok(run.close(work))
+    let mut summary = run.close(work);
+    if stop.is_requested() && summary.left_out.contains_key(&Reason::Stopped) {
+        summary.cut_short = Some(ONLY_MISSING);
+    }
+    Ok(summary)
 }
 
 /// Looks whether what the user named is there, before anything is begun.

@@ -438,10 +438,7 @@ impl<'a> Run<'a> {
         }
         let meaning = match &self.ledger {
             Some(_) => "What was not acknowledged is sent at the next start",
-            None => {
-                "What is named as not sent may be on the topic in part or as a whole: the same command with \
-                `--only-missing` sends what is missing"
-            }
+            None => "What is named as not sent may be on the topic in part or as a whole",
         };
         tell_outage(self.target.log(), self.stop.control, meaning);
         let in_hand = self.in_hand.into_values().chain(self.acknowledged).map(|in_hand| in_hand.job);

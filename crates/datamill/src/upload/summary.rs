@@ -62,6 +62,9 @@ pub struct Summary {
     pub failed: Named,
     /// Why the work was broken off before its end.
     pub broken_off: Option<String>,
+    /// What sends the rest, where it was stopped before everything that it was to send was sent. A watch that runs until it
+    /// is stopped never is.
+    pub cut_short: Option<&'static str>,
     /// What kind of refusal of the log that was, where it was one.
     pub refusal: Option<ErrorKind>,
     /// How long it took.
@@ -71,10 +74,16 @@ pub struct Summary {
 impl Summary {
     /// Whether every file that was wanted is in the log, and there was one.
     pub fn is_complete(&self) -> bool {
-        !self.found_nothing
-            && self.failed.count == 0
+        !self.has_failures()
             && self.broken_off.is_none()
-            && !self.left_out.keys().any(|reason| reason.is_failure())
+            && self.cut_short.is_none()
+            && !self.left_out.contains_key(&Reason::Stopped)
+    }
+
+    /// Whether there was nothing to send, or a file that was wanted cannot be sent: another start alone changes nothing.
+    pub fn has_failures(&self) -> bool {
+        let cannot_be_sent = |reason: &Reason| reason.is_failure() && *reason != Reason::Stopped;
+        self.found_nothing || self.failed.count > 0 || self.left_out.keys().any(cannot_be_sent)
     }
 
     pub(super) fn leave_out_all(&mut self, reason: Reason, named: Named) {
@@ -120,6 +129,9 @@ impl fmt::Display for Summary {
         }
         if self.found_nothing {
             write!(f, "\nfound no file to send: check the paths, and what was left out")?;
+        }
+        if let Some(rest) = self.cut_short {
+            write!(f, "\nstopped before everything was sent: {rest}")?;
         }
         match &self.broken_off {
             Some(_) if f.alternate() => f.write_str("\nbroken off, for the reason above"),

@@ -147,7 +147,12 @@ pub fn watch(
         Err(error) if error.is_full() => Err(error),
         started => started.and_then(|()| watch.work(settings.exit_at_end)),
     };
-    let work = work.and_then(|()| watch.keep_record());
+    let work = work.and_then(|is_at_end| {
+        if settings.exit_at_end && !is_at_end {
+            watch.run.summary.cut_short = Some("the next start sends the rest");
+        }
+        watch.keep_record()
+    });
     watch.name_held_back();
     watch.name_folder();
     for (path, reason) in watch.not_sent.into_failures() {
@@ -293,7 +298,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    fn work(&mut self, exit_at_end: bool) -> Result<(), UploadError> {
+    /// Works until it is stopped. Answers whether it has come to its end before.
+    fn work(&mut self, exit_at_end: bool) -> Result<bool, UploadError> {
         let mut scanned = false;
         while !self.run.stop.is_requested() {
             let lost = self.hints.as_ref().is_some_and(Hints::were_lost);
@@ -326,14 +332,14 @@ impl Watch<'_> {
                     && self.run.is_idle()
                     && !self.run.is_held()
                 {
-                    return Ok(());
+                    return Ok(true);
                 }
                 self.look_again();
             }
             self.tell();
             self.wait()?;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn tell(&mut self) {

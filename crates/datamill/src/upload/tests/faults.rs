@@ -4,6 +4,7 @@ use datamill_broker::ErrorKind;
 
 use super::memory::Verdict;
 use super::*;
+use crate::program::{Exit, of_upload};
 
 fn three_files() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -114,6 +115,9 @@ fn a_stop_leaves_the_rest_and_waits_for_what_is_on_its_way() {
     assert_eq!(summary.files, 1);
     assert_eq!(log.only("a"), bytes(20, b'a'));
     assert_eq!(summary.left_out[&Reason::Stopped].first, ["b", "c"]);
+    assert_eq!(of_upload(&summary), Exit::Stopped);
+    let hint = "\nstopped before everything was sent: the same command with `--only-missing` sends what is missing";
+    assert!(summary.to_string().ends_with(hint), "{summary}");
 }
 
 #[test]
@@ -133,5 +137,51 @@ fn a_stop_ends_also_where_the_log_stays_away() {
         let summary = upload_paths(&log, &paths, &settings(8), &control, &Facts::default()).unwrap();
         assert_eq!(summary.files, 0);
         assert_eq!(summary.left_out[&Reason::Stopped].count, 3, "{verdict:?}: {summary}");
+        assert_eq!(of_upload(&summary), Exit::Stopped);
+    }
+}
+
+#[test]
+fn a_stop_after_the_last_file_is_no_reason_to_start_again() {
+    let dir = three_files();
+    let log = MemoryLog::default();
+    let control = Arc::new(Control::default());
+    let theirs = Arc::clone(&control);
+    // three chunks for each file
+    log.judge(move |number, _| {
+        if number == 8 {
+            theirs.stop(StopKind::Leave);
+        }
+        Verdict::Store
+    });
+    let paths = [dir.path().to_owned()];
+    let summary = upload_paths(&log, &paths, &settings(8), &control, &Facts::default()).unwrap();
+    assert_eq!((summary.files, of_upload(&summary)), (3, Exit::Done), "{summary}");
+}
+
+#[test]
+fn a_stop_while_the_folder_is_looked_through_leaves_files_that_were_not_found() {
+    let dir = three_files();
+    let control = Control::default();
+    control.stop(StopKind::Leave);
+    let paths = [dir.path().to_owned()];
+    let summary = upload_paths(&MemoryLog::default(), &paths, &settings(8), &control, &Facts::default()).unwrap();
+    assert_eq!((summary.files, of_upload(&summary)), (0, Exit::Stopped), "{summary}");
+    assert!(!summary.found_nothing && !summary.is_complete());
+}
+
+#[test]
+fn a_watch_that_is_stopped_ends_well_unless_it_was_to_come_to_an_end() {
+    for exit_at_end in [false, true] {
+        let dir = three_files();
+        let log = MemoryLog::default();
+        log.judge(|_, _| Verdict::Silence);
+        let settings = WatchSettings { exit_at_end, upload_existing: true, ..watch_settings() };
+        let running = Running::start(&log, dir.path(), settings);
+        wait_until("all chunks", || log.records().len() == 9);
+        let summary = running.stop();
+        assert_eq!(summary.left_out[&Reason::Stopped].count, 3, "{summary}");
+        let expected = if exit_at_end { Exit::Stopped } else { Exit::Done };
+        assert_eq!(of_upload(&summary), expected, "{summary}");
     }
 }
