@@ -145,9 +145,14 @@ impl Output {
         found.map(drop)
     }
 
-    /// Looks whether the folder is there, once in a while, and puts files into it that wait for that.
+    /// Looks whether the folder is there, once in a while and each time while it is gone, and puts files into it that wait
+    /// for that.
     pub(super) fn tick(&self) {
-        if self.seen.lock().looked.elapsed() >= LOOK_EVERY {
+        let is_due = {
+            let seen = self.seen.lock();
+            seen.is_gone || seen.looked.elapsed() >= LOOK_EVERY
+        };
+        if is_due {
             // what comes of it is told
             let _ = self.place_rest();
         }

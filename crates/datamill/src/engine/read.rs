@@ -440,6 +440,7 @@ impl<'a> Reader<'a> {
             retries_are_idle: self.threads.retries.is_idle(),
             is_blind: self.threads.retries.is_blind(),
             is_away: self.engine.log.outage().is_some(),
+            folder_is_gone: self.engine.output.is_gone(),
         }
     }
 

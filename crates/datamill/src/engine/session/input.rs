@@ -66,6 +66,8 @@ pub(in crate::engine) struct Tick {
     pub(in crate::engine) is_blind: bool,
     /// Nothing is heard of the log.
     pub(in crate::engine) is_away: bool,
+    /// The output folder is gone.
+    pub(in crate::engine) folder_is_gone: bool,
 }
 
 /// What happened.

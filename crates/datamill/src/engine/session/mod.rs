@@ -116,6 +116,8 @@ pub(super) struct Session {
     flow: Flow,
     quiet: Quiet,
     ending: Ending,
+    /// The output folder was gone at the last tick.
+    folder_was_gone: bool,
 }
 
 impl Session {
@@ -135,6 +137,7 @@ impl Session {
             budget,
             incomplete_after_ms: setup.incomplete_after_ms,
             only_retries,
+            folder_was_gone: false,
         }
     }
 
@@ -279,6 +282,9 @@ impl Session {
         if tick.is_stopping && !self.ending.is_stopping() {
             self.ending.stop();
             self.intake.stop();
+        }
+        if std::mem::replace(&mut self.folder_was_gone, tick.folder_is_gone) && !tick.folder_is_gone {
+            self.pacing.at_once(tick.now);
         }
         self.intake.report_lost();
         self.intake.settle(tick.now, actions);

@@ -105,6 +105,11 @@ impl Pacing {
         self.last_commit = now.checked_sub(COMMIT_EVERY).unwrap_or(self.last_commit);
     }
 
+    /// What kept the last commit from happening is over: it need not wait any longer.
+    pub(super) fn at_once(&mut self, now: Instant) {
+        self.not_before = self.not_before.min(now);
+    }
+
     /// Whether it is time to look for files whose chunks stopped coming. The next time is counted from here.
     pub(super) fn expires(&mut self, ending: bool, now: Instant) -> bool {
         let is_time = now - self.last_expire >= EXPIRE_EVERY || ending;
@@ -130,5 +135,23 @@ impl Pacing {
     /// Whether commits do not go through.
     pub(super) fn is_held_up(&self, now: Instant) -> bool {
         self.has_failed() || self.committing.is_some_and(|since| now - since >= COMMIT_WITHIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_did_not_happen_waits_until_what_kept_it_is_over() {
+        let start = Instant::now();
+        let mut pacing = Pacing::from(start);
+        for _ in COMMIT_WAITS_MS {
+            pacing.again(start);
+        }
+        let soon = start + Duration::from_secs(1);
+        assert!(!pacing.may_begin(soon), "it has failed many times");
+        pacing.at_once(soon);
+        assert!(pacing.may_begin(soon));
     }
 }

@@ -18,6 +18,8 @@ use crate::process::{
 /// The first wait while something that user code needs is not available; it doubles up to the last.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(30);
+/// How often is looked meanwhile whether the output folder is back.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The wait before a function that failed runs again for the same file; it doubles up to the last.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
@@ -335,13 +337,13 @@ impl Shared {
     /// Waits while something is known not to be available. `false` when the program stops.
     fn wait_until_available(&self) -> bool {
         let mut queue = self.queue.lock();
-        while let Some((until, _)) = queue.unavailable {
-            if queue.stopping {
-                return false;
-            }
-            if self.wake.wait_until(&mut queue, until).timed_out() {
+        while let Some((until, hold)) = queue.unavailable {
+            let is_back = hold == Hold::OutputFolder && !self.settings.output.is_gone();
+            if queue.stopping || is_back || Instant::now() >= until {
                 break;
             }
+            let look = Instant::now() + LOOK_EVERY;
+            self.wake.wait_until(&mut queue, until.min(look));
         }
         !queue.stopping
     }

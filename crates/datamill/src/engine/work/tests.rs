@@ -1,3 +1,6 @@
+use std::path::Path;
+use std::time::Instant;
+
 use super::*;
 use crate::assemble::testing::whole;
 use crate::engine::in_hand::tests::{begun, noted};
@@ -71,11 +74,9 @@ fn call(pool: &Pool, in_hand: &Arc<InHand>, number: usize, path: &str, limit: Du
     watch
 }
 
-#[test]
-fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail() {
-    let folder = tempfile::tempdir().unwrap();
-    let in_hand = begun(folder.path());
-    let settings = WorkSettings {
+/// What a pool of one worker works with in this folder.
+fn settings(folder: &Path, in_hand: Option<Arc<InHand>>) -> WorkSettings {
+    WorkSettings {
         topic: Arc::new(SourceTopic {
             name: "files".into(),
             id: "files of this log".into(),
@@ -92,14 +93,21 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
         tell_mismatch: None,
         tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
         ends_overdue_calls: false,
-        in_hand: Some(Arc::clone(&in_hand)),
+        in_hand,
         has_results: true,
         max_attempts: 1,
         processing_timeout: Some(Duration::from_secs(1)),
-        work_folder: folder.path().to_owned(),
-        output: Arc::new(Output::of(folder.path())),
+        work_folder: folder.to_owned(),
+        output: Arc::new(Output::of(folder)),
         shutdown_timeout: Duration::ZERO,
-    };
+    }
+}
+
+#[test]
+fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_hand = begun(folder.path());
+    let settings = settings(folder.path(), Some(Arc::clone(&in_hand)));
     let code = UserCode::function(Needs::default(), |_, _| Ok(None));
     let pool = Pool::start(settings, Arc::default(), code, &Control::default()).unwrap();
     let (over, long) = (Duration::ZERO, Duration::from_secs(3600));
@@ -120,5 +128,30 @@ fn calls_beside_one_that_ends_the_program_are_not_named_with_it_and_do_not_fail(
     call(&pool, &in_hand, 2, "works", over, Clock::AtOnce);
     assert_eq!(pool.give_up_overdue().unwrap().len(), 0, "the next start has these files");
     assert_eq!(noted(&in_hand), ["0 0 o hangs", "0 0 - works"]);
+    pool.join();
+}
+
+#[test]
+fn what_waits_for_the_output_folder_goes_on_as_soon_as_that_is_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, away) = (place.path().join("own"), place.path().join("away"));
+    std::fs::create_dir(&folder).unwrap();
+    let settings = settings(&folder, None);
+    let output = Arc::clone(&settings.output);
+    let code = UserCode::function(Needs::default(), |_, _| Ok(None));
+    let pool = Pool::start(settings, Arc::default(), code, &Control::default()).unwrap();
+    std::fs::rename(&folder, &away).unwrap();
+    assert!(output.require().is_err());
+    // as after many tries
+    let tomorrow = Instant::now() + Duration::from_secs(86_400);
+    pool.shared.queue.lock().unavailable = Some((tomorrow, Hold::OutputFolder));
+    pool.submit(std::iter::once(whole("file", b"abc")));
+    assert_eq!(pool.standing().hold, Some(Hold::OutputFolder));
+    assert!(pool.reports.try_recv().is_err(), "the folder is gone");
+    std::fs::rename(&away, &folder).unwrap();
+    output.require().unwrap();
+    let report = pool.reports.recv_timeout(Duration::from_secs(120)).expect("it goes on");
+    assert!(matches!(report, Report::Outcome(_)));
+    assert_eq!(pool.standing().hold, None);
     pool.join();
 }

@@ -368,6 +368,7 @@ impl Run<'_> {
             retries_are_idle: true,
             is_blind: false,
             is_away: false,
+            folder_is_gone: false,
         };
         let was_crowded = self.session.is_crowded(self.threads.at_work.len());
         let actions = self.session.on(Input::Tick(tick));
