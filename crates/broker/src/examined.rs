@@ -43,13 +43,18 @@ pub struct Outage {
     pub refuses_login: bool,
 }
 
+impl Outage {
+    /// How it is shown, for people: "it refuses the connection", or what to look at where it refuses the login.
+    pub fn why(&self) -> &str {
+        if self.refuses_login { CHECK_LOGIN } else { &self.cause }
+    }
+}
+
+/// What is wrong, in a few words: "broker `b` is away".
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, lasts, cause, refuses_login } = self;
-        match refuses_login {
-            true => write!(f, "{log} has refused the login for {} s: {CHECK_LOGIN}", lasts.as_secs()),
-            false => write!(f, "{log} has been away for {} s: {cause}", lasts.as_secs()),
-        }
+        let what = if self.refuses_login { "refuses the login" } else { "is away" };
+        write!(f, "{} {what}", self.log)
     }
 }
 

@@ -215,10 +215,11 @@ impl Watch {
         if state.is_refused() {
             return self.tell(&mut state, servers);
         }
+        let lasted = state.since.map_or(0, |since| since.elapsed().as_secs());
         (state.trouble, state.cause, state.since, state.unsure) = (None, None, None, false);
         state.heard = Some(Instant::now());
         if !std::mem::take(&mut state.told).is_empty() {
-            info!("broker `{servers}` is back");
+            info!("broker `{servers}` is back, after {lasted} s");
         }
     }
 
@@ -248,16 +249,21 @@ impl Watch {
             Some((_, at)) => *at = Instant::now(),
             None => state.told.push((kind, Instant::now())),
         }
-        state.since.get_or_insert_with(Instant::now);
-        let reason = trouble.map_or("no answer", |(_, reason)| reason);
+        let lasts = state.since.get_or_insert_with(Instant::now).elapsed().as_secs();
+        let since = if lasts == 0 { String::new() } else { format!(", for {lasts} s now") };
+        let reason = state.trouble.as_ref().map_or("no answer", |(_, reason)| reason);
         if what == NO_LOGIN {
             warn!(
                 error = %reason,
-                "broker `{servers}` {NO_LOGIN}; what has to wait waits, for {} s at most: {CHECK_LOGIN}",
+                "broker `{servers}` {NO_LOGIN}{since}: {CHECK_LOGIN}. Nothing is lost, and the work goes on once the login is \
+                accepted; if it is refused for {} s, the program ends",
                 self.login_grace.as_secs()
             );
         } else {
-            warn!(error = %reason, "broker `{servers}` is away: {text}; what has to wait waits until it is back");
+            warn!(
+                error = %reason,
+                "broker `{servers}` is away{since}: {text}. Nothing is lost, and the work goes on once it is back"
+            );
         }
     }
 }
@@ -332,8 +338,8 @@ mod tests {
         assert!(watch.outage("here").is_none());
         watch.state.lock().heard = ago(LAST_SILENCE);
         assert_eq!(watch.at_most(LOGIN_GRACE), Duration::ZERO);
-        let outage = watch.outage("here").expect("it is silent").to_string();
-        assert!(outage.contains("broker `here`") && outage.contains("it does not answer"), "{outage}");
+        let outage = watch.outage("here").expect("it is silent");
+        assert_eq!((&*outage.to_string(), outage.why()), ("broker `here` is away", "it does not answer"));
         watch.answered("here");
         assert!(watch.is_given_up());
     }
@@ -406,7 +412,8 @@ mod tests {
         watch.answered("here");
         assert_eq!(told(&watch), [NO_LOGIN]);
         let outage = watch.outage("here").unwrap();
-        assert!(outage.refuses_login && outage.to_string().contains("`sasl.password`"), "{outage}");
+        assert_eq!((outage.refuses_login, &*outage.to_string()), (true, "broker `here` refuses the login"));
+        assert!(outage.why().contains("`sasl.password`"), "{}", outage.why());
         watch.check_login("here").unwrap();
         let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
         // the row goes on

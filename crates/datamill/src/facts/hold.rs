@@ -89,7 +89,7 @@ impl Hold {
             }
             Self::WatchedFolder => "the watched folder is not there, or is another one",
             Self::Record => "the record of what was sent cannot be written, for example because its disk is full",
-            Self::Broker => "the broker does not answer, or the embedded log takes no messages",
+            Self::Broker => "the broker is away, or the embedded log takes no messages",
             Self::Throttled => "the broker throttles this account, by a quota",
             Self::Login => "the broker refuses the login",
         }

@@ -1,7 +1,5 @@
 //! Whether a program lives, and whether it does its work.
 
-use std::fmt;
-
 use crate::facts::{Hold, State};
 use crate::report::heartbeat::ProgramKind;
 
@@ -13,17 +11,8 @@ const LONG_MS: i64 = 60_000;
 pub(super) enum NotReady {
     /// The group has not said what it owns, or goes on without it.
     NotJoined,
-    /// It was held for so many seconds.
-    Held(Hold, i64),
-}
-
-impl fmt::Display for NotReady {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotJoined => f.write_str("it has not joined its group"),
-            Self::Held(hold, seconds) => write!(f, "holding for {seconds} s: {}", hold.words()),
-        }
-    }
+    /// Something holds it.
+    Held,
 }
 
 /// Whether something that holds for so many milliseconds keeps a program from its work.
@@ -42,7 +31,7 @@ pub(crate) fn is_long(hold: Hold, ms: i64) -> bool {
 pub(super) fn not_ready(kind: ProgramKind, state: &State, now_ms: i64) -> Option<NotReady> {
     let held = state.held.and_then(|(hold, since_ms)| {
         let ms = now_ms.saturating_sub(since_ms).max(0);
-        is_long(hold, ms).then_some(NotReady::Held(hold, ms / 1000))
+        is_long(hold, ms).then_some(NotReady::Held)
     });
     // a broker that is away may be why it has not joined
     held.or_else(|| (kind != ProgramKind::Producer && !state.is_member).then_some(NotReady::NotJoined))
@@ -72,25 +61,20 @@ mod tests {
     fn what_holds_for_long_counts_and_what_is_only_slow_does_not() {
         let held = |hold, seconds| of(ProgramKind::Consumer, true, Some((hold, seconds)));
         assert_eq!(held(Hold::OutputFolder, 59), None);
-        assert_eq!(held(Hold::OutputFolder, 61), Some(NotReady::Held(Hold::OutputFolder, 61)));
-        assert_eq!(held(Hold::Commits, 0), Some(NotReady::Held(Hold::Commits, 0)));
+        assert_eq!(held(Hold::OutputFolder, 61), Some(NotReady::Held));
+        assert_eq!(held(Hold::Commits, 0), Some(NotReady::Held));
         assert_eq!(held(Hold::Crowded, 9999), None);
         assert_eq!(held(Hold::ReadingAgain, 9999), None);
         assert_eq!(held(Hold::Throttled, 9999), None);
         for hold in [Hold::Broker, Hold::Login] {
-            assert_eq!(held(hold, 0), Some(NotReady::Held(hold, 0)));
+            assert_eq!(held(hold, 0), Some(NotReady::Held));
             let unjoined = of(ProgramKind::Consumer, false, Some((hold, 3)));
-            assert_eq!(unjoined, Some(NotReady::Held(hold, 3)), "that is why it has not joined");
+            assert_eq!(unjoined, Some(NotReady::Held), "that is why it has not joined");
         }
-        let text = held(Hold::Commits, 7).unwrap().to_string();
-        assert_eq!(text, "holding for 7 s: what is done cannot be committed");
     }
 
     #[test]
     fn a_clock_that_was_set_back_makes_no_time_negative() {
-        assert_eq!(
-            of(ProgramKind::Producer, false, Some((Hold::Commits, -50))),
-            Some(NotReady::Held(Hold::Commits, 0))
-        );
+        assert_eq!(of(ProgramKind::Producer, false, Some((Hold::Commits, -50))), Some(NotReady::Held));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Shown;
-use super::health::{is_long, not_ready};
+use super::health::{NotReady, is_long, not_ready};
 use super::html::Html;
 use super::lag::{Lag, Look, PartitionLag, Source, Sum};
 use super::recent::{Happened, How, Said};
@@ -67,7 +67,7 @@ pub(super) fn now(page: &Page<'_>) -> String {
         "program": shown.program,
         "kind": shown.kind.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "topic": shown.source.as_ref().map(|source| &source.topic),
+        "topic": page.topic(),
         "group": shown.source.as_ref().map(|source| &source.group),
         "running_since": iso8601_utc(page.began_ms),
         "ready": not_ready(shown.kind, state, page.now_ms).is_none(),
@@ -77,6 +77,17 @@ pub(super) fn now(page: &Page<'_>) -> String {
         "output_folder_gone": state.is_folder_gone,
     });
     format!("{object}\n")
+}
+
+/// Why the program is not ready, in the words of the page. `None` where it is.
+pub(super) fn why_not_ready(page: &Page<'_>) -> Option<String> {
+    Some(match not_ready(page.shown.kind, &page.snapshot.state, page.now_ms)? {
+        NotReady::NotJoined => "it has not joined its group".to_owned(),
+        NotReady::Held => {
+            let Now { words, more, .. } = page.now_in_words();
+            format!("{words}. {more}")
+        }
+    })
 }
 
 /// What a program does now.
@@ -106,6 +117,12 @@ fn is_work(hold: Hold) -> bool {
 impl Page<'_> {
     fn is_upload(&self) -> bool {
         self.shown.kind == ProgramKind::Producer
+    }
+
+    /// The topic that it reads, or that it sends to.
+    fn topic(&self) -> Option<&str> {
+        let sending = || self.happened.sending.as_ref().map(|sending| &*sending.topic);
+        self.shown.source.as_ref().map(|source| &*source.topic).or_else(sending)
     }
 
     /// A time of today without the day.
@@ -182,13 +199,18 @@ impl Page<'_> {
                 _ => None,
             };
             let outage = self.shown.outage().filter(|outage| Hold::of_outage(outage) == hold);
-            let said = match (said, outage) {
-                (Some(said), _) => self.said(said),
-                (None, Some(outage)) => in_capitals(&format!("{outage}. ")),
-                (None, None) => String::new(),
+            let (what, said) = match (said, &outage) {
+                (Some(said), _) => (hold.words().to_owned(), self.said(said)),
+                (None, Some(outage)) => (outage.to_string(), in_capitals(&format!("{}. ", outage.why()))),
+                (None, None) => (self.without_outage(hold), String::new()),
             };
-            return Now::new(class, format!("holding: {}", hold.words()))
-                .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and it goes on by itself."));
+            let next = match hold {
+                Hold::Login => "it goes on once the login is accepted. If it is refused for long, the program ends",
+                Hold::Broker if outage.is_some() => "it goes on by itself once the broker is back",
+                _ => "it goes on by itself",
+            };
+            return Now::new(class, format!("holding: {what}"))
+                .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and {next}."));
         }
         if self.is_upload() {
             return self.sending_in_words();
@@ -227,6 +249,14 @@ impl Page<'_> {
             0 => Now::new("good", "waiting for files"),
             number => Now::new("waits", "waiting for files")
                 .and(format!("The upload of {} was probably cut off: see below.", counted(number, "file"))),
+        }
+    }
+
+    /// What holds, where the log itself says nothing of it.
+    fn without_outage(&self, hold: Hold) -> String {
+        match &self.shown.log {
+            Some(log) if hold == Hold::Broker => format!("`{}` takes no messages", log.name()),
+            _ => hold.words().to_owned(),
         }
     }
 

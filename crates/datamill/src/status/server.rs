@@ -26,7 +26,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::health::not_ready;
 use super::lag::{Lags, Look};
 use super::lately::Lately;
 use super::listening::Listening;
@@ -181,8 +180,13 @@ impl Shared {
     }
 
     /// The page, or a part of it.
-    async fn page(&self, now: Instant, write: fn(&Page<'_>) -> String) -> String {
+    async fn page<T>(&self, now: Instant, write: fn(&Page<'_>) -> T) -> T {
         let look = self.look(now).await;
+        self.page_with(look, now, write)
+    }
+
+    /// The same with what is known of how far the group is behind.
+    fn page_with<T>(&self, look: Look, now: Instant, write: fn(&Page<'_>) -> T) -> T {
         let (shown, began_ms, now_ms) = (&self.shown, self.began_ms, clock::now_ms());
         let (snapshot, happened) = (shown.snapshot(), shown.recent.happened());
         let lately = self.lately.until(now, &snapshot.counts);
@@ -205,8 +209,8 @@ fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let state = shared.shown.snapshot().state;
-    match not_ready(shared.shown.kind, &state, clock::now_ms()) {
+    // the log is not asked: it may be away
+    match shared.page_with(Look::default(), Instant::now(), page::why_not_ready) {
         None => plain(StatusCode::OK, "ready\n".to_owned()),
         Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }

@@ -100,6 +100,8 @@ pub struct Sender<'a> {
     message: Vec<u8>,
     last_delivery: Instant,
     away: bool,
+    /// That the log is away was said here, so its return is.
+    tells_return: bool,
 }
 
 struct InFlight {
@@ -148,6 +150,7 @@ impl<'a> Sender<'a> {
             message: Vec::new(),
             last_delivery: Instant::now(),
             away: false,
+            tells_return: false,
         }
     }
 
@@ -289,7 +292,7 @@ impl<'a> Sender<'a> {
         }
         match polled {
             Ok(0) if !self.tokens.is_empty() && !self.log.is_throttled() && self.last_delivery.elapsed() > SILENCE => {
-                if !std::mem::replace(&mut self.away, true) && !self.is_stopping() {
+                if self.is_news_that_it_is_away() {
                     warn!(
                         topic = self.topic,
                         "no record was acknowledged for `{}` s: waiting until the log is there again, nothing is lost",
@@ -327,7 +330,8 @@ impl<'a> Sender<'a> {
                 self.acknowledged.messages += 1;
                 self.acknowledged.bytes += sent.value_bytes as u64;
                 self.window.acknowledged(sent.bytes, self.last_delivery - sent.since);
-                if std::mem::take(&mut self.away) {
+                self.away = false;
+                if std::mem::take(&mut self.tells_return) {
                     info!(topic = self.topic, "the log takes records again");
                 }
                 if let Some(account) = self.files.get_mut(&sent.file) {
@@ -381,8 +385,15 @@ impl<'a> Sender<'a> {
         self.control.stopping().is_some()
     }
 
+    /// Notes that the log is away. Answers whether that is to be said: an outage is said by the log itself.
+    fn is_news_that_it_is_away(&mut self) -> bool {
+        let is_news = !std::mem::replace(&mut self.away, true) && self.log.outage().is_none() && !self.is_stopping();
+        self.tells_return |= is_news;
+        is_news
+    }
+
     fn goes_away(&mut self, error: &Error) {
-        if !std::mem::replace(&mut self.away, true) && !self.is_stopping() {
+        if self.is_news_that_it_is_away() {
             warn!(
                 topic = self.topic,
                 error = %chain(error),

@@ -362,10 +362,13 @@ fn a_broker_that_is_killed_is_shown_as_away_and_not_as_one_that_throttles() {
         wait_for("the outage", || held() == Some(Hold::Broker));
         assert_eq!((shown("throttled"), shown("broker")), (Some(0.0), Some(1.0)));
         let answer = readyz();
-        assert!(answer.status == 503 && answer.body.contains("the broker does not answer"), "{}", answer.body);
+        let away = format!("holding: broker `{}` is away", kafka.address());
+        let next = "Nothing is lost meanwhile, and it goes on by itself once the broker is back.";
+        let (said, why) = answer.body.split_once(". ").expect(&answer.body);
+        assert_eq!((answer.status, said), (503, &*format!("not ready: {away}")), "{}", answer.body);
+        assert!(why.starts_with("It ") && why.contains(". Since ") && why.trim_end().ends_with(next), "{why}");
         let page = get(server.address(), "/").body;
-        let said = format!("Broker `{}` has been away for ", kafka.address());
-        assert!(page.contains("holding: the broker does not answer") && page.contains(&said), "{page}");
+        assert!(page.contains(&away) && page.contains(next) && !page.contains("embedded log"), "{page}");
         kafka.restart();
         kafka.quota("none");
         wait_for("all results", || counters.counts().done == FILES);

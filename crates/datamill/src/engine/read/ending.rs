@@ -52,13 +52,11 @@ impl Reader<'_> {
         // what user code is doing is waited for in any case
         let is_given_up = self.engine.pool.is_idle() && self.engine.log.is_given_up();
         let late = is_given_up || waited > self.engine.settings.shutdown_timeout;
-        if late {
-            let what = if is_given_up {
-                "the log does not answer"
-            } else if self.engine.pool.is_idle() {
-                "the last commit does not end"
-            } else {
-                "user code still runs"
+        // a log that does not answer is said at the end, with what that means
+        if late && !is_given_up {
+            let what = match self.engine.pool.is_idle() {
+                true => "the last commit does not end",
+                false => "user code still runs",
             };
             tracing::warn!("{what}; stopping without it, its files are read again at the next start");
         }
