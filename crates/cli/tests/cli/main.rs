@@ -25,6 +25,8 @@ mod retry;
 #[cfg(target_os = "linux")]
 mod small;
 mod status;
+#[cfg(unix)]
+mod stops;
 mod survey;
 mod topic_again;
 mod topics;

@@ -103,11 +103,13 @@ impl AppendedTable {
         self.lost += rows;
     }
 
-    /// No row comes any more: says how many are missing.
-    pub(crate) fn close(&mut self) {
+    /// No row comes any more. Answers how many the file lacks.
+    pub(crate) fn close(&mut self) -> u64 {
         self.flush();
-        self.is_caught_up = false;
-        self.tell_lost();
+        let rows = csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_reader(&*self.unwritten);
+        let is_row = |row: &csv::StringRecord| row.iter().ne(self.header.iter().copied());
+        let unwritten = rows.into_records().flatten().filter(is_row).count() as u64;
+        mem::take(&mut self.lost) + unwritten
     }
 
     fn tell_lost(&mut self) {
@@ -563,6 +565,9 @@ mod tests {
         }
         assert!(table.unwritten.len() < MAX_WAITING + (2 << 20));
         assert!(table.lost > 20);
+        let lost = table.lost;
+        assert_eq!(table.close(), 40);
+        table.owe(lost);
         fs::rename(&moved, folder.path()).unwrap();
         table.flush();
         table.append(&["b", "2"]);

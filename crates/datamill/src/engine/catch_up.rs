@@ -1,14 +1,17 @@
 //! Rows of failures that the registry could not take while its file refused to be written: the group's state has the
-//! failed files, so the rows are made from it once the file can be written again.
+//! failed files, so the rows are made from it once the file can be written again. What is missing at the end is said.
 
-use datamill_broker::{Error, StateMark};
+use datamill_broker::{Error, Log, StateMark};
 
+use super::EngineSettings;
 use super::entry::{Entry, Place};
+use super::folder::LOGS;
 use super::origin::spans_text;
 use super::retry::Tried;
 use super::state::GroupState;
-use crate::ledger::{FailureKey, Ledger};
+use crate::ledger::{FailureKey, Ledger, MissingRows};
 use crate::report::clock;
+use crate::report::text::{counted, shell_word};
 
 /// Adds the rows that are missing in the table of failures, if it can be written again. Those of failures of this
 /// process: the others are in the tables of other folders.
@@ -50,4 +53,24 @@ fn add_missing(
     state.read(StateMark::default(), &mut take, &|| false).map_err(|error: Error| Box::new(error))?;
     ledger.flush();
     Ok(rows)
+}
+
+/// Says at the end which rows the tables lack, and where to look for what they would have said.
+pub(super) fn tell_missing(log: &dyn Log, settings: &EngineSettings, missing: MissingRows) {
+    let MissingRows { done, failures } = missing;
+    if done + failures == 0 {
+        return;
+    }
+    let (topic, group) = (shell_word(&settings.topic), shell_word(&settings.group));
+    let reconcile = log.command(&format!("reconcile DIR --topic_name {topic} --consumer_group_id {group}"));
+    tracing::warn!(
+        topic = %settings.topic,
+        group = %settings.group,
+        "the tables in `{}` lack {} of files that are done and {} of failures, since they could not be written. The \
+        outcomes are committed: {reconcile} shows what became of each file. A file that failed has its row again after its \
+        next try, as at the next start",
+        settings.output_dir.join(LOGS).display(),
+        counted(done, "row"),
+        counted(failures, "row"),
+    );
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
+use datamill_broker::Log;
 use parking_lot::Mutex;
 
 use super::alike::{Alike, FIRST_FILES, shape};
@@ -15,6 +16,8 @@ use crate::report::{clock, text};
 /// Writes them. Of very many failures that are alike, the first ones are named.
 pub(super) struct Lines {
     topic: Arc<str>,
+    /// The commands that help where an upload was cut off.
+    sends_rest: String,
     failures: Mutex<Alike>,
     attempts: Mutex<Alike>,
     others: Mutex<Vec<Others>>,
@@ -37,9 +40,13 @@ const MAX_OTHERS: usize = 20;
 const CUT_OFF_NAMED: usize = 5;
 
 impl Lines {
-    pub(super) fn about(topic: &Arc<str>) -> Self {
+    pub(super) fn about(log: &dyn Log, topic: &Arc<str>) -> Self {
+        let word = text::shell_word(topic);
+        let compares = log.command(&format!("reconcile DIR --topic_name {word} --problems"));
+        let sends = log.command(&format!("upload DIR --topic_name {word} --only-missing"));
         Self {
             topic: Arc::clone(topic),
+            sends_rest: format!("{compares} compares a folder with the topic, {sends} sends what is missing"),
             failures: Mutex::default(),
             attempts: Mutex::default(),
             others: Mutex::default(),
@@ -98,17 +105,12 @@ impl Lines {
 
     /// The uploads of these files were probably cut off: what is there, and what sends the rest.
     fn tell_cut_off(&self, files: &[FillingFile]) {
-        let topic = &self.topic;
-        let word = text::shell_word(topic);
-        let what_to_do = format!(
-            "`datamill reconcile DIR --topic_name {word} --problems` compares a folder with the topic, `datamill upload DIR \
-            --topic_name {word} --only-missing` sends what is missing"
-        );
+        let (topic, sends_rest) = (&self.topic, &self.sends_rest);
         for file in files.iter().take(CUT_OFF_NAMED) {
             let since = clock::local_time_text(file.row.most_recent_message_ms);
             tracing::warn!(file = %file.row.rel_filepath, %topic, offsets = %file.row.offsets,
                 "no chunk of a file has come since {since}, {} of {} are there: its upload was probably cut off. \
-                {what_to_do}", text::count(file.there.into()), text::count(file.row.n_chunks.into()));
+                {sends_rest}", text::count(file.there.into()), text::count(file.row.n_chunks.into()));
         }
         let more = files.len().saturating_sub(CUT_OFF_NAMED) as u64;
         if more > 0 {
@@ -210,9 +212,13 @@ fn what_to_do(status: FailureStatus) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io;
 
+    use datamill_broker::Properties;
+
     use super::*;
+    use crate::facts::Rest;
 
     #[derive(Clone, Default)]
     struct Said(Arc<Mutex<Vec<u8>>>);
@@ -232,7 +238,15 @@ mod tests {
         let said = Said::default();
         let kept = said.clone();
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || kept.clone()).finish();
-        tracing::subscriber::with_default(lines, || work(&Lines::about(&"t".into())));
+        let folder = tempfile::tempdir().unwrap();
+        let servers = format!("sqlite:{}", folder.path().join("log.db").display());
+        let log = datamill_broker::open(&Properties {
+            broker: BTreeMap::from([("bootstrap.servers".to_owned(), servers)]),
+            options: "--config 'my lab.config'".to_owned(),
+            ..Properties::default()
+        });
+        let about = Lines::about(log.unwrap().as_ref(), &"t".into());
+        tracing::subscriber::with_default(lines, || work(&about));
         let text = String::from_utf8(said.0.lock().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
@@ -267,5 +281,15 @@ mod tests {
             lines.tell_others();
         });
         assert_eq!(found.len(), 10);
+    }
+
+    #[test]
+    fn the_commands_for_an_upload_that_was_cut_off_can_be_pasted() {
+        let row = FileRow { rel_filepath: "half".to_owned(), n_chunks: 2, ..FileRow::default() };
+        let file = FillingFile { row, there: 1, bytes: 3, rest: Rest::CutOff };
+        let found = said(|lines| lines.hear(&Fact::CutOff(&[file])));
+        let end = "`datamill reconcile DIR --topic_name t --problems --config 'my lab.config'` compares a folder with the \
+            topic, `datamill upload DIR --topic_name t --only-missing --config 'my lab.config'` sends what is missing";
+        assert!(found.len() == 1 && found[0].contains(end), "{found:?}");
     }
 }

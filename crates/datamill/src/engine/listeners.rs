@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use datamill_broker::Log;
 use parking_lot::Mutex;
 
 use super::lines::Lines;
@@ -21,8 +22,8 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn of_run(facts: &Facts, topic: &Arc<str>, tally: Tally, ledger: Ledger) -> Self {
-        let (tally, lines) = (Arc::new(tally), Arc::new(Lines::about(topic)));
+    pub(super) fn of_run(facts: &Facts, log: &dyn Log, topic: &Arc<str>, tally: Tally, ledger: Ledger) -> Self {
+        let (tally, lines) = (Arc::new(tally), Arc::new(Lines::about(log, topic)));
         let ledger = Arc::new(Mutex::new(ledger));
         let facts = facts.heard_by(tally.clone()).heard_by(lines.clone()).heard_by(ledger.clone());
         Self { facts, tally, lines, ledger }

@@ -241,7 +241,7 @@ pub fn run(
     .map_err(|e| EngineError::output(&settings.output_dir, e))?;
 
     let topic = Arc::clone(&source.name);
-    let listeners = Listeners::of_run(facts, &topic, tally, ledger);
+    let listeners = Listeners::of_run(facts, log.as_ref(), &topic, tally, ledger);
     let output = Arc::new(folder::Output::new(folder.known(), &listeners.facts));
     let budget = Arc::new(Budget::default());
     let by_name: Arc<str> = format!("{}/{topic}", log.id()?).into();
@@ -327,7 +327,7 @@ pub fn run(
     let mut ledger = ledger.lock();
     ledger.flush();
     catch_up::catch_up(&settings.topic, &state, &mut ledger, &tried);
-    ledger.close();
+    catch_up::tell_missing(log.as_ref(), settings, ledger.close());
     let redone = "What was read and is not committed is done again at the next start; nothing is lost";
     tell_outage(log.as_ref(), control, redone);
     let left = ended.inspect_err(|_| tracing::info!("{}", tally.line()))?;

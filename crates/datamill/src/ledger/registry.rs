@@ -52,6 +52,15 @@ pub struct LedgerOptions {
     pub kind: LedgerKind,
 }
 
+/// Rows that could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MissingRows {
+    /// In the table of files that are done.
+    pub(crate) done: u64,
+    /// In the table of failures.
+    pub(crate) failures: u64,
+}
+
 /// The tables. Rows wait in memory: call [`Ledger::tick`] several times a second and
 /// [`Ledger::flush`] at the end.
 ///
@@ -211,10 +220,10 @@ impl Ledger {
         self.in_progress.tick(now, |row| in_progress_rows(filling, failed, row));
     }
 
-    /// Writes all that waits, for the last time.
-    pub(crate) fn close(&mut self) {
+    /// Writes all that waits, for the last time. Answers how many rows the tables lack.
+    pub(crate) fn close(&mut self) -> MissingRows {
         self.flush();
-        self.failures.close();
+        MissingRows { done: self.completed.close(), failures: self.failures.close() }
     }
 
     /// Writes all that waits.
