@@ -36,8 +36,14 @@ fn main() -> Result<()> {
     }
     let topic = format!("rates-commit-{unique}");
     create(log.as_ref(), &topic)?;
-    for (what, records) in [("one result of 1 KiB", 1), ("64 results of 1 KiB", 64)] {
-        let mut times = commits(log.as_ref(), &topic, records, 500)?;
+    for (what, records, size, count) in [
+        ("one result of 1 KiB", 1, 1024, 500),
+        ("64 results of 1 KiB", 64, 1024, 500),
+        ("20,000 results of 200 bytes", 20_000, 200, 20),
+    ] {
+        let value = vec![b'x'; size];
+        let record = NewRecord { topic: &topic, partition: Some(0), value: Some(&value), ..NewRecord::default() };
+        let mut times = commits(log.as_ref(), &topic, &vec![record; records], count)?;
         times.sort_unstable();
         let [p50, p99, most] = [times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]];
         println!("commit of {what} and a position: p50 {p50:?}, p99 {p99:?}, most {most:?}");
@@ -105,7 +111,7 @@ fn drain(log: &dyn Log, topic: &str, count: usize) -> Result<f64> {
     Ok(time)
 }
 
-fn commits(log: &dyn Log, topic: &str, records: usize, count: usize) -> Result<Vec<Duration>> {
+fn commits(log: &dyn Log, topic: &str, records: &[NewRecord<'_>], count: usize) -> Result<Vec<Duration>> {
     let mut session = log.subscribe(&options(topic))?;
     let mut assignment = None;
     while assignment.is_none() {
@@ -116,15 +122,12 @@ fn commits(log: &dyn Log, topic: &str, records: usize, count: usize) -> Result<V
         })?;
     }
     let assignment = assignment.unwrap_or_default();
-    let value = [b'x'; 1024];
-    let record = NewRecord { topic, partition: Some(0), value: Some(&value), ..NewRecord::default() };
-    let records = vec![record; records];
     let mut times = Vec::new();
     for _ in 0..count {
         let text = "x".repeat(100);
         let positions = [Position { topic: topic.into(), partition: 0, assignment, offset: 0, text }];
         let start = Instant::now();
-        match session.committer.commit(&Commit { records: &records, positions: &positions, state: &[] }) {
+        match session.committer.commit(&Commit { records, positions: &positions, state: &[] }) {
             CommitOutcome::Done(_) => times.push(start.elapsed()),
             other => return Err(format!("{other:?}").into()),
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{Backend, Member, PATIENCE, Seen, new_topic, of_values, publish, read_all, values, wait_for};
+use crate::common::{Backend, Member, PATIENCE, Seen, new_topic, of_values, publish, read_all, texts, values, wait_for};
 use crate::{backend, backend_at};
 use datamill_broker::{
     Commit, CommitOutcome, ErrorKind, FirstStart, NewRecord, Position, Properties, SubscribeOptions, open,
@@ -264,51 +264,39 @@ fn the_consumer_protocol_commits_and_hands_over_too() {
     second.leave();
 }
 
-/// Prints what a commit and a start cost. The limits are far above what is usual, for slow machines.
 #[test]
 fn a_member_commits_back_to_back_and_many_results_at_once_and_comes_back_after_leaving() {
     let backend = backend();
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "quick", 4);
-    let out = backend.topic(log.as_ref(), "quick-out", 4);
+    let out = backend.topic(log.as_ref(), "quick-out", 1);
     let options =
         SubscribeOptions { first_start: FirstStart::Earliest, ..backend.member(&backend.name("g"), &[&topic]) };
     publish(log.as_ref(), &of_values(&topic, &values("r", 0..10)));
-    let start = Instant::now();
     let mut member = Member::join(log.as_ref(), &options, 4);
     member.records(10);
-    println!("subscribe to first records: {:?}", start.elapsed());
-    let measure = |member: &mut Member, gap: Duration, count: usize| {
-        let mut times = Vec::new();
-        for i in 0..count {
-            member.pump(Duration::ZERO).expect("polling works");
-            std::thread::sleep(gap);
-            let result = values("result", i..i + 1);
-            let positions: Vec<_> = (0..4).map(|p| member.position(&topic, p, 0, "F1;0;")).collect();
-            let commit = Commit { records: &of_values(&out, &result), positions: &positions, ..Commit::default() };
-            let start = Instant::now();
-            member.commit(&commit);
-            times.push(start.elapsed());
-        }
-        times.sort();
-        (times[count / 2], times[count * 99 / 100])
-    };
-    println!("a commit every 100 ms, p50 and p99: {:?}", measure(&mut member, Duration::from_millis(100), 60));
-    let (p50, p99) = measure(&mut member, Duration::ZERO, 200);
-    println!("commits back to back, p50 and p99: {:?}", (p50, p99));
-    let many = values(&"x".repeat(190), 0..20_000);
-    for round in 0..3 {
-        let start = Instant::now();
-        member.commit(&Commit { records: &of_values(&out, &many), ..Commit::default() });
-        println!("20000 results of 200 bytes in one commit, round {round}: {:?}", start.elapsed());
+    let positions = |member: &Member, text: &str| [0, 1, 2, 3].map(|p| member.position(&topic, p, 0, text));
+    let mut committed = Vec::new();
+    for number in 0..100 {
+        let result = values("single", number..number + 1);
+        let positions = positions(&member, "single");
+        member.commit(&Commit { records: &of_values(&out, &result), positions: &positions, ..Commit::default() });
+        committed.extend(result);
     }
-    for _ in 0..3 {
-        let start = Instant::now();
+    let many = values(&"x".repeat(190), 0..20_000);
+    member.commit(&Commit { records: &of_values(&out, &many), ..Commit::default() });
+    committed.extend(many);
+    for round in 0..3 {
         member.leave();
-        println!("leaving: {:?}", start.elapsed());
-        let start = Instant::now();
         member = Member::join(log.as_ref(), &options, 4);
-        println!("subscribe to assignment: {:?}", start.elapsed());
+        let before = member.of(&topic, 3).committed.as_ref().map(|committed| committed.text.clone());
+        let expected = if round == 0 { "single".to_owned() } else { format!("round {}", round - 1) };
+        assert_eq!(before, Some(expected));
+        let result = values("round", round..round + 1);
+        let positions = positions(&member, &format!("round {round}"));
+        member.commit(&Commit { records: &of_values(&out, &result), positions: &positions, ..Commit::default() });
+        committed.extend(result);
     }
     member.leave();
+    assert_eq!(texts(&read_all(log.as_ref(), &out, 0)), committed);
 }
