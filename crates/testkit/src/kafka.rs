@@ -22,6 +22,11 @@ pub struct Kafka {
     folder: Option<TempDir>,
 }
 
+/// Whether the version of Apache Kafka that is tested offers the group protocol `consumer`, as those from 4.0 on do.
+pub fn offers_the_consumer_protocol() -> bool {
+    std::env::var("DATAMILL_KAFKA_VERSION").map_or(true, |version| !version.starts_with("3."))
+}
+
 impl Kafka {
     /// The broker that `DATAMILL_TEST_KAFKA` names. Panics where it is not set.
     pub fn from_env() -> Self {

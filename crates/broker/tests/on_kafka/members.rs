@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{Backend, Member, PATIENCE, Seen, new_topic, of_values, publish, read_all, texts, values, wait_for};
+use crate::common::{
+    Backend, Member, PATIENCE, Seen, new_topic, of_values, publish, read_all, texts, values, wait_for,
+};
 use crate::{backend, backend_at};
 use datamill_broker::{
     Commit, CommitOutcome, ErrorKind, FirstStart, NewRecord, Position, Properties, SubscribeOptions, open,

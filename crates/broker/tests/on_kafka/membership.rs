@@ -10,7 +10,7 @@ use crate::common::{Backend, Member, PATIENCE, of_values, publish, read_all, tex
 use datamill_broker::{
     Commit, CommitOutcome, ErrorKind, Event, Log, Membership, Properties, Session, SubscribeOptions, open,
 };
-use datamill_testkit::kafka::Kafka;
+use datamill_testkit::kafka::{Kafka, offers_the_consumer_protocol};
 
 /// The ways in which a group can know its members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,12 @@ enum Kind {
     Static,
     Dynamic,
     ConsumerProtocol,
+}
+
+/// All that the broker offers.
+fn kinds() -> Vec<Kind> {
+    let newer = offers_the_consumer_protocol().then_some(Kind::ConsumerProtocol);
+    [Kind::Static, Kind::Dynamic].into_iter().chain(newer).collect()
 }
 
 /// How many moments of joining are tried, some milliseconds apart.
@@ -112,7 +118,7 @@ fn a_member_of_the_consumer_protocol_that_hung_is_fenced() {
 /// The coordinator would take a commit without a generation unchecked.
 #[test]
 fn who_has_not_joined_yet_commits_nothing() {
-    for kind in [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol] {
+    for kind in kinds() {
         let group = Group::new(kind, &[]);
         let mut owner = group.join("owner", 1);
         let position = [owner.position(&group.topic, 0, 7, "the owner's")];
@@ -132,7 +138,7 @@ fn who_has_not_joined_yet_commits_nothing() {
 /// The second process of one name ends the first, whatever the group knows of names.
 #[test]
 fn a_second_process_of_one_name_takes_the_place_of_the_first() {
-    for kind in [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol] {
+    for kind in kinds() {
         let group = Group::new(kind, &[]);
         let mut first = group.join("same", 1);
         let mut second = group.log.subscribe(&group.options("same")).expect("the second one begins");
@@ -164,7 +170,7 @@ fn a_second_process_of_one_name_takes_the_place_of_the_first() {
 /// revocation that follows in one breath.
 #[test]
 fn a_member_may_end_at_any_moment_of_its_first_rebalance() {
-    let groups = [Kind::Static, Kind::Dynamic, Kind::ConsumerProtocol].map(|kind| Group::new(kind, &[]));
+    let groups: Vec<Group> = kinds().into_iter().map(|kind| Group::new(kind, &[])).collect();
     let (done, ended) = std::sync::mpsc::sync_channel(64);
     for step in 0..JOINING {
         let ways = groups.iter().flat_map(|group| [(group, false), (group, step % 5 == 0)]);

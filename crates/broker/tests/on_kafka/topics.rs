@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use datamill_broker::{
     Commit, ErrorKind, FirstStart, Log, Membership, Properties, SubscribeOptions, TopicIdentity, open,
 };
-use datamill_testkit::kafka::Kafka;
+use datamill_testkit::kafka::{Kafka, offers_the_consumer_protocol};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
@@ -49,7 +49,8 @@ fn done<F: Future>(future: F) -> F::Output {
 }
 
 fn on_each_protocol(check: impl Fn(&Backend, &dyn Log, &Tools)) {
-    for protocol in ["classic", "consumer"] {
+    let newer = offers_the_consumer_protocol().then_some("consumer");
+    for protocol in ["classic"].into_iter().chain(newer) {
         let kafka = Kafka::from_env();
         let backend = backend_at(&kafka);
         let mut properties = Properties::default();
