@@ -272,10 +272,11 @@ fn a_folder_that_is_gone_holds_until_it_is_back(place: &Place) {
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(&control);
         let program = scope.spawn(|| run_with(&bench, &settings, OnExists::default(), &control));
-        let processed = |output: &Path| match output.join("LOGS").exists() {
-            true => registry(output, "processed_from_").len(),
-            false => 0,
+        let is_table = |entry: std::io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("processed_from_"))
         };
+        let has_table = |output: &Path| fs::read_dir(output.join("LOGS")).is_ok_and(|mut logs| logs.any(is_table));
+        let processed = |output: &Path| if has_table(output) { registry(output, "processed_from_").len() } else { 0 };
         // a file is there before it counts as done
         wait_for("the first file, committed", || processed(&settings.output_dir) == 1);
         assert!(folder.join("first").exists());
