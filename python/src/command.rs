@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// A command that needs no Python.
 #[pyclass(frozen, module = "datamill._engine")]
@@ -92,6 +93,30 @@ pub fn parse_command(
         Next::Run(task) => RustCommand(Mutex::new(Some(task))).into_bound_py_any(py),
         Next::Function(call) => FunctionCommand::from(call).into_bound_py_any(py),
     }
+}
+
+/// Makes this process the keeper of workers that are forked from it. `prepare` loads what they need, once, and `fork` makes one:
+/// it gets the descriptors for its input, output, content, stdout and stderr, and what its environment has besides, and
+/// answers the id of the process.
+#[pyfunction]
+pub fn keep_warm(py: Python<'_>, prepare: Py<PyAny>, fork: Py<PyAny>) -> u8 {
+    let told = |error: PyErr| {
+        let text = error.to_string();
+        Python::attach(|py| error.print(py));
+        std::io::Error::other(text)
+    };
+    let prepare = || Python::attach(|py| prepare.call0(py).map(drop)).map_err(told);
+    let fork = |descriptors: [i32; 5], environment: &[(String, OsString)]| {
+        Python::attach(|py| {
+            let besides = PyDict::new(py);
+            for (name, value) in environment {
+                besides.set_item(name, value)?;
+            }
+            fork.call1(py, (descriptors, besides))?.extract::<i32>(py)
+        })
+        .map_err(told)
+    };
+    py.detach(|| datamill_workers::keep_warm(prepare, fork))
 }
 
 /// Makes this process the keeper of commands, and answers its exit code when it is not needed any more.

@@ -9,7 +9,7 @@ use datamill::program::{
     ConsumerArgs, Prepared, ProcessorArgs, ProgramArgs, ReproducerArgs, SetUpError, accept_dashes, command_line,
 };
 use datamill::report::chain;
-use datamill_cli::{Sending, UploadArgs, WatchArgs};
+use datamill_cli::{IsolateArgs, Sending, UploadArgs, WatchArgs};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -19,42 +19,52 @@ use crate::to_json::Nan;
 
 /// The options of a program.
 pub enum Options {
-    Reproducer(Box<ReproducerArgs>, Nan),
-    Processor(Box<ProcessorArgs>),
+    Reproducer(Box<ReproducerArgs>, Nan, IsolateArgs),
+    Processor(Box<ProcessorArgs>, IsolateArgs),
 }
 
 impl Options {
     /// Reads the words of a command line, without the program's name.
     pub fn parse(py: Python<'_>, kind: &str, name: &str, words: Vec<OsString>, speech: &Speech) -> PyResult<Self> {
         let matches = matches(py, kind, name, words, speech)?;
-        let parsed = if kind == "reproducer" {
-            let nan = matches.get_one::<Nan>("nan").copied().unwrap_or_default();
-            ReproducerArgs::from_arg_matches(&matches).map(|args| Self::Reproducer(Box::new(args), nan))
-        } else {
-            ProcessorArgs::from_arg_matches(&matches).map(|args| Self::Processor(Box::new(args)))
-        };
+        let isolation = IsolateArgs::from_arg_matches(&matches);
+        let parsed = isolation.and_then(|isolation| {
+            if kind == "reproducer" {
+                let nan = matches.get_one::<Nan>("nan").copied().unwrap_or_default();
+                ReproducerArgs::from_arg_matches(&matches).map(|args| Self::Reproducer(Box::new(args), nan, isolation))
+            } else {
+                ProcessorArgs::from_arg_matches(&matches).map(|args| Self::Processor(Box::new(args), isolation))
+            }
+        });
         parsed.map_err(|error| refused(py, &error, speech))
     }
 
     pub fn consumer(&self) -> &ConsumerArgs {
         match self {
-            Self::Reproducer(args, _) => args.consumer(),
-            Self::Processor(args) => args.consumer(),
+            Self::Reproducer(args, ..) => args.consumer(),
+            Self::Processor(args, _) => args.consumer(),
         }
     }
 
     pub fn consumer_mut(&mut self) -> &mut ConsumerArgs {
         match self {
-            Self::Reproducer(args, _) => &mut args.consumer,
-            Self::Processor(args) => &mut args.consumer,
+            Self::Reproducer(args, ..) => &mut args.consumer,
+            Self::Processor(args, _) => &mut args.consumer,
         }
     }
 
     /// What NaN becomes in the dictionaries that are results.
     pub fn nan(&self) -> Nan {
         match self {
-            Self::Reproducer(_, nan) => *nan,
-            Self::Processor(_) => Nan::default(),
+            Self::Reproducer(_, nan, _) => *nan,
+            Self::Processor(..) => Nan::default(),
+        }
+    }
+
+    /// Whether the function runs in processes of its own.
+    pub fn isolation(&self) -> &IsolateArgs {
+        match self {
+            Self::Reproducer(_, _, isolation) | Self::Processor(_, isolation) => isolation,
         }
     }
 
@@ -65,8 +75,8 @@ impl Options {
     /// Sets the program of this name up.
     pub fn prepare(&self, name: &str) -> Result<Prepared, SetUpError> {
         match self {
-            Self::Reproducer(args, _) => Prepared::new(args.as_ref(), name),
-            Self::Processor(args) => Prepared::new(args.as_ref(), name),
+            Self::Reproducer(args, ..) => Prepared::new(args.as_ref(), name),
+            Self::Processor(args, _) => Prepared::new(args.as_ref(), name),
         }
     }
 }
@@ -105,7 +115,7 @@ fn command(kind: &str, name: &str) -> PyResult<Command> {
     let named = || Command::new(name.to_owned());
     Ok(accept_dashes(match kind {
         "reproducer" => reproducer(name),
-        "processor" => command_line::<ProcessorArgs>(name),
+        "processor" => IsolateArgs::augment_args(command_line::<ProcessorArgs>(name)),
         "upload" => UploadArgs::augment_args(named()),
         "watch" => WatchArgs::augment_args(named()),
         _ => {
@@ -119,7 +129,7 @@ fn command(kind: &str, name: &str) -> PyResult<Command> {
 fn reproducer(name: &str) -> Command {
     let words = PossibleValuesParser::new(["null", "error", "python"]).try_map(|word| word.parse::<Nan>());
     let nan = Arg::new("nan").long("nan").value_name("WORD").value_parser(words).default_value("null");
-    command_line::<ReproducerArgs>(name).arg(nan.help(
+    IsolateArgs::augment_args(command_line::<ReproducerArgs>(name)).arg(nan.help(
         "What NaN and the infinities become in dictionaries: `null`, a failure of the file, or the words of Python, which \
          are not JSON",
     ))

@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 
 use crate::engine::{Job, Line};
 use crate::errors;
+use crate::serve::Lender;
 
 /// A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.
 #[pyclass(frozen, dict, weakref, module = "datamill")]
@@ -37,26 +38,64 @@ pub struct DownloadDataFile {
     output_dir: Arc<PathBuf>,
     #[pyo3(get)]
     logger: Py<PyAny>,
-    /// To the thread of the engine that has the file, as long as the call runs.
-    line: Line,
+    /// Who puts it on disk, as long as the call runs.
+    place: Place,
+}
+
+/// Who puts a file on disk.
+pub enum Place {
+    /// The thread of the engine that has the file.
+    Engine(Line),
+    /// This process, which has no engine.
+    Lent(Arc<Lender>),
+}
+
+/// What is known of a file.
+pub struct FileParts {
+    pub path: Arc<str>,
+    pub sha512: [u8; 64],
+    pub modified: Option<SystemTime>,
+    pub n_chunks: u32,
+    pub attempt: u32,
+    pub is_last: bool,
+    pub content: SharedContent,
 }
 
 impl DownloadDataFile {
     pub fn new(job: &Job, output_dir: Arc<PathBuf>, stays_on_disk: bool, logger: Py<PyAny>) -> Self {
-        Self {
+        let parts = FileParts {
             path: Arc::clone(&job.path),
             sha512: job.sha512,
             modified: job.modified,
-            n_total_chunks: job.n_chunks,
-            _attempt: job.attempt,
-            _is_last_attempt: job.is_last,
+            n_chunks: job.n_chunks,
+            attempt: job.attempt,
+            is_last: job.is_last,
             content: job.content.clone(),
+        };
+        Self::of_parts(parts, output_dir, stays_on_disk, logger, Place::Engine(job.line.clone()))
+    }
+
+    pub fn of_parts(
+        parts: FileParts,
+        output_dir: Arc<PathBuf>,
+        stays_on_disk: bool,
+        logger: Py<PyAny>,
+        place: Place,
+    ) -> Self {
+        Self {
+            path: parts.path,
+            sha512: parts.sha512,
+            modified: parts.modified,
+            n_total_chunks: parts.n_chunks,
+            _attempt: parts.attempt,
+            _is_last_attempt: parts.is_last,
+            content: parts.content,
             bytes: PyOnceLock::new(),
             on_disk: PyOnceLock::new(),
             stays_on_disk,
             output_dir,
             logger,
-            line: job.line.clone(),
+            place,
         }
     }
 
@@ -70,7 +109,11 @@ impl DownloadDataFile {
 
     /// Asks the engine, which puts it there.
     fn on_disk(&self, py: Python<'_>) -> PyResult<&PathBuf> {
-        self.on_disk.get_or_try_init(py, || match py.detach(|| self.line.path()) {
+        let path = || match &self.place {
+            Place::Engine(line) => line.path(),
+            Place::Lent(lender) => Some(lender.path(self.content())?.map_err(Into::into)),
+        };
+        self.on_disk.get_or_try_init(py, || match py.detach(path) {
             Some(Ok(path)) => Ok(path),
             Some(Err(error)) if error.kind() == datamill::process::ErrorKind::NotAvailable => {
                 Err(errors::raised(py, "NotAvailable", (error.to_string(),)))

@@ -23,6 +23,7 @@ mod lines;
 mod local;
 mod read;
 mod sending;
+mod serve;
 mod status;
 mod to_json;
 
@@ -33,7 +34,7 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::command::{FunctionCommand, RustCommand, keep, parse_command};
+    use crate::command::{FunctionCommand, RustCommand, keep, keep_warm, parse_command};
     #[pymodule_export]
     use crate::command_line::options;
     #[pymodule_export]
@@ -50,6 +51,8 @@ mod _engine {
     use crate::read::{Message, Messages};
     #[pymodule_export]
     use crate::sending::{Sending, Uploaded};
+    #[pymodule_export]
+    use crate::serve::serve;
     #[pymodule_export]
     use crate::status::status_ports;
     #[pymodule_export]

@@ -10,6 +10,6 @@ mod commands;
 mod function;
 mod words;
 
-pub use commands::{Sending, UploadArgs, WatchArgs};
+pub use commands::{IsolateArgs, LimitArgs, Sending, UploadArgs, WatchArgs};
 pub use function::{FunctionCall, What};
 pub use words::{Called, Next, Task, parse};

@@ -35,7 +35,7 @@ mod worker;
 
 pub use error::CommandError;
 #[cfg(target_os = "linux")]
-pub use keeper::keep;
+pub use keeper::{keep, keep_warm};
 pub use settings::{CommandSettings, KEEPER, KeeperStart};
 #[cfg(all(feature = "bench", target_os = "linux"))]
 pub use worker::bench::PortAlone;
@@ -43,5 +43,14 @@ pub use worker::bench::PortAlone;
 /// There is no keeper on this system.
 #[cfg(not(target_os = "linux"))]
 pub fn keep() -> u8 {
+    2
+}
+
+/// There is no keeper on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn keep_warm(
+    _: impl FnOnce() -> std::io::Result<()>,
+    _: impl FnMut([i32; 5], &[(String, std::ffi::OsString)]) -> std::io::Result<i32>,
+) -> u8 {
     2
 }

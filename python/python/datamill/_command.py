@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import _engine, _host, _pipes
+from . import _engine, _host, _isolate, _pipes
 from ._errors import DatamillError, SetUpError
 
 
@@ -34,7 +34,7 @@ def main(words: Sequence[str] | None = None, *, is_here: bool = False) -> int:
     """
     _pipes.outlive()
     words = list(sys.argv[1:] if words is None else words)
-    asked = _engine.parse_command(_program(), _edition(), _keeper(), words)
+    asked = _engine.parse_command(_program(), _edition(), _isolate.keeper(), words)
     if isinstance(asked, int):
         return asked
     if isinstance(asked, _engine.RustCommand):
@@ -130,13 +130,6 @@ def _program() -> str:
     if os.path.basename(first) in ("__main__.py", "_here.py"):
         return f"{shlex.quote(sys.executable)} -m datamill"
     return shlex.quote(first)
-
-
-def _keeper() -> list[str]:
-    """What starts an interpreter that only looks after commands: nothing of the user's is loaded there."""
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    start = "import sys; sys.path.append(sys.argv[1]); from datamill._engine import keep; sys.exit(keep())"
-    return [sys.executable, "-I", "-S", "-c", start, folder]
 
 
 def _edition() -> str:

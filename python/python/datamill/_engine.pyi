@@ -115,7 +115,10 @@ class Engine:
         folder: str | None = None,
         mismatched: Callable[[DownloadDataFile], Any] | None = None,
         version: str | None = None,
+        worker: Callable[[dict[str, Any], bool], tuple[list[str], list[str]]] | None = None,
     ) -> Engine: ...
+    @property
+    def is_isolated(self) -> bool: ...
     @property
     def n_threads(self) -> int: ...
     @property
@@ -165,6 +168,19 @@ def parse_command(
     program: str, edition: str, keeper: Sequence[str], words: Sequence[str]
 ) -> int | RustCommand | FunctionCommand: ...
 def keep() -> int: ...
+def keep_warm(prepare: Callable[[], None], fork: Callable[[list[int], dict[str, str]], int]) -> int: ...
+def serve(
+    code: Callable[[DownloadDataFile], Any],
+    logger: Any,
+    *,
+    name: str,
+    has_results: bool,
+    nan: str,
+    output_dir: Path | str,
+    stays_on_disk: bool,
+    has_words: bool,
+    default: Callable[[Any], Any] | None = None,
+) -> None: ...
 def try_file(
     function: Callable[[DownloadDataFile], Any], logger: logging.Logger, path: str, nan: str, output_dir: str
 ) -> tuple[bytes, int] | None: ...

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _engine, _host, _options, _pipes, _speech
+from . import _engine, _host, _isolate, _options, _pipes, _speech
 from ._classes.console import Console
 from ._errors import DatamillError, Help, SetUpError
 from ._signature import require
@@ -165,6 +165,7 @@ def run_words(
         speak=None if console else _speech.of_keywords(kind),
         folder=folder,
         version=version or version_of(function),
+        worker=functools.partial(_isolate.worker, function),
     )
     typed = Console(lambda line: _obey(engine, line), ends_by_itself=engine.ends_by_itself) if console else None
     with typed or contextlib.nullcontext():

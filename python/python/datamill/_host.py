@@ -139,7 +139,7 @@ class _Run:
         # set when the thread that waits for the run does so no longer
         self.is_over = threading.Event()
         self.threads: list[threading.Thread] = []
-        if isinstance(engine, _engine.Engine):
+        if isinstance(engine, _engine.Engine) and not engine.is_isolated:
             self.threads = [
                 threading.Thread(target=engine.work, args=(name,), name=name, daemon=True)
                 for name in (f"datamill-{number}" for number in range(1, (n_threads or engine.n_threads) + 1))
@@ -176,7 +176,7 @@ class _Run:
             self.is_told = True
             _say_where_threads_are()
             self.engine.told()
-        if not any(thread.is_alive() for thread in self.threads) and not self.engine.wait(0):
+        if self.threads and not any(thread.is_alive() for thread in self.threads) and not self.engine.wait(0):
             self.engine.stop(keep_place=True)
 
     @property

@@ -16,6 +16,9 @@ from ._errors import SetUpError
 from ._failure import advise
 from ._signature import require
 
+#: Modules that were loaded from files of a command line, by their names.
+loaded: dict[str, str] = {}
+
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -78,6 +81,24 @@ def _module(file: str) -> ModuleType:
     stem = os.path.splitext(os.path.basename(path))[0]
     # a module of this name that is there stays: others use it
     name = stem if stem.isidentifier() and stem not in sys.modules else f"_datamill_{stem}"
+    module = load_again(name, path, file)
+    loaded[name] = path
+    return module
+
+
+def load_again(name: str, path: str, file: str | None = None) -> ModuleType:
+    """Load a file as the module of this name, also in another process.
+
+    Parameters
+    ----------
+    name : str
+        Name of the module.
+    path : str
+        Where the file is.
+    file : str, optional
+        The file as it was typed.
+    """
+    file = file or path
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise SetUpError(f"`{file}` cannot be loaded: the name of a Python file ends with `.py`")

@@ -32,17 +32,26 @@ impl Reading {
 
     /// The engine's answer. Whatever is wrong with the function's is a failure of its file.
     pub fn of<'py>(&self, py: Python<'py>, path: &str, answered: PyResult<Bound<'py, PyAny>>) -> Answer {
+        let (answer, nans) = self.read(py, path, answered);
+        if nans > 0 {
+            self.tell_nans(py, path, nans);
+        }
+        answer
+    }
+
+    /// The same, with the number of values that became `null`, which nobody is told of.
+    pub fn read<'py>(&self, py: Python<'py>, path: &str, answered: PyResult<Bound<'py, PyAny>>) -> (Answer, u64) {
         let read = answered.and_then(|answer| {
             if !self.has_results {
-                return nothing(&answer).map(|()| None);
+                return nothing(&answer).map(|()| (None, 0));
             }
             let (message, nans) = message(&answer, &self.json)?;
-            if nans > 0 && self.json.nan == Nan::Null {
-                self.tell_nans(py, path, nans);
-            }
-            Ok(Some(message))
+            Ok((Some(message), if self.json.nan == Nan::Null { nans } else { 0 }))
         });
-        read.map_err(|error| failure(py, path, error).unwrap_or_else(ProcessingError::file_failed))
+        match read {
+            Ok((message, nans)) => (Ok(message), nans),
+            Err(error) => (Err(failure(py, path, error).unwrap_or_else(ProcessingError::file_failed)), 0),
+        }
     }
 
     fn tell_nans(&self, py: Python<'_>, path: &str, values: u64) {

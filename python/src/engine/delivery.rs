@@ -31,7 +31,7 @@ impl Delivery {
 
     /// Sets what follows from the target: a group for each, since two targets of one topic do not share the files.
     pub fn complete(&self, name: &str, options: &mut Options) {
-        let Options::Processor(args) = options else { return };
+        let Options::Processor(args, _) = options else { return };
         let target = match self {
             Self::Download(folder) => instance(folder),
             Self::Transfer(url) => words(url),

@@ -66,12 +66,17 @@ impl Done {
         match answer {
             Ok(_) => self.note_done(Arc::clone(path)),
             Err(error) if is_last && error.kind() == ErrorKind::FileFailed => {
-                self.failed += 1;
-                if self.failures.len() < FAILED {
-                    self.failures.push((path.to_string(), error.to_string()));
-                }
+                self.note_failed(path, &error.to_string());
             }
             Err(_) => {}
+        }
+    }
+
+    /// A file has failed.
+    pub fn note_failed(&mut self, path: &str, reason: &str) {
+        self.failed += 1;
+        if self.failures.len() < FAILED {
+            self.failures.push((path.to_owned(), reason.to_owned()));
         }
     }
 

@@ -4,6 +4,7 @@ mod answer;
 mod delivery;
 mod desk;
 mod ended;
+mod isolated;
 mod port;
 
 use std::ffi::OsString;
@@ -15,16 +16,17 @@ use std::time::Duration;
 
 use datamill::assemble::Mode;
 use datamill::engine::{Control, StopKind};
-use datamill::facts::{Counters, Fact, Listener};
+use datamill::facts::{Counters, Fact, FailureStatus, Listener};
 use datamill::process::UserCode;
 use datamill::program::{Exit, Prepared, why};
 use datamill::report::logging::note_error;
+use datamill_workers::CommandSettings;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-pub use answer::message;
+pub use answer::{Reading, message};
 pub use desk::{Ear, Job, Line, Said};
 pub use ended::{BrokenOff, Ended, caught};
 
@@ -32,7 +34,6 @@ use crate::command_line::Options;
 use crate::errors::Speech;
 use crate::file::DownloadDataFile;
 use crate::{errors, lines};
-use answer::Reading;
 use delivery::Delivery;
 use desk::Desk;
 use ended::Outcome;
@@ -61,6 +62,8 @@ struct Run {
     name: String,
     options: Options,
     delivery: Option<Delivery>,
+    /// The function runs in processes of its own.
+    isolated: Option<CommandSettings>,
     public_names: bool,
     wants_mismatches: bool,
     /// What the function's module says of itself.
@@ -77,15 +80,21 @@ struct Run {
     done: Mutex<ended::Done>,
 }
 
-/// Notes the files that a delivery is done with, as it is the engine that calls it.
-struct Deliveries(Weak<Run>);
+/// Notes the files of a delivery, or of a function in other processes: no thread of Python calls these.
+struct Elsewhere(Weak<Run>);
 
-impl Listener for Deliveries {
+impl Listener for Elsewhere {
     fn hear(&self, fact: &Fact<'_>) {
-        if let Fact::Done { file, .. } = *fact
-            && let Some(run) = self.0.upgrade()
-        {
-            run.done.lock().note_done(file.rel_filepath.as_str().into());
+        let Some(run) = self.0.upgrade() else { return };
+        match *fact {
+            Fact::Done { file, .. } => run.done.lock().note_done(file.rel_filepath.as_str().into()),
+            Fact::Failed {
+                file,
+                reason,
+                status: FailureStatus::Failed | FailureStatus::ComputingResultMessageFailed,
+                ..
+            } if run.isolated.is_some() => run.done.lock().note_failed(&file.rel_filepath, reason),
+            _ => {}
         }
     }
 }
@@ -110,8 +119,18 @@ impl Run {
         let prepared = prepared.insert(self.options.prepare(&self.name).map_err(BrokenOff::set_up)?);
         // nobody else sets it
         let _ = self.counters.set(Arc::clone(prepared.facts.counters()));
-        let code = match &self.delivery {
-            None => {
+        let code = match (&self.delivery, &self.isolated) {
+            (None, Some(isolated)) => {
+                let run = Arc::downgrade(self);
+                prepared.facts = prepared.facts.heard_by(Arc::new(Elsewhere(run)));
+                let refused = |error| BrokenOff { error: Box::new(error), exit: Exit::SetUp };
+                let (_, code) = isolated.clone().into_user_code().map_err(refused)?;
+                match &self.version {
+                    Some(version) => code.with_version(version),
+                    None => code,
+                }
+            }
+            (None, None) => {
                 prepared.settings.threads += AHEAD;
                 let code = UserCode::new(Port {
                     desk: Arc::clone(&self.desk),
@@ -124,9 +143,9 @@ impl Run {
                     None => code,
                 }
             }
-            Some(delivery) => {
+            (Some(delivery), _) => {
                 let run = Arc::downgrade(self);
-                prepared.facts = prepared.facts.heard_by(Arc::new(Deliveries(run)));
+                prepared.facts = prepared.facts.heard_by(Arc::new(Elsewhere(run)));
                 delivery.code(&self.options)?
             }
         };
@@ -144,7 +163,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         *, kind, name, arguments, code, logger, public_names=false, target=None, default=None, speak=None, folder=None,
-        mismatched=None, version=None
+        mismatched=None, version=None, worker=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are named where this is called")]
     fn new(
@@ -161,6 +180,7 @@ impl Engine {
         folder: Option<PathBuf>,
         mismatched: Option<Py<PyAny>>,
         version: Option<String>,
+        worker: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let speech = Speech(speak);
         let delivery = Delivery::of(kind, target);
@@ -170,8 +190,11 @@ impl Engine {
         if let Some(delivery) = &delivery {
             delivery.complete(&name, &mut options);
         }
+        let has_words = speech.of(py, "--nan".to_owned()).starts_with("--");
+        let output_dir = Arc::new(options.consumer().output_dir(&name));
+        let isolated = isolated::settings(py, &options, &name, &output_dir, has_words, default.as_ref(), worker)?;
         let run = Run {
-            output_dir: Arc::new(options.consumer().output_dir(&name)),
+            output_dir,
             name,
             control: Control::default(),
             counters: OnceLock::new(),
@@ -182,12 +205,12 @@ impl Engine {
             outcome: Mutex::default(),
             done: Mutex::default(),
             delivery,
+            isolated,
             public_names,
             wants_mismatches: mismatched.is_some(),
             version,
             options,
         };
-        let has_words = speech.of(py, "--nan".to_owned()).starts_with("--");
         let reading = Reading::new(run.options.has_results(), run.options.nan(), default, has_words);
         Ok(Self { code, mismatched, logger, reading, speech, process: std::process::id(), run: Arc::new(run) })
     }
@@ -195,6 +218,12 @@ impl Engine {
     #[getter]
     fn n_threads(&self) -> u16 {
         self.run.options.consumer().n_consumer_threads
+    }
+
+    /// Whether the function runs in processes of its own, and not on threads of this one.
+    #[getter]
+    fn is_isolated(&self) -> bool {
+        self.run.isolated.is_some()
     }
 
     #[getter]

@@ -36,6 +36,17 @@ pub enum Nan {
     Python,
 }
 
+impl Nan {
+    /// As the option has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Error => "error",
+            Self::Python => "python",
+        }
+    }
+}
+
 impl FromStr for Nan {
     type Err = String;
 

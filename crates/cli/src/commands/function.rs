@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use datamill::program::{EXIT_CODES, ProcessorArgs, ReproducerArgs};
 
-use crate::commands::program::{CommandArgs, ProgramCall};
+use crate::commands::program::{CommandArgs, IsolateArgs, ProgramCall};
 use crate::function::{FunctionCall, What, parted};
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +65,8 @@ pub struct ReproduceArgs {
     #[arg(long, requires = "command", conflicts_with = "worker", help_heading = "Commands")]
     stdout: bool,
     #[command(flatten)]
+    isolate: IsolateArgs,
+    #[command(flatten)]
     reproducer: ReproducerArgs,
 }
 
@@ -94,6 +96,8 @@ pub struct ProcessArgs {
     function: FunctionOrCommand,
     #[command(flatten)]
     command: CommandArgs,
+    #[command(flatten)]
+    isolate: IsolateArgs,
     #[command(flatten)]
     processor: ProcessorArgs,
 }
@@ -153,13 +157,16 @@ impl FunctionCommand {
             }
             Self::Reproduce(args) => {
                 let FunctionOrCommand { function, python } = args.function;
-                let call =
-                    args.command.into_call(|command| ProgramCall::reproduce(command, args.stdout, args.reproducer));
+                let limits = args.isolate.limits;
+                let call = args
+                    .command
+                    .into_call(|command| ProgramCall::reproduce(command, limits, args.stdout, args.reproducer));
                 (What::Reproduce, function, python, Vec::new(), call)
             }
             Self::Process(args) => {
                 let FunctionOrCommand { function, python } = args.function;
-                let call = args.command.into_call(|command| ProgramCall::process(command, args.processor));
+                let limits = args.isolate.limits;
+                let call = args.command.into_call(|command| ProgramCall::process(command, limits, args.processor));
                 (What::Process, function, python, Vec::new(), call)
             }
         };

@@ -23,6 +23,7 @@ mod output;
 mod sending;
 mod survey;
 
+pub use program::{IsolateArgs, LimitArgs};
 pub use sending::Sending;
 pub use upload::UploadArgs;
 pub use watch::WatchArgs;

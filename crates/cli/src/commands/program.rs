@@ -8,32 +8,68 @@ use clap::Args;
 use datamill::program::{ByteSize, Exit, ProcessorArgs, ProgramArgs, ReproducerArgs, run_program};
 use datamill_workers::{CommandSettings, KeeperStart};
 
-/// The command and its limits.
+/// A command in the place of a function.
 #[derive(Debug, Args)]
 pub struct CommandArgs {
     /// The command reads the file from its standard input; `{path}` is there all the same
     #[arg(long, requires = "command", help_heading = "Commands")]
     stdin: bool,
     /// The program is started once for each thread, and gets one file after the other by the protocol in docs/workers.md
-    #[arg(long, requires = "command", conflicts_with = "stdin", help_heading = "Commands")]
+    #[arg(long, requires = "command", conflicts_with = "stdin", group = "stays", help_heading = "Commands")]
     worker: bool,
-    /// Start a worker again after so many files
-    #[arg(long = "worker_restart_after", value_name = "FILES", requires = "worker", help_heading = "Commands")]
-    worker_restart_after: Option<NonZeroU64>,
-    /// Memory that a command may have together with all that it starts, as the system counts resident memory, looked at ten
-    /// times a second. One that has more is ended, and its file has failed
-    #[arg(long = "worker_memory", value_name = "SIZE", requires = "command", value_parser = size, help_heading = "Commands")]
+    /// Any program with its arguments, which runs for each file in the place of a function
+    #[arg(last = true, value_name = "COMMAND", group = "apart", conflicts_with = "isolate")]
+    command: Vec<OsString>,
+}
+
+/// A function of Python in processes of its own.
+#[derive(Debug, Clone, Args)]
+pub struct IsolateArgs {
+    /// Call a Python function in processes of its own, one for each thread: one that crashes or hangs costs its file alone
+    #[arg(long, groups = ["apart", "stays"], help_heading = "Processes")]
+    pub isolate: bool,
+    /// Load the code once in a clean process beside each of them, and fork them from there
+    #[arg(long, requires = "isolate", conflicts_with = "worker_address_space", help_heading = "Processes")]
+    pub warm: bool,
+    /// The limits of these processes.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// Limits of commands and workers.
+#[derive(Debug, Clone, Args)]
+pub struct LimitArgs {
+    /// Memory that a command or worker may have together with all that it starts, as the system counts resident memory,
+    /// looked at ten times a second. One that has more is ended, and its file has failed
+    #[arg(long = "worker_memory", value_name = "SIZE", requires = "apart", value_parser = size, help_heading = "Processes")]
     worker_memory: Option<ByteSize>,
-    /// Address space that each process of a command may have (RLIMIT_AS): more is refused to it. Programs such as Java
-    /// reserve far more than they use
+    /// Address space that each process of a command or worker may have (RLIMIT_AS): more is refused to it. Programs such as
+    /// Java reserve far more than they use
     #[arg(
-        long = "worker_address_space", value_name = "SIZE", requires = "command", value_parser = size,
-        help_heading = "Commands"
+        long = "worker_address_space", value_name = "SIZE", requires = "apart", value_parser = size,
+        help_heading = "Processes"
     )]
     worker_address_space: Option<ByteSize>,
-    /// Any program with its arguments, which runs for each file in the place of a function
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    /// Start a worker, or the process of a function, again after so many files
+    #[arg(long = "worker_restart_after", value_name = "FILES", requires = "stays", help_heading = "Processes")]
+    worker_restart_after: Option<NonZeroU64>,
+}
+
+impl LimitArgs {
+    /// Resident memory, in bytes.
+    pub fn memory(&self) -> Option<u64> {
+        self.worker_memory.map(|size| size.0 as u64)
+    }
+
+    /// Address space, in bytes.
+    pub fn address_space(&self) -> Option<u64> {
+        self.worker_address_space.map(|size| size.0 as u64)
+    }
+
+    /// Files of one worker.
+    pub fn restart_after(&self) -> Option<NonZeroU64> {
+        self.worker_restart_after
+    }
 }
 
 impl CommandArgs {
@@ -47,6 +83,7 @@ impl CommandArgs {
 #[derive(Debug)]
 pub struct ProgramCall {
     command: CommandArgs,
+    limits: LimitArgs,
     stdout: bool,
     topics: Topics,
 }
@@ -58,12 +95,12 @@ enum Topics {
 }
 
 impl ProgramCall {
-    pub fn reproduce(command: CommandArgs, stdout: bool, args: ReproducerArgs) -> Self {
-        Self { command, stdout, topics: Topics::Reproduce(args) }
+    pub fn reproduce(command: CommandArgs, limits: LimitArgs, stdout: bool, args: ReproducerArgs) -> Self {
+        Self { command, limits, stdout, topics: Topics::Reproduce(args) }
     }
 
-    pub fn process(command: CommandArgs, args: ProcessorArgs) -> Self {
-        Self { command, stdout: false, topics: Topics::Process(args) }
+    pub fn process(command: CommandArgs, limits: LimitArgs, args: ProcessorArgs) -> Self {
+        Self { command, limits, stdout: false, topics: Topics::Process(args) }
     }
 
     /// Runs it until the program ends.
@@ -78,17 +115,16 @@ impl ProgramCall {
     }
 
     fn run_with(&self, args: &impl ProgramArgs, has_results: bool, keeper: KeeperStart) -> anyhow::Result<Exit> {
-        let CommandArgs { stdin, worker, worker_restart_after, worker_memory, worker_address_space, command } =
-            &self.command;
+        let CommandArgs { stdin, worker, command } = &self.command;
         let settings = CommandSettings {
             words: command.clone(),
             stdin: *stdin,
             stdout: self.stdout,
             worker: *worker,
-            restart_after: *worker_restart_after,
+            restart_after: self.limits.restart_after(),
             has_results,
-            memory: worker_memory.map(|size| size.0 as u64),
-            address_space: worker_address_space.map(|size| size.0 as u64),
+            memory: self.limits.memory(),
+            address_space: self.limits.address_space(),
             shutdown_timeout: Duration::from_secs(args.consumer().shutdown_timeout),
             keeper,
         };

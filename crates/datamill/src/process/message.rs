@@ -33,6 +33,16 @@ impl ReproducerMessage {
         &self.value
     }
 
+    /// The key, where it has one of its own.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    /// The headers of its own, with their names.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
         self.value.len() + self.key.as_ref().map_or(0, Vec::len) + headers

@@ -1,8 +1,9 @@
 //! The keeper's own process: takes requests on stdin, runs one command or worker at a time, answers on stdout.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
@@ -33,8 +34,24 @@ const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// It takes this process over: what it has open beside stdin, stdout and stderr is closed, it gets a session of its own, and
 /// signals no longer end it. So nothing else may run in the process; `main` returns with the answer.
 pub fn keep() -> u8 {
-    let kept = Keeping::begin().and_then(|mut keeping| {
-        let kept = keeping.go_on();
+    keep_until_the_end(|| Ok(()), None)
+}
+
+/// As [`keep`], for workers that are forked from this process and not started anew: an interpreter whose code is loaded
+/// already. `prepare` loads it, once. `fork` makes a worker. It gets the descriptors for the worker's input, output, content,
+/// stdout and stderr, and what its environment has besides; it answers the id of the process.
+pub fn keep_warm(
+    prepare: impl FnOnce() -> io::Result<()>,
+    fork: impl FnMut([i32; 5], &[(String, OsString)]) -> io::Result<i32>,
+) -> u8 {
+    keep_until_the_end(prepare, Some(Box::new(fork)))
+}
+
+type Fork<'f> = dyn FnMut([i32; 5], &[(String, OsString)]) -> io::Result<i32> + 'f;
+
+fn keep_until_the_end(prepare: impl FnOnce() -> io::Result<()>, fork: Option<Box<Fork<'_>>>) -> u8 {
+    let kept = Keeping::begin(fork).and_then(|mut keeping| {
+        let kept = prepare().and_then(|()| keeping.go_on());
         // whatever came between: nothing stays
         end_all(&keeping.ended, None, |_, _| {}).and(kept)
     });
@@ -49,17 +66,32 @@ pub fn keep() -> u8 {
     }
 }
 
-struct Keeping {
+struct Keeping<'f> {
     requests: Frames<BorrowedFd<'static>>,
     /// What came along with requests and was not taken.
     passed: Vec<OwnedFd>,
     numbers: Numbers,
+    /// Makes workers.
+    fork: Option<Box<Fork<'f>>>,
     /// Can be read when a child has ended.
     ended: UnixStream,
 }
 
-impl Keeping {
-    fn begin() -> io::Result<Self> {
+/// What was started.
+struct Started {
+    process: Pid,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+}
+
+impl From<Child> for Started {
+    fn from(mut child: Child) -> Self {
+        Self { process: Pid::from_child(&child), stdout: child.stdout.take(), stderr: child.stderr.take() }
+    }
+}
+
+impl<'f> Keeping<'f> {
+    fn begin(fork: Option<Box<Fork<'f>>>) -> io::Result<Self> {
         close_inherited()?;
         let numbers = Numbers::keep()?;
         // it may have one
@@ -73,7 +105,7 @@ impl Keeping {
         for signal in (1..=LAST_SIGNAL).filter(|signal| *signal != SIGCHLD && !NOT_HEARD.contains(signal)) {
             signal_hook::flag::register(signal, Arc::default())?;
         }
-        Ok(Self { requests: Frames::new(rustix::stdio::stdin()), passed: Vec::new(), numbers, ended })
+        Ok(Self { requests: Frames::new(rustix::stdio::stdin()), passed: Vec::new(), numbers, fork, ended })
     }
 
     fn go_on(&mut self) -> io::Result<()> {
@@ -97,13 +129,12 @@ impl Keeping {
 
     /// Runs a command until nothing is left of it. `None` where datamill has gone meanwhile.
     fn run(&mut self, run: &Run) -> io::Result<Option<Ended>> {
-        let mut child = match self.spawn(run) {
-            Ok(child) => child,
+        let Started { process: command, stdout, stderr } = match self.spawn(run) {
+            Ok(started) => started,
             Err(error) => return Ok(Some(Ended::not_started(&error))),
         };
-        let command = Pid::from_child(&child);
-        let mut stdout: Option<Reading<ChildStdout>> = child.stdout.take().map(Reading::new).transpose()?;
-        let mut stderr: Option<Reading<ChildStderr>> = child.stderr.take().map(Reading::new).transpose()?;
+        let mut stdout: Option<Reading<ChildStdout>> = stdout.map(Reading::new).transpose()?;
+        let mut stderr: Option<Reading<ChildStderr>> = stderr.map(Reading::new).transpose()?;
         let mut memory = run.memory.map(Memory::new);
         let mut status = None;
         let mut seen = |process, found: WaitStatus| {
@@ -164,14 +195,19 @@ impl Keeping {
         Ok(Some(Ended { how, stdout, stderr, left: killed, is_stuck }))
     }
 
-    fn spawn(&mut self, run: &Run) -> io::Result<Child> {
+    fn spawn(&mut self, run: &Run) -> io::Result<Started> {
         if !run.stays {
-            return command(run)?.spawn();
+            return Ok(command(run)?.spawn()?.into());
         }
         let ends = WorkerEnds::taken(&mut self.passed)?;
+        if let Some(fork) = &mut self.fork {
+            let process = fork(ends.passed().map(|descriptor| descriptor.as_raw_fd()), &run.environment)?;
+            let process = Pid::from_raw(process).ok_or_else(|| io::Error::other("no process was forked"))?;
+            return Ok(Started { process, stdout: None, stderr: None });
+        }
         let mut command = command(run)?;
         command.stdout(ends.stdout).stderr(ends.stderr);
-        self.numbers.lend([ends.input, ends.output, ends.content], || command.spawn())
+        Ok(self.numbers.lend([ends.input, ends.output, ends.content], || command.spawn())?.into())
     }
 }
 

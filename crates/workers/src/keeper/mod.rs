@@ -33,6 +33,6 @@ pub(crate) use ends::{CONTENT, INPUT, OUTPUT, WorkerEnds};
 pub(crate) use excerpt::Excerpt;
 pub(crate) use frames::wait;
 pub(crate) use handle::{Keeper, Lost};
-pub use keep::keep;
+pub use keep::{keep, keep_warm};
 pub(crate) use protocol::{Ended, How, Run};
 pub(crate) use reading::Reading;

@@ -11,9 +11,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from .. import _engine, _host, _speech
+from .. import _engine, _host, _isolate, _speech
 from .._errors import SetUpError
 from .._signature import require
 from .._version import version_of
@@ -38,6 +38,9 @@ _TAKE_OVER = (
     "`python -m datamill.openmsistream --take_over=FOLDER program.py ARGUMENTS`"
 )
 
+#: What a worker's own object is made without.
+_OF_ISOLATION = ("isolate", "warm", "worker_memory", "worker_address_space", "worker_restart_after")
+
 
 class DataFileStreamHandler(ControlledProcess, Runnable):
     """What processors and reproducers share. See `DataFileStreamProcessor` for the parameters."""
@@ -55,6 +58,13 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
     _OTHER_NAMES = {**OTHER_NAMES, "config": "config_file"}
     #: What users write, and what it is called with.
     _HOOKS: Mapping[str, tuple[str, ...]] = {}
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        # for objects in other processes, where the engine is not
+        ours = {name: value for name, value in kwargs.items() if name not in _OF_ISOLATION}
+        made.__made_with = (cls, args, ours)
+        return made
 
     def __init__(
         self,
@@ -231,7 +241,11 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
             folder=current().folder,
             mismatched=self._code_of_mismatches if self._wants_mismatches() else None,
             version=version_of(type(self)),
+            worker=None if self._target else self.__worker,
         )
+
+    def __worker(self, serving: dict[str, Any], warm: bool) -> tuple[list[str], list[str]]:
+        return _isolate.worker(self.__made_with, serving, warm)
 
     def _speak(self) -> _speech.Speak:
         return speak_of("reproducer" if self._KIND == "reproducer" else "processor", self._OTHER_NAMES)
