@@ -244,3 +244,13 @@ def test_an_old_program_takes_options_of_datamill_in_front(place):
     ran = place.run(f"{command} {topics}")
     assert ran.stdout.count("called") == 4, ran.stdout + ran.stderr
     assert place.values("metadata", "--config lab.config") == [{"name": "b.txt", "path": "b.txt", "lines": 1}]
+
+
+def test_a_function_runs_in_processes_of_its_own(place: Place) -> None:
+    place.write("extract.py", snippet("docs/python.md", "# extract.py"))
+    place.write("scans/a.txt", "first\nsecond\n")
+    place.run("datamill upload scans --topic_name files")
+    command = snippet("docs/python.md", "datamill reproduce extract.py:metadata --consumer_topic_name files --producer_topic_name metadata --isolate")
+    place.run(f"{command.strip()} --exit-at-end")
+    [line] = place.run("datamill read metadata --exit-at-end --json_values").stdout.splitlines()
+    assert json.loads(line)["value"] == {"lines": 2, "first": "first"}

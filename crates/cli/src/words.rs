@@ -283,6 +283,7 @@ mod tests {
             &["process", "--topic_name", "t", "--", "store", "--topic_name", "{path}"][..],
             &["process", "--topic_name", "t", "--stdin", "--worker-memory", "1G", "--", "a.py", "--help"],
             &["reproduce", "--consumer_topic_name", "a", "--producer_topic_name", "b", "--stdout", "--", "wc"],
+            &["process", "--topic_name", "t", "--worker", "--worker_restart_after", "9", "--", "store", "--isolate"],
         ] {
             assert!(matches!(parsed(words), Next::Run(_)), "{words:?}");
         }
@@ -292,6 +293,10 @@ mod tests {
             &["process", "--topic_name", "t", "--stdout", "--", "store"],
             &["process", "--topic_name", "t", "--worker_memory", "1", "--", "store"],
             &["process", "--nonsense", "--", "python3", "store.py"],
+            &["process", "--topic_name", "t", "--isolate", "--", "store"],
+            &["process", "--topic_name", "t", "--worker", "--stdin", "--", "store"],
+            &["process", "--topic_name", "t", "--worker_restart_after", "9", "--", "store"],
+            &["process", "a.txt:f", "--topic_name", "t", "--worker_memory", "1G"],
         ] {
             assert!(matches!(parsed(words), Next::Exit(2)), "{words:?}");
         }

@@ -144,9 +144,9 @@ impl CommandWorker {
         let kept = self.keeper.take().and_then(|mut keeper| keeper.is_alive().then_some(keeper));
         let started = || Keeper::start(&self.shared.settings.keeper).map_err(ProcessingError::not_available);
         let mut keeper = kept.map_or_else(started, Ok)?;
-        let (mut end, mut over) = (End::new(call.deadline(), self.shared.settings.shutdown_timeout), None);
+        let (mut end, mut over) = (End::new(self.shared.settings.shutdown_timeout), None);
         let is_over = || {
-            over = end.look(call.is_stopping());
+            over = end.look(call.deadline(), call.is_stopping());
             over.is_some()
         };
         match keeper.run(run, call.deadline(), is_over) {

@@ -73,6 +73,8 @@ pub enum CommandError {
         limit: u64,
     },
     /// Another system than Linux.
-    #[error("commands for each file need Linux: run this on a Linux machine, or write a function in Python or Rust")]
+    #[error(
+        "commands, workers and `--isolate` need Linux: run this on a Linux machine, or use a function in Python or Rust without `--isolate`"
+    )]
     NotHere,
 }

@@ -31,18 +31,17 @@ pub(crate) enum Over {
 /// When what runs is to end.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(crate) deadline: Option<Instant>,
     shutdown_timeout: Duration,
     stops_at: Option<Instant>,
 }
 
 impl End {
-    pub(crate) fn new(deadline: Option<Instant>, shutdown_timeout: Duration) -> Self {
-        Self { deadline, shutdown_timeout, stops_at: None }
+    pub(crate) fn new(shutdown_timeout: Duration) -> Self {
+        Self { shutdown_timeout, stops_at: None }
     }
 
     /// Whether it is to end now.
-    pub(crate) fn look(&mut self, is_stopping: bool) -> Option<Over> {
+    pub(crate) fn look(&mut self, deadline: Option<Instant>, is_stopping: bool) -> Option<Over> {
         let now = Instant::now();
         if is_stopping {
             self.stops_at.get_or_insert(now + self.shutdown_timeout);
@@ -50,7 +49,7 @@ impl End {
         if self.stops_at.is_some_and(|at| now >= at) {
             Some(Over::Stop)
         } else {
-            self.deadline.is_some_and(|at| now >= at).then_some(Over::Time)
+            deadline.is_some_and(|at| now >= at).then_some(Over::Time)
         }
     }
 }

@@ -25,7 +25,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(600);
 const HELLO_IS_LATE: Duration = Duration::from_secs(10);
 /// How often a worker is started that ends before its hello, while the program runs.
 const STARTS: u32 = 3;
-/// How long a worker that had its last file may take to end beside the next one.
+/// How long a worker that had its last file is waited for, so that its keeper looks after the next one.
+const RETIRES_AT_ONCE: Duration = Duration::from_millis(300);
+/// How long it may take to end beside the next one.
 const RETIRES_WITHIN: Duration = Duration::from_secs(10);
 
 type IsStopping<'a> = &'a dyn Fn() -> bool;
@@ -58,6 +60,8 @@ pub(super) struct Hand {
     starts_left: u32,
     is_late: bool,
     next_id: u64,
+    /// For all files that are in hand at a stop.
+    end: End,
 }
 
 impl Hand {
@@ -66,7 +70,8 @@ impl Hand {
         let (process, keeper, retiring, open) = Default::default();
         // nothing has been read yet, and somebody looks: one that ends at once is no accident
         let (starts_left, is_late, next_id) = (1, false, 1);
-        let mut hand = Self { shared, process, keeper, retiring, open, starts_left, is_late, next_id };
+        let end = End::new(shared.settings.shutdown_timeout);
+        let mut hand = Self { shared, process, keeper, retiring, open, starts_left, is_late, next_id, end };
         hand.ready(&|| false)?;
         Ok(hand)
     }
@@ -192,12 +197,12 @@ impl Hand {
     }
 
     /// Waits for answers; at least one comes.
-    fn answers_within(&mut self, mut end: End, is_stopping: IsStopping<'_>) -> Vec<(usize, Answer)> {
+    fn answers_within(&mut self, deadline: Option<Instant>, is_stopping: IsStopping<'_>) -> Vec<(usize, Answer)> {
         loop {
             let Some(process) = &mut self.process else {
                 return self.answer_all(|| ProcessingError::file_failed("there is no worker"));
             };
-            let gone = if let Some(over) = end.look(is_stopping()) {
+            let gone = if let Some(over) = self.end.look(deadline, is_stopping()) {
                 let gone = process.end().map_or_else(Gone::Lost, Gone::Ended);
                 if over == Over::Stop {
                     self.take_leave(&gone, None);
@@ -205,7 +210,7 @@ impl Hand {
                 }
                 gone
             } else {
-                let left = end.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 match process.step(left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY))) {
                     Ok(None) => continue,
                     Ok(Some(frame)) => match self.answered(frame) {
@@ -215,7 +220,7 @@ impl Hand {
                     Err(gone) => gone,
                 }
             };
-            return self.died(&gone, end.deadline, is_stopping);
+            return self.died(&gone, deadline, is_stopping);
         }
     }
 
@@ -304,8 +309,17 @@ impl Hand {
         };
         let Some(mut process) = self.process.take_if(|process| is_enough(process)) else { return };
         process.let_end();
-        if let Some((mut older, _)) = self.retiring.replace((process, Instant::now())) {
-            end_now(&mut older);
+        match process.has_ended(RETIRES_AT_ONCE) {
+            Ok(true) => {
+                tell(&process, None);
+                self.keeper = process.into_keeper();
+            }
+            Ok(false) => {
+                if let Some((mut older, _)) = self.retiring.replace((process, Instant::now())) {
+                    end_now(&mut older);
+                }
+            }
+            Err(_) => {}
         }
         self.process = self.shared.begin(self.keeper.take()).ok();
     }
@@ -333,9 +347,8 @@ impl Hand {
 impl Worker for Hand {
     fn run(&mut self, file: &DownloadDataFile, call: &Call<'_>) -> Answer {
         self.open(0, file, call, false)?;
-        let end = End::new(call.deadline(), self.shared.settings.shutdown_timeout);
         let is_stopping = || call.is_stopping();
-        let answer = self.answers_within(end, &is_stopping).pop();
+        let answer = self.answers_within(call.deadline(), &is_stopping).pop();
         if !call.is_stopping() {
             self.retire();
         }
@@ -368,8 +381,7 @@ impl Several for Hand {
     }
 
     fn answers(&mut self, together: &dyn Together) -> Vec<(usize, Answer)> {
-        let end = End::new(None, self.shared.settings.shutdown_timeout);
-        self.answers_within(end, &|| together.is_stopping())
+        self.answers_within(None, &|| together.is_stopping())
     }
 }
 

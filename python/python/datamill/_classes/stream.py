@@ -59,6 +59,8 @@ class DataFileStreamHandler(ControlledProcess, Runnable):
     #: What users write, and what it is called with.
     _HOOKS: Mapping[str, tuple[str, ...]] = {}
 
+    __made_with: tuple[type[Any], tuple[Any, ...], dict[str, Any]]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
         # for objects in other processes, where the engine is not
