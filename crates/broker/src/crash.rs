@@ -22,6 +22,14 @@ points! {
     Made,
     /// At least once: what is added to the state is in the output folder, and nothing else happened.
     StateSet,
+    /// Exactly once after at least once: the state in the output folder has a number, and the log knows nothing of it.
+    StateNumbered,
+    /// The log has it, and the folder has it as well.
+    StateInLog,
+    /// At least once after exactly once: the output folder has the state, and the log has it as well.
+    StateInFolder,
+    /// The log has it no longer, and the folder does not know that yet.
+    StateLeftLog,
     /// Kafka: the transaction has begun.
     KafkaBegun,
     /// Kafka: the records are delivered, not committed; at least once: acknowledged, and no position moved.

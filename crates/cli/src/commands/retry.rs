@@ -1,15 +1,19 @@
 //! `datamill retry`: the failed files of a group, and another try of them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use clap::Args;
 use datamill::broker::{Log, Operation};
-use datamill::engine::{FailedFile, failed_files, forget_failures, request_retry};
+use datamill::engine::{
+    FailedFile, StateFolder, failed_files, forget_failures, forget_folders, request_retry, state_folders,
+};
 use datamill::ledger::FailureStatus;
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::{counted, counted_with};
 use datamill::settings::{GroupId, Pattern};
-use datamill::survey::unseen_failures;
+use datamill::survey::{failures_in_folders, unseen_failures};
 use serde_json::json;
 
 use super::output::{LogArgs, is_confirmed, print, readers, table};
@@ -17,7 +21,7 @@ use super::output::{LogArgs, is_confirmed, print, readers, table};
 /// Ask for another try of failed files, or show them
 ///
 /// Files that failed are kept in the state of their consumer group; with `--delivery at-least-once` they are in the output
-/// folder, and not seen here (exit code 1). Without --list or --forget, this asks
+/// folder, and not seen here (exit code 1): no request is taken for them. Without --list or --forget, this asks
 /// for another try of those that are chosen, all if nothing is chosen. Programs of the group that run take
 /// it up within seconds, on whatever host; where none runs, the next one that starts does, also with
 /// `--retry_failed no`. A file with missing chunks cannot be tried: upload it again.
@@ -81,6 +85,7 @@ pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
     };
     let group = group.as_str();
     let all = failed_files(log.as_ref(), &topic, group)?;
+    let folders = state_folders(log.as_ref(), &topic, group)?;
     let is_chosen = |file: &FailedFile| {
         pattern.as_ref().is_none_or(|pattern| pattern.matches(&file.path))
             && args.status.as_ref().is_none_or(|status| file.status == *status)
@@ -88,16 +93,29 @@ pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
     };
     let count = all.len();
     let chosen: Vec<FailedFile> = all.into_iter().filter(is_chosen).collect();
+    let is_answered = folders.values().all(StateFolder::is_left);
+    if chosen.is_empty() && args.forget && is_answered && !folders.is_empty() {
+        return forget_left(log.as_ref(), group, folders, args.yes);
+    }
     if chosen.is_empty() {
         return nothing(log.as_ref(), &topic, group, count);
     }
-    if args.list {
-        list(&chosen, args.json)
+    let unseen = failures_in_folders(folders.into_values(), &topic, group);
+    let done = if args.list {
+        list(&chosen, args.json)?
     } else if args.forget {
-        forget(log.as_ref(), group, &chosen, args.yes)
+        forget(log.as_ref(), group, &chosen, args.yes)?
+    } else if is_answered {
+        request(log.as_ref(), &topic, group, chosen)?
     } else {
-        request(log.as_ref(), &topic, group, chosen)
+        say("no other try is asked for, since nobody would answer");
+        Exit::SomeFailed
+    };
+    match unseen {
+        Some(unseen) => say(unseen),
+        None => return Ok(done),
     }
+    Ok(if done == Exit::Done { Exit::SomeFailed } else { done })
 }
 
 /// There is nothing to do: none failed, none was chosen, or the group does not exist.
@@ -202,6 +220,26 @@ fn forget(log: &dyn Log, group: &str, chosen: &[FailedFile], unasked: bool) -> a
     }
     forget_failures(log, group, chosen)?;
     say(format_args!("{} forgotten", counted_with(chosen.len() as u64, "failed file", "is", "are")));
+    Ok(Exit::Done)
+}
+
+/// Folders of earlier runs are gone, or whatever is in them does not matter any more.
+fn forget_left(
+    log: &dyn Log,
+    group: &str,
+    folders: BTreeMap<String, StateFolder>,
+    unasked: bool,
+) -> anyhow::Result<Exit> {
+    let named = folders.values().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let question = format!(
+        "group `{group}` has no failed files in the log, and may have some in {named}. It will be forgotten that it may."
+    );
+    if !unasked && !is_confirmed(&question)? {
+        say("nothing was forgotten");
+        return Ok(Exit::SetUp);
+    }
+    forget_folders(log, group, folders.into_keys())?;
+    say(format_args!("failed files in {named} are forgotten"));
     Ok(Exit::Done)
 }
 

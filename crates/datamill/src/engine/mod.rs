@@ -15,6 +15,7 @@ mod catch_up;
 mod chunk;
 mod commit;
 mod dead_letter;
+mod delivery;
 mod entry;
 mod error;
 mod failed;
@@ -43,6 +44,7 @@ mod work;
 pub use crate::control::{Control, StopKind};
 pub(crate) use chunk::chunk_of;
 pub use datamill_broker::DeliveryGuarantee;
+pub use delivery::{StateFolder, forget_folders, state_folders};
 pub(crate) use entry::hash as sha512_of_hex;
 pub use error::EngineError;
 pub use failed::{FailedFile, failed_files, forget_failures, request_retry};
@@ -217,6 +219,10 @@ pub fn run(
         return Ok(tally.summary(log.as_ref(), given, Left::default()));
     };
     let folder = folder.map_or_else(take_folder, Ok)?;
+    match state.folder() {
+        None => delivery::to_log(log.as_ref(), settings, &source, &folder, standing.known(), control)?,
+        Some(file) => delivery::empty_where_taken(log.as_ref(), settings, &source, &folder, file, control)?,
+    }
     let result_topic = settings.result_topic.as_deref().map(|name| log.topic_for_use(name)).transpose()?;
     if let Some(result_topic) = &result_topic {
         standing.writes_to(result_topic.id.as_deref());
@@ -302,11 +308,17 @@ pub fn run(
         processor_version: settings.processor_version.clone(),
         by: standing.id(),
     };
+    let commit = Arc::new(commit);
+    let from_log = state.folder().map(|file| {
+        let source = &commit.source;
+        delivery::FromLog::new(log.as_ref(), &settings.group, source, &folder, file, standing.answers())
+    });
     let engine = read::Engine {
         log,
         settings,
-        commit: Arc::new(commit),
+        commit: Arc::clone(&commit),
         state: &state,
+        from_log,
         output: &output,
         standing: standing.into(),
         control,

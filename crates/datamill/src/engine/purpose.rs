@@ -18,7 +18,7 @@
 //! has done a file that was the other's. A group has several purposes only where somebody asked for that.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +29,10 @@ use datamill_broker::{Commit, CommitOutcome, Committer, Error, ErrorKind, Log, S
 use datamill_wire::{hex, sha512};
 use serde::{Deserialize, Serialize};
 
+use super::delivery::StateFolder;
+use super::source::Source;
 use super::state::GroupState;
-use super::{Control, EngineError, EngineSettings};
+use super::{Control, EngineError, EngineSettings, start};
 use crate::mark::{self, Mark, Role};
 use crate::process::{Target, UserCode};
 
@@ -99,22 +101,58 @@ fn prefix(topic: &str) -> String {
 /// The purposes of a group on a topic by their keys, each with the place of its mark in the log.
 type Marks = BTreeMap<String, (usize, Purpose)>;
 
+/// What a look at the state in the log says of a group, before it is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It has a state on the topic, and all of it is in the log.
+    State,
+    /// Failed files are in output folders.
+    Folders,
+    /// The log has nothing of it.
+    Nothing,
+    /// Not all of the state was seen.
+    Unclear,
+}
+
+/// What was read of a group's state.
+#[derive(Default)]
+struct Read {
+    marks: Marks,
+    /// Keys of output folders that have failed files.
+    folders: BTreeSet<String>,
+    /// There are other keys of the topic.
+    has_state: bool,
+    is_whole: bool,
+}
+
+impl Read {
+    fn known(&self) -> Known {
+        match () {
+            () if !self.is_whole => Known::Unclear,
+            () if !self.folders.is_empty() => Known::Folders,
+            () if self.has_state || !self.marks.is_empty() => Known::State,
+            () => Known::Nothing,
+        }
+    }
+}
+
 /// How long a first look waits for what comes next: while a run that died has left a transaction open, the end of the
 /// state is not told. What it leaves out is looked at once that transaction is aborted.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// How long it waits for the first change: a busy machine or broker needs some time to begin.
 const FIRST_CHANGE: Duration = Duration::from_secs(8);
 
-/// Reads them up to the end, or in a first look to where nothing more comes in time. Answers whether it is the end.
+/// Reads them up to the end, or in a first look to where nothing more comes in time.
 fn read(
     log: &dyn Log,
     group: &str,
     topic: &str,
     is_first_look: bool,
     control: Option<&Control>,
-) -> Result<(Marks, bool), Error> {
+) -> Result<Read, Error> {
     let prefix = prefix(topic);
-    let mut marks = Marks::new();
+    let source = Source::new(topic, None);
+    let mut found = Read::default();
     let mut place = 0;
     let give_up_at = Cell::new(Instant::now() + FIRST_CHANGE);
     let mut sink = |key: &str, value: Option<&[u8]>| {
@@ -122,9 +160,13 @@ fn read(
         if key.starts_with(&prefix) {
             place += 1;
             match value.and_then(|value| serde_json::from_slice(value).ok()) {
-                Some(purpose) => drop(marks.insert(key.to_owned(), (place, purpose))),
-                None => drop(marks.remove(key)),
+                Some(purpose) => drop(found.marks.insert(key.to_owned(), (place, purpose))),
+                None => drop(found.marks.remove(key)),
             }
+        } else if let Some(folder) = StateFolder::of_change(topic, key, value) {
+            let _ = if folder.is_some() { found.folders.insert(key.to_owned()) } else { found.folders.remove(key) };
+        } else {
+            found.has_state |= start::read_mark(&source, key, &[]).is_some();
         }
     };
     let stop = || {
@@ -132,7 +174,8 @@ fn read(
             || control.is_some_and(|control| control.stopping().is_some())
     };
     let read = log.read_group_state(group, None, StateMark::default(), &mut sink, &stop)?;
-    Ok((marks, read.is_some()))
+    found.is_whole = read.is_some();
+    Ok(found)
 }
 
 /// What this program has to do with its group.
@@ -153,6 +196,7 @@ pub(super) struct Standing {
     has_told: bool,
     /// All marks were seen.
     is_whole: bool,
+    known: Known,
     /// Nobody else may have marked the group meanwhile.
     alone: bool,
     same_group: bool,
@@ -171,12 +215,15 @@ impl Standing {
         control: &Control,
     ) -> Result<Option<Self>, EngineError> {
         let (topic, group) = (&settings.topic, &settings.group);
-        let (mut marks, is_whole) = match read(log, group, topic, true, Some(control)) {
-            Ok(read) => read,
+        let found = match read(log, group, topic, true, Some(control)) {
+            Ok(found) => found,
             // the state of this program is in its folder: what others left in the log is more than it has to know
-            Err(error) if error.is_denied() && matches!(state, GroupState::InFolder { .. }) => (Marks::new(), true),
+            Err(error) if error.is_denied() && matches!(state, GroupState::InFolder { .. }) => {
+                Read { is_whole: true, ..Read::default() }
+            }
             Err(error) => return Err(error.into()),
         };
+        let (known, is_whole, mut marks) = (found.known(), found.is_whole, found.marks);
         if control.stopping().is_some() {
             return Ok(None);
         }
@@ -197,6 +244,7 @@ impl Standing {
             has_told: false,
             alone: false,
             is_whole: is_whole || matches!(state, GroupState::InFolder { .. }),
+            known,
             same_group: settings.same_group,
             own,
             is_kept: Arc::clone(code.target_is_kept()),
@@ -285,6 +333,11 @@ impl Standing {
         }
     }
 
+    /// What the look at the group said of its state in the log.
+    pub(super) fn known(&self) -> Known {
+        self.known
+    }
+
     /// Who the failures of this program belong to.
     pub(super) fn id(&self) -> String {
         self.own.id()
@@ -307,7 +360,7 @@ impl Standing {
         committer: &mut dyn Committer,
     ) -> Result<(), Unmarked> {
         if !self.is_whole {
-            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::again)?;
+            let marks = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::again)?.marks;
             self.decide(&marks).map_err(Unmarked::Over)?;
             self.is_whole = true;
         }
@@ -320,7 +373,7 @@ impl Standing {
         })?;
         self.change(state, committer, Some(value))?;
         if let (true, GroupState::InLog { .. }) = (self.alone, state) {
-            let (marks, _) = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::again)?;
+            let marks = read(log, &self.group, &self.topic, false, None).map_err(Unmarked::again)?.marks;
             let place = marks.get(&self.key()).map(|(place, _)| *place);
             let earlier = marks.values().find(|(at, other)| other.id() != self.own.id() && Some(*at) < place);
             if let Some((_, theirs)) = earlier {
@@ -412,7 +465,7 @@ fn changed_regex(before: &Purpose, now: &Purpose) -> String {
 pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &str) -> Result<Option<String>, Error> {
     let own = Purpose { first: true, ..Purpose::new(COPY, destination, destination) };
     let marks = match read(log, group, topic, true, None) {
-        Ok((marks, _)) => marks,
+        Ok(found) => found.marks,
         Err(error) if error.is_denied() => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -444,7 +497,7 @@ pub(super) struct Reproducer {
 /// # Errors
 /// Those of the log.
 pub(super) fn reproducers(log: &dyn Log, group: &str, topic: &str) -> Result<(Vec<Reproducer>, Option<String>), Error> {
-    let (marks, _) = read(log, group, topic, false, None)?;
+    let marks = read(log, group, topic, false, None)?.marks;
     let (ours, others): (Vec<_>, Vec<_>) =
         marks.into_values().map(|(_, purpose)| purpose).partition(|purpose| purpose.kind == REPRODUCER);
     let reproducer =

@@ -11,6 +11,7 @@ use std::time::Duration;
 use datamill_broker::{Error, Log, Member, StateMark, Topic};
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
+use super::delivery::StateFolder;
 use super::entry::{Place, Request};
 use super::failed::FailedFile;
 use super::purpose::{self, results_of};
@@ -44,8 +45,11 @@ pub(crate) struct Reached {
     results: BTreeMap<String, (String, Option<String>)>,
     /// What somebody asks for and has no answer, by a hash of its key: of which file, and whether the file has a result.
     requests: HashMap<u64, (Place, bool)>,
-    /// The group's state in the log knows the topic: the failures of its programs are there as well.
+    /// The group's state in the log knows the topic: the failures of its programs are there as well, but for those in
+    /// the `folders`.
     pub(crate) has_state: bool,
+    /// Output folders that have failures of it.
+    pub(crate) folders: BTreeMap<String, StateFolder>,
     /// Its live members.
     pub(crate) members: Vec<Member>,
     /// How long one that was killed is among them, where it is.
@@ -109,6 +113,7 @@ impl Reached {
             let mut elsewhere: BTreeMap<&str, Option<String>> =
                 committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
             let (mut results, mut requests, mut has_state) = (BTreeMap::new(), HashMap::new(), false);
+            let mut folders = BTreeMap::new();
             let mut take = |key: &str, value: Option<&[u8]>| {
                 has_state |= value.is_some() && purpose::is_mark(&topic.name, key);
                 if let Some(request) = Request::parse(&topic.name, key) {
@@ -122,6 +127,11 @@ impl Reached {
                     results.insert(key.to_owned(), of);
                 } else if let Some(text) = elsewhere.get_mut(key) {
                     *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
+                } else if let Some(folder) = StateFolder::of_change(&topic.name, key, value) {
+                    match folder {
+                        Some(folder) => drop(folders.insert(key.to_owned(), folder)),
+                        None => drop(folders.remove(key)),
+                    }
                 } else if let Some(failure) = FailedFile::of_change(&source, key, value) {
                     has_state |= failure.is_some();
                     failures(key, failure);
@@ -155,6 +165,7 @@ impl Reached {
                 results,
                 requests,
                 has_state,
+                folders,
                 members: found.members,
                 killed_listed_for: found.killed_listed_for,
                 forgotten: marked
@@ -236,10 +247,19 @@ mod tests {
             (1, Position::Plain(5)),
             (2, Position::Unreadable(1)),
         ]);
-        let (foreign, forgotten, results, requests, members) = Default::default();
+        let (foreign, forgotten, results, requests, members, folders) = Default::default();
         let (killed_listed_for, has_state) = (None, true);
-        let reached =
-            Reached { partitions, results, requests, has_state, members, killed_listed_for, foreign, forgotten };
+        let reached = Reached {
+            partitions,
+            results,
+            requests,
+            has_state,
+            folders,
+            members,
+            killed_listed_for,
+            foreign,
+            forgotten,
+        };
         let of = |spans: &[(i32, i64, i64)]| {
             let spans: Vec<Span> =
                 spans.iter().map(|&(partition, first, last)| Span { partition, first, last }).collect();

@@ -33,6 +33,7 @@ use unassigned::Unassigned;
 
 use super::commit::{Answer, CommitThread, Task};
 use super::dead_letter::KeptRecords;
+use super::delivery::FromLog;
 use super::entry::Entry;
 use super::folder::Output;
 use super::in_hand::InHand;
@@ -95,6 +96,8 @@ pub(super) struct Engine<'a> {
     pub(super) settings: &'a EngineSettings,
     pub(super) commit: Arc<CommitSettings>,
     pub(super) state: &'a GroupState<'a>,
+    /// Where the state is in the output folder.
+    pub(super) from_log: Option<FromLog<'a>>,
     pub(super) output: &'a Arc<Output>,
     pub(super) standing: Mutex<Standing>,
     pub(super) control: &'a Control,

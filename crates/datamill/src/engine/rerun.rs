@@ -25,6 +25,7 @@ use datamill_wire::headers;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::delivery::StateFolder;
 use super::entry::{Entry, Place, RERUN, Request, hash};
 use super::purpose::{self, Reproducer};
 use super::reached::{Reached, Standing};
@@ -159,6 +160,22 @@ pub enum RerunError {
         /// The options of such a start.
         again: &'static str,
     },
+    /// Its program works without transactions.
+    #[error(
+        "the state of group `{group}` on topic `{topic}` is in {folder}, as its program works with `--delivery \
+        at-least-once`, which cannot be asked to run files again: nothing is asked for. Start it once there without that \
+        option; or a group that is new does the whole topic again: {again}"
+    )]
+    InFolder {
+        /// The topic.
+        topic: String,
+        /// The group.
+        group: String,
+        /// Where the state is.
+        folder: StateFolder,
+        /// The options of such a start.
+        again: &'static str,
+    },
     /// The log cannot be read.
     #[error("{0}")]
     Log(#[from] Error),
@@ -182,7 +199,11 @@ pub fn files_to_rerun(
     let found = log.topic(topic).map_err(|error| error.for_use(Operation::Describe))?;
     let reproducers = reproducers(log.as_ref(), topic, group)?;
     let source = Source::new(topic, found.id.as_deref());
-    let (adopted, requested) = look(log.as_ref(), &source, group)?;
+    let Looked { adopted, requested, folders } = look(log.as_ref(), &source, group)?;
+    if let Some(folder) = folders.into_values().find(|folder| !folder.is_left()) {
+        let (topic, group) = (topic.to_owned(), group.to_owned());
+        return Err(RerunError::InFolder { topic, group, folder, again: WHOLE_AGAIN });
+    }
     let reached = Reached::read(log.as_ref(), &found, group, &mut |_, _| {})?;
     let mut all = RerunFiles::default();
     let mut passes = Vec::new();
@@ -240,12 +261,19 @@ fn reproducers(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Reproducer
     })
 }
 
-/// The ids of the topic that results without one have, by partition, and the places of files that are asked for.
-type Looked = (BTreeMap<i32, String>, BTreeSet<Place>);
+/// What the group's state says that matters here.
+struct Looked {
+    /// The ids of the topic that results without one have, by partition.
+    adopted: BTreeMap<i32, String>,
+    /// The places of files that are asked for.
+    requested: BTreeSet<Place>,
+    folders: BTreeMap<String, StateFolder>,
+}
 
 fn look(log: &dyn Log, source: &Source, group: &str) -> Result<Looked, Error> {
     let mut adopted: BTreeMap<i32, String> = BTreeMap::new();
     let mut requests: BTreeSet<String> = BTreeSet::new();
+    let mut folders = BTreeMap::new();
     let mut take = |key: &str, value: Option<&[u8]>| {
         if let Some(partition) = source.adopted_partition(key) {
             match value.and_then(|value| std::str::from_utf8(value).ok()) {
@@ -254,11 +282,16 @@ fn look(log: &dyn Log, source: &Source, group: &str) -> Result<Looked, Error> {
             }
         } else if Request::of_rerun(&source.name, key).is_some() {
             let _ = if value.is_some() { requests.insert(key.to_owned()) } else { requests.remove(key) };
+        } else if let Some(folder) = StateFolder::of_change(&source.name, key, value) {
+            match folder {
+                Some(folder) => drop(folders.insert(key.to_owned(), folder)),
+                None => drop(folders.remove(key)),
+            }
         }
     };
     log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
     let places = requests.iter().filter_map(|key| Some(Request::of_rerun(&source.name, key)?.0));
-    Ok((adopted, places.collect()))
+    Ok(Looked { adopted, requested: places.collect(), folders })
 }
 
 /// Tells the results of one of the group's programs from others.

@@ -8,7 +8,7 @@
 //! So the folder may hold a failure whose position never moved, and a failure that was answered. The first is
 //! told by the committed progress, and forgotten; the second is tried once more.
 
-mod in_folder;
+pub(super) mod in_folder;
 
 use std::collections::BTreeMap;
 
@@ -134,24 +134,20 @@ impl<'a> GroupState<'a> {
         !file.lock().map().contains_key(&start::mark(source, partition).key)
     }
 
+    /// That of the output folder, where it is there.
+    pub(super) fn folder(&self) -> Option<&Mutex<FolderState>> {
+        match self {
+            Self::InLog { .. } => None,
+            Self::InFolder { file, .. } => Some(file),
+        }
+    }
+
     /// Forgets failures of a partition whose position never moved: by its committed progress, their files have
     /// no outcome yet.
     pub(super) fn settle(&self, source: &Source, partition: i32, progress: &Progress) -> Result<(), Error> {
         let Self::InFolder { file, .. } = self else { return Ok(()) };
         let mut file = file.lock();
-        let adopted = file.map().get(&source.adopted_key(partition)).and_then(|id| std::str::from_utf8(id).ok());
-        // the offsets of one of the topic before say nothing
-        let is_same = |key: &str, value: &[u8]| {
-            Entry::parse(key, value).is_none_or(|entry| source.is_same(entry.topic_id(), adopted))
-        };
-        let is_open = |first: i64| first >= progress.frontier || progress.open.get(&first) == Some(&OpenKind::Open);
-        let prefix = format!("{}{partition}:", Entry::prefix(&source.name));
-        let ours = file.map().range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        let is_undone = |(key, value): &(&String, &Vec<u8>)| {
-            Place::of_key(&source.name, key).is_some_and(|(place, _)| is_open(place.first)) && is_same(key, value)
-        };
-        let undone = ours.filter(is_undone).map(|(key, _)| StateChange { key: key.clone(), value: None });
-        let undone: Vec<StateChange> = undone.collect();
+        let undone = undone(file.map(), source, partition, progress);
         file.change(&undone).map_err(|error| self.unwritable(error))
     }
 
@@ -169,6 +165,28 @@ impl<'a> GroupState<'a> {
         let text = format!("cannot write the failed files of group `{group}` to the output folder");
         Error::with_source(kind, text, error)
     }
+}
+
+/// The removals of failures in a folder's state whose files have no outcome yet, by the committed progress of their
+/// partition: it did not move after they were written.
+pub(super) fn undone(
+    map: &BTreeMap<String, Vec<u8>>,
+    source: &Source,
+    partition: i32,
+    progress: &Progress,
+) -> Vec<StateChange> {
+    let adopted = map.get(&source.adopted_key(partition)).and_then(|id| std::str::from_utf8(id).ok());
+    // the offsets of one of the topic before say nothing
+    let is_same = |key: &str, value: &[u8]| {
+        Entry::parse(key, value).is_none_or(|entry| source.is_same(entry.topic_id(), adopted))
+    };
+    let is_open = |first: i64| first >= progress.frontier || progress.open.get(&first) == Some(&OpenKind::Open);
+    let prefix = format!("{}{partition}:", Entry::prefix(&source.name));
+    let ours = map.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+    let is_undone = |(key, value): &(&String, &Vec<u8>)| {
+        Place::of_key(&source.name, key).is_some_and(|(place, _)| is_open(place.first)) && is_same(key, value)
+    };
+    ours.filter(is_undone).map(|(key, _)| StateChange { key: key.clone(), value: None }).collect()
 }
 
 #[cfg(test)]

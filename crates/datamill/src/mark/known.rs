@@ -66,6 +66,11 @@ impl KnownFolder {
         &self.path
     }
 
+    /// The mark that it had when it was looked at last.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.seen.lock().mark
+    }
+
     /// Whether the very folder that was opened, or found by its mark since, is at the path.
     pub(crate) fn is_in_place(&self) -> bool {
         Identity::of(&self.path).is_ok_and(|identity| identity == self.seen.lock().identity)

@@ -190,6 +190,7 @@ pub fn group_status(
     let in_progress = look.in_progress(&reached);
     let (asked_retries, asked_reruns) = reached.asked();
     let unseen = Unseen::of(&reached);
+    let hides_all = unseen.as_ref().is_some_and(Unseen::hides_all);
     let elsewhere = if is_known { Vec::new() } else { other_topics(log.as_ref(), topic, group) };
     let mut status = GroupStatus {
         topic: topic.to_owned(),
@@ -198,8 +199,8 @@ pub fn group_status(
         in_progress_files: look.begun,
         cut_off: look.cut_off,
         cut_off_files: look.cut_off_files,
-        failed: unseen.is_none().then(|| failures.count(false)),
-        incomplete: unseen.is_none().then(|| failures.count(true)),
+        failed: (!hides_all).then(|| failures.count(false)),
+        incomplete: (!hides_all).then(|| failures.count(true)),
         failures: failures.shown.into_values().collect(),
         has_not_started: !is_known && reached.members.is_empty(),
         killed_listed_for: reached.killed_listed_for,
@@ -211,8 +212,12 @@ pub fn group_status(
         problems: Vec::new(),
     };
     status.problems = problems(log.as_ref(), &status, &reached, &elsewhere)?;
-    if unseen == Some(Unseen::InFolder) {
-        let text = Unseen::InFolder.sentence(group, topic);
+    if let Some(unseen) = unseen.filter(Unseen::is_of_datamill) {
+        let mut text = unseen.sentence(group, topic);
+        let asked = asked_retries + asked_reruns;
+        if unseen.hides_all() && asked > 0 {
+            text += &format!(", and has {} answered that wait", counted(asked, "request"));
+        }
         status.problems.push(Problem::new(ProblemKind::FailuresNotSeen, Subject::Group(group.to_owned()), text));
     }
     if found.is_compacted() {

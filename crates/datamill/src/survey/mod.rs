@@ -46,7 +46,7 @@ pub use copies::Copies;
 #[cfg(feature = "object-store")]
 pub use copies::StoreCopies;
 pub use error::{SurveyError, not_chunks};
-pub use failures::unseen_failures;
+pub use failures::{failures_in_folders, unseen_failures};
 pub use group::{GroupLag, GroupStatus, InProgress, PartitionStatus, group_status};
 pub use heartbeats::{Heartbeats, LastHeartbeat, last_heartbeats};
 pub use list::{Listed, Listing, Totals, list};

@@ -95,9 +95,9 @@ impl Reconciled {
         missing - self.refused
     }
 
-    /// Whether every file of the folder is where it should be, and nothing needs a person.
+    /// Whether every file of the folder is where it should be, nothing needs a person, and all outcomes are seen.
     pub fn is_complete(&self) -> bool {
-        self.problems == 0 && self.of(State::Result) + self.of(State::Sent) == self.files
+        self.problems == 0 && self.anywhere(State::Passed) == 0 && self.of(State::Result) + self.of(State::Sent) == self.files
     }
 
     fn add(&mut self, row: &Row) {
@@ -121,7 +121,10 @@ impl Reconciled {
             State::InHand if self.members == Some(0) => ("was begun", "were begun"),
             State::InHand => ("is in hand", "are in hand"),
             State::NotReached => ("is not reached", "are not reached"),
-            State::Passed => ("was passed by the group", "were passed by the group"),
+            State::Passed => (
+                "was passed by the group (whether it failed is not seen here)",
+                "were passed by the group (whether they failed is not seen here)",
+            ),
             State::NoResult => ("has no result any more", "have no result any more"),
             State::Failed => ("failed", "failed"),
             State::Incomplete => ("is incomplete", "are incomplete"),
@@ -275,12 +278,13 @@ pub fn reconcile(
         ..Reconciled::default()
     };
     let unseen = group.as_ref().and_then(|(_, reached)| Unseen::of(reached));
+    let sees_failures = !unseen.as_ref().is_some_and(Unseen::is_of_datamill);
     all.unseen_failures = unseen.zip(group.as_ref()).map(|(unseen, (group, _))| unseen.sentence(group, topic));
     let lost = group.as_ref().zip(result_topic.as_ref()).is_some_and(|((_, reached), of)| reached.has_lost_results(of));
     let judge = Judge {
         table: &table,
         has_lost_results: lost,
-        sees_failures: unseen != Some(Unseen::InFolder),
+        sees_failures,
         may_be_compacted: is_compacted != Some(false),
         group,
         results: results.as_deref(),

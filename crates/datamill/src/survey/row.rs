@@ -127,8 +127,7 @@ impl<'k> Judged<'k> {
         let why = why.into();
         let needs_person = matches!(
             state,
-            State::Passed
-                | State::NoResult
+            State::NoResult
                 | State::Failed
                 | State::Incomplete
                 | State::NeverSent
@@ -361,7 +360,7 @@ impl Judge<'_> {
             (State::Sent, None) => judged.state = State::Result,
             // a delivery that failed leaves no copy
             (State::Passed, None) => {
-                (judged.state, judged.needs_person) = (State::Result, false);
+                judged.state = State::Result;
                 judged.notes.retain(|note| note != NOT_SEEN);
             }
             _ => {}

@@ -6,6 +6,7 @@
 mod common;
 
 mod at_least_once;
+mod delivery;
 #[cfg(unix)]
 mod download;
 mod facts;

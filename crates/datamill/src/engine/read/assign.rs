@@ -63,6 +63,11 @@ impl Reader<'_> {
     fn take_over(&self, all: &[Assigned]) -> Result<Vec<Taken>, EngineError> {
         let engine = self.engine;
         let (settings, source) = (engine.settings, &engine.commit.source);
+        if let Some(from_log) = &engine.from_log
+            && !from_log.take(all, &|| engine.control.stopping().is_some())?
+        {
+            return Ok(Vec::new());
+        }
         let Some(found) = self.look_up(all)? else { return Ok(Vec::new()) };
         let is_first = engine.history.sessions.get() == 1 && !self.session.has_committed() && !self.only_retries();
         self.tell_unknown(all, is_first);

@@ -16,6 +16,12 @@ pub(in crate::engine) fn overflow_key(topic: &str, partition: i32, text: &str) -
     format!("progress/{topic}/{partition}/{}", hex(&sha512(text.as_bytes())[..8]))
 }
 
+/// The partition that such a key is about. `None` for other keys.
+pub(in crate::engine) fn overflow_partition(topic: &str, key: &str) -> Option<i32> {
+    let (partition, _) = key.strip_prefix("progress/")?.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
+    partition.parse().ok()
+}
+
 /// The progress of a partition that is to be committed.
 #[derive(Debug)]
 pub(super) struct Move {

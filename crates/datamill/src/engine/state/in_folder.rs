@@ -49,9 +49,8 @@ enum Line {
 
 impl FolderState {
     /// Opens or makes the file of this log and group in an output folder.
-    pub(super) fn open(folder: &Arc<KnownFolder>, log_id: &str, group: &str) -> io::Result<Self> {
-        let name = hex(&sha512(format!("{log_id}\0{group}").as_bytes())[..8]);
-        let path = folder.path().join(OWN).join(format!("state-{name}.jsonl"));
+    pub(in crate::engine) fn open(folder: &Arc<KnownFolder>, log_id: &str, group: &str) -> io::Result<Self> {
+        let path = path(folder, log_id, group);
         let mut map = BTreeMap::new();
         let contents = Contents::load(&path, |line| apply(line, &mut map))?;
         let header = Line::Header { log: log_id.to_owned(), group: group.to_owned() };
@@ -63,13 +62,27 @@ impl FolderState {
         Ok(Self { folder: Arc::clone(folder), path, header, journal, map })
     }
 
-    pub(super) fn map(&self) -> &BTreeMap<String, Vec<u8>> {
+    /// Opens the file where it is there.
+    pub(in crate::engine) fn find(folder: &Arc<KnownFolder>, log_id: &str, group: &str) -> io::Result<Option<Self>> {
+        if path(folder, log_id, group).try_exists()? { Self::open(folder, log_id, group).map(Some) } else { Ok(None) }
+    }
+
+    /// Removes the file.
+    pub(in crate::engine) fn remove(self) -> io::Result<()> {
+        self.folder.require()?;
+        std::fs::remove_file(&self.path)
+    }
+
+    pub(in crate::engine) fn map(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.map
     }
 
     /// Changes the map; all of it is on the disk when this returns. After an error it may be there or not, and
     /// the map is as before.
-    pub(super) fn change<'c>(&mut self, changes: impl IntoIterator<Item = &'c StateChange>) -> io::Result<()> {
+    pub(in crate::engine) fn change<'c>(
+        &mut self,
+        changes: impl IntoIterator<Item = &'c StateChange>,
+    ) -> io::Result<()> {
         let is_new = |change: &&StateChange| self.map.get(&change.key) != change.value.as_ref();
         let changes: Vec<&StateChange> = changes.into_iter().filter(is_new).collect();
         if changes.is_empty() {
@@ -105,9 +118,14 @@ impl FolderState {
     }
 }
 
+fn path(folder: &KnownFolder, log_id: &str, group: &str) -> PathBuf {
+    let name = hex(&sha512(format!("{log_id}\0{group}").as_bytes())[..8]);
+    folder.path().join(OWN).join(format!("state-{name}.jsonl"))
+}
+
 /// An output folder as the engine has it.
 #[cfg(test)]
-pub(super) fn output(folder: &std::path::Path) -> Arc<KnownFolder> {
+pub(in crate::engine) fn output(folder: &std::path::Path) -> Arc<KnownFolder> {
     let known = KnownFolder::open(folder, crate::mark::Role::Output).unwrap();
     known.require().unwrap();
     Arc::new(known)
@@ -164,7 +182,7 @@ mod tests {
         state.map().keys().map(String::as_str).collect()
     }
 
-    fn path(folder: &Path) -> PathBuf {
+    fn file_in(folder: &Path) -> PathBuf {
         drop(open(folder));
         let mut files = fs::read_dir(folder.join(OWN)).unwrap().map(|entry| entry.unwrap().path());
         files.find(|path| path.extension().is_some_and(|end| end == "jsonl")).unwrap()
@@ -190,7 +208,7 @@ mod tests {
     #[test]
     fn after_a_write_that_failed_the_file_is_whole_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = path(folder.path());
+        let path = file_in(folder.path());
         let mut state = open(folder.path());
         state.change(&[set("a", "1")]).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"0123abcd {\"ke").unwrap();
