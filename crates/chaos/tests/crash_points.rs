@@ -29,6 +29,13 @@ const NAMES: &str = "CRASH_TEST_NAMES";
 const FAILS: &str = "CRASH_TEST_FAILS";
 const ONCE: &str = "CRASH_TEST_EXACTLY_ONCE";
 const SLOW: &str = "CRASH_TEST_SLOW";
+/// Where a start changes the delivery of its group, and whether that start is exactly-once.
+const CHANGES: [(bool, CrashPoint); 4] = [
+    (true, CrashPoint::StateNumbered),
+    (true, CrashPoint::StateInLog),
+    (false, CrashPoint::StateInFolder),
+    (false, CrashPoint::StateLeftLog),
+];
 /// Tests that run side by side; each waits for a process most of the time.
 const AT_ONCE: usize = 6;
 
@@ -73,8 +80,8 @@ impl Case {
             DeliveryGuarantee::ExactlyOnce => !in_folder,
             DeliveryGuarantee::AtLeastOnce => !in_transaction,
         };
-        // transfers have a test of their own
-        let passed = passed && !name.starts_with("Transfer");
+        // transfers and changes of delivery have tests of their own
+        let passed = passed && !name.starts_with("Transfer") && !CHANGES.iter().any(|(_, change)| *change == point);
         here && passed && (self != Self::Position || point != CrashPoint::Published)
     }
 }
@@ -117,6 +124,58 @@ fn on_the_embedded_log_each_file_is_run_again_once_where_the_program_is_killed()
 #[test]
 fn on_kafka_each_file_is_run_again_once_where_the_program_is_killed() {
     again_after_a_kill(&Place::Kafka);
+}
+
+#[test]
+fn on_the_embedded_log_a_failure_has_one_result_wherever_a_change_of_delivery_is_cut_off() {
+    change_everywhere(&Place::Embedded);
+}
+
+#[test]
+fn on_kafka_a_failure_has_one_result_wherever_a_change_of_delivery_is_cut_off() {
+    change_everywhere(&Place::Kafka);
+}
+
+/// After the crash, starts with either delivery come first, and the other one follows.
+fn change_everywhere(place: &Place) {
+    let all: Vec<_> = CHANGES.iter().flat_map(|change| [(*change, true), (*change, false)]).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(((once, point), then)) = all.get(next.fetch_add(1, Relaxed)) {
+                    change(place, *once, *point, *then);
+                }
+            });
+        }
+    });
+}
+
+fn change(place: &Place, once: bool, point: CrashPoint, then: bool) {
+    let what = format!("{point:?}, then exactly once: {then}");
+    let bench = Bench::new(place, 2);
+    bench.dead_letter_topic(&[]);
+    for (i, path) in ["good.dat", "bad/a.dat", "bad/b.dat"].into_iter().enumerate() {
+        bench.send(&chunks(i as i32 % 2, path, &content(i as u64, 900), 300));
+    }
+    finished(start(&bench, place, !once, true, None), &what);
+    let died = start(&bench, place, once, true, Some(point));
+    let said = String::from_utf8_lossy(&died.stderr);
+    assert!(!died.status.success() && said.contains(&format!("crash point {point:?}\n")), "{what}: {said}");
+    for once in [then, !then, then] {
+        finished(start(&bench, place, once, false, None), &what);
+    }
+    let results = bench.read_results();
+    let mut paths: Vec<&str> = results.iter().map(common::Got::path).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["bad/a.dat", "bad/b.dat", "good.dat"], "{what}");
+    assert_eq!(results.iter().filter(|got| got.headers.contains_key(headers::RETRY_OF)).count(), 2, "{what}");
+    let mut state: Vec<String> = bench.log.group_state(&bench.group, None).unwrap().into_keys().collect();
+    if !then {
+        state.extend(bench.folder_state().into_keys());
+    }
+    state.retain(|key| key.contains("failed/"));
+    assert!(state.is_empty(), "{what}: {state:?}");
 }
 
 fn everywhere(place: &Place, delivery: DeliveryGuarantee) {

@@ -10,8 +10,8 @@
 //!    folder: emptied                                    folder: that the log has them is forgotten
 //! ```
 //! Each line is one step, so an entry is in one place or known to be in both, wherever the steps are cut off: one that was
-//! answered in one place does not come back from the other. Where the account may not write the state in the log, the third
-//! column of steps stays undone until a start that may.
+//! answered in one place does not come back from the other. Where the account may not change the state in the log, the last
+//! two steps on the right stay undone until a start that may.
 //!
 //! ```text
 //! in the log

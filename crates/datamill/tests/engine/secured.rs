@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Bench, ByName, StopAtEnd, chunks, content, wait_for};
+use crate::common::{Bench, ByName, StopAtEnd, Told, chunks, content, wait_for};
 use crate::status::serve_on;
 use datamill::broker::{Error, ErrorKind, Log, NewTopic, Properties};
-use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary};
+use datamill::engine::{Control, DeliveryGuarantee, EngineError, EngineSettings, Summary, failed_files};
 use datamill::facts::{Facts, Hold};
 use datamill::process::{DataFileStreamProcessor, DataFileStreamReproducer, UserCode};
 use datamill::program::{Exit, of_upload};
@@ -165,7 +165,7 @@ const AT_LEAST: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce;
 #[test]
 fn permissions_that_lack_are_named_and_those_of_the_documentation_are_enough() {
     let kafka = &SecuredKafka::start();
-    let scenarios: [fn(&SecuredKafka); 12] = [
+    let scenarios: [fn(&SecuredKafka); 13] = [
         logins_that_fail_say_what_to_check,
         certificates_that_are_not_accepted_are_told_apart,
         a_protocol_that_the_broker_does_not_have_there_is_named_with_the_one_that_it_has,
@@ -173,6 +173,7 @@ fn permissions_that_lack_are_named_and_those_of_the_documentation_are_enough() {
         a_processor_needs_what_the_documentation_says,
         an_account_that_may_only_read_is_told_of_at_least_once,
         a_reproducer_at_least_once_needs_what_the_documentation_says,
+        failures_in_the_log_are_carried_over_as_far_as_the_account_may,
         each_permission_that_lacks_is_named_one_after_the_other,
         the_topic_of_the_state_is_named_where_it_may_not_be_used,
         permissions_that_are_taken_away_end_the_program_and_nothing_is_lost,
@@ -315,6 +316,33 @@ fn a_reproducer_at_least_once_needs_what_the_documentation_says(kafka: &SecuredK
         assert_eq!((summary.succeeded, summary.failed, summary.failed_again), [(3, 1, 0), (0, 0, 1)][run]);
     }
     assert_eq!(account.paths_of_results(), ["a", "b", "c"]);
+}
+
+fn failures_in_the_log_are_carried_over_as_far_as_the_account_may(kafka: &SecuredKafka) {
+    let account = Account::new(kafka, "user8");
+    account.follow("reproducer, at-least-once");
+    account.send(&["a", "x/error"]);
+    let (once, at_least) = (account.settings(ONCE, true), account.settings(AT_LEAST, true));
+    assert_eq!(account.bench.run(&once, ByName::default()).unwrap().failed, 1);
+    let listed = || failed_files(account.bench.log.as_ref(), &account.bench.topic, &account.bench.group).unwrap().len();
+    let run = |settings: &EngineSettings, log: &Arc<dyn Log>| {
+        let code = UserCode::reproducer(Told::default());
+        let run = datamill::engine::run(log, settings, code, &Control::default(), &Facts::default()).unwrap();
+        (run.succeeded, run.retried)
+    };
+    // it may not see them
+    assert_eq!((run(&at_least, &account.log), listed()), ((0, 0), 1));
+    // it may see them, and not say that it has them
+    account.allow("--operation Read --topic datamill.xrd.state");
+    wait_for("the permission", || {
+        let state = account.log.group_state(&account.bench.group, None);
+        state.is_ok_and(|state| state.keys().any(|key| key.starts_with("failed/")))
+    });
+    assert_eq!((run(&at_least, &account.log), listed()), ((1, 1), 1));
+    assert_eq!((run(&at_least, &account.log), listed()), ((0, 0), 1));
+    // one that may do everything goes on from the same folder
+    assert_eq!((run(&once, &account.bench.log), listed()), ((0, 0), 0));
+    assert_eq!(account.paths_of_results(), ["a", "x/error"]);
 }
 
 fn each_permission_that_lacks_is_named_one_after_the_other(kafka: &SecuredKafka) {

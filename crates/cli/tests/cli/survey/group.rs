@@ -266,11 +266,69 @@ fn which_files_failed_is_not_taken_for_none_where_it_is_not_in_the_log(bench: &B
     let summary = bench.run(&[&["reconcile", "data"], &of[..]].concat());
     assert!(summary.stderr().contains("2 were passed by the group") && summary.stderr().contains(&table));
 
+    // what cannot be seen is no matter for each file
+    let problems = bench.run(&[&["reconcile", "data"], &of[..], &["--problems"]].concat());
+    assert_eq!((problems.code(), problems.stdout().as_str()), (1, ""), "{}", problems.stderr());
+    assert!(problems.stderr().contains("2 were passed by the group (whether they failed is not seen here)"));
+
     // what is committed exactly once is counted
     bench.place.write("data/bad too.csv", b"c");
     assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
     bench.reproduce();
-    assert_eq!(bench.standing(1, &[])["group"]["failed"], 1);
+    assert_eq!(bench.standing(1, &[])["group"]["failed"], 2);
+}
+
+fn a_group_that_changes_its_delivery_keeps_its_failures_in_sight(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    bench.place.write("data/bad.csv", b"b");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let (topic, name) = (bench.topic.as_str(), bench.group.as_str());
+    let of = ["--topic_name", topic, "--consumer_group_id", name];
+    let reconcile = |more: &[&str]| bench.run(&[&["reconcile", "data"], &of[..], &["--problems"], more].concat());
+    let output = bench.place.path("output").display().to_string();
+    for first in [true, false] {
+        if first {
+            assert_eq!(bench.reproduce_with(DeliveryGuarantee::AtLeastOnce).failed, 1);
+        }
+        // the folder's failures are in the log
+        bench.reproduce();
+        let found = bench.standing(1, &[]);
+        assert_eq!((&found["group"]["failed"], kinds(&found)), (&1.into(), vec![["files_failed", "group", name]]));
+        let listed = bench.objects(0, &[&["retry"], &of[..], &["--list", "--json"]].concat());
+        assert!(listed.len() == 1 && listed[0]["path"] == "bad.csv", "{listed:?}");
+        let problems = reconcile(&[]);
+        assert!(problems.code() == 1 && problems.stdout().contains("bad.csv  failed"), "{}", problems.stdout());
+
+        // the log's failures are in the folder
+        bench.reproduce_with(DeliveryGuarantee::AtLeastOnce);
+        let found = bench.standing(1, &[]);
+        assert_eq!((&found["group"]["failed"], kinds(&found)), (&Value::Null, vec![["failures_not_seen", "group", name]]));
+        assert!(said(&found).contains(&output), "{found}");
+        for args in [&["--list"][..], &[]] {
+            let asked = bench.run(&[&["retry"], &of[..], args].concat());
+            assert_eq!((asked.code(), asked.stdout().as_str()), (1, ""), "{}", asked.stderr());
+            assert!(asked.stderr().contains(&output) && !asked.stderr().contains("no failed"), "{}", asked.stderr());
+        }
+        let asked = bench.run(&[&["rerun"], &of[..], &["--yes"]].concat());
+        assert!(asked.code() == 2 && asked.stderr().contains("nothing is asked for"), "{}", asked.stderr());
+        let state = bench.log.group_state(name, None).unwrap();
+        assert!(!state.keys().any(|key| key.starts_with("retry/") || key.starts_with("rerun/")), "{:?}", state.keys());
+        let problems = reconcile(&[]);
+        assert_eq!((problems.code(), problems.stdout().as_str()), (1, ""), "{}", problems.stderr());
+        assert!(problems.stderr().contains("2 were passed by the group (whether they failed is not seen here)"));
+        assert!(problems.stderr().contains(&output), "{}", problems.stderr());
+        let problems = reconcile(&["--results", &bench.results]);
+        assert!(problems.stdout().contains("bad.csv  no_result") && !problems.stdout().contains("a.csv  "));
+    }
+    // a folder that is gone
+    fs::remove_dir_all(bench.place.path("output")).unwrap();
+    bench.reproduce();
+    let found = bench.standing(1, &[]);
+    assert_eq!((&found["group"]["failed"], kinds(&found)), (&0.into(), vec![["failures_not_seen", "group", name]]));
+    assert!(said(&found).contains("may have more failed files in"), "{found}");
+    let forgotten = bench.run(&[&["retry"], &of[..], &["--forget", "--yes"]].concat());
+    assert_eq!(forgotten.code(), 0, "{}", forgotten.stderr());
+    assert_eq!(bench.standing(0, &[])["needs_person"], false);
 }
 
 fn a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked(bench: &Bench) {
@@ -457,6 +515,7 @@ on_both_logs!(
     an_upload_that_was_cut_off_needs_a_person_until_what_is_missing_is_sent,
     members_that_run_and_their_heartbeats_are_seen,
     what_is_asked_and_is_of_something_else_needs_a_person,
+    a_group_that_changes_its_delivery_keeps_its_failures_in_sight,
     which_files_failed_is_not_taken_for_none_where_it_is_not_in_the_log,
     a_program_that_holds_says_why_in_its_heartbeats_and_where_it_is_asked,
     mistakes_are_named_with_what_was_perhaps_meant,
