@@ -172,7 +172,7 @@ pub enum RerunError {
         /// The group.
         group: String,
         /// Where the state is.
-        folder: StateFolder,
+        folder: Box<StateFolder>,
         /// The options of such a start.
         again: &'static str,
     },
@@ -202,7 +202,7 @@ pub fn files_to_rerun(
     let Looked { adopted, requested, folders } = look(log.as_ref(), &source, group)?;
     if let Some(folder) = folders.into_values().find(|folder| !folder.is_left()) {
         let (topic, group) = (topic.to_owned(), group.to_owned());
-        return Err(RerunError::InFolder { topic, group, folder, again: WHOLE_AGAIN });
+        return Err(RerunError::InFolder { topic, group, folder: Box::new(folder), again: WHOLE_AGAIN });
     }
     let reached = Reached::read(log.as_ref(), &found, group, &mut |_, _| {})?;
     let mut all = RerunFiles::default();

@@ -97,7 +97,9 @@ impl Reconciled {
 
     /// Whether every file of the folder is where it should be, nothing needs a person, and all outcomes are seen.
     pub fn is_complete(&self) -> bool {
-        self.problems == 0 && self.anywhere(State::Passed) == 0 && self.of(State::Result) + self.of(State::Sent) == self.files
+        self.problems == 0
+            && self.anywhere(State::Passed) == 0
+            && self.of(State::Result) + self.of(State::Sent) == self.files
     }
 
     fn add(&mut self, row: &Row) {

@@ -127,11 +127,7 @@ impl<'k> Judged<'k> {
         let why = why.into();
         let needs_person = matches!(
             state,
-            State::NoResult
-                | State::Failed
-                | State::Incomplete
-                | State::NeverSent
-                | State::ChangedSince
+            State::NoResult | State::Failed | State::Incomplete | State::NeverSent | State::ChangedSince
         );
         let notes = if why.is_empty() { Vec::new() } else { vec![why] };
         Self { state, was: None, upload, result: None, has_copy: None, needs_person, notes }

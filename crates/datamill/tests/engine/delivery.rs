@@ -72,9 +72,14 @@ fn failures_in_the_folder_go_to_the_log_and_have_one_result(place: &Place) {
     bench.run(&looks_only(&bench, ONCE), Told::default()).unwrap();
     assert_eq!(paths(&in_log(&bench)), ["a", "b", "c"], "what failed before is seen, though nothing was tried");
     assert!(folders(&bench).is_empty());
-    assert!(!bench.output().join(".datamill").read_dir().unwrap().any(|file| {
-        file.unwrap().file_name().to_string_lossy().starts_with("state-")
-    }));
+    assert!(
+        !bench
+            .output()
+            .join(".datamill")
+            .read_dir()
+            .unwrap()
+            .any(|file| { file.unwrap().file_name().to_string_lossy().starts_with("state-") })
+    );
     let done = bench.run(&settings(&bench, ONCE), Told::default()).unwrap();
     assert_eq!((done.succeeded, done.retried), (3, 3));
     bench.run(&settings(&bench, ONCE), Told::default()).unwrap();

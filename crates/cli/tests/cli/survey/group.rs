@@ -302,7 +302,10 @@ fn a_group_that_changes_its_delivery_keeps_its_failures_in_sight(bench: &Bench) 
         // the log's failures are in the folder
         bench.reproduce_with(DeliveryGuarantee::AtLeastOnce);
         let found = bench.standing(1, &[]);
-        assert_eq!((&found["group"]["failed"], kinds(&found)), (&Value::Null, vec![["failures_not_seen", "group", name]]));
+        assert_eq!(
+            (&found["group"]["failed"], kinds(&found)),
+            (&Value::Null, vec![["failures_not_seen", "group", name]])
+        );
         assert!(said(&found).contains(&output), "{found}");
         for args in [&["--list"][..], &[]] {
             let asked = bench.run(&[&["retry"], &of[..], args].concat());

@@ -199,10 +199,8 @@ fn going(
             None => {}
         }
     }
-    let change = |(key, value): (&str, Option<&[u8]>)| StateChange {
-        key: key.to_owned(),
-        value: value.map(<[u8]>::to_vec),
-    };
+    let change =
+        |(key, value): (&str, Option<&[u8]>)| StateChange { key: key.to_owned(), value: value.map(<[u8]>::to_vec) };
     changes.into_iter().map(change).collect()
 }
 
