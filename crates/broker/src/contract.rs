@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::examined::{Examined, Group, Outage};
+use crate::examined::{Examined, Group, Outage, Readers};
 use crate::own_files::OwnFiles;
 pub use crate::topic::{NewTopic, Offsets, Topic, TopicNow, TopicSettings};
 
@@ -399,9 +399,9 @@ pub trait Log: Send + Sync {
     /// not there are left out. MUST NOT change anything.
     fn examine(&self, topics: &[&str], group: Option<&str>) -> Result<Examined>;
 
-    /// The groups that have committed a position of this topic, by name. A backend MAY leave out
-    /// groups that never had a state.
-    fn groups_of(&self, topic: &str) -> Result<Vec<String>>;
+    /// The groups that have committed a position of this topic, of whichever program. MUST tell where it is known that the
+    /// account does not see all groups.
+    fn groups_of(&self, topic: &str) -> Result<Readers>;
 
     /// Hands out the changes of the state map of a group since the mark that an earlier look gave, in their order:
     /// a key with its value, or none where it was removed. Since the default mark, all that make up the map.

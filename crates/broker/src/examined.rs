@@ -17,6 +17,15 @@ pub struct Group {
     pub killed_listed_for: Option<Duration>,
 }
 
+/// The groups that have read a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readers {
+    /// Those with a position of the topic that the account sees, by name.
+    pub groups: Vec<String>,
+    /// Whether the account sees all groups, as far as is known.
+    pub are_all: bool,
+}
+
 /// A live member of a group, as it can be seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {

@@ -23,7 +23,7 @@ pub use crash::CRASH_AT;
 pub use crash::{CrashPoint, crash_point};
 pub use embedded::LARGEST_RECORD as LARGEST_EMBEDDED;
 pub use error::{Error, ErrorKind, Result};
-pub use examined::{Examined, ExaminedTopic, Group, Member, Operation, Outage};
+pub use examined::{Examined, ExaminedTopic, Group, Member, Operation, Outage, Readers};
 pub use file_lock::FileLock;
 pub use near::nearest;
 pub use open::{Properties, open, own_files};

@@ -38,7 +38,7 @@ use crate::contract::{
     Log, NewTopic, Offsets, Publisher, Reader, Session, StateChange, StateMark, SubscribeOptions, Topic, TopicNow,
 };
 use crate::error::Result;
-use crate::examined::{Examined, Group};
+use crate::examined::{Examined, Group, Readers};
 use crate::own_files::OwnFiles;
 
 /// The files of the log that `sqlite:PATH` names, whether it is there or not.
@@ -143,8 +143,10 @@ impl Log for EmbeddedLog {
         Ok(Default::default())
     }
 
-    fn groups_of(&self, topic: &str) -> Result<Vec<String>> {
-        groups::of_topic(&self.connection.lock(), topic).map_err(|error| self.file.failed("read", error))
+    fn groups_of(&self, topic: &str) -> Result<Readers> {
+        let groups =
+            groups::of_topic(&self.connection.lock(), topic).map_err(|error| self.file.failed("read", error))?;
+        Ok(Readers { groups, are_all: true })
     }
 
     fn read_group_state(

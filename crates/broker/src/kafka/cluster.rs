@@ -186,21 +186,12 @@ impl Cluster {
     /// Names and partitions of all topics that are neither the cluster's own nor the state of a group.
     pub(super) fn all_topics(&self) -> Result<Vec<(String, i32)>> {
         let is_users = |name: &str| !name.starts_with("__") && !super::state::is_state(name);
-        self.topics_where(is_users)
-    }
-
-    /// Names of the topics that hold the state of a group.
-    pub(super) fn state_topics(&self) -> Result<Vec<String>> {
-        Ok(self.topics_where(super::state::is_state)?.into_iter().map(|(name, _)| name).collect())
-    }
-
-    fn topics_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, i32)>> {
         let metadata = failure::until_answered(&self.watch, || {
             self.look
                 .fetch_metadata(None, self.patience())
                 .map_err(|error| self.failed(error, "cannot list the topics", None))
         })?;
-        let all = metadata.topics().iter().filter(|topic| topic.error().is_none() && is_wanted(topic.name()));
+        let all = metadata.topics().iter().filter(|topic| topic.error().is_none() && is_users(topic.name()));
         let mut topics: Vec<_> = all.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect();
         topics.sort();
         Ok(topics)

@@ -1,6 +1,5 @@
 //! Groups as they can be seen without joining them.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::thread;
 
 use parking_lot::Mutex;
@@ -10,14 +9,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::cluster::{self, Cluster};
 use super::context::Notes;
-use super::{admin, failure, member, native, state};
+use super::{admin, failure, member, native};
 use crate::contract::Committed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::examined::{Group, Operation};
+use crate::examined::{Group, Operation, Readers};
 use crate::permission::Permission;
 
-/// Groups that are asked about at the same time: each has a client of its own, which waits for its coordinator.
-const ASKED_AT_ONCE: usize = 8;
+/// Groups that are asked about at the same time: a cluster that many share has thousands, and each is a question to its
+/// coordinator.
+const ASKED_AT_ONCE: usize = 16;
 
 /// What a group has committed on these topics, and its members.
 pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Group> {
@@ -69,42 +69,45 @@ pub(super) fn check(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The groups with a position in a topic. Only those that have a state are asked: on a cluster that many share, they
-/// are few.
-pub(super) fn of_topic(cluster: &Cluster, topic: &str) -> Result<Vec<String>> {
-    let places: Vec<(String, i32)> = (0..cluster.partitions(topic)?).map(|p| (topic.to_owned(), p)).collect();
-    let states: BTreeSet<String> = cluster.state_topics()?.into_iter().collect();
-    let asking = client(cluster, "datamill-reader")?;
-    let list = failure::until_answered(&cluster.watch, || {
-        asking
-            .fetch_group_list(None, cluster.patience())
-            .map_err(|error| cluster.failed(error, "cannot list the groups", None))
+/// The groups with a position in a topic, of whichever program.
+pub(super) fn of_topic(cluster: &Cluster, topic: &str) -> Result<Readers> {
+    let partitions = cluster.partitions(topic)?;
+    let admin = cluster.admin()?;
+    let listed = failure::until_answered(&cluster.watch, || {
+        native::list_groups(admin.inner(), cluster.patience())
+            .map_err(|code| cluster.failed(KafkaError::AdminOp(code), "cannot list the groups", None))
     })?;
-    let names = list.groups().iter().map(|group| group.name().to_owned());
-    let waiting: VecDeque<String> = names.filter(|name| states.contains(&state::topic_name(name, None))).collect();
-    let asked = waiting.len().min(ASKED_AT_ONCE);
-    let waiting = Mutex::new(waiting);
-    let found = Mutex::new(Vec::new());
+    // a broker lists all groups to an account that may look at the cluster, and to others those that they may look at
+    let operations = native::describe_cluster(admin.inner(), cluster.patience()).ok().flatten();
+    let sees_all = operations.is_none_or(|operations| operations.contains(&Operation::Describe));
+    let threads = listed.len().min(ASKED_AT_ONCE);
+    let waiting = Mutex::new(listed);
+    let found = Mutex::new(Readers { groups: Vec::new(), are_all: sees_all });
     let ask = || {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(topic, 0, partitions - 1);
         loop {
-            let Some(group) = waiting.lock().pop_front() else { return Ok(()) };
-            match committed(&client(cluster, &group)?, &places, &group) {
-                Ok(all) if all.iter().any(Option::is_some) => found.lock().push(group),
-                Ok(_) => {}
-                // A group of another account is none of this one's.
-                Err(error) if error.kind() == ErrorKind::Denied => {}
+            let Some(group) = waiting.lock().pop() else { return Ok(()) };
+            let has_position = failure::until_answered(&cluster.watch, || {
+                native::has_position(admin.inner(), &group, &asked, cluster.patience())
+                    .map_err(|code| unseen(cluster, code, &group))
+            });
+            match has_position {
+                Ok(true) => found.lock().groups.push(group),
+                Ok(false) => {}
+                Err(error) if error.kind() == ErrorKind::Denied => found.lock().are_all = false,
                 Err(error) => return Err(error),
             }
         }
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..asked).map(|_| scope.spawn(ask)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(ask)).collect();
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     let mut found = found.into_inner();
-    found.sort();
+    found.groups.sort();
     Ok(found)
 }
 

@@ -54,7 +54,7 @@ use crate::contract::{
 };
 use crate::embedded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::examined::{Examined, Group, Operation, Outage};
+use crate::examined::{Examined, Group, Operation, Outage, Readers};
 use crate::open::Properties;
 use crate::own_files::OwnFiles;
 
@@ -178,7 +178,7 @@ impl Log for KafkaLog {
         self.account.names(examine::examine(&self.cluster, topics, group))
     }
 
-    fn groups_of(&self, topic: &str) -> Result<Vec<String>> {
+    fn groups_of(&self, topic: &str) -> Result<Readers> {
         self.account.names(groups::of_topic(&self.cluster, topic))
     }
 

@@ -1,5 +1,5 @@
 //! What rdkafka does not offer safely: a member's generation, header names and texts beside positions
-//! of any bytes, ids of topics, members of groups, what an account may do. All `unsafe` of this backend is here and in `records.rs`.
+//! of any bytes, ids of topics, groups and their members, what an account may do. All `unsafe` of this backend is here and in `records.rs`.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
@@ -383,6 +383,78 @@ pub(super) fn describe_group<C: ClientContext>(
         let mut allowed = 0;
         let operations = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(found, &mut allowed);
         Ok((members, operations_of(operations, allowed)))
+    }
+}
+
+/// Names of the consumer groups that the account sees.
+pub(super) fn list_groups<C: ClientContext>(client: &Client<C>, limit: Duration) -> Result<Vec<String>, Code> {
+    // SAFETY: the answer and all that is read from it belong to the event: both arrays have as many elements as is said,
+    // names are NUL-terminated or null, and everything is copied.
+    #[allow(unsafe_code)]
+    unsafe {
+        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS;
+        let answer = ask(client, kind, false, limit, |rk, options, queue| {
+            rd::rd_kafka_ListConsumerGroups(rk, options, queue);
+        })?;
+        let result = rd::rd_kafka_event_ListConsumerGroups_result(answer.event.at);
+        if result.is_null() {
+            return Err(Code::Fail);
+        }
+        let mut count = 0;
+        // each broker answers for the groups that it coordinates
+        let errors = rd::rd_kafka_ListConsumerGroups_result_errors(result, &mut count);
+        if !errors.is_null() && count > 0 {
+            return Err(code_of(*errors));
+        }
+        let groups = rd::rd_kafka_ListConsumerGroups_result_valid(result, &mut count);
+        let groups = (0..if groups.is_null() { 0 } else { count }).map(|index| *groups.add(index));
+        Ok(groups.map(|group| text_of(rd::rd_kafka_ConsumerGroupListing_group_id(group))).collect())
+    }
+}
+
+/// Whether a group has a position in one of these partitions.
+pub(super) fn has_position<C: ClientContext>(
+    client: &Client<C>,
+    group: &str,
+    partitions: &TopicPartitionList,
+    limit: Duration,
+) -> Result<bool, Code> {
+    let name = CString::new(group).map_err(|_| Code::InvalidGroupId)?;
+    // SAFETY: `partitions.ptr()` is a live list for as long as `partitions` is borrowed. The question copies it and the name,
+    // is ours, is checked for null and given back at the end of this block; the request copies the question. The answer and
+    // all that is read from it belong to the event: the array has `count` elements, and the list is null or has `cnt` live
+    // elements.
+    #[allow(unsafe_code)]
+    unsafe {
+        let question = rd::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), partitions.ptr());
+        let question = Owned::new(question, rd::rd_kafka_ListConsumerGroupOffsets_destroy).ok_or(Code::Fail)?;
+        let mut questions = [question.at];
+        let kind = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
+        let answer = ask(client, kind, false, limit, |rk, options, queue| {
+            rd::rd_kafka_ListConsumerGroupOffsets(rk, questions.as_mut_ptr(), questions.len(), options, queue);
+        });
+        let answer = match answer {
+            // it went meanwhile
+            Err(Code::GroupIdNotFound) => return Ok(false),
+            answer => answer?,
+        };
+        let result = rd::rd_kafka_event_ListConsumerGroupOffsets_result(answer.event.at);
+        if result.is_null() {
+            return Err(Code::Fail);
+        }
+        let mut count = 0;
+        let groups = rd::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
+        if groups.is_null() || count == 0 {
+            return Err(Code::Fail);
+        }
+        match code_of(rd::rd_kafka_group_result_error(*groups)) {
+            Code::NoError => {}
+            code => return Err(code),
+        }
+        let Some(found) = rd::rd_kafka_group_result_partitions(*groups).as_ref() else { return Ok(false) };
+        let mut elements = (0..usize::try_from(found.cnt).unwrap_or(0)).map(|index| &*found.elems.add(index));
+        // other than a position, all that stands for none is negative
+        Ok(elements.any(|element| element.offset >= 0))
     }
 }
 

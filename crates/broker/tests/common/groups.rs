@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{Commit, CommitOutcome, ErrorKind, FirstStart, StateChange, SubscribeOptions, TopicIdentity};
+use datamill_broker::{
+    Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, FirstStart, Readers, StateChange, SubscribeOptions,
+    TopicIdentity,
+};
 
 use super::{Backend, Member, PATIENCE, Seen, of_values, publish, read_all, texts, values, wait_for};
 
@@ -307,20 +310,24 @@ pub fn the_groups_of_a_topic_are_those_with_a_position_in_it(backend: &Backend) 
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "read-by", 2);
     let other = backend.topic(log.as_ref(), "read-by-others", 1);
-    for (group, topic, partitions, commits) in [
-        ("one", &topic, 2, true),
-        ("two words", &topic, 2, true),
-        ("none", &topic, 2, false),
-        ("else", &other, 1, true),
+    let state = [StateChange { key: "k".to_owned(), value: Some(Vec::new()) }];
+    for (group, topic, partitions, commits, state, delivery) in [
+        ("bare", &topic, 2, true, &[][..], DeliveryGuarantee::ExactlyOnce),
+        ("else", &other, 1, true, &state, DeliveryGuarantee::ExactlyOnce),
+        ("least", &topic, 2, true, &[], DeliveryGuarantee::AtLeastOnce),
+        ("none", &topic, 2, false, &[], DeliveryGuarantee::ExactlyOnce),
+        ("one", &topic, 2, true, &state, DeliveryGuarantee::ExactlyOnce),
+        ("two words", &topic, 2, true, &state, DeliveryGuarantee::ExactlyOnce),
     ] {
-        let mut member = Member::join(log.as_ref(), &backend.member(&backend.name(group), &[topic]), partitions);
-        let position = member.position(topic, 0, 0, "");
+        let options = SubscribeOptions { delivery, ..backend.member(&backend.name(group), &[topic]) };
+        let mut member = Member::join(log.as_ref(), &options, partitions);
+        let position = member.position(topic, partitions as i32 - 1, 0, "");
         if commits {
-            let state = [StateChange { key: "k".to_owned(), value: Some(Vec::new()) }];
-            member.commit(&Commit { positions: &[position], state: &state, ..Commit::default() });
+            member.commit(&Commit { positions: &[position], state, ..Commit::default() });
         }
         member.leave();
     }
-    let found = log.groups_of(&topic).expect("the groups");
-    assert_eq!(found, [backend.name("one"), backend.name("two words")]);
+    let groups = ["bare", "least", "one", "two words"].map(|group| backend.name(group));
+    let expected = Readers { groups: groups.to_vec(), are_all: true };
+    assert_eq!(log.groups_of(&topic).expect("the groups"), expected);
 }

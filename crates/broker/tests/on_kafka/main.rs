@@ -8,7 +8,7 @@ mod faults;
 mod members;
 mod membership;
 mod outages;
-
+mod readers;
 mod refusals;
 mod topics;
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 use datamill::broker::Log;
-use datamill::program::{Exit, open_existing};
+use datamill::program::{Exit, SetUpError, open_existing};
 use datamill::report::chain;
 use datamill::report::text::{bytes, duration, printable, shell_word};
 use datamill::settings::{Config, GroupId};
@@ -144,7 +144,12 @@ fn look_at_log(config: &Config, found: &mut Vec<Finding>) -> Opened {
             Opened::Yes(log)
         }
         Err(error) => {
-            found.push(Finding::new(Verdict::Mend, "broker", chain(&error)));
+            let text = chain(&error);
+            let refuses_login = matches!(&error, SetUpError::Log(error) if error.is_denied());
+            if refuses_login {
+                found.push(ok("broker", format!("`{servers}` answers, after {}", duration(begun.elapsed()))));
+            }
+            found.push(Finding::new(Verdict::Mend, if refuses_login { "login" } else { "broker" }, text));
             Opened::No
         }
     }

@@ -123,25 +123,6 @@ pub fn is_confirmed(question: &str) -> anyhow::Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-/// Names in backticks, the first few of many.
-pub fn names(names: &[String]) -> String {
-    const MOST: usize = 20;
-    let mut text = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if names.len() > MOST {
-        text.push_str(&format!(" and {} more", names.len() - MOST));
-    }
-    text
-}
-
-/// The groups that may have been meant, as a sentence.
-pub fn readers(log: &dyn Log, topic: &str) -> anyhow::Result<String> {
-    Ok(match log.groups_of(topic)?.as_slice() {
-        [] => format!("No group has read topic `{topic}` yet"),
-        [one] => format!("Group `{one}` has read topic `{topic}`"),
-        many => format!("Groups that have read topic `{topic}`: {}", names(many)),
-    })
-}
-
 /// Columns as wide as their longest cell.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

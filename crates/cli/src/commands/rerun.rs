@@ -14,9 +14,10 @@ use datamill::report::clock;
 use datamill::report::logging::say;
 use datamill::report::text::{count, counted, printable};
 use datamill::settings::{GroupId, Pattern};
+use datamill::survey::readers;
 use serde_json::json;
 
-use super::output::{LogArgs, is_confirmed, print, readers, table};
+use super::output::{LogArgs, is_confirmed, print, table};
 
 /// Run files again that have a result, as after a change of the function
 ///

@@ -13,10 +13,10 @@ use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::{counted, counted_with};
 use datamill::settings::{GroupId, Pattern};
-use datamill::survey::{failures_in_folders, unseen_failures};
+use datamill::survey::{failures_in_folders, readers, unseen_failures};
 use serde_json::json;
 
-use super::output::{LogArgs, is_confirmed, print, readers, table};
+use super::output::{LogArgs, is_confirmed, print, table};
 
 /// Ask for another try of failed files, or show them
 ///

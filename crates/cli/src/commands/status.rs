@@ -16,12 +16,12 @@ use datamill::report::text::{bytes, count, counted, counted_with, duration, prin
 use datamill::settings::GroupId;
 use datamill::survey::{
     GroupStatus, Heartbeats, InProgress, LastHeartbeat, Problem, ProblemKind, ProgramStatus, Subject, SurveyError,
-    WatchStatus, WatchedFolder, group_status, last_heartbeats, program_status, watch_status,
+    WatchStatus, WatchedFolder, group_status, last_heartbeats, program_status, readers, watch_status,
 };
 use datamill::upload::{Filter, PathPrefix};
 use serde_json::{Value, json};
 
-use super::output::{LogArgs, readers, table};
+use super::output::{LogArgs, table};
 use super::survey::{control, ended, out};
 
 /// Show how a consumer group and a watched folder stand on a topic

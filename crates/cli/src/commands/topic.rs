@@ -9,9 +9,10 @@ use datamill::broker::{Error, ErrorKind, Log, NewTopic, Offsets, Operation, Perm
 use datamill::program::Exit;
 use datamill::report::logging::say;
 use datamill::report::text::{COMPACTED, counted};
+use datamill::survey::readers;
 use serde_json::{Value, json};
 
-use super::output::{LogArgs, is_confirmed, names, print, table};
+use super::output::{LogArgs, is_confirmed, print, table};
 
 /// Create, list, describe and delete topics
 #[derive(Debug, Args)]
@@ -203,16 +204,12 @@ fn delete(args: &DeleteArgs) -> anyhow::Result<Exit> {
             bail!("topic `{name}` was not deleted: there is no terminal to ask on, so add --yes");
         }
         let messages: i64 = ends(log.as_ref(), &topic)?.iter().map(|ends| ends.end - ends.first).sum();
-        let groups = log.groups_of(name)?;
-        let readers = match groups.as_slice() {
-            [] => String::new(),
-            [one] => format!(" Group `{one}` has read it."),
-            many => format!(" Groups {} have read it.", names(many)),
-        };
+        let readers = readers(log.as_ref(), name)?;
         let up_to = if messages > 1 { "up to " } else { "" };
         let messages = format!("{up_to}{}", counted(messages.unsigned_abs(), "message"));
         let log = log.name();
-        if !is_confirmed(&format!("topic `{name}` with {messages} will be deleted from `{log}` for good.{readers}"))? {
+        if !is_confirmed(&format!("topic `{name}` with {messages} will be deleted from `{log}` for good. {readers}."))?
+        {
             say("nothing was deleted");
             return Ok(Exit::SetUp);
         }

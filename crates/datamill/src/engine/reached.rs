@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use datamill_broker::{Error, Log, Member, StateMark, Topic};
+use datamill_broker::{Committed, Error, Group, Log, Member, StateMark, Topic};
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::delivery::StateFolder;
@@ -16,11 +16,11 @@ use super::entry::{Place, Request};
 use super::failed::FailedFile;
 use super::purpose::{self, results_of};
 use super::source::Source;
-use super::start::{Mark, read_mark};
+use super::start::{self, Mark, Marks, read_mark};
 use crate::assemble::Span;
 use crate::progress::{OpenKind, Progress, decode, key_of_elsewhere};
 
-/// How often the group's state is read where a commit replaces what a position refers to meanwhile.
+/// How often the group's state is read where a commit comes between positions and state.
 const LOOKS: usize = 5;
 
 /// How a group stands to an upload.
@@ -54,10 +54,76 @@ pub(crate) struct Reached {
     pub(crate) members: Vec<Member>,
     /// How long one that was killed is among them, where it is.
     pub(crate) killed_listed_for: Option<Duration>,
-    /// Partitions with a position in an earlier topic of this name.
-    pub(crate) foreign: BTreeSet<i32>,
+    /// Partitions whose positions were in an earlier topic of this name, and which have none in this one.
+    pub(crate) replaced: BTreeSet<i32>,
     /// Partitions that had a position, which the log has forgotten.
     pub(crate) forgotten: BTreeSet<i32>,
+}
+
+/// What the group's state says.
+struct State {
+    results: BTreeMap<String, (String, Option<String>)>,
+    requests: HashMap<u64, (Place, bool)>,
+    marks: Marks,
+    folders: BTreeMap<String, StateFolder>,
+    /// What positions refer to, by its key.
+    elsewhere: BTreeMap<String, Option<String>>,
+    /// See [`Reached::has_state`]; the marks are of the group as well.
+    is_known: bool,
+}
+
+impl State {
+    /// Nothing, of a group with these positions.
+    fn new(found: &Group) -> Self {
+        let elsewhere = found.committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?.to_owned(), None)));
+        Self {
+            results: BTreeMap::new(),
+            requests: HashMap::new(),
+            marks: Marks::new(),
+            folders: BTreeMap::new(),
+            elsewhere: elsewhere.collect(),
+            is_known: false,
+        }
+    }
+
+    /// Takes a change in.
+    fn take(
+        &mut self,
+        source: &Source,
+        key: &str,
+        value: Option<&[u8]>,
+        failures: &mut dyn FnMut(&str, Option<FailedFile>),
+    ) {
+        self.is_known |= value.is_some() && purpose::is_mark(&source.name, key);
+        if let Some(request) = Request::parse(&source.name, key) {
+            let hash = FxBuildHasher.hash_one(key);
+            let is_rerun = Request::of_rerun(&source.name, key).is_some();
+            match request.place().filter(|_| value.is_some()) {
+                Some(place) => self.requests.insert(hash, (place, is_rerun)),
+                None => self.requests.remove(&hash),
+            };
+        } else if purpose::is_mark(&source.name, key) {
+            match value.and_then(|value| results_of(&source.name, key, value)) {
+                Some(of) => self.results.insert(key.to_owned(), of),
+                None => self.results.remove(key),
+            };
+        } else if let Some(text) = self.elsewhere.get_mut(key) {
+            *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
+        } else if let Some(folder) = StateFolder::of_change(&source.name, key, value) {
+            match folder {
+                Some(folder) => self.folders.insert(key.to_owned(), folder),
+                None => self.folders.remove(key),
+            };
+        } else if let Some(failure) = FailedFile::of_change(source, key, value) {
+            self.is_known |= failure.is_some();
+            failures(key, failure);
+        } else if let Some((partition, mark)) = read_mark(source, key, value.unwrap_or_default()) {
+            match value {
+                Some(_) => self.marks.insert(partition, mark),
+                None => self.marks.remove(&partition),
+            };
+        }
+    }
 }
 
 /// The position of a partition.
@@ -106,80 +172,77 @@ impl Reached {
         loop {
             looks += 1;
             let found = log.group(group, &[&topic.name])?;
-            let committed = found.committed.into_iter().map(|((_, partition), committed)| (partition, committed));
-            let (foreign, committed): (BTreeMap<i32, _>, BTreeMap<i32, _>) =
-                committed.partition(|(_, committed)| source.is_foreign(&committed.text));
-            let mut marked = BTreeSet::new();
-            let mut elsewhere: BTreeMap<&str, Option<String>> =
-                committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?, None))).collect();
-            let (mut results, mut requests, mut has_state) = (BTreeMap::new(), HashMap::new(), false);
-            let mut folders = BTreeMap::new();
-            let mut take = |key: &str, value: Option<&[u8]>| {
-                has_state |= value.is_some() && purpose::is_mark(&topic.name, key);
-                if let Some(request) = Request::parse(&topic.name, key) {
-                    let hash = FxBuildHasher.hash_one(key);
-                    let is_rerun = Request::of_rerun(&topic.name, key).is_some();
-                    match request.place().filter(|_| value.is_some()) {
-                        Some(place) => requests.insert(hash, (place, is_rerun)),
-                        None => requests.remove(&hash),
-                    };
-                } else if let Some(of) = value.and_then(|value| results_of(&topic.name, key, value)) {
-                    results.insert(key.to_owned(), of);
-                } else if let Some(text) = elsewhere.get_mut(key) {
-                    *text = value.map(|value| String::from_utf8_lossy(value).into_owned());
-                } else if let Some(folder) = StateFolder::of_change(&topic.name, key, value) {
-                    match folder {
-                        Some(folder) => drop(folders.insert(key.to_owned(), folder)),
-                        None => drop(folders.remove(key)),
-                    }
-                } else if let Some(failure) = FailedFile::of_change(&source, key, value) {
-                    has_state |= failure.is_some();
-                    failures(key, failure);
-                } else if let Some((partition, mark)) = read_mark(&source, key, value.unwrap_or_default()) {
-                    has_state |= mark != Mark::Other;
-                    match value {
-                        Some(_) if mark != Mark::Other => marked.insert(partition),
-                        _ => marked.remove(&partition),
-                    };
-                }
-            };
+            let mut state = State::new(&found);
+            let mut take = |key: &str, value: Option<&[u8]>| state.take(&source, key, value, failures);
             log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
-            if looks < LOOKS && elsewhere.values().any(Option::is_none) {
-                continue;
+            // a commit in between may have replaced what a position refers to, or brought the first position with its mark
+            let refers_elsewhere = state.elsewhere.values().any(Option::is_none);
+            let has_position = |partition| found.committed.contains_key(&(topic.name.clone(), partition));
+            let lacks_position = !state.marks.keys().all(|partition| has_position(*partition));
+            let is_torn =
+                refers_elsewhere || lacks_position && log.group(group, &[&topic.name])?.committed != found.committed;
+            if looks == LOOKS || !is_torn {
+                return Ok(Self::of_both(&source, found, state));
             }
-            let position = |committed: &datamill_broker::Committed| {
-                let text = match key_of_elsewhere(&committed.text) {
-                    Some(key) => elsewhere.get(key).cloned().flatten(),
-                    None => Some(committed.text.clone()),
-                };
-                match text {
-                    Some(text) if text.is_empty() => Position::Plain(committed.offset),
-                    Some(text) => decode(committed.offset, &text)
-                        .map_or(Position::Unreadable(committed.offset), Position::Datamill),
-                    None => Position::Unreadable(committed.offset),
-                }
+        }
+    }
+
+    /// The same without the group's state, for an account that may not read it: what that holds counts as not there.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(crate) fn positions(log: &dyn Log, topic: &Topic, group: &str) -> Result<Self, Error> {
+        let found = log.group(group, &[&topic.name])?;
+        let state = State::new(&found);
+        Ok(Self::of_both(&Source::new(&topic.name, topic.id.as_deref()), found, state))
+    }
+
+    fn of_both(source: &Source, found: Group, state: State) -> Self {
+        let committed = found.committed.into_iter().map(|((_, partition), committed)| (partition, committed));
+        let (foreign, committed): (BTreeMap<i32, _>, BTreeMap<i32, _>) =
+            committed.partition(|(_, committed)| source.is_foreign(&committed.text));
+        let State { results, requests, marks, folders, elsewhere, is_known } = state;
+        let position = |committed: &Committed| {
+            let text = match key_of_elsewhere(&committed.text) {
+                Some(key) => elsewhere.get(key).cloned().flatten(),
+                None => Some(committed.text.clone()),
             };
-            let partitions = committed.iter().map(|(partition, committed)| (*partition, position(committed)));
-            return Ok(Self {
-                partitions: partitions.collect(),
-                results,
-                requests,
-                has_state,
-                folders,
-                members: found.members,
-                killed_listed_for: found.killed_listed_for,
-                forgotten: marked
-                    .into_iter()
-                    .filter(|partition| !committed.contains_key(partition) && !foreign.contains_key(partition))
-                    .collect(),
-                foreign: foreign.into_keys().collect(),
-            });
+            match text {
+                Some(text) if text.is_empty() => Position::Plain(committed.offset),
+                Some(text) => {
+                    decode(committed.offset, &text).map_or(Position::Unreadable(committed.offset), Position::Datamill)
+                }
+                None => Position::Unreadable(committed.offset),
+            }
+        };
+        let has_position = |partition: &i32| committed.contains_key(partition) || foreign.contains_key(partition);
+        let lost = || marks.keys().copied().filter(|partition| !has_position(partition));
+        // as a start decides: positions go with their topic, and the marks of the group stay
+        let is_replaced = committed.is_empty() && !marks.is_empty() && !start::knows(&marks);
+        let forgotten = lost().filter(|partition| marks.get(partition) != Some(&Mark::Other)).collect();
+        let replaced = if is_replaced { lost().collect() } else { BTreeSet::new() };
+        Self {
+            partitions: committed.iter().map(|(partition, committed)| (*partition, position(committed))).collect(),
+            results,
+            requests,
+            has_state: is_known || start::knows(&marks),
+            folders,
+            members: found.members,
+            killed_listed_for: found.killed_listed_for,
+            replaced: foreign.into_keys().chain(replaced).collect(),
+            forgotten,
         }
     }
 
     /// Its position in a partition.
     pub(crate) fn position(&self, partition: i32) -> Option<&Position> {
         self.partitions.get(&partition)
+    }
+
+    /// The topics that it has sent results to, as far as its state tells.
+    pub(crate) fn result_topics(&self) -> Vec<&str> {
+        let topics: BTreeSet<&str> = self.results.values().map(|(topic, _)| topic.as_str()).collect();
+        topics.into_iter().collect()
     }
 
     /// Whether this topic of results is another one than the one that the group has sent all its results to.
@@ -247,7 +310,7 @@ mod tests {
             (1, Position::Plain(5)),
             (2, Position::Unreadable(1)),
         ]);
-        let (foreign, forgotten, results, requests, members, folders) = Default::default();
+        let (replaced, forgotten, results, requests, members, folders) = Default::default();
         let (killed_listed_for, has_state) = (None, true);
         let reached = Reached {
             partitions,
@@ -257,7 +320,7 @@ mod tests {
             folders,
             members,
             killed_listed_for,
-            foreign,
+            replaced,
             forgotten,
         };
         let of = |spans: &[(i32, i64, i64)]| {

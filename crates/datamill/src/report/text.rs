@@ -123,8 +123,9 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// What a topic of files with `cleanup.policy=compact` does to them, and what mends it. The key of a chunk is its path, with
 /// `/` as `_`, its index and the number of chunks.
-pub const COMPACTED: &str = "it keeps only the newest message of each key. So the chunks of a file go, read or not, once \
-    the file is sent again in as many chunks, or another one whose path differs in `/` and `_` alone: set `cleanup.policy=delete`";
+pub const COMPACTED: &str = "it keeps only the newest message of each key. So the broker removes the chunks of a file, \
+    read or not, once the file is sent again in as many chunks, or another file whose path differs only in `/` and `_`: set \
+    `cleanup.policy=delete`";
 
 fn per_second(number: u64, span: Duration) -> Option<f64> {
     (!span.is_zero()).then(|| number as f64 / span.as_secs_f64())

@@ -1,11 +1,12 @@
 //! Whether a set-up is right, before anything is started: one line for each thing that was looked at. Nothing is changed.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datamill_broker::{Error, ErrorKind, Examined, ExaminedTopic, Log, Operation, Permission, Topic, TopicSettings};
+use datamill_broker::{Error, Examined, ExaminedTopic, Log, Operation, Permission, Topic, TopicSettings};
 
-use super::group::programs_run;
 use super::pass::all_of;
 use crate::report::text::{COMPACTED, bytes, count, counted, duration};
 use crate::report::{chain, clock};
@@ -312,130 +313,6 @@ impl Findings<'_> {
                 be started with --start_from"
             );
             if minutes < 1440 { self.mend("positions", text) } else { self.ok("positions", text) }
-        }
-    }
-
-    fn group(&mut self, log: &Arc<dyn Log>, group: &str, topic: Option<&Topic>, examined: &Examined) {
-        let what = format!("group `{group}`");
-        let looked = match topic {
-            Some(topic) => log.group(group, &[&topic.name]),
-            // without a topic, whatever it has read
-            None => log.topics().and_then(|topics| {
-                log.group(group, &topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>())
-            }),
-        };
-        match (looked, topic) {
-            // what lacks is named below
-            (Err(error), _) if error.is_denied() => {}
-            (Err(error), _) => self.all.push(Finding::failed(what.clone(), &error)),
-            (Ok(found), Some(topic)) if found.committed.is_empty() && found.members.is_empty() => {
-                let near = log.groups_of(&topic.name).unwrap_or_default();
-                let others = if near.is_empty() { String::new() } else { format!("; others have: {}", named(&near)) };
-                self.note(what.clone(), format!("has read nothing of the topic yet{others}"));
-            }
-            (Ok(found), Some(_)) => {
-                let positions = counted(found.committed.len() as u64, "position");
-                let runs = programs_run(found.members.len(), found.killed_listed_for);
-                self.ok(what.clone(), format!("has {positions}; {runs}"));
-            }
-            (Ok(found), None) => {
-                let runs = programs_run(found.members.len(), found.killed_listed_for);
-                let mut read: Vec<&str> = found.committed.keys().map(|(topic, _)| topic.as_str()).collect();
-                read.dedup();
-                let text = match read.as_slice() {
-                    [] => format!("has a position on no topic that can be seen; {runs}. --topic_name looks at one"),
-                    topics => format!("has positions on {}; {runs}. --topic_name looks at one", named(topics)),
-                };
-                if read.is_empty() { self.note(what.clone(), text) } else { self.ok(what.clone(), text) }
-            }
-        }
-        match &examined.group {
-            Some(operations) if !operations.contains(&Operation::Read) => self.mend(
-                format!("{what}: permissions"),
-                format!(
-                    "the account lacks the permission `Read`: `{}`",
-                    self.command(Permission::on_group(Operation::Read, group))
-                ),
-            ),
-            Some(_) => self.ok(format!("{what}: permissions"), "the account may read as the group"),
-            None if examined.state_topic.is_some() => {
-                self.note(format!("{what}: permissions"), "the broker tells them once the group is there");
-            }
-            None => {}
-        }
-        let Some(state) = &examined.state_topic else { return };
-        self.state_topic(log, state, examined);
-        self.note(
-            "transactional ids",
-            format!(
-                "whether the account may use them can only be told by a start: `{}`",
-                self.command(Permission::on_transactions(group, ""))
-            ),
-        );
-    }
-
-    /// The topic that holds the failed files of the group.
-    fn state_topic(&mut self, log: &Arc<dyn Log>, name: &str, examined: &Examined) {
-        let what = format!("topic `{name}`");
-        let details = log.topic(name).and_then(|topic| Ok((topic, log.examine(&[name], None)?)));
-        let (topic, details) = match details {
-            Ok(details) => details,
-            Err(error) if error.kind() == ErrorKind::UnknownTopic => return self.no_state_topic(log, name, examined),
-            // it may be there or not
-            Err(error) if error.is_denied() => {
-                let needed = Permission::on_state(Operation::Read, name);
-                let text = format!(
-                    "keeps the failed files of the group; whether it is there cannot be seen without {needed}. A program needs more \
-                    there, unless it runs with --delivery at-least-once: "
-                );
-                return self.note(what, text + &format!("`{}` gives it", self.command(needed.of_member())));
-            }
-            Err(error) => return self.all.push(Finding::failed(what, &error)),
-        };
-        let Some(details) = details.topics.first() else { return };
-        let lacks = details.operations.as_ref().map(|operations| {
-            let needed = [Operation::Read, Operation::Write].into_iter();
-            needed
-                .filter(|needed| !operations.contains(needed))
-                .map(|needed| format!("`{needed:?}`"))
-                .collect::<Vec<_>>()
-        });
-        match lacks.filter(|lacks| !lacks.is_empty()) {
-            Some(lacks) => self.mend(
-                what.clone(),
-                format!(
-                    "keeps the failed files of the group, and the account lacks the permission {}: `{}`",
-                    lacks.join(" and "),
-                    self.command(Permission::on_state(Operation::Read, name).of_member())
-                ),
-            ),
-            None => self.ok(what.clone(), "keeps the failed files of the group"),
-        }
-        match topic.settings {
-            None => self.unseen(
-                what,
-                "whether it is compacted, so that failures are kept,",
-                Permission::on_topic(Operation::DescribeConfigs, name),
-            ),
-            Some(settings) if !settings.compacted && settings.retention_ms.is_some() => {
-                self.mend(what, "failures are forgotten with the retention: set `cleanup.policy=compact`");
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// The topic that holds the failed files of the group is not there yet.
-    fn no_state_topic(&mut self, log: &Arc<dyn Log>, name: &str, examined: &Examined) {
-        let what = format!("topic `{name}`");
-        let may_create = examined.cluster.as_ref().is_some_and(|operations| operations.contains(&Operation::Create));
-        if may_create {
-            self.ok(what, "keeps the failed files of the group; the first start makes it");
-        } else {
-            self.note(what, format!(
-                "keeps the failed files of the group; the first start makes it, for which the account needs `Create` on it. Without \
-                that, make it: {}",
-                log.command(&format!("topic create {name} --partitions 1 --setting cleanup.policy=compact"))
-            ));
         }
     }
 }

@@ -16,15 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamill_broker::{Log, Member};
+use datamill_broker::{Log, Member, Offsets};
 
 use look::Look;
 
 use super::check::named;
 use super::error::SurveyError;
 use super::failures::Unseen;
+use super::positions;
 use super::problem::{Problem, ProblemKind, Subject};
-use super::reconcile::readers;
+use super::readers::readers;
 use crate::control::Control;
 use crate::engine::{FailedFile, Position, Reached};
 use crate::facts::FailureStatus;
@@ -149,7 +150,7 @@ pub fn group_status(
     reached.members.retain(|member| !member.instance.as_ref().is_some_and(|instance| ended.contains(instance)));
     let reached = reached;
     let is_known =
-        reached.has_begun() || reached.has_state || !reached.foreign.is_empty() || !reached.forgotten.is_empty();
+        reached.has_begun() || reached.has_state || !reached.replaced.is_empty() || !reached.forgotten.is_empty();
     let mut look = Look::new(log, &found, &reached)?;
     look.read(log, &found, exact, control)?;
     let density = look.density();
@@ -158,14 +159,14 @@ pub fn group_status(
     let partitions: Vec<PartitionStatus> = look
         .spans
         .iter()
-        .map(|(span, first)| {
+        .map(|(span, offsets)| {
             let position = reached.position(span.partition);
             let lag = backlog.get(&span.partition);
             PartitionStatus {
                 partition: span.partition,
                 position: position.map(Position::offset),
                 read_to: position.map(|position| position.progress().frontier),
-                first: *first,
+                first: offsets.first,
                 end: span.end,
                 messages: lag.map_or(0, PartitionLag::messages),
                 seconds: lag.map_or(Some(0.0), |lag| lag.seconds(now_ms)),
@@ -211,7 +212,9 @@ pub fn group_status(
         asked_reruns,
         problems: Vec::new(),
     };
-    status.problems = problems(log.as_ref(), &status, &reached, &elsewhere)?;
+    let offsets: Vec<(i32, Offsets)> = look.spans.iter().map(|(span, offsets)| (span.partition, *offsets)).collect();
+    let troubles = positions::troubles(topic, &reached, &offsets);
+    status.problems = problems(log.as_ref(), &status, &reached, troubles, &elsewhere)?;
     if let Some(unseen) = unseen.filter(Unseen::is_of_datamill) {
         let mut text = unseen.sentence(group, topic);
         let asked = asked_retries + asked_reruns;
@@ -306,7 +309,7 @@ impl Failures {
 }
 
 /// The topics on which a group has positions, but for this one. What the account may not see is left out.
-fn other_topics(log: &dyn Log, topic: &str, group: &str) -> Vec<String> {
+pub(super) fn other_topics(log: &dyn Log, topic: &str, group: &str) -> Vec<String> {
     let names: Vec<String> = log.topics().unwrap_or_default().into_iter().map(|topic| topic.name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != topic).collect();
     let committed = log.group(group, &names).map(|found| found.committed).unwrap_or_default();
@@ -320,61 +323,14 @@ fn problems(
     log: &dyn Log,
     status: &GroupStatus,
     reached: &Reached,
+    troubles: Vec<(ProblemKind, String)>,
     elsewhere: &[String],
 ) -> Result<Vec<Problem>, SurveyError> {
     let (topic, group) = (&status.topic, &status.group);
     let mut said = Vec::new();
     let mut say = |kind, text| said.push(Problem::new(kind, Subject::Group(group.clone()), text));
-    let partitions = |partitions: &BTreeSet<i32>| {
-        let all: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-        format!("partition{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
-    };
-    if !reached.foreign.is_empty() {
-        say(
-            ProblemKind::TopicReplaced,
-            format!(
-                "topic `{topic}` was deleted and created again since the group committed {}: start the program once with \
-            --start_from earliest, latest or an offset",
-                partitions(&reached.foreign)
-            ),
-        );
-    }
-    if !reached.forgotten.is_empty() {
-        say(
-            ProblemKind::PositionLost,
-            format!(
-                "the log has forgotten the position of {}: start the program once with --start_from earliest, latest or an \
-            offset",
-                partitions(&reached.forgotten)
-            ),
-        );
-    }
-    let is_unreadable =
-        |partition: &&PartitionStatus| matches!(reached.position(partition.partition), Some(Position::Unreadable(_)));
-    let unreadable: BTreeSet<i32> =
-        status.partitions.iter().filter(is_unreadable).map(|partition| partition.partition).collect();
-    if !unreadable.is_empty() {
-        say(
-            ProblemKind::PositionUnreadable,
-            format!(
-                "what stands beside the position of {} cannot be read, as where another program wrote it: start the program \
-            once with --start_from committed, or with another place",
-                partitions(&unreadable)
-            ),
-        );
-    }
-    let is_removed = |partition: &&PartitionStatus| partition.read_to.is_some_and(|next| next < partition.first);
-    let removed: BTreeSet<i32> =
-        status.partitions.iter().filter(is_removed).map(|partition| partition.partition).collect();
-    if !removed.is_empty() {
-        say(
-            ProblemKind::RecordsRemoved,
-            format!(
-                "records of {} were removed before the group read them: start the program once with --start_from earliest",
-                partitions(&removed)
-            ),
-        );
-    }
+    let has_trouble = !troubles.is_empty();
+    troubles.into_iter().for_each(|(kind, text)| say(kind, text));
     let retry = |option: &str| {
         log.command(&format!("retry {option}--topic_name {topic} --consumer_group_id {}", shell_word(group)))
     };
@@ -401,11 +357,12 @@ fn problems(
         say(ProblemKind::OtherTopic, text);
     } else if status.has_not_started && waits > 0 {
         let text = format!(
-            "group `{group}` has not read anything of topic `{topic}` yet: start its program, or check --consumer_group_id. {}",
+            "group `{group}` has not read anything of topic `{topic}` yet: start its program, or check --consumer_group_id. If \
+            it has read it before, the topic was deleted and created again since. {}",
             readers(log, topic)?
         );
         say(ProblemKind::NotStarted, text);
-    } else if reached.members.is_empty() && waits > 0 {
+    } else if reached.members.is_empty() && waits > 0 && !has_trouble {
         say(ProblemKind::NoProgram, format!("no program of group `{group}` runs: start it"));
     }
     Ok(said)

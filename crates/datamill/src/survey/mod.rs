@@ -10,7 +10,8 @@
 //!
 //!  topic ──▶ content.rs: chunks become whole files again, hashed ──▶ get, verify
 //!
-//!  positions and state, topic ──▶ group.rs ─────────┐     (failures.rs: whether what failed is seen)
+//!  positions and state, topic ──▶ group.rs ─────────┐     (failures.rs: whether what failed is seen;
+//!                                                   │      positions.rs: what is wrong with a position)
 //!  record of a watch, folder ───▶ watched.rs ───────┼──▶ status
 //!  topic of heartbeats ─────────▶ heartbeats.rs ────┤
 //!  status page of a program ────▶ program.rs ───────┘
@@ -31,8 +32,10 @@ mod heartbeats;
 mod list;
 mod missing;
 mod pass;
+mod positions;
 mod problem;
 mod program;
+mod readers;
 mod reconcile;
 mod results;
 mod row;
@@ -54,6 +57,7 @@ pub use missing::upload_missing;
 pub use pass::Passed;
 pub use problem::{Problem, ProblemKind, Subject};
 pub use program::{ProgramStatus, program_status};
+pub use readers::readers;
 pub use reconcile::{ReconcileSettings, Reconciled, Rows, reconcile};
 pub use row::{Row, State};
 pub use upload::Upload;

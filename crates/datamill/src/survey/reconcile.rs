@@ -1,18 +1,23 @@
 //! A folder, its topic, a group, its results and copies, compared path by path.
 
+mod whose;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datamill_broker::{Error, Log, Operation, Permission};
+use datamill_broker::{Log, Operation, Permission, Topic};
 use datamill_wire::result_key;
 
 use super::copies::Copies;
 use super::error::{SurveyError, not_chunks};
 use super::failures::Unseen;
 use super::pass::{self, Passed};
+use super::positions;
+use super::problem::ProblemKind;
+use super::readers::readers;
 use super::results;
 use super::row::{Judge, Row, State};
 use super::table::{InFolder, Table};
@@ -75,6 +80,10 @@ pub struct Reconciled {
     topic: String,
     /// Whether the topic keeps only the newest message of each key. `None` where that cannot be seen.
     is_compacted: Option<bool>,
+    /// What is wrong with the positions of the group.
+    of_group: Vec<String>,
+    /// Whose results the topic of results has, and where else the group has some.
+    whose_results: Vec<String>,
 }
 
 impl Reconciled {
@@ -97,9 +106,8 @@ impl Reconciled {
 
     /// Whether every file of the folder is where it should be, nothing needs a person, and all outcomes are seen.
     pub fn is_complete(&self) -> bool {
-        self.problems == 0
-            && self.anywhere(State::Passed) == 0
-            && self.of(State::Result) + self.of(State::Sent) == self.files
+        let may_stay = self.is_compacted != Some(true) && self.of_group.is_empty() && self.anywhere(State::Passed) == 0;
+        may_stay && self.problems == 0 && self.of(State::Result) + self.of(State::Sent) == self.files
     }
 
     fn add(&mut self, row: &Row) {
@@ -170,9 +178,8 @@ impl fmt::Display for Reconciled {
         if self.anywhere(State::Failed) > 0 && !self.retry.is_empty() {
             write!(f, "\n{} shows why files failed", self.retry)?;
         }
-        if let Some(unseen) = &self.unseen_failures {
-            write!(f, "\n{unseen}")?;
-        }
+        let group = self.unseen_failures.iter().chain(&self.of_group).chain(&self.whose_results);
+        group.into_iter().try_for_each(|said| write!(f, "\n{said}"))?;
         if self.anywhere(State::NoResult) > 0 {
             f.write_str(
                 "\na new group makes results again: start the program with another --consumer_group_id and --start_from \
@@ -231,23 +238,13 @@ pub fn reconcile(
     let result_topic = results.as_deref().map(|results| log.topic(results)).transpose()?;
     let table = Table::new()?;
     scan(log.as_ref(), settings, &table, control)?;
-    let mut kept = Ok(());
-    let group = match settings.group.as_deref() {
-        None => None,
+    let (group, troubles) = match settings.group.as_deref() {
+        None => (None, Vec::new()),
         Some(group) => {
-            let mut take = |key: &str, failure: Option<_>| {
-                if kept.is_ok() {
-                    kept = table.set_failure(key, failure.as_ref());
-                }
-            };
-            let reached = Reached::read(log.as_ref(), &found, group, &mut take)?;
-            if !reached.has_begun() && reached.members.is_empty() {
-                return Err(never_read(log.as_ref(), group, topic)?);
-            }
-            Some((group, reached))
+            let (reached, troubles) = look_at(log.as_ref(), &found, group, &table)?;
+            (Some((group, reached)), troubles)
         }
     };
-    kept?;
     let passed = pass::uploads(log, &found, Box::new(|_| true), control, &mut |upload| table.add_upload(&upload))?;
     if let Some(results) = &result_topic {
         results::collect(log, results, topic, &table, control)?;
@@ -262,6 +259,11 @@ pub fn reconcile(
             result_key(subdir, name)
         })?;
     }
+    let whose_results = match (&result_topic, &group) {
+        (Some(results), group) => whose::of_topic(&results.name, group.as_ref(), &table.groups_of_results()?),
+        (None, Some((group, reached))) => whose::of_group(group, reached),
+        (None, None) => Vec::new(),
+    };
     rows.begin(table.longest_path()?).map_err(SurveyError::Output)?;
     let is_compacted = found.settings.map(|settings| settings.compacted);
     let word = shell_word(&folder.to_string_lossy()).into_owned();
@@ -277,6 +279,8 @@ pub fn reconcile(
         group: group.as_ref().map_or_else(String::new, |(group, _)| (*group).to_owned()),
         topic: topic.clone(),
         is_compacted,
+        of_group: troubles.into_iter().map(|(_, text)| text).collect(),
+        whose_results,
         ..Reconciled::default()
     };
     let unseen = group.as_ref().and_then(|(_, reached)| Unseen::of(reached));
@@ -314,19 +318,29 @@ pub fn reconcile(
     Ok(all)
 }
 
-/// That a group has never read a topic, with those that have.
-fn never_read(log: &dyn Log, group: &str, topic: &str) -> Result<SurveyError, Error> {
-    let readers = readers(log, topic)?;
-    Ok(SurveyError::Group { group: group.to_owned(), topic: topic.to_owned(), readers })
-}
-
-/// The groups that may have been meant, as a sentence.
-pub(super) fn readers(log: &dyn Log, topic: &str) -> Result<String, Error> {
-    let named = |groups: &[String]| groups.iter().map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
-    Ok(match log.groups_of(topic)?.as_slice() {
-        [] => format!("No group has read topic `{topic}` yet"),
-        groups => format!("Groups that have read it: {}", named(&groups[..groups.len().min(20)])),
-    })
+/// What is known of a group, and what is wrong with its positions. Its failures go into the table.
+fn look_at(
+    log: &dyn Log,
+    topic: &Topic,
+    group: &str,
+    table: &Table,
+) -> Result<(Reached, Vec<(ProblemKind, String)>), SurveyError> {
+    let mut kept = Ok(());
+    let mut take = |key: &str, failure: Option<_>| {
+        if kept.is_ok() {
+            kept = table.set_failure(key, failure.as_ref());
+        }
+    };
+    let reached = Reached::read(log, topic, group, &mut take)?;
+    kept?;
+    let offsets = |partition| Ok((partition, log.offsets(&topic.name, partition)?));
+    let offsets = (0..topic.partitions).map(offsets).collect::<Result<Vec<_>, SurveyError>>()?;
+    let troubles = positions::troubles(&topic.name, &reached, &offsets);
+    if !reached.has_begun() && reached.members.is_empty() && troubles.is_empty() {
+        let (group, topic, readers) = (group.to_owned(), topic.name.clone(), readers(log, &topic.name)?);
+        return Err(SurveyError::Group { group, topic, readers });
+    }
+    Ok((reached, troubles))
 }
 
 /// Puts the files of the folder into the table, as an upload would choose them.

@@ -58,11 +58,13 @@ fn take(record: &Record<'_>, source: &str, table: &Table) -> Result<(), SurveyEr
     if header(headers::SOURCE_TOPIC).is_some_and(|topic| topic != source) {
         return Ok(());
     }
-    let of = [header(headers::SOURCE_TOPIC_ID), header(headers::SOURCE_OFFSETS), header(headers::PROGRAM)];
+    let group = header(headers::GROUP);
+    let of = [header(headers::SOURCE_TOPIC_ID), header(headers::SOURCE_OFFSETS), header(headers::PROGRAM), group];
     table.add_result(&ResultOf {
         path: path.to_owned(),
         sha512: header(headers::SOURCE_SHA512).and_then(sha512_of_hex).map(|sha512| sha512.to_vec()),
         source: of.map(Option::unwrap_or_default).join(" "),
+        group: group.map(str::to_owned),
         answers: [headers::RETRY_OF, headers::RERUN_OF].iter().any(|answer| header(answer).is_some()),
         place,
     })

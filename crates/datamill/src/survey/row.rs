@@ -198,7 +198,8 @@ impl Judge<'_> {
                 let what = if newest.is_whole() { "another version of it" } else { "a part of another version" };
                 let mut judged =
                     Judged::new(State::ChangedSince, Some(newest), format!("the topic has {what}, sent at {sent}"));
-                judged.notes.extend(known.results.last().map(|result| self.older(result)));
+                let older = known.results.iter().rev().find(|result| self.is_of_group(result));
+                judged.notes.extend(older.map(|result| self.older(result)));
                 judged
             }
         }))
@@ -213,7 +214,8 @@ impl Judge<'_> {
     ) -> Result<Option<Judged<'k>>, SurveyError> {
         let ours: Vec<&Upload> = known.uploads.iter().filter(|upload| upload.sha512 == *sha512).collect();
         let is_ours = |result: &&ResultOf| result.sha512.as_deref().is_none_or(|of| of == sha512);
-        let results: Vec<&ResultOf> = known.results.iter().filter(is_ours).collect();
+        let (results, others): (Vec<&ResultOf>, Vec<&ResultOf>) =
+            known.results.iter().filter(is_ours).partition(|result| self.is_of_group(result));
         let hash = hex(sha512);
         let failures: Vec<&Failure> = known.failures.iter().filter(|failure| failure.sha512 == hash).collect();
         let whole: Vec<&Upload> = ours.iter().copied().filter(|upload| upload.is_whole()).collect();
@@ -232,17 +234,31 @@ impl Judge<'_> {
         if whole.len() > 1 {
             judged.notes.push(format!("sent {} times", whole.len()));
         }
+        judged.notes.extend(if results.is_empty() { of_others(&others) } else { self.of_several(&results) });
         let doubled = doubled(&results);
         judged.needs_person |= !doubled.is_empty();
         judged.notes.extend(doubled);
         if judged.state != State::Result {
-            let older = known.results.iter().rev().find(|result| !is_ours(result));
+            let older = known.results.iter().rev().find(|result| !is_ours(result) && self.is_of_group(result));
             judged.notes.extend(older.map(|result| self.older(result)));
         }
         if let (Some(copies), Some(upload)) = (self.copies, whole.last()) {
             self.compare_copy(path, known, copies, upload, &mut judged);
         }
         Ok(Some(judged))
+    }
+
+    /// Whether a result counts: where a group is asked about, one of another group does not.
+    fn is_of_group(&self, result: &ResultOf) -> bool {
+        let asked = self.group.as_ref().map(|(group, _)| *group);
+        asked.zip(result.group.as_deref()).is_none_or(|(asked, of)| asked == of)
+    }
+
+    /// Where the newest result of each group is, if no group is asked about and several have some.
+    fn of_several(&self, results: &[&ResultOf]) -> Option<String> {
+        let newest = newest_of_each(results);
+        let is_said = self.group.is_none() && newest.len() > 1;
+        is_said.then(|| format!("{} groups have a result: {}", newest.len(), places(&newest)))
     }
 
     fn older(&self, result: &ResultOf) -> String {
@@ -379,11 +395,14 @@ impl Judge<'_> {
             return Ok(judged);
         }
         let mut judged = Judged::new(State::NotInFolder, None, "");
-        if let Some(result) = known.results.last() {
+        let (results, others): (Vec<&ResultOf>, Vec<&ResultOf>) =
+            known.results.iter().partition(|result| self.is_of_group(result));
+        if let Some(result) = results.last() {
             judged.was = Some(State::Result);
             judged.result = Some(result.place.clone());
             judged.notes.push(format!("topic `{}` has a result of it", self.results.unwrap_or_default()));
         }
+        judged.notes.extend(if results.is_empty() { of_others(&others) } else { self.of_several(&results) });
         if let Some(failure) = known.failures.last() {
             judged.was = Some(failed_as(failure));
             judged.notes.push(told(failure));
@@ -431,6 +450,25 @@ fn told(failure: &Failure) -> String {
 fn is_about(failure: &Failure, upload: &Upload) -> bool {
     let begins = |offsets: &str| offsets.split('-').next().map(str::to_owned);
     failure.status != FailureStatus::Expired.as_str() && begins(&failure.offsets) == begins(&upload.offsets())
+}
+
+/// That other groups than the one that is asked about have a result.
+fn of_others(results: &[&ResultOf]) -> Option<String> {
+    let newest = newest_of_each(results);
+    (!newest.is_empty()).then(|| format!("only another group has a result: {}", places(&newest)))
+}
+
+/// The place of the newest result of each group; results that name no group count as those of one.
+fn newest_of_each<'r>(results: &[&'r ResultOf]) -> BTreeMap<Option<&'r str>, &'r str> {
+    results.iter().map(|result| (result.group.as_deref(), result.place.as_str())).collect()
+}
+
+fn places(of_groups: &BTreeMap<Option<&str>, &str>) -> String {
+    let of = |(group, place): (&Option<&str>, &&str)| match group {
+        Some(group) => format!("`{group}` at {place}"),
+        None => format!("one without a name at {place}"),
+    };
+    of_groups.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// What is said of uploads that have more than one result each of one program.

@@ -17,7 +17,7 @@ const CACHE_KIB: i64 = 8 << 10;
 const SCHEMA: &str = "
     CREATE TABLE upload (path TEXT, first_ms INT, sha512 BLOB, size INT, chunks INT, n_chunks INT, modified REAL,
         last_ms INT, offsets TEXT, fault TEXT);
-    CREATE TABLE result (path TEXT, sha512 BLOB, source TEXT, answers INT, place TEXT);
+    CREATE TABLE result (path TEXT, sha512 BLOB, source TEXT, made_by TEXT, answers INT, place TEXT);
     CREATE TABLE keyed (key TEXT, place TEXT);
     CREATE TABLE failed (key TEXT PRIMARY KEY, path TEXT, sha512 TEXT, offsets TEXT, status TEXT, reason TEXT,
         rerun_of TEXT) WITHOUT ROWID;
@@ -37,8 +37,10 @@ pub(super) struct ResultOf {
     pub(super) path: String,
     /// Of the file that it was made from; `None` where it does not say so.
     pub(super) sha512: Option<Vec<u8>>,
-    /// Offsets of that upload.
+    /// Which upload it was made from, and by whom.
     pub(super) source: String,
+    /// The group that made it, where it names one.
+    pub(super) group: Option<String>,
     /// It answers something: a failure, or a request to run again.
     pub(super) answers: bool,
     /// Where it is: `partition:offset`.
@@ -124,9 +126,19 @@ impl Table {
     }
 
     pub(super) fn add_result(&self, result: &ResultOf) -> Result<(), SurveyError> {
-        let mut insert = self.connection.prepare_cached("INSERT INTO result VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        insert.execute(params![result.path, result.sha512, result.source, result.answers, result.place])?;
+        let mut insert = self.connection.prepare_cached("INSERT INTO result VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let ResultOf { path, sha512, source, group, answers, place } = result;
+        insert.execute(params![path, sha512, source, group, answers, place])?;
         Ok(())
+    }
+
+    /// The groups that the results name, each with the number of its results; those that name none come first.
+    pub(super) fn groups_of_results(&self) -> Result<Vec<(Option<String>, u64)>, SurveyError> {
+        let mut select =
+            self.connection.prepare("SELECT made_by, count(*) FROM result GROUP BY made_by ORDER BY made_by")?;
+        let found: rusqlite::Result<Vec<_>> =
+            select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?.collect();
+        Ok(found?)
     }
 
     /// A result that has nothing but its key.
@@ -322,6 +334,7 @@ fn result(row: &Row<'_>) -> rusqlite::Result<ResultOf> {
         path: row.get("path")?,
         sha512: row.get("sha512")?,
         source: row.get("source")?,
+        group: row.get("made_by")?,
         answers: row.get("answers")?,
         place: row.get("place")?,
     })

@@ -113,11 +113,16 @@ impl Bench {
 
     /// The same, with this promise.
     pub fn reproduce_with(&self, delivery: DeliveryGuarantee) -> Summary {
+        self.reproduce_as(&self.group, delivery)
+    }
+
+    /// The same, as this group.
+    pub fn reproduce_as(&self, group: &str, delivery: DeliveryGuarantee) -> Summary {
         let settings = EngineSettings {
             topic: self.topic.clone(),
             result_topic: Some(self.results.clone()),
             dead_letter_topic: None,
-            group: self.group.clone(),
+            group: group.to_owned(),
             instance: "one".to_owned(),
             program: "test".to_owned(),
             processor_version: None,

@@ -7,7 +7,7 @@ use datamill_testkit::secured::SecuredKafka;
 use serde_json::Value;
 
 use super::bench::{Bench, on_both_logs};
-use crate::common::{Place, wait_until};
+use crate::common::{Place, Running, wait_until};
 
 /// Verdict and text of each thing. Where one comes twice, the worse counts.
 fn findings(lines: &str) -> BTreeMap<String, (String, String)> {
@@ -43,7 +43,9 @@ fn a_set_up_that_is_right_has_nothing_to_mend(bench: &Bench) {
     let new = bench.run(&["check", "--topic_name", topic, "--consumer_group_id", "new one"]);
     assert_eq!(new.code(), 0, "{}", new.stdout());
     assert!(
-        new.stdout().contains(&format!("has read nothing of the topic yet; others have: `{group}`")),
+        new.stdout().contains(&format!(
+            "has no position on topic `{topic}` yet; no program runs. Group `{group}` has read topic `{topic}`"
+        )),
         "{}",
         new.stdout()
     );
@@ -65,7 +67,34 @@ fn a_set_up_that_is_right_has_nothing_to_mend(bench: &Bench) {
     assert_eq!((unread.code(), unread.stdout().as_str()), (2, ""), "{}", unread.stderr());
 }
 
-on_both_logs!(a_set_up_that_is_right_has_nothing_to_mend);
+fn a_group_is_shown_with_its_positions_and_its_members(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let (topic, group) = (bench.topic.as_str(), bench.group.as_str());
+    let of_group = |topic: &str| {
+        let ended = bench.run(&["check", "--topic_name", topic, "--consumer_group_id", group, "--json"]);
+        assert_eq!(ended.code(), 0, "{}", ended.stdout());
+        findings(&ended.stdout())[&format!("group `{group}`")].clone()
+    };
+    let args = ["download", "mirror", "--topic_name", topic, "--consumer_group_id", group, "--instance", "m1"];
+    let running = Running(bench.place.start(&[&args[..], &["--config", "test.config"]].concat()));
+    wait_until("the program", || {
+        let (verdict, text) = of_group(topic);
+        verdict == "ok"
+            && text.starts_with("has a position in ")
+            && text.contains("1 program runs")
+            && text.contains("; members: `m1` on ")
+    });
+    assert_eq!(running.end(), 0);
+    let other = format!("other-{topic}");
+    bench.create(&other, 1, &[]);
+    wait_until("the program to be gone", || of_group(topic).1.contains("no program runs"));
+    let (verdict, text) = of_group(&other);
+    let words = format!("has no position on topic `{other}` yet; no program runs. It has some on `{topic}`");
+    assert!(verdict == "note" && text.starts_with(&words), "{text}");
+}
+
+on_both_logs!(a_set_up_that_is_right_has_nothing_to_mend, a_group_is_shown_with_its_positions_and_its_members);
 
 #[test]
 fn each_limit_of_a_topic_that_loses_files_is_named_with_what_mends_it() {
@@ -246,6 +275,7 @@ fn permissions_that_lack_and_a_wrong_password_are_named_on_a_secured_broker() {
     let wrong = login.replace("user1-secret", "a wrong one");
     place.write("user.config", format!("[broker]\n{wrong}").as_bytes());
     let (code, found, text) = check();
-    assert_eq!((code, found["broker"].0.as_str()), (1, "mend"), "{text}");
-    assert!(found["broker"].1.contains("refuses the login") && !text.contains("a wrong one"), "{text}");
+    let verdicts = ["broker", "login"].map(|what| found[what].0.as_str());
+    assert_eq!((code, verdicts), (1, ["ok", "mend"]), "{text}");
+    assert!(found["login"].1.contains("refuses the login") && !text.contains("a wrong one"), "{text}");
 }

@@ -53,6 +53,13 @@ fn chunks_that_compaction_took_are_told_by_all_who_look() {
         "{}",
         first.stderr()
     );
+    let watch = ["watch", "data", "--topic_name", &topic, "--exit-at-end", "--watchdog_lag_time", "0.1"];
+    let watch = bench.run(&watch).stderr();
+    assert_eq!(watch.matches("the topic is compacted: it keeps only the newest").count(), 1, "{watch}");
+    // all is there, and may go at any time
+    let compared = bench.run(&["reconcile", "data", "--topic_name", &topic]);
+    let said = compared.stderr();
+    assert!(compared.code() == 1 && said.contains(&format!("topic `{topic}` is compacted: it keeps only")), "{said}");
     let check = bench.run(&["check", "--topic_name", &topic]);
     let said = check.stdout();
     assert!(check.code() == 1 && said.contains("it keeps only the newest message of each key"), "{said}");

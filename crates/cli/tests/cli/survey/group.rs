@@ -1,10 +1,11 @@
 //! `datamill status`: how a group and a watched folder stand.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use datamill::broker::NewRecord;
+use datamill::broker::{NewRecord, NewTopic};
 use datamill::engine::DeliveryGuarantee;
 use datamill::report::clock::now_ms;
 use datamill::survey::ProblemKind;
@@ -419,7 +420,7 @@ fn a_group_that_has_not_started_says_what_waits_for_it(bench: &Bench) {
     let mistyped = bench.run(&args);
     assert_eq!(mistyped.code(), 1, "{}", mistyped.stderr());
     assert!(
-        mistyped.stderr().contains(&format!("Groups that have read it: `{}`", bench.group)),
+        mistyped.stderr().contains(&format!("Group `{}` has read topic `{}`", bench.group, bench.topic)),
         "{}",
         mistyped.stderr()
     );
@@ -513,7 +514,129 @@ fn a_watched_folder_is_seen_while_its_watch_runs_and_afterwards(bench: &Bench) {
     }
 }
 
+fn groups_whose_state_is_not_in_the_log_are_named_as_well(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce_with(DeliveryGuarantee::AtLeastOnce);
+    let plain = format!("plain-{}", bench.group);
+    bench.set_plain_position(&plain, 0, 0);
+    let readers = format!("Groups that have read topic `{}`: `{}`, `{plain}`", bench.topic, bench.group);
+    let of = ["--topic_name", &bench.topic];
+    let mistyped = ["--consumer_group_id", "mistyped"];
+    for args in [
+        &["status", "--topic_name", &bench.topic][..],
+        &[&["status"], &of[..], &mistyped].concat(),
+        &[&["reconcile", "data"], &of[..], &mistyped].concat(),
+        &[&["retry"], &of[..]].concat(),
+    ] {
+        let ended = bench.run(args);
+        assert!(ended.code() > 0 && ended.stderr().contains(&readers), "{args:?}: {}", ended.stderr());
+    }
+    let check = bench.run(&[&["check"], &of[..], &mistyped].concat());
+    assert!(check.code() == 0 && check.stdout().contains(&readers), "{}", check.stdout());
+}
+
+impl Bench {
+    /// Deletes the topic of the files and creates it again.
+    fn create_again(&self) {
+        self.log.delete_topic(&self.topic).unwrap();
+        // a broker may be about to delete the files of the old one
+        let again = || NewTopic { name: self.topic.clone(), partitions: 2, replication: 1, settings: BTreeMap::new() };
+        wait_until("the topic to be created again", || self.log.create_topic(&again()).is_ok());
+    }
+
+    /// Both that look at positions say this, and a comparison of the folder too.
+    fn says_of_positions(&self, words: &str) {
+        let found = self.standing(1, &[]);
+        assert_eq!(kinds(&found), [["topic_replaced", "group", self.group.as_str()]], "{found}");
+        assert!(said(&found).contains(words), "{words}: {found}");
+        let of = ["--topic_name", &self.topic, "--consumer_group_id", &self.group];
+        let check = self.run(&[&["check"], &of[..]].concat());
+        assert!(check.code() == 1 && check.stdout().contains(words), "{words}: {}", check.stdout());
+        let compared = self.run(&[&["reconcile", "data"], &of[..]].concat());
+        assert!(compared.code() == 1 && compared.stderr().contains(words), "{words}: {}", compared.stderr());
+    }
+}
+
+fn a_topic_that_was_created_again_since_the_group_read_it_needs_a_person(bench: &Bench) {
+    let words = format!("topic `{}` was deleted and created again since the group committed partition", bench.topic);
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    bench.create_again();
+    bench.says_of_positions(&words);
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.says_of_positions(&words);
+}
+
+fn a_topic_that_was_created_again_below_a_program_that_runs_needs_a_person(bench: &Bench) {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    let args = ["download", "mirror", "--topic_name", &bench.topic, "--consumer_group_id", &bench.group];
+    let running = Running(bench.place.start(&[&args[..], &["--config", "test.config"]].concat()));
+    wait_until("the commit", || !bench.log.group(&bench.group, &[&bench.topic]).unwrap().committed.is_empty());
+    // it would end by itself within seconds
+    kill_process(Pid::from_child(&running.0), Signal::STOP).unwrap();
+    bench.create_again();
+    bench.says_of_positions("was deleted and created again since the group committed partition");
+}
+
+fn positions_beyond_the_end_of_a_topic_that_was_created_again_need_a_person(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    // another program that commits where it was in the old topic
+    bench.set_plain_position(&bench.group, 1, 100);
+    bench.says_of_positions(&format!("the position of partition 1 is beyond the end of topic `{}`", bench.topic));
+}
+
+fn a_group_at_least_once_whose_topic_was_created_again_is_told_what_may_be_the_cause(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce_with(DeliveryGuarantee::AtLeastOnce);
+    bench.create_again();
+    assert_eq!(bench.upload(&[]).code(), 0);
+    // its state is in its output folder, and the log has nothing of it any more
+    let found = bench.standing(1, &[]);
+    assert_eq!(kinds(&found), [["not_started", "group", bench.group.as_str()]], "{found}");
+    assert!(
+        said(&found).contains("If it has read it before, the topic was deleted and created again since"),
+        "{found}"
+    );
+}
+
+fn what_is_left_over_does_not_make_a_new_file_old(bench: &Bench) {
+    let ago = |minutes: i64| now_ms() - minutes * 60_000;
+    let pieces: &[&[u8]] = &[b"one", b"two", b"three"];
+    let send = |path: &str, sent: &[(usize, i64)]| bench.send(&bench.topic, 0, path, pieces, sent);
+    // one that was cut off and sent again, and one of which a part was sent again
+    send("repaired.csv", &[(1, ago(90)), (2, ago(90))]);
+    bench.reproduce();
+    send("repaired.csv", &[(1, ago(80)), (2, ago(80)), (3, ago(80))]);
+    send("whole.csv", &[(1, ago(70)), (2, ago(70)), (3, ago(70))]);
+    assert_eq!(bench.reproduce().succeeded, 2);
+    send("whole.csv", &[(1, ago(60)), (2, ago(60))]);
+    for round in ["not read", "read"] {
+        let lag = bench.standing(0, &[])["group"]["lag"].clone();
+        assert_eq!((&lag["files"], &lag["seconds"]), (&0.into(), &0.0.into()), "{round}: {lag}");
+        bench.reproduce();
+    }
+    send("new.csv", &[(1, ago(5)), (2, ago(5)), (3, ago(5))]);
+    for more in [&[][..], &["--exact"]] {
+        let lag = bench.standing(1, more)["group"]["lag"].clone();
+        assert_eq!((&lag["files"], &lag["messages"]), (&1.into(), &3.into()), "{lag}");
+        assert!((300.0..360.0).contains(&lag["seconds"].as_f64().unwrap()), "{lag}");
+    }
+}
+
 on_both_logs!(
+    groups_whose_state_is_not_in_the_log_are_named_as_well,
+    a_topic_that_was_created_again_since_the_group_read_it_needs_a_person,
+    a_topic_that_was_created_again_below_a_program_that_runs_needs_a_person,
+    positions_beyond_the_end_of_a_topic_that_was_created_again_need_a_person,
+    a_group_at_least_once_whose_topic_was_created_again_is_told_what_may_be_the_cause,
+    what_is_left_over_does_not_make_a_new_file_old,
     what_waits_failed_and_is_begun_is_seen_from_outside,
     an_upload_that_was_cut_off_needs_a_person_until_what_is_missing_is_sent,
     members_that_run_and_their_heartbeats_are_seen,
@@ -538,9 +661,8 @@ fn the_documents_list_each_kind_of_problem() {
 }
 
 /// More files, of a message each, than are read unless all of it is asked for.
-fn send_very_many(bench: &Bench) {
-    bench.set_plain_position(&bench.group, 0, 0);
-    let files: Vec<(String, Vec<u8>)> = (0..12_000)
+fn send_very_many(bench: &Bench, files: usize) {
+    let files: Vec<(String, Vec<u8>)> = (0..files)
         .map(|number| {
             let path = format!("{number}.csv");
             let value = chunk(&path, b"abcd", &[b"abcd"], 1);
@@ -562,17 +684,34 @@ fn send_very_many(bench: &Bench) {
 #[test]
 fn a_file_that_may_be_cut_off_has_more_of_the_topic_read() {
     let bench = Bench::new(false);
+    bench.set_plain_position(&bench.group, 0, 0);
     bench.send(&bench.topic, 0, "half.csv", &[b"one", b"two"], &[(1, now_ms() - 3_600_000)]);
-    send_very_many(&bench);
+    send_very_many(&bench, 12_000);
     let group = bench.standing(1, &[])["group"].clone();
     assert_eq!((&group["cut_off"], &group["lag"]["estimated"]), (&1.into(), &false.into()), "{group}");
     assert_eq!(group["lag"]["files"], 12_001);
 }
 
 #[test]
+fn what_is_left_over_does_not_make_a_long_backlog_old() {
+    let bench = Bench::new(false);
+    let hours_ago = |hours: i64| now_ms() - hours * 3_600_000;
+    let send = |sent: &[(usize, i64)]| bench.send(&bench.topic, 0, "whole.csv", &[b"one", b"two"], sent);
+    send(&[(1, hours_ago(3)), (2, hours_ago(3))]);
+    assert_eq!(bench.reproduce().succeeded, 1);
+    send(&[(1, hours_ago(2))]);
+    // so many that not all is read, also to see whether the first one was cut off
+    send_very_many(&bench, 82_000);
+    let lag = bench.standing(1, &[])["group"]["lag"].clone();
+    assert_eq!(lag["estimated"], true, "{lag}");
+    assert!(lag["seconds"].as_f64().unwrap() < 3600.0, "{lag}");
+}
+
+#[test]
 fn what_was_not_read_is_estimated_unless_all_is_asked_for() {
     let bench = Bench::new(false);
-    send_very_many(&bench);
+    bench.set_plain_position(&bench.group, 0, 0);
+    send_very_many(&bench, 12_000);
     let lag = bench.standing(1, &[])["group"]["lag"].clone();
     assert_eq!((lag["estimated"].as_bool(), lag["messages"].as_u64()), (Some(true), Some(12_000)), "{lag}");
     assert_eq!(lag["files"], 12_000, "files are alike, so the estimate is right");

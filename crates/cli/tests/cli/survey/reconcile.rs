@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use datamill::broker::{NewRecord, NewTopic};
+use datamill::broker::{NewRecord, NewTopic, StateChange};
+use datamill::engine::DeliveryGuarantee;
 use datamill::report::clock::now_ms;
 use serde_json::Value;
 
@@ -313,8 +314,66 @@ fn copies_in_a_mirror_are_compared(bench: &Bench) {
     assert_eq!(found["more.csv"], ("not_in_folder", "`mirror` has a copy of it; its chunks are not on the topic"));
 }
 
+fn results_of_several_groups_and_in_several_topics_are_told_apart(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    bench.reproduce();
+    bench.place.write("data/b.csv", b"b");
+    assert_eq!(bench.upload(&["--only-missing"]).code(), 0);
+    bench.reproduce_as("other", DeliveryGuarantee::ExactlyOnce);
+    let (group, results) = (bench.group.as_str(), bench.results.as_str());
+    let of = |args: &[&str]| {
+        let ended = bench.run(&[&["reconcile", "data", "--topic_name", &bench.topic], args].concat());
+        let rows = bench.run(&[&["reconcile", "data", "--topic_name", &bench.topic, "--json"], args].concat()).stdout();
+        let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (ended.code(), ended.stderr(), rows)
+    };
+    // each group has one result of the upload, which is as it should be
+    let (code, said, rows) = of(&["--results", results]);
+    assert_eq!(code, 0, "{said}");
+    let words = format!(
+        "topic `{results}` has results of 2 groups: `{group}` (1 result), `other` (2 results). --consumer_group_id"
+    );
+    assert!(said.contains(&words), "{said}");
+    let (state, reason) = states(&rows)["a.csv"];
+    assert!(state == "result" && reason.starts_with("2 groups have a result: `"), "{reason}");
+    assert!(reason.contains(&format!("`{group}` at 0:")) && reason.contains("`other` at 0:"), "{reason}");
+
+    let (code, said, rows) = of(&["--results", results, "--consumer_group_id", group]);
+    assert_eq!(code, 1, "{said}");
+    let words =
+        format!("topic `{results}` has results of another group too, which do not count here: `other` (2 results)");
+    assert!(said.contains(&words), "{said}");
+    let found = states(&rows);
+    assert_eq!(found["a.csv"], ("result", ""));
+    assert!(
+        found["b.csv"].0 == "not_reached"
+            && found["b.csv"].1.contains("only another group has a result: `other` at 0:"),
+        "{found:?}"
+    );
+
+    // it has sent results elsewhere as well
+    let elsewhere = format!("elsewhere-{results}");
+    bench.create(&elsewhere, 1, &[]);
+    let value = format!(r#"{{"kind":"reproducer","target":"{elsewhere}","shown":"test"}}"#).into_bytes();
+    let change = StateChange { key: format!("purpose/{}/0123456789abcdef", bench.topic), value: Some(value) };
+    bench.log.change_group_state(group, None, &[change]).unwrap();
+    for (args, words) in [
+        (&["--results", results][..], format!("group `{group}` sends results to other topics too: `{elsewhere}`")),
+        (&[], format!("group `{group}` has results in 2 topics: `{elsewhere}`, `{results}`")),
+    ] {
+        let (_, said, _) = of(&[args, &["--consumer_group_id", group]].concat());
+        assert!(said.contains(&words), "{words}: {said}");
+    }
+    let (_, said, _) = of(&["--results", &elsewhere, "--consumer_group_id", "other"]);
+    let words =
+        format!("group `other` has its results in topic `{results}`, and not in topic `{elsewhere}`: check --results");
+    assert!(said.contains(&words), "{said}");
+}
+
 on_both_logs!(
     a_prefix_keeps_instruments_apart,
+    results_of_several_groups_and_in_several_topics_are_told_apart,
     each_file_is_found_with_its_state_and_what_is_missing_can_be_sent,
     the_topic_alone_or_the_results_alone_can_be_asked,
     two_results_of_one_upload_and_results_of_nothing_are_named,

@@ -151,7 +151,7 @@ impl Log for Counting {
         refused(self, "group")
     }
 
-    fn groups_of(&self, _: &str) -> Result<Vec<String>> {
+    fn groups_of(&self, _: &str) -> Result<datamill_broker::Readers> {
         refused(self, "groups_of")
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datamill_broker::{Log, Topic};
+use datamill_broker::{Log, Offsets, Topic};
 
 use super::{InProgress, NAMED};
 use crate::assemble::{Added, Assembler, Budget, FileInfo, Instance, InstanceId, InstanceIds};
@@ -25,8 +25,8 @@ const MOST_TIMES: u64 = 8;
 /// What is being read of what the group has not done.
 pub(super) struct Look<'r> {
     reached: &'r Reached,
-    /// What there is of each partition from the position of the group on, and its first record.
-    pub(super) spans: Vec<(Span, i64)>,
+    /// What there is of each partition from the position of the group on, and its ends.
+    pub(super) spans: Vec<(Span, Offsets)>,
     assembler: Assembler,
     /// Offset behind the last record that was read, by partition.
     next: BTreeMap<i32, i64>,
@@ -60,7 +60,7 @@ impl<'r> Look<'r> {
             let position = reached.position(partition);
             let progress = position.map_or_else(|| Progress::starting_at(offsets.first), Position::progress);
             let first = progress.position().max(offsets.first);
-            spans.push((Span { partition, first, end: offsets.last_stable }, offsets.first));
+            spans.push((Span { partition, first, end: offsets.last_stable }, offsets));
             assembler.assign(partition, progress, first);
         }
         Ok(Self {
@@ -115,14 +115,16 @@ impl<'r> Look<'r> {
         };
         let is_over =
             |filling: &Instance| filling.is_quiet(now_ms) && filling.spans.iter().all(|span| is_read(span.partition));
-        let over: Vec<_> = self.assembler.filling().into_iter().filter(|(_, filling)| is_over(filling)).collect();
-        let cut_off = over.iter().filter(|(_, filling)| filling.is_cut_off(now_ms));
+        // also where more of the topic follows: what is left over would make all that waits as old as it is
+        let quiet: Vec<_> =
+            self.assembler.filling().into_iter().filter(|(_, filling)| filling.is_quiet(now_ms)).collect();
+        let cut_off = quiet.iter().filter(|(_, filling)| filling.is_cut_off(now_ms));
         let cut_off: Vec<_> = cut_off.map(|(id, filling)| filling.info(*id)).collect();
         let whole = self.whole_before(log, topic, &cut_off, exact, control)?;
         let is_there = |filling: &Instance| {
             filling.again || whole.contains(&(filling.version.path.to_string(), filling.version.sha512))
         };
-        let left_over = over.iter().filter(|(_, filling)| is_there(filling)).map(|(id, _)| *id).collect();
+        let left_over = quiet.iter().filter(|(_, filling)| is_there(filling)).map(|(id, _)| *id).collect();
         self.assembler.leave_over(&left_over);
         let of = |(id, filling): (InstanceId, &Instance)| {
             let is_cut_off = filling.is_cut_off(now_ms) && is_over(filling);
@@ -148,7 +150,7 @@ impl<'r> Look<'r> {
     ) -> Result<HashSet<(String, [u8; 64])>, SurveyError> {
         let mut spans: BTreeMap<i32, Span> = BTreeMap::new();
         for span in files.iter().flat_map(|info| &info.spans) {
-            let first = self.spans.iter().find(|(of, _)| of.partition == span.partition).map_or(0, |(_, first)| *first);
+            let first = self.spans.iter().find(|(of, _)| of.partition == span.partition).map_or(0, |(_, of)| of.first);
             let near = if exact { first } else { first.max(span.first - (MOST_MESSAGES * MOST_TIMES) as i64) };
             let of =
                 spans.entry(span.partition).or_insert(Span { partition: span.partition, first: near, end: span.first });

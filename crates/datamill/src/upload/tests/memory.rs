@@ -246,7 +246,7 @@ impl Log for MemoryLog {
         Ok(Default::default())
     }
 
-    fn groups_of(&self, _: &str) -> Result<Vec<String>> {
+    fn groups_of(&self, _: &str) -> Result<datamill_broker::Readers> {
         Err(error(ErrorKind::Fatal))
     }
 
