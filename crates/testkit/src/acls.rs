@@ -38,6 +38,10 @@ impl Acl {
         let (mut operations, mut resources, mut is_prefixed) = (Vec::new(), Vec::new(), false);
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
+            if option == "--cluster" {
+                resources.push((option, "kafka-cluster"));
+                continue;
+            }
             let value = words.next().unwrap_or_else(|| panic!("{option} has a value"));
             match option {
                 "--operation" => operations.push(value),
@@ -60,6 +64,7 @@ impl Acl {
         let kind = match self.kind.as_str() {
             "--topic" => 2,
             "--group" => 3,
+            "--cluster" => 4,
             "--transactional-id" => 5,
             other => panic!("no kind of resource: {other}"),
         };
