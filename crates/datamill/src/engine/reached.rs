@@ -74,8 +74,9 @@ struct State {
 
 impl State {
     /// Nothing, of a group with these positions.
-    fn new(found: &Group) -> Self {
-        let elsewhere = found.committed.values().filter_map(|c| Some((key_of_elsewhere(&c.text)?.to_owned(), None)));
+    fn new(source: &Source, found: &Group) -> Self {
+        let texts = found.committed.values().map(|committed| &committed.text).filter(|text| !source.is_foreign(text));
+        let elsewhere = texts.filter_map(|text| Some((key_of_elsewhere(text)?.to_owned(), None)));
         Self {
             results: BTreeMap::new(),
             requests: HashMap::new(),
@@ -172,7 +173,7 @@ impl Reached {
         loop {
             looks += 1;
             let found = log.group(group, &[&topic.name])?;
-            let mut state = State::new(&found);
+            let mut state = State::new(&source, &found);
             let mut take = |key: &str, value: Option<&[u8]>| state.take(&source, key, value, failures);
             log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
             // a commit in between may have replaced what a position refers to, or brought the first position with its mark
@@ -187,14 +188,17 @@ impl Reached {
         }
     }
 
-    /// The same without the group's state, for an account that may not read it: what that holds counts as not there.
+    /// The same without the group's state, for an account that may not read it: of a position that refers to the state, the
+    /// offset alone is known.
     ///
     /// # Errors
     /// Those of the log.
     pub(crate) fn positions(log: &dyn Log, topic: &Topic, group: &str) -> Result<Self, Error> {
+        let source = Source::new(&topic.name, topic.id.as_deref());
         let found = log.group(group, &[&topic.name])?;
-        let state = State::new(&found);
-        Ok(Self::of_both(&Source::new(&topic.name, topic.id.as_deref()), found, state))
+        let mut state = State::new(&source, &found);
+        state.elsewhere.values_mut().for_each(|text| *text = Some(String::new()));
+        Ok(Self::of_both(&source, found, state))
     }
 
     fn of_both(source: &Source, found: Group, state: State) -> Self {

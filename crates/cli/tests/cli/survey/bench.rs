@@ -176,6 +176,11 @@ impl Bench {
 
     /// Commits this position as another program would, without a text beside it.
     pub fn set_plain_position(&self, group: &str, partition: i32, offset: i64) {
+        self.set_position(group, partition, offset, "");
+    }
+
+    /// Commits this position with this text beside it.
+    pub fn set_position(&self, group: &str, partition: i32, offset: i64, text: &str) {
         let topic: Arc<str> = self.topic.as_str().into();
         let mut session = self
             .log
@@ -202,7 +207,7 @@ impl Bench {
             };
             session.subscription.poll(Duration::from_millis(100), take).unwrap();
         }
-        let text = String::new();
+        let text = text.to_owned();
         let position = Position { topic, partition, assignment: assignment.unwrap(), offset, text };
         let commit = Commit { positions: &[position], ..Commit::default() };
         let committed = session.committer.commit(&commit);

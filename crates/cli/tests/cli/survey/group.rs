@@ -591,6 +591,14 @@ fn positions_beyond_the_end_of_a_topic_that_was_created_again_need_a_person(benc
     bench.says_of_positions(&format!("the position of partition 1 is beyond the end of topic `{}`", bench.topic));
 }
 
+fn a_position_that_was_committed_for_the_topic_before_needs_a_person(bench: &Bench) {
+    bench.place.write("data/a.csv", b"a");
+    assert_eq!(bench.upload(&[]).code(), 0);
+    // what a program commits that has not noticed yet, also one at-least-once
+    bench.set_position(&bench.group, 0, 0, "D2AAAAAAAAtext");
+    bench.says_of_positions("was deleted and created again since the group committed partition 0: start");
+}
+
 fn a_group_at_least_once_whose_topic_was_created_again_is_told_what_may_be_the_cause(bench: &Bench) {
     bench.place.write("data/a.csv", b"a");
     assert_eq!(bench.upload(&[]).code(), 0);
@@ -635,6 +643,7 @@ on_both_logs!(
     a_topic_that_was_created_again_since_the_group_read_it_needs_a_person,
     a_topic_that_was_created_again_below_a_program_that_runs_needs_a_person,
     positions_beyond_the_end_of_a_topic_that_was_created_again_need_a_person,
+    a_position_that_was_committed_for_the_topic_before_needs_a_person,
     a_group_at_least_once_whose_topic_was_created_again_is_told_what_may_be_the_cause,
     what_is_left_over_does_not_make_a_new_file_old,
     what_waits_failed_and_is_begun_is_seen_from_outside,
