@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 import datamill
-from work import LIMIT, Work
+from work import LIMIT, Work, until
 
 FUNCTION = """
     import ctypes, os, time
@@ -165,6 +167,65 @@ def test_a_file_that_cannot_be_loaded_again_ends_the_program_with_its_traceback(
     """, "each.py")
     ended = command(local, "each.py:each", "--isolate")
     assert ended.returncode != 0 and "RuntimeError: the second time" in ended.stderr, ended.stderr
+
+
+def test_a_warm_file_that_cannot_be_loaded_ends_the_program_with_its_traceback(local: Work) -> None:
+    local.upload({"a": b"1"})
+    local.program("""
+        import os
+        print("printed while it is loaded")
+        if os.path.exists("loaded"): raise RuntimeError("the second time")
+        open("loaded", "w").close()
+        def each(file): return "x"
+    """, "each.py")
+    ended = command(local, "each.py:each", "--isolate", "--warm")
+    assert ended.returncode != 0 and "RuntimeError: the second time" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_numpy_starts_within_what_it_uses_and_what_eats_memory_is_ended_with_limit_and_peak(local: Work, warm: bool) -> None:
+    local.upload({"sums": b"\x01\x02", "eats": b"x"})
+    local.program("""
+        import time
+        import numpy
+        def each(file):
+            if file.filename == "eats":
+                eaten = numpy.ones(300_000_000, dtype="u1")
+                time.sleep(600)
+            return {"sum": int(numpy.frombuffer(file, dtype="u1").sum())}
+    """, "each.py")
+    ended = command(local, "each.py:each", "--isolate", *(["--warm"] if warm else []), worker_memory="250M")
+    assert ended.returncode == 1, ended.stderr
+    assert results(local) == {"sums": {"sum": 3}}
+    assert "more than --worker_memory (262.1 MB)" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_stop_ends_the_processes_and_a_kill_leaves_none(local: Work, warm: bool) -> None:
+    local.upload({"a": b"1"})
+    text = """
+        import os, time, sys
+        import datamill
+        def each(file):
+            if not os.path.exists("go"):
+                with open(f"begun-{os.getpid()}", "w"): pass
+                time.sleep(600)
+            return "done"
+        if __name__ == "__main__":
+            datamill.reproduce(each)
+    """
+    options = {"isolate": True, "warm": warm, "shutdown_timeout": 1, "exit_at_end": False}
+    for number, code in (signal.SIGTERM, 0), (signal.SIGKILL, -9):
+        with local.start(text, **options) as program:
+            [begun] = until(lambda: list(local.folder.glob("begun-*")), "a call")
+            program.process.send_signal(number)
+            assert program.end() == code, program.text()
+        process = pathlib.Path("/proc", begun.name.removeprefix("begun-"))
+        until(lambda: not process.exists(), "the end of the process")
+        begun.unlink()
+    (local.folder / "go").touch()
+    assert local.run(text, isolate=True, warm=warm).returncode == 0
+    assert [message.value for message in local.read().values()] == [b"done"]
 
 
 def test_limits_need_processes(local: Work) -> None:
