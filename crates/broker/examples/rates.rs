@@ -88,7 +88,6 @@ fn options(topic: &str) -> SubscribeOptions {
         identity: Default::default(),
         first_start: FirstStart::Earliest,
         queue_bytes: 16 << 20,
-        state_topic: None,
         delivery: DeliveryGuarantee::ExactlyOnce,
     }
 }

@@ -288,8 +288,6 @@ pub struct SubscribeOptions {
     pub first_start: FirstStart,
     /// Bytes of records that the backend may hold in memory ahead of the reader.
     pub queue_bytes: usize,
-    /// Topic that holds the group's state on Kafka; `None` is the backend's own choice of name.
-    pub state_topic: Option<String>,
     /// What its commits promise.
     pub delivery: DeliveryGuarantee,
 }
@@ -405,7 +403,7 @@ pub trait Log: Send + Sync {
 
     /// Hands out the changes of the state map of a group since the mark that an earlier look gave, in their order:
     /// a key with its value, or none where it was removed. Since the default mark, all that make up the map.
-    /// `state_topic` as in [`SubscribeOptions`]. MUST hold every change that was durable before the call, in commits
+    /// MUST hold every change that was durable before the call, in commits
     /// and by [`Log::change_group_state`], MUST NOT read more than what changed (it is asked every few seconds), and
     /// MUST NOT hold the map in memory. A key may come several times, of which the last counts, and a change once more
     /// than it happened. A mark that is older than a day may miss that a key was removed.
@@ -414,7 +412,6 @@ pub trait Log: Send + Sync {
     fn read_group_state(
         &self,
         group: &str,
-        state_topic: Option<&str>,
         since: StateMark,
         sink: &mut dyn FnMut(&str, Option<&[u8]>),
         stop: &dyn Fn() -> bool,
@@ -423,16 +420,16 @@ pub trait Log: Send + Sync {
     /// Changes the state map of a group from outside of a session, in one atomic step that is durable when this
     /// returns. MUST NOT disturb the members of the group, and MUST come before or after each of their commits
     /// as a whole; nothing is fenced. After an error all or nothing of it happened, and it may be done again.
-    fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()>;
+    fn change_group_state(&self, group: &str, changes: &[StateChange]) -> Result<()>;
 }
 
 impl dyn Log + '_ {
-    /// The state map of a group; empty where none was ever committed. `state_topic` as in [`SubscribeOptions`].
+    /// The state map of a group; empty where none was ever committed.
     ///
     /// # Errors
     /// Those of [`Log::read_group_state`].
-    pub fn group_state(&self, group: &str, state_topic: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
-        let changes = self.group_state_since(group, state_topic, StateMark::default())?.changes;
+    pub fn group_state(&self, group: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+        let changes = self.group_state_since(group, StateMark::default())?.changes;
         Ok(changes.into_iter().filter_map(|change| Some((change.key, change.value?))).collect())
     }
 
@@ -440,14 +437,14 @@ impl dyn Log + '_ {
     ///
     /// # Errors
     /// Those of [`Log::read_group_state`].
-    pub fn group_state_since(&self, group: &str, state_topic: Option<&str>, mark: StateMark) -> Result<StateChanges> {
+    pub fn group_state_since(&self, group: &str, mark: StateMark) -> Result<StateChanges> {
         let whole = mark == StateMark::default();
         let mut changed = BTreeMap::new();
         let mut sink = |key: &str, value: Option<&[u8]>| match value {
             None if whole => drop(changed.remove(key)),
             value => drop(changed.insert(key.to_owned(), value.map(<[u8]>::to_vec))),
         };
-        let next = self.read_group_state(group, state_topic, mark, &mut sink, &|| false)?;
+        let next = self.read_group_state(group, mark, &mut sink, &|| false)?;
         let changes = changed.into_iter().map(|(key, value)| StateChange { key, value }).collect();
         Ok(StateChanges { changes, mark: next.unwrap_or(mark) })
     }

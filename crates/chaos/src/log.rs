@@ -138,7 +138,7 @@ pub fn results(log: &dyn Log) -> Result<Vec<Seen>> {
 /// The failures in the group's state.
 pub fn failures(log: &dyn Log) -> Result<Vec<Failed>> {
     let mut failures = Vec::new();
-    for (key, value) in log.group_state(GROUP, None)? {
+    for (key, value) in log.group_state(GROUP)? {
         if !key.starts_with("failed/") {
             continue;
         }
@@ -199,7 +199,6 @@ pub fn forget_progress(log: &dyn Log, partitions: i32) -> Result<()> {
         identity: Default::default(),
         first_start: Default::default(),
         queue_bytes: 1 << 20,
-        state_topic: None,
         delivery: DeliveryGuarantee::ExactlyOnce,
     })?;
     let mut positions = BTreeMap::new();

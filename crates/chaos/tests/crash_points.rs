@@ -170,7 +170,7 @@ fn change(place: &Place, once: bool, point: CrashPoint, then: bool) {
     paths.sort_unstable();
     assert_eq!(paths, ["bad/a.dat", "bad/b.dat", "good.dat"], "{what}");
     assert_eq!(results.iter().filter(|got| got.headers.contains_key(headers::RETRY_OF)).count(), 2, "{what}");
-    let mut state: Vec<String> = bench.log.group_state(&bench.group, None).unwrap().into_keys().collect();
+    let mut state: Vec<String> = bench.log.group_state(&bench.group).unwrap().into_keys().collect();
     if !then {
         state.extend(bench.folder_state().into_keys());
     }
@@ -268,7 +268,7 @@ fn crash(place: &Place, delivery: DeliveryGuarantee, case: Case, point: CrashPoi
     };
     let most = if may_double { 2 * expected_letters } else { expected_letters };
     assert!((expected_letters..=most).contains(&letters.len()), "{what}: dead letters {letters:?}");
-    let mut state = bench.log.group_state(&bench.group, None).unwrap();
+    let mut state = bench.log.group_state(&bench.group).unwrap();
     if !once {
         assert!(state.is_empty(), "{what}: {:?}", state.keys());
         state = bench.folder_state().into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
@@ -345,7 +345,7 @@ fn assert_run_again_once(bench: &Bench, asked: &[RerunFile], what: &impl Debug) 
         let values: Vec<_> = results.iter().filter(|got| got.path() == file.path).map(|got| &got.value).collect();
         assert!(values[0] == values[1], "{what:?}: {}", file.path);
     }
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let left: Vec<_> = state.keys().filter(|key| key.starts_with("rerun/") || key.starts_with("failed/")).collect();
     assert!(left.is_empty(), "{what:?}: {left:?}");
 }

@@ -340,7 +340,6 @@ impl Copy<'_> {
             identity: TopicIdentity { ids, ..TopicIdentity::default() },
             first_start: FirstStart::Earliest,
             queue_bytes: QUEUE_BYTES,
-            state_topic: None,
             delivery: DeliveryGuarantee::ExactlyOnce,
         })?;
         loop {

@@ -152,7 +152,6 @@ impl Log for EmbeddedLog {
     fn read_group_state(
         &self,
         group: &str,
-        _state_topic: Option<&str>,
         since: StateMark,
         sink: &mut dyn FnMut(&str, Option<&[u8]>),
         stop: &dyn Fn() -> bool,
@@ -162,7 +161,7 @@ impl Log for EmbeddedLog {
         groups::read_state(&connection, group, since, sink, stop).map_err(|error| self.file.failed("read", error))
     }
 
-    fn change_group_state(&self, group: &str, _state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
+    fn change_group_state(&self, group: &str, changes: &[StateChange]) -> Result<()> {
         let mut connection = self.connection.lock();
         let number = groups::number_for_use(&self.file, &mut connection, group)?;
         self.file.in_one_step(&mut connection, "change the state of a group in", |tx| {

@@ -69,7 +69,6 @@ fn options(group: &str, topic: &str) -> SubscribeOptions {
         identity: Default::default(),
         first_start: FirstStart::Earliest,
         queue_bytes: 1 << 20,
-        state_topic: None,
         delivery: DeliveryGuarantee::ExactlyOnce,
     }
 }
@@ -128,14 +127,14 @@ fn a_file_of_the_first_version_is_taken_over_with_its_state() {
     let place = Place::new();
     let log = place.open();
     let change = |value: &[u8]| [StateChange { key: "k".to_owned(), value: Some(value.to_vec()) }];
-    log.change_group_state("g", None, &change(b"old")).unwrap();
+    log.change_group_state("g", &change(b"old")).unwrap();
     drop(log);
     place.sql("DROP TABLE state_change; PRAGMA user_version = 1");
     let log = place.open();
-    let since = (&log as &dyn Log).group_state_since("g", None, StateMark::default()).unwrap();
+    let since = (&log as &dyn Log).group_state_since("g", StateMark::default()).unwrap();
     assert_eq!(since.changes, change(b"old"));
-    log.change_group_state("g", None, &change(b"new")).unwrap();
-    assert_eq!((&log as &dyn Log).group_state_since("g", None, since.mark).unwrap().changes, change(b"new"));
+    log.change_group_state("g", &change(b"new")).unwrap();
+    assert_eq!((&log as &dyn Log).group_state_since("g", since.mark).unwrap().changes, change(b"new"));
 }
 
 #[test]
@@ -287,7 +286,7 @@ fn an_owner_whose_lock_file_was_taken_away_is_fenced() {
     let error = first.subscription.poll(Duration::ZERO, &mut |_| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
     first.subscription.close(true).unwrap();
-    assert!((&log as &dyn Log).group_state("g", None).unwrap().is_empty());
+    assert!((&log as &dyn Log).group_state("g").unwrap().is_empty());
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl KafkaCommitter {
         fence: &Arc<Fence>,
     ) -> Result<Self> {
         let batch = cluster.settings.batch_size();
-        let state_topic = state::topic_name(&options.group, options.state_topic.as_deref());
+        let state_topic = state::topic_name(&options.group);
         cluster::legal_name(&state_topic)?;
         Ok(Self {
             cluster: cluster.clone(),

@@ -466,7 +466,6 @@ mod tests {
             identity: Default::default(),
             first_start: Default::default(),
             queue_bytes: 8 << 20,
-            state_topic: None,
             delivery: crate::contract::DeliveryGuarantee::ExactlyOnce,
         }
     }

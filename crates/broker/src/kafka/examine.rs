@@ -29,7 +29,7 @@ pub(super) fn examine(cluster: &Cluster, topics: &[&str], group: Option<&str>) -
         }
     }
     if let Some(group) = group {
-        examined.state_topic = Some(state::topic_name(group, None));
+        examined.state_topic = Some(state::topic_name(group));
         let described = failure::until_answered(&cluster.watch, || {
             native::describe_group(client.inner(), group, cluster.patience())
                 .map_err(|code| groups::unseen(cluster, code, group))

@@ -185,21 +185,20 @@ impl Log for KafkaLog {
     fn read_group_state(
         &self,
         group: &str,
-        state_topic: Option<&str>,
         since: StateMark,
         sink: &mut dyn FnMut(&str, Option<&[u8]>),
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<StateMark>> {
-        let topic = state::topic_name(group, state_topic);
+        let topic = state::topic_name(group);
         let read = state::read(&self.cluster, group, &topic, since, sink, stop);
         self.account.names(read.map_err(|error| state::denied(error.for_use(Operation::Read), group, &topic)))
     }
 
-    fn change_group_state(&self, group: &str, state_topic: Option<&str>, changes: &[StateChange]) -> Result<()> {
+    fn change_group_state(&self, group: &str, changes: &[StateChange]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let topic = state::topic_name(group, state_topic);
+        let topic = state::topic_name(group);
         self.account.names(state::change(&self.cluster, group, &topic, changes))
     }
 }

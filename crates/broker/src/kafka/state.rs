@@ -35,11 +35,8 @@ pub(super) fn is_state(topic: &str) -> bool {
     topic.starts_with("datamill.") && topic.ends_with(".state")
 }
 
-/// Name of the topic: the one that was asked for, or one made from the group's name.
-pub(super) fn topic_name(group: &str, asked: Option<&str>) -> String {
-    if let Some(asked) = asked {
-        return asked.to_owned();
-    }
+/// Name of the topic, made from the group's name.
+pub(super) fn topic_name(group: &str) -> String {
     let mut legal: String =
         group.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
     legal.truncate(200);
@@ -190,7 +187,6 @@ pub(super) fn change(cluster: &Arc<Cluster>, group: &str, topic: &str, changes: 
         identity: Default::default(),
         first_start: FirstStart::default(),
         queue_bytes: 0,
-        state_topic: None,
         delivery: DeliveryGuarantee::ExactlyOnce,
     };
     let keys: Vec<Vec<u8>> = changes.iter().map(|change| key(group, &change.key)).collect();
@@ -223,11 +219,10 @@ mod tests {
 
     #[test]
     fn every_group_has_a_legal_topic_of_its_own() {
-        assert_eq!(topic_name("xrd", None), "datamill.xrd.state");
-        assert_eq!(topic_name("xrd", Some("mine")), "mine");
-        let (slash, underscore) = (topic_name("a/b", None), topic_name("a_b", None));
+        assert_eq!(topic_name("xrd"), "datamill.xrd.state");
+        let (slash, underscore) = (topic_name("a/b"), topic_name("a_b"));
         assert_ne!(slash, underscore);
-        let long = topic_name(&"ä".repeat(300), None);
+        let long = topic_name(&"ä".repeat(300));
         for name in [slash, underscore, long] {
             super::super::cluster::legal_name(&name).expect("legal");
         }

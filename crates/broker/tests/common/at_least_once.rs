@@ -167,7 +167,7 @@ pub fn a_change_of_the_state_is_refused_where_commits_are_not_atomic(backend: &B
         (false, CommitOutcome::Again(error)) => assert_eq!(error.kind(), ErrorKind::Fatal, "{error:?}"),
         (_, other) => panic!("{other:?}"),
     }
-    let there = log.group_state(&options.group, None).expect("the state").len();
+    let there = log.group_state(&options.group).expect("the state").len();
     assert_eq!(there, usize::from(backend.can.always_atomic));
     member.leave();
 }

@@ -29,7 +29,7 @@ pub fn positions_texts_and_state_come_back_in_a_later_session(backend: &Backend)
     drop(log);
 
     let log = backend.open();
-    let state = log.group_state(&options.group, None).expect("the state");
+    let state = log.group_state(&options.group).expect("the state");
     let told: Vec<_> = state.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
     assert_eq!(told, [("a", large.as_slice()), ("b", b"".as_slice())]);
     let mut member = Member::join(log.as_ref(), &options, 2);
@@ -39,7 +39,7 @@ pub fn positions_texts_and_state_come_back_in_a_later_session(backend: &Backend)
     assert_eq!(member.of(&topic, 1).committed, committed(0, ""));
     assert_eq!(texts(&member.records(6)), sent[4..], "reading goes on at the position");
     member.leave();
-    let other = log.group_state(&backend.name("other"), None).expect("the state");
+    let other = log.group_state(&backend.name("other")).expect("the state");
     assert!(other.is_empty(), "each group has a state of its own");
 }
 
@@ -63,7 +63,7 @@ pub fn a_commit_is_seen_whole(backend: &Backend) {
     assert_eq!(told, read.iter().map(|r| (r.partition, r.offset)).collect::<Vec<_>>());
     let group = log.group(&backend.name("g"), &[&topic]).expect("the group");
     assert_eq!(group.committed[&(topic.clone(), 0)].text, "after 4");
-    assert_eq!(log.group_state(&backend.name("g"), None).expect("the state").len(), 5);
+    assert_eq!(log.group_state(&backend.name("g")).expect("the state").len(), 5);
     // Nothing at all is a commit too.
     assert!(member.commit(&Commit::default()).is_empty());
     member.leave();
@@ -92,13 +92,13 @@ pub fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
     let group = backend.name("g");
     assert!(read_all(log.as_ref(), &out, 0).is_empty());
     assert!(log.group(&group, &[&topic]).expect("the group").committed.is_empty());
-    assert!(log.group_state(&group, None).expect("the state").is_empty());
+    assert!(log.group_state(&group).expect("the state").is_empty());
 
     records.remove(2);
     assert_eq!(member.commit(&Commit { records: &records, positions: &positions, state: &state }).len(), 3);
     assert_eq!(texts(&read_once_there(log.as_ref(), &out, 3)), sent);
     assert_eq!(log.group(&group, &[&topic]).expect("the group").committed[&(topic.clone(), 0)].text, "with");
-    assert_eq!(log.group_state(&group, None).expect("the state").len(), 1);
+    assert_eq!(log.group_state(&group).expect("the state").len(), 1);
     member.leave();
 }
 
@@ -128,7 +128,7 @@ pub fn a_stale_assignment_number_is_refused(backend: &Backend) {
     not_owner(committer.commit(&commit), "after someone else joined");
     not_owner(second.committer.commit(&commit), "with the number of another session");
     assert!(read_all(log.as_ref(), &out, 0).is_empty());
-    assert!(log.group_state(&options.group, None).expect("the state").is_empty());
+    assert!(log.group_state(&options.group).expect("the state").is_empty());
     assert_eq!(log.group(&options.group, &[&topic]).expect("the group").committed[&(topic.clone(), 0)].text, "first");
 
     let position = second.position(&topic, 0, 0, "second");

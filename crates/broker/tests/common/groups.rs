@@ -287,7 +287,7 @@ pub fn a_group_is_seen_without_joining_it(backend: &Backend) {
     let group = backend.name("g");
     let unknown = log.group(&group, &[&topic]).expect("a group that never was is empty");
     assert!(unknown.committed.is_empty() && unknown.members.is_empty(), "{unknown:?}");
-    assert!(log.group_state(&group, None).expect("no state").is_empty());
+    assert!(log.group_state(&group).expect("no state").is_empty());
     let mut member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 3);
     let positions = [member.position(&topic, 0, 0, "zero"), member.position(&topic, 2, 0, "two")];
     member.commit(&Commit { positions: &positions, ..Commit::default() });

@@ -173,7 +173,6 @@ impl Backend {
             identity: Default::default(),
             first_start: FirstStart::Earliest,
             queue_bytes: 8 << 20,
-            state_topic: None,
             delivery: DeliveryGuarantee::ExactlyOnce,
         }
     }

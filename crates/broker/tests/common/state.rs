@@ -22,7 +22,7 @@ impl Follower {
     /// Takes what changed, and gives the keys that did.
     fn look(&mut self, log: &dyn Log, group: &str) -> Vec<String> {
         let whole = self.mark == StateMark::default();
-        let since = log.group_state_since(group, None, self.mark).expect("a look at the state");
+        let since = log.group_state_since(group, self.mark).expect("a look at the state");
         self.mark = since.mark;
         let mut keys: Vec<String> = since.changes.iter().map(|change| change.key.clone()).collect();
         for change in since.changes {
@@ -32,7 +32,7 @@ impl Follower {
                 None => self.map.remove(&change.key),
             };
         }
-        assert_eq!(self.map, log.group_state(group, None).expect("the state"), "followed and read whole");
+        assert_eq!(self.map, log.group_state(group).expect("the state"), "followed and read whole");
         keys.sort();
         keys
     }
@@ -54,9 +54,9 @@ pub fn changes_from_outside_come_with_the_commits_and_disturb_no_member(backend:
     for round in 0..3 {
         let value = format!("outside {round}");
         let changes = [change("both", Some(value.as_bytes())), change("outside", Some(b"")), change("removed", None)];
-        outside.change_group_state(&options.group, None, &changes).expect("a change from outside");
+        outside.change_group_state(&options.group, &changes).expect("a change from outside");
     }
-    let state = outside.group_state(&options.group, None).expect("the state");
+    let state = outside.group_state(&options.group).expect("the state");
     let told: Vec<_> = state.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
     assert_eq!(told, [("both", b"outside 2".as_slice()), ("commit", b"c"), ("outside", b"")]);
 
@@ -67,7 +67,7 @@ pub fn changes_from_outside_come_with_the_commits_and_disturb_no_member(backend:
     let positions = [member.position(&topic, 0, 20, "after")];
     let state = [change("both", None), change("outside", Some(b"again"))];
     member.commit(&Commit { positions: &positions, state: &state, ..Commit::default() });
-    let state = log.group_state(&options.group, None).expect("the state");
+    let state = log.group_state(&options.group).expect("the state");
     let told: Vec<_> = state.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
     assert_eq!(told, [("commit", b"c".as_slice()), ("outside", b"again")]);
     member.pump_for(Duration::from_millis(100));
@@ -95,10 +95,10 @@ pub fn a_look_at_the_state_gives_what_changed_since_the_last_one(backend: &Backe
     let large = vec![7; 200_000];
     commit(&[change("a", Some(b"2")), change("gone", None)]);
     commit(&[change("a", Some(&large)), change("c", Some(b""))]);
-    backend.open().change_group_state(group, None, &[change("d", Some(b"o"))]).expect("a change from outside");
+    backend.open().change_group_state(group, &[change("d", Some(b"o"))]).expect("a change from outside");
     assert_eq!(follower.look(log.as_ref(), group), ["a", "c", "d", "gone"], "each key once, with its newest value");
     let other = backend.name("other");
-    log.change_group_state(&other, None, &[change("a", Some(b"x"))]).expect("a change from outside");
+    log.change_group_state(&other, &[change("a", Some(b"x"))]).expect("a change from outside");
     assert!(follower.look(log.as_ref(), group).is_empty(), "another group has a state of its own");
     // whoever comes later sees the same, and nothing of what is gone
     let mut late = Follower::new();
@@ -112,15 +112,15 @@ pub fn a_look_at_the_state_gives_what_changed_since_the_last_one(backend: &Backe
 pub fn a_group_that_never_was_can_be_given_a_state(backend: &Backend) {
     let log = backend.open();
     let group = backend.name("g");
-    log.change_group_state(&group, None, &[]).expect("nothing at all is a change too");
+    log.change_group_state(&group, &[]).expect("nothing at all is a change too");
     let changes = [change("k", Some(b"v")), change("never there", None)];
-    log.change_group_state(&group, None, &changes).expect("a change from outside");
-    let state = log.group_state(&group, None).expect("the state");
+    log.change_group_state(&group, &changes).expect("a change from outside");
+    let state = log.group_state(&group).expect("the state");
     assert_eq!(state, BTreeMap::from([("k".to_owned(), b"v".to_vec())]));
     let topic = backend.topic(log.as_ref(), "given", 1);
     let member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 1);
     assert_eq!(member.of(&topic, 0).committed, None);
-    assert_eq!(log.group_state(&group, None).expect("the state"), state);
+    assert_eq!(log.group_state(&group).expect("the state"), state);
     member.leave();
 }
 
@@ -129,11 +129,11 @@ pub fn a_large_state_is_handed_out_in_order_and_stops_when_told(backend: &Backen
     let log = backend.open();
     let group = backend.name("g");
     let all: Vec<_> = (0..COUNT).map(|i| change(&format!("k{i:05}"), Some(b"v"))).collect();
-    log.change_group_state(&group, None, &all).expect("a change from outside");
-    log.change_group_state(&group, None, &[change("k00007", None)]).expect("a change from outside");
+    log.change_group_state(&group, &all).expect("a change from outside");
+    log.change_group_state(&group, &[change("k00007", None)]).expect("a change from outside");
     let mut keys = Vec::new();
     let mut sink = |key: &str, value: Option<&[u8]>| keys.push((key.to_owned(), value.is_some()));
-    let whole = log.read_group_state(&group, None, StateMark::default(), &mut sink, &|| false).expect("the state");
+    let whole = log.read_group_state(&group, StateMark::default(), &mut sink, &|| false).expect("the state");
     assert!(whole.is_some_and(|mark| mark > StateMark::default()));
     assert_eq!(keys.last(), Some(&("k00007".to_owned(), false)), "the last change comes last");
     assert!(keys.iter().filter(|(_, there)| *there).is_sorted(), "in the order of the changes");
@@ -142,7 +142,7 @@ pub fn a_large_state_is_handed_out_in_order_and_stops_when_told(backend: &Backen
     let seen = std::cell::Cell::new(0);
     let mut sink = |_: &str, _: Option<&[u8]>| seen.set(seen.get() + 1);
     let stop = || seen.get() > 0;
-    let stopped = log.read_group_state(&group, None, StateMark::default(), &mut sink, &stop).expect("no error");
+    let stopped = log.read_group_state(&group, StateMark::default(), &mut sink, &stop).expect("no error");
     assert_eq!(stopped, None);
     assert!(seen.get() < COUNT, "{seen:?}");
 }

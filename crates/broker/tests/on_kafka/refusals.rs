@@ -121,12 +121,11 @@ fn a_topic_of_the_state_that_refuses_the_time_is_named() {
     let backend = backend();
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "in", 1);
-    let mut state = new_topic(&backend.name("state"), 1);
+    let group = backend.name("g");
+    let mut state = new_topic(&format!("datamill.{group}.state"), 1);
     state.settings.insert("message.timestamp.before.max.ms".to_owned(), "0".to_owned());
     log.create_topic(&state).expect("the topic can be created");
-    let options =
-        SubscribeOptions { state_topic: Some(state.name.clone()), ..backend.member(&backend.name("g"), &[&topic]) };
-    let mut member = Member::join(log.as_ref(), &options, 1);
+    let mut member = Member::join(log.as_ref(), &backend.member(&group, &[&topic]), 1);
     let change = [StateChange { key: "k".to_owned(), value: Some(b"v".to_vec()) }];
     match member.committer.commit(&Commit { state: &change, ..Commit::default() }) {
         CommitOutcome::Again(error) => {

@@ -141,7 +141,7 @@ fn a_retry_is_asked_for_while_no_program_runs_and_while_one_does() {
         let ended = bench.retry(&[]);
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
         assert!(ended.stderr().contains("the program of group `g` that runs takes them up"), "{}", ended.stderr());
-        wait_until("the result", || bench.log.group_state("g", None).unwrap().keys().all(|key| !key.contains("bad")));
+        wait_until("the result", || bench.log.group_state("g").unwrap().keys().all(|key| !key.contains("bad")));
         control.stop(StopKind::Leave);
         assert_eq!(run.join().unwrap().retried, 1);
     });

@@ -109,7 +109,7 @@ pub fn state_folders(log: &dyn Log, topic: &str, group: &str) -> Result<BTreeMap
         Some(None) => drop(folders.remove(key)),
         None => {}
     };
-    log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+    log.read_group_state(group, StateMark::default(), &mut take, &|| false)?;
     Ok(folders)
 }
 
@@ -119,7 +119,7 @@ pub fn state_folders(log: &dyn Log, topic: &str, group: &str) -> Result<BTreeMap
 /// Those of the log; nothing or all was forgotten.
 pub fn forget_folders(log: &dyn Log, group: &str, keys: impl Iterator<Item = String>) -> Result<(), Error> {
     let changes: Vec<StateChange> = keys.map(|key| StateChange { key, value: None }).collect();
-    log.change_group_state(group, None, &changes)
+    log.change_group_state(group, &changes)
 }
 
 fn prefix(topic: &str) -> String {

@@ -99,7 +99,7 @@ pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Faile
             };
         }
     };
-    log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+    log.read_group_state(group, StateMark::default(), &mut take, &|| false)?;
     for place in requests.iter().filter_map(|key| Request::parse(topic, key)?.place()) {
         if let Some(file) = files.get_mut(&place) {
             file.requested = true;
@@ -130,7 +130,7 @@ pub fn request_retry(log: &dyn Log, topic: &str, group: &str, files: &[FailedFil
         Ok(StateChange { key, value: Some(Vec::new()) })
     };
     let changes: Vec<StateChange> = files.iter().map(request).collect::<Result<_, Error>>()?;
-    log.change_group_state(group, None, &changes)
+    log.change_group_state(group, &changes)
 }
 
 /// Removes these failures from the group's state, and what it knows of their part in ends of a program: the files are not
@@ -142,5 +142,5 @@ pub fn request_retry(log: &dyn Log, topic: &str, group: &str, files: &[FailedFil
 pub fn forget_failures(log: &dyn Log, group: &str, files: &[FailedFile]) -> Result<(), Error> {
     let keys = files.iter().flat_map(|file| std::iter::once(&file.key).chain(&file.ends));
     let changes: Vec<StateChange> = keys.map(|key| StateChange { key: key.clone(), value: None }).collect();
-    log.change_group_state(group, None, &changes)
+    log.change_group_state(group, &changes)
 }

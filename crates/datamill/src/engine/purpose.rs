@@ -173,7 +173,7 @@ fn read(
         is_first_look && Instant::now() > give_up_at.get()
             || control.is_some_and(|control| control.stopping().is_some())
     };
-    let read = log.read_group_state(group, None, StateMark::default(), &mut sink, &stop)?;
+    let read = log.read_group_state(group, StateMark::default(), &mut sink, &stop)?;
     found.is_whole = read.is_some();
     Ok(found)
 }
@@ -478,7 +478,7 @@ pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &s
     }
     let value = serde_json::to_vec(&own)
         .map_err(|error| Error::with_source(ErrorKind::Fatal, "a mark cannot be written as JSON", error))?;
-    match log.change_group_state(group, None, &[StateChange { key, value: Some(value) }]) {
+    match log.change_group_state(group, &[StateChange { key, value: Some(value) }]) {
         Err(error) if !error.is_denied() => Err(error),
         _ => Ok(None),
     }

@@ -175,7 +175,7 @@ impl Reached {
             let found = log.group(group, &[&topic.name])?;
             let mut state = State::new(&source, &found);
             let mut take = |key: &str, value: Option<&[u8]>| state.take(&source, key, value, failures);
-            log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+            log.read_group_state(group, StateMark::default(), &mut take, &|| false)?;
             // a commit in between may have replaced what a position refers to, or brought the first position with its mark
             let refers_elsewhere = state.elsewhere.values().any(Option::is_none);
             let has_position = |partition| found.committed.contains_key(&(topic.name.clone(), partition));

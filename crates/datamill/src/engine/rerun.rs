@@ -289,7 +289,7 @@ fn look(log: &dyn Log, source: &Source, group: &str) -> Result<Looked, Error> {
             }
         }
     };
-    log.read_group_state(group, None, StateMark::default(), &mut take, &|| false)?;
+    log.read_group_state(group, StateMark::default(), &mut take, &|| false)?;
     let places = requests.iter().filter_map(|key| Some(Request::of_rerun(&source.name, key)?.0));
     Ok(Looked { adopted, requested: places.collect(), folders })
 }
@@ -391,7 +391,7 @@ pub fn request_rerun(log: &dyn Log, topic: &str, group: &str, files: &[RerunFile
         Ok(StateChange { key, value: Some(value) })
     };
     let changes: Vec<StateChange> = files.iter().map(request).collect::<Result<_, Error>>()?;
-    log.change_group_state(group, None, &changes)
+    log.change_group_state(group, &changes)
 }
 
 #[cfg(test)]
@@ -421,7 +421,7 @@ mod tests {
         let log = datamill_broker::open(&datamill_broker::Properties { broker, ..Default::default() }).unwrap();
         let asked = [file("a/b: c.dat", "1:2-3,1:5-5"), file("d", "0:9-9")];
         request_rerun(log.as_ref(), "t", "g", &asked).unwrap();
-        let state = log.group_state("g", None).unwrap();
+        let state = log.group_state("g").unwrap();
         let mut read: Vec<Entry> = state.iter().map(|(key, value)| entry("t", key, value).unwrap()).collect();
         read.sort_by(|a, b| a.path().cmp(b.path()));
         for (read, asked) in read.iter().zip(&asked) {

@@ -89,7 +89,7 @@ impl<'a> GroupState<'a> {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<StateMark>, Error> {
         match self {
-            Self::InLog { log, group } => log.read_group_state(group, None, since, sink, stop),
+            Self::InLog { log, group } => log.read_group_state(group, since, sink, stop),
             Self::InFolder { file, .. } => {
                 if since != StateMark::default() {
                     return Ok(Some(since));

@@ -277,7 +277,6 @@ fn commit(
         first_start: datamill_broker::FirstStart::Earliest,
         queue_bytes: settings.queue_bytes(),
         membership: settings.membership,
-        state_topic: None,
         delivery: settings.delivery,
     })?;
     subscription.hold()?;

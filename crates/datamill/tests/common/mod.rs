@@ -207,7 +207,6 @@ impl Bench {
                 identity: Default::default(),
                 first_start: datamill::broker::FirstStart::Earliest,
                 queue_bytes: 1 << 20,
-                state_topic: None,
                 delivery: datamill::broker::DeliveryGuarantee::ExactlyOnce,
             })
             .unwrap();

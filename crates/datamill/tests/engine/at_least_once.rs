@@ -62,7 +62,7 @@ fn each_file_has_its_result_and_the_log_holds_no_state(place: &Place) {
     for i in 0..60 {
         assert_eq!(sizes[&format!("f/{i}")], [(100 + i).to_string()], "once, as nothing went wrong");
     }
-    assert!(bench.log.group_state(&bench.group, None).unwrap().is_empty());
+    assert!(bench.log.group_state(&bench.group).unwrap().is_empty());
     let marks: Vec<String> = (0..3).map(|p| format!("started/{}/{p}", bench.topic)).collect();
     let state = bench.folder_state().into_keys().filter(|key| !key.starts_with("purpose/"));
     assert_eq!(state.collect::<Vec<_>>(), marks);

@@ -146,7 +146,7 @@ fn a_failure_that_the_log_has_taken_and_answered_does_not_come_back_from_the_fol
         bench.run(&settings(&bench, AT_LEAST), Told::to_fail()).unwrap();
         let (file, text) = (bench.state_file(), std::fs::read_to_string(bench.state_file()).unwrap());
         bench.run(&settings(&bench, ONCE), Told::default()).unwrap();
-        let state = bench.log.group_state(&bench.group, None).unwrap();
+        let state = bench.log.group_state(&bench.group).unwrap();
         let (_, taken) = state.iter().find(|(key, _)| key.starts_with("in_folder/")).unwrap();
         let taken: serde_json::Value = serde_json::from_slice(taken).unwrap();
         let line = serde_json::json!({"key": format!("taking/{}", bench.topic), "value": taken["taken"]}).to_string();
@@ -173,7 +173,7 @@ fn open_files_whose_text_lies_in_the_state_survive_each_change(place: &Place) {
     bench.send(&rests[40..]);
     assert_eq!(bench.run(&settings(&bench, ONCE), Told::default()).unwrap().succeeded, 5970);
     assert_eq!(bench.read_results().len(), 6000);
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(!state.keys().any(|key| key.starts_with("progress/")), "{:?}", state.keys());
 }
 
@@ -186,7 +186,7 @@ fn a_request_that_waits_is_answered_once_the_failures_are_back(place: &Place) {
     assert_eq!(results(&bench).0.len(), 0);
     let done = bench.run(&looks_only(&bench, ONCE), Told::default()).unwrap();
     assert_eq!((done.succeeded, done.retried), (1, 1), "it was asked for");
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(!state.keys().any(|key| key.starts_with("retry/") || key.starts_with("failed/")), "{:?}", state.keys());
 }
 

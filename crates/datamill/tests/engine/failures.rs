@@ -48,7 +48,7 @@ impl DataFileStreamReproducer for FailsAtFirst {
 
 /// The entries of the group's state for failed files, by path.
 fn failures(bench: &Bench) -> BTreeMap<String, serde_json::Value> {
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let failed = state.iter().filter(|(key, _)| key.starts_with("failed/"));
     failed
         .map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).unwrap())
@@ -197,7 +197,7 @@ fn a_restart_tries_exactly_the_failed_files_again_from_their_offsets_alone(place
     settings.mode = Mode::Disk;
     let first = bench.run(&settings, Fails(&["bad"])).unwrap();
     assert_eq!((first.succeeded, first.failed), (15, 15));
-    let state = bench.log.group_state(&bench.group, None).unwrap().into_keys();
+    let state = bench.log.group_state(&bench.group).unwrap().into_keys();
     let keys: Vec<String> = state.filter(|key| key.starts_with("failed/")).collect();
     assert_eq!(keys.len(), 15);
 
@@ -247,7 +247,7 @@ fn a_failed_file_whose_chunks_are_gone_is_given_up_once(place: &Place) {
     bench.send(&chunks(0, "bad/a", &content(1, 500), 100));
     assert_eq!(bench.run(&bench.settings(), Fails(&["bad"])).unwrap().failed, 1);
     // the same offsets hold other records now
-    let (key, value) = bench.log.group_state(&bench.group, None).unwrap().pop_first().unwrap();
+    let (key, value) = bench.log.group_state(&bench.group).unwrap().pop_first().unwrap();
     let mut entry: serde_json::Value = serde_json::from_slice(&value).unwrap();
     entry["sha512"] = hex(&sha512(b"something else")).into();
     bench.set_state(&key, entry.to_string().as_bytes());

@@ -151,7 +151,7 @@ fn failed_files_are_tried_again_by_one_member_each() {
     for (path, bytes) in &files {
         assert_eq!(results(&bench)[path], [hex(&sha512(bytes))], "{path}");
     }
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(!state.keys().any(|key| key.starts_with("failed/")), "{:?}", state.keys());
 }
 

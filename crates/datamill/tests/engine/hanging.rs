@@ -55,7 +55,7 @@ impl Hangs {
 }
 
 fn reasons(bench: &Bench) -> Vec<String> {
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let failed = state.iter().filter(|(key, _)| key.starts_with("failed/"));
     failed.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
 }

@@ -107,7 +107,7 @@ impl<'a> Host<'a> {
     fn state(&self) -> BTreeMap<String, String> {
         match self.delivery {
             DeliveryGuarantee::ExactlyOnce => {
-                let state = self.bench.log.group_state(&self.bench.group, None).unwrap();
+                let state = self.bench.log.group_state(&self.bench.group).unwrap();
                 state.into_iter().map(|(key, value)| (key, String::from_utf8(value).unwrap())).collect()
             }
             DeliveryGuarantee::AtLeastOnce => self.bench.folder_state(),

@@ -247,7 +247,7 @@ fn many_requests_are_answered_once_each_while_the_program_runs(place: &Place) {
         assert_eq!((summary.mended, summary.failed, summary.failed_again), (FILES as u64, 0, 0));
     });
     assert_eq!(code.calls.load(SeqCst), 2 * FILES as u64);
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(!state.keys().any(|key| key.starts_with("retry/")), "the requests are answered");
     have_one_result_each(&bench, FILES);
 }

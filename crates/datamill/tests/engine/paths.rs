@@ -133,7 +133,7 @@ fn a_name_that_no_file_can_have_fails_its_file_at_once(place: &Place) {
     });
     let summary = bench.run_code(&settings, code).unwrap();
     assert_eq!((summary.succeeded, summary.failed), (1, 1));
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let text =
         String::from_utf8_lossy(state.iter().find(|(key, _)| key.starts_with("failed/")).unwrap().1).into_owned();
     assert!(text.contains("cannot be written under this name") && text.contains(r#""attempts":0"#), "{text}");

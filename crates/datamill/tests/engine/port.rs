@@ -257,7 +257,7 @@ fn threads_may_come_from_the_code_and_are_waited_for(place: &Place) {
     assert_eq!(counts(&summary), (3, 2));
     wait_for("the one that hung ends as well", || OURS.load(SeqCst) == 0);
     assert_eq!((code.count(&Event::Started), code.count(&Event::Stopped)), (2, 2));
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let reasons: Vec<_> = state.values().map(|value| String::from_utf8_lossy(value)).collect();
     assert!(reasons.iter().any(|reason| reason.contains("on a thread without a name")), "{reasons:?}");
 }
@@ -407,7 +407,7 @@ fn an_answer_that_does_not_fit_the_program_is_a_failure_of_the_file(place: &Plac
         });
         let summary = bench.run_code(&settings, code).unwrap();
         assert_eq!(counts(&summary), (1, 1));
-        let state = bench.log.group_state(&bench.group, None).unwrap();
+        let state = bench.log.group_state(&bench.group).unwrap();
         let failed: Vec<_> = state.iter().filter(|(key, _)| key.starts_with("failed/")).collect();
         let (path, reason, status) = match has_results {
             true => ("none", "returned no message", "computing_result_message_failed"),

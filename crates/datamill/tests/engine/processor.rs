@@ -84,13 +84,13 @@ fn a_file_that_fails_is_recorded_and_processed_at_the_next_start(place: &Place) 
     assert_eq!((summary.succeeded, summary.failed), (1, 2));
     let waiting = registry(&bench.output(), "consuming_from_");
     assert!(waiting.len() == 2 && waiting.iter().all(|row| row[2] == "failed"), "{waiting:?}");
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let failed: Vec<_> = state.iter().filter(|(key, _)| key.starts_with("failed/")).collect();
     assert_eq!(failed.len(), 2, "{failed:?}");
     let (summary, _) = run(&bench, &bench.settings(), &Notes { well: true, ..notes.clone() });
     assert_eq!((summary.succeeded, summary.retried, summary.failed_again), (2, 2, 0));
     assert!(notes.seen.lock().values().all(|times| times.len() == 1));
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(!state.keys().any(|key| key.starts_with("failed/")), "{state:?}");
 }
 

@@ -169,7 +169,7 @@ fn who_means_it_shares_the_group_and_is_not_asked_again(place: &Place) {
 
 /// The state and positions of a group as 0.1.0 leaves them: without purposes.
 fn forget_purposes(bench: &Bench) {
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let purposes = state.keys().filter(|key| key.starts_with("purpose/"));
     let mut changes: Vec<_> =
         purposes.map(|key| datamill::broker::StateChange { key: key.clone(), value: None }).collect();
@@ -179,7 +179,7 @@ fn forget_purposes(bench: &Bench) {
         let value = Some(entry.to_string().into_bytes());
         changes.push(datamill::broker::StateChange { key: key.clone(), value });
     }
-    bench.log.change_group_state(&bench.group, None, &changes).unwrap();
+    bench.log.change_group_state(&bench.group, &changes).unwrap();
 }
 
 fn a_group_of_0_1_0_takes_the_mark_at_its_next_start_and_its_failures_are_of_who_takes_it(place: &Place) {
@@ -275,7 +275,7 @@ fn of_two_first_starts_at_the_same_moment_one_is_refused_and_has_done_nothing() 
         // up to the end of the partitions that it had while the other one was there
         let rest = run(&bench, &of_processor(&bench, name), UserCode::processor(Nothing)).unwrap();
         assert_eq!(done.succeeded + rest.succeeded, 40, "round {round}");
-        let state = bench.log.group_state(&bench.group, None).unwrap();
+        let state = bench.log.group_state(&bench.group).unwrap();
         assert_eq!(state.keys().filter(|key| key.starts_with("purpose/")).count(), 1, "round {round}");
     }
 }

@@ -474,13 +474,13 @@ fn more_open_files_than_fit_beside_an_offset_survive_a_restart(place: &Place) {
     bench.send(&firsts);
     let first = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((first.incomplete.len(), first.undecodable), (6000, 100));
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(state.keys().any(|key| key.starts_with("progress/")), "{:?}", state.keys());
     let seconds: Vec<_> = files.iter().map(|file| file[1].clone()).collect();
     bench.send(&seconds);
     let second = bench.run(&bench.settings(), ByName::default()).unwrap();
     assert_eq!((second.succeeded, second.undecodable), (6000, 0));
     assert_eq!(bench.read_results().len(), 6000);
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     assert!(!state.keys().any(|key| key.starts_with("progress/")), "it is removed once it fits again");
 }

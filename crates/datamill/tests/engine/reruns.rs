@@ -46,7 +46,7 @@ fn failed(bench: &Bench) -> Vec<FailedFile> {
 
 /// Keys of requests in the group's state.
 fn requests(bench: &Bench) -> Vec<String> {
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     state.into_keys().filter(|key| key.starts_with("rerun/")).collect()
 }
 
@@ -188,7 +188,7 @@ fn a_file_whose_chunks_are_gone_expires(place: &Place) {
     let (bench, settings) = with_results(place);
     ask(&bench, &all(&bench)[..1]);
     // the request names less than there is: the rest has gone
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let (key, value) = state.iter().find(|(key, _)| key.starts_with("rerun/")).unwrap();
     let mut asked: serde_json::Value = serde_json::from_slice(value).unwrap();
     let last = asked["spans"][0][2].as_i64().unwrap();
@@ -239,13 +239,13 @@ fn a_request_that_is_written_a_second_time_after_its_answer_asks_for_nothing() {
     let (bench, mut settings) = with_results(&Place::Kafka);
     settings.exit_at_end = false;
     ask(&bench, &all(&bench)[..1]);
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let (key, value) = state.into_iter().find(|(key, _)| key.starts_with("rerun/")).unwrap();
     let told = Told::default();
     while_running(&bench, &settings, &told, || {
         wait_for("the result", || requests(&bench).is_empty());
         let change = [datamill::broker::StateChange { key: key.clone(), value: Some(value.clone()) }];
-        bench.log.change_group_state(&bench.group, None, &change).unwrap();
+        bench.log.change_group_state(&bench.group, &change).unwrap();
         wait_for("the end of the request", || requests(&bench).is_empty());
         ask(&bench, &all(&bench)[1..2]);
         wait_for("the next result", || again(&bench).contains_key("b"));

@@ -36,7 +36,7 @@ fn ask(bench: &Bench, files: &[FailedFile]) {
 
 /// Keys of the group's state that begin so.
 fn keys(bench: &Bench, begins: &str) -> Vec<String> {
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     state.into_keys().filter(|key| key.starts_with(begins)).collect()
 }
 
@@ -356,7 +356,7 @@ fn a_file_that_has_lost_some_of_its_chunks_expires_and_stays_listed(place: &Plac
     let told = Told::to_fail();
     assert_eq!(bench.run(&bench.settings(), told.clone()).unwrap().failed, 1);
     // an entry that names less than there is: the rest has gone
-    let (key, value) = bench.log.group_state(&bench.group, None).unwrap().pop_first().unwrap();
+    let (key, value) = bench.log.group_state(&bench.group).unwrap().pop_first().unwrap();
     let mut entry: serde_json::Value = serde_json::from_slice(&value).unwrap();
     entry["spans"] = serde_json::json!([[0, 2, 4]]);
     bench.set_state(&key, entry.to_string().as_bytes());

@@ -335,7 +335,7 @@ fn failures_in_the_log_are_carried_over_as_far_as_the_account_may(kafka: &Secure
     // it may see them, and not say that it has them
     account.allow("--operation Read --topic datamill.xrd.state");
     wait_for("the permission", || {
-        let state = account.log.group_state(&account.bench.group, None);
+        let state = account.log.group_state(&account.bench.group);
         state.is_ok_and(|state| state.keys().any(|key| key.starts_with("failed/")))
     });
     assert_eq!((run(&at_least, &account.log), listed()), ((1, 1), 1));

@@ -54,7 +54,7 @@ fn a_position_that_the_log_forgot_is_not_taken_for_a_first_start(place: &Place) 
 fn each_first_commit_leaves_a_mark_in_the_state(place: &Place) {
     let bench = three_files(place);
     bench.run(&bench.settings(), ByName::default()).unwrap();
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let marks: Vec<String> = state.into_keys().filter(|key| !key.starts_with("purpose/")).collect();
     assert_eq!(marks, [format!("started/{}/0", bench.topic)]);
 }

@@ -299,7 +299,7 @@ fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
 
 /// What the group's state holds about failed files: path, status and the topic's id.
 fn entries(bench: &Bench) -> Vec<(String, String, Option<String>)> {
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let entries = state.iter().filter(|(key, _)| key.starts_with("failed/"));
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     let of = |value: serde_json::Value| {
@@ -357,7 +357,7 @@ fn what_a_group_knew_before_it_knew_ids_is_of_the_topic_in_which_it_got_one(plac
     send(&bench, 0, &["error", "good"]);
     bench.run(&bench.settings(), ByName::default()).unwrap();
     // as release 0.1.0 leaves it
-    let state = bench.log.group_state(&bench.group, None).unwrap();
+    let state = bench.log.group_state(&bench.group).unwrap();
     let (key, value) = state.iter().find(|(key, _)| key.starts_with("failed/")).unwrap();
     let mut untold: serde_json::Value = serde_json::from_slice(value).unwrap();
     untold.as_object_mut().unwrap().remove("topic_id").unwrap();

@@ -192,7 +192,6 @@ impl Bench {
                 identity: Default::default(),
                 first_start: FirstStart::Earliest,
                 queue_bytes: 1 << 20,
-                state_topic: None,
                 delivery: Default::default(),
             })
             .unwrap();

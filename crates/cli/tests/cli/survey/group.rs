@@ -315,7 +315,7 @@ fn a_group_that_changes_its_delivery_keeps_its_failures_in_sight(bench: &Bench) 
         }
         let asked = bench.run(&[&["rerun"], &of[..], &["--yes"]].concat());
         assert!(asked.code() == 2 && asked.stderr().contains("nothing is asked for"), "{}", asked.stderr());
-        let state = bench.log.group_state(name, None).unwrap();
+        let state = bench.log.group_state(name).unwrap();
         assert!(!state.keys().any(|key| key.starts_with("retry/") || key.starts_with("rerun/")), "{:?}", state.keys());
         let problems = reconcile(&[]);
         assert_eq!((problems.code(), problems.stdout().as_str()), (1, ""), "{}", problems.stderr());

@@ -357,7 +357,7 @@ fn results_of_several_groups_and_in_several_topics_are_told_apart(bench: &Bench)
     bench.create(&elsewhere, 1, &[]);
     let value = format!(r#"{{"kind":"reproducer","target":"{elsewhere}","shown":"test"}}"#).into_bytes();
     let change = StateChange { key: format!("purpose/{}/0123456789abcdef", bench.topic), value: Some(value) };
-    bench.log.change_group_state(group, None, &[change]).unwrap();
+    bench.log.change_group_state(group, &[change]).unwrap();
     for (args, words) in [
         (&["--results", results][..], format!("group `{group}` sends results to other topics too: `{elsewhere}`")),
         (&[], format!("group `{group}` has results in 2 topics: `{elsewhere}`, `{results}`")),

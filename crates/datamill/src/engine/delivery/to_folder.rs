@@ -115,7 +115,7 @@ impl<'a> FromLog<'a> {
                 None => drop(kept.remove(key)),
             }
         };
-        let read = self.log.read_group_state(self.group, None, StateMark::default(), &mut take, stop)?;
+        let read = self.log.read_group_state(self.group, StateMark::default(), &mut take, stop)?;
         Ok(read.map(|_| there))
     }
 
@@ -155,7 +155,7 @@ impl<'a> FromLog<'a> {
         }
         let own = is_new.then(|| self.own.change(self.key.clone()));
         let changes: Vec<StateChange> = copied.iter().cloned().map(gone).chain(own).collect();
-        if let Err(error) = self.log.change_group_state(self.group, None, &changes) {
+        if let Err(error) = self.log.change_group_state(self.group, &changes) {
             if !self.has_told_refusal.replace(true) {
                 tracing::warn!(topic = %self.source.name, group = self.group, error = %crate::report::chain(&error),
                     "the group's state in the log cannot be changed: `datamill status` and `datamill retry` go on to show \

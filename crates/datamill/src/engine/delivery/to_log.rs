@@ -50,7 +50,7 @@ pub(in crate::engine) fn to_log(
         changes.push(folder.change(key_of_unknown(&source.name)));
     }
     let Some(mut file) = file else {
-        return if changes.is_empty() { Ok(()) } else { Ok(log.change_group_state(group, None, &changes)?) };
+        return if changes.is_empty() { Ok(()) } else { Ok(log.change_group_state(group, &changes)?) };
     };
     let number = file.map().get(&taking(&source.name)).and_then(|number| String::from_utf8(number.clone()).ok());
     let mut failures = 0;
@@ -64,7 +64,7 @@ pub(in crate::engine) fn to_log(
         changes.push(StateFolder { taken: Some(number), ..StateFolder::of(output.known()) }.change(own));
     }
     if !changes.is_empty() {
-        log.change_group_state(group, None, &changes)?;
+        log.change_group_state(group, &changes)?;
     }
     crash_point(CrashPoint::StateInLog);
     empty(&mut file, source).map_err(unusable)?;
@@ -133,8 +133,7 @@ impl There {
                 }
             }
         };
-        let read =
-            log.read_group_state(group, None, StateMark::default(), &mut take, &|| control.stopping().is_some())?;
+        let read = log.read_group_state(group, StateMark::default(), &mut take, &|| control.stopping().is_some())?;
         Ok(read.map(|_| there))
     }
 

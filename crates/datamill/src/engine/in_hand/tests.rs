@@ -189,14 +189,14 @@ fn ends_of_tries_of_files_that_were_forgotten_meanwhile_are_not_written_down() {
         let outcome = Outcome::new(Arc::new(info.clone()), Err(failure.clone()), 2, None, &Arc::default());
         Entry::after(&source(), "me", &outcome, &failure)
     };
-    log.change_group_state("g", None, &[entry(&a).change().unwrap(), entry(&b).change().unwrap()]).unwrap();
+    log.change_group_state("g", &[entry(&a).change().unwrap(), entry(&b).change().unwrap()]).unwrap();
     let dying = begun(folder.path());
     for (number, info) in [(1, &a), (2, &b)] {
         let hand = dying.hand(number);
         hand.prepare(info, false, true);
         hand.begins();
     }
-    log.change_group_state("g", None, &[entry(&b).removal()]).unwrap();
+    log.change_group_state("g", &[entry(&b).removal()]).unwrap();
     let run = open(folder.path());
     write_down(&run, &log).unwrap();
     let ends = ends(&log);
@@ -237,7 +237,7 @@ fn log(folder: &Path) -> Arc<dyn Log> {
 
 /// Keys of ends in the group's state.
 fn ends(log: &Arc<dyn Log>) -> Vec<String> {
-    let state = log.group_state("g", None).unwrap();
+    let state = log.group_state("g").unwrap();
     state.into_keys().filter(|key| key.starts_with("in_hand/")).collect()
 }
 
@@ -245,7 +245,7 @@ struct Commits<'a>(&'a dyn Log);
 
 impl Committer for Commits<'_> {
     fn commit(&mut self, commit: &Commit<'_>) -> CommitOutcome {
-        self.0.change_group_state("g", None, commit.state).unwrap();
+        self.0.change_group_state("g", commit.state).unwrap();
         CommitOutcome::Done(Vec::new())
     }
 }

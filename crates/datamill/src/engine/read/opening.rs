@@ -36,7 +36,6 @@ impl Engine<'_> {
             identity: self.commit.source.identity(),
             first_start,
             queue_bytes: settings.queue_bytes(),
-            state_topic: None,
             delivery: settings.delivery,
         })?;
         Ok(Some(Opening { topic, ends, session }))

@@ -539,7 +539,7 @@ impl RetrySettings<'_> {
         }
         let files = keys.len();
         let changes: Vec<StateChange> = keys.into_iter().map(|key| StateChange { key, value: None }).collect();
-        match self.log.change_group_state(self.group, None, &changes) {
+        match self.log.change_group_state(self.group, &changes) {
             Ok(()) => tracing::info!(
                 files,
                 group = self.group,

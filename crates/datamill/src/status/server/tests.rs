@@ -162,7 +162,6 @@ impl Log for Counting {
     fn read_group_state(
         &self,
         _: &str,
-        _: Option<&str>,
         _: StateMark,
         _: &mut dyn FnMut(&str, Option<&[u8]>),
         _: &dyn Fn() -> bool,
@@ -170,7 +169,7 @@ impl Log for Counting {
         refused(self, "read_group_state")
     }
 
-    fn change_group_state(&self, _: &str, _: Option<&str>, _: &[StateChange]) -> Result<()> {
+    fn change_group_state(&self, _: &str, _: &[StateChange]) -> Result<()> {
         refused(self, "change_group_state")
     }
 }

@@ -294,7 +294,6 @@ impl Log for MemoryLog {
     fn read_group_state(
         &self,
         _: &str,
-        _: Option<&str>,
         _: StateMark,
         _: &mut dyn FnMut(&str, Option<&[u8]>),
         _: &dyn Fn() -> bool,
@@ -302,7 +301,7 @@ impl Log for MemoryLog {
         Err(error(ErrorKind::Fatal))
     }
 
-    fn change_group_state(&self, _: &str, _: Option<&str>, _: &[StateChange]) -> Result<()> {
+    fn change_group_state(&self, _: &str, _: &[StateChange]) -> Result<()> {
         Err(error(ErrorKind::Fatal))
     }
 }
