@@ -3,6 +3,8 @@
 //! [`contract`] says what a log does. `kafka` does it on Apache Kafka through librdkafka, `embedded`
 //! in one SQLite file. Both pass the same conformance suite. [`open`] chooses by `bootstrap.servers`.
 
+#![warn(unreachable_pub)]
+
 pub mod contract;
 mod crash;
 mod embedded;

@@ -6,6 +6,8 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes are those of [`datamill::program::Exit`].
 
+#![warn(unreachable_pub)]
+
 mod commands;
 mod function;
 mod words;

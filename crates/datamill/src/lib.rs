@@ -24,6 +24,8 @@
 //! }
 //! ```
 
+#![warn(unreachable_pub)]
+
 pub mod assemble;
 pub mod control;
 pub mod deliver;

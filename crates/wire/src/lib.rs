@@ -4,6 +4,8 @@
 //! follow from a chunk's fields. Names come from strangers: [`Chunk::decode`] refuses whatever could
 //! lead out of an output folder. [`Heartbeat`] and [`LogMessage`] are what running programs tell.
 
+#![warn(unreachable_pub)]
+
 pub mod chunk;
 mod error;
 mod hash;

@@ -13,6 +13,8 @@
 //!
 //! This is for Linux: elsewhere [`CommandSettings::into_user_code`] says that it is not there.
 
+#![warn(unreachable_pub)]
+
 mod error;
 mod settings;
 

@@ -27,7 +27,7 @@ use super::survey::{ended, out};
 /// transactions. Changes nothing: nothing is written, joined or made.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Topic of the files
     #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC")]
     topic_name: Option<String>,
@@ -46,7 +46,7 @@ const AFTER: &str = "Exit codes: 0 nothing is to mend, 1 something is, 2 the com
 /// Room on the disk of an embedded log below which it is soon full, bytes.
 const LITTLE_ROOM: u64 = 1 << 30;
 
-pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     let config = args.log.config()?;
     let mut found = Vec::new();
     match config.file() {

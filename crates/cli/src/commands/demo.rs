@@ -22,7 +22,7 @@ use include_dir::{Dir, include_dir};
 use serde_json::Value;
 
 #[path = "../../../../examples/xrd_metadata.rs"]
-#[allow(dead_code, reason = "the example's `main` is for the example alone")]
+#[allow(dead_code, unreachable_pub, reason = "it is a program of its own, as users write it")]
 mod xrd_metadata;
 
 static SAMPLES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/data");
@@ -35,14 +35,14 @@ const GROUP: &str = "xrd_metadata";
 
 /// Stream sample files through the whole path and print the metadata of each
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Folder to make; one that an earlier demo made is replaced
     #[arg(long, value_name = "FOLDER", default_value = "datamill-demo")]
     folder: PathBuf,
 }
 
 /// `program` is how the command is called, as a word of a shell.
-pub fn run(args: &DemoArgs, program: &str) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &DemoArgs, program: &str) -> anyhow::Result<Exit> {
     match show(args, program, &mut io::stdout().lock()) {
         // Whoever read the output has had enough.
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {

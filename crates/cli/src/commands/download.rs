@@ -34,7 +34,7 @@ const NAME: &str = "DataFileDownloadDirectory";
     mut_arg("output_dir", |arg| arg.help("Folder for the log file and the registry files [default: DIR]")),
     mut_arg("mode", |arg| arg.hide(true).help("Accepted, and without effect: files go to DIR in any case")),
 )]
-pub struct DownloadArgs {
+pub(crate) struct DownloadArgs {
     /// Folder to keep like the topic; it is made where it is missing
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -45,7 +45,7 @@ pub struct DownloadArgs {
     on_exists: OnExists,
 }
 
-pub fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
     let mut processor = args.processor.clone();
     let output_dir = processor.consumer.output_dir.get_or_insert_with(|| args.folder.clone()).clone();
     // the content goes to its place from memory or from where it was spilled to

@@ -10,7 +10,7 @@ use crate::commands::program::{CommandArgs, IsolateArgs, ProgramCall};
 use crate::function::{FunctionCall, What, parted};
 
 #[derive(Debug, Subcommand)]
-pub enum FunctionCommand {
+pub(crate) enum FunctionCommand {
     Try(TryArgs),
     Reproduce(ReproduceArgs),
     Process(ProcessArgs),
@@ -24,7 +24,7 @@ pub enum FunctionCommand {
 /// needed.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_TRY)]
-pub struct TryArgs {
+pub(crate) struct TryArgs {
     #[command(flatten)]
     function: FunctionArgs,
     #[command(flatten)]
@@ -54,7 +54,7 @@ left at once at a signal.";
 /// A command is any program, behind `--`. It reads the file `{path}` and writes its result to the file `{result}`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{EXAMPLE_OF_REPRODUCE}\n\n{PLACEHOLDERS}\n\n{EXIT_CODES}"))]
-pub struct ReproduceArgs {
+pub(crate) struct ReproduceArgs {
     #[command(flatten)]
     function: FunctionOrCommand,
     #[command(flatten)]
@@ -91,7 +91,7 @@ const PLACEHOLDERS: &str = "In a command, {path}, {result} (of `reproduce`), {re
 /// A command is any program, behind `--`, which reads the file `{path}`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{EXAMPLE_OF_PROCESS}\n\n{PLACEHOLDERS}\n\n{EXIT_CODES}"))]
-pub struct ProcessArgs {
+pub(crate) struct ProcessArgs {
     #[command(flatten)]
     function: FunctionOrCommand,
     #[command(flatten)]
@@ -143,14 +143,14 @@ struct JsonArgs {
 
 /// What a function command asks for.
 #[derive(Debug)]
-pub enum Asked {
+pub(crate) enum Asked {
     Function(FunctionCall),
     Program(Box<ProgramCall>),
 }
 
 impl FunctionCommand {
     /// The call of the function, or of the command. `options` are those that were given, `typed` is the whole command line.
-    pub fn into_asked(self, options: Vec<OsString>, typed: Vec<OsString>) -> Asked {
+    pub(crate) fn into_asked(self, options: Vec<OsString>, typed: Vec<OsString>) -> Asked {
         let (what, function, python, files, command) = match self {
             Self::Try(TryArgs { function: FunctionArgs { function, python }, files, .. }) => {
                 (What::Try, Some(function), python, files, None)

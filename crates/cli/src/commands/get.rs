@@ -21,7 +21,7 @@ use super::survey::{control, ended, out};
 #[derive(Debug, Args)]
 // `--version` is that of the file
 #[command(disable_version_flag = true)]
-pub struct GetArgs {
+pub(crate) struct GetArgs {
     /// Topic of files
     #[arg(value_name = "TOPIC")]
     topic: String,
@@ -39,7 +39,7 @@ pub struct GetArgs {
     log: LogArgs,
 }
 
-pub fn run(args: &GetArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Exit> {
     let log = args.log.open_existing()?;
     let name = Path::new(&args.path).file_name().context("no path of a file is given")?;
     let to = match &args.output {

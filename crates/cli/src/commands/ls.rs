@@ -17,7 +17,7 @@ use super::survey::{FilesArgs, control, ended, json_with_path, line, out, path_c
 /// same version number. An upload that lacks chunks says how many are there, with --json also which are missing or gone.
 /// Reads the whole topic once. Exit code 2 if the topic has messages and none of them is a chunk of a file.
 #[derive(Debug, Args)]
-pub struct LsArgs {
+pub(crate) struct LsArgs {
     #[command(flatten)]
     files: FilesArgs,
     /// One JSON object for each upload
@@ -27,7 +27,7 @@ pub struct LsArgs {
     log: LogArgs,
 }
 
-pub fn run(args: &LsArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &LsArgs) -> anyhow::Result<Exit> {
     let wanted = wanted(args.files.pattern.as_deref())?;
     let log = args.log.open_existing()?;
     let mut lines = Lines { out: out(), as_json: args.json, totals: Totals::default(), uploads: 0 };

@@ -1,23 +1,23 @@
 //! One file per command: its options, one conversion to checked settings, and the call of the library.
 
-pub mod check;
-pub mod demo;
-pub mod download;
-pub mod function;
-pub mod get;
-pub mod ls;
-pub mod program;
-pub mod read;
-pub mod reconcile;
-pub mod rekey;
-pub mod rerun;
-pub mod retry;
-pub mod status;
-pub mod topic;
-pub mod transfer;
-pub mod upload;
-pub mod verify;
-pub mod watch;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod download;
+pub(crate) mod function;
+pub(crate) mod get;
+pub(crate) mod ls;
+pub(crate) mod program;
+pub(crate) mod read;
+pub(crate) mod reconcile;
+pub(crate) mod rekey;
+pub(crate) mod rerun;
+pub(crate) mod retry;
+pub(crate) mod status;
+pub(crate) mod topic;
+pub(crate) mod transfer;
+pub(crate) mod upload;
+pub(crate) mod verify;
+pub(crate) mod watch;
 
 mod output;
 mod sending;

@@ -15,7 +15,7 @@ use datamill::settings::Config;
 
 /// Which log is looked at.
 #[derive(Debug, Args)]
-pub struct LogArgs {
+pub(super) struct LogArgs {
     /// Configuration file: a path, or the name of a file in the folder that
     /// OPENMSISTREAM_CONFIG_FILE_DIR names. Without one, the log is `datamill.db` in this folder
     #[arg(long, value_name = "FILE")]
@@ -27,17 +27,17 @@ const QUOTA_EVERY: Duration = Duration::from_millis(500);
 
 impl LogArgs {
     /// The configuration.
-    pub fn config(&self) -> anyhow::Result<Config> {
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::load(self.config.as_deref())?)
     }
 
     /// Opens the log; a file that does not exist is made.
-    pub fn open(&self) -> anyhow::Result<Arc<dyn Log>> {
+    pub(super) fn open(&self) -> anyhow::Result<Arc<dyn Log>> {
         opened(&self.config()?, |config| Ok(datamill::broker::open(config.properties())?))
     }
 
     /// Opens the log to look at what is in it.
-    pub fn open_existing(&self) -> anyhow::Result<Arc<dyn Log>> {
+    pub(super) fn open_existing(&self) -> anyhow::Result<Arc<dyn Log>> {
         let config = self.config()?;
         let log = opened(&config, datamill::program::open_existing)?;
         tell_quota(&log);
@@ -80,7 +80,7 @@ fn tell_quota(log: &Arc<dyn Log>) {
 }
 
 /// Prints a text on stdout; `what` names it where that fails.
-pub fn print(text: &str, what: &str) -> anyhow::Result<()> {
+pub(super) fn print(text: &str, what: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     is_wanted(written).with_context(|| format!("{what} cannot be printed"))?;
@@ -88,7 +88,7 @@ pub fn print(text: &str, what: &str) -> anyhow::Result<()> {
 }
 
 /// Whoever read our output has had enough: that is success. `false` says so.
-pub fn is_wanted(written: io::Result<()>) -> io::Result<bool> {
+pub(super) fn is_wanted(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -98,7 +98,7 @@ pub fn is_wanted(written: io::Result<()>) -> io::Result<bool> {
 
 /// Whether the reader of stdout is still there. While there is nothing to write, no write tells that it has gone.
 #[cfg(unix)]
-pub fn has_reader() -> bool {
+pub(super) fn has_reader() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     let stdout = io::stdout();
@@ -116,7 +116,7 @@ pub fn has_reader() -> bool {
 }
 
 /// Asks a person to type `yes`.
-pub fn is_confirmed(question: &str) -> anyhow::Result<bool> {
+pub(super) fn is_confirmed(question: &str) -> anyhow::Result<bool> {
     say(format_args!("{question} Type `yes` to go on"));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
@@ -124,7 +124,7 @@ pub fn is_confirmed(question: &str) -> anyhow::Result<bool> {
 }
 
 /// Columns as wide as their longest cell.
-pub fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

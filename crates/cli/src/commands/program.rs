@@ -10,7 +10,7 @@ use datamill_workers::{CommandSettings, KeeperStart};
 
 /// A command in the place of a function.
 #[derive(Debug, Args)]
-pub struct CommandArgs {
+pub(crate) struct CommandArgs {
     /// The command reads the file from its standard input; `{path}` is there all the same
     #[arg(long, requires = "command", help_heading = "Commands")]
     stdin: bool,
@@ -74,14 +74,14 @@ impl LimitArgs {
 
 impl CommandArgs {
     /// The call of the command, if there is one.
-    pub fn into_call(self, make: impl FnOnce(Self) -> ProgramCall) -> Option<ProgramCall> {
+    pub(crate) fn into_call(self, make: impl FnOnce(Self) -> ProgramCall) -> Option<ProgramCall> {
         (!self.command.is_empty()).then(|| make(self))
     }
 }
 
 /// A command for the files of a topic, and what the engine is to do.
 #[derive(Debug)]
-pub struct ProgramCall {
+pub(crate) struct ProgramCall {
     command: CommandArgs,
     limits: LimitArgs,
     stdout: bool,
@@ -95,11 +95,11 @@ enum Topics {
 }
 
 impl ProgramCall {
-    pub fn reproduce(command: CommandArgs, limits: LimitArgs, stdout: bool, args: ReproducerArgs) -> Self {
+    pub(crate) fn reproduce(command: CommandArgs, limits: LimitArgs, stdout: bool, args: ReproducerArgs) -> Self {
         Self { command, limits, stdout, topics: Topics::Reproduce(args) }
     }
 
-    pub fn process(command: CommandArgs, limits: LimitArgs, args: ProcessorArgs) -> Self {
+    pub(crate) fn process(command: CommandArgs, limits: LimitArgs, args: ProcessorArgs) -> Self {
         Self { command, limits, stdout: false, topics: Topics::Process(args) }
     }
 
@@ -107,7 +107,7 @@ impl ProgramCall {
     ///
     /// # Errors
     /// A command that cannot be used.
-    pub fn run(self, keeper: KeeperStart) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, keeper: KeeperStart) -> anyhow::Result<Exit> {
         match &self.topics {
             Topics::Reproduce(args) => self.run_with(args, true, keeper),
             Topics::Process(args) => self.run_with(args, false, keeper),

@@ -33,7 +33,7 @@ const WAIT: Duration = Duration::from_millis(200);
 /// reading goes on until it is stopped or nobody reads the output any more.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub struct ReadArgs {
+pub(crate) struct ReadArgs {
     /// Topic to read
     #[arg(value_name = "TOPIC", required_unless_present = "topic_name", conflicts_with = "topic_name")]
     topic: Option<String>,
@@ -63,7 +63,7 @@ pub struct ReadArgs {
     newest: bool,
 }
 
-pub fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &ReadArgs) -> anyhow::Result<Exit> {
     let topic = args.topic.as_ref().or(args.topic_name.as_ref()).context("no topic is named")?;
     let log = args.log.open_existing()?;
     let mut reader = if args.newest {

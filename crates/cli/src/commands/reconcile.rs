@@ -28,7 +28,7 @@ use super::survey::{control, ended, json_of, out, path_cell};
 /// are missing), never_sent, changed_since (another version is on the topic), not_in_folder.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
-pub struct ReconcileArgs {
+pub(crate) struct ReconcileArgs {
     /// Folder whose files were uploaded
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -72,7 +72,7 @@ pub struct ReconcileArgs {
 const AFTER: &str = "Exit codes: 0 every file is where it should be, 1 something is missing or needs a person, 2 the command \
 line or the set-up is wrong, 3 the broker did not answer, or it was stopped before the end.";
 
-pub fn run(args: &ReconcileArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &ReconcileArgs) -> anyhow::Result<Exit> {
     let filter = match &args.upload_regex {
         Some(pattern) => Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?,
         None => Filter::default_rules(),

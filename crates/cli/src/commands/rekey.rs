@@ -16,7 +16,7 @@ use super::sending;
 /// log names them. Several processes share the work when they have the same group. On Kafka, make
 /// DST first: `datamill topic create DST --partitions N`.
 #[derive(Debug, Args)]
-pub struct RekeyArgs {
+pub(crate) struct RekeyArgs {
     /// Topic to read
     #[arg(value_name = "SRC")]
     source: String,
@@ -38,7 +38,7 @@ pub struct RekeyArgs {
     common: CommonArgs,
 }
 
-pub fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
     let group = args.consumer_group_id.clone();
     let group = group.unwrap_or_else(|| RekeySettings::usual_group(&args.source, &args.destination));
     let settings = RekeySettings {

@@ -28,7 +28,7 @@ use super::output::{LogArgs, is_confirmed, print, table};
 /// run again. `datamill read --newest` shows the newest result of each file.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
-pub struct RerunArgs {
+pub(crate) struct RerunArgs {
     /// Topic that the files came from
     #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC")]
     topic_name: String,
@@ -70,7 +70,7 @@ A request has at most 100,000 files. For a whole topic, start the program in a n
 Exit codes: 0 done, or nothing to do, 2 the command line or the set-up is wrong, or the answer was not `yes`, \
 3 the broker did not answer (start it again).";
 
-pub fn run(args: &RerunArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &RerunArgs) -> anyhow::Result<Exit> {
     let path = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;
     let log = args.log.open_existing()?;
     let topic = log.topic(&args.topic_name).map_err(|error| error.for_use(Operation::Describe))?.name;

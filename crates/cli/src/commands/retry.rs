@@ -26,7 +26,7 @@ use super::output::{LogArgs, is_confirmed, print, table};
 /// it up within seconds, on whatever host; where none runs, the next one that starts does, also with
 /// `--retry_failed no`. A file with missing chunks cannot be tried: upload it again.
 #[derive(Debug, Args)]
-pub struct RetryArgs {
+pub(crate) struct RetryArgs {
     /// Topic that the files came from
     #[arg(long = "topic_name", visible_alias = "consumer_topic_name", value_name = "TOPIC")]
     topic_name: String,
@@ -72,7 +72,7 @@ const STATUSES: [&str; 7] = [
 /// Characters of a reason in the table.
 const REASON: usize = 80;
 
-pub fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &RetryArgs) -> anyhow::Result<Exit> {
     let pattern = args.path.as_deref().map(Pattern::from_python).transpose().context("--path cannot be used")?;
     let log = args.log.open_existing()?;
     let topic = log.topic(&args.topic_name).map_err(|error| error.for_use(Operation::Describe))?.name;

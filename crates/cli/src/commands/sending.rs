@@ -23,7 +23,7 @@ use datamill::upload::{
 
 /// Options of everything that sends files.
 #[derive(Debug, Clone, Args)]
-pub struct SendingArgs {
+pub(super) struct SendingArgs {
     /// Topic to send to
     #[arg(long = "topic_name", visible_alias = "producer_topic_name", value_name = "TOPIC")]
     pub topic_name: String,
@@ -66,7 +66,7 @@ impl SendingArgs {
     }
 
     /// The checked settings.
-    pub fn settings(&self) -> anyhow::Result<UploadSettings> {
+    pub(super) fn settings(&self) -> anyhow::Result<UploadSettings> {
         let mut settings = UploadSettings::new(&self.topic_name);
         settings.chunk_size = self.chunk_size;
         settings.in_flight_bytes = self.queue_max_size as usize * 1_000_000;
@@ -197,7 +197,7 @@ impl Sending {
 }
 
 /// What runs beside the work of a program.
-pub struct Started {
+pub(super) struct Started {
     pub log: Arc<dyn Log>,
     pub control: Arc<Control>,
     pub facts: Facts,
@@ -206,7 +206,7 @@ pub struct Started {
 
 /// Starts logging, the log, heartbeats, console and signals of a program that reads as well: it makes no log in a folder
 /// that has none. `topics` are those of the program, with what each is for.
-pub fn start(
+pub(super) fn start(
     common: &CommonArgs,
     program: &str,
     topics: &[(&str, &'static str)],

@@ -35,7 +35,7 @@ use super::survey::{control, ended, out};
 /// is in its output folder: that this is not seen here is said, and needs a person.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Folder that `datamill watch` sends to the topic, named as it is there
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -102,7 +102,7 @@ fn say_programs(addresses: &[String]) {
     }
 }
 
-pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
     let filter = match &args.upload_regex {
         Some(pattern) => Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?,
         None => Filter::default_rules(),

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 /// The files that a command is about.
 #[derive(Debug, Args)]
-pub struct FilesArgs {
+pub(super) struct FilesArgs {
     /// Topic of files
     #[arg(value_name = "TOPIC")]
     pub topic: String,
@@ -32,7 +32,7 @@ pub struct FilesArgs {
 const WIDEST: usize = 60;
 
 /// A look at a log that the first SIGINT, SIGTERM or SIGHUP ends.
-pub fn control(log: &Arc<dyn Log>) -> anyhow::Result<Arc<Control>> {
+pub(super) fn control(log: &Arc<dyn Log>) -> anyhow::Result<Arc<Control>> {
     let control = Arc::new(Control::default());
     control.stops(log);
     heed_signals(&control, AtOnce::LookedOnly).context("cannot set up threads and signals")?;
@@ -40,12 +40,12 @@ pub fn control(log: &Arc<dyn Log>) -> anyhow::Result<Arc<Control>> {
 }
 
 /// Where rows go.
-pub fn out() -> BufWriter<StdoutLock<'static>> {
+pub(super) fn out() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(1 << 16, io::stdout().lock())
 }
 
 /// How a look ended: what is missing or was stopped is said here, and whoever has closed the output has had enough.
-pub fn ended(ended: Result<Exit, SurveyError>) -> anyhow::Result<Exit> {
+pub(super) fn ended(ended: Result<Exit, SurveyError>) -> anyhow::Result<Exit> {
     match ended {
         Ok(exit) => Ok(exit),
         Err(SurveyError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
@@ -62,7 +62,7 @@ pub fn ended(ended: Result<Exit, SurveyError>) -> anyhow::Result<Exit> {
 }
 
 /// Says how many messages of a topic are not chunks of files, where some are not.
-pub fn say_others(log: &dyn Log, topic: &str, passed: Passed) {
+pub(super) fn say_others(log: &dyn Log, topic: &str, passed: Passed) {
     if passed.others > 0 {
         let read = log.command(&format!("read {topic}"));
         say(format_args!("topic `{topic}`: {}; {read} shows them", not_chunks(passed.others, passed.messages)));
@@ -71,7 +71,7 @@ pub fn say_others(log: &dyn Log, topic: &str, passed: Passed) {
 
 /// Whether a path is one of those that a pattern names: with `*` for any characters and `?` for one; without them, a
 /// file or all that is in a folder. No pattern names all.
-pub fn wanted(pattern: Option<&str>) -> anyhow::Result<impl Fn(&str) -> bool + Send + 'static> {
+pub(super) fn wanted(pattern: Option<&str>) -> anyhow::Result<impl Fn(&str) -> bool + Send + 'static> {
     let pattern = pattern.map(|pattern| Pattern::from_python(&regex(pattern))).transpose()?;
     Ok(move |path: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(path)))
 }
@@ -99,17 +99,17 @@ fn regex(pattern: &str) -> String {
 }
 
 /// A path for a column of this width.
-pub fn path_cell(path: &str, longest: usize) -> String {
+pub(super) fn path_cell(path: &str, longest: usize) -> String {
     format!("{:width$}", printable(path), width = longest.clamp(4, WIDEST))
 }
 
 /// A time as tables show it.
-pub fn time_cell(ms: Option<i64>) -> String {
+pub(super) fn time_cell(ms: Option<i64>) -> String {
     ms.map_or_else(|| "-".to_owned(), clock::local_time_text)
 }
 
 /// An upload as an object of JSON.
-pub fn json_of(listed: &Listed) -> Value {
+pub(super) fn json_of(listed: &Listed) -> Value {
     let Listed { upload, version } = listed;
     json!({
         "version": version,
@@ -126,7 +126,7 @@ pub fn json_of(listed: &Listed) -> Value {
 }
 
 /// The same with its path before it.
-pub fn json_with_path(listed: &Listed) -> Value {
+pub(super) fn json_with_path(listed: &Listed) -> Value {
     let mut object = serde_json::Map::from_iter([("path".to_owned(), json!(listed.upload.path))]);
     if let Value::Object(rest) = json_of(listed) {
         object.extend(rest);
@@ -135,7 +135,7 @@ pub fn json_with_path(listed: &Listed) -> Value {
 }
 
 /// Writes a line; that it cannot be written ends the look.
-pub fn line(out: &mut impl Write, line: impl std::fmt::Display) -> Result<(), SurveyError> {
+pub(super) fn line(out: &mut impl Write, line: impl std::fmt::Display) -> Result<(), SurveyError> {
     writeln!(out, "{line}").map_err(SurveyError::Output)
 }
 

@@ -16,7 +16,7 @@ use super::output::{LogArgs, is_confirmed, print, table};
 
 /// Create, list, describe and delete topics
 #[derive(Debug, Args)]
-pub struct TopicArgs {
+pub(crate) struct TopicArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -94,7 +94,7 @@ struct DeleteArgs {
     log: LogArgs,
 }
 
-pub fn run(args: &TopicArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &TopicArgs) -> anyhow::Result<Exit> {
     let text = match &args.action {
         Action::Delete(args) => return delete(args),
         Action::Create(args) => create(args)?,

@@ -17,7 +17,7 @@ use datamill::settings::Config;
 /// program, and the files it has not taken are transferred at the next start.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub struct TransferArgs {
+pub(crate) struct TransferArgs {
     /// The store and a prefix in it: s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX,
     /// https://HOST/FOLDER (WebDAV) or file:///FOLDER
     #[arg(long, value_name = "URL")]
@@ -32,7 +32,7 @@ pub struct TransferArgs {
 /// The same as `datamill transfer --to s3://BUCKET`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub struct S3TransferArgs {
+pub(crate) struct S3TransferArgs {
     /// Name of the bucket
     #[arg(value_name = "BUCKET", value_parser = bucket)]
     bucket: String,
@@ -49,11 +49,11 @@ struct SharedArgs {
     processor: ProcessorArgs,
 }
 
-pub fn run(args: &TransferArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &TransferArgs) -> anyhow::Result<Exit> {
     transfer(&args.to, &args.shared, "transfer")
 }
 
-pub fn run_s3(args: &S3TransferArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run_s3(args: &S3TransferArgs) -> anyhow::Result<Exit> {
     transfer(&format!("s3://{}", args.bucket), &args.shared, "S3TransferStreamProcessor")
 }
 

@@ -43,7 +43,7 @@ impl UploadArgs {
     }
 }
 
-pub fn run(args: UploadArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: UploadArgs) -> anyhow::Result<Exit> {
     let sending = args.into_sending()?;
     let bar = Arc::new(Bar::new());
     let sent = sending.run_as_program("datamill_upload", &Facts::default().heard_by(bar.clone()));

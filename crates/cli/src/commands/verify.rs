@@ -18,7 +18,7 @@ use super::survey::{FilesArgs, control, ended, line, out, say_others, wanted};
 /// Rebuilds every upload and compares its SHA-512, so a changed byte is found. Prints those that are damaged or lack
 /// chunks, with --json all. Exit code 1 if there is one, 2 if the topic has messages and none of them is a chunk of a file.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     #[command(flatten)]
     files: FilesArgs,
     /// One JSON object for each upload, also for those that are right
@@ -28,7 +28,7 @@ pub struct VerifyArgs {
     log: LogArgs,
 }
 
-pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let wanted = wanted(args.files.pattern.as_deref())?;
     let log = args.log.open_existing()?;
     let (control, mut out) = (control(&log)?, out());

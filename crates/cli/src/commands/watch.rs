@@ -74,7 +74,7 @@ impl WatchArgs {
     }
 }
 
-pub fn run(args: WatchArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     let sending = args.into_sending()?;
     let summary = sending.run_as_program("datamill_watch", &Facts::default())?;
     Ok(sending.end(&summary))

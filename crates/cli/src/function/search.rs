@@ -26,7 +26,7 @@ else:
 
 /// No Python was found.
 #[derive(Debug, thiserror::Error)]
-pub struct NoPython {
+pub(super) struct NoPython {
     function: OsString,
     looked: Vec<(Candidate, Lack)>,
 }
@@ -34,7 +34,7 @@ pub struct NoPython {
 /// A Python that was found cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start `{}`, which has the package datamill", python.display())]
-pub struct CannotStart {
+pub(super) struct CannotStart {
     /// The program.
     pub python: PathBuf,
     /// Why.
@@ -61,7 +61,7 @@ enum Lack {
 }
 
 /// The Python for a function: the one that was asked for, that of the active virtual environment, or `python3`.
-pub fn search(given: Option<&Path>, function: &OsStr) -> Result<PathBuf, NoPython> {
+pub(super) fn search(given: Option<&Path>, function: &OsStr) -> Result<PathBuf, NoPython> {
     first(candidates(given, env::var_os("VIRTUAL_ENV").as_deref()), function)
 }
 

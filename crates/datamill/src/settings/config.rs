@@ -10,7 +10,6 @@ use datamill_broker::{FirstStart, Properties, is_secret, may_hold_secret};
 
 use super::error::{Place, SettingsError, shown};
 use super::ini::{Ini, IniError, Key, first_word};
-use super::redact::Redacted;
 use super::value::{EMBEDDED, Environment, expand, log_file, odd_form, servers, variable};
 use super::{known, locate};
 use crate::report::LogLevel;
@@ -301,42 +300,6 @@ impl Config {
             values.insert(setting.key.clone(), setting.value.clone());
         }
         Ok(Some(values))
-    }
-
-    /// What is in force, one `section key = value (from …)` per line, secrets left out.
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        if self.default_log {
-            text.push_str(&format!("broker {SERVERS} = {DEFAULT_SERVERS} (from the default)\n"));
-        }
-        for section in SECTIONS {
-            for setting in self.settings(section).iter().filter(|setting| self.has_effect(section, setting)) {
-                let Setting { key, value, .. } = setting;
-                let from = self.describe_origin(setting);
-                text.push_str(&format!("{section} {key} = {} (from {from})\n", Redacted { key, value }));
-            }
-        }
-        text
-    }
-
-    fn describe_origin(&self, setting: &Setting) -> String {
-        let file = self.file.as_deref().unwrap_or(Path::new("")).display();
-        let line = setting.line;
-        match &setting.origin {
-            Origin::Variable(_) | Origin::Unset(_) if may_hold_secret(&setting.key) => {
-                format!("an environment variable, {file} line {line}")
-            }
-            Origin::Variable(name) => format!("the environment variable `{name}`, {file} line {line}"),
-            Origin::Unset(name) => format!("the environment variable `{name}`, which is not set, {file} line {line}"),
-            Origin::File | Origin::NotAVariable => format!("{file} line {line}"),
-        }
-    }
-
-    fn has_effect(&self, section: &str, setting: &Setting) -> bool {
-        section == "s3"
-            || known::is_known(&setting.key)
-            || own_keys(section).contains(&setting.key.as_str())
-            || (self.uses_plugins() && !setting.inherited && !is_skipped(&setting.key))
     }
 
     fn settings(&self, section: &str) -> &[Setting] {

@@ -48,7 +48,7 @@ const MOST_CHUNKS: u64 = 1 << 22;
 
 /// What the first pass found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
+pub(super) struct Version {
     /// Size and modification time while the file was read.
     pub stamp: Stamp,
     /// What else the file system told before it was read.
@@ -77,7 +77,7 @@ impl ChunkHash {
 
 impl Version {
     /// Number of chunks, at least 1: an empty file is one empty chunk.
-    pub fn total(&self) -> u32 {
+    pub(super) fn total(&self) -> u32 {
         self.chunks.len() as u32
     }
 
@@ -86,7 +86,7 @@ impl Version {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn pieces<'a>(&'a self, file: &'a mut File, from: u32) -> Result<Pieces<'a>, CutError> {
+    pub(super) fn pieces<'a>(&'a self, file: &'a mut File, from: u32) -> Result<Pieces<'a>, CutError> {
         let offset = u64::from(from) * self.chunk_size as u64;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Pieces { version: self, file, next: from as usize, offset, buffer: Vec::new() })
@@ -95,7 +95,7 @@ impl Version {
 
 /// One chunk of the second pass.
 #[derive(Debug, Clone, Copy)]
-pub struct Piece<'a> {
+pub(super) struct Piece<'a> {
     /// Number of the chunk, from 1.
     pub index: u32,
     /// Where its bytes are in the file.
@@ -108,7 +108,7 @@ pub struct Piece<'a> {
 
 /// The second pass over a file: the chunks that are what they were.
 #[derive(Debug)]
-pub struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     version: &'a Version,
     file: &'a mut File,
     next: usize,
@@ -121,7 +121,7 @@ impl Pieces<'_> {
     ///
     /// # Errors
     /// [`CutError::Changed`] at the first difference; what else [`CutError`] names.
-    pub fn next(&mut self) -> Result<Option<Piece<'_>>, CutError> {
+    pub(super) fn next(&mut self) -> Result<Option<Piece<'_>>, CutError> {
         let version = self.version;
         let Some(before) = version.chunks.get(self.next) else {
             return Ok(None);
@@ -148,7 +148,7 @@ impl Pieces<'_> {
 
 /// Why a file could not be cut.
 #[derive(Debug, thiserror::Error)]
-pub enum CutError {
+pub(super) enum CutError {
     /// Other bytes, another size or another time than before: this version is gone.
     #[error("the file changed while it was read")]
     Changed,
@@ -199,7 +199,7 @@ impl From<io::Error> for CutError {
 /// [`CutError::Changed`] where size or time are others at the end than at the start,
 /// [`CutError::Size`] where they are the same and the end is not where the size says; what else
 /// [`CutError`] names, [`CutError::Ended`] where `go_on` says no.
-pub fn cut(file: &mut File, chunk_size: usize, go_on: &dyn Fn() -> bool) -> Result<Version, CutError> {
+pub(super) fn cut(file: &mut File, chunk_size: usize, go_on: &dyn Fn() -> bool) -> Result<Version, CutError> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(CutError::NotAFile);

@@ -60,7 +60,7 @@ impl Filter {
 }
 
 /// Whether a relative path is left out by the rule that always holds.
-pub fn is_hidden(relative: &str) -> bool {
+pub(super) fn is_hidden(relative: &str) -> bool {
     relative.split('/').any(|part| part.starts_with('.'))
 }
 

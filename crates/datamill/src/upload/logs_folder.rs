@@ -68,7 +68,7 @@ fn usual(root: &Path) -> Result<PathBuf, UploadError> {
 
 /// The folder, locked for one topic of one log. The locks end with the process, however it ends.
 #[derive(Debug)]
-pub struct LogsFolder {
+pub(crate) struct LogsFolder {
     /// The path that the user named as the watched folder.
     named: PathBuf,
     logs_dir: Option<PathBuf>,
@@ -89,7 +89,7 @@ impl LogsFolder {
     /// # Errors
     /// As [`logs_folder`]; where another process watches the folder; and where `logs_dir` is named although there is
     /// a record in the usual place, as what that names would be sent twice.
-    pub fn open(
+    pub(crate) fn open(
         named: &Path,
         root: &Path,
         logs_dir: Option<&Path>,
@@ -119,7 +119,7 @@ impl LogsFolder {
     ///
     /// # Errors
     /// Where the user has folders of all the names that it could have.
-    pub fn seen(
+    pub(crate) fn seen(
         named: &Path,
         root: &Path,
         logs_dir: Option<&Path>,
@@ -134,7 +134,7 @@ impl LogsFolder {
 
     /// Whether a process of this machine has the lock, as the system's list of locks says: trying it would keep a watch
     /// off that starts at this moment. `None` where there is no such list.
-    pub fn is_locked(&self) -> Option<bool> {
+    pub(crate) fn is_locked(&self) -> Option<bool> {
         is_in_locks(&self.lock_in(&self.path))
     }
 
@@ -142,7 +142,7 @@ impl LogsFolder {
     ///
     /// # Errors
     /// As [`LogsFolder::open`]; then nothing is locked.
-    pub fn go_to(&mut self, root: &Path) -> Result<(), UploadError> {
+    pub(crate) fn go_to(&mut self, root: &Path) -> Result<(), UploadError> {
         // the old locks would keep this process off the same folder
         (self.lock, self.one_watcher) = (None, None);
         let path = logs_folder(root, self.logs_dir.as_deref())?;
@@ -174,27 +174,27 @@ impl LogsFolder {
     }
 
     /// What the names of the files of one topic in one log have in common.
-    pub fn name(topic: &str, log_id: &str) -> String {
+    pub(crate) fn name(topic: &str, log_id: &str) -> String {
         format!("{}_{}", file_name_part(topic), digits(log_id.as_ref()))
     }
 
     /// Whether the lock that is held is the one that another process would find.
-    pub fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         self.lock.as_ref().is_some_and(|lock| Identity::is_of(&self.lock_in(&self.path), lock))
     }
 
     /// The folder, without links.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The topic as file names hold it.
-    pub fn topic(&self) -> String {
+    pub(crate) fn topic(&self) -> String {
         file_name_part(&self.topic_name)
     }
 
     /// Where the durable record is.
-    pub fn record(&self) -> PathBuf {
+    pub(crate) fn record(&self) -> PathBuf {
         self.path.join(self.record_name(&self.of_root))
     }
 

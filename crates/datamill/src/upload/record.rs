@@ -82,7 +82,7 @@ pub enum RecordError {
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// Its stamp when it was delivered, or when it was there at the first start.
     pub stamp: Stamp,
     /// The hash of what was delivered; `None` where nothing was.
@@ -93,7 +93,7 @@ pub struct Known {
 
 /// The record of one watched folder, log and topic.
 #[derive(Debug)]
-pub struct Record {
+pub(super) struct Record {
     path: PathBuf,
     journal: Journal,
     content: Content,
@@ -155,7 +155,7 @@ impl Record {
     ///
     /// # Errors
     /// Where the file cannot be read or written, or belongs to another log or topic.
-    pub fn open(path: &Path, log_id: &str, topic: &str) -> Result<Self, RecordError> {
+    pub(super) fn open(path: &Path, log_id: &str, topic: &str) -> Result<Self, RecordError> {
         let io_error = |source| RecordError::Io { path: path.to_owned(), source };
         let mut content = Content::default();
         let mut first = true;
@@ -186,7 +186,7 @@ impl Record {
     ///
     /// # Errors
     /// Where the file cannot be written anew.
-    pub fn set_topic_id(&mut self, id: Option<&str>, sent_again: bool) -> Result<bool, RecordError> {
+    pub(super) fn set_topic_id(&mut self, id: Option<&str>, sent_again: bool) -> Result<bool, RecordError> {
         let Some(id) = id.filter(|id| self.content.topic_id.as_deref() != Some(*id)) else {
             self.confirmed();
             return Ok(false);
@@ -210,19 +210,19 @@ impl Record {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// How many files count as existing: they were there at the first start, and are not sent as they are.
-    pub fn existing(&self) -> u64 {
+    pub(super) fn existing(&self) -> u64 {
         let files = &self.content.files;
         let is_existing = |file: &FileNumber| files.known(*file).is_some_and(|known| known.sha512.is_none());
         files.numbers().filter(is_existing).count() as u64
     }
 
     /// The folders that it was used for, as [`Record::add_folder`] was told.
-    pub fn folders(&self) -> &[String] {
+    pub(super) fn folders(&self) -> &[String] {
         &self.content.folders
     }
 
@@ -230,7 +230,7 @@ impl Record {
     ///
     /// # Errors
     /// Where the file cannot be written anew.
-    pub fn add_folder(&mut self, folder: String) -> Result<(), RecordError> {
+    pub(super) fn add_folder(&mut self, folder: String) -> Result<(), RecordError> {
         if self.content.folders.len() >= MOST_FOLDERS {
             self.content.folders.remove(0);
         }
@@ -239,7 +239,7 @@ impl Record {
     }
 
     /// Whether the path of the record still leads to the file that is written to.
-    pub fn is_in_place(&self) -> bool {
+    pub(super) fn is_in_place(&self) -> bool {
         self.journal.is_in_place()
     }
 
@@ -247,7 +247,7 @@ impl Record {
     ///
     /// # Errors
     /// Where that cannot be written; then the record is what it was.
-    pub fn write_at(&mut self, path: &Path) -> Result<(), RecordError> {
+    pub(super) fn write_at(&mut self, path: &Path) -> Result<(), RecordError> {
         let made = Journal::make(path, &|lines| self.content.write(lines));
         self.journal = made.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
         self.path = path.to_owned();
@@ -259,7 +259,7 @@ impl Record {
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn add_from(&mut self, path: &Path) -> Result<(), RecordError> {
+    pub(super) fn add_from(&mut self, path: &Path) -> Result<(), RecordError> {
         let mut other = Content::default();
         let loaded = Contents::load(path, |line| other.apply(line, false));
         loaded.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
@@ -275,22 +275,22 @@ impl Record {
     }
 
     /// Whether the first start is over: what was there then has been dealt with.
-    pub fn has_started(&self) -> bool {
+    pub(super) fn has_started(&self) -> bool {
         self.content.started
     }
 
     /// What is known of a file.
-    pub fn known(&self, path: &str) -> Option<Known> {
+    pub(super) fn known(&self, path: &str) -> Option<Known> {
         self.content.files.known(self.content.files.find(path)?)
     }
 
     /// Whether files are known in this folder or below it.
-    pub fn knows_folder(&self, path: &str) -> bool {
+    pub(super) fn knows_folder(&self, path: &str) -> bool {
         self.content.files.has_folder(path)
     }
 
     /// The folders of the files that the record has known for the shortest time, at most `most` of them.
-    pub fn newest_folders(&self, most: usize) -> Vec<String> {
+    pub(super) fn newest_folders(&self, most: usize) -> Vec<String> {
         let files = &self.content.files;
         let mut folders: Vec<String> = Vec::new();
         for file in files.numbers().rev().take(most * FILES_FOR_A_FOLDER) {
@@ -303,13 +303,13 @@ impl Record {
     }
 
     /// The hash of a version of which some chunks may be in the topic, and not all.
-    pub fn half_sent(&self, path: &str) -> Option<[u8; 64]> {
+    pub(super) fn half_sent(&self, path: &str) -> Option<[u8; 64]> {
         self.content.files.sending(self.content.files.find(path)?).copied()
     }
 
     /// Takes down that the file was delivered with this hash, or was delivered before with this hash, and
     /// looks like this by now. [`Record::write`] writes it.
-    pub fn delivered(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
+    pub(super) fn delivered(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
         let known = Known { stamp, sha512: Some(*hash), trace };
         self.journal.push(&known_line(path, &known));
         self.content.know(path, known);
@@ -317,7 +317,7 @@ impl Record {
     }
 
     /// As [`Record::delivered`], of a file of which it is not known yet whether its topic is still the same.
-    pub fn acknowledged(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
+    pub(super) fn acknowledged(&mut self, path: &str, stamp: Stamp, trace: Option<Trace>, hash: &[u8; 64]) {
         if self.content.unconfirmed.is_empty() {
             self.journal.push(&Line::Confirmed { confirmed: false });
         }
@@ -326,7 +326,7 @@ impl Record {
     }
 
     /// Takes down that all that was acknowledged is in the topic.
-    pub fn confirmed(&mut self) {
+    pub(super) fn confirmed(&mut self) {
         if !self.content.unconfirmed.is_empty() {
             self.content.unconfirmed = Vec::new();
             self.journal.push(&Line::Confirmed { confirmed: true });
@@ -334,7 +334,7 @@ impl Record {
     }
 
     /// Takes down that a file that was delivered is the same with this trace.
-    pub fn is_same(&mut self, path: &str, trace: Option<Trace>) {
+    pub(super) fn is_same(&mut self, path: &str, trace: Option<Trace>) {
         if let Some(known) = self.known(path)
             && known.sha512.is_some()
         {
@@ -346,7 +346,7 @@ impl Record {
 
     /// Forgets how a file looked whose content is another one by now: as it looks, it is news. A restart finds that
     /// again, by its trace.
-    pub fn is_another(&mut self, path: &str) {
+    pub(super) fn is_another(&mut self, path: &str) {
         let Some((file, known)) = self.content.files.find(path).zip(self.known(path)) else {
             return;
         };
@@ -355,20 +355,20 @@ impl Record {
     }
 
     /// Takes down that chunks of this version are about to be sent. [`Record::write`] writes it.
-    pub fn sending(&mut self, path: &str, hash: &[u8; 64]) {
+    pub(super) fn sending(&mut self, path: &str, hash: &[u8; 64]) {
         self.content.sending(path, Some(*hash));
         self.journal.push(&Line::Sending { path: path.to_owned(), sending: hex(hash) });
     }
 
     /// Takes down that a file was there at the first start, and is not sent.
-    pub fn exists(&mut self, path: &str, stamp: Stamp) {
+    pub(super) fn exists(&mut self, path: &str, stamp: Stamp) {
         let known = Known { stamp, sha512: None, trace: None };
         self.journal.push(&known_line(path, &known));
         self.content.know(path, known);
     }
 
     /// Ends the first start: what was there has been taken down. [`Record::flush`] makes it last.
-    pub fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         self.content.started = true;
         self.journal.push(&Line::Started { started: true });
     }
@@ -378,7 +378,7 @@ impl Record {
     ///
     /// # Errors
     /// Where the lines cannot be written.
-    pub fn write(&mut self) -> Result<(), RecordError> {
+    pub(super) fn write(&mut self) -> Result<(), RecordError> {
         let live = self.content.files.len();
         let written = self.journal.write(live, &|lines| self.content.write(lines));
         written.map_err(|source| self.io_error(source))?;
@@ -387,12 +387,12 @@ impl Record {
     }
 
     /// Whether more waits to be written than should be kept in memory.
-    pub fn is_much_waiting(&self) -> bool {
+    pub(super) fn is_much_waiting(&self) -> bool {
         self.journal.waiting_bytes() > MUCH
     }
 
     /// Files that were delivered and are not written down.
-    pub fn not_written(&self) -> u64 {
+    pub(super) fn not_written(&self) -> u64 {
         self.not_written
     }
 
@@ -400,7 +400,7 @@ impl Record {
     ///
     /// # Errors
     /// Where the disk does not take it.
-    pub fn sync_if_due(&mut self) -> Result<(), RecordError> {
+    pub(super) fn sync_if_due(&mut self) -> Result<(), RecordError> {
         if self.journal.waits_for(SYNC_EVERY) { self.flush() } else { Ok(()) }
     }
 
@@ -408,7 +408,7 @@ impl Record {
     ///
     /// # Errors
     /// Where the disk does not take it.
-    pub fn flush(&mut self) -> Result<(), RecordError> {
+    pub(super) fn flush(&mut self) -> Result<(), RecordError> {
         self.write()?;
         self.sync()
     }

@@ -20,11 +20,11 @@ use super::own_folders::OwnFolders;
 use super::prefix::PathPrefix;
 use super::stamp::{Stamp, Trace};
 
-pub use walk::{Walk, Walker};
+pub(super) use walk::{Walk, Walker};
 
 /// A file that may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Its path relative to the root, with `/`, behind the prefix: under this path it is rebuilt.
     pub relative: String,
     /// Where it is read; for a link the file that it leads to.
@@ -37,7 +37,7 @@ pub struct Candidate {
 
 /// What a walk found.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// A file that may be sent.
     File(Candidate),
     /// A file or folder that is left out.
@@ -80,7 +80,7 @@ impl Found {
 
 /// Finds the files below a root.
 #[derive(Debug)]
-pub struct Scanner {
+pub(crate) struct Scanner {
     root: PathBuf,
     prefix: PathPrefix,
     filter: Filter,
@@ -93,7 +93,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Where `root` is not there or not a folder.
-    pub fn new(root: &Path, prefix: PathPrefix, filter: Filter, own: OwnFiles) -> io::Result<Self> {
+    pub(crate) fn new(root: &Path, prefix: PathPrefix, filter: Filter, own: OwnFiles) -> io::Result<Self> {
         let root = fs::canonicalize(root)?;
         if !root.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
@@ -102,18 +102,18 @@ impl Scanner {
     }
 
     /// The root, without links.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Goes over to another root, which has no links in it.
-    pub fn go_to(&mut self, root: &Path) {
+    pub(crate) fn go_to(&mut self, root: &Path) {
         root.clone_into(&mut self.root);
     }
 
     /// Where the file or folder with this relative path is, as [`Candidate::relative`] has it. What is above the prefix is
     /// the root.
-    pub fn path_of(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path_of(&self, relative: &str) -> PathBuf {
         let below = self.prefix.cut(relative);
         let parts = below.split('/').filter(|part| !part.is_empty());
         self.root.iter().chain(parts.map(OsStr::new)).collect()
@@ -121,7 +121,7 @@ impl Scanner {
 
     /// Looks at one path below the root, as a walk would. `None` where nothing is there (any more),
     /// where it is a folder, and where it is not reached without links to folders.
-    pub fn look(&self, path: &Path) -> Option<Found> {
+    pub(crate) fn look(&self, path: &Path) -> Option<Found> {
         let folder = path.parent()?;
         let reached_without_links = folder == self.root || fs::canonicalize(folder).is_ok_and(|real| real == folder);
         if !path.starts_with(&self.root) || !reached_without_links {
@@ -143,7 +143,7 @@ impl Scanner {
     }
 
     /// Whether a walk from the root would come to this folder.
-    pub fn is_entered(&self, folder: &Path) -> bool {
+    pub(crate) fn is_entered(&self, folder: &Path) -> bool {
         self.folders_above(&folder.join("in it")).is_none() && fs::canonicalize(folder).is_ok_and(|real| real == folder)
     }
 
@@ -259,7 +259,7 @@ fn part(component: Component<'_>) -> Option<&str> {
 ///
 /// # Errors
 /// Where it is not there, cannot be looked at, or is not below the root.
-pub fn named_file(path: &Path, settings: &UploadSettings, own: &OwnFiles) -> io::Result<Found> {
+pub(super) fn named_file(path: &Path, settings: &UploadSettings, own: &OwnFiles) -> io::Result<Found> {
     let metadata = fs::metadata(path)?;
     let below = match &settings.root {
         None => path.file_name().and_then(OsStr::to_str).map(str::to_owned),

@@ -31,11 +31,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Number of a file that is being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(u64);
+pub(super) struct FileId(u64);
 
 /// What became of a file all of whose chunks were handed over.
 #[derive(Debug)]
-pub struct Finished {
+pub(super) struct Finished {
     /// Which file.
     pub file: FileId,
     /// `Ok` where the log acknowledged every chunk.
@@ -74,7 +74,7 @@ impl NotDelivered {
 
 /// What is acknowledged is counted here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Acknowledged {
+pub(super) struct Acknowledged {
     /// Records.
     pub messages: u64,
     /// Bytes of their values.
@@ -82,7 +82,7 @@ pub struct Acknowledged {
 }
 
 /// Sends chunks of files and keeps account of them.
-pub struct Sender<'a> {
+pub(super) struct Sender<'a> {
     /// Tells why records are not acknowledged.
     log: &'a dyn Log,
     control: &'a Control,
@@ -126,7 +126,7 @@ struct Account {
 impl<'a> Sender<'a> {
     /// A sender to `topic`, with at most `window` bytes in flight (one record
     /// at least).
-    pub fn new(
+    pub(super) fn new(
         log: &'a dyn Log,
         control: &'a Control,
         publisher: Box<dyn Publisher>,
@@ -155,13 +155,13 @@ impl<'a> Sender<'a> {
     }
 
     /// Files that begin from now on find the topic with so many partitions.
-    pub fn set_partitions(&mut self, partitions: i32) {
+    pub(super) fn set_partitions(&mut self, partitions: i32) {
         self.partitions = partitions;
     }
 
     /// Opens the account of a file. `superseded` are the hashes, in hexadecimal, of versions whose
     /// sending was given up and whose place this one takes.
-    pub fn begin(&mut self, relative: &str, total: u32, superseded: Vec<String>) -> FileId {
+    pub(super) fn begin(&mut self, relative: &str, total: u32, superseded: Vec<String>) -> FileId {
         let file = FileId(self.next_file);
         self.next_file += 1;
         let account = Account {
@@ -184,7 +184,7 @@ impl<'a> Sender<'a> {
     ///
     /// # Errors
     /// Where the log will take nothing more of anybody.
-    pub fn send_chunk(
+    pub(super) fn send_chunk(
         &mut self,
         file: FileId,
         chunk: &Chunk<'_>,
@@ -268,7 +268,7 @@ impl<'a> Sender<'a> {
 
     /// Says that all chunks of the file that will ever come were handed over. Its outcome follows
     /// from [`Sender::finished`] once the last of them was acknowledged.
-    pub fn end(&mut self, file: FileId) {
+    pub(super) fn end(&mut self, file: FileId) {
         if let Some(account) = self.files.get_mut(&file) {
             account.all_handed_over = true;
         }
@@ -276,7 +276,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Closes the account of a file that changed while it was read: it has no outcome.
-    pub fn abandon(&mut self, file: FileId) {
+    pub(super) fn abandon(&mut self, file: FileId) {
         self.files.remove(&file);
     }
 
@@ -284,7 +284,7 @@ impl<'a> Sender<'a> {
     ///
     /// # Errors
     /// Where the log will take nothing more of anybody.
-    pub fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
+    pub(super) fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
         let mut deliveries = Vec::new();
         let polled = self.publisher.poll(timeout, &mut |delivery| deliveries.push(delivery));
         for delivery in deliveries {
@@ -403,32 +403,32 @@ impl<'a> Sender<'a> {
     }
 
     /// The next file whose outcome is known.
-    pub fn finished(&mut self) -> Option<Finished> {
+    pub(super) fn finished(&mut self) -> Option<Finished> {
         self.finished.pop_front()
     }
 
     /// The chunks of a file that were acknowledged.
-    pub fn delivered(&self, file: FileId) -> Option<&Ranges> {
+    pub(super) fn delivered(&self, file: FileId) -> Option<&Ranges> {
         self.files.get(&file).map(|account| &account.delivered)
     }
 
     /// Whether the log takes no records, or acknowledges none.
-    pub fn is_away(&self) -> bool {
+    pub(super) fn is_away(&self) -> bool {
         self.away
     }
 
     /// When a record was acknowledged last, or sent after all before it were.
-    pub fn last_delivery(&self) -> Instant {
+    pub(super) fn last_delivery(&self) -> Instant {
         self.last_delivery
     }
 
     /// Records whose delivery is not known.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.tokens.len()
     }
 
     /// What was acknowledged since the start.
-    pub fn acknowledged(&self) -> Acknowledged {
+    pub(super) fn acknowledged(&self) -> Acknowledged {
         self.acknowledged
     }
 }

@@ -9,7 +9,7 @@ use super::stamp::Stamp;
 
 /// Files that were seen and are not ready.
 #[derive(Debug)]
-pub struct Settle {
+pub(super) struct Settle {
     lag: Duration,
     files: HashMap<String, Observed>,
 }
@@ -23,7 +23,7 @@ struct Observed {
 
 /// A file whose stamp has not changed for the time that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ready {
+pub(super) struct Ready {
     /// Its path, as observed.
     pub path: String,
     /// Its stamp, as observed.
@@ -32,12 +32,12 @@ pub struct Ready {
 
 impl Settle {
     /// Files are ready once their stamp has not changed for `lag`.
-    pub fn new(lag: Duration) -> Self {
+    pub(super) fn new(lag: Duration) -> Self {
         Self { lag, files: HashMap::new() }
     }
 
     /// Takes down what a file looks like at `now`. Time starts anew where the stamp is another one.
-    pub fn observe(&mut self, path: &str, stamp: Stamp, now: Duration) {
+    pub(super) fn observe(&mut self, path: &str, stamp: Stamp, now: Duration) {
         match self.files.get_mut(path) {
             Some(seen) if seen.stamp == stamp => {}
             Some(seen) => {
@@ -51,22 +51,22 @@ impl Settle {
     }
 
     /// Drops a file that is gone or of no more interest.
-    pub fn forget(&mut self, path: &str) {
+    pub(super) fn forget(&mut self, path: &str) {
         self.files.remove(path);
     }
 
     /// Whether a file is waited for.
-    pub fn waits_for(&self, path: &str) -> bool {
+    pub(super) fn waits_for(&self, path: &str) -> bool {
         self.files.contains_key(path)
     }
 
     /// Drops all files.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.files.clear();
     }
 
     /// Takes out the files that are ready at `now`, by path, those for which `hold` is true aside.
-    pub fn ready(&mut self, now: Duration, hold: impl Fn(&str) -> bool) -> Vec<Ready> {
+    pub(super) fn ready(&mut self, now: Duration, hold: impl Fn(&str) -> bool) -> Vec<Ready> {
         let lag = self.lag;
         let mut ready: Vec<Ready> = self
             .files
@@ -78,7 +78,7 @@ impl Settle {
     }
 
     /// Takes out the files that have been changing since before `earliest`.
-    pub fn give_up(&mut self, earliest: Duration) -> Vec<String> {
+    pub(super) fn give_up(&mut self, earliest: Duration) -> Vec<String> {
         let mut paths: Vec<String> = self
             .files
             .extract_if(|_, seen| seen.first < earliest && seen.since > seen.first)
@@ -89,13 +89,13 @@ impl Settle {
     }
 
     /// When the next file is ready if none of them changes, those for which `hold` is true aside.
-    pub fn next_due(&self, hold: impl Fn(&str) -> bool) -> Option<Duration> {
+    pub(super) fn next_due(&self, hold: impl Fn(&str) -> bool) -> Option<Duration> {
         self.files.iter().filter(|(path, _)| !hold(path)).map(|(_, seen)| seen.since + self.lag).min()
     }
 
     /// The files that have been waited for longest, at most `most`, the first of them at the front: each with when it was
     /// seen first, and changing last.
-    pub fn longest(&self, most: usize) -> Vec<(&str, Duration, Duration)> {
+    pub(super) fn longest(&self, most: usize) -> Vec<(&str, Duration, Duration)> {
         let mut longest = BinaryHeap::with_capacity(most + 1);
         for (path, seen) in &self.files {
             longest.push((seen.first, path.as_str(), seen.since));
@@ -107,22 +107,22 @@ impl Settle {
     }
 
     /// How long a file must be left alone.
-    pub fn lag(&self) -> Duration {
+    pub(super) fn lag(&self) -> Duration {
         self.lag
     }
 
     /// The files that are not ready.
-    pub fn paths(&self) -> Vec<String> {
+    pub(super) fn paths(&self) -> Vec<String> {
         self.files.keys().cloned().collect()
     }
 
     /// How many files are waited for.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
     /// Whether no file is waited for.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 }

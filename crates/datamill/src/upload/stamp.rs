@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Size and modification time of a file at one moment. Two equal stamps mean "not changed", as far as
 /// the file system can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Bytes.
     pub size: u64,
     /// Modification time, nanoseconds since the Unix epoch; `None` where the file system has none.
@@ -19,7 +19,7 @@ pub struct Stamp {
 /// trace is not, may be another file: replaced within the same second, or with its time set back. It may as well have
 /// got other rights, or its file system may have been mounted anew. So a trace decides nothing, it raises suspicion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// When anything about the file changed last, nanoseconds since the Unix epoch.
     pub ctime_ns: i64,
     /// Its number on the file system.
@@ -28,7 +28,7 @@ pub struct Trace {
 
 impl Trace {
     /// The trace in what the file system told; `None` where the system has no such thing.
-    pub fn of(metadata: &Metadata) -> Option<Self> {
+    pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
@@ -45,13 +45,13 @@ impl Trace {
 
 impl Stamp {
     /// The stamp in what the file system told.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let mtime_ns = metadata.modified().ok().map(nanoseconds);
         Self { size: metadata.len(), mtime_ns }
     }
 
     /// The modification time in seconds since the Unix epoch, as chunk messages carry it.
-    pub fn mtime_seconds(&self) -> Option<f64> {
+    pub(crate) fn mtime_seconds(&self) -> Option<f64> {
         let mtime_ns = self.mtime_ns?;
         let seconds = mtime_ns.div_euclid(1_000_000_000);
         let rest = mtime_ns.rem_euclid(1_000_000_000);

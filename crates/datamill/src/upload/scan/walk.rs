@@ -23,7 +23,7 @@ const ENTRIES_OF_A_STEP: usize = 64;
 
 /// Where a walk is.
 #[derive(Debug)]
-pub struct Walk {
+pub(crate) struct Walk {
     from: PathBuf,
     /// Folders that were found and not opened yet.
     waiting: Vec<PathBuf>,
@@ -40,7 +40,7 @@ struct Open {
 }
 
 /// Who walks.
-pub trait Walker {
+pub(crate) trait Walker {
     /// Whether to walk through a folder that was found, by its path relative to the root.
     fn enters(&mut self, relative: &str) -> bool;
 
@@ -53,22 +53,22 @@ pub trait Walker {
 
 impl Walk {
     /// A walk through `from`, which is the root or a folder below it.
-    pub fn new(from: &Path) -> Self {
+    pub(crate) fn new(from: &Path) -> Self {
         Self { from: from.to_owned(), waiting: vec![from.to_owned()], open: None }
     }
 
     /// Where it began.
-    pub fn from(&self) -> &Path {
+    pub(crate) fn from(&self) -> &Path {
         &self.from
     }
 
     /// Whether it has not begun.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.open.is_none() && self.waiting == [self.from.as_path()]
     }
 
     /// Whether no folder is held open.
-    pub fn is_between_folders(&self) -> bool {
+    pub(crate) fn is_between_folders(&self) -> bool {
         self.open.is_none()
     }
 }
@@ -78,7 +78,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Where the folder that it began with cannot be read; all else that cannot be read goes to `walker`.
-    pub fn step(&self, walk: &mut Walk, walker: &mut dyn Walker) -> io::Result<bool> {
+    pub(crate) fn step(&self, walk: &mut Walk, walker: &mut dyn Walker) -> io::Result<bool> {
         for _ in 0..ENTRIES_OF_A_STEP {
             let Some(open) = &mut walk.open else {
                 let Some(folder) = walk.waiting.pop() else {
@@ -167,7 +167,7 @@ impl Scanner {
     ///
     /// # Errors
     /// As [`Scanner::step`].
-    pub fn walk(&self, from: &Path, sink: &mut dyn FnMut(Found) -> bool) -> io::Result<()> {
+    pub(crate) fn walk(&self, from: &Path, sink: &mut dyn FnMut(Found) -> bool) -> io::Result<()> {
         let mut walk = Walk::new(from);
         let mut all = All { sink, goes_on: true };
         while self.step(&mut walk, &mut all)? && all.goes_on {}
