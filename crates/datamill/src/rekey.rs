@@ -58,6 +58,14 @@ pub struct RekeySettings {
 }
 
 impl RekeySettings {
+    /// Looks for what can be seen without a log.
+    ///
+    /// # Errors
+    /// [`RekeyError::SameTopic`].
+    pub fn check(&self) -> Result<(), RekeyError> {
+        if self.source == self.destination { Err(RekeyError::SameTopic(self.source.clone())) } else { Ok(()) }
+    }
+
     /// The group of a copy that was given none.
     pub fn usual_group(source: &str, destination: &str) -> String {
         format!("datamill-rekey-{source}-{destination}")
@@ -176,9 +184,7 @@ pub fn rekey(
     control: &Control,
     facts: &Facts,
 ) -> Result<RekeySummary, RekeyError> {
-    if settings.source == settings.destination {
-        return Err(RekeyError::SameTopic(settings.source.clone()));
-    }
+    settings.check()?;
     let started = Instant::now();
     let create = log.command("topic create NAME --setting retention.ms=-1");
     let Some(source) = topic(log.as_ref(), &settings.source, !settings.exit_at_end, control)? else {

@@ -48,6 +48,10 @@ pub(crate) fn run(args: &RekeyArgs) -> anyhow::Result<Exit> {
         group,
         exit_at_end: args.exit_at_end,
     };
+    if let Err(error) = settings.check() {
+        say_error(why(&error));
+        return Ok(Exit::of_refusal(&error));
+    }
     let topics = [(&*args.source, "the files"), (&*args.destination, "their copies")];
     let started = sending::start(&args.common, "datamill_rekey", &topics, args.exit_at_end)?;
     match rekey(&started.log, &settings, &started.control, &started.facts) {

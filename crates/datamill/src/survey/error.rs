@@ -97,6 +97,14 @@ pub enum SurveyError {
         /// The command for a folder that is not watched.
         reconcile: String,
     },
+    /// The paths of a watched folder have another prefix.
+    #[error("folder `{}` is watched with {option}: give the same here, since files are known by their paths on the topic", folder.display())]
+    OtherPrefix {
+        /// The folder.
+        folder: PathBuf,
+        /// What the watch has, in words.
+        option: String,
+    },
     /// The folder for the record of a watch.
     #[error(transparent)]
     Watch(Box<crate::upload::UploadError>),

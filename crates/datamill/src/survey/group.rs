@@ -387,7 +387,7 @@ fn cut_off(log: &dyn Log, status: &GroupStatus) -> String {
     let topic = shell_word(&status.topic);
     format!(
         "no further chunk has come of {}{more}: {} probably cut off. {} compares the folder of the files with the topic, {} \
-        sends what is missing",
+        sends what is missing. Give both the --path_prefix of the upload, where it had one",
         named.join(", "),
         if status.cut_off == 1 { "its upload was" } else { "their uploads were" },
         log.command(&format!("reconcile DIR --topic_name {topic} --problems")),

@@ -11,7 +11,7 @@ use super::problem::{Problem, ProblemKind, Subject};
 use super::reconcile::refused;
 use crate::control::Control;
 use crate::report::text::shell_word;
-use crate::upload::{Filter, Found, LogsFolder, PathPrefix, Scanner, Stamp, look_at_record};
+use crate::upload::{Filter, Found, LogsFolder, PathPrefix, Scanner, Stamp, look_at_record, prefix_option};
 
 /// Files that are named in each list.
 const NAMED: usize = 10;
@@ -77,7 +77,7 @@ pub fn watch_status(
     let mut take = |path: String, of: crate::upload::Known| {
         known.insert(path.into(), (of.stamp, of.sha512.is_some()));
     };
-    let Some(topic_id) = look_at_record(&logs.record(), &log_id, topic, &mut take)? else {
+    let Some((topic_id, recorded_prefix)) = look_at_record(&logs.record(), &log_id, topic, &mut take)? else {
         let (word, option) = (folder.to_string_lossy(), path_prefix.option());
         let words = format!("reconcile {} --topic_name {}{option}", shell_word(&word), shell_word(topic));
         let reconcile = log.command(&words);
@@ -118,8 +118,15 @@ pub fn watch_status(
     if control.stopping().is_some() {
         return Err(SurveyError::Stopped);
     }
+    if recorded_prefix != path_prefix.as_str() {
+        let option = match recorded_prefix.as_str() {
+            "" => "no --path_prefix".to_owned(),
+            prefix => prefix_option(prefix).trim_start().to_owned(),
+        };
+        return Err(SurveyError::OtherPrefix { folder: folder.clone(), option });
+    }
     let is_another = topic_id.is_some() && found.id.is_some() && topic_id != found.id;
-    status.problems = status.problems(topic, is_another);
+    status.problems = status.problems(log, topic, &path_prefix.option(), is_another);
     Ok(status)
 }
 
@@ -134,16 +141,20 @@ impl WatchStatus {
         }
     }
 
-    fn problems(&self, topic: &str, is_another: bool) -> Vec<Problem> {
+    fn problems(&self, log: &dyn Log, topic: &str, option: &str, is_another: bool) -> Vec<Problem> {
         let folder = self.folder.display();
+        let (path, words) = (self.folder.to_string_lossy(), format!("--topic_name {}{option}", shell_word(topic)));
+        let word = shell_word(&path);
         let mut said = Vec::new();
         let mut say = |kind, text| said.push(Problem::new(kind, Subject::folder(&self.folder), text));
         if is_another {
             say(
                 ProblemKind::TopicReplaced,
                 format!(
-                    "topic `{topic}` was deleted and created again: what was delivered went with the old one. `datamill \
-                reconcile` shows what is missing, `datamill upload --only-missing` sends it"
+                    "topic `{topic}` was deleted and created again: what was delivered went with the old one. {} shows what \
+                    is missing, {} sends it",
+                    log.command(&format!("reconcile {word} {words}")),
+                    log.command(&format!("upload --only-missing {word} {words}"))
                 ),
             );
         }

@@ -48,6 +48,19 @@ pub enum UploadError {
         /// The other file.
         second: PathBuf,
     },
+    /// The folder was watched with another prefix before.
+    #[error(
+        "`{root}` was watched {before}, and now {now}: all its files would be sent again, under other paths. Start the watch \
+        as before, or once with `--new_folder` if they are to have these paths from now on"
+    )]
+    OtherPrefix {
+        /// The folder.
+        root: PathBuf,
+        /// What was given before, in words.
+        before: String,
+        /// What is given now.
+        now: String,
+    },
     /// Another process watches the same folder for the same topic.
     #[error("`{root}` is watched for topic `{topic}` by another process: stop that one first")]
     Watched {

@@ -5,7 +5,11 @@ use std::str::FromStr;
 
 use super::filter::is_hidden;
 use super::scan::refusal;
+use crate::engine::is_reserved;
 use crate::report::text::shell_word;
+
+/// Most bytes of a name that usual file systems take.
+const LONGEST_NAME: usize = 255;
 
 /// Folder, such as `lab1/microscope`, below which files are rebuilt; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,18 +34,25 @@ impl PathPrefix {
         path.starts_with(&*self.folder)
     }
 
+    /// The folder, without `/` at its end; empty where there is none.
+    pub(crate) fn as_str(&self) -> &str {
+        self.folder.strip_suffix('/').unwrap_or_default()
+    }
+
     /// The option of a command line that gives this folder, with a space before it; nothing where there is none.
     pub(crate) fn option(&self) -> String {
-        match self.folder.strip_suffix('/') {
-            Some(folder) => format!(" --path_prefix {}", shell_word(folder)),
-            None => String::new(),
-        }
+        option(self.as_str())
     }
 
     /// The path without this folder. What is above the folder is the root.
     pub(super) fn cut<'a>(&self, path: &'a str) -> &'a str {
         path.strip_prefix(&*self.folder).unwrap_or_default()
     }
+}
+
+/// The option of a command line that gives a prefix, with a space before it; nothing for an empty one.
+pub(crate) fn option(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!(" --path_prefix {}", shell_word(prefix)) }
 }
 
 impl FromStr for PathPrefix {
@@ -52,6 +63,12 @@ impl FromStr for PathPrefix {
         let refused = match refusal(&format!("{subdir}/file")) {
             // such as a variable that is not set
             _ if subdir.is_empty() => Some("it is empty".to_owned()),
+            _ if is_reserved(subdir) => {
+                Some("programs that rebuild files keep a folder of that name for themselves".to_owned())
+            }
+            _ if subdir.split('/').any(|part| part.len() > LONGEST_NAME) => {
+                Some(format!("a name in it has more than {LONGEST_NAME} bytes, which most file systems refuse"))
+            }
             _ if is_hidden(subdir) => Some("what is in a folder whose name starts with `.` is left out".to_owned()),
             refused => refused,
         };
@@ -81,8 +98,9 @@ mod tests {
 
     #[test]
     fn what_is_no_relative_path_is_refused() {
-        for text in ["", "/", "/lab", "..", "a/../b", "a//b", "./a", "a\0", ".hidden", "a/.b"] {
+        for text in ["", "/", "/lab", "..", "a/../b", "a//b", "./a", "a\0", ".hidden", "a/.b", "LOGS", "logs/a"] {
             assert!(text.parse::<PathPrefix>().is_err(), "{text:?}");
         }
+        assert!("x".repeat(256).parse::<PathPrefix>().is_err() && "x".repeat(255).parse::<PathPrefix>().is_ok());
     }
 }

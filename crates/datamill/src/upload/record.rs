@@ -3,7 +3,7 @@
 //! ```text
 //! .datamill_uploaded_to_{topic}_{8 hex digits of the SHA-512 of the log's id}.jsonl
 //!     a journal of `crate::durable`; its lines are
-//!       {"log":ID,"topic":T,"topic_id":ID,"folders":[F,…]}            first line
+//!       {"log":ID,"topic":T,"topic_id":ID,"folders":[F,…],"path_prefix":P}   first line
 //!     | {"started":true}                                              the first start is over
 //!     | {"path":P,"size":N,"mtime_ns":N,"sha512":HEX,                 delivered
 //!        "ctime_ns":N,"inode":N}
@@ -107,6 +107,7 @@ struct Content {
     header: Option<(String, String)>,
     topic_id: Option<String>,
     folders: Vec<String>,
+    path_prefix: String,
     started: bool,
     files: Files,
     /// Files that were acknowledged since the topic was last seen to be the same.
@@ -125,6 +126,8 @@ enum Line {
         topic_id: Option<String>,
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         folders: Vec<String>,
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        path_prefix: String,
     },
     Started {
         started: bool,
@@ -207,6 +210,23 @@ impl Record {
             return Err(error);
         }
         Ok(before.is_some())
+    }
+
+    /// The prefix of the paths, with which the folder was watched the last time.
+    pub(super) fn path_prefix(&self) -> &str {
+        &self.content.path_prefix
+    }
+
+    /// Says which prefix the paths have from now on.
+    ///
+    /// # Errors
+    /// Where the file cannot be written anew.
+    pub(super) fn set_path_prefix(&mut self, prefix: &str) -> Result<(), RecordError> {
+        if self.content.path_prefix == prefix {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.content.path_prefix, prefix.to_owned());
+        self.write_at(&self.path.clone()).inspect_err(|_| self.content.path_prefix = before)
     }
 
     /// Where it is.
@@ -426,10 +446,11 @@ impl Content {
     /// Takes a line of the file, which is the first one or not.
     fn apply(&mut self, line: Line, is_first: bool) {
         match line {
-            Line::Header { log, topic, topic_id, folders } if is_first => {
+            Line::Header { log, topic, topic_id, folders, path_prefix } if is_first => {
                 self.header = Some((log, topic));
                 self.topic_id = topic_id;
                 self.folders = folders;
+                self.path_prefix = path_prefix;
             }
             Line::Header { .. } => {}
             Line::Started { started } => self.started = started,
@@ -465,8 +486,13 @@ impl Content {
 
     fn write(&self, lines: &mut Lines<'_>) -> io::Result<()> {
         if let Some((log, topic)) = &self.header {
-            let (topic_id, folders) = (self.topic_id.clone(), self.folders.clone());
-            lines.push(&Line::Header { log: log.clone(), topic: topic.clone(), topic_id, folders })?;
+            lines.push(&Line::Header {
+                log: log.clone(),
+                topic: topic.clone(),
+                topic_id: self.topic_id.clone(),
+                folders: self.folders.clone(),
+                path_prefix: self.path_prefix.clone(),
+            })?;
         }
         let unconfirmed: HashSet<FileNumber> = self.unconfirmed.iter().copied().collect();
         let is_confirmed = |file: &FileNumber| !unconfirmed.contains(file);

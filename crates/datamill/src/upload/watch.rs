@@ -37,7 +37,7 @@ use super::lines::Lines;
 use super::logs_folder::LogsFolder;
 use super::not_sent::NotSent;
 use super::place::{Arrival, Place};
-use super::record::Known;
+use super::record::{Known, Record};
 use super::registry::Registry;
 use super::restless::{IN_A_ROW, Restless};
 use super::run::{Job, Run, Sent};
@@ -46,7 +46,7 @@ use super::settle::{Ready, Settle};
 use super::stop::Stop;
 use super::summary::{Named, Summary};
 use super::suspects::Suspects;
-use super::{WatchSettings, check_settings, new_run};
+use super::{WatchSettings, check_settings, new_run, prefix_option};
 use crate::control::Control;
 use crate::facts::{Fact, Facts};
 use crate::report::{chain, text};
@@ -105,6 +105,8 @@ pub fn watch(
     let opened = when_there_is_room(&run.stop, || {
         let logs_dir = settings.logs_dir.as_deref();
         let (place, mut record, arrival) = Place::open(directory, logs_dir, topic, &log_id, settings.new_folder)?;
+        check_prefix(directory, &record, settings)?;
+        record.set_path_prefix(settings.upload.path_prefix.as_str())?;
         let is_another = record.set_topic_id(run.topic_id(), settings.upload_existing)?;
         Ok((place, record, arrival, is_another))
     });
@@ -175,6 +177,19 @@ fn when_there_is_room<T>(stop: &Stop<'_>, mut work: impl FnMut() -> Result<T, Up
             done => return done,
         }
     }
+}
+
+/// Files have other paths with another prefix: that may be meant, or an option that was forgotten.
+fn check_prefix(root: &Path, record: &Record, settings: &WatchSettings) -> Result<(), UploadError> {
+    let (before, now) = (record.path_prefix(), settings.upload.path_prefix.as_str());
+    if before == now || !record.has_started() || settings.new_folder {
+        return Ok(());
+    }
+    let words = |prefix: &str| match prefix {
+        "" => "without `--path_prefix`".to_owned(),
+        prefix => format!("with `{}`", prefix_option(prefix).trim_start()),
+    };
+    Err(UploadError::OtherPrefix { root: root.to_owned(), before: words(before), now: words(now) })
 }
 
 /// Says that the record is one of the topic that had the name before.

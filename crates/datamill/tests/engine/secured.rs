@@ -488,9 +488,10 @@ fn a_reproducer_whose_password_was_changed_ends_with_what_to_check_and_goes_on_w
         kafka.set_password("user10", "second-secret");
         account.send(&["b"]);
         let shown = |path: &str| get(server.address(), path).body;
-        wait_for("the page", || shown("/").contains("holding: the broker refuses the login"));
+        let refuses = |page: &str| page.contains("holding: broker `") && page.contains("` refuses the login");
+        wait_for("the page", || refuses(&shown("/")));
         let page = shown("/");
-        assert!(page.contains("has refused the login for ") && page.contains("`sasl.password`"), "{page}");
+        assert!(page.contains("`sasl.password`") && page.contains("the program ends"), "{page}");
         assert!(shown("/readyz").contains("not ready: ") && shown("/readyz").contains("refuses the login"));
         assert!(shown("/metrics").contains("datamill_held{reason=\"login\"} 1\n"));
         let error = running.join().unwrap().unwrap_err();

@@ -74,7 +74,18 @@ fn a_prefix_keeps_instruments_apart(bench: &Bench) {
     assert!(ended.stderr().contains(" --path_prefix lab1/x"), "{}", ended.stderr());
     assert_eq!(bench.upload(&["--path_prefix", "lab1/x", "--only-missing"]).code(), 0);
     assert_eq!(paths(&bench.objects(0, &with("lab1/x"))), ["lab1/x/a.csv sent", "lab1/x/new.csv sent"]);
-    for refused in ["/lab", "..", "", ".lab"] {
+    let watch =
+        ["watch", "data", "--topic_name", &bench.topic, "--upload_existing", "--exit-at-end", "--path_prefix", "lab3"];
+    assert_eq!(bench.run(&watch).code(), 0);
+    let status = ["status", "data", "--topic_name", &bench.topic, "--path_prefix", "lab3"];
+    assert_eq!(bench.run(&status).code(), 0);
+    let ended = bench.run(&status[..4]);
+    assert_eq!(ended.code(), 2);
+    assert!(ended.stderr().contains("is watched with --path_prefix lab3: give the same here"), "{}", ended.stderr());
+    let ended = bench.run(&watch[..6]);
+    assert_eq!(ended.code(), 2);
+    assert!(ended.stderr().contains("was watched with `--path_prefix lab3`, and now without"), "{}", ended.stderr());
+    for refused in ["/lab", "..", "", ".lab", "LOGS"] {
         let ended = bench.upload(&["--path_prefix", refused]);
         assert_eq!(ended.code(), 2, "{refused}");
         assert!(ended.stderr().contains("write a relative path such as"), "{}", ended.stderr());

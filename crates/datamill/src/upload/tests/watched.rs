@@ -28,13 +28,33 @@ fn record_path(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn another_prefix_sends_the_files_once_more_under_their_new_paths() {
+fn a_prefix_that_was_forgotten_or_changed_is_told_and_sends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", b"a");
+    let (log, control) = (MemoryLog::default(), Control::default());
+    let run = |prefix: &str| {
+        let mut settings = to_the_end();
+        settings.upload.path_prefix = prefix.parse().unwrap_or_default();
+        watch(&log, dir.path(), &settings, &control, &Facts::default()).map(|summary| summary.files)
+    };
+    assert_eq!(run("lab/x").unwrap(), 1);
+    for (prefix, now) in [("", "now without `--path_prefix`"), ("lab y", "now with `--path_prefix 'lab y'`")] {
+        let error = run(prefix).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, UploadError::OtherPrefix { .. }), "{text}");
+        assert!(text.contains("was watched with `--path_prefix lab/x`, and") && text.contains(now), "{text}");
+    }
+    assert_eq!((run("lab/x").unwrap(), log.whole().len()), (0, 1));
+}
+
+#[test]
+fn another_prefix_that_is_meant_sends_the_files_once_more_under_their_new_paths() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "top.csv", b"top");
     write(dir.path(), "run/1.csv", b"one");
     let (log, control) = (MemoryLog::default(), Control::default());
     let run = |prefix: Option<&str>| {
-        let mut settings = to_the_end();
+        let mut settings = WatchSettings { new_folder: true, ..to_the_end() };
         settings.upload.path_prefix = prefix.map(|prefix| prefix.parse().unwrap()).unwrap_or_default();
         watch(&log, dir.path(), &settings, &control, &Facts::default()).unwrap().files
     };
