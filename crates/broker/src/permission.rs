@@ -75,11 +75,13 @@ impl Permission {
         }
     }
 
-    /// The same for a member of the group, which uses the topic of its state in three ways: so that one command is enough.
+    /// The same for a member of the group, which uses the topic of its state in three ways, and reads as the group, which
+    /// includes `Describe`: so that one command is enough.
     #[must_use]
     pub fn of_member(self) -> Self {
         match self.resource {
             Resource::State(topic, _) => Self { resource: Resource::State(topic, true), ..self },
+            Resource::Group(_) if self.operation == Operation::Describe => Self { operation: Operation::Read, ..self },
             _ => self,
         }
     }
@@ -178,5 +180,6 @@ mod tests {
         assert_eq!(to(Operation::Create).for_use(Operation::Write), to(Operation::Create));
         let group = Permission::on_group(Operation::Describe, "g");
         assert_eq!(group.clone().for_use(Operation::Read), group);
+        assert_eq!(group.of_member(), Permission::on_group(Operation::Read, "g"));
     }
 }

@@ -156,7 +156,7 @@ impl There {
 }
 
 fn positions(log: &dyn Log, source: &Source, group: &str) -> Result<BTreeMap<i32, Committed>, Error> {
-    let found = log.group(group, &[&source.name])?;
+    let found = log.group(group, &[&source.name]).map_err(Error::of_member)?;
     Ok(found.committed.into_iter().map(|((_, partition), committed)| (partition, committed)).collect())
 }
 
