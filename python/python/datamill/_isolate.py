@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import multiprocessing.spawn
 import os
 import pickle
 import sys
@@ -61,7 +60,10 @@ _WARM = "import sys; sys.path.append(sys.argv[1]); from datamill._worker import 
 
 
 def _packed(code: Any, serving: dict[str, Any]) -> str:
-    process = multiprocessing.spawn.get_preparation_data("datamill-worker")
+    # not with the package, which most programs import without it
+    from multiprocessing import spawn
+
+    process = spawn.get_preparation_data("datamill-worker")
     # the key of another library's connections, and the folder, which a worker has anyway
     for name in ("authkey", "dir", "orig_dir"):
         process.pop(name, None)
