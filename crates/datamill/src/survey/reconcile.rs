@@ -135,6 +135,10 @@ impl Reconciled {
                 "was passed by the group (whether it failed is not seen here)",
                 "were passed by the group (whether they failed is not seen here)",
             ),
+            State::NoResult if self.unseen_failures.is_some() => (
+                "has no result, or failed (which is not seen here)",
+                "have no result, or failed (which is not seen here)",
+            ),
             State::NoResult => ("has no result any more", "have no result any more"),
             State::Failed => ("failed", "failed"),
             State::Incomplete => ("is incomplete", "are incomplete"),
@@ -180,7 +184,7 @@ impl fmt::Display for Reconciled {
         }
         let group = self.unseen_failures.iter().chain(&self.of_group).chain(&self.whose_results);
         group.into_iter().try_for_each(|said| write!(f, "\n{said}"))?;
-        if self.anywhere(State::NoResult) > 0 {
+        if self.anywhere(State::NoResult) > 0 && self.unseen_failures.is_none() {
             f.write_str(
                 "\na new group makes results again: start the program with another --consumer_group_id and --start_from \
                 earliest",

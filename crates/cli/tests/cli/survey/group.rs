@@ -323,6 +323,9 @@ fn a_group_that_changes_its_delivery_keeps_its_failures_in_sight(bench: &Bench) 
         assert!(problems.stderr().contains(&output), "{}", problems.stderr());
         let problems = reconcile(&["--results", &bench.results]);
         assert!(problems.stdout().contains("bad.csv  no_result") && !problems.stdout().contains("a.csv  "));
+        let text = problems.stderr();
+        assert!(text.contains("1 has no result, or failed (which is not seen here)"), "{text}");
+        assert!(!text.contains("a new group makes results again"), "{text}");
     }
     // a folder that is gone
     fs::remove_dir_all(bench.place.path("output")).unwrap();
