@@ -73,7 +73,7 @@ struct Setting {
 
 /// The settings of a program: properties of librdkafka, and what is datamill's own.
 ///
-/// The debug form shows keys only; [`Config::describe`] is for people.
+/// The debug form shows keys only.
 #[derive(Clone, Default)]
 pub struct Config {
     file: Option<PathBuf>,
