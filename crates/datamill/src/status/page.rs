@@ -2,22 +2,22 @@
 //!
 //! All of it is written here, so it needs no script; with one, the part that changes comes again every two seconds.
 
+mod words;
+
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::Shown;
-use super::health::{NotReady, is_long, not_ready};
+use super::health::{NotReady, not_ready};
 use super::html::Html;
 use super::lag::{Lag, Look, PartitionLag, Source, Sum};
-use super::recent::{Happened, How, Said};
+use super::recent::{Happened, How};
 use crate::facts::{Counts, FailureStatus, FillingFile, Hold, Rest, Snapshot};
 use crate::report::clock::{iso8601_utc, local_time_text};
 use crate::report::heartbeat::ProgramKind;
-use crate::report::text::{counted, duration, rate, shell_word};
-
-/// A log that has not answered for so long is said to be silent: more than one question had no answer.
-const SILENT_FOR: Duration = Duration::from_secs(6);
+use crate::report::text::{duration, rate, shell_word};
+use words::{Now, is_work};
 
 /// All that a page shows.
 pub(super) struct Page<'a> {
@@ -90,30 +90,6 @@ pub(super) fn why_not_ready(page: &Page<'_>) -> Option<String> {
     })
 }
 
-/// What a program does now.
-struct Now {
-    /// How that is: `good`, `waits` or `bad`.
-    class: &'static str,
-    words: String,
-    /// What more there is to say.
-    more: String,
-}
-
-impl Now {
-    fn new(class: &'static str, words: impl Into<String>) -> Self {
-        Self { class, words: words.into(), more: String::new() }
-    }
-
-    fn and(self, more: impl Into<String>) -> Self {
-        Self { more: more.into(), ..self }
-    }
-}
-
-/// Whether it holds the reading alone, while there is work.
-fn is_work(hold: Hold) -> bool {
-    matches!(hold, Hold::Crowded | Hold::ReadingAgain)
-}
-
 impl Page<'_> {
     fn is_upload(&self) -> bool {
         self.shown.kind == ProgramKind::Producer
@@ -169,119 +145,6 @@ impl Page<'_> {
         html.raw("<p class=\"about\">");
         self.about(html);
         html.raw("</p>\n</section>\n");
-    }
-
-    fn now_in_words(&self) -> Now {
-        let now = self.at_work_in_words();
-        let is_held = self.snapshot.state.held.is_some_and(|(hold, _)| hold == Hold::OutputFolder);
-        match self.happened.folder_gone.as_ref().filter(|_| !is_held) {
-            Some(gone) => {
-                let more = format!(
-                    "{}What needs the folder waits: tables, the log file and what does not fit into memory. {}",
-                    self.said(gone),
-                    now.more
-                );
-                Now { class: "bad", more: more.trim_end().to_owned(), ..now }
-            }
-            None => now,
-        }
-    }
-
-    fn at_work_in_words(&self) -> Now {
-        let state = &self.snapshot.state;
-        if let Some((hold, since_ms)) = state.held.filter(|(hold, _)| !is_work(*hold)) {
-            let class = if is_long(hold, self.now_ms - since_ms) { "bad" } else { "waits" };
-            let (since, ago) = (self.when(since_ms), ago(since_ms, self.now_ms));
-            let said = match hold {
-                Hold::Commits => self.happened.not_committed.as_ref(),
-                Hold::NotAvailable | Hold::Target => self.happened.not_available.as_ref(),
-                Hold::OutputFolder => self.happened.folder_gone.as_ref(),
-                _ => None,
-            };
-            let outage = self.shown.outage().filter(|outage| Hold::of_outage(outage) == hold);
-            let (what, said) = match (said, &outage) {
-                (Some(said), _) => (hold.words().to_owned(), self.said(said)),
-                (None, Some(outage)) => (outage.to_string(), in_capitals(&format!("{}. ", outage.why()))),
-                (None, None) => (self.without_outage(hold), String::new()),
-            };
-            let next = match hold {
-                Hold::Login => "it goes on once the login is accepted. If it is refused for long, the program ends",
-                Hold::Broker if outage.is_some() => "it goes on by itself once the broker is back",
-                _ => "it goes on by itself",
-            };
-            return Now::new(class, format!("holding: {what}"))
-                .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and {next}."));
-        }
-        if self.is_upload() {
-            return self.sending_in_words();
-        }
-        if !state.is_member {
-            return Now::new("waits", "joining its group");
-        }
-        let silent = self.look.silent.filter(|silent| *silent >= SILENT_FOR);
-        if let (Some(silent), Some(source)) = (silent, &self.shown.source) {
-            let time = duration(silent);
-            return Now::new("waits", format!("`{}` does not answer", source.log.name())).and(format!(
-                "It has not answered for {time}. Nothing is lost meanwhile, and the program goes on by itself."
-            ));
-        }
-        if state.partitions == 0 {
-            return Now::new("waits", "waiting for a partition")
-                .and("The other members of the group have all partitions of the topic. It takes over when one of them leaves.");
-        }
-        let held = state.held.map(|(hold, _)| hold);
-        if state.in_hand > 0 {
-            let more = if held == Some(Hold::Crowded) {
-                "Further files are not read before the function has caught up."
-            } else {
-                ""
-            };
-            return Now::new("good", format!("working on {}", counted(state.in_hand, "file"))).and(more);
-        }
-        if let Some(hold) = held {
-            return Now::new("good", hold.words());
-        }
-        let coming = self.happened.filling.iter().filter(|file| file.rest == Rest::Comes).count() as u64;
-        if coming > 0 {
-            return Now::new("good", format!("waiting for the rest of {}", counted(coming, "file")));
-        }
-        match state.cut_off {
-            0 => Now::new("good", "waiting for files"),
-            number => Now::new("waits", "waiting for files")
-                .and(format!("The upload of {} was probably cut off: see below.", counted(number, "file"))),
-        }
-    }
-
-    /// What holds, where the log itself says nothing of it.
-    fn without_outage(&self, hold: Hold) -> String {
-        match &self.shown.log {
-            Some(log) if hold == Hold::Broker => format!("`{}` takes no messages", log.name()),
-            _ => hold.words().to_owned(),
-        }
-    }
-
-    /// What was said when, and when that is tried again: until then, nobody knows whether it is so still.
-    fn said(&self, said: &Said) -> String {
-        let again = match said.again_ms {
-            Some(again_ms) if again_ms > self.now_ms => format!(" It is tried again at {}.", self.when(again_ms)),
-            Some(_) => " It is being tried again.".to_owned(),
-            None => String::new(),
-        };
-        let text = said.text.trim_end_matches('.');
-        let end = if text.ends_with(['?', '!', '…']) { "" } else { "." };
-        format!("At {} it was said: {text}{end}{again} ", self.when(said.at_ms))
-    }
-
-    fn sending_in_words(&self) -> Now {
-        let state = &self.snapshot.state;
-        if state.in_hand > 0 {
-            return Now::new("good", format!("sending {}", counted(state.in_hand, "file")));
-        }
-        match state.waiting {
-            0 => Now::new("good", "waiting for something to send"),
-            1 => Now::new("good", "waiting until 1 file no longer changes"),
-            many => Now::new("good", format!("waiting until {} no longer change", counted(many, "file"))),
-        }
     }
 
     fn numbers(&self, html: &mut Html) {
