@@ -77,6 +77,27 @@ def test_a_function_runs_in_processes_and_one_bad_file_costs_that_file_alone(loc
     assert "worked on good 1 stream=stdout file=" in ended.stderr
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_process_that_ends_itself_in_order_costs_no_file_an_attempt(local: Work, warm: bool) -> None:
+    local.upload({f"{number}": b"x" for number in range(40)})
+    local.program("""
+        import os
+        calls = 0
+        def count(file):
+            global calls
+            calls += 1
+            if calls > 10:
+                os._exit(0)
+            return {"id": os.getpid(), "attempt": file._attempt}
+    """, "count.py")
+    ended = command(local, "count.py:count", "--isolate", *(["--warm"] if warm else []), max_attempts=1, n_threads=1)
+    assert ended.returncode == 0, ended.stderr
+    found = results(local).values()
+    ids = [each["id"] for each in found]
+    assert len(ids) == 40 and {ids.count(id) for id in ids} == {10}
+    assert {each["attempt"] for each in found} == {1}
+
+
 def test_keywords_isolate_a_function_of_a_file_and_say_what_failed(local: Work) -> None:
     local.upload({"a": b"1", "raises": b"2"})
     local.program(FUNCTION, "describe.py")

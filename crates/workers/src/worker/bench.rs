@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::content::{IN_FRAME, Place, shared_path};
+use super::content::{IN_FRAME, Place, Shared, shared_path};
 use super::frames::{self, FileHeader, Frame};
 use super::port::Stays;
 use super::process::Process;
@@ -15,6 +15,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct PortAlone {
     process: Process,
+    content: Shared,
     files: u64,
 }
 
@@ -26,8 +27,10 @@ impl PortAlone {
     pub fn start(settings: CommandSettings) -> Result<Self, CommandError> {
         let program = settings.words.first().map(std::path::PathBuf::from).unwrap_or_default();
         let stays = Stays::new(settings)?;
-        let process = stays.0.begin(None).map_err(|_| CommandError::Missing(program.clone()))?;
-        let mut port = Self { process, files: 0 };
+        let missing = || CommandError::Missing(program.clone());
+        let content = Shared::make().map_err(|_| missing())?;
+        let process = stays.0.begin(None, &content).map_err(|_| missing())?;
+        let mut port = Self { process, content, files: 0 };
         port.frame().ok_or(CommandError::Missing(program))?;
         Ok(port)
     }
@@ -35,7 +38,7 @@ impl PortAlone {
     /// Hands it content as the engine does, and waits for the answer. `false` where it has none.
     pub fn run(&mut self, content: &[u8]) -> bool {
         let is_shared = content.len() as u64 > IN_FRAME;
-        if is_shared && self.process.shared.put(content).is_err() {
+        if is_shared && self.content.put(content).is_err() {
             return false;
         }
         self.files += 1;

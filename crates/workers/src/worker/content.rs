@@ -30,7 +30,7 @@ pub(super) enum Place {
     Path(String),
 }
 
-/// Memory that datamill writes and a worker reads. It is gone when neither has it open, however they end.
+/// Memory that datamill writes and workers read. It is gone when nobody has it open, however they end.
 #[derive(Debug)]
 pub(super) struct Shared {
     file: File,
@@ -38,12 +38,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Makes it. Answers the worker's end as well, which cannot be written.
-    pub(super) fn make() -> io::Result<(Self, OwnedFd)> {
-        let file = memfd_create("datamill", MemfdFlags::CLOEXEC)?;
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let theirs = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok((Self { file: file.into(), size: 0 }, theirs))
+    pub(super) fn make() -> io::Result<Self> {
+        Ok(Self { file: memfd_create("datamill", MemfdFlags::CLOEXEC)?.into(), size: 0 })
+    }
+
+    /// A worker's end, which cannot be written.
+    pub(super) fn lend(&self) -> io::Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     /// Puts content there, in the place of what was there.
@@ -113,7 +115,8 @@ mod tests {
 
     #[test]
     fn shared_memory_has_the_last_content_and_no_more_and_only_one_side_writes() {
-        let (mut shared, theirs) = Shared::make().unwrap();
+        let mut shared = Shared::make().unwrap();
+        let theirs = shared.lend().unwrap();
         let path = format!("/proc/self/fd/{}", theirs.as_raw_fd());
         let read = || std::fs::read(&path).unwrap();
         for content in [&b"a longer text"[..], b"short", b"", b"a longer text"] {

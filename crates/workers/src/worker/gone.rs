@@ -47,6 +47,16 @@ impl Gone {
         }
     }
 
+    /// Whether the process has ended without anybody having ended it.
+    pub(super) fn is_by_itself(&self) -> bool {
+        matches!(self, Self::Ended(How::Exit(_) | How::Signal(_)))
+    }
+
+    /// Whether it has ended as a program does that is done.
+    pub(super) fn is_in_order(&self) -> bool {
+        matches!(self, Self::Ended(How::Exit(0)))
+    }
+
     /// Whether its keeper can look after another one.
     pub(super) fn leaves_keeper(&self) -> bool {
         matches!(self, Self::Ended(_) | Self::Closed | Self::Nonsense(_))

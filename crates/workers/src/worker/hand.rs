@@ -9,7 +9,7 @@ use datamill::process::{Answer, Call, ErrorKind, ProcessingError, Several, Toget
 use datamill::wire::hex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::content::{self, Place};
+use super::content::{self, Place, Shared as Content};
 use super::frames::{self, Answered, FileHeader, Frame, Hello, VERSION};
 use super::gone::Gone;
 use super::port::Shared;
@@ -40,6 +40,8 @@ struct Open {
     file: Arc<str>,
     /// What was sent, for another worker.
     frame: Vec<u8>,
+    /// Where the frame ends in all that its worker was sent.
+    end: u64,
     begun: Instant,
     /// Whether the lines of the log have its name from elsewhere.
     is_named: bool,
@@ -49,6 +51,8 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Hand {
     shared: Arc<Shared>,
+    /// What is too large for a frame; one worker after the other has it open.
+    content: Content,
     process: Option<Process>,
     /// Of a process that has ended.
     keeper: Option<Keeper>,
@@ -71,7 +75,8 @@ impl Hand {
         // nothing has been read yet, and somebody looks: one that ends at once is no accident
         let (starts_left, is_late, next_id) = (1, false, 1);
         let end = End::new(shared.settings.shutdown_timeout);
-        let mut hand = Self { shared, process, keeper, retiring, open, starts_left, is_late, next_id, end };
+        let content = Content::make().map_err(ProcessingError::stop)?;
+        let mut hand = Self { shared, content, process, keeper, retiring, open, starts_left, is_late, next_id, end };
         hand.ready(&|| false)?;
         Ok(hand)
     }
@@ -80,7 +85,7 @@ impl Hand {
     fn ready(&mut self, is_stopping: IsStopping<'_>) -> Result<(), ProcessingError> {
         loop {
             let Some(process) = &mut self.process else {
-                match self.shared.begin(self.keeper.take()) {
+                match self.shared.begin(self.keeper.take(), &self.content) {
                     Ok(process) => self.process = Some(process),
                     Err(gone) => self.failed_start(&gone, &Excerpt::default())?,
                 }
@@ -99,8 +104,7 @@ impl Hand {
             };
             let stderr = self.take_leave(&gone, None);
             if is_greeted {
-                let reason = gone.reason(&stderr, self.limits(None));
-                tracing::warn!(error = reason, "the worker ended while it had no file; starting it again");
+                self.tell_end(&gone, &stderr);
             } else {
                 self.failed_start(&gone, &stderr)?;
             }
@@ -166,6 +170,16 @@ impl Hand {
         stderr
     }
 
+    /// The worker has ended, and that is no file's fault.
+    fn tell_end(&self, gone: &Gone, stderr: &Excerpt) {
+        if gone.is_in_order() {
+            tracing::debug!("the worker ended between two files; starting it again");
+        } else {
+            let reason = gone.reason(stderr, self.limits(None));
+            tracing::warn!(error = reason, "the worker ended while it worked on no file; starting it again");
+        }
+    }
+
     fn limits(&self, time: Option<Duration>) -> Limits {
         Limits { time, memory: self.shared.settings.memory }
     }
@@ -185,19 +199,19 @@ impl Hand {
         let is_first = self.open.is_empty();
         let Some(process) = &mut self.process else { return Err(ProcessingError::file_failed("there is no worker")) };
         let wanted = process.hello.as_ref().map(|hello| hello.content).unwrap_or_default();
-        let (content_at, content) = content::place(file, call, wanted, is_first.then_some(&mut process.shared))?;
+        let (content_at, content) = content::place(file, call, wanted, is_first.then_some(&mut self.content))?;
         let id = self.next_id;
         let frame = frames::file(&header(id, file, call, content_at), content).map_err(ProcessingError::from)?;
-        process.send(&frame);
+        let end = process.send(&frame);
         call.begin();
-        let open = Open { place, id, file: file.relative_path().into(), frame, begun: Instant::now(), is_named };
+        let open = Open { place, id, file: file.relative_path().into(), frame, end, begun: Instant::now(), is_named };
         self.open.push_back(open);
         self.next_id += 1;
         Ok(())
     }
 
     /// Waits for answers; at least one comes.
-    fn answers_within(&mut self, deadline: Option<Instant>, is_stopping: IsStopping<'_>) -> Vec<(usize, Answer)> {
+    fn answers_within(&mut self, mut deadline: Option<Instant>, is_stopping: IsStopping<'_>) -> Vec<(usize, Answer)> {
         loop {
             let Some(process) = &mut self.process else {
                 return self.answer_all(|| ProcessingError::file_failed("there is no worker"));
@@ -220,7 +234,16 @@ impl Hand {
                     Err(gone) => gone,
                 }
             };
-            return self.died(&gone, deadline, is_stopping);
+            let answers = self.died(&gone, deadline, is_stopping);
+            if !answers.is_empty() {
+                return answers;
+            }
+            // the file is with another worker, and its time begins again
+            if let (Some(at), Some(open)) = (&mut deadline, self.open.front_mut()) {
+                let now = Instant::now();
+                *at += now.saturating_duration_since(open.begun);
+                open.begun = now;
+            }
         }
     }
 
@@ -251,7 +274,7 @@ impl Hand {
                 tracing::warn!(file = open.is_named.then_some(&*open.file), "{warning}");
             }
             if self.open.is_empty() {
-                process.shared.clear();
+                self.content.clear();
             }
             answers.push((open.place, answer));
             next = process.buffered();
@@ -259,14 +282,29 @@ impl Hand {
         Ok(answers)
     }
 
-    /// The worker is gone. The file that it worked on is answered; another worker is started, and gets the others.
+    /// Whether a worker that is gone had done all that it had begun: then no file pays for its end.
+    ///
+    /// What it has read may lie in a buffer of its own, so one that ends in order is believed. A worker has to answer a
+    /// file first; one that ends at once, always, costs attempts.
+    fn ended_between_files(&self, gone: &Gone, next: &Open) -> bool {
+        let Some(process) = self.process.as_ref().filter(|process| process.files_done > 0) else { return false };
+        gone.is_in_order() || gone.is_by_itself() && process.taken().is_some_and(|taken| taken < next.end)
+    }
+
+    /// The worker is gone. The file that it worked on is answered, if it did; another worker is started, and gets the others.
     fn died(&mut self, gone: &Gone, deadline: Option<Instant>, is_stopping: IsStopping<'_>) -> Vec<(usize, Answer)> {
         let Some(open) = self.open.pop_front() else { return Vec::new() };
-        let stderr = self.take_leave(gone, Some(&open));
+        let is_between = self.ended_between_files(gone, &open);
+        let stderr = self.take_leave(gone, (!is_between).then_some(&open));
         let is_signal = matches!(gone, Gone::Ended(How::Signal(SIGHUP | SIGINT | SIGTERM)));
         if is_signal && is_stopping_soon(is_stopping) {
             self.open.push_front(open);
             return self.answer_all(|| stopped("worker"));
+        }
+        if is_between {
+            self.tell_end(gone, &stderr);
+            self.open.push_front(open);
+            return self.after_death(is_stopping);
         }
         let time = deadline.map(|at| rounded(at.saturating_duration_since(open.begun)));
         let reason = gone.reason(&stderr, self.limits(time));
@@ -281,13 +319,13 @@ impl Hand {
             return self.answer_all(|| stopped("worker"));
         }
         // one that cannot be started is told of with the next file
-        self.process = self.shared.begin(self.keeper.take()).ok();
+        self.process = self.shared.begin(self.keeper.take(), &self.content).ok();
         if self.open.is_empty() {
             return Vec::new();
         }
         match (self.ready(is_stopping), &mut self.process) {
             (Ok(()), Some(process)) => {
-                self.open.iter().for_each(|open| process.send(&open.frame));
+                self.open.iter_mut().for_each(|open| open.end = process.send(&open.frame));
                 Vec::new()
             }
             (Err(error), _) => {
@@ -321,7 +359,7 @@ impl Hand {
             }
             Err(_) => {}
         }
-        self.process = self.shared.begin(self.keeper.take()).ok();
+        self.process = self.shared.begin(self.keeper.take(), &self.content).ok();
     }
 
     fn look_after_retiring(&mut self) {

@@ -8,6 +8,7 @@ use datamill::process::{
     Access, Clock, Needs, ProcessingError, ThreadBody, Worker, WorkerThread, Workers, spawn_thread,
 };
 
+use super::content;
 use super::gone::Gone;
 use super::hand::Hand;
 use super::process::Process;
@@ -66,13 +67,14 @@ impl Workers for Stays {
 
 impl Shared {
     /// Starts a process, below this keeper or a new one.
-    pub(super) fn begin(&self, keeper: Option<Keeper>) -> Result<Process, Gone> {
+    pub(super) fn begin(&self, keeper: Option<Keeper>, content: &content::Shared) -> Result<Process, Gone> {
         let keeper = keeper.map_or_else(|| Keeper::start(&self.settings.keeper).map_err(Gone::NoKeeper), Ok)?;
         let words = self.settings.words.iter().skip(1).cloned();
         let (program, words) = address_space::limited(&self.program, words, self.settings.address_space);
         let memory = self.settings.memory;
         let kind = if self.settings.has_results { "reproduce" } else { "process" };
         let environment = vec![("DATAMILL_COMMAND".to_owned(), kind.into())];
-        Process::begin(keeper, Run { program, words, environment, stays: true, stdin: None, stdout: None, memory })
+        let run = Run { program, words, environment, stays: true, stdin: None, stdout: None, memory };
+        Process::begin(keeper, run, content)
     }
 }

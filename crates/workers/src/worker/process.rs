@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::fcntl_setpipe_size;
 
 use super::content::Shared;
@@ -31,12 +31,14 @@ pub(super) struct Process {
     files: Option<PipeWriter>,
     answers: PipeReader,
     answers_are_open: bool,
-    pub(super) shared: Shared,
     printed: Printed,
     frames: Frames,
     /// What is to be written, and how much of that is.
     unsent: Vec<u8>,
     sent: usize,
+    /// Bytes of all that it was handed, and of what is in its pipe or was.
+    handed: u64,
+    written: u64,
     ended: Option<Ended>,
     /// Some of what it has started does not end.
     is_stuck: bool,
@@ -47,13 +49,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts one below a keeper that has nothing to do.
-    pub(super) fn begin(mut keeper: Keeper, mut run: Run) -> Result<Self, Gone> {
+    /// Starts one below a keeper that has nothing to do. It finds content that is large in `shared`.
+    pub(super) fn begin(mut keeper: Keeper, mut run: Run, shared: &Shared) -> Result<Self, Gone> {
         let not_made = |error: io::Error| Gone::Ended(Ended::not_started(&error).how);
         let (theirs, files) = io::pipe().map_err(not_made)?;
         let (answers, answered) = io::pipe().map_err(not_made)?;
         let ((stdout, to_stdout), (stderr, to_stderr)) = (io::pipe().map_err(not_made)?, io::pipe().map_err(not_made)?);
-        let (shared, content) = Shared::make().map_err(not_made)?;
+        let content = shared.lend().map_err(not_made)?;
         // it stays as it is where the system allows no more
         let _ = fcntl_setpipe_size(&files, PIPE);
         rustix::io::ioctl_fionbio(&files, true).map_err(|error| not_made(error.into()))?;
@@ -76,11 +78,12 @@ impl Process {
             files: Some(files),
             answers,
             answers_are_open: true,
-            shared,
             printed: Printed::take(stdout, stderr).map_err(not_made)?,
             frames: Frames::default(),
             unsent: Vec::new(),
             sent: 0,
+            handed: 0,
+            written: 0,
             ended: None,
             is_stuck: false,
             hello: None,
@@ -94,9 +97,17 @@ impl Process {
         if self.printed.is_there() { self.printed.excerpts() } else { Default::default() }
     }
 
-    /// Hands it a frame, which is written in [`step`](Self::step).
-    pub(super) fn send(&mut self, frame: &[u8]) {
+    /// Hands it a frame, which is written in [`step`](Self::step). Answers where the frame ends in all that it was handed.
+    pub(super) fn send(&mut self, frame: &[u8]) -> u64 {
         self.unsent.extend_from_slice(frame);
+        self.handed += frame.len() as u64;
+        self.handed
+    }
+
+    /// How much of what it was handed it has read. `None` where that is not known any more.
+    pub(super) fn taken(&self) -> Option<u64> {
+        let unread = ioctl_fionread(self.files.as_ref()?).ok()?;
+        Some(self.written.saturating_sub(unread))
     }
 
     /// Writes and reads what there is, for at most this time. Answers with the next frame, if one comes.
@@ -143,7 +154,10 @@ impl Process {
         let Some(files) = &self.files else { return Ok(()) };
         while self.sent < self.unsent.len() {
             match rustix::io::write(files, &self.unsent[self.sent..]) {
-                Ok(count) => self.sent += count,
+                Ok(count) => {
+                    self.sent += count;
+                    self.written += count as u64;
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
                 // it reads no more: its end says why, or it has none

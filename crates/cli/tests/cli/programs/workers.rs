@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use super::bench::{Bench, runs};
-use crate::common::{Running, wait_until};
+use crate::common::{Running, bytes, wait_until};
 
 /// What the workers of these tests begin with.
 const BEGIN: &str = r#"
@@ -201,6 +201,50 @@ fn a_worker_is_started_again_after_its_number_of_files_and_ends_in_order() {
     assert_eq!(files_of.into_values().collect::<Vec<_>>(), [2, 2, 2]);
     // the three that had files, and the one that was ready for the next
     assert_eq!(std::fs::read(bench.place.path("ended")).unwrap(), b"xxxx");
+}
+
+#[test]
+fn a_worker_that_ends_between_two_files_costs_no_file_an_attempt() {
+    // one that ends in order may have read ahead; of another one it counts what it has read
+    for (source, end) in [("source", "sys.exit(0)"), ("os.fdopen(os.dup(source.fileno()), 'rb', 0)", "os._exit(3)")] {
+        let bench = Bench::embedded();
+        bench.worker(&format!(
+            "source = {source}\nhello()\nfor number, (file, content) in enumerate(files(), 1):\n    \
+             result(file, f'{{os.getpid()}} {{len(content)}}'.encode())\n    if number == 10: {end}"
+        ));
+        for number in 0..60 {
+            // some are in the frame, others in memory that is shared
+            let size = if number % 4 == 0 { 100_000 + number } else { 2_000 + number };
+            bench.place.write(&format!("data/of {size}"), &vec![7; size]);
+        }
+        bench.upload(&[]);
+        for (options, name) in [(&[][..], "many"), (&["--processing_timeout", "30"], "one")] {
+            let group = ["--consumer_group_id", name, "--max_attempts", "1", "--n_threads", "1"];
+            let ended = bench.worked(&[&group, options].concat());
+            assert_eq!(ended.code(), 0, "{end}: {}", ended.stderr());
+        }
+        let mut files_of = BTreeMap::<String, usize>::new();
+        for message in bench.place.messages(&bench.results) {
+            let text = String::from_utf8(bytes(&message["value"])).unwrap();
+            let (id, size) = text.split_once(' ').unwrap();
+            let path = message["headers"].as_array().unwrap().iter().find(|h| h[0] == "datamill.source.path").unwrap();
+            assert_eq!(path[1], format!("of {size}"));
+            *files_of.entry(id.to_owned()).or_default() += 1;
+        }
+        assert_eq!(files_of.into_values().collect::<Vec<_>>(), [10; 12]);
+    }
+}
+
+#[test]
+fn a_worker_that_ends_without_an_answer_costs_its_file_an_attempt_however_it_ends() {
+    let bench = Bench::embedded();
+    bench.worker("open('starts', 'a').write('x')\nhello()");
+    bench.upload(&["a", "b"]);
+    let ended = bench.worked(&["--max_attempts", "2", "--n_threads", "1"]);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr());
+    let failures = bench.failures();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(failures.values().all(|reason| reason.contains("the worker ended with exit code 0")), "{failures:?}");
 }
 
 #[test]
