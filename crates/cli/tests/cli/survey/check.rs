@@ -62,7 +62,8 @@ fn a_set_up_that_is_right_has_nothing_to_mend(bench: &Bench) {
 
     let typo = bench.run(&["check", "--topic_name", &topic[..topic.len() - 1]]);
     assert_eq!(typo.code(), 1, "{}", typo.stderr());
-    assert!(typo.stdout().contains(&format!("did you mean `{topic}`?")), "{}", typo.stdout());
+    // the broker may have topics of other tests that are as near
+    assert!(typo.stdout().contains(&format!("did you mean `{topic}`")), "{}", typo.stdout());
     let unread = bench.place.run(&["check", "--config", "nothing.config"]);
     assert_eq!((unread.code(), unread.stdout().as_str()), (2, ""), "{}", unread.stderr());
 }
