@@ -83,6 +83,7 @@ fn a_member_that_hung_is_fenced(kind: Kind) {
     while Instant::now() < until {
         let outcome = first.committer.commit(&commit);
         assert!(matches!(outcome, CommitOutcome::Again(_)), "{kind:?}: nothing may be committed: {outcome:?}");
+        second.pump(Duration::ZERO).expect("polling works");
     }
     // it comes back to itself
     wait_for("the word that the partition is lost", || {
@@ -92,12 +93,18 @@ fn a_member_that_hung_is_fenced(kind: Kind) {
     });
     let outcome = first.committer.commit(&commit);
     assert!(matches!(outcome, CommitOutcome::NotOwner(_)), "{kind:?}: {outcome:?}");
+    // it joined again, so the partition may be on its way from one to the other
+    first.leave();
     let kept = values("kept", 0..1);
-    let position = second.position(&group.topic, 0, 0, "second");
-    second.commit(&Commit { records: &of_values(&group.out, &kept), positions: &[position], ..Commit::default() });
+    wait_for("a commit of the second one", || {
+        second.pump(Duration::from_millis(20)).expect("polling works");
+        second.assigned.first()?;
+        let position = [second.position(&group.topic, 0, 0, "second")];
+        let commit = Commit { records: &of_values(&group.out, &kept), positions: &position, ..Commit::default() };
+        matches!(second.committer.commit(&commit), CommitOutcome::Done(_)).then_some(())
+    });
     assert_eq!(texts(&read_all(group.log.as_ref(), &group.out, 0)), ["kept-0"]);
     second.leave();
-    first.leave();
 }
 
 #[test]
