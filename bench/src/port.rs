@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use datamill_workers::{CommandSettings, KeeperStart, PortAlone};
+use datamill_workers::{CommandSettings, KeeperStart, PortAlone, Results};
 
 #[derive(Debug, Args)]
 pub struct PortArgs {
@@ -47,7 +47,7 @@ fn turn(args: &PortArgs) -> Result<f64> {
         stdout: false,
         worker: true,
         restart_after: None,
-        has_results: true,
+        results: Results::Each,
         memory: None,
         address_space: None,
         shutdown_timeout: Duration::from_secs(10),

@@ -72,11 +72,15 @@ impl Control {
     /// Lets a log know as soon as a stop is asked for, so that no call waits for it if it does not answer.
     pub fn stops(&self, log: &Arc<dyn Log>) {
         let log = Arc::downgrade(log);
-        let call = move || {
+        self.at_stop(move || {
             if let Some(log) = log.upgrade() {
                 log.stop();
             }
-        };
+        });
+    }
+
+    /// Calls this as soon as a stop is asked for, on the thread that asks; at once where one was asked for.
+    pub(crate) fn at_stop(&self, call: impl FnOnce() + Send + 'static) {
         let mut at_stop = self.at_stop.lock();
         if self.stopping().is_none() {
             at_stop.calls.push(Box::new(call));

@@ -17,10 +17,10 @@ use datamill::wire::hex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::keeper::{Ended, How, Keeper, Run};
-use crate::outcome::{Limits, result, verdict};
+use crate::outcome::{Limits, no_result, result, verdict};
 use crate::stop::{End, Over, is_stopping_soon, stopped};
 use crate::words::{Name, Values, Word, environment, mistaken};
-use crate::{CommandError, CommandSettings, address_space, find};
+use crate::{CommandError, CommandSettings, Results, address_space, find};
 
 /// A command for each file: what all workers share.
 #[derive(Debug, Clone)]
@@ -41,10 +41,10 @@ impl Commands {
         let (first, arguments) = settings.words.split_first().ok_or_else(|| CommandError::NotOnPath(String::new()))?;
         let arguments: Vec<Word> = arguments.iter().map(|word| Word::parse(word)).collect();
         if arguments.iter().flat_map(Word::names).any(|name| name == Name::Result) {
-            match (settings.has_results, settings.stdout) {
-                (false, _) => return Err(CommandError::NoResults),
-                (true, true) => return Err(CommandError::TwoResults),
-                (true, false) => {}
+            match (settings.results, settings.stdout) {
+                (Results::None, _) => return Err(CommandError::NoResults),
+                (_, true) => return Err(CommandError::TwoResults),
+                (_, false) => {}
             }
         }
         find::refuse_names_in_code(&settings.words)?;
@@ -120,7 +120,7 @@ impl Worker for CommandWorker {
         let path = call.path(file)?;
         let shared = Arc::clone(&self.shared);
         let settings = &shared.settings;
-        let folder = settings.has_results.then(|| call.folder()).transpose()?;
+        let folder = (settings.results != Results::None).then(|| call.folder()).transpose()?;
         let expected = folder.as_ref().map(|folder| folder.path().join("result"));
         let values = values(file, call, path, expected.as_deref().filter(|_| !settings.stdout));
         let run = shared.request(&values, path, expected.as_deref());
@@ -133,7 +133,10 @@ impl Worker for CommandWorker {
             return Err(stopped("command"));
         }
         verdict(&ended, Limits { time: limit(call, begun), memory: settings.memory })?;
-        expected.map(|expected| result(&expected)).transpose()
+        match (expected.map(|expected| result(&expected)).transpose()?.flatten(), settings.results) {
+            (None, Results::Each) => Err(no_result()),
+            (result, _) => Ok(result),
+        }
     }
 
     fn stop(self: Box<Self>) {}

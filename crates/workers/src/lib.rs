@@ -38,7 +38,7 @@ mod worker;
 pub use error::CommandError;
 #[cfg(target_os = "linux")]
 pub use keeper::{keep, keep_warm};
-pub use settings::{CommandSettings, KEEPER, KeeperStart};
+pub use settings::{CommandSettings, KEEPER, KeeperStart, Results};
 #[cfg(all(feature = "bench", target_os = "linux"))]
 pub use worker::bench::PortAlone;
 

@@ -103,9 +103,11 @@ pub(crate) fn signal_name(signal: i32) -> String {
     }
 }
 
-/// The content of the file that the command has written: `{result}`, or the one beside it with that name and a suffix.
-pub(crate) fn result(expected: &Path) -> Result<ReproducerMessage, ProcessingError> {
-    let found = if expected.exists() { expected.to_owned() } else { with_suffix(expected)? };
+/// The content of the file that the command has written: `{result}`, or the one beside it with that name and a suffix. `None`
+/// where there is neither.
+pub(crate) fn result(expected: &Path) -> Result<Option<ReproducerMessage>, ProcessingError> {
+    let found = if expected.exists() { Some(expected.to_owned()) } else { with_suffix(expected)? };
+    let Some(found) = found else { return Ok(None) };
     let failed = |error| ProcessingError::file_failed(format_args!("the result cannot be read: {}", chain(&error)));
     // not that of a link: what it leads to may be a pipe, which nobody fills
     let about = fs::metadata(&found).map_err(failed)?;
@@ -121,21 +123,26 @@ pub(crate) fn result(expected: &Path) -> Result<ReproducerMessage, ProcessingErr
             bytes(about.len())
         )));
     }
-    Ok(ReproducerMessage::new(fs::read(&found).map_err(failed)?))
+    Ok(Some(ReproducerMessage::new(fs::read(&found).map_err(failed)?)))
+}
+
+/// What is said of a command that was to write a result.
+pub(crate) fn no_result() -> ProcessingError {
+    ProcessingError::file_failed(
+        "the command ended with exit code 0 and wrote no result: it has to write the file that `{result}` or DATAMILL_RESULT \
+         names, or to print the result, with --stdout",
+    )
 }
 
 /// Many programs add the suffix of their format, or choose the format by it.
-fn with_suffix(expected: &Path) -> Result<PathBuf, ProcessingError> {
+fn with_suffix(expected: &Path) -> Result<Option<PathBuf>, ProcessingError> {
     let name = expected.file_name().unwrap_or_default();
     let entries = expected.parent().into_iter().flat_map(fs::read_dir).flatten().flatten();
     let mut found: Vec<PathBuf> =
         entries.map(|entry| entry.path()).filter(|path| path.file_stem() == Some(name)).collect();
     match (found.pop(), found.is_empty()) {
-        (Some(path), true) => Ok(path),
-        (None, _) => Err(ProcessingError::file_failed(
-            "the command ended with exit code 0 and wrote no result: it has to write the file that `{result}` or \
-             DATAMILL_RESULT names, or to print the result, with --stdout",
-        )),
+        (Some(path), true) => Ok(Some(path)),
+        (None, _) => Ok(None),
         (Some(_), false) => Err(ProcessingError::file_failed(format_args!(
             "the command wrote {} files beside `{{result}}`, and a file has one result: write one",
             found.len() + 1
@@ -181,15 +188,15 @@ mod tests {
     fn a_result_may_have_a_suffix_and_is_one_file() {
         let folder = tempfile::tempdir().unwrap();
         let expected = folder.path().join("result");
-        assert!(result(&expected).unwrap_err().to_string().contains("wrote no result"));
+        assert!(result(&expected).unwrap().is_none());
         fs::write(folder.path().join("other.txt"), "x").unwrap();
-        assert!(result(&expected).is_err());
+        assert!(result(&expected).unwrap().is_none());
         fs::write(folder.path().join("result.png"), "image").unwrap();
-        assert_eq!(result(&expected).unwrap().value(), b"image");
+        assert_eq!(result(&expected).unwrap().unwrap().value(), b"image");
         fs::write(folder.path().join("result.json"), "{}").unwrap();
         assert!(result(&expected).unwrap_err().to_string().contains("wrote 2 files"));
         fs::write(&expected, "this one").unwrap();
-        assert_eq!(result(&expected).unwrap().value(), b"this one");
+        assert_eq!(result(&expected).unwrap().unwrap().value(), b"this one");
         fs::remove_file(&expected).unwrap();
         fs::create_dir(&expected).unwrap();
         assert!(result(&expected).unwrap_err().to_string().contains("wrote no file but something else"));

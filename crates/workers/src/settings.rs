@@ -27,8 +27,8 @@ pub struct CommandSettings {
     pub worker: bool,
     /// A worker that stays is started again after so many files.
     pub restart_after: Option<NonZeroU64>,
-    /// Whether each file has a result.
-    pub has_results: bool,
+    /// Whether there are results.
+    pub results: Results,
     /// Resident memory of the command with all that it starts, in bytes.
     pub memory: Option<u64>,
     /// Address space of each process, in bytes.
@@ -37,6 +37,17 @@ pub struct CommandSettings {
     pub shutdown_timeout: Duration,
     /// How a keeper is started.
     pub keeper: KeeperStart,
+}
+
+/// Whether files have results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Results {
+    /// None has one, as in `datamill process`.
+    None,
+    /// Each has one, as in `datamill reproduce`: a command that writes none has failed.
+    Each,
+    /// Those have one whose command writes it, as in `datamill try`.
+    Some,
 }
 
 /// The command line that starts a keeper.

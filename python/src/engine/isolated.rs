@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use datamill::assemble::Mode;
-use datamill_workers::{CommandSettings, KeeperStart};
+use datamill_workers::{CommandSettings, KeeperStart, Results};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -50,7 +50,7 @@ pub fn settings(
         stdout: false,
         worker: true,
         restart_after: isolation.limits.restart_after(),
-        has_results: options.has_results(),
+        results: if options.has_results() { Results::Each } else { Results::None },
         memory: isolation.limits.memory(),
         address_space: isolation.limits.address_space(),
         shutdown_timeout: Duration::from_secs(consumer.shutdown_timeout),

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use datamill::program::{EXIT_CODES, ProcessorArgs, ReproducerArgs};
 
-use crate::commands::program::{CommandArgs, IsolateArgs, ProgramCall};
+use crate::commands::program::{CommandArgs, Held, IsolateArgs, LimitArgs, ProgramCall};
 use crate::function::{FunctionCall, What, parted};
 
 #[derive(Debug, Subcommand)]
@@ -16,34 +17,63 @@ pub(crate) enum FunctionCommand {
     Process(ProcessArgs),
 }
 
-/// Run a Python function on local files, as it would run on the files of a topic
+/// Run a Python function or a command on local files, as it would run on the files of a topic
 ///
 /// Each file is handed to the function as `datamill reproduce` and `datamill process` do it, and what the function returns
 /// is made a result. For a result that is larger than 1 MB, it says which topics take it. Results are printed to stdout,
 /// and the traceback of a function that fails to stderr. Nothing is sent or kept, and neither a broker nor a folder is
 /// needed.
+///
+/// A command is any program, behind `--`, and all words before it are files. What it prints goes to stderr, unless --stdout
+/// makes it the result.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_TRY)]
+#[command(after_help = AFTER_TRY, override_usage = USAGE_OF_TRY)]
 pub(crate) struct TryArgs {
     #[command(flatten)]
     function: FunctionArgs,
     #[command(flatten)]
     json: JsonArgs,
     /// Files to run it on
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "command", value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    command: CommandArgs,
+    /// The result is what the command prints, and not a file
+    #[arg(long, requires = "command", conflicts_with = "worker", help_heading = "Commands")]
+    stdout: bool,
+    /// Seconds that the command may take for a file. One that takes longer is ended, and its file has failed
+    #[arg(
+        long = "processing_timeout", value_name = "SECONDS", requires = "command", value_parser = time,
+        help_heading = "Processes"
+    )]
+    processing_timeout: Option<Duration>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
-const AFTER_TRY: &str = "Example:
+const USAGE_OF_TRY: &str = "datamill try [OPTIONS] <FILE.py:NAME> <FILE>...
+       datamill try [OPTIONS] <FILE>... -- <COMMAND>...";
+
+const AFTER_TRY: &str = "Examples:
   datamill try extract.py:metadata data/*.csv
+  datamill try data/*.tif -- convert {path} -resize 50% {result}.png
 
 with extract.py:
   def metadata(file):
       lines = file.bytestring.decode().splitlines()
       return {\"file\": file.filename, \"lines\": len(lines)}
 
+Placeholders of commands and the meaning of their exit codes: datamill reproduce --help
+
 Exit codes: 0 done, 1 the function failed for some files, 2 the command line is wrong or the function cannot be loaded, 130 \
 left at once at a signal.";
+
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
+    let time =
+        Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds above 0 is expected".to_owned())?;
+    if time.is_zero() { Err("a number of seconds above 0 is expected".to_owned()) } else { Ok(time) }
+}
 
 /// Run a Python function or a command on every file of a topic, and send its results to another topic
 ///
@@ -152,21 +182,27 @@ impl FunctionCommand {
     /// The call of the function, or of the command. `options` are those that were given, `typed` is the whole command line.
     pub(crate) fn into_asked(self, options: Vec<OsString>, typed: Vec<OsString>) -> Asked {
         let (what, function, python, files, command) = match self {
-            Self::Try(TryArgs { function: FunctionArgs { function, python }, files, .. }) => {
-                (What::Try, Some(function), python, files, None)
+            Self::Try(args) => {
+                let FunctionArgs { function, python } = args.function;
+                if args.command.is_given() {
+                    // nothing but files stands before a command
+                    let files = std::iter::once(function.into()).chain(args.files).collect();
+                    let held = Held { command: args.command, limits: args.limits, stdout: args.stdout };
+                    let call = ProgramCall::local(held, files, args.processing_timeout);
+                    return Asked::Program(Box::new(call));
+                }
+                (What::Try, Some(function), python, args.files, None)
             }
             Self::Reproduce(args) => {
                 let FunctionOrCommand { function, python } = args.function;
-                let limits = args.isolate.limits;
-                let call = args
-                    .command
-                    .into_call(|command| ProgramCall::reproduce(command, limits, args.stdout, args.reproducer));
+                let held = Held { command: args.command, limits: args.isolate.limits, stdout: args.stdout };
+                let call = held.command.is_given().then(|| ProgramCall::reproduce(held, args.reproducer));
                 (What::Reproduce, function, python, Vec::new(), call)
             }
             Self::Process(args) => {
                 let FunctionOrCommand { function, python } = args.function;
-                let limits = args.isolate.limits;
-                let call = args.command.into_call(|command| ProgramCall::process(command, limits, args.processor));
+                let held = Held { command: args.command, limits: args.isolate.limits, stdout: false };
+                let call = held.command.is_given().then(|| ProgramCall::process(held, args.processor));
                 (What::Process, function, python, Vec::new(), call)
             }
         };

@@ -22,6 +22,7 @@ pub(crate) mod watch;
 mod output;
 mod sending;
 mod survey;
+mod trial;
 
 pub use program::{IsolateArgs, LimitArgs};
 pub use sending::Sending;

@@ -1,12 +1,19 @@
-//! `datamill reproduce … -- COMMAND` and `datamill process … -- COMMAND`: any program of a user, once for each file.
+//! `datamill reproduce … -- COMMAND`, `datamill process … -- COMMAND` and `datamill try … -- COMMAND`: any program of a user,
+//! once for each file.
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use datamill::program::{ByteSize, Exit, ProcessorArgs, ProgramArgs, ReproducerArgs, run_program};
-use datamill_workers::{CommandSettings, KeeperStart};
+use datamill_workers::{CommandSettings, KeeperStart, Results};
+
+use super::trial::TrialCall;
+
+/// How long a command on local files may run on at a signal, and a worker may take to end: there is nothing to go on with.
+const TRIAL_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A command in the place of a function.
 #[derive(Debug, Args)]
@@ -18,7 +25,7 @@ pub(crate) struct CommandArgs {
     #[arg(long, requires = "command", conflicts_with = "stdin", group = "stays", help_heading = "Commands")]
     worker: bool,
     /// Any program with its arguments, which runs for each file in the place of a function
-    #[arg(last = true, value_name = "COMMAND", group = "apart", conflicts_with = "isolate")]
+    #[arg(last = true, value_name = "COMMAND", group = "apart")]
     command: Vec<OsString>,
 }
 
@@ -72,35 +79,46 @@ impl LimitArgs {
     }
 }
 
+/// What a command is held to and how its result comes, beside the topics.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) command: CommandArgs,
+    pub(crate) limits: LimitArgs,
+    pub(crate) stdout: bool,
+}
+
 impl CommandArgs {
-    /// The call of the command, if there is one.
-    pub(crate) fn into_call(self, make: impl FnOnce(Self) -> ProgramCall) -> Option<ProgramCall> {
-        (!self.command.is_empty()).then(|| make(self))
+    /// Whether there is a command.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.command.is_empty()
     }
 }
 
-/// A command for the files of a topic, and what the engine is to do.
+/// A command, and what it is to run on.
 #[derive(Debug)]
 pub(crate) struct ProgramCall {
-    command: CommandArgs,
-    limits: LimitArgs,
-    stdout: bool,
-    topics: Topics,
+    held: Held,
+    files: Files,
 }
 
 #[derive(Debug)]
-enum Topics {
+enum Files {
     Reproduce(ReproducerArgs),
     Process(ProcessorArgs),
+    Local(Vec<PathBuf>, Option<Duration>),
 }
 
 impl ProgramCall {
-    pub(crate) fn reproduce(command: CommandArgs, limits: LimitArgs, stdout: bool, args: ReproducerArgs) -> Self {
-        Self { command, limits, stdout, topics: Topics::Reproduce(args) }
+    pub(crate) fn reproduce(held: Held, args: ReproducerArgs) -> Self {
+        Self { held, files: Files::Reproduce(args) }
     }
 
-    pub(crate) fn process(command: CommandArgs, limits: LimitArgs, args: ProcessorArgs) -> Self {
-        Self { command, limits, stdout: false, topics: Topics::Process(args) }
+    pub(crate) fn process(held: Held, args: ProcessorArgs) -> Self {
+        Self { held, files: Files::Process(args) }
+    }
+
+    pub(crate) fn local(held: Held, files: Vec<PathBuf>, processing_timeout: Option<Duration>) -> Self {
+        Self { held, files: Files::Local(files, processing_timeout) }
     }
 
     /// Runs it until the program ends.
@@ -108,28 +126,38 @@ impl ProgramCall {
     /// # Errors
     /// A command that cannot be used.
     pub(crate) fn run(self, keeper: KeeperStart) -> anyhow::Result<Exit> {
-        match &self.topics {
-            Topics::Reproduce(args) => self.run_with(args, true, keeper),
-            Topics::Process(args) => self.run_with(args, false, keeper),
+        match self.files {
+            Files::Reproduce(args) => self.held.run(&args, Results::Each, keeper),
+            Files::Process(args) => self.held.run(&args, Results::None, keeper),
+            Files::Local(files, processing_timeout) => {
+                let settings = self.held.settings(Results::Some, TRIAL_ENDS_WITHIN, keeper);
+                TrialCall { settings, processing_timeout, files }.run()
+            }
         }
     }
+}
 
-    fn run_with(&self, args: &impl ProgramArgs, has_results: bool, keeper: KeeperStart) -> anyhow::Result<Exit> {
-        let CommandArgs { stdin, worker, command } = &self.command;
-        let settings = CommandSettings {
-            words: command.clone(),
-            stdin: *stdin,
-            stdout: self.stdout,
-            worker: *worker,
-            restart_after: self.limits.restart_after(),
-            has_results,
-            memory: self.limits.memory(),
-            address_space: self.limits.address_space(),
-            shutdown_timeout: Duration::from_secs(args.consumer().shutdown_timeout),
-            keeper,
-        };
-        let (name, code) = settings.into_user_code()?;
+impl Held {
+    fn run(self, args: &impl ProgramArgs, results: Results, keeper: KeeperStart) -> anyhow::Result<Exit> {
+        let shutdown_timeout = Duration::from_secs(args.consumer().shutdown_timeout);
+        let (name, code) = self.settings(results, shutdown_timeout, keeper).into_user_code()?;
         Ok(run_program(args, &name, code))
+    }
+
+    fn settings(self, results: Results, shutdown_timeout: Duration, keeper: KeeperStart) -> CommandSettings {
+        let Self { command: CommandArgs { stdin, worker, command }, limits, stdout } = self;
+        CommandSettings {
+            words: command,
+            stdin,
+            stdout,
+            worker,
+            restart_after: limits.restart_after(),
+            results,
+            memory: limits.memory(),
+            address_space: limits.address_space(),
+            shutdown_timeout,
+            keeper,
+        }
     }
 }
 

@@ -543,6 +543,7 @@ impl Seek for DownloadReader<'_> {
     }
 }
 
+mod local;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod lock;
 mod message;
 mod metadata;
 mod port;
+mod trial;
 mod user_code;
 
 pub(crate) use call::{Beginning, Watch, placing_failed};
@@ -28,6 +29,7 @@ pub use port::{
     Access, Answer, Clock, Needs, Several, ThreadBody, Together, Worker, WorkerThread, Workers, spawn_thread,
 };
 pub(crate) use port::{TellMismatch, TellOverdue};
+pub use trial::Trial;
 pub use user_code::UserCode;
 
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use super::hand::Hand;
 use super::process::Process;
 use crate::keeper::{Keeper, Run};
 use crate::words::Word;
-use crate::{CommandError, CommandSettings, address_space, find};
+use crate::{CommandError, CommandSettings, Results, address_space, find};
 
 /// Small files that a worker has at once.
 const TOGETHER: usize = 8;
@@ -72,7 +72,7 @@ impl Shared {
         let words = self.settings.words.iter().skip(1).cloned();
         let (program, words) = address_space::limited(&self.program, words, self.settings.address_space);
         let memory = self.settings.memory;
-        let kind = if self.settings.has_results { "reproduce" } else { "process" };
+        let kind = if self.settings.results == Results::None { "process" } else { "reproduce" };
         let environment = vec![("DATAMILL_COMMAND".to_owned(), kind.into())];
         let run = Run { program, words, environment, stays: true, stdin: None, stdout: None, memory };
         Process::begin(keeper, run, content)

@@ -5,6 +5,7 @@ mod documents;
 mod ends;
 mod isolation;
 mod limits;
+mod trial;
 mod words;
 mod worker_examples;
 mod workers;

@@ -1,11 +1,8 @@
 //! Whole files without a topic, for the tests of what is done with them.
 
-use std::sync::{Arc, OnceLock};
-
 use datamill_wire::sha512;
 
 use super::super::ahead::Hashed;
-use super::super::budget::{Budget, Reservation};
 use super::super::buffer::Content;
 use super::super::instance::{FileInfo, InstanceId, Span, Version};
 use super::super::memory::Memory;
@@ -45,21 +42,7 @@ pub(crate) fn downloaded(
         bytes: content.len() as u64,
         superseded: false,
     };
-    DownloadDataFile {
-        topic: Arc::new(SourceTopic {
-            name: "files".into(),
-            id: "files of this log".into(),
-            by_name: None,
-            own_files: Default::default(),
-        }),
-        info: Arc::new(info),
-        size: content.len() as u64,
-        memory: Some(Arc::new(Memory::Heap(content.to_vec()))),
-        spilled: None,
-        placed: None,
-        lent: OnceLock::new(),
-        map: OnceLock::new(),
-        followed: None,
-        reservation: Reservation::whole(&Arc::new(Budget::default()), content.len()),
-    }
+    let id = "files of this log".into();
+    let topic = SourceTopic { name: "files".into(), id, by_name: None, own_files: Default::default() };
+    DownloadDataFile::in_memory(topic, info, content.to_vec())
 }
