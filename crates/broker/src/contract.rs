@@ -308,6 +308,40 @@ pub enum DeliveryGuarantee {
 /// A log: topics of partitions of records, and consumer groups that read them.
 ///
 /// Implementations MUST be usable from several threads at once.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use datamill_broker::{Event, Log, NewRecord, Properties, open};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let mut properties = Properties::default();
+/// let address = format!("sqlite:{}", folder.join("lab.db").display()); // or "host:9092"
+/// properties.broker.insert("bootstrap.servers".to_owned(), address);
+/// let log = open(&properties)?;
+/// log.topic_for_use("readings")?;
+///
+/// let mut publisher = log.publisher()?;
+/// publisher.send(&NewRecord { topic: "readings", value: Some(b"21.5"), ..NewRecord::default() }, 0)?;
+/// while publisher.in_flight() > 0 {
+///     publisher.poll(Duration::from_secs(1), &mut |delivery| assert!(delivery.outcome.is_ok()))?;
+/// }
+///
+/// let mut reader = log.reader("readings", &[(0, 0)])?;
+/// let (mut values, mut at_end) = (Vec::new(), false);
+/// while !at_end {
+///     reader.poll(Duration::from_secs(1), &mut |event| match event {
+///         Event::Record(record) => values.extend(record.value.map(<[u8]>::to_vec)),
+///         Event::End { .. } => at_end = true,
+///         _ => {}
+///     })?;
+/// }
+/// assert_eq!(values, [b"21.5"]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Log: Send + Sync {
     /// A short name of the log for people: the bootstrap servers or the file. MUST NOT hold secrets.
     fn name(&self) -> &str;

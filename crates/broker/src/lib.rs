@@ -1,10 +1,13 @@
 //! The log contract of datamill and its two backends.
 //!
 //! [`contract`] says what a log does. `kafka` does it on Apache Kafka through librdkafka, `embedded`
-//! in one SQLite file. Both pass the same conformance suite. [`open`] chooses by `bootstrap.servers`.
+//! in one SQLite file. Both pass the same conformance suite
+//! (module `conformance`, behind the feature of that name). [`open`] chooses by `bootstrap.servers`.
 
 #![warn(unreachable_pub)]
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod contract;
 mod crash;
 mod embedded;

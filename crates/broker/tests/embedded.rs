@@ -1,8 +1,6 @@
 //! The embedded log passes the conformance suite.
 
-mod common;
-
-use common::{Backend, Capabilities};
+use datamill_broker::conformance::{Backend, Capabilities};
 
 fn backend() -> Backend {
     let folder = tempfile::tempdir().expect("a folder");
@@ -13,7 +11,7 @@ fn backend() -> Backend {
         exact_largest_record: true,
         always_atomic: true,
     };
-    Backend::new(address, can, Some(folder))
+    Backend::new(datamill_broker::open, address, can, Some(folder))
 }
 
-every_check!(backend());
+datamill_broker::every_check!(backend());

@@ -37,6 +37,34 @@ pub const MAX_CHUNKS: u32 = i32::MAX as u32;
 pub const MAX_FILE_BYTES: u64 = 1 << 43;
 
 /// One chunk, borrowed from the message that it was decoded from or from what is to be sent.
+///
+/// ```
+/// use datamill_wire::{Chunk, sha512};
+///
+/// let data = b"angle,counts\n10.0,210\n";
+/// let hash = sha512(data);
+/// let chunk = Chunk {
+///     filename: "scan.csv",
+///     file_hash: &hash, // of the whole file, which is this chunk
+///     chunk_hash: &hash,
+///     offset: 0,
+///     index: 1,
+///     total: 1,
+///     subdir: "xrd/run1",
+///     filename_append: "",
+///     data,
+///     mtime: None,
+/// };
+/// chunk.check()?;
+/// let mut message = Vec::new();
+/// chunk.encode(&mut message);
+///
+/// let read = Chunk::decode(&message)?;
+/// read.verify()?;
+/// assert_eq!(read, chunk);
+/// assert_eq!(read.rebuilt_path(), "xrd/run1/scan.csv");
+/// # Ok::<(), datamill_wire::ChunkError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq)]
 pub struct Chunk<'a> {
     /// Name of the producer's file.

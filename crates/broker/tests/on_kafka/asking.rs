@@ -7,7 +7,7 @@ use datamill_broker::{Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Prope
 use datamill_testkit::kafka::Kafka;
 
 use crate::backend_at;
-use crate::common::{Member, deliver, of_values, values};
+use datamill_broker::conformance::{Member, deliver, of_values, values};
 
 #[test]
 fn no_question_creates_a_topic_on_a_broker_that_creates_what_it_is_asked_for() {

@@ -3,7 +3,7 @@
 //! transactions do is tested on a real broker.
 
 use crate::backend_on;
-use crate::common::{Backend, Member, of_values, read_all, values, wait_for};
+use datamill_broker::conformance::{Backend, Member, of_values, read_all, values, wait_for};
 use datamill_broker::{Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, Log, SubscribeOptions};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;

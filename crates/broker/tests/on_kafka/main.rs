@@ -1,8 +1,5 @@
 //! The log on Apache Kafka passes the conformance suite, and does what only a log there does.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod asking;
 mod faults;
 mod members;
@@ -12,7 +9,7 @@ mod readers;
 mod refusals;
 mod topics;
 
-use common::{Backend, Capabilities};
+use datamill_broker::conformance::{Backend, Capabilities};
 use datamill_testkit::kafka::Kafka;
 
 fn backend_on(address: String) -> Backend {
@@ -22,7 +19,7 @@ fn backend_on(address: String) -> Backend {
         exact_largest_record: false,
         always_atomic: false,
     };
-    Backend::new(address, can, None)
+    Backend::new(datamill_broker::open, address, can, None)
 }
 
 fn backend_at(kafka: &Kafka) -> Backend {
@@ -33,4 +30,4 @@ fn backend() -> Backend {
     backend_at(&Kafka::from_env())
 }
 
-every_check!(backend());
+datamill_broker::every_check!(backend());

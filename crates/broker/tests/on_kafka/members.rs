@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{
+use crate::{backend, backend_at};
+use datamill_broker::conformance::{
     Backend, Member, PATIENCE, Seen, new_topic, of_values, publish, read_all, texts, values, wait_for,
 };
-use crate::{backend, backend_at};
 use datamill_broker::{
     Commit, CommitOutcome, ErrorKind, FirstStart, NewRecord, Position, Properties, SubscribeOptions, open,
 };
@@ -138,7 +138,7 @@ fn a_second_process_of_the_same_name_fences_the_first() {
     let kept = values("kept", 0..1);
     let position = second.position(&topic, 0, 0, "second");
     second.commit(&Commit { records: &of_values(&out, &kept), positions: &[position], ..Commit::default() });
-    assert_eq!(crate::common::texts(&read_all(log.as_ref(), &out, 0)), ["kept-0"]);
+    assert_eq!(datamill_broker::conformance::texts(&read_all(log.as_ref(), &out, 0)), ["kept-0"]);
     second.leave();
 }
 
@@ -151,8 +151,8 @@ fn a_small_limit_of_a_topic_refuses_the_large_record_and_nothing_else() {
     out.settings.insert("max.message.bytes".to_owned(), "20000".to_owned());
     log.create_topic(&out).expect("the topic can be created");
     // Together far more than the topic takes at once, each of them less.
-    let good: Vec<Vec<u8>> = (0..40).map(|i| crate::common::noise(4000 + i)).collect();
-    let bad = crate::common::noise(30_000);
+    let good: Vec<Vec<u8>> = (0..40).map(|i| datamill_broker::conformance::noise(4000 + i)).collect();
+    let bad = datamill_broker::conformance::noise(30_000);
     let record = |value| NewRecord { topic: &out.name, partition: Some(0), value: Some(value), ..NewRecord::default() };
     let mut records: Vec<_> = good.iter().map(|value| record(value)).collect();
     records.insert(17, record(&bad));
@@ -166,7 +166,7 @@ fn a_small_limit_of_a_topic_refuses_the_large_record_and_nothing_else() {
     assert_eq!(read_all(log.as_ref(), &out.name, 0).len(), 40);
     records.insert(17, record(&bad));
     let mut publisher = log.publisher().expect("a publisher");
-    let outcomes = crate::common::deliver(publisher.as_mut(), &records);
+    let outcomes = datamill_broker::conformance::deliver(publisher.as_mut(), &records);
     let refused: Vec<_> = (0..41).filter(|&i| outcomes[i].is_err()).collect();
     assert_eq!(refused, [17]);
     member.leave();

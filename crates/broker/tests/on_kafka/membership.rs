@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend_at;
-use crate::common::{Backend, Member, PATIENCE, of_values, publish, read_all, texts, values, wait_for};
+use datamill_broker::conformance::{Backend, Member, PATIENCE, of_values, publish, read_all, texts, values, wait_for};
 use datamill_broker::{
     Commit, CommitOutcome, ErrorKind, Event, Log, Membership, Properties, Session, SubscribeOptions, open,
 };

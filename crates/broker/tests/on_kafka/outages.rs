@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::backend_at;
-use crate::common::{Backend, Member, PATIENCE, Seen, of_values, only_records, publish, read_all, values};
+use datamill_broker::conformance::{
+    Backend, Member, PATIENCE, Seen, of_values, only_records, publish, read_all, values,
+};
 use datamill_broker::{Commit, CommitOutcome, Log, NewRecord, Position};
 use datamill_testkit::kafka::Kafka;
 
@@ -50,7 +52,7 @@ fn what_is_sent_while_the_broker_dies_and_returns_is_there_once() {
     }
     assert_eq!(acknowledged.len(), COUNT);
     let read = read_all(log.as_ref(), &topic, 0);
-    assert_eq!(crate::common::texts(&read), sent, "in order, none lost, none twice");
+    assert_eq!(datamill_broker::conformance::texts(&read), sent, "in order, none lost, none twice");
 }
 
 /// Copies a topic to another one, a commit per handful of records, while the broker is killed several
@@ -98,7 +100,7 @@ fn commits_while_the_broker_dies_and_returns_lose_and_double_nothing() {
     let done = done.into_inner();
     println!("{done} commits in {sessions} sessions, the slowest took {slowest:?}");
     let read = read_all(log.as_ref(), &out, 0);
-    let mut found: Vec<&str> = crate::common::texts(&read);
+    let mut found: Vec<&str> = datamill_broker::conformance::texts(&read);
     found.sort_unstable();
     let mut all: Vec<&str> = sent.iter().map(String::as_str).collect();
     all.sort_unstable();

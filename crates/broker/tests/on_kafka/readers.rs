@@ -8,8 +8,8 @@ use datamill_testkit::secured::SecuredKafka;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::common::{Backend, Member, wait_for};
 use crate::{backend, backend_on};
+use datamill_broker::conformance::{Backend, Member, wait_for};
 
 #[test]
 fn a_group_that_another_program_set_a_position_for_without_joining_it_has_read_the_topic() {

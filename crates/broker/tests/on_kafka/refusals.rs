@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Backend, Member, deliver, new_topic, noise, of_values, read_all, values, wait_for};
 use crate::{backend, backend_at};
+use datamill_broker::conformance::{Backend, Member, deliver, new_topic, noise, of_values, read_all, values, wait_for};
 use datamill_broker::{
     Commit, CommitOutcome, DeliveryGuarantee, Error, ErrorKind, Log, NewRecord, Properties, StateChange,
     SubscribeOptions, open,

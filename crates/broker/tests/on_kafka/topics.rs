@@ -15,7 +15,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 
 use crate::backend_at;
-use crate::common::{Backend, Member, PATIENCE, deliver, of_values, publish, texts, values, wait_for};
+use datamill_broker::conformance::{Backend, Member, PATIENCE, deliver, of_values, publish, texts, values, wait_for};
 
 /// What the tools of a cluster do to a topic.
 struct Tools(AdminClient<DefaultClientContext>);

@@ -126,31 +126,13 @@ fn write_samples(to: &Path) -> anyhow::Result<u64> {
 
 fn reproduce(log: &Arc<dyn Log>, output_dir: &Path, control: &Control, facts: &Facts) -> anyhow::Result<Summary> {
     let settings = EngineSettings {
-        topic: FILES_TOPIC.to_owned(),
         result_topic: Some(RESULTS_TOPIC.to_owned()),
-        dead_letter_topic: None,
-        group: GROUP.to_owned(),
-        instance: "demo".to_owned(),
-        membership: Default::default(),
         program: "datamill demo".to_owned(),
-        processor_version: None,
-        delivery: engine::DeliveryGuarantee::ExactlyOnce,
-        first_start: datamill::broker::FirstStart::Earliest,
-        start_from: None,
-        download_regex: None,
-        mode: datamill::assemble::Mode::Memory,
-        threads: 2,
         max_attempts: 1,
-        processing_timeout: None,
-        output_dir: output_dir.to_owned(),
-        memory_limit: 256 << 20,
-        spill_limit: None,
-        retry_failed: datamill::engine::RetryFailed::Now,
         incomplete_after: Duration::ZERO,
-        same_group: false,
         exit_at_end: true,
         update_seconds: 0,
-        shutdown_timeout: Duration::from_secs(30),
+        ..EngineSettings::new(FILES_TOPIC, GROUP, "demo", output_dir)
     };
     let extractor = UserCode::reproducer(MetadataJson(xrd_metadata::XrdMetadata));
     Ok(engine::run(log, &settings, extractor, control, facts)?)

@@ -58,31 +58,17 @@ impl Bench {
     /// Runs a program of the group.
     fn run(&self, retry_failed: RetryFailed, exit_at_end: bool, control: &Control) -> Summary {
         let settings = EngineSettings {
-            topic: "t".to_owned(),
             result_topic: Some("results".to_owned()),
-            dead_letter_topic: None,
-            group: "g".to_owned(),
-            instance: "one".to_owned(),
             program: "test".to_owned(),
-            processor_version: None,
-            first_start: FirstStart::Earliest,
-            start_from: None,
-            download_regex: None,
-            mode: Mode::Memory,
             threads: 1,
             max_attempts: 1,
-            processing_timeout: None,
-            output_dir: self.place.path("output"),
             memory_limit: 64 << 20,
-            spill_limit: None,
-            membership: Default::default(),
-            delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
             retry_failed,
             incomplete_after: Duration::ZERO,
-            same_group: false,
             exit_at_end,
             update_seconds: 0,
             shutdown_timeout: Duration::from_secs(10),
+            ..EngineSettings::new("t", "g", "one", self.place.path("output"))
         };
         let code = UserCode::reproducer(Bad(self.fails.clone()));
         datamill::engine::run(&self.log, &settings, code, control, &Facts::default()).unwrap()

@@ -78,7 +78,8 @@ use crate::report::tell_outage;
 use crate::report::text::COMPACTED;
 use crate::settings::Pattern;
 
-/// What an engine works with.
+/// What an engine works with. Begin with [`EngineSettings::new`] and change what differs: a later version may have more
+/// fields.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
     /// Topic of chunk messages.
@@ -145,6 +146,43 @@ const LEFT_AT_STOP: &str = "files in hand are finished, the rest is for the next
 const OTHERS: usize = 20 << 20;
 
 impl EngineSettings {
+    /// The settings of a program that was given no options: a processor, which has no topic for results. `instance` is
+    /// the name of this process in its group, the same after a restart.
+    pub fn new(
+        topic: impl Into<String>,
+        group: impl Into<String>,
+        instance: impl Into<String>,
+        output_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            topic: topic.into(),
+            result_topic: None,
+            dead_letter_topic: None,
+            group: group.into(),
+            instance: instance.into(),
+            membership: Membership::default(),
+            program: format!("datamill/{}", env!("CARGO_PKG_VERSION")),
+            processor_version: None,
+            delivery: DeliveryGuarantee::ExactlyOnce,
+            first_start: FirstStart::default(),
+            start_from: None,
+            download_regex: None,
+            mode: Mode::Memory,
+            threads: 2,
+            max_attempts: 3,
+            processing_timeout: None,
+            output_dir: output_dir.into(),
+            memory_limit: 256 << 20,
+            spill_limit: None,
+            incomplete_after: Duration::from_secs(24 * 3600),
+            retry_failed: RetryFailed::Now,
+            same_group: false,
+            exit_at_end: false,
+            update_seconds: 300,
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+
     /// Bytes of records that the backend may have fetched ahead: its share of the memory.
     fn queue_bytes(&self) -> usize {
         self.memory_limit / 16
@@ -175,6 +213,47 @@ impl EngineSettings {
 
 /// Runs until it is told to stop, the end is reached (where asked), or it cannot go on. What happens to the files is told
 /// to `facts`.
+///
+/// ```
+/// use datamill::broker::{Log, NewTopic, Properties, open};
+/// use datamill::control::Control;
+/// use datamill::engine::{self, EngineSettings};
+/// use datamill::facts::Facts;
+/// use datamill::prelude::*;
+/// use datamill::process::UserCode;
+/// use datamill::upload::{UploadSettings, upload_paths};
+///
+/// struct Sizes;
+///
+/// impl MetadataJsonReproducer for Sizes {
+///     fn get_metadata_dict_for_file(&self, file: &DownloadDataFile, _: &Lock) -> Result<Metadata, ProcessingError> {
+///         let mut metadata = Metadata::new();
+///         metadata.insert("bytes", file.size());
+///         Ok(metadata)
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let mut properties = Properties::default();
+/// let address = format!("sqlite:{}", folder.join("lab.db").display());
+/// properties.broker.insert("bootstrap.servers".to_owned(), address);
+/// let log = open(&properties)?;
+/// let (control, facts) = (Control::default(), Facts::default());
+///
+/// let file = folder.join("scan.csv");
+/// std::fs::write(&file, "angle,counts")?;
+/// upload_paths(log.as_ref(), &[file], &UploadSettings::new("files"), &control, &facts)?;
+///
+/// let mut settings = EngineSettings::new("files", "sizes", "host-1", folder.join("output"));
+/// settings.result_topic = Some("results".to_owned());
+/// settings.exit_at_end = true;
+/// let summary = engine::run(&log, &settings, UserCode::reproducer(Sizes), &control, &facts)?;
+/// assert_eq!(summary.succeeded, 1);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// What keeps the program from running at all or from going on. A file that fails is no error; it is

@@ -189,6 +189,29 @@ impl WatchSettings {
 /// acknowledgements are waited for, both at most for [`UploadSettings::drain_limit`]. What happens to the files is told to
 /// `facts`, on the thread that calls this.
 ///
+/// ```
+/// use datamill::broker::{Log, Properties, open};
+/// use datamill::control::Control;
+/// use datamill::facts::Facts;
+/// use datamill::upload::{UploadSettings, upload_paths};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// # std::fs::write(folder.join("scan.csv"), "angle,counts")?;
+/// let mut properties = Properties::default();
+/// let address = format!("sqlite:{}", folder.join("lab.db").display());
+/// properties.broker.insert("bootstrap.servers".to_owned(), address);
+/// let log = open(&properties)?;
+///
+/// let settings = UploadSettings::new("files");
+/// let paths = [folder.join("scan.csv")];
+/// let summary = upload_paths(log.as_ref(), &paths, &settings, &Control::default(), &Facts::default())?;
+/// assert_eq!((summary.files, log.offsets("files", 0)?.end), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// Where it cannot start: a path, a setting, the topic, two files with the same path. What happens to
 /// single files, and what breaks the work off later, is in the summary.

@@ -272,31 +272,14 @@ impl Bench {
 /// Settings of a run up to the end of the topic.
 pub fn settings(topic: &str, results: &str, group: &str, output: &Path) -> EngineSettings {
     EngineSettings {
-        topic: topic.to_owned(),
         result_topic: Some(results.to_owned()),
-        dead_letter_topic: None,
-        group: group.to_owned(),
-        instance: "one".to_owned(),
-        membership: Default::default(),
         program: "test".to_owned(),
-        processor_version: None,
-        delivery: datamill::engine::DeliveryGuarantee::ExactlyOnce,
-        first_start: datamill::broker::FirstStart::Earliest,
-        start_from: None,
-        download_regex: None,
-        mode: datamill::assemble::Mode::Memory,
-        threads: 2,
         max_attempts: 1,
-        processing_timeout: None,
-        output_dir: output.to_owned(),
         memory_limit: 64 << 20,
-        spill_limit: None,
-        retry_failed: datamill::engine::RetryFailed::Now,
-        incomplete_after: Duration::from_secs(24 * 3600),
-        same_group: false,
         exit_at_end: true,
         update_seconds: 0,
         shutdown_timeout: Duration::from_secs(10),
+        ..EngineSettings::new(topic, group, "one", output)
     }
 }
 

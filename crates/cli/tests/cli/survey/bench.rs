@@ -119,31 +119,17 @@ impl Bench {
     /// The same, as this group.
     pub fn reproduce_as(&self, group: &str, delivery: DeliveryGuarantee) -> Summary {
         let settings = EngineSettings {
-            topic: self.topic.clone(),
             result_topic: Some(self.results.clone()),
-            dead_letter_topic: None,
-            group: group.to_owned(),
-            instance: "one".to_owned(),
             program: "test".to_owned(),
-            processor_version: None,
-            first_start: FirstStart::Earliest,
-            start_from: None,
-            download_regex: None,
-            mode: Mode::Memory,
-            threads: 2,
             max_attempts: 1,
-            processing_timeout: None,
-            output_dir: self.place.path("output"),
             memory_limit: 64 << 20,
-            spill_limit: None,
-            membership: Default::default(),
             delivery,
             retry_failed: RetryFailed::No,
             incomplete_after: Duration::ZERO,
-            same_group: false,
             exit_at_end: true,
             update_seconds: 0,
             shutdown_timeout: Duration::from_secs(10),
+            ..EngineSettings::new(&self.topic, group, "one", self.place.path("output"))
         };
         let code = UserCode::reproducer(Bad);
         datamill::engine::run(&self.log, &settings, code, &Control::default(), &Facts::default()).unwrap()

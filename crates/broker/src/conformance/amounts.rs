@@ -1,11 +1,11 @@
 //! Checks with many and with large records.
 
-use datamill_broker::{NewRecord, SubscribeOptions};
+use crate::{NewRecord, SubscribeOptions};
 
 use super::kill::{Role, Second};
 use super::{Backend, Member, noise, of_values, publish, values};
 
-pub fn many_small_records_pass_in_order(backend: &Backend) {
+pub(super) fn many_small_records_pass_in_order(backend: &Backend) {
     const COUNT: usize = 20_000;
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "many", 1);
@@ -23,7 +23,7 @@ const LARGE: usize = 64;
 /// What a reader may hold of 64 MiB, in bytes: its queue, one record in each stage, and its own needs.
 const MAY_HOLD: u64 = 32 << 20;
 
-pub fn large_records_are_read_in_bounded_memory(backend: &Backend) {
+pub(super) fn large_records_are_read_in_bounded_memory(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "bulk", 1);
     let size = log.topic(&topic).expect("the topic").largest_record().map_or(1 << 20, |largest| largest.min(1 << 20));
@@ -44,7 +44,7 @@ pub fn large_records_are_read_in_bounded_memory(backend: &Backend) {
 
 /// In the second process: reads what [`large_records_are_read_in_bounded_memory`] published and
 /// prints how many records and bytes there were and by how many bytes the memory grew at most.
-pub fn drain(backend: &Backend, topic: &str, group: &str) {
+pub(super) fn drain(backend: &Backend, topic: &str, group: &str) {
     let log = backend.open();
     let options = SubscribeOptions { queue_bytes: 4 << 20, ..backend.member(group, &[topic]) };
     let mut member = Member::join(log.as_ref(), &options, 1);

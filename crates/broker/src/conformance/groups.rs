@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{
+use crate::{
     Commit, CommitOutcome, DeliveryGuarantee, ErrorKind, FirstStart, Readers, StateChange, SubscribeOptions,
     TopicIdentity,
 };
 
 use super::{Backend, Member, PATIENCE, Seen, of_values, publish, read_all, texts, values, wait_for};
 
-pub fn a_first_start_at_the_earliest_record_reads_all(backend: &Backend) {
+pub(super) fn a_first_start_at_the_earliest_record_reads_all(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "earliest", 1);
     let sent = values("r", 0..10);
@@ -22,7 +22,7 @@ pub fn a_first_start_at_the_earliest_record_reads_all(backend: &Backend) {
     member.leave();
 }
 
-pub fn a_first_start_behind_the_latest_record_reads_what_comes_after(backend: &Backend) {
+pub(super) fn a_first_start_behind_the_latest_record_reads_what_comes_after(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "latest", 1);
     let sent = values("r", 0..10);
@@ -36,7 +36,7 @@ pub fn a_first_start_behind_the_latest_record_reads_what_comes_after(backend: &B
     member.leave();
 }
 
-pub fn a_first_start_that_is_to_be_an_error_is_one(backend: &Backend) {
+pub(super) fn a_first_start_that_is_to_be_an_error_is_one(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "error", 1);
     let group = backend.name("g");
@@ -61,7 +61,7 @@ pub fn a_first_start_that_is_to_be_an_error_is_one(backend: &Backend) {
     Member::join(log.as_ref(), &options, 1).leave();
 }
 
-pub fn a_partition_that_a_group_never_had_starts_at_its_first_record(backend: &Backend) {
+pub(super) fn a_partition_that_a_group_never_had_starts_at_its_first_record(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "added", 3);
     let sent = values("r", 0..4);
@@ -83,7 +83,7 @@ pub fn a_partition_that_a_group_never_had_starts_at_its_first_record(backend: &B
     }
 }
 
-pub fn a_position_of_another_topic_is_handed_out_and_not_gone_on_from(backend: &Backend) {
+pub(super) fn a_position_of_another_topic_is_handed_out_and_not_gone_on_from(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "foreign", 2);
     let id = log.topic(&topic).expect("the topic").id.expect("an id");
@@ -113,7 +113,7 @@ pub fn a_position_of_another_topic_is_handed_out_and_not_gone_on_from(backend: &
     member.leave();
 }
 
-pub fn a_topic_with_another_id_than_it_has_to_have_is_not_read(backend: &Backend) {
+pub(super) fn a_topic_with_another_id_than_it_has_to_have_is_not_read(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "replaced", 1);
     publish(log.as_ref(), &of_values(&topic, &values("r", 0..5)));
@@ -126,7 +126,7 @@ pub fn a_topic_with_another_id_than_it_has_to_have_is_not_read(backend: &Backend
     Member::join(log.as_ref(), &backend.member(&options.group, &[&topic]), 1).leave();
 }
 
-pub fn two_topics_are_read_in_one_subscription(backend: &Backend) {
+pub(super) fn two_topics_are_read_in_one_subscription(backend: &Backend) {
     let log = backend.open();
     let one = backend.topic(log.as_ref(), "one", 1);
     let two = backend.topic(log.as_ref(), "two", 2);
@@ -144,7 +144,7 @@ pub fn two_topics_are_read_in_one_subscription(backend: &Backend) {
     member.leave();
 }
 
-pub fn all_partitions_are_assigned_before_their_records(backend: &Backend) {
+pub(super) fn all_partitions_are_assigned_before_their_records(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "parts", 5);
     let sent = values("p", 0..50);
@@ -174,7 +174,7 @@ pub fn all_partitions_are_assigned_before_their_records(backend: &Backend) {
     member.leave();
 }
 
-pub fn holding_keeps_the_membership_and_loses_nothing(backend: &Backend) {
+pub(super) fn holding_keeps_the_membership_and_loses_nothing(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "hold", 1);
     let sent = values("h", 0..400);
@@ -202,7 +202,7 @@ pub fn holding_keeps_the_membership_and_loses_nothing(backend: &Backend) {
     member.leave();
 }
 
-pub fn holding_some_partitions_hands_out_the_others_and_loses_nothing(backend: &Backend) {
+pub(super) fn holding_some_partitions_hands_out_the_others_and_loses_nothing(backend: &Backend) {
     const EACH: usize = 3000;
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "hold-some", 3);
@@ -252,7 +252,7 @@ pub fn holding_some_partitions_hands_out_the_others_and_loses_nothing(backend: &
     member.leave();
 }
 
-pub fn a_second_owner_is_refused_or_takes_over(backend: &Backend) {
+pub(super) fn a_second_owner_is_refused_or_takes_over(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "owner", 1);
     let out = backend.topic(log.as_ref(), "owner-out", 1);
@@ -281,7 +281,7 @@ pub fn a_second_owner_is_refused_or_takes_over(backend: &Backend) {
     second.leave();
 }
 
-pub fn a_group_is_seen_without_joining_it(backend: &Backend) {
+pub(super) fn a_group_is_seen_without_joining_it(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "seen", 3);
     let group = backend.name("g");
@@ -306,7 +306,7 @@ pub fn a_group_is_seen_without_joining_it(backend: &Backend) {
     assert_eq!(other.group(&group, &[&topic]).expect("the group").committed.len(), 2, "positions stay");
 }
 
-pub fn the_groups_of_a_topic_are_those_with_a_position_in_it(backend: &Backend) {
+pub(super) fn the_groups_of_a_topic_are_those_with_a_position_in_it(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "read-by", 2);
     let other = backend.topic(log.as_ref(), "read-by-others", 1);

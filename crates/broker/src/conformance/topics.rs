@@ -5,11 +5,11 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
-use datamill_broker::{Commit, ErrorKind, NewTopic, Result, TopicNow};
+use crate::{Commit, ErrorKind, NewTopic, Result, TopicNow};
 
 use super::{Backend, Member, new_topic, of_values, publish, read_all, texts, values, wait_for};
 
-pub fn a_log_keeps_its_identity(backend: &Backend) {
+pub(super) fn a_log_keeps_its_identity(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "identity", 1);
     let (log_id, topic_id) = (log.id().expect("an id"), log.topic(&topic).expect("the topic").id);
@@ -23,7 +23,7 @@ pub fn a_log_keeps_its_identity(backend: &Backend) {
     assert_eq!(log.topic_now(&topic).expect("the topic"), TopicNow { id: topic_id, partitions: 1 });
 }
 
-pub fn a_log_tells_every_file_of_its_own(backend: &Backend) {
+pub(super) fn a_log_tells_every_file_of_its_own(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "own", 1);
     let before = log.own_files();
@@ -44,7 +44,7 @@ pub fn a_log_tells_every_file_of_its_own(backend: &Backend) {
     assert!(!before.would_hold(&folder.join("other")));
 }
 
-pub fn a_created_topic_is_found_and_listed(backend: &Backend) {
+pub(super) fn a_created_topic_is_found_and_listed(backend: &Backend) {
     let log = backend.open();
     let one = backend.topic(log.as_ref(), "b-one", 1);
     let three = backend.topic(log.as_ref(), "a-three", 3);
@@ -61,7 +61,7 @@ pub fn a_created_topic_is_found_and_listed(backend: &Backend) {
     assert_ne!(listed[0].id, listed[1].id);
 }
 
-pub fn a_topic_is_created_only_once(backend: &Backend) {
+pub(super) fn a_topic_is_created_only_once(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "once", 2);
     let error = log.create_topic(&new_topic(&topic, 5)).expect_err("it is there already");
@@ -70,7 +70,7 @@ pub fn a_topic_is_created_only_once(backend: &Backend) {
     assert_eq!(log.topic(&topic).expect("the topic").partitions, 2);
 }
 
-pub fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
+pub(super) fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
     let log = backend.open();
     let nowhere = backend.name("nowhere");
     let told = [
@@ -94,9 +94,9 @@ pub fn a_topic_that_does_not_exist_is_unknown_everywhere(backend: &Backend) {
     }
 }
 
-pub fn an_unknown_topic_is_told_with_the_nearest_names_and_made_only_by_who_would_write(backend: &Backend) {
+pub(super) fn an_unknown_topic_is_told_with_the_nearest_names_and_made_only_by_who_would_write(backend: &Backend) {
     let options = "--config 'my lab.config'";
-    let log = super::open_with(&backend.address, options);
+    let log = backend.open_with(options);
     let there = backend.topic(log.as_ref(), "metadata", 1);
     let meant = there.replace("metadata", "metdata");
     wait_for("the topic in the list", || log.topics().expect("a list").iter().any(|t| t.name == there).then_some(()));
@@ -120,7 +120,7 @@ pub fn an_unknown_topic_is_told_with_the_nearest_names_and_made_only_by_who_woul
     assert_eq!(backend.open().command("topic list"), "`datamill topic list`");
 }
 
-pub fn a_topic_that_is_made_again_is_another_one(backend: &Backend) {
+pub(super) fn a_topic_that_is_made_again_is_another_one(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "again", 2);
     let old = log.topic(&topic).expect("the topic").id;
@@ -155,7 +155,7 @@ pub fn a_topic_that_is_made_again_is_another_one(backend: &Backend) {
     assert_eq!(texts(&read_all(log.as_ref(), &topic, 0)), ["new-0"]);
 }
 
-pub fn names_of_topics_are_checked(backend: &Backend) {
+pub(super) fn names_of_topics_are_checked(backend: &Backend) {
     let log = backend.open();
     let long = "x".repeat(250);
     for bad in ["", ".", "..", "a b", "a/b", "schön", "a\nb", "a:b", long.as_str()] {
@@ -173,7 +173,7 @@ pub fn names_of_topics_are_checked(backend: &Backend) {
     }
 }
 
-pub fn settings_of_topics_are_kept_and_unknown_ones_refused(backend: &Backend) {
+pub(super) fn settings_of_topics_are_kept_and_unknown_ones_refused(backend: &Backend) {
     let log = backend.open();
     let with = |name: &str, key: &str, value: &str| NewTopic {
         name: backend.name(name),
@@ -194,7 +194,7 @@ pub fn settings_of_topics_are_kept_and_unknown_ones_refused(backend: &Backend) {
     }
 }
 
-pub fn topics_are_made_on_first_use_where_the_backend_does_that(backend: &Backend) {
+pub(super) fn topics_are_made_on_first_use_where_the_backend_does_that(backend: &Backend) {
     let log = backend.open();
     let name = backend.name("used");
     match log.topic_for_use(&name) {

@@ -1,6 +1,6 @@
 //! Checks of the atomic commit.
 
-use datamill_broker::{Commit, CommitOutcome, Committed, ErrorKind, MAX_PROGRESS_TEXT, NewRecord, StateChange};
+use crate::{Commit, CommitOutcome, Committed, ErrorKind, MAX_PROGRESS_TEXT, NewRecord, StateChange};
 
 use super::{Backend, Member, noise, of_values, publish, read_all, read_once_there, texts, values};
 
@@ -8,7 +8,7 @@ pub(super) fn change(key: &str, value: Option<&[u8]>) -> StateChange {
     StateChange { key: key.to_owned(), value: value.map(<[u8]>::to_vec) }
 }
 
-pub fn positions_texts_and_state_come_back_in_a_later_session(backend: &Backend) {
+pub(super) fn positions_texts_and_state_come_back_in_a_later_session(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "progress", 2);
     let sent = values("r", 0..10);
@@ -43,7 +43,7 @@ pub fn positions_texts_and_state_come_back_in_a_later_session(backend: &Backend)
     assert!(other.is_empty(), "each group has a state of its own");
 }
 
-pub fn a_commit_is_seen_whole(backend: &Backend) {
+pub(super) fn a_commit_is_seen_whole(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "whole", 1);
     let out = backend.topic(log.as_ref(), "whole-out", 1);
@@ -69,7 +69,7 @@ pub fn a_commit_is_seen_whole(backend: &Backend) {
     member.leave();
 }
 
-pub fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
+pub(super) fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "refused", 1);
     let out = backend.topic(log.as_ref(), "refused-out", 1);
@@ -102,7 +102,7 @@ pub fn a_refused_record_is_named_and_leaves_nothing(backend: &Backend) {
     member.leave();
 }
 
-pub fn a_stale_assignment_number_is_refused(backend: &Backend) {
+pub(super) fn a_stale_assignment_number_is_refused(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "stale", 1);
     let out = backend.topic(log.as_ref(), "stale-out", 1);
@@ -137,7 +137,7 @@ pub fn a_stale_assignment_number_is_refused(backend: &Backend) {
     second.leave();
 }
 
-pub fn a_text_that_is_too_long_is_refused(backend: &Backend) {
+pub(super) fn a_text_that_is_too_long_is_refused(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "text", 1);
     let out = backend.topic(log.as_ref(), "text-out", 1);
@@ -157,7 +157,7 @@ pub fn a_text_that_is_too_long_is_refused(backend: &Backend) {
     member.leave();
 }
 
-pub fn a_commit_to_a_topic_that_does_not_exist_leaves_nothing(backend: &Backend) {
+pub(super) fn a_commit_to_a_topic_that_does_not_exist_leaves_nothing(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "missing", 1);
     let out = backend.topic(log.as_ref(), "missing-out", 1);

@@ -9,13 +9,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use datamill_broker::{Commit, NewRecord, Position};
+use crate::{Commit, NewRecord, Position};
 
-use super::{Backend, Capabilities, Member, amounts, of_values, publish, read_all, texts, values};
+use super::{Backend, Member, amounts, of_values, publish, read_all, texts, values};
 
 /// What the second process does.
 #[derive(Debug, Clone, Copy)]
-pub enum Role {
+pub(super) enum Role {
     /// [`work`]
     Work,
     /// [`amounts::drain`]
@@ -27,14 +27,14 @@ const ADDRESS: &str = "DATAMILL_TEST_ADDRESS";
 const NAMES: &str = "DATAMILL_TEST_NAMES";
 
 /// A second process that runs.
-pub struct Second {
+pub(super) struct Second {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Second {
     /// Starts it on the same log.
-    pub fn start(backend: &Backend, role: Role, names: &[&str]) -> Self {
+    pub(super) fn start(backend: &Backend, role: Role, names: &[&str]) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("the path of this program"))
             .args(["--ignored", "--exact", "the_second_process", "--nocapture", "--test-threads=1"])
             .env(ROLE, format!("{role:?}"))
@@ -49,7 +49,7 @@ impl Second {
     }
 
     /// All it says until it ends by itself, which it must do without an error.
-    pub fn lines_to_end(&mut self) -> Vec<String> {
+    pub(super) fn lines_to_end(&mut self) -> Vec<String> {
         let lines = (&mut self.stdout).lines().map(|line| line.expect("text")).collect();
         let status = self.child.wait().expect("it can be waited for");
         assert!(status.success(), "the second process failed: {status}");
@@ -90,17 +90,11 @@ impl Second {
     }
 }
 
-/// The entrance of the second process.
-pub fn second_process() {
+/// The entrance of the second process, which works on the log of the first one.
+pub(super) fn second_process(like: &Backend) {
     let Ok(role) = std::env::var(ROLE) else { return };
     let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("`{name}` is set"));
-    let unused = Capabilities {
-        makes_topics: false,
-        refuses_a_second_owner: false,
-        exact_largest_record: false,
-        always_atomic: false,
-    };
-    let backend = Backend::new(of(ADDRESS), unused, None);
+    let backend = Backend::new(like.opener, of(ADDRESS), like.can, None);
     let names = of(NAMES);
     let names: Vec<_> = names.lines().collect();
     // The test runner has begun a line.
@@ -157,7 +151,7 @@ fn work(backend: &Backend, source: &str, results: &str, uploads: &str, group: &s
     }
 }
 
-pub fn what_was_acknowledged_before_a_kill_is_there_and_commits_are_whole(backend: &Backend) {
+pub(super) fn what_was_acknowledged_before_a_kill_is_there_and_commits_are_whole(backend: &Backend) {
     let log = backend.open();
     let source = backend.topic(log.as_ref(), "kill", 1);
     let results = backend.topic(log.as_ref(), "kill-results", 1);

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use datamill_broker::{ErrorKind, NewRecord};
+use crate::{ErrorKind, NewRecord};
 
 use super::{
     Backend, PATIENCE, Seen, deliver, noise, of_values, only_records, publish, read_all, read_from, read_to_end, texts,
     values,
 };
 
-pub fn records_of_a_partition_come_back_in_order(backend: &Backend) {
+pub(super) fn records_of_a_partition_come_back_in_order(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "order", 2);
     let sent = values("r", 0..300);
@@ -34,7 +34,7 @@ pub fn records_of_a_partition_come_back_in_order(backend: &Backend) {
     }
 }
 
-pub fn an_acknowledged_record_is_there_after_opening_again(backend: &Backend) {
+pub(super) fn an_acknowledged_record_is_there_after_opening_again(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "durable", 1);
     let sent = values("d", 0..10);
@@ -46,7 +46,7 @@ pub fn an_acknowledged_record_is_there_after_opening_again(backend: &Backend) {
     assert_eq!(texts(&read_all(backend.open().as_ref(), &topic, 0)), sent);
 }
 
-pub fn every_shape_of_record_comes_back_as_it_was(backend: &Backend) {
+pub(super) fn every_shape_of_record_comes_back_as_it_was(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "shapes", 1);
     let long = vec![0xa5_u8; 70_000];
@@ -82,7 +82,7 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
 }
 
-pub fn times_of_records_come_back(backend: &Backend) {
+pub(super) fn times_of_records_come_back(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "times", 1);
     let of = |timestamp_ms| NewRecord { topic: &topic, value: Some(b"t"), timestamp_ms, ..NewRecord::default() };
@@ -94,7 +94,7 @@ pub fn times_of_records_come_back(backend: &Backend) {
     assert!((before - 60_000..=now() + 60_000).contains(&made), "{made} is not now");
 }
 
-pub fn a_key_chooses_its_partition_for_ever(backend: &Backend) {
+pub(super) fn a_key_chooses_its_partition_for_ever(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "keys", 8);
     let keys = values("key", 0..64);
@@ -112,7 +112,7 @@ pub fn a_key_chooses_its_partition_for_ever(backend: &Backend) {
     assert!(first.iter().collect::<BTreeSet<_>>().len() >= 4, "keys spread: {first:?}");
 }
 
-pub fn a_partition_that_does_not_exist_takes_nothing(backend: &Backend) {
+pub(super) fn a_partition_that_does_not_exist_takes_nothing(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "narrow", 1);
     let sent = values("n", 0..3);
@@ -125,7 +125,7 @@ pub fn a_partition_that_does_not_exist_takes_nothing(backend: &Backend) {
     assert_eq!(texts(&read_all(log.as_ref(), &topic, 0)), ["n-0", "n-2"]);
 }
 
-pub fn an_empty_topic_gives_its_end(backend: &Backend) {
+pub(super) fn an_empty_topic_gives_its_end(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "empty", 2);
     let ends = log.offsets(&topic, 1).expect("offsets");
@@ -135,7 +135,7 @@ pub fn an_empty_topic_gives_its_end(backend: &Backend) {
     assert_eq!(seen, [Seen::End { topic, partition: 1, offset: 0 }]);
 }
 
-pub fn the_end_is_said_once_each_time_it_is_reached(backend: &Backend) {
+pub(super) fn the_end_is_said_once_each_time_it_is_reached(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "ends", 1);
     let sent = values("e", 0..3);
@@ -156,7 +156,7 @@ pub fn the_end_is_said_once_each_time_it_is_reached(backend: &Backend) {
     assert_eq!(texts(&only_records(next)), ["e-2"]);
 }
 
-pub fn a_reader_starts_where_it_was_told(backend: &Backend) {
+pub(super) fn a_reader_starts_where_it_was_told(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "starts", 2);
     let sent = values("s", 0..20);
@@ -175,7 +175,7 @@ pub fn a_reader_starts_where_it_was_told(backend: &Backend) {
     assert_eq!(texts(&only_records(seen)), sent[18..]);
 }
 
-pub fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) {
+pub(super) fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "large", 1);
     let largest = log.topic(&topic).expect("the topic").largest_record().expect("every log knows its largest record");
@@ -202,7 +202,7 @@ pub fn the_largest_record_passes_and_a_larger_one_is_refused(backend: &Backend) 
     assert!(read[1].value.as_deref() == Some(&noise[..largest - 12]), "the bytes come back");
 }
 
-pub fn a_reader_goes_where_it_is_sent_and_nothing_from_before_comes_along(backend: &Backend) {
+pub(super) fn a_reader_goes_where_it_is_sent_and_nothing_from_before_comes_along(backend: &Backend) {
     const COUNT: usize = 3_000;
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "jumps", 2);

@@ -1,6 +1,6 @@
 //! Checks of commits that are acknowledged before positions move.
 
-use datamill_broker::{
+use crate::{
     Commit, CommitOutcome, Committed, DeliveryGuarantee, ErrorKind, MAX_PROGRESS_TEXT, NewRecord, StateChange,
     SubscribeOptions,
 };
@@ -11,7 +11,7 @@ fn options(backend: &Backend, topics: &[&str]) -> SubscribeOptions {
     SubscribeOptions { delivery: DeliveryGuarantee::AtLeastOnce, ..backend.member(&backend.name("g"), topics) }
 }
 
-pub fn acknowledged_records_positions_and_texts_are_there_in_a_later_session(backend: &Backend) {
+pub(super) fn acknowledged_records_positions_and_texts_are_there_in_a_later_session(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain", 2);
     let out = backend.topic(log.as_ref(), "plain-out", 2);
@@ -50,7 +50,7 @@ pub fn acknowledged_records_positions_and_texts_are_there_in_a_later_session(bac
     member.leave();
 }
 
-pub fn a_record_that_is_refused_moves_no_position_and_is_named(backend: &Backend) {
+pub(super) fn a_record_that_is_refused_moves_no_position_and_is_named(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain-refused", 1);
     let out = backend.topic(log.as_ref(), "plain-refused-out", 1);
@@ -78,7 +78,7 @@ pub fn a_record_that_is_refused_moves_no_position_and_is_named(backend: &Backend
     member.leave();
 }
 
-pub fn a_commit_without_its_topic_moves_no_position_and_sends_nothing_twice(backend: &Backend) {
+pub(super) fn a_commit_without_its_topic_moves_no_position_and_sends_nothing_twice(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain-missing", 1);
     let out = backend.topic(log.as_ref(), "plain-missing-out", 1);
@@ -102,7 +102,7 @@ pub fn a_commit_without_its_topic_moves_no_position_and_sends_nothing_twice(back
     member.leave();
 }
 
-pub fn positions_of_a_member_that_is_no_longer_one_are_refused(backend: &Backend) {
+pub(super) fn positions_of_a_member_that_is_no_longer_one_are_refused(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain-stale", 1);
     let out = backend.topic(log.as_ref(), "plain-stale-out", 1);
@@ -113,7 +113,7 @@ pub fn positions_of_a_member_that_is_no_longer_one_are_refused(backend: &Backend
     let stale = [first.position(&topic, 0, 0, "stale")];
     let lost = values("lost", 0..1);
     let commit = Commit { records: &of_values(&out, &lost), positions: &stale, state: &[] };
-    let text = |log: &dyn datamill_broker::Log| {
+    let text = |log: &dyn crate::Log| {
         let group = log.group(&options.group, &[&topic]).expect("the group");
         group.committed[&(topic.clone(), 0)].text.clone()
     };
@@ -136,7 +136,7 @@ pub fn positions_of_a_member_that_is_no_longer_one_are_refused(backend: &Backend
     assert_eq!(text(log.as_ref()), "first");
 }
 
-pub fn a_number_of_an_earlier_assignment_sends_nothing(backend: &Backend) {
+pub(super) fn a_number_of_an_earlier_assignment_sends_nothing(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain-number", 1);
     let out = backend.topic(log.as_ref(), "plain-number-out", 1);
@@ -155,7 +155,7 @@ pub fn a_number_of_an_earlier_assignment_sends_nothing(backend: &Backend) {
     second.leave();
 }
 
-pub fn a_change_of_the_state_is_refused_where_commits_are_not_atomic(backend: &Backend) {
+pub(super) fn a_change_of_the_state_is_refused_where_commits_are_not_atomic(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "plain-state", 1);
     let options = options(backend, &[&topic]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use datamill_broker::{Commit, Log, StateMark};
+use crate::{Commit, Log, StateMark};
 
 use super::commits::change;
 use super::{Backend, Member, of_values, publish, texts, values};
@@ -38,7 +38,7 @@ impl Follower {
     }
 }
 
-pub fn changes_from_outside_come_with_the_commits_and_disturb_no_member(backend: &Backend) {
+pub(super) fn changes_from_outside_come_with_the_commits_and_disturb_no_member(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "outside", 1);
     let sent = values("r", 0..20);
@@ -75,7 +75,7 @@ pub fn changes_from_outside_come_with_the_commits_and_disturb_no_member(backend:
     member.leave();
 }
 
-pub fn a_look_at_the_state_gives_what_changed_since_the_last_one(backend: &Backend) {
+pub(super) fn a_look_at_the_state_gives_what_changed_since_the_last_one(backend: &Backend) {
     let log = backend.open();
     let topic = backend.topic(log.as_ref(), "since", 1);
     let options = backend.member(&backend.name("g"), &[&topic]);
@@ -109,7 +109,7 @@ pub fn a_look_at_the_state_gives_what_changed_since_the_last_one(backend: &Backe
     member.leave();
 }
 
-pub fn a_group_that_never_was_can_be_given_a_state(backend: &Backend) {
+pub(super) fn a_group_that_never_was_can_be_given_a_state(backend: &Backend) {
     let log = backend.open();
     let group = backend.name("g");
     log.change_group_state(&group, &[]).expect("nothing at all is a change too");
@@ -124,7 +124,7 @@ pub fn a_group_that_never_was_can_be_given_a_state(backend: &Backend) {
     member.leave();
 }
 
-pub fn a_large_state_is_handed_out_in_order_and_stops_when_told(backend: &Backend) {
+pub(super) fn a_large_state_is_handed_out_in_order_and_stops_when_told(backend: &Backend) {
     const COUNT: usize = 5_000;
     let log = backend.open();
     let group = backend.name("g");

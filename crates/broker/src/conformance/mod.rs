@@ -1,41 +1,74 @@
-//! The conformance suite of the log contract: one list of checks, and both backends run all of it.
+//! The conformance suite of the log contract: one list of checks, which every backend runs whole.
 //!
-//! A check takes a [`Backend`]: an address that [`open`](datamill_broker::open) understands, and what
-//! the backend can and cannot do by its nature. [`every_check`] makes one test of each check, so
-//! that no backend leaves one out. Whatever a log hands out is copied into [`Seen`] first.
+//! A backend in a crate of its own proves itself with a test program like this one. It depends on this crate with the
+//! feature `conformance`, and its `tests/conforms.rs` is:
+//!
+//! ```
+//! use datamill_broker::conformance::{Backend, Capabilities};
+//!
+//! // The backend under test: here the embedded log, which `datamill_broker::open` knows.
+//! fn backend() -> Backend {
+//!     let folder = tempfile::tempdir().expect("a folder");
+//!     let address = format!("sqlite:{}", folder.path().join("log.db").display());
+//!     let can = Capabilities {
+//!         makes_topics: true,
+//!         refuses_a_second_owner: true,
+//!         exact_largest_record: true,
+//!         always_atomic: true,
+//!     };
+//!     Backend::new(datamill_broker::open, address, can, Some(folder))
+//! }
+//!
+//! datamill_broker::every_check!(backend());
+//! ```
+//!
+//! - [`every_check`](crate::every_check) makes one test of each check, so that no backend leaves one out. What a backend
+//!   cannot do by its nature is in [`Capabilities`]; there is nothing else to choose.
+//! - The macro stands at the root of the test program: some checks start that program again as a second process, kill it,
+//!   and look at what is left. The second process opens the log at the [`address`](Backend::address) of the first one.
+//! - The opening function takes [`Properties`] as [`open`](crate::open) does: the address is in `bootstrap.servers`, and
+//!   `options` goes into messages that name a command.
+//! - Checks that run at the same time share the log where the backend is a server. All their topics and groups have
+//!   names of their own. The whole suite takes about a minute on one server.
+//!
+//! The other functions here are for further tests of a backend. They panic where the log does not do what they say.
 
-pub mod amounts;
-pub mod at_least_once;
-pub mod commits;
-pub mod groups;
-pub mod kill;
-pub mod records;
-pub mod state;
-pub mod topics;
+mod amounts;
+mod at_least_once;
+mod commits;
+mod groups;
+mod kill;
+mod records;
+mod state;
+mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datamill_broker::{
+use crate::{
     Assigned, Commit, CommitOutcome, Committer, Delivery, DeliveryGuarantee, ErrorKind, Event, FirstStart, Log,
     NewRecord, NewTopic, Placed, Position, Properties, Publisher, Reader, Record, Result, Session, SubscribeOptions,
-    Subscription, open,
+    Subscription,
 };
 
-/// Makes one test of every check, run against the backend that the expression gives.
+/// Makes one test of every check of the [conformance suite](crate::conformance), run against the
+/// [`Backend`](crate::conformance::Backend) that the expression gives. Each test evaluates the expression once.
 #[macro_export]
 macro_rules! every_check {
-    ($backend:expr; $($module:ident: $($check:ident),+ $(,)?;)+) => {
+    (@tests ($backend:expr) $($module:ident: $($check:ident),+ $(,)?;)+) => {
         $($(
             #[test]
             fn $check() {
-                common::$module::$check(&$backend);
+                $crate::conformance::run(stringify!($check), &$backend);
             }
         )+)+
     };
-    ($backend:expr) => {
-        $crate::every_check! { $backend;
+    (@table ($table:ident) $($module:ident: $($check:ident),+ $(,)?;)+) => {
+        const $table: &[(&str, fn(&Backend))] = &[$($((stringify!($check), $module::$check)),+),+];
+    };
+    (@list $what:ident $given:tt) => {
+        $crate::every_check! { @$what $given
             topics:
                 a_log_keeps_its_identity,
                 a_log_tells_every_file_of_its_own,
@@ -98,14 +131,33 @@ macro_rules! every_check {
             kill:
                 what_was_acknowledged_before_a_kill_is_there_and_commits_are_whole;
         }
+    };
+    ($backend:expr) => {
+        $crate::every_check! { @list tests ($backend) }
 
         /// The other half of the tests that need a process of their own; they start it.
         #[test]
         #[ignore = "run by the tests that need a second process"]
         fn the_second_process() {
-            common::kill::second_process();
+            $crate::conformance::second_process(&$backend);
         }
     };
+}
+
+every_check! { @list table (CHECKS) }
+
+/// Runs one check by its name.
+///
+/// # Panics
+/// Where the backend does not pass, or no check has this name.
+pub fn run(check: &str, backend: &Backend) {
+    let found = CHECKS.iter().find(|(name, _)| *name == check);
+    found.unwrap_or_else(|| panic!("no check `{check}`")).1(backend);
+}
+
+/// What the second process of a check does. Nothing where the test program was not started as one.
+pub fn second_process(backend: &Backend) {
+    kill::second_process(backend);
 }
 
 /// What a backend does by its nature, where the contract leaves it open.
@@ -116,12 +168,15 @@ pub struct Capabilities {
     /// A second live member of a group is refused with `InUse`; otherwise one of the same instance
     /// takes the first one's place.
     pub refuses_a_second_owner: bool,
-    /// A record is refused from exactly one byte above [`datamill_broker::Topic::largest_record`];
+    /// A record is refused from exactly one byte above [`crate::Topic::largest_record`];
     /// otherwise some larger size is refused (the measure of the limit includes more than the record).
     pub exact_largest_record: bool,
     /// Every commit is one atomic step, whatever the member asks for.
     pub always_atomic: bool,
 }
+
+/// Opens the log that the properties name, as [`open`](crate::open) does.
+pub type Opener = fn(&Properties) -> Result<Arc<dyn Log>>;
 
 /// A log under test.
 pub struct Backend {
@@ -129,6 +184,7 @@ pub struct Backend {
     pub address: String,
     /// What it can do.
     pub can: Capabilities,
+    opener: Opener,
     /// Goes into every name, so that tests do not meet in a log that they share.
     unique: String,
     _folder: Option<tempfile::TempDir>,
@@ -139,14 +195,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Backend {
     /// A log at this address; the folder lives as long as the backend.
-    pub fn new(address: String, can: Capabilities, folder: Option<tempfile::TempDir>) -> Self {
+    pub fn new(opener: Opener, address: String, can: Capabilities, folder: Option<tempfile::TempDir>) -> Self {
         let unique = uuid::Uuid::new_v4().simple().to_string();
-        Self { address, can, unique: unique[..12].to_owned(), _folder: folder }
+        Self { address, can, opener, unique: unique[..12].to_owned(), _folder: folder }
     }
 
     /// Opens the log, as another process would.
     pub fn open(&self) -> Arc<dyn Log> {
-        open_at(&self.address)
+        self.open_with("")
+    }
+
+    /// Opens the log for commands that need these options.
+    fn open_with(&self, options: &str) -> Arc<dyn Log> {
+        let broker = BTreeMap::from([("bootstrap.servers".to_owned(), self.address.clone())]);
+        let properties = Properties { broker, options: options.to_owned(), ..Properties::default() };
+        (self.opener)(&properties).expect("the log opens")
     }
 
     /// A name of a topic or group that no other test uses.
@@ -178,17 +241,6 @@ impl Backend {
     }
 }
 
-/// Opens the log at an address.
-pub fn open_at(address: &str) -> Arc<dyn Log> {
-    open_with(address, "")
-}
-
-/// Opens the log at an address, to which commands come with these options.
-pub fn open_with(address: &str, options: &str) -> Arc<dyn Log> {
-    let broker = BTreeMap::from([("bootstrap.servers".to_owned(), address.to_owned())]);
-    open(&Properties { broker, options: options.to_owned(), ..Properties::default() }).expect("the log opens")
-}
-
 /// A topic that keeps its records for ever.
 pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
     let settings = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
@@ -210,12 +262,19 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 /// A copy of a record that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
+    /// Topic.
     pub topic: String,
+    /// Partition.
     pub partition: i32,
+    /// Offset.
     pub offset: i64,
+    /// Milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
+    /// Key.
     pub key: Option<Vec<u8>>,
+    /// Value.
     pub value: Option<Vec<u8>>,
+    /// Headers, in order.
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
@@ -243,10 +302,26 @@ impl Kept {
 /// A copy of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
+    /// A record.
     Record(Kept),
-    End { topic: String, partition: i32, offset: i64 },
+    /// The end of a partition.
+    End {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset of the next record.
+        offset: i64,
+    },
+    /// Partitions that the member owns from here on.
     Assigned(Vec<Assigned>),
-    Revoked { partitions: Vec<(Arc<str>, i32)>, lost: bool },
+    /// Partitions that the member owns no longer.
+    Revoked {
+        /// Topics and partitions.
+        partitions: Vec<(Arc<str>, i32)>,
+        /// As in [`Event::Revoked`].
+        lost: bool,
+    },
 }
 
 impl From<Event<'_>> for Seen {
@@ -374,9 +449,13 @@ pub fn texts(records: &[Kept]) -> Vec<&str> {
 
 /// A member of a group, with what it was handed out and nobody has looked at yet.
 pub struct Member {
+    /// Reads.
     pub subscription: Box<dyn Subscription>,
+    /// Commits.
     pub committer: Box<dyn Committer>,
+    /// The partitions that it owns.
     pub assigned: Vec<Assigned>,
+    /// What was handed out and not looked at.
     pub backlog: VecDeque<Seen>,
 }
 
