@@ -312,7 +312,7 @@ pub enum DeliveryGuarantee {
 /// ```
 /// use std::time::Duration;
 ///
-/// use datamill_broker::{Event, Log, NewRecord, Properties, open};
+/// use datamill_broker::{Event, NewRecord, Properties, open};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;

@@ -215,7 +215,7 @@ impl EngineSettings {
 /// to `facts`.
 ///
 /// ```
-/// use datamill::broker::{Log, NewTopic, Properties, open};
+/// use datamill::broker::{Properties, open};
 /// use datamill::control::Control;
 /// use datamill::engine::{self, EngineSettings};
 /// use datamill::facts::Facts;

@@ -190,7 +190,7 @@ impl WatchSettings {
 /// `facts`, on the thread that calls this.
 ///
 /// ```
-/// use datamill::broker::{Log, Properties, open};
+/// use datamill::broker::{Properties, open};
 /// use datamill::control::Control;
 /// use datamill::facts::Facts;
 /// use datamill::upload::{UploadSettings, upload_paths};
