@@ -130,7 +130,7 @@ fn nothing(log: &dyn Log, topic: &str, group: &str, count: usize) -> anyhow::Res
         bail!("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name. {readers}");
     }
     if let Some(unseen) = unseen_failures(log, &log.topic(topic)?, group)? {
-        say(format_args!("{unseen}. Such a program tries them again at each start"));
+        say(format_args!("{unseen}. A program with --delivery at-least-once tries its failed files again at each start"));
         return Ok(Exit::SomeFailed);
     }
     say(format_args!("group `{group}` has no failed files on topic `{topic}`"));
@@ -197,13 +197,14 @@ fn request(log: &dyn Log, topic: &str, group: &str, chosen: Vec<FailedFile>) -> 
     let programs = log.group(group, &[topic])?.members.len();
     request_retry(log, topic, group, &chosen)?;
     let asked = format!("another try of {} is asked for", files(chosen.len()));
+    let them = if chosen.len() == 1 { "it" } else { "them" };
     match programs {
         0 => say(format_args!(
-            "{asked}; no program of group `{group}` runs: the next one that starts takes them up, also with \
+            "{asked}; no program of group `{group}` runs: the next one that starts tries {them}, also with \
              `--retry_failed no`"
         )),
-        1 => say(format_args!("{asked}; the program of group `{group}` that runs takes them up within seconds")),
-        n => say(format_args!("{asked}; the {n} programs of group `{group}` that run take them up within seconds")),
+        1 => say(format_args!("{asked}; the program of group `{group}` that runs tries {them} within seconds")),
+        n => say(format_args!("{asked}; the {n} programs of group `{group}` that run try {them} within seconds")),
     }
     Ok(if left_out.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }

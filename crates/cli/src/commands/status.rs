@@ -316,7 +316,7 @@ impl Found {
             let title = self::title(title, files.len(), all);
             section(text, &title, ["path", "chunks", "size", "begun", "last chunk"], rows);
         };
-        files("files in progress", &group.in_progress_files, group.in_progress);
+        files("files with some of their chunks", &group.in_progress_files, group.in_progress);
         files("uploads that were probably cut off", &group.cut_off_files, group.cut_off);
     }
 

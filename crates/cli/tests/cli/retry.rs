@@ -126,7 +126,7 @@ fn a_retry_is_asked_for_while_no_program_runs_and_while_one_does() {
         wait_until("the program", || !bench.log.group("g", &["t"]).unwrap().members.is_empty());
         let ended = bench.retry(&[]);
         assert_eq!(ended.code(), 0, "{}", ended.stderr());
-        assert!(ended.stderr().contains("the program of group `g` that runs takes them up"), "{}", ended.stderr());
+        assert!(ended.stderr().contains("the program of group `g` that runs tries "), "{}", ended.stderr());
         wait_until("the result", || bench.log.group_state("g").unwrap().keys().all(|key| !key.contains("bad")));
         control.stop(StopKind::Leave);
         assert_eq!(run.join().unwrap().retried, 1);

@@ -60,8 +60,9 @@ pub enum EngineError {
     },
     /// Records were removed from the topic before they were read.
     #[error(
-        "topic `{topic}`, partition {partition}: the records from offset {from} to {to} were removed before \
-        group `{group}` read them; nothing was guessed. To go on with what is left, start it with --start_from earliest"
+        "topic `{topic}`, partition {partition}: the records from offset {from} to {last} were removed before \
+        group `{group}` read them; nothing was guessed. To go on with what is left, start it with --start_from earliest",
+        last = .to - 1
     )]
     LostGround {
         /// Topic.
@@ -77,9 +78,9 @@ pub enum EngineError {
     },
     /// The group had committed a position, and the log has forgotten it.
     #[error(
-        "the position that group `{group}` had committed in topic `{topic}`, partition {partition}, is gone (a broker \
-        forgets those of a group without members after `offsets.retention.minutes`, 7 days by default); nothing was \
-        guessed. Say where to start with --start_from: earliest does everything again, so that each file gets another \
+        "the position that group `{group}` had committed in topic `{topic}`, partition {partition}, is gone. A broker \
+        forgets the positions of a group without members after `offsets.retention.minutes` (7 days by default), and at \
+        once where the topic is deleted or somebody deletes the group or its positions; nothing was guessed. Say where to start with --start_from: earliest does everything again, so that each file gets another \
         result; latest leaves out what is there; an offset begins there"
     )]
     LostPosition {
@@ -282,7 +283,7 @@ impl EngineError {
         match self {
             Self::Progress { source, .. } => format!("the progress committed there cannot be used: {source}"),
             Self::LostGround { from, to, .. } => {
-                format!("the records from offset {from} to {to} were removed before the group read them")
+                format!("the records from offset {from} to {} were removed before the group read them", to - 1)
             }
             Self::LostPosition { .. } => "the position that the group had committed is gone".to_owned(),
             Self::TopicReplaced { .. } => {

@@ -392,7 +392,7 @@ impl fmt::Display for Summary {
         }
         if !self.incomplete.is_empty() {
             let files = text::counted_with(self.incomplete.len() as u64, "file", "is", "are");
-            write!(f, "\n{files} incomplete, other chunks have not come yet:")?;
+            write!(f, "\n{files} incomplete, some of their chunks are missing:")?;
             for file in self.incomplete.iter().take(MAX_NAMED) {
                 write!(f, "\n  {file}")?;
             }

@@ -432,7 +432,8 @@ impl<'a> Run<'a> {
             (None, ended) => ended,
         };
         if let Err(error) = ended.map_err(|error| self.target.explain(error)) {
-            error!(topic = self.summary.topic, error = chain(&error), "the upload is broken off");
+            let what = if self.ledger.is_some() { "watch" } else { "upload" };
+            error!(topic = self.summary.topic, error = chain(&error), "the {what} ends before everything was sent");
             self.summary.broken_off = Some(chain(&error));
             self.summary.refusal = error.refusal();
         }
