@@ -130,7 +130,9 @@ fn nothing(log: &dyn Log, topic: &str, group: &str, count: usize) -> anyhow::Res
         bail!("group `{group}` has never read topic `{topic}`: check --consumer_group_id and --topic_name. {readers}");
     }
     if let Some(unseen) = unseen_failures(log, &log.topic(topic)?, group)? {
-        say(format_args!("{unseen}. A program with --delivery at-least-once tries its failed files again at each start"));
+        say(format_args!(
+            "{unseen}. A program with --delivery at-least-once tries its failed files again at each start"
+        ));
         return Ok(Exit::SomeFailed);
     }
     say(format_args!("group `{group}` has no failed files on topic `{topic}`"));
