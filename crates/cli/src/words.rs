@@ -310,11 +310,13 @@ mod tests {
     #[test]
     fn exit_codes_are_told_in_the_same_words_everywhere() {
         let on_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(on_one_line(include_str!("../../../README.md")).contains(EXIT_CODES));
+        for text in [include_str!("../../../README.md"), include_str!("../../../docs/operating.md")] {
+            assert!(on_one_line(text).contains(EXIT_CODES));
+        }
         let mut cli = Cli::command().version("0");
         cli.build();
         assert!(on_one_line(&cli.render_help().to_string()).contains(EXIT_CODES));
-        for name in ["reproduce", "process", "transfer", "s3-transfer"] {
+        for name in ["upload", "watch", "rekey", "reproduce", "process", "transfer", "s3-transfer"] {
             let help = cli.find_subcommand_mut(name).unwrap().render_help().to_string();
             assert!(on_one_line(&help).contains(EXIT_CODES), "{name}");
         }

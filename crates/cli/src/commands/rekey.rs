@@ -2,7 +2,7 @@
 
 use clap::Args;
 use datamill::broker::ErrorKind;
-use datamill::program::{CommonArgs, Exit, instance_name, why};
+use datamill::program::{CommonArgs, EXIT_CODES, Exit, instance_name, why};
 use datamill::rekey::{RekeyError, RekeySettings, rekey};
 use datamill::report::logging::{say, say_error};
 
@@ -16,6 +16,7 @@ use super::sending;
 /// log names them. Several processes share the work when they have the same group. On Kafka, make
 /// DST first: `datamill topic create DST --partitions N`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct RekeyArgs {
     /// Topic to read
     #[arg(value_name = "SRC")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use datamill::facts::{Fact, Facts, Listener};
-use datamill::program::{CommonArgs, Exit};
+use datamill::program::{CommonArgs, EXIT_CODES, Exit};
 use datamill::report::logging::lines_above;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -19,6 +19,7 @@ use super::sending::{Sending, SendingArgs};
 /// file to send, 2 if the account may not write to the topic, 3 if it was stopped before everything was sent: the same
 /// command with --only-missing sends the rest.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct UploadArgs {
     /// Files, and folders with all that is in them
     #[arg(required = true, value_name = "PATH")]

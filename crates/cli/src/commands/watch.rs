@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use datamill::facts::Facts;
-use datamill::program::{CommonArgs, Exit, update_seconds};
+use datamill::program::{CommonArgs, EXIT_CODES, Exit, update_seconds};
 use datamill::upload::{RETRY_AFTER, WatchSettings};
 
 use super::sending::{Sending, SendingArgs};
@@ -17,6 +17,7 @@ use super::sending::{Sending, SendingArgs};
 /// datamill and OpenMSIStream keep files of their own are left out, and so are the files of the embedded log. Type
 /// `c` for the counts, `q` to stop.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct WatchArgs {
     /// Folder to watch, with all folders in it
     #[arg(value_name = "DIR")]
