@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use datamill::assemble::{DownloadDataFile, Mode};
-use datamill::broker::{FirstStart, Log, Properties};
+use datamill::assemble::DownloadDataFile;
+use datamill::broker::{Log, Properties};
 use datamill::engine::{Control, EngineSettings, RetryFailed, StopKind, Summary};
 use datamill::facts::Facts;
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage, UserCode};

@@ -220,7 +220,6 @@ impl EngineSettings {
 /// use datamill::engine::{self, EngineSettings};
 /// use datamill::facts::Facts;
 /// use datamill::prelude::*;
-/// use datamill::process::UserCode;
 /// use datamill::upload::{UploadSettings, upload_paths};
 ///
 /// struct Sizes;
@@ -249,7 +248,7 @@ impl EngineSettings {
 /// let mut settings = EngineSettings::new("files", "sizes", "host-1", folder.join("output"));
 /// settings.result_topic = Some("results".to_owned());
 /// settings.exit_at_end = true;
-/// let summary = engine::run(&log, &settings, UserCode::reproducer(Sizes), &control, &facts)?;
+/// let summary = engine::run(&log, &settings, Sizes.into_user_code(), &control, &facts)?;
 /// assert_eq!(summary.succeeded, 1);
 /// # Ok(())
 /// # }

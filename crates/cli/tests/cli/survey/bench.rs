@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datamill::assemble::{DownloadDataFile, Mode};
+use datamill::assemble::DownloadDataFile;
 use datamill::broker::{
     Commit, CommitOutcome, Event, FirstStart, Log, NewRecord, NewTopic, Position, Properties, SubscribeOptions,
 };
