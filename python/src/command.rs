@@ -88,7 +88,8 @@ pub fn parse_command(
 ) -> PyResult<Bound<'_, PyAny>> {
     let mut keeper = keeper.into_iter();
     let keeper = KeeperStart { program: keeper.next().unwrap_or_default(), words: keeper.collect() };
-    match py.detach(|| parse(words, &Called { program, edition, keeper })) {
+    let again = vec![keeper.program.clone(), "-m".into(), "datamill".into()];
+    match py.detach(|| parse(words, &Called { program, edition, again, keeper })) {
         Next::Exit(code) => code.into_bound_py_any(py),
         Next::Run(task) => RustCommand(Mutex::new(Some(task))).into_bound_py_any(py),
         Next::Function(call) => FunctionCommand::from(call).into_bound_py_any(py),

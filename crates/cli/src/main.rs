@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         return keep().into();
     }
     let program = shell_word(&program.to_string_lossy()).into_owned();
-    let called = Called { program, edition: "Rust program".to_owned(), keeper: KeeperStart::this_program() };
+    // where it is not known, the word that called it may still be found
+    let again = vec![env::current_exe().map_or_else(|_| program.clone().into(), Into::into)];
+    let called = Called { program, edition: "Rust program".to_owned(), again, keeper: KeeperStart::this_program() };
     let exit = match parse(words, &called) {
         Next::Exit(exit) => exit,
         Next::Run(task) => task.run(),

@@ -10,8 +10,8 @@ use datamill::report::logging::say_error;
 use datamill_workers::KeeperStart;
 
 use crate::commands::{
-    check, demo, download, function, get, ls, program, read, reconcile, rekey, rerun, retry, status, topic, transfer,
-    upload, verify, watch,
+    check, demo, download, function, get, ls, program, read, reconcile, rekey, rerun, retry, service, status, topic,
+    transfer, upload, verify, watch,
 };
 use crate::function::FunctionCall;
 
@@ -69,6 +69,7 @@ enum RustCommand {
     Rekey(rekey::RekeyArgs),
     Retry(retry::RetryArgs),
     Rerun(rerun::RerunArgs),
+    Service(service::ServiceArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -79,6 +80,8 @@ pub struct Called {
     pub program: String,
     /// Which of the two programs it is, as `--version` says.
     pub edition: String,
+    /// What calls it again from any folder: the path of a program, and words for it.
+    pub again: Vec<OsString>,
     /// What starts a process that calls [`datamill_workers::keep`].
     pub keeper: KeeperStart,
 }
@@ -140,6 +143,32 @@ fn read(typed: &[OsString], called: &Called) -> Result<(Command, Vec<OsString>),
     Ok((Cli::from_arg_matches(&matches)?.command, options))
 }
 
+/// A command with its options, as far as it can be told without a look at the user's code.
+pub(crate) struct Given {
+    name: String,
+    options: ArgMatches,
+}
+
+impl Given {
+    /// What stands in the words of a command, if one of datamill is called.
+    pub(crate) fn of(words: &[OsString]) -> Option<Self> {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut cli = accept_dashes(Cli::command().version(version)).no_binary_name(true).ignore_errors(true);
+        let mut matches = cli.try_get_matches_from_mut(words).ok()?;
+        let (name, options) = matches.remove_subcommand()?;
+        Some(Self { name, options })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value of an option, or its default. `None` where the command has no such option.
+    pub(crate) fn value<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Option<T> {
+        self.options.try_get_one::<T>(id).ok().flatten().cloned()
+    }
+}
+
 /// The options that were given, each with its whole name and with its value in the same word.
 fn in_full(command: &clap::Command, given: &ArgMatches) -> Vec<OsString> {
     let mut words = Vec::new();
@@ -165,7 +194,7 @@ impl Task {
     /// second one ends the process.
     pub fn run(self) -> u8 {
         let ended = match self.command {
-            TaskCommand::Rust(command) => command.run(&self.called.program),
+            TaskCommand::Rust(command) => command.run(&self.called),
             TaskCommand::Program(call) => call.run(self.called.keeper),
         };
         // in an interpreter, nothing does so at the end of the process
@@ -179,7 +208,7 @@ impl Task {
 }
 
 impl RustCommand {
-    fn run(self, program: &str) -> anyhow::Result<Exit> {
+    fn run(self, called: &Called) -> anyhow::Result<Exit> {
         match self {
             Self::Upload(args) => upload::run(args),
             Self::Watch(args) => watch::run(args),
@@ -197,7 +226,8 @@ impl RustCommand {
             Self::Rekey(args) => rekey::run(&args),
             Self::Retry(args) => retry::run(&args),
             Self::Rerun(args) => rerun::run(&args),
-            Self::Demo(args) => demo::run(&args, program),
+            Self::Service(args) => service::run(&args, called),
+            Self::Demo(args) => demo::run(&args, &called.program),
         }
     }
 }
@@ -208,8 +238,12 @@ mod tests {
     use crate::function::What;
 
     fn parsed(words: &[&str]) -> Next {
-        let called =
-            Called { program: "datamill".to_owned(), edition: "test".to_owned(), keeper: KeeperStart::this_program() };
+        let called = Called {
+            program: "datamill".to_owned(),
+            edition: "test".to_owned(),
+            again: vec!["/usr/bin/datamill".into()],
+            keeper: KeeperStart::this_program(),
+        };
         parse(words.iter().map(OsString::from), &called)
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod reconcile;
 pub(crate) mod rekey;
 pub(crate) mod rerun;
 pub(crate) mod retry;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod topic;
 pub(crate) mod transfer;

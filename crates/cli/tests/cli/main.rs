@@ -23,6 +23,8 @@ mod rekey;
 mod rerun;
 mod retry;
 #[cfg(target_os = "linux")]
+mod service;
+#[cfg(target_os = "linux")]
 mod small;
 mod status;
 #[cfg(unix)]

@@ -231,6 +231,7 @@ state! {
 pub struct Counters {
     counts: Atomics,
     state: StateAtomics,
+    turns: AtomicU64,
     is_member: AtomicBool,
     is_folder_gone: AtomicBool,
     filling: AtomicU64,
@@ -303,6 +304,12 @@ impl Counters {
     pub(crate) fn stand(&self, state: &State) {
         self.state.set(state);
         self.is_member.store(state.is_member, Relaxed);
+        self.turns.fetch_add(1, Relaxed);
+    }
+
+    /// How often the thread that steers the work came round, some times a second. It is alive while this grows.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Relaxed)
     }
 
     /// Asks the thread that reads for what has no outcome. It answers once it comes round, in a tenth of a second or so.

@@ -12,6 +12,8 @@ use crate::report::chain;
 use crate::report::heartbeat::{Heartbeat, HeartbeatOptions, ProgramKind, default_program_id};
 use crate::report::log_topic::{LogTopicLines, LogTopicOptions};
 use crate::report::logging::{self, LogFileError, LogGuard, LogOptions};
+#[cfg(target_os = "linux")]
+use crate::report::service_manager::ServiceManager;
 use crate::settings::Config;
 use crate::status::{Recent, Server, Shown, Source};
 
@@ -23,6 +25,8 @@ pub struct Reporting {
     logs: Vec<Arc<dyn Log>>,
     _status: Option<Server>,
     _heartbeat: Option<Heartbeat>,
+    #[cfg(target_os = "linux")]
+    _service_manager: Option<ServiceManager>,
     _logging: LogGuard,
 }
 
@@ -162,7 +166,15 @@ impl CommonArgs {
             let started = Server::start(address, shown);
             status = Some(started.map_err(|source| SetUpError::StatusListen { address, source })?);
         }
-        Ok(Reporting { facts, logs, _status: status, _heartbeat: heartbeat, _logging: logging })
+        Ok(Reporting {
+            #[cfg(target_os = "linux")]
+            _service_manager: ServiceManager::start(Arc::clone(facts.counters()))?,
+            facts,
+            logs,
+            _status: status,
+            _heartbeat: heartbeat,
+            _logging: logging,
+        })
     }
 }
 

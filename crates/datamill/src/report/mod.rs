@@ -20,6 +20,8 @@ mod periodic;
 mod printed;
 mod programs;
 mod send;
+#[cfg(target_os = "linux")]
+pub(crate) mod service_manager;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -10,7 +10,7 @@ use datamill_broker::{FirstStart, Properties, is_secret, may_hold_secret};
 
 use super::error::{Place, SettingsError, shown};
 use super::ini::{Ini, IniError, Key, first_word};
-use super::value::{EMBEDDED, Environment, expand, log_file, odd_form, servers, variable};
+use super::value::{EMBEDDED, Environment, expand, log_file, odd_form, servers, variable, variable_or_credential};
 use super::{known, locate};
 use crate::report::LogLevel;
 use crate::report::text::shell_word;
@@ -101,7 +101,19 @@ impl Config {
     /// only some programs need is said by [`Config::properties_of`], [`Config::log_topic`] and
     /// [`Config::section`].
     pub fn load(arg: Option<&str>) -> Result<Self, SettingsError> {
-        Self::load_from(arg, env::var_os(locate::CONFIG_DIR_VARIABLE), &|name| env::var(name))
+        Self::load_with(arg, &variable_or_credential)
+    }
+
+    /// As [`load`](Self::load), with values of variables from `environment`, which answers as [`std::env::var`] does: for who
+    /// looks at what another program will find.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(
+        arg: Option<&str>,
+        environment: &dyn Fn(&str) -> Result<String, env::VarError>,
+    ) -> Result<Self, SettingsError> {
+        Self::load_from(arg, env::var_os(locate::CONFIG_DIR_VARIABLE), environment)
     }
 
     fn load_from(

@@ -1,6 +1,7 @@
 //! The value of a setting: variables of the environment in it, the servers, and what a beginner writes around it.
 
-use std::env::VarError;
+use std::env::{self, VarError};
+use std::fs;
 use std::path::Path;
 
 /// Begins the servers of an embedded log.
@@ -67,6 +68,24 @@ pub(super) fn servers(value: &str) -> Option<String> {
     servers.iter().all(is_address).then(|| servers.join(","))
 }
 
+/// The folder with the secrets that a service manager hands to a program, a file for each (systemd, `LoadCredential=`).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The value of an environment variable, or the content of a credential of this name where no variable has it.
+pub(super) fn variable_or_credential(name: &str) -> Result<String, VarError> {
+    env::var(name).or_else(|error| {
+        let folder = env::var_os(CREDENTIALS_DIRECTORY).ok_or(error.clone())?;
+        credential(Path::new(&folder), name).ok_or(error)
+    })
+}
+
+/// The content of a credential, without the line break that editors and `echo` write at its end.
+fn credential(folder: &Path, name: &str) -> Option<String> {
+    let content = fs::read_to_string(folder.join(name)).ok()?;
+    let line = content.strip_suffix('\n').unwrap_or(&content);
+    Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
 /// The name of the environment variable that a text begins with, as `$NAME` or `${NAME}`, and what follows.
 pub(super) fn variable(text: &str) -> Option<(&str, &str)> {
     let text = text.strip_prefix('$')?;
@@ -92,4 +111,21 @@ pub(super) fn expand(mut text: &str, environment: Environment<'_>) -> String {
         text = rest;
     }
     expanded + text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_its_file_without_the_line_break_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        for (content, value) in
+            [("secret", "secret"), ("secret\n", "secret"), ("secret\r\n", "secret"), (" a\n\n", " a\n")]
+        {
+            fs::write(folder.path().join("NAME"), content).unwrap();
+            assert_eq!(credential(folder.path(), "NAME").as_deref(), Some(value));
+        }
+        assert_eq!(credential(folder.path(), "OTHER"), None);
+    }
 }

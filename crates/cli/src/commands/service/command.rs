@@ -1,0 +1,93 @@
+//! The command of a service: what is wrong with it is said at the installation, and not by a log that nobody reads.
+
+use std::env::VarError;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use datamill::settings::{Config, SettingsError};
+
+use crate::words::{Called, Given, Next, parse};
+
+/// The commands that go on until they are stopped.
+const THAT_GO_ON: [&str; 6] = ["watch", "download", "transfer", "s3-transfer", "reproduce", "process"];
+
+/// How long a stop may take beyond `--shutdown_timeout`: a commit, and a broker that does not answer.
+const BEYOND_SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// How long a stop may take where the command has no such option.
+const STOP_WITHIN: Duration = Duration::from_secs(90);
+
+/// A command that can be a service.
+pub(super) struct Checked {
+    /// Its words; the first is the path of a program.
+    pub(super) words: Vec<OsString>,
+    /// The configuration that it names.
+    pub(super) config: Option<PathBuf>,
+    pub(super) description: String,
+    /// How long a stop may take.
+    pub(super) stop_within: Duration,
+}
+
+/// Checks a command and its configuration, as the service will find them.
+pub(super) fn check(words: &[OsString], secrets: &[(&str, &Path)], called: &Called) -> anyhow::Result<Checked> {
+    for (name, file) in secrets {
+        std::fs::File::open(file)
+            .with_context(|| format!("the file `{}` of secret `{name}` cannot be opened", file.display()))?;
+    }
+    let Some(given) = Given::of(words) else { return program(words) };
+    let name = given.name();
+    if !THAT_GO_ON.contains(&name) {
+        bail!(
+            "`datamill {name}` ends by itself; a service is for {} and programs of your own",
+            THAT_GO_ON.map(|name| format!("`{name}`")).join(", ")
+        );
+    }
+    if given.value::<bool>("exit_at_end") == Some(true) {
+        bail!("a service goes on until it is stopped: leave --exit-at-end out");
+    }
+    if let Next::Exit(_) = parse(words.iter().cloned(), called) {
+        bail!("the command of the service is not right; see above");
+    }
+    let config = given.value::<String>("config");
+    let variables = |name: &str| match secrets.iter().any(|(secret, _)| *secret == name) {
+        true => Ok("of the service".to_owned()),
+        false => Err(VarError::NotPresent),
+    };
+    match Config::load_with(config.as_deref(), &variables) {
+        Ok(_) => {}
+        Err(error @ SettingsError::UnsetVariable { .. }) => {
+            return Err(error).context(
+                "a service does not have the variables that are set here: name each one that the configuration needs with \
+                --secret NAME=FILE",
+            );
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let stop_within = given
+        .value::<u64>("shutdown_timeout")
+        .map_or(STOP_WITHIN, |seconds| Duration::from_secs(seconds) + BEYOND_SHUTDOWN);
+    let words: Vec<_> = called.again.iter().chain(words).cloned().collect();
+    Ok(Checked { words, config: config.map(PathBuf::from), description: format!("datamill {name}"), stop_within })
+}
+
+/// A program of the user's own, which reads its own words.
+fn program(words: &[OsString]) -> anyhow::Result<Checked> {
+    let [first, rest @ ..] = words else { bail!("name the command of the service behind `--`") };
+    let path = found(Path::new(first)).with_context(|| {
+        format!("`{}` is no command of datamill, and no program of this name is found", Path::new(first).display())
+    })?;
+    let description = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let words = std::iter::once(path.into_os_string()).chain(rest.iter().cloned()).collect();
+    Ok(Checked { words, config: None, description, stop_within: STOP_WITHIN })
+}
+
+/// The whole path of a program, which is looked up as a shell does.
+fn found(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return std::path::absolute(program).ok().filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_absolute() && path.is_file())
+}
