@@ -20,7 +20,7 @@ mod several;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
@@ -38,6 +38,9 @@ use crate::process::{Access, Clock, Lock, TellMismatch, TellOverdue, UserCode};
 
 /// Outcomes between the workers and the reader.
 const OUTCOMES: usize = 1024;
+/// A worker takes several small files together while each takes less than this: then the change of threads costs something. Slow
+/// ones would wait for each other while another worker is free, and a stop for all of them.
+const QUICK: Duration = Duration::from_millis(20);
 
 /// What the pool works with.
 pub(super) struct WorkSettings {
@@ -243,8 +246,9 @@ impl Pool {
 
 impl Shared {
     fn work(&self, hand: &mut Hand) {
-        let mut done = None;
-        while let Some((file, more)) = self.next(done.take().as_ref()) {
+        let (mut done, mut most) = (None, 1);
+        while let Some((file, more)) = self.next(done.take().as_ref(), most) {
+            let (since, files) = (Instant::now(), more.len() as u32 + 1);
             let goes_on = if more.is_empty() {
                 done = Some(Arc::clone(&file.info.version.path));
                 self.work_on(file, hand)
@@ -254,6 +258,7 @@ impl Shared {
             if !goes_on {
                 return;
             }
+            most = if since.elapsed() < QUICK * files { self.settings.together } else { 1 };
         }
     }
 
@@ -284,8 +289,8 @@ impl Shared {
         is_told
     }
 
-    /// The next file, once the one of the path `done` is, and more where the worker takes several.
-    fn next(&self, done: Option<&Arc<str>>) -> Option<(WholeFile, Vec<WholeFile>)> {
+    /// The next file, once the one of the path `done` is, and more where the worker takes up to `most` together.
+    fn next(&self, done: Option<&Arc<str>>, most: usize) -> Option<(WholeFile, Vec<WholeFile>)> {
         let mut queue = self.queue.lock();
         if let Some(path) = done {
             let ran_alone = queue.runs_alone;
@@ -299,11 +304,14 @@ impl Shared {
                 return None;
             }
             if let Some(file) = queue.take() {
-                let more = queue.take_more(&file, self.settings.together);
+                let more = queue.take_more(&file, most);
                 if !more.is_empty() {
                     return Some((file, more));
                 }
-                if let Some(others) = queue.take_others(&file) {
+                // what a worker may take together is hashed then
+                if self.settings.together == 1
+                    && let Some(others) = queue.take_others(&file)
+                {
                     drop(queue);
                     let [a, b, c] = &others;
                     WholeFile::hash_four([&file, a, b, c]);

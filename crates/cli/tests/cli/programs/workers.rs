@@ -173,6 +173,24 @@ fn of_files_that_a_worker_has_together_the_one_that_it_dies_of_fails_alone() {
 }
 
 #[test]
+fn files_that_take_long_do_not_wait_behind_another_one_while_a_worker_is_free() {
+    let bench = Bench::embedded();
+    // the first worker with a second file keeps it until the other one has done all others
+    bench.worker(
+        "hello()\nfor number, (file, content) in enumerate(files(), 1):\n    if number == 1: time.sleep(0.1)\n    \
+             if number == 2:\n        try: os.mkdir('kept')\n        except OSError: pass\n        else:\n            \
+             until = time.monotonic() + 60\n            \
+             while os.path.getsize('done') < 7 and time.monotonic() < until: time.sleep(0.01)\n            \
+             if os.path.getsize('done') < 7: say(type='stop', id=file['id'], reason='files wait here'); continue\n    \
+             with open('done', 'a') as done: done.write('x')\n    result(file, content)",
+    );
+    bench.upload(&["a", "b", "c", "d", "e", "f", "g", "h"]);
+    let ended = bench.worked(&["--n_threads", "2"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    assert_eq!(bench.texts().len(), 8);
+}
+
+#[test]
 fn a_worker_whose_time_is_over_is_replaced_for_each_attempt() {
     let bench = Bench::embedded();
     bench.worker("open('starts', 'a').write('x')\nhello()\nfor file, content in files(): time.sleep(600)");
