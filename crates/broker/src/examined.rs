@@ -37,6 +37,16 @@ pub struct Member {
     pub client_id: String,
     /// Where it is connected from.
     pub host: String,
+    /// Topic and partition of each partition that it owns, as far as the backend tells. Empty in the middle of a
+    /// rebalance.
+    pub owned: Vec<(String, i32)>,
+}
+
+impl Member {
+    /// Whether the member may read the topic. One that owns partitions of other topics alone does not.
+    pub fn may_read(&self, topic: &str) -> bool {
+        self.owned.is_empty() || self.owned.iter().any(|(owned, _)| owned == topic)
+    }
 }
 
 /// A log that does not answer.

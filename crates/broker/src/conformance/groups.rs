@@ -297,6 +297,13 @@ pub(super) fn a_group_is_seen_without_joining_it(backend: &Backend) {
     assert_eq!(committed, [(topic.as_str(), 0, "zero"), (topic.as_str(), 2, "two")]);
     assert_eq!(seen.members.len(), 1, "{seen:?}");
     let elsewhere = backend.topic(log.as_ref(), "seen-not", 1);
+    assert!(seen.members[0].may_read(&topic), "{seen:?}");
+    if !backend.can.refuses_a_second_owner {
+        let owned: Vec<_> =
+            seen.members[0].owned.iter().map(|(owned, partition)| (owned == &topic, *partition)).collect();
+        assert_eq!(owned, [(true, 0), (true, 1), (true, 2)]);
+        assert!(!seen.members[0].may_read(&elsewhere), "{seen:?}");
+    }
     assert!(other.group(&group, &[&elsewhere]).expect("the group").committed.is_empty());
     member.pump(Duration::from_millis(10)).expect("looking does not disturb the member");
     member.leave();

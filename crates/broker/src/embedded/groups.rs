@@ -96,6 +96,7 @@ pub(super) fn look(file: &LogFile, connection: &Connection, group: &str, topics:
             instance: Some(instance),
             client_id: "datamill".to_owned(),
             host: "this machine".to_owned(),
+            owned: Vec::new(),
         });
     }
     Ok(seen)

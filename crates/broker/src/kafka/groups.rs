@@ -30,9 +30,9 @@ pub(super) fn look(cluster: &Cluster, group: &str, topics: &[&str]) -> Result<Gr
     let described = failure::until_answered(&cluster.watch, || {
         native::describe_group(admin.inner(), group, cluster.patience()).map_err(|code| unseen(cluster, code, group))
     })?;
-    let consumer = client(cluster, group)?;
     let mut found = Group::default();
     if !places.is_empty() {
+        let consumer = client(cluster, group)?;
         let committed = committed(&consumer, &places, group)?;
         found.committed =
             places.into_iter().zip(committed).filter_map(|(place, committed)| Some((place, committed?))).collect();

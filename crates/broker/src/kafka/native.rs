@@ -336,6 +336,31 @@ pub(super) fn describe_topics<C: ClientContext>(
     Ok(described)
 }
 
+/// The partitions that a member of a group owns.
+///
+/// # Safety
+/// `member` must be live.
+#[allow(unsafe_code)]
+unsafe fn owned_by(member: *const rd::rd_kafka_MemberDescription_t) -> Vec<(String, i32)> {
+    // SAFETY: `member` is live as demanded, and so is what belongs to it: the list has `cnt` elements, whose names are
+    // NUL-terminated. Everything is copied.
+    unsafe {
+        let assignment = rd::rd_kafka_MemberDescription_assignment(member);
+        let list =
+            if assignment.is_null() { ptr::null() } else { rd::rd_kafka_MemberAssignment_partitions(assignment) };
+        if list.is_null() || (*list).elems.is_null() {
+            return Vec::new();
+        }
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        (0..count)
+            .map(|index| {
+                let place = (*list).elems.add(index);
+                (text_of((*place).topic), (*place).partition)
+            })
+            .collect()
+    }
+}
+
 /// The members of a group, of whichever protocol, and what the account may do with the group. A group that is not there
 /// has no members.
 pub(super) fn describe_group<C: ClientContext>(
@@ -377,6 +402,7 @@ pub(super) fn describe_group<C: ClientContext>(
                 instance: Some(instance).filter(|instance| !instance.is_empty()),
                 client_id: text_of(rd::rd_kafka_MemberDescription_client_id(member)),
                 host: text_of(rd::rd_kafka_MemberDescription_host(member)).trim_start_matches('/').to_owned(),
+                owned: owned_by(member),
             }
         });
         let members = members.collect();

@@ -16,3 +16,8 @@ pub(crate) fn chunk_of<'a>(record: &Record<'a>) -> Result<Chunk<'a>, ChunkError>
     }
     Ok(chunk)
 }
+
+/// Whether all chunks of the record's file are in one partition, by its headers.
+pub(super) fn is_kept(record: &Record<'_>) -> bool {
+    record.headers.iter().any(|(name, _)| *name == headers::CHUNK_VERSION)
+}

@@ -12,7 +12,10 @@
 
 mod assign;
 mod ending;
+mod members;
 mod opening;
+mod spread;
+mod standby;
 mod tell;
 mod unassigned;
 mod work;
@@ -28,6 +31,8 @@ use parking_lot::Mutex;
 
 use ending::Stop;
 use opening::Opening;
+use spread::Newest;
+use standby::Sight;
 use tell::{Told, names};
 use unassigned::Unassigned;
 
@@ -73,6 +78,8 @@ pub(super) struct History {
     results: RefCell<Option<Watch>>,
     /// It was said that everything in the topic is read.
     all_read: Cell<bool>,
+    /// Files of the topic lie in several partitions, as a session has found out.
+    is_spread: Cell<bool>,
     /// Number of the session, from 1.
     sessions: Cell<u64>,
     /// It was said that the program has started: what can refuse a start is over.
@@ -84,6 +91,7 @@ impl History {
         Self {
             results: RefCell::new(results),
             all_read: Cell::default(),
+            is_spread: Cell::default(),
             sessions: Cell::default(),
             started: Cell::default(),
         }
@@ -119,6 +127,8 @@ enum Ended {
     Waits(Error),
     /// All partitions of a spread topic are owned again: a new session starts from what is committed.
     WholeAgain,
+    /// Another member of the group reads the topic alone.
+    StandsBy,
 }
 
 impl Engine<'_> {
@@ -168,11 +178,23 @@ impl Engine<'_> {
                 Ended::WholeAgain => {
                     tracing::info!(topic = %self.topic(), "all partitions are this process's now; going on");
                 }
+                Ended::StandsBy => {
+                    self.let_go();
+                    if !self.stand_by() {
+                        return Ok(Left::default());
+                    }
+                    continue;
+                }
             }
-            self.pool.cancel(|_| true);
-            if let Some(in_hand) = &self.in_hand {
-                in_hand.revoke_all();
-            }
+            self.let_go();
+        }
+    }
+
+    /// Files that workers have are those of a session that is over.
+    fn let_go(&self) {
+        self.pool.cancel(|_| true);
+        if let Some(in_hand) = &self.in_hand {
+            in_hand.revoke_all();
         }
     }
 
@@ -209,6 +231,7 @@ impl Engine<'_> {
             // a program that gives up says why, however its session ends
             let ended = reader.stop.hanging.take().map_or(ended, Err);
             *committed = reader.session.has_committed();
+            self.history.is_spread.set(reader.session.is_spread());
             ended
         })
     }
@@ -234,6 +257,7 @@ impl Engine<'_> {
             spill: filling.spill.clone(),
             in_hand: self.in_hand.clone(),
             partitions: topic.partitions,
+            is_spread: self.history.is_spread.get(),
             ends,
             incomplete_after_ms: self.incomplete_after_ms(topic.retention_ms()),
             only_retries: settings.retry_failed == RetryFailed::Only,
@@ -339,6 +363,8 @@ struct Reader<'a> {
     /// Whole files that the pool was not given yet: waking a worker costs as much as a small file.
     whole: Vec<WholeFile>,
     unassigned: Unassigned,
+    sight: Sight,
+    newest: Newest,
     told: Told,
     stop: Stop,
     /// What kept partitions that were assigned from being taken.
@@ -355,6 +381,8 @@ impl<'a> Reader<'a> {
             due: Actions::new(),
             whole: Vec::new(),
             unassigned: Unassigned::new(now),
+            sight: Sight::default(),
+            newest: Newest::default(),
             told: Told::new(now),
             stop: Stop::default(),
             failed: None,
@@ -419,12 +447,13 @@ impl<'a> Reader<'a> {
         }
         self.hand_out();
         let stopping = self.stopping();
+        self.look_at_group();
         let tick = self.look(stopping.is_some());
         let actions = self.session.on(Input::Tick(tick));
         let end = self.perform(actions, subscription)?;
         self.hand_out();
         self.ask();
-        self.watch_ownership()?;
+        let end = end.or(self.watch_ownership());
         self.unassigned.step(self.engine.log, self.engine.settings, self.session.is_member());
         self.stand();
         self.tell();
@@ -444,6 +473,7 @@ impl<'a> Reader<'a> {
             is_blind: self.threads.retries.is_blind(),
             is_away: self.engine.log.outage().is_some(),
             folder_is_gone: self.engine.output.is_gone(),
+            sees_group: self.sight.is_clear,
         }
     }
 
@@ -459,9 +489,13 @@ impl<'a> Reader<'a> {
                 subscription.close(false)?;
                 Ok(Ended::WholeAgain)
             }
+            End::StandsBy => {
+                subscription.close(true)?;
+                Ok(Ended::StandsBy)
+            }
             End::Unclear(error) => Ok(Ended::Rebuild("it is unclear whether the last commit happened", error)),
-            // the program that the group is for need not wait for the end of this one's session
-            End::Failed(error @ EngineError::OtherPurpose { .. }) => {
+            // who goes on with the group need not wait for the end of this one's session
+            End::Failed(error @ (EngineError::OtherPurpose { .. } | EngineError::Spread { .. })) => {
                 subscription.close(true)?;
                 Err(error)
             }

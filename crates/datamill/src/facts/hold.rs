@@ -23,6 +23,8 @@ pub enum Hold {
     Commits,
     /// Files lie in several partitions, and other members of the group own some of them.
     Spread,
+    /// Files lie in several partitions, and another member of the group reads all of them.
+    Standby,
     /// The watched folder is not there, or is another one.
     WatchedFolder,
     /// The record of what was sent cannot be written.
@@ -40,7 +42,7 @@ impl Hold {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Crowded,
         Self::OutputFolder,
         Self::ReadingAgain,
@@ -48,6 +50,7 @@ impl Hold {
         Self::Target,
         Self::Commits,
         Self::Spread,
+        Self::Standby,
         Self::WatchedFolder,
         Self::Record,
         Self::Broker,
@@ -65,6 +68,7 @@ impl Hold {
             Self::Target => "target",
             Self::Commits => "commits",
             Self::Spread => "spread",
+            Self::Standby => "standby",
             Self::WatchedFolder => "watched_folder",
             Self::Record => "record",
             Self::Broker => "broker",
@@ -73,7 +77,7 @@ impl Hold {
         }
     }
 
-    /// What holds, for people: behind "holding: ".
+    /// What holds, for people: behind "holding: ", or behind "standing by: ".
     pub const fn words(self) -> &'static str {
         match self {
             Self::Crowded => "the function has not caught up with the files that are there",
@@ -87,6 +91,7 @@ impl Hold {
             Self::Spread => {
                 "the chunks of a file lie in several partitions, and other members of the group own some of them"
             }
+            Self::Standby => "another member of the group reads the topic, whose files lie in several partitions",
             Self::WatchedFolder => "the watched folder is not there, or is another one",
             Self::Record => "the record of what was sent cannot be written, for example because its disk is full",
             Self::Broker => "the broker is away, or the embedded log takes no messages",
@@ -97,6 +102,11 @@ impl Hold {
 }
 
 impl Hold {
+    /// What a program does that is held by this, for people.
+    pub(crate) const fn does(self) -> &'static str {
+        if matches!(self, Self::Standby) { "standing by" } else { "holding" }
+    }
+
     /// What the log holds by itself, whatever a program does with it.
     pub(crate) fn of_log(log: &dyn Log) -> Option<Self> {
         match log.outage() {

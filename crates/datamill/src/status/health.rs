@@ -17,11 +17,12 @@ pub(super) enum NotReady {
 
 /// Whether something that holds for so many milliseconds keeps a program from its work.
 ///
-/// A function that has not caught up, files that are read again and a quota only make the work slow. A broker that is away
+/// A function that has not caught up, files that are read again and a quota only make the work slow, and another program
+/// does the work for one that stands by. A broker that is away
 /// or refuses the login, and commits that do not go through, do so from the first moment on, and anything else after a minute.
 pub(crate) fn is_long(hold: Hold, ms: i64) -> bool {
     match hold {
-        Hold::Crowded | Hold::ReadingAgain | Hold::Throttled => false,
+        Hold::Crowded | Hold::ReadingAgain | Hold::Throttled | Hold::Standby => false,
         Hold::Commits | Hold::Broker | Hold::Login => true,
         _ => ms >= LONG_MS,
     }
@@ -33,8 +34,10 @@ pub(super) fn not_ready(kind: ProgramKind, state: &State, now_ms: i64) -> Option
         let ms = now_ms.saturating_sub(since_ms).max(0);
         is_long(hold, ms).then_some(NotReady::Held)
     });
+    let stands_by = state.held.is_some_and(|(hold, _)| hold == Hold::Standby);
+    let is_in_place = kind == ProgramKind::Producer || state.is_member || stands_by;
     // a broker that is away may be why it has not joined
-    held.or_else(|| (kind != ProgramKind::Producer && !state.is_member).then_some(NotReady::NotJoined))
+    held.or_else(|| (!is_in_place).then_some(NotReady::NotJoined))
 }
 
 #[cfg(test)]
@@ -71,6 +74,12 @@ mod tests {
             let unjoined = of(ProgramKind::Consumer, false, Some((hold, 3)));
             assert_eq!(unjoined, Some(NotReady::Held), "that is why it has not joined");
         }
+    }
+
+    #[test]
+    fn a_program_that_stands_by_is_ready_without_being_a_member() {
+        assert_eq!(of(ProgramKind::Reproducer, false, Some((Hold::Standby, 9999))), None);
+        assert_eq!(of(ProgramKind::Reproducer, false, Some((Hold::Spread, 3))), Some(NotReady::NotJoined));
     }
 
     #[test]

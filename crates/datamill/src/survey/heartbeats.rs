@@ -98,7 +98,7 @@ impl LastHeartbeat {
     fn holding(&self) -> Option<String> {
         let (hold, since_ms) = self.held?;
         let span = duration(Duration::from_millis(u64::try_from(self.time_ms - since_ms).unwrap_or(0)));
-        Some(format!("holding for {span}: {}", hold.words()))
+        Some(format!("{} for {span}: {}", hold.does(), hold.words()))
     }
 
     /// What needs a person.

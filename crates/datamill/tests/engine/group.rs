@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::common::{Bench, Place, StopAtEnd, chunks, content, wait_for};
 use datamill::assemble::{DownloadDataFile, Mode};
-use datamill::engine::{Control, StopKind};
-use datamill::facts::Facts;
+use datamill::engine::{Control, EngineError, StopKind};
+use datamill::facts::{Facts, Hold};
 use datamill::process::{DataFileStreamReproducer, Lock, ProcessingError, ReproducerMessage};
+use datamill::program::Exit;
 use datamill::upload::{UploadSettings, upload_paths};
 use datamill::wire::{headers, hex, sha512};
 use datamill_testkit::kafka::Kafka;
@@ -243,38 +244,149 @@ fn spread(range: std::ops::Range<u64>) -> Vec<crate::common::Sent> {
     range.flat_map(file).collect()
 }
 
-#[test]
-fn members_that_own_a_part_of_a_spread_topic_hold_until_one_owns_all() {
-    let bench = Bench::new(&Place::Kafka, 4);
-    let member = |name: &str| datamill::engine::EngineSettings {
-        instance: name.to_owned(),
-        output_dir: bench.folder.path().join(name),
-        exit_at_end: false,
-        ..bench.settings()
-    };
-    let controls = [Control::default(), Control::default()];
-    let members = || bench.log.group(&bench.group, &[&bench.topic]).unwrap().members.len();
-    std::thread::scope(|scope| {
-        let _stop = (StopAtEnd(&controls[0]), StopAtEnd(&controls[1]));
-        let run = |name: &'static str, control| {
-            let settings = member(name);
-            let bench = &bench;
-            scope.spawn(move || bench.run_controlled(&settings, Hash::after(Duration::ZERO), control).unwrap())
-        };
-        let first = run("first", &controls[0]);
-        bench.send(&spread(0..5));
-        wait_for("the files that one member reads alone", || results(&bench).len() == 5);
-        let second = run("second", &controls[1]);
-        wait_for("both members", || members() == 2);
-        bench.send(&spread(5..10));
-        controls[0].stop(StopKind::Leave);
-        first.join().unwrap();
-        wait_for("the files that the other member reads alone", || results(&bench).len() == 10);
-        controls[1].stop(StopKind::Leave);
-        second.join().unwrap();
-    });
-    let results = results(&bench);
+/// A log whose groups notice within some seconds that a member is gone, and a topic of four partitions.
+fn with_short_sessions() -> Bench {
+    Bench::on(&Kafka::from_env(), &[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300")], 4)
+}
+
+/// Members of a group on a spread topic, each a run of its own.
+struct Members<'a, 's> {
+    bench: &'a Bench,
+    scope: &'s std::thread::Scope<'s, 'a>,
+    runs: Vec<Run<'s>>,
+}
+
+/// One of them.
+struct Run<'s> {
+    control: Arc<Control>,
+    facts: Facts,
+    calls: Arc<AtomicU64>,
+    thread: Option<std::thread::ScopedJoinHandle<'s, datamill::engine::Summary>>,
+}
+
+impl Drop for Members<'_, '_> {
+    fn drop(&mut self) {
+        self.runs.iter().for_each(|run| run.control.stop(StopKind::Leave));
+    }
+}
+
+impl<'a, 's> Members<'a, 's> {
+    fn start(&mut self, count: usize) {
+        for _ in 0..count {
+            let (control, facts) = (Arc::new(Control::default()), Facts::default());
+            let name = format!("member-{}", self.runs.len());
+            let settings = datamill::engine::EngineSettings {
+                output_dir: self.bench.folder.path().join(&name),
+                instance: name,
+                exit_at_end: false,
+                ..self.bench.settings()
+            };
+            let code = Hash::after(Duration::from_millis(2));
+            let calls = Arc::clone(&code.calls);
+            let (bench, own, told) = (self.bench, Arc::clone(&control), facts.clone());
+            let run = move || bench.run_counted(&settings, code, &own, &told).unwrap();
+            self.runs.push(Run { control, facts, calls, thread: Some(self.scope.spawn(run)) });
+        }
+    }
+
+    fn held(&self, number: usize) -> Option<Hold> {
+        self.runs[number].facts.counters().snapshot().state.held.map(|(hold, _)| hold)
+    }
+
+    /// Those that run and stand by.
+    fn standing_by(&self) -> Vec<usize> {
+        (0..self.runs.len())
+            .filter(|number| self.runs[*number].thread.is_some() && self.held(*number) == Some(Hold::Standby))
+            .collect()
+    }
+
+    /// The one that reads, once all others stand by.
+    fn reader(&self) -> usize {
+        let running = || self.runs.iter().filter(|run| run.thread.is_some()).count();
+        wait_for("one member that reads and others that stand by", || {
+            let owns_all = |run: &&Run| run.facts.counters().snapshot().state.partitions == 4;
+            let readers = self.runs.iter().filter(|run| run.thread.is_some()).filter(owns_all).count();
+            self.standing_by().len() + 1 == running() && readers == 1
+        });
+        let standing_by = self.standing_by();
+        (0..self.runs.len()).find(|n| self.runs[*n].thread.is_some() && !standing_by.contains(n)).unwrap()
+    }
+
+    fn stop(&mut self, number: usize, kind: StopKind) {
+        self.runs[number].control.stop(kind);
+        self.runs[number].thread.take().unwrap().join().unwrap();
+    }
+
+    fn send(&self, files: std::ops::Range<u64>) {
+        let all = files.end as usize;
+        self.bench.send(&spread(files));
+        wait_for("the results", || results(self.bench).len() == all);
+    }
+}
+
+fn has_one_result_each(bench: &Bench) {
+    let results = results(bench);
     assert!(results.values().all(|results| results.len() == 1), "{results:?}");
+}
+
+#[test]
+fn one_of_three_members_reads_a_spread_topic_and_another_one_takes_over_when_it_leaves() {
+    let bench = with_short_sessions();
+    bench.send(&spread(0..5));
+    std::thread::scope(|scope| {
+        let mut members = Members { bench: &bench, scope, runs: Vec::new() };
+        members.start(3);
+        wait_for("the first files", || results(&bench).len() == 5);
+        for (round, files) in [5..10, 10..15, 15..20].into_iter().enumerate() {
+            let reader = members.reader();
+            let calls: Vec<u64> = members.runs.iter().map(|run| run.calls.load(SeqCst)).collect();
+            members.send(files);
+            for (number, run) in members.runs.iter().enumerate() {
+                assert_eq!(run.calls.load(SeqCst) - calls[number], if number == reader { 5 } else { 0 });
+            }
+            let listed = bench.log.group(&bench.group, &[]).unwrap().members;
+            assert_eq!(listed.len(), 1, "round {round}: those that stand by are no members: {listed:?}");
+            members.stop(reader, StopKind::Leave);
+        }
+    });
+    has_one_result_each(&bench);
+}
+
+/// The broker keeps the place of a member that ends like this until its session is over, as that of one that was killed.
+#[test]
+fn a_member_that_stands_by_takes_over_once_the_session_of_the_other_one_is_over() {
+    let bench = with_short_sessions();
+    bench.send(&spread(0..5));
+    std::thread::scope(|scope| {
+        let mut members = Members { bench: &bench, scope, runs: Vec::new() };
+        members.start(2);
+        wait_for("the first files", || results(&bench).len() == 5);
+        let reader = members.reader();
+        members.stop(reader, StopKind::KeepPlace);
+        members.send(5..10);
+        assert_eq!(members.reader(), 1 - reader);
+    });
+    has_one_result_each(&bench);
+}
+
+#[test]
+fn a_run_to_the_end_of_a_spread_topic_does_not_stand_by_and_leaves_the_topic_to_the_other_member() {
+    let bench = with_short_sessions();
+    bench.send(&spread(0..5));
+    let code = Gated::default();
+    let (begun, let_go) = (Arc::clone(&code.begun), Arc::clone(&code.let_go));
+    std::thread::scope(|scope| {
+        let to_the_end = scope.spawn(|| bench.run(&bench.settings(), code).unwrap_err());
+        wait_for("a file in hand", || begun.load(SeqCst));
+        let mut members = Members { bench: &bench, scope, runs: Vec::new() };
+        members.start(1);
+        wait_for("the results of the other member", || results(&bench).len() == 5);
+        let_go.store(true, SeqCst);
+        let error = to_the_end.join().unwrap();
+        assert!(matches!(error, EngineError::Spread { .. }), "{error}");
+        assert_eq!(Exit::of_error(&error), Exit::Stopped);
+    });
+    has_one_result_each(&bench);
 }
 
 /// The group goes on without a member that its broker does not answer in time. One that runs up to the end of the

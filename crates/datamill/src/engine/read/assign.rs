@@ -2,19 +2,22 @@
 //! what is told while a topic that spreads files over partitions is owned in part.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datamill_broker::Assigned;
 
 use super::Reader;
 use super::tell::names;
 use crate::engine::EngineError;
-use crate::engine::session::{Actions, Input, Taken};
+use crate::engine::session::{Actions, End, Input, Taken};
 use crate::engine::start::{Mark, Marks, Start};
 use crate::engine::tails::Begun;
 use crate::facts::Fact;
 use crate::progress::{decode, is_tagged, key_of_elsewhere};
 use crate::report::clock;
+
+/// Within this time the members of a group settle who reads a spread topic, without a word of warning.
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What the group's state says about partitions that are assigned.
 struct LookedUp {
@@ -144,28 +147,27 @@ impl Reader<'_> {
         self.session.on(Input::Revoked { partitions, lost, tried })
     }
 
-    /// Tells what to do while other members of the group own partitions of a spread topic.
-    ///
-    /// # Errors
-    /// A run that ends at the end of the topic would not end.
-    pub(super) fn watch_ownership(&mut self) -> Result<(), EngineError> {
+    /// Tells what to do while other members of the group own partitions of a spread topic, where they do not settle it
+    /// among themselves. A run that ends at the end of the topic would not end: it ends with an error.
+    pub(super) fn watch_ownership(&mut self) -> Option<End> {
         if !self.session.is_divided() {
-            return Ok(());
+            return None;
         }
         let (topic, settings) = (self.engine.topic(), self.engine.settings);
         let command = || self.engine.log.command(&format!("rekey {topic} NEW"));
         if self.session.ends().is_some() {
             let (topic, group) = (topic.clone(), settings.group.clone());
-            return Err(EngineError::Spread { command: command(), topic, group });
+            return Some(End::Failed(EngineError::Spread { command: command(), topic, group }));
         }
+        let settles = !self.sight.is_denied && self.session.divided_for(Instant::now()) < SETTLED_WITHIN;
         let every = Duration::from_secs(settings.update_seconds.clamp(10, 300));
-        if self.told.is_to_warn(every) {
+        if !settles && self.told.is_to_warn(every) {
             tracing::warn!(topic = %topic, group = %settings.group,
                 owned = self.session.owned().len(), partitions = self.session.partitions(),
                 "the topic spreads the chunks of one file over its partitions, and other members of the group own some \
                 of them: holding, nothing is lost. Stop the other members, or copy the topic with {}",
                 command());
         }
-        Ok(())
+        None
     }
 }

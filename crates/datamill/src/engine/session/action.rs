@@ -14,6 +14,8 @@ pub(in crate::engine) enum End {
     Finished,
     /// All partitions of a spread topic are owned again: a new session starts from what is committed.
     WholeAgain,
+    /// Another member of the group is to read a spread topic alone: this one leaves, and comes back once it is gone.
+    StandsBy,
     /// It is unclear whether the last commit happened: a new session starts from what is committed.
     Unclear(Error),
     /// The program cannot go on.

@@ -44,6 +44,8 @@ pub(in crate::engine) enum Report {
     Begun(Vec<(i32, Begun)>),
     /// These uploads probably do not go on, and the files are there without them.
     LeftOver(InstanceIds),
+    /// Files of the topic lie in several partitions.
+    Spread,
     /// Somebody removed these entries; these files of them were under way.
     Forgotten(Vec<(Place, String)>, InstanceIds),
 }
@@ -68,6 +70,8 @@ pub(in crate::engine) struct Tick {
     pub(in crate::engine) is_away: bool,
     /// The output folder is gone.
     pub(in crate::engine) folder_is_gone: bool,
+    /// The members of the group can be seen without being one.
+    pub(in crate::engine) sees_group: bool,
 }
 
 /// What happened.

@@ -12,6 +12,7 @@ use super::{Action, Actions, Limits};
 use crate::assemble::{
     Added, Assembler, Budget, Complete, DroppedFile, InstanceId, InstanceIds, Reservation, SpillFolder,
 };
+use crate::engine::chunk::is_kept;
 use crate::engine::chunk_of;
 use crate::engine::dead_letter::Unusable;
 use crate::engine::entry::{self, Entry};
@@ -85,7 +86,7 @@ impl Intake {
             }
         };
         if chunk.total > 1 {
-            ownership.hears_of_a_file(|| record.headers.iter().any(|(name, _)| *name == headers::CHUNK_VERSION));
+            ownership.hears_of_a_file(|| is_kept(record));
         }
         // a clock that is ahead elsewhere must not age the files of others
         let time_ms = record.timestamp_ms.unwrap_or(0).min(now_ms);

@@ -5,6 +5,7 @@
 //!
 //!               ┌ intake     records ─▶ chunks ─▶ whole files                 ─▶ Work, ReadAgain
 //!               │ ownership  what is assigned, divided, torn
+//!               │ settling   who leaves a topic that one member alone can read
 //!     Session ──┤ pending    outcomes, ended files, records without a chunk   ─▶ one batch: Commit
 //!               │ pacing     when the next commit is due
 //!               │ flow       what holds the reading                           ─▶ Hold, Resume
@@ -37,6 +38,7 @@ mod ownership;
 mod pacing;
 mod pending;
 mod quiet;
+mod settling;
 mod skew;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,7 @@ use ownership::Ownership;
 use pacing::Pacing;
 use pending::{Around, Expiry, Pending};
 use quiet::Quiet;
+use settling::Settling;
 
 use super::commit::Answer;
 use super::in_hand::InHand;
@@ -94,6 +97,8 @@ pub(super) struct Setup {
     pub(super) in_hand: Option<Arc<InHand>>,
     /// Partitions of the topic.
     pub(super) partitions: i32,
+    /// Files of the topic are known to lie in several partitions.
+    pub(super) is_spread: bool,
     /// Where they ended at the start, if the run ends there.
     pub(super) ends: Option<BTreeMap<i32, i64>>,
     /// How old the newest chunk of a file may be, milliseconds.
@@ -111,6 +116,7 @@ pub(super) struct Session {
     only_retries: bool,
     intake: Intake,
     ownership: Ownership,
+    settling: Settling,
     pending: Pending,
     pacing: Pacing,
     flow: Flow,
@@ -126,7 +132,8 @@ impl Session {
         let Setup { commit, limits, facts, budget, in_hand, partitions, only_retries, .. } = setup;
         Self {
             intake: Intake::new(assembler, facts, Arc::clone(&budget), setup.spill, &limits),
-            ownership: Ownership::of(partitions),
+            ownership: Ownership::of(partitions, setup.is_spread),
+            settling: Settling::default(),
             pending: Pending::new(Arc::clone(&budget)),
             pacing: Pacing::from(now),
             flow: Flow::new(&limits, Arc::clone(&budget), only_retries),
@@ -226,6 +233,7 @@ impl Session {
             }
             Report::Incomplete(entries) => self.pending.know_incomplete(entries),
             Report::Begun(all) => self.pending.know_begun(all),
+            Report::Spread => self.ownership.hears_of_a_file(|| false),
             Report::LeftOver(uploads) => self.intake.assembler.leave_over(&uploads),
             Report::Forgotten(entries, gone) => {
                 self.pending.forget(&entries);
@@ -299,6 +307,9 @@ impl Session {
         if self.ownership.is_torn() && !self.pacing.is_committing() && self.ownership.owns_all() {
             return actions.push(Action::End(End::WholeAgain));
         }
+        if self.leaves(tick) {
+            return actions.push(Action::End(End::StandsBy));
+        }
         self.hold(tick, actions);
         let is_near = self.ending.is_stopping() || self.is_at_end(tick);
         let is_ending = self.ending.verify(is_near, tick.now, actions);
@@ -306,6 +317,14 @@ impl Session {
         if is_ending && self.is_idle(pool_is_idle) {
             actions.push(Action::End(End::Finished));
         }
+    }
+
+    /// Whether another member of the group is to read the topic alone. One that runs to the end of the topic, or is asked
+    /// to stop, does not wait for that; a commit that is under way comes first.
+    fn leaves(&mut self, tick: Tick) -> bool {
+        let may_leave = tick.sees_group && !self.ending.is_stopping() && self.ends().is_none();
+        let leaves = self.settling.leaves(&self.ownership, may_leave, tick.now);
+        leaves && !self.pacing.is_committing()
     }
 
     /// Holds the reading while too much waits for user code or for the disk, and before a stop.

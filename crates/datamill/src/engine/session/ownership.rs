@@ -17,8 +17,9 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    pub(super) fn of(partitions: i32) -> Self {
-        Self { partitions, owned: BTreeMap::new(), is_member: false, is_spread: false, is_torn: false }
+    /// Nothing is owned. `is_spread` says that files of the topic are known to lie in several partitions.
+    pub(super) fn of(partitions: i32, is_spread: bool) -> Self {
+        Self { partitions, owned: BTreeMap::new(), is_member: false, is_spread, is_torn: false }
     }
 
     /// The group has said what this process owns.
@@ -64,6 +65,11 @@ impl Ownership {
 
     pub(super) fn owns_all(&self) -> bool {
         self.owned.len() as i32 >= self.partitions
+    }
+
+    /// Whether this process owns the first partition, which one member of a group alone does.
+    pub(super) fn owns_first(&self) -> bool {
+        self.owned.contains_key(&0)
     }
 
     pub(super) fn partitions(&self) -> i32 {

@@ -1,7 +1,7 @@
 //! How a session stands, for those who do what it says, and for people.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::assemble::Assembler;
@@ -38,6 +38,21 @@ impl Session {
     /// Whether other members of the group own partitions of a spread topic.
     pub(in crate::engine) fn is_divided(&self) -> bool {
         self.ownership.is_divided()
+    }
+
+    /// Whether all partitions are this process's.
+    pub(in crate::engine) fn owns_all(&self) -> bool {
+        self.ownership.owns_all()
+    }
+
+    /// For how long other members of the group have owned partitions of a spread topic.
+    pub(in crate::engine) fn divided_for(&self, now: Instant) -> Duration {
+        self.settling.divided_for(now)
+    }
+
+    /// Whether files of the topic lie in several partitions, as far as is known.
+    pub(in crate::engine) fn is_spread(&self) -> bool {
+        self.ownership.is_spread()
     }
 
     /// Partitions of the topic.

@@ -70,11 +70,12 @@ impl Page<'_> {
                 (None, None) => (self.without_outage(hold), String::new()),
             };
             let next = match hold {
+                Hold::Standby => "this program takes over when that one is gone",
                 Hold::Login => "it goes on once the login is accepted. If it is refused for long, the program ends",
                 Hold::Broker if outage.is_some() => "it goes on by itself once the broker is back",
                 _ => "it goes on by itself",
             };
-            return Now::new(class, format!("holding: {what}"))
+            return Now::new(class, format!("{}: {what}", hold.does()))
                 .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and {next}."));
         }
         if self.is_upload() {

@@ -157,6 +157,7 @@ fn session(
         spill: SPILL.1.clone(),
         in_hand: None,
         partitions: scenario.log.len() as i32,
+        is_spread: false,
         ends: Some((0..).zip(scenario.ends.iter().copied()).collect::<BTreeMap<i32, i64>>()),
         incomplete_after_ms: schedule.incomplete_after_ms,
         only_retries: false,
@@ -369,6 +370,7 @@ impl Run<'_> {
             is_blind: false,
             is_away: false,
             folder_is_gone: false,
+            sees_group: false,
         };
         let was_crowded = self.session.is_crowded(self.threads.at_work.len());
         let actions = self.session.on(Input::Tick(tick));
@@ -535,7 +537,7 @@ impl Run<'_> {
                     self.check_end()?;
                 }
             }
-            Some(End::WholeAgain | End::Unclear(_)) => {}
+            Some(End::WholeAgain | End::StandsBy | End::Unclear(_)) => {}
             Some(End::Failed(error)) => return Err(format!("it fails: {error}")),
         }
         self.crash();
