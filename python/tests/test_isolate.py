@@ -98,6 +98,24 @@ def test_a_process_that_ends_itself_in_order_costs_no_file_an_attempt(local: Wor
     assert {each["attempt"] for each in found} == {1}
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_function_that_closes_what_it_prints_to_costs_no_other_file(local: Work, warm: bool) -> None:
+    local.upload({f"{number}": b"x" for number in range(6)})
+    local.program("""
+        import os, subprocess, sys
+        def close(file):
+            subprocess.run(["true"], check=True)
+            print("before", file.filename, flush=True)
+            [lambda: os.closerange(0, 3), sys.stdout.close, sys.stderr.close][int(file.filename) % 3]()
+            return {"id": os.getpid()}
+    """, "close.py")
+    ended = command(local, "close.py:close", "--isolate", *(["--warm"] if warm else []), max_attempts=1, n_threads=1)
+    assert ended.returncode == 0, ended.stderr
+    assert len({each["id"] for each in results(local).values()}) == 1
+    for number in range(6):
+        assert f"before {number}" in ended.stderr, ended.stderr
+
+
 def test_keywords_isolate_a_function_of_a_file_and_say_what_failed(local: Work) -> None:
     local.upload({"a": b"1", "raises": b"2"})
     local.program(FUNCTION, "describe.py")

@@ -97,7 +97,7 @@ def _with_object(code: Any, serving: dict[str, Any]) -> None:
         made, arguments, keywords = code
         program = made(*arguments, **keywords)
         code, logger = program._code, program.logger
-    _engine.serve(code, logger, **serving)
+    _engine.serve(_that_leaves_descriptors(code), logger, **serving)
 
 
 def _serve(serve: Callable[[], None]) -> None:
@@ -105,6 +105,26 @@ def _serve(serve: Callable[[], None]) -> None:
         # programs that the function starts have no business there
         os.set_inheritable(number, False)
     serve()
+
+
+def _that_leaves_descriptors(code: Callable[..., Any]) -> Callable[..., Any]:
+    """The code, after whose calls stdin, stdout and stderr are there again if it closed them: the next file may print."""
+    kept = [os.dup(number) for number in range(3)]
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return code(*arguments)
+        finally:
+            for number, copy in enumerate(kept):
+                try:
+                    os.fstat(number)
+                except OSError:
+                    os.dup2(copy, number)
+            for name, number in ("stdout", 1), ("stderr", 2):
+                if getattr(getattr(sys, name), "closed", False):
+                    setattr(sys, name, open(number, "w", buffering=1, closefd=False))
+
+    return call
 
 
 def _log_to_stderr() -> None:
