@@ -123,7 +123,7 @@ pub struct Options {
     /// The group's protocol
     #[arg(long, value_enum, default_value = "classic")]
     pub protocol: Protocol,
-    /// Spread the chunks of each file over all partitions, which one worker reads
+    /// Spread the chunks of each file over all partitions, which one worker reads while the others stand by
     #[arg(long)]
     pub spread: bool,
     /// Milliseconds until a worker is started again, at most
@@ -147,7 +147,7 @@ impl Options {
         if self.embedded {
             (self.broker_kills, self.pauses, self.joins, self.twins, self.lost) = (0, 0, 0, 0, 0);
         }
-        if self.embedded || self.spread {
+        if self.embedded {
             self.workers = 1;
         }
         self

@@ -266,6 +266,39 @@ fn the_consumer_protocol_commits_and_hands_over_too() {
     second.leave();
 }
 
+/// Brokers from 4.4.0 on take an older epoch of a member for partitions that it kept, so their refusal is no fence for the
+/// others: the number of the assignment is.
+#[test]
+fn in_the_consumer_protocol_a_partition_that_moved_is_fenced_by_its_number() {
+    let kafka = Kafka::from_env();
+    let backend = backend_at(&kafka);
+    let properties = Properties {
+        broker: BTreeMap::from([("bootstrap.servers".to_owned(), kafka.address().to_owned())]),
+        consumer: BTreeMap::from([("group.protocol".to_owned(), "consumer".to_owned())]),
+        ..Properties::default()
+    };
+    let log = open(&properties).expect("the log opens");
+    let topic = backend.topic(log.as_ref(), "moved", 2);
+    let group = backend.name("g");
+    publish(log.as_ref(), &of_values(&topic, &values("r", 0..3)));
+    let mut first = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-1"), 2);
+    let before = [0, 1].map(|partition| first.position(&topic, partition, 0, "before"));
+    let mut second = Member::join(log.as_ref(), &named(&backend, &group, &topic, "host-2"), 0);
+    pump_both(&mut first, &mut second, "sharing", |a, b| a.assigned.len() == 1 && b.assigned.len() == 1);
+    let moved = second.assigned[0].partition;
+    match first.committer.commit(&Commit { positions: &before, ..Commit::default() }) {
+        CommitOutcome::NotOwner(named) => {
+            assert_eq!(named.iter().map(|(_, partition)| *partition).collect::<Vec<_>>(), [moved]);
+        }
+        other => panic!("a commit of a partition that moved: {other:?}"),
+    }
+    assert!(log.group(&group, &[&topic]).expect("the group").committed.is_empty(), "nothing of it happened");
+    let kept = before.into_iter().filter(|position| position.partition != moved).collect::<Vec<_>>();
+    first.commit(&Commit { positions: &kept, ..Commit::default() });
+    first.leave();
+    second.leave();
+}
+
 #[test]
 fn a_member_commits_back_to_back_and_many_results_at_once_and_comes_back_after_leaving() {
     let backend = backend();
