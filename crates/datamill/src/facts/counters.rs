@@ -304,10 +304,15 @@ impl Counters {
     pub(crate) fn stand(&self, state: &State) {
         self.state.set(state);
         self.is_member.store(state.is_member, Relaxed);
+        self.turn();
+    }
+
+    /// The thread that steers the work comes round, or goes on with what takes long and looks whether it is to stop.
+    pub(crate) fn turn(&self) {
         self.turns.fetch_add(1, Relaxed);
     }
 
-    /// How often the thread that steers the work came round, some times a second. It is alive while this grows.
+    /// How often it did so, some times a second: the program works while this grows.
     pub fn turns(&self) -> u64 {
         self.turns.load(Relaxed)
     }

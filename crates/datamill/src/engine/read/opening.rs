@@ -45,6 +45,7 @@ impl Engine<'_> {
     pub(super) fn rest(&self) {
         let until = Instant::now() + PAUSE;
         while Instant::now() < until && self.control.stopping().is_none() {
+            self.listeners.facts.counters().turn();
             std::thread::sleep(LOOK);
         }
     }

@@ -110,6 +110,7 @@ impl Engine<'_> {
         let mut next = Instant::now() + EVERY;
         counters.stand(&State::default());
         while self.control.stopping().is_none() {
+            counters.turn();
             holding.step(counters, Some(Hold::of_log(self.log.as_ref()).unwrap_or(Hold::Standby)));
             if counters.is_asked_for_backlog() {
                 counters.answer_backlog(Vec::new());

@@ -34,8 +34,12 @@ impl Run<'_> {
     /// same content goes on where that one broke off, another one takes its place.
     pub(super) fn send_version(&mut self, job: &Job, partial: &mut Option<Partial>) -> Result<Sent, Broken> {
         let mut file = File::open(&job.path).map_err(CutError::Read)?;
-        let stop = &self.stop;
-        let version = cut(&mut file, self.chunk_size, &|| stop.may_go_on(None))?;
+        let (stop, counters) = (&self.stop, self.facts.counters());
+        let go_on = || {
+            counters.turn();
+            stop.may_go_on(None)
+        };
+        let version = cut(&mut file, self.chunk_size, &go_on)?;
         if let Some(old) = partial.take_if(|old| old.sha512 != version.sha512) {
             info!(
                 file = job.relative,
@@ -116,9 +120,10 @@ impl Run<'_> {
                 data: piece.data,
                 mtime: partial.mtime,
             };
-            let (stop, summary) = (&self.stop, &self.summary);
+            let (stop, summary, counters) = (&self.stop, &self.summary, self.facts.counters());
             let (in_hand, later) = (self.in_hand.len(), self.later.len());
             let go_on = |heard| {
+                counters.turn();
                 if stop.take_check() {
                     tell(summary, in_hand, later);
                 }
