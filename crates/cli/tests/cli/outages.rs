@@ -172,7 +172,7 @@ const ON_A_BROKER: [&[&str]; 19] = [
 ];
 
 /// Those that need no broker, that look at one without needing an answer, and those that Python does.
-const OTHERS: [&str; 6] = ["check", "demo", "help", "process", "reproduce", "try"];
+const OTHERS: [&str; 7] = ["check", "demo", "help", "process", "reproduce", "service", "try"];
 
 /// A store that is not asked before the broker has answered.
 const STORE: &str = "[s3]\nregion = r\naccess_key_id = a\nsecret_key_id = b\n";

@@ -125,6 +125,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("demo", ""),
     ("check", ""),
     ("help", ""),
+    ("service", ""),
 ];
 
 /// What a program is run with.
