@@ -33,6 +33,9 @@ const FRAME: usize = 96;
 /// Topics that one question is about: a broker with thousands of them needs seconds for all.
 const AT_A_TIME: usize = 500;
 
+/// How long a topic that was created may be unknown to the brokers, or one that was deleted known: one that is busy hears late.
+const SHOWN: Duration = Duration::from_secs(60);
+
 /// How often a question looks whether anybody waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -90,6 +93,12 @@ pub(super) fn create(cluster: &Cluster, topic: &NewTopic) -> Result<()> {
             Ok(()) => return Ok(()),
             // who may make a topic need not be allowed to look at it
             Err(error) if error.is_denied() => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnknownTopic => {
+                if started.elapsed() > SHOWN {
+                    let text = format!("topic `{name}` is created, but the brokers do not show it yet");
+                    return Err(Error::new(ErrorKind::Retry, text));
+                }
+            }
             Err(error) if started.elapsed() > ANSWER => return Err(error),
             Err(error) => debug!(topic = %name, %error, "waiting for the topic"),
         }
@@ -123,7 +132,7 @@ pub(super) fn delete(cluster: &Cluster, name: &str) -> Result<()> {
     cluster.forget(name);
     let started = Instant::now();
     while cluster.partitions(name).is_ok() {
-        if started.elapsed() > ANSWER {
+        if started.elapsed() > SHOWN {
             let text = format!("topic `{name}` is being deleted, and the brokers show it still");
             return Err(Error::new(ErrorKind::Retry, text));
         }

@@ -72,7 +72,9 @@ fn readers<'a>(command: &'a str, meant: &'a str, there: &'a str, store: &'a str)
         ],
         "rerun" => vec![vec!["rerun", "--topic_name", meant, "--consumer_group_id", "g"]],
         // they write, or read no topic; `s3-transfer` is a transfer, and functions in Python need a Python
-        "upload" | "watch" | "demo" | "try" | "help" | "service" | "s3-transfer" | "reproduce" | "process" => Vec::new(),
+        "upload" | "watch" | "demo" | "try" | "help" | "service" | "s3-transfer" | "reproduce" | "process" => {
+            Vec::new()
+        }
         other => panic!("what does `datamill {other}` say where its topic is not there?"),
     }
 }
