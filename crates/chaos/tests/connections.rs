@@ -9,6 +9,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -139,6 +140,10 @@ impl Place {
     }
 }
 
+/// What librdkafka 2.12 says before it ends the process, now and then, where a broker goes away at the moment in which something
+/// is asked about a group (its issue 4605).
+const LIBRDKAFKA_ENDS_IT: &str = "rd_kafka_enq_once_del_source_return: Assertion";
+
 struct Program {
     name: String,
     child: Child,
@@ -154,12 +159,16 @@ impl Program {
         self.said().lines().filter(|line| line.contains(words)).count()
     }
 
-    /// Interrupts it. It ends well, and has said nothing that needs a person.
+    /// Interrupts it. It ends well, and has said nothing that needs a person; or librdkafka has ended it before, as
+    /// `docs/operating.md` says, and others had its files.
     fn end(mut self) -> Vec<String> {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         let status = self.child.wait().unwrap();
         let said = self.said();
         println!("== {}\n{said}", self.name);
+        if status.signal() == Some(Signal::ABORT.as_raw()) && said.contains(LIBRDKAFKA_ENDS_IT) {
+            return said.lines().map(str::to_owned).collect();
+        }
         assert_eq!(status.code(), Some(0), "{}: {said}", self.name);
         assert!(!said.contains(" ERROR "), "{}: {said}", self.name);
         said.lines().map(str::to_owned).collect()
