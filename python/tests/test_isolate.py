@@ -236,7 +236,7 @@ def test_numpy_starts_within_what_it_uses_and_what_eats_memory_is_ended_with_lim
     ended = command(local, "each.py:each", "--isolate", *(["--warm"] if warm else []), worker_memory="250M")
     assert ended.returncode == 1, ended.stderr
     assert results(local) == {"sums": {"sum": 3}}
-    assert "more than --worker_memory (262.1 MB)" in ended.stderr, ended.stderr
+    assert "more than --worker_memory (250.0 MiB)" in ended.stderr, ended.stderr
 
 
 @pytest.mark.parametrize("warm", [False, True])

@@ -1,8 +1,11 @@
 //! From the words of the command line to what is to be done.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamill::program::{EXIT_CODES, Exit, accept_dashes, why};
@@ -124,11 +127,30 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, called: &Called) -> Next
             if let Some(call) = FunctionCall::of_a_class(&typed, &error) {
                 return Next::Function(call);
             }
+            let error = with_command_tip(error, typed.iter().any(|word| word == "--"));
             // that nobody reads it is no error
             let _ = error.print();
             Next::Exit(if error.use_stderr() { Exit::SetUp } else { Exit::Done }.code())
         }
     }
+}
+
+/// Says that a command may stand in the place of a function, where one of them is missing.
+fn with_command_tip(mut error: clap::Error, has_command: bool) -> clap::Error {
+    const MAY_BE_A_COMMAND: [&str; 3] = ["<FILE.py:NAME>", "<FILE>...", "<COMMAND|--isolate>"];
+    let missing = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) if error.kind() == ErrorKind::MissingRequiredArgument => missing,
+        _ => return error,
+    };
+    if missing.iter().any(|missing| MAY_BE_A_COMMAND.contains(&missing.as_str())) {
+        let tip = if has_command {
+            "the files for a command stand before `--`, the command and its words behind it"
+        } else {
+            "a function is written as FILE.py:NAME; any other program is a command, which stands with its words behind `--`"
+        };
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// The command, and the options that were given to it.
@@ -163,6 +185,16 @@ impl Given {
         &self.name
     }
 
+    /// The paths that were given for options and places that take one.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let cli = Cli::command();
+        let takes_path = |arg: &&clap::Arg| arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+        let args =
+            cli.find_subcommand(&self.name).into_iter().flat_map(clap::Command::get_arguments).filter(takes_path);
+        let values = args.filter_map(|arg| self.options.try_get_many::<PathBuf>(arg.get_id().as_str()).ok().flatten());
+        values.flatten().cloned().collect()
+    }
+
     /// The value of an option, or its default. `None` where the command has no such option.
     pub(crate) fn value<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Option<T> {
         self.options.try_get_one::<T>(id).ok().flatten().cloned()
@@ -190,6 +222,17 @@ fn in_full(command: &clap::Command, given: &ArgMatches) -> Vec<OsString> {
 }
 
 impl Task {
+    /// Looks whether the program of a user that it runs can be started.
+    ///
+    /// # Errors
+    /// A program that is not there, or words that do not fit.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        match &self.command {
+            TaskCommand::Rust(_) => Ok(()),
+            TaskCommand::Program(call) => call.check(self.called.keeper.clone()),
+        }
+    }
+
     /// Does it, and answers the exit code. Once it has begun to work, the first SIGINT, SIGTERM or SIGHUP ends it in order, and a
     /// second one ends the process.
     pub fn run(self) -> u8 {

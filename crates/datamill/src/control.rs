@@ -65,7 +65,7 @@ impl Control {
     }
 
     /// What is said when a stop is asked for, in place of what was to be said before.
-    pub(crate) fn say_at_stop(&self, words: impl Into<String>) {
+    pub fn say_at_stop(&self, words: impl Into<String>) {
         self.at_stop.lock().words = Some(words.into());
     }
 

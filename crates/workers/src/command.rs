@@ -12,7 +12,6 @@ use datamill::process::{
     Access, Call, Clock, Needs, ProcessingError, ReproducerMessage, ThreadBody, Worker, WorkerThread, Workers,
     spawn_thread,
 };
-use datamill::report::text::counted_with;
 use datamill::wire::hex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -98,10 +97,11 @@ impl Shared {
         ended.stdout.tell("stdout");
         ended.stderr.tell("stderr");
         if ended.left > 0 && matches!(ended.how, How::Exit(_)) && !self.said_left.swap(true, Relaxed) {
-            let were = counted_with(ended.left as u64, "process that the command had", "was", "were");
             tracing::warn!(
                 processes = ended.left,
-                "what a command leaves running is ended with it; here {were} started and not waited for. This is said once"
+                "the command ended while {} that it had started still ran, which was ended with it. A command has to wait for \
+                 what is to finish. This is said once",
+                if ended.left == 1 { "a process" } else { "processes" }
             );
         }
     }

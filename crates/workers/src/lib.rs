@@ -38,7 +38,7 @@ mod worker;
 pub use error::CommandError;
 #[cfg(target_os = "linux")]
 pub use keeper::{keep, keep_warm};
-pub use settings::{CommandSettings, KEEPER, KeeperStart, Results};
+pub use settings::{CommandSettings, KEEPER, KeeperStart, Results, find_program};
 #[cfg(all(feature = "bench", target_os = "linux"))]
 pub use worker::bench::PortAlone;
 

@@ -69,12 +69,17 @@ pub(crate) fn ending(what: &str, how: &How, limits: Limits) -> String {
             let limit = limits.memory.unwrap_or_default();
             format!(
                 "the {what} had {} in memory with all that it had started, more than --worker_memory ({}), and was ended",
-                bytes(*peak),
-                bytes(limit)
+                mebibytes(*peak),
+                mebibytes(limit)
             )
         }
         How::NotStarted(_, text) => format!("the {what} cannot be started: {text}"),
     }
+}
+
+/// In the unit in which limits are written.
+fn mebibytes(count: u64) -> String {
+    format!("{:.1} MiB", count as f64 / f64::from(1 << 20))
 }
 
 /// What it means that the system could not start it.
@@ -159,7 +164,7 @@ mod tests {
     fn verdict_of(how: How, stderr: &str) -> Result<(), (ErrorKind, String)> {
         let excerpt = |text: &str| Excerpt { begin: text.to_owned(), ..Excerpt::default() };
         let ended = Ended { how, stdout: excerpt("printed"), stderr: excerpt(stderr), left: 0, is_stuck: false };
-        let limits = Limits { time: Some(Duration::from_millis(1500)), memory: Some(100_000_000) };
+        let limits = Limits { time: Some(Duration::from_millis(1500)), memory: Some(100 << 20) };
         verdict(&ended, limits).map_err(|error| (error.kind(), error.to_string()))
     }
 
@@ -172,8 +177,8 @@ mod tests {
             (How::Exit(78), ErrorKind::Stop, "to stop (exit code 78): line 1 | line 2"),
             (How::Signal(11), ErrorKind::FileFailed, "was ended by SIGSEGV: line 1"),
             (How::Told, ErrorKind::FileFailed, "did not end within 1.5 s"),
-            (How::Memory { peak: 312_000_000 }, ErrorKind::FileFailed, "312.0 MB in memory"),
-            (How::Memory { peak: 312_000_000 }, ErrorKind::FileFailed, "--worker_memory (100.0 MB)"),
+            (How::Memory { peak: 312 << 20 }, ErrorKind::FileFailed, "312.0 MiB in memory"),
+            (How::Memory { peak: 312 << 20 }, ErrorKind::FileFailed, "--worker_memory (100.0 MiB)"),
             (How::NotStarted(Some(2), "not there".to_owned()), ErrorKind::Stop, "cannot be started: not there"),
             (How::NotStarted(Some(8), "format".to_owned()), ErrorKind::Stop, "cannot be started"),
             (How::NotStarted(Some(11), "try again".to_owned()), ErrorKind::NotAvailable, "cannot be started"),

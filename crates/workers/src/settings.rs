@@ -1,7 +1,8 @@
 //! What a user asks for, and how a keeper is started.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use datamill::process::UserCode;
@@ -90,4 +91,22 @@ impl CommandSettings {
     pub fn into_user_code(self) -> Result<(String, UserCode), CommandError> {
         Err(CommandError::NotHere)
     }
+}
+
+/// The absolute path of the program that a word names, as a shell finds it.
+///
+/// # Errors
+/// There is none, or it cannot be started.
+#[cfg(target_os = "linux")]
+pub fn find_program(word: &OsStr) -> Result<PathBuf, CommandError> {
+    crate::find::program(word)
+}
+
+/// This system has no programs of this kind.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn find_program(_: &OsStr) -> Result<PathBuf, CommandError> {
+    Err(CommandError::NotHere)
 }

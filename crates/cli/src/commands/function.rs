@@ -41,7 +41,8 @@ pub(crate) struct TryArgs {
     /// The result is what the command prints, and not a file
     #[arg(long, requires = "command", conflicts_with = "worker", help_heading = "Commands")]
     stdout: bool,
-    /// Seconds that the command may take for a file. One that takes longer is ended, and its file has failed
+    /// Seconds that the command may take for a file. One that takes longer is ended, and its file has failed. 0 is as long
+    /// as it likes
     #[arg(
         long = "processing_timeout", value_name = "SECONDS", requires = "command", value_parser = time,
         help_heading = "Processes"
@@ -70,9 +71,7 @@ left at once at a signal.";
 
 fn time(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_owned())?;
-    let time =
-        Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds above 0 is expected".to_owned())?;
-    if time.is_zero() { Err("a number of seconds above 0 is expected".to_owned()) } else { Ok(time) }
+    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds is expected, 0 or more".to_owned())
 }
 
 /// Run a Python function or a command on every file of a topic, and send its results to another topic
@@ -188,7 +187,8 @@ impl FunctionCommand {
                     // nothing but files stands before a command
                     let files = std::iter::once(function.into()).chain(args.files).collect();
                     let held = Held { command: args.command, limits: args.limits, stdout: args.stdout };
-                    let call = ProgramCall::local(held, files, args.processing_timeout);
+                    let time = args.processing_timeout.filter(|time| !time.is_zero());
+                    let call = ProgramCall::local(held, files, time);
                     return Asked::Program(Box::new(call));
                 }
                 (What::Try, Some(function), python, args.files, None)

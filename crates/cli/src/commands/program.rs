@@ -16,7 +16,7 @@ use super::trial::TrialCall;
 const TRIAL_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A command in the place of a function.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct CommandArgs {
     /// The command reads the file from its standard input; `{path}` is there all the same
     #[arg(long, requires = "command", help_heading = "Commands")]
@@ -80,7 +80,7 @@ impl LimitArgs {
 }
 
 /// What a command is held to and how its result comes, beside the topics.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) command: CommandArgs,
     pub(crate) limits: LimitArgs,
@@ -119,6 +119,20 @@ impl ProgramCall {
 
     pub(crate) fn local(held: Held, files: Vec<PathBuf>, processing_timeout: Option<Duration>) -> Self {
         Self { held, files: Files::Local(files, processing_timeout) }
+    }
+
+    /// Looks whether the command can be used.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn check(&self, keeper: KeeperStart) -> anyhow::Result<()> {
+        let results = match &self.files {
+            Files::Reproduce(_) => Results::Each,
+            Files::Process(_) => Results::None,
+            Files::Local(..) => Results::Some,
+        };
+        self.held.clone().settings(results, TRIAL_ENDS_WITHIN, keeper).into_user_code()?;
+        Ok(())
     }
 
     /// Runs it until the program ends.

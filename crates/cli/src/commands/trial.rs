@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -18,6 +20,9 @@ const ADDED: usize = 4_096;
 /// What a topic of Kafka takes unless it is set otherwise, and one of the embedded log, in bytes.
 const KAFKA_TAKES: usize = 1_048_588 - ADDED;
 const EMBEDDED_TAKES: usize = datamill::broker::LARGEST_EMBEDDED - ADDED;
+
+/// How often it is looked at whether somebody wants to stop, while a worker begins.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A command, and the local files that it is to run on.
 #[derive(Debug)]
@@ -50,38 +55,64 @@ impl TrialCall {
                 bail!("there is no file `{}`: check the path", file.display());
             }
         }
+        let ends_within = self.settings.shutdown_timeout;
         let (_, code) = self.settings.into_user_code()?;
         let _log = logging::init(LogOptions::default())?;
         let control = Arc::new(Control::default());
+        control.say_at_stop(format!(
+            "stopping; what runs is ended after {} s. A second signal ends the program at once",
+            ends_within.as_secs()
+        ));
         heed_signals(&control, AtOnce::LookedOnly).context("cannot set up threads and signals")?;
-        let mut trial = Trial::start(&code, self.processing_timeout, &control).map_err(|error| anyhow!("{error}"))?;
-        let mut counts = Counts::default();
-        for file in &self.files {
-            let begun = Instant::now();
-            let answer = trial.run(file);
-            if control.stopping().is_some() {
-                break;
-            }
-            let goes_on = match answer {
-                Ok(answer) => counts.take(file, answer, begun.elapsed()),
-                Err(error) => Ok(counts.fail(file, &format!("cannot be read: {}", chain(&error)))),
-            };
-            match goes_on {
-                Ok(true) => {}
-                Ok(false) => break,
-                // who read the results has had enough
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-                Err(error) => return Err(error).context("a result cannot be printed"),
+        let (told, heard) = sync_channel(1);
+        let on_thread = (self.files, self.processing_timeout, Arc::clone(&control));
+        let thread = thread::Builder::new().name("datamill-try".to_owned()).spawn(move || {
+            let (files, processing_timeout, control) = on_thread;
+            let trial = Trial::start(&code, processing_timeout, &control).map_err(|error| anyhow!("{error}"))?;
+            let _ = told.send(());
+            run_on(trial, &files, &control)
+        });
+        let thread = thread.context("cannot start a thread")?;
+        loop {
+            match heard.recv_timeout(LOOK_EVERY) {
+                // the end of this process ends a worker that has not begun
+                Err(RecvTimeoutError::Timeout) if control.stopping().is_some() => return Ok(Exit::AtOnce),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        trial.end();
-        let is_whole = counts.tell(self.files.len());
-        Ok(match (control.stopping(), is_whole) {
-            (Some(_), _) => Exit::AtOnce,
-            (None, true) => Exit::Done,
-            (None, false) => Exit::SomeFailed,
-        })
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
+}
+
+/// Runs it on one file after the other.
+fn run_on(mut trial: Trial, files: &[PathBuf], control: &Control) -> anyhow::Result<Exit> {
+    let mut counts = Counts::default();
+    for file in files {
+        let begun = Instant::now();
+        let answer = tracing::error_span!("work", file = %file.display()).in_scope(|| trial.run(file));
+        if control.stopping().is_some() {
+            break;
+        }
+        let goes_on = match answer {
+            Ok(answer) => counts.take(file, answer, begun.elapsed()),
+            Err(error) => Ok(counts.fail(file, &format!("cannot be read: {}", chain(&error)))),
+        };
+        match goes_on {
+            Ok(true) => {}
+            Ok(false) => break,
+            // who read the results has had enough
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
+            Err(error) => return Err(error).context("a result cannot be printed"),
+        }
+    }
+    trial.end();
+    let is_whole = counts.tell(files.len());
+    Ok(match (control.stopping(), is_whole) {
+        (Some(_), _) => Exit::AtOnce,
+        (None, true) => Exit::Done,
+        (None, false) => Exit::SomeFailed,
+    })
 }
 
 impl Counts {

@@ -61,6 +61,15 @@ pub struct FunctionCall {
 const HERE: &str = "datamill._here";
 
 impl FunctionCall {
+    /// The file of the function.
+    pub(crate) fn file(&self) -> PathBuf {
+        let function = self.function.to_string_lossy();
+        match function.rsplit_once(':') {
+            Some((file, _)) if file.ends_with(".py") => file.into(),
+            _ => PathBuf::from(&self.function),
+        }
+    }
+
     /// Looks for a Python with the package and lets it do the same command. On Unix it takes the place of this process,
     /// and this returns only what went wrong; elsewhere it is waited for. Answers the exit code.
     pub fn run_elsewhere(self) -> u8 {

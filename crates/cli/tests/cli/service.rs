@@ -1,6 +1,7 @@
 //! Services, with a systemd of the tests' own.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -160,7 +161,14 @@ fn commands_that_cannot_be_services_are_refused_with_the_reason() {
         (&["upload", "x", "--topic_name", "t"][..], "`datamill upload` ends by itself"),
         (&["watch", "x", "--topic_name", "t", "--exit-at-end"], "leave --exit-at-end out"),
         (&["watch", "x"], "--topic_name"),
-        (&["no-such-program", "x"], "no program of this name"),
+        (&["no-such-program", "x"], "there is no program `no-such-program` in a folder of PATH"),
+        (&["./lab.config", "x"], "chmod +x"),
+        (&["datamill", "watch", "x"], "--topic_name"),
+        (&["process", "--topic_name", "t", "--", "no-such-program"], "there is no program `no-such-program`"),
+        (&["process", "--topic_name", "t", "--", "./lab.config", "{path}"], "chmod +x"),
+        (&["process", "--topic_name", "t", "--", "cat", "{result}"], "`{result}` means nothing in `datamill process`"),
+        (&["process", "--topic_name", "t", "--", "sh", "-c", "cat {path}"], "\"$DATAMILL_PATH\""),
+        (&["process", "missing.py:store", "--topic_name", "t"], "there is no file `missing.py` with a function"),
         (&["watch", "x", "--topic_name", "t", "--config", "no.config"], "there is no configuration file"),
         (&["watch", "x", "--topic_name", "t", "--config", "lab.config"], "--secret NAME=FILE"),
     ] {
@@ -171,6 +179,28 @@ fn commands_that_cannot_be_services_are_refused_with_the_reason() {
         assert_eq!((refused.code(), refused.stdout().as_str()), (2, ""), "{words:?}");
         assert!(refused.stderr().contains(reason), "{words:?}: {}", refused.stderr());
     }
+    place.write("data/a.csv", b"");
+    place.write("store.py", b"");
+    place.write("store.sh", b"#!/bin/sh");
+    std::fs::set_permissions(place.path("store.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let watch = ["watch", "data", "--topic_name", "t"];
+    for (options, words, reason) in [
+        (&["--run_as", "no-such-account"][..], &watch[..], "there is no account `no-such-account`"),
+        (&["--user", "--secret", "NAME=data"], &watch, "`data` of secret `NAME` is a folder"),
+        (&["--user", "--secret", "NAME=missing"], &watch, "the file `missing` of secret `NAME` cannot be opened"),
+        (&["--dynamic_user"], &watch, "`data` is another place"),
+        (&["--dynamic_user"], &["process", "store.py:store", "--topic_name", "t"], "`store.py` is another place"),
+        (&["--dynamic_user"], &["process", "--topic_name", "t", "--", "./store.sh"], "`./store.sh` is another place"),
+    ] {
+        let install = [&["service", "install", "lab", "--print"], options, &["--"], words].concat();
+        let refused = place.run(&install);
+        assert_eq!((refused.code(), refused.stdout().as_str()), (2, ""), "{install:?}");
+        assert!(refused.stderr().contains(reason), "{install:?}: {}", refused.stderr());
+    }
+    let printed =
+        place.run(&[&["service", "install", "lab", "--user", "--print", "--", "datamill"], &watch[..]].concat());
+    assert_eq!(printed.code(), 0, "{}", printed.stderr());
+    assert!(printed.stdout().contains("\"watch\" \"data\"") && !printed.stdout().contains("\"datamill\""));
 }
 
 #[test]

@@ -39,12 +39,14 @@ impl Trial {
     ) -> Result<Self, ProcessingError> {
         let workers = code.workers();
         let clock = workers.needs().clock;
-        let folder = TempDir::new().map_err(ProcessingError::stop)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopping);
         control.at_stop(move || told.store(true, Relaxed));
         let watch = Arc::new(Watch::new(processing_timeout, None));
-        Ok(Self { worker: workers.start()?, clock, watch, lock: Lock::default(), stopping, folder })
+        let worker = workers.start()?;
+        // made last: whoever does not wait for the start leaves nothing
+        let folder = TempDir::new().map_err(ProcessingError::stop)?;
+        Ok(Self { worker, clock, watch, lock: Lock::default(), stopping, folder })
     }
 
     /// Runs it on a file.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -24,14 +25,26 @@ pub(super) fn processes() -> impl Iterator<Item = Pid> {
 }
 
 fn parent(of: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", of.as_raw_pid())).ok()?;
-    parent_in(&stat)
+    Pid::from_raw(field_in(&stat(of)?, PARENT)?)
 }
 
-/// The name of the program stands before it in brackets, and may hold any character.
-fn parent_in(stat: &str) -> Option<Pid> {
+/// When a process has started, in ticks after the start of the machine.
+pub(super) fn started_at(process: Pid) -> Option<u64> {
+    field_in(&stat(process)?, STARTED_AT)
+}
+
+fn stat(of: Pid) -> Option<String> {
+    fs::read_to_string(format!("/proc/{}/stat", of.as_raw_pid())).ok()
+}
+
+/// Fields of proc_pid_stat(5) behind the name of the program.
+const PARENT: usize = 1;
+const STARTED_AT: usize = 19;
+
+/// The name of the program stands before the fields in brackets, and may hold any character.
+fn field_in<T: FromStr>(stat: &str, field: usize) -> Option<T> {
     let (_, behind) = stat.rsplit_once(") ")?;
-    Pid::from_raw(behind.split(' ').nth(1)?.parse().ok()?)
+    behind.split_ascii_whitespace().nth(field)?.parse().ok()
 }
 
 /// Processes with their parents.
@@ -165,9 +178,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_found_behind_any_name() {
-        assert_eq!(parent_in("12 (a) b (c) S 7 12 12 0"), Pid::from_raw(7));
-        assert_eq!(parent_in("12 (sh"), None);
+    fn fields_are_found_behind_any_name() {
+        let stat = "12 (a) b (c) S 7 12 12 0 -1 4194304 99 0 0 0 0 0 0 0 20 0 1 0 5551 2772992 430";
+        assert_eq!(field_in(stat, PARENT), Some(7));
+        assert_eq!(field_in(stat, STARTED_AT), Some(5551));
+        assert_eq!(field_in::<i32>("12 (sh", PARENT), None);
     }
 
     #[test]

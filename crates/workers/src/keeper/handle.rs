@@ -1,19 +1,18 @@
 //! A keeper as datamill's thread has it.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use datamill::report::chain;
-use uuid::Uuid;
 
 use super::ends::WorkerEnds;
 use super::frames::{Frames, send, send_with, wait};
-use super::marked::{MARK, end_marked};
+use super::marked::{MARK, Mark, end_marked, end_orphans};
 use super::protocol::{Answer, Ended, Request, Run};
 use crate::outcome::signal_name;
 use crate::settings::{KeeperStart, THIS_PROGRAM};
@@ -35,7 +34,7 @@ pub(crate) struct Keeper {
     /// Dropped to end it.
     requests: Option<UnixStream>,
     answers: Frames<ChildStdout>,
-    mark: String,
+    mark: Mark,
 }
 
 /// Why a command has no end that is known. The keeper is of no use any more.
@@ -55,6 +54,8 @@ impl Keeper {
     /// # Errors
     /// It cannot be started, or ends again and again: a sentence about that.
     pub(crate) fn start(start: &KeeperStart) -> Result<Self, String> {
+        static LOOKED: Once = Once::new();
+        LOOKED.call_once(end_what_others_left);
         let tries = (1..STARTS).map(|_| Self::try_start(start)).find_map(Result::ok);
         tries.map_or_else(|| Self::try_start(start), Ok).map_err(|error| {
             let program = start.program.display();
@@ -74,7 +75,7 @@ impl Keeper {
         drop(command);
         let answers = child.stdout.take().ok_or_else(|| io::Error::other("a pipe is missing"))?;
         let (requests, answers) = (Some(requests), Frames::new(answers));
-        let mut keeper = Self { child: Some(child), requests, answers, mark: Uuid::new_v4().to_string() };
+        let mut keeper = Self { child: Some(child), requests, answers, mark: Mark::new()? };
         let until = Instant::now() + STARTS_WITHIN;
         loop {
             match keeper.answer(until.saturating_duration_since(Instant::now()))? {
@@ -164,7 +165,7 @@ impl Keeper {
     }
 
     fn marked(&self, mut run: Run) -> Request {
-        run.environment.push((MARK.to_owned(), OsString::from(&self.mark)));
+        run.environment.push((MARK.to_owned(), self.mark.to_string().into()));
         Request::Run(run)
     }
 
@@ -213,6 +214,23 @@ impl Drop for Keeper {
     /// It has nothing to do, and so it ends at once.
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Once in a process. Where it cannot be looked, the commands of this process run all the same.
+fn end_what_others_left() {
+    match end_orphans() {
+        Ok(Some(0)) => {}
+        Ok(Some(ended)) => tracing::warn!(
+            processes = ended,
+            "commands of a datamill that was killed together with the processes that look after them were still running; \
+             they are ended"
+        ),
+        Ok(None) => tracing::warn!(
+            "what commands of a datamill that was killed have left does not end though it was killed: it waits for a disk \
+             that does not answer, or belongs to another user"
+        ),
+        Err(error) => tracing::debug!(%error, "what an earlier run left cannot be looked for"),
     }
 }
 

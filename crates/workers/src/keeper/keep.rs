@@ -96,6 +96,11 @@ impl<'f> Keeping<'f> {
         let numbers = Numbers::keep()?;
         // it may have one
         let _ = setsid();
+        if fork.is_none() {
+            // who kills all that is called `datamill` leaves it alone, and so it ends what is below it; a fork would have
+            // the name as well
+            let _ = rustix::thread::set_name(c"keeper");
+        }
         set_child_subreaper(Some(getpid()))?;
         let (ended, tell) = UnixStream::pair()?;
         ended.set_nonblocking(true)?;

@@ -14,7 +14,7 @@
 //! it is. Only children are killed: their ids cannot be another process's before the keeper has waited for them. That is
 //! done again until there is no child, after each command, at a limit, when it is told to, and when its stdin closes,
 //! which the end of datamill causes. It hears no signal but SIGKILL. Should that hit it, `marked.rs` finds what it has
-//! left by an environment variable, as long as datamill runs.
+//! left by an environment variable: datamill at once, or the next one where all were killed.
 //!
 //! A frame is a length in four bytes, little-endian, then that many bytes of JSON (`frames.rs`, `protocol.rs`); both ends
 //! are the same program.

@@ -42,7 +42,12 @@ impl Gone {
             Self::NoKeeper(text) => ProcessingError::not_available(text),
             _ => {
                 let reason = self.reason(stderr, limits);
-                ProcessingError::file_failed(format_args!("before the worker had said hello: {reason}"))
+                let hint = if self.is_in_order() {
+                    ". Is it a program that runs once for each file? That one goes without --worker"
+                } else {
+                    ""
+                };
+                ProcessingError::file_failed(format_args!("before the worker had said hello: {reason}{hint}"))
             }
         }
     }

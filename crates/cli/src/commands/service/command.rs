@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use datamill::settings::{Config, SettingsError};
+use datamill_workers::find_program;
 
 use crate::words::{Called, Given, Next, parse};
 
@@ -23,8 +24,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(90);
 pub(super) struct Checked {
     /// Its words; the first is the path of a program.
     pub(super) words: Vec<OsString>,
-    /// The configuration that it names.
-    pub(super) config: Option<PathBuf>,
+    /// What it names that is there: the configuration, programs, functions, folders.
+    pub(super) paths: Vec<PathBuf>,
     pub(super) description: String,
     /// How long a stop may take.
     pub(super) stop_within: Duration,
@@ -33,9 +34,17 @@ pub(super) struct Checked {
 /// Checks a command and its configuration, as the service will find them.
 pub(super) fn check(words: &[OsString], secrets: &[(&str, &Path)], called: &Called) -> anyhow::Result<Checked> {
     for (name, file) in secrets {
-        std::fs::File::open(file)
-            .with_context(|| format!("the file `{}` of secret `{name}` cannot be opened", file.display()))?;
+        let opened = std::fs::File::open(file).and_then(|file| file.metadata());
+        let about =
+            opened.with_context(|| format!("the file `{}` of secret `{name}` cannot be opened", file.display()))?;
+        if about.is_dir() {
+            bail!("`{}` of secret `{name}` is a folder: name the file in it", file.display());
+        }
     }
+    let words = match words {
+        [program, rest @ ..] if program == "datamill" => rest,
+        words => words,
+    };
     let Some(given) = Given::of(words) else { return program(words) };
     let name = given.name();
     if !THAT_GO_ON.contains(&name) {
@@ -47,9 +56,7 @@ pub(super) fn check(words: &[OsString], secrets: &[(&str, &Path)], called: &Call
     if given.value::<bool>("exit_at_end") == Some(true) {
         bail!("a service goes on until it is stopped: leave --exit-at-end out");
     }
-    if let Next::Exit(_) = parse(words.iter().cloned(), called) {
-        bail!("the command of the service is not right; see above");
-    }
+    let paths = paths(&given, words, called)?;
     let config = given.value::<String>("config");
     let variables = |name: &str| match secrets.iter().any(|(secret, _)| *secret == name) {
         true => Ok("of the service".to_owned()),
@@ -69,25 +76,44 @@ pub(super) fn check(words: &[OsString], secrets: &[(&str, &Path)], called: &Call
         .value::<u64>("shutdown_timeout")
         .map_or(STOP_WITHIN, |seconds| Duration::from_secs(seconds) + BEYOND_SHUTDOWN);
     let words: Vec<_> = called.again.iter().chain(words).cloned().collect();
-    Ok(Checked { words, config: config.map(PathBuf::from), description: format!("datamill {name}"), stop_within })
+    Ok(Checked {
+        words,
+        paths: paths.into_iter().chain(config.map(PathBuf::from)).collect(),
+        description: format!("datamill {name}"),
+        stop_within,
+    })
+}
+
+/// The paths in the words of a command, which is checked as the service does it when it starts.
+fn paths(given: &Given, words: &[OsString], called: &Called) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths: Vec<_> = given.paths().into_iter().filter(|path| path.exists()).collect();
+    match parse(words.iter().cloned(), called) {
+        Next::Exit(_) => bail!("the command of the service is not right; see above"),
+        Next::Run(task) => {
+            task.check()?;
+            let program = words.iter().skip_while(|word| *word != "--").nth(1).map(PathBuf::from);
+            paths.extend(program.filter(|program| program.components().count() > 1));
+        }
+        Next::Function(call) => {
+            if let Some(refusal) = call.refusal {
+                bail!("the command of the service is not right: {}", refusal.trim_end().trim_start_matches("error: "));
+            }
+            let file = call.file();
+            if !file.is_file() {
+                bail!("there is no file `{}` with a function: check the path", file.display());
+            }
+            paths.push(file);
+        }
+    }
+    Ok(paths)
 }
 
 /// A program of the user's own, which reads its own words.
 fn program(words: &[OsString]) -> anyhow::Result<Checked> {
     let [first, rest @ ..] = words else { bail!("name the command of the service behind `--`") };
-    let path = found(Path::new(first)).with_context(|| {
-        format!("`{}` is no command of datamill, and no program of this name is found", Path::new(first).display())
-    })?;
+    let path =
+        find_program(first).with_context(|| format!("`{}` is no command of datamill", Path::new(first).display()))?;
     let description = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let words = std::iter::once(path.into_os_string()).chain(rest.iter().cloned()).collect();
-    Ok(Checked { words, config: None, description, stop_within: STOP_WITHIN })
-}
-
-/// The whole path of a program, which is looked up as a shell does.
-fn found(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return std::path::absolute(program).ok().filter(|path| path.is_file());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_absolute() && path.is_file())
+    Ok(Checked { words, paths: Vec::new(), description, stop_within: STOP_WITHIN })
 }

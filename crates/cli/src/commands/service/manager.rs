@@ -102,6 +102,13 @@ impl Manager {
             }
             thread::sleep(Duration::from_millis(100));
         }
+        if self.result(name)? == "timeout" {
+            bail!(
+                "service `{name}` is installed and did not say within 5 minutes that it is set up, so systemd ended it. A program that \
+                 was made with datamill says so by itself, and another one cannot be a service of datamill: {} shows more",
+                self.journal(name)
+            );
+        }
         let said = self.last_lines(name);
         let said = if said.is_empty() { String::new() } else { format!(". It said:\n{said}") };
         bail!("service `{name}` is installed and does not stay up; {} shows more{said}", self.journal(name))
@@ -163,6 +170,13 @@ impl Manager {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Why it ended, as systemd calls it: `success`, `exit-code`, `timeout`.
+    fn result(&self, name: &str) -> anyhow::Result<String> {
+        let output =
+            self.systemctl(&["show", "--property=Result", "--value", &unit(name)]).output().context(NO_SYSTEMD)?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     fn systemctl(&self, words: &[&str]) -> Command {
         let mut command = Command::new("systemctl");
         command.args(self.is_user.then_some("--user")).args(words).stdin(Stdio::null());
@@ -185,6 +199,16 @@ impl Manager {
             false => " (a service of the machine needs root: `sudo`; one of yours needs --user)",
         }
     }
+}
+
+/// An account that the machine knows, by its name or number.
+pub(super) fn known_account(account: &str) -> anyhow::Result<String> {
+    let mut id = Command::new("id");
+    let output = id.args(["-u", "--", account]).stdin(Stdio::null()).output().context("`id` cannot be called")?;
+    if !output.status.success() {
+        bail!("there is no account `{account}` on this machine: make it, or write another one behind --run_as");
+    }
+    Ok(account.to_owned())
 }
 
 /// What is wrong with its set-up ends a program within this time.

@@ -178,15 +178,17 @@ fn install(args: &InstallArgs, called: &Called) -> anyhow::Result<Exit> {
     let name = &args.name.name.0;
     let secrets: Vec<_> = args.secrets.iter().map(|secret| (secret.name.as_str(), secret.file.as_path())).collect();
     let checked = command::check(&args.command, &secrets, called)?;
-    if args.dynamic_user && checked.config.is_some_and(|config| config.is_relative()) {
+    if let Some(path) = checked.paths.iter().find(|path| args.dynamic_user && path.is_relative()) {
         bail!(
-            "with --dynamic_user a service works in /var/lib/datamill-{name}: write the path of the configuration, and the others, from `/` on"
+            "with --dynamic_user a service works in /var/lib/datamill-{name}, where `{}` is another place: write this path, and the \
+             others, from `/` on",
+            path.display()
         );
     }
     let account = match (&args.run_as, args.dynamic_user, args.name.user) {
         (_, _, true) => Account::Caller,
         (_, true, _) => Account::Dynamic,
-        (Some(account), ..) => Account::Named(account.clone()),
+        (Some(account), ..) => Account::Named(manager::known_account(account)?),
         (None, ..) => Account::Named(unit::who_called_sudo()?),
     };
     let secrets = secrets.iter().map(|(name, file)| Ok(((*name).to_owned(), std::path::absolute(file)?)));
@@ -209,6 +211,7 @@ fn install(args: &InstallArgs, called: &Called) -> anyhow::Result<Exit> {
     let was_there = manager.install(name, &text)?;
     let what = if was_there { "replaced" } else { "installed" };
     say(format_args!("service `{name}` is {what}: {}", manager.file(name).display()));
+    say(format_args!("starting it, and waiting until it says that it is set up"));
     manager.start(name)?;
     say(format_args!("it runs, and starts with the machine; {} shows what it says", manager.journal(name)));
     if args.name.user {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::bench::{Bench, runs};
 use crate::common::{Running, wait_until};
 
@@ -41,7 +43,7 @@ fn each_file_has_the_outcome_that_its_command_gives_it_and_nothing_is_left_runni
         for (name, reason) in [
             ("hangs", "the command did not end within 20 s, and was ended with all that it had started"),
             ("crashes", "the command was ended by SIGSEGV"),
-            ("eats", "more than --worker_memory (104.9 MB)"),
+            ("eats", "more than --worker_memory (100.0 MiB)"),
             ("fails", "the command ended with exit code 3: line 1 | no header"),
         ] {
             let found = failures.get(name).unwrap_or_else(|| panic!("`{name}` has not failed: {said}"));
@@ -52,7 +54,7 @@ fn each_file_has_the_outcome_that_its_command_gives_it_and_nothing_is_left_runni
             !runs(&std::fs::read_to_string(bench.place.path("left")).unwrap()),
             "what left the session is ended, too"
         );
-        assert!(said.contains("what a command leaves running is ended with it"), "{said}");
+        assert!(said.contains("a process that it had started still ran"), "{said}");
         assert!(said.contains("not available") && said.contains("the licence server is away"), "{said}");
         // of what it prints, the log has the beginning, the end and a count
         assert!(said.contains("the end stream=stderr file=complains"), "{}", said.len());
@@ -139,6 +141,27 @@ fn nothing_is_left_of_a_command_when_datamill_is_killed() {
         assert_eq!(bench.reproduced(&["--stdout"], &["./once.sh"]).code(), 0);
         assert_eq!(bench.results().len(), 1);
     }
+}
+
+#[test]
+fn what_is_left_where_datamill_and_its_keepers_are_killed_at_once_is_ended_by_the_next_start() {
+    let bench = Bench::embedded();
+    bench.script("once.sh", "[ -e go ] || { setsid sleep 600 & touch begun; sleep 600; }; echo done");
+    bench.upload(&["a"]);
+    let mut program = bench.reproduce(&["--stdout"], &["./once.sh"]).spawn().unwrap();
+    wait_until("the command has begun", || bench.place.path("begun").exists());
+    let is_ours = |id: &i32| std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe.ends_with("datamill"));
+    let ours: Vec<Pid> = bench.processes().into_iter().filter(is_ours).filter_map(Pid::from_raw).collect();
+    assert!(ours.len() >= 3, "the program and its keepers");
+    // none has time to see that another one is gone
+    for signal in [Signal::STOP, Signal::KILL] {
+        ours.iter().for_each(|process| kill_process(*process, signal).unwrap());
+    }
+    program.wait().unwrap();
+    bench.place.write("go", b"");
+    // nothing is left once it has ended
+    assert_eq!(bench.reproduced(&["--stdout"], &["./once.sh"]).code(), 0);
+    assert_eq!(bench.results().len(), 1);
 }
 
 #[test]

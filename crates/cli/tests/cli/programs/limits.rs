@@ -13,10 +13,10 @@ fn the_memory_of_all_that_a_command_starts_counts_together() {
     let failures = bench.failures();
     let reason = &failures["a.csv"];
     assert!(
-        reason.contains("in memory with all that it had started, more than --worker_memory (104.9 MB)"),
+        reason.contains("in memory with all that it had started, more than --worker_memory (100.0 MiB)"),
         "{reason}"
     );
-    let peak: f64 = reason.split_once("had ").unwrap().1.split_once(" MB").unwrap().0.parse().unwrap();
+    let peak: f64 = reason.split_once("had ").unwrap().1.split_once(" MiB").unwrap().0.parse().unwrap();
     assert!((104.9..320.0).contains(&peak), "{peak}");
 }
 

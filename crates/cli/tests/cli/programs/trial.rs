@@ -65,6 +65,7 @@ fn each_end_of_a_command_is_told_as_what_a_program_would_do() {
         (&[], "exit 75", 1, "2 not available"),
         (&[], "exit 78", 1, "with this file\nerror: 2 of the files not done"),
         (&["--processing_timeout", "0.2"], "sleep 600", 1, "failed: the command did not end within 0.2 s"),
+        (&["--processing_timeout", "0"], "echo hello >&2", 0, "hello stream=stderr file=\"data/a b.csv\""),
         (
             &["--worker_memory", "100M"],
             "exec python3 -c 'import time; eaten = bytearray(b\"x\") * 300_000_000; time.sleep(600)'",
@@ -98,7 +99,10 @@ fn what_cannot_be_tried_is_refused_before_the_command_runs() {
         (&["data/c.bin", "--", "no-such-program"], "there is no program `no-such-program`"),
         (&["data/c.bin", "--stdout", "--", "cp", "{path}", "{result}"], "the result is either the file `{result}` or"),
         (&["--", "cat"], "datamill try [OPTIONS] <FILE>... -- <COMMAND>..."),
-        (&["data/c.bin", "--processing_timeout", "0", "--", "cat"], "a number of seconds above 0"),
+        (&["--", "cat"], "the files for a command stand before `--`"),
+        (&["data/c.bin"], "any other program is a command, which stands with its words behind `--`"),
+        (&["data/c.bin", "--processing_timeout=-1", "--", "cat"], "a number of seconds is expected, 0 or more"),
+        (&["data/c.bin", "--worker", "--", "true"], "That one goes without --worker"),
         (&["a.py:f", "data/c.bin", "--worker_memory", "1G"], "<COMMAND>..."),
     ] {
         let ended = place.run(&[&["try"], words].concat());
@@ -116,5 +120,17 @@ fn a_signal_ends_the_command_with_all_that_it_has_started() {
     let id = fs::read_to_string(place.path("id")).unwrap();
     assert_eq!(program.end(), 130);
     assert!(!runs(&id));
+    assert!(fs::read_dir(place.path("temporary")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_signal_ends_a_worker_that_never_says_hello() {
+    let place = place();
+    let script = "setsid sleep 600 & echo $! > id; : > begun; wait";
+    let program = Running(command(&place, &["--worker"], &["sh", "-c", script]).spawn().unwrap());
+    wait_until("the worker runs", || place.path("begun").exists());
+    let id = fs::read_to_string(place.path("id")).unwrap();
+    assert_eq!(program.end(), 130);
+    wait_until("all that it has started has ended", || !runs(&id));
     assert!(fs::read_dir(place.path("temporary")).unwrap().next().is_none());
 }

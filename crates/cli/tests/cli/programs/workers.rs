@@ -138,7 +138,7 @@ fn each_file_has_the_outcome_that_its_worker_gives_it_and_nothing_is_left_runnin
         for (name, reason) in [
             ("hangs", "the worker did not answer within 20 s, and was ended with all that it had started"),
             ("crashes", "the worker was ended by SIGSEGV"),
-            ("eats", "more than --worker_memory (157.3 MB)"),
+            ("eats", "more than --worker_memory (150.0 MiB)"),
             ("shuts", "the worker closed its descriptor for answers"),
             ("babbles", "a header of 1751477356 bytes"),
             ("exits", "the worker ended with exit code 7: no licence"),

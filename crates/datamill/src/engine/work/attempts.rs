@@ -325,7 +325,8 @@ impl Shared {
                 }
                 answer => {
                     if self.queue.lock().unavailable.take().is_some() {
-                        tracing::info!("available again; going on");
+                        // the file at hand may be another than the one that had to wait
+                        tracing::info!(parent: None, "available again; going on");
                         self.wake.notify_all();
                     }
                     return Some(answer);
