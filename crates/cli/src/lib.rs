@@ -14,4 +14,4 @@ mod words;
 
 pub use commands::{IsolateArgs, LimitArgs, Sending, UploadArgs, WatchArgs};
 pub use function::{FunctionCall, What};
-pub use words::{Called, Next, Task, parse};
+pub use words::{Called, Next, Task, command_line, parse};

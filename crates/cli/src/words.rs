@@ -153,6 +153,11 @@ fn with_command_tip(mut error: clap::Error, has_command: bool) -> clap::Error {
     error
 }
 
+/// The command line with all its commands and options, for what is written about it: manual pages, completions of a shell.
+pub fn command_line() -> clap::Command {
+    Cli::command().version(env!("CARGO_PKG_VERSION"))
+}
+
 /// The command, and the options that were given to it.
 fn read(typed: &[OsString], called: &Called) -> Result<(Command, Vec<OsString>), clap::Error> {
     let version = format!("{} ({})", env!("CARGO_PKG_VERSION"), called.edition);
