@@ -23,6 +23,7 @@ pub struct Control {
     stop: AtomicU8,
     asked: OnceLock<Instant>,
     check: AtomicBool,
+    hurries: AtomicBool,
     at_stop: Mutex<AtStop>,
 }
 
@@ -48,6 +49,18 @@ impl Control {
             tracing::info!("{}", words.as_deref().unwrap_or("stopping; a second signal ends the program at once"));
             calls.into_iter().for_each(|call| call());
         }
+    }
+
+    /// Asks for a stop within the few seconds after which the system ends the process: what an upload has not finished by
+    /// then is given up, and sent at the next start.
+    pub fn stop_in_a_hurry(&self) {
+        self.hurries.store(true, Relaxed);
+        self.stop(StopKind::KeepPlace);
+    }
+
+    /// Whether the system ends the process in a few seconds.
+    pub(crate) fn hurries(&self) -> bool {
+        self.hurries.load(Relaxed)
     }
 
     /// The stop that was asked for.

@@ -111,7 +111,7 @@ pub(super) fn has_reader() -> bool {
 
 /// Here, only a write tells.
 #[cfg(not(unix))]
-pub fn has_reader() -> bool {
+pub(super) fn has_reader() -> bool {
     true
 }
 

@@ -315,6 +315,7 @@ mod tests {
         }
 
         /// One chunk more comes than a thread has room for.
+        #[cfg(unix)]
         fn more_than_fits(&mut self, growing: &mut Growing) {
             for i in 1..=JOBS + 1 {
                 self.comes(growing, i * STEP_IN_MEMORY as usize);

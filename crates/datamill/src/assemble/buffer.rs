@@ -28,6 +28,7 @@ impl SpillFolder {
     }
 
     pub(crate) fn create(&self) -> io::Result<TempPath> {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no umask"))]
         let mut file = tempfile::Builder::new();
         // what the user's umask leaves of this: the file may become one that others read
         #[cfg(unix)]

@@ -65,7 +65,14 @@ fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
 
 #[cfg(windows)]
 fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    std::os::windows::fs::FileExt::seek_write(file, bytes, offset).map(drop)
+    let mut written = 0;
+    while written < bytes.len() {
+        match std::os::windows::fs::FileExt::seek_write(file, &bytes[written..], offset + written as u64)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            more => written += more,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 /// Why something was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// A part of its path starts with `.`.
+    /// A part of its path starts with `.`; on Windows also what has the hidden attribute or is the Explorer's.
     Hidden,
     /// It is a folder in which datamill or OpenMSIStream keeps files of its own.
     OwnFolder,
@@ -35,6 +35,8 @@ pub enum Reason {
     Name,
     /// It cannot be read.
     Unreadable,
+    /// Another program has it open, and lets nobody else read it.
+    HeldOpen,
     /// Its size is not that of the bytes that can be read.
     Size,
     /// It vanished while it was read.
@@ -55,6 +57,7 @@ impl Reason {
             Self::NotUtf8
                 | Self::Name
                 | Self::Unreadable
+                | Self::HeldOpen
                 | Self::Size
                 | Self::Changing
                 | Self::Restless
@@ -78,6 +81,7 @@ impl Reason {
             Self::BrokenLink => "link that leads nowhere",
             Self::Special => "socket, pipe or device",
             Self::Vanished => "gone before it was read to the end",
+            Self::HeldOpen => "open in another program that lets nobody read it",
             Self::Restless => "held back, since it changes after each of its deliveries",
             _ => self.of_many(),
         }
@@ -101,6 +105,7 @@ impl Reason {
             Self::NotUtf8 => "with a name that is not UTF-8",
             Self::Name => "with a name that no message can carry",
             Self::Unreadable => "not readable",
+            Self::HeldOpen => "open in other programs that let nobody read them",
             Self::Size => "with a size that is not that of the bytes that can be read",
             Self::Vanished => "gone before they were read to the end",
             Self::Changing => "changing all the time",

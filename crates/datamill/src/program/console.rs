@@ -2,6 +2,10 @@
 //!
 //! `c` or `check` prints the counts, `q` or `quit` stops in order. SIGINT stops in order and leaves
 //! the group, SIGTERM and SIGHUP keep the place in the group for a restart; a second signal leaves at once.
+//! On Windows the events of the console stand in the place of signals.
+
+#[cfg(windows)]
+mod events;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
@@ -159,9 +163,9 @@ fn signals(control: Arc<Control>, at_once: AtOnce) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(not(unix))]
-fn signals(_: Arc<Control>, _: AtOnce) -> io::Result<()> {
-    Ok(())
+#[cfg(windows)]
+fn signals(control: Arc<Control>, at_once: AtOnce) -> io::Result<()> {
+    events::heed(control, at_once)
 }
 
 /// Whether SIGHUP stops the program: not where whoever started it has it ignored, as `nohup` does. Only Linux tells that

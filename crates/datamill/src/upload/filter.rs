@@ -1,8 +1,11 @@
 //! Which files of a folder are uploaded: their path goes in, the reason to leave them out comes out.
 //!
-//! One rule always holds: nothing whose path has a part that starts with `.`. Beyond it, either the default rules or
+//! One rule always holds: nothing whose path has a part that starts with `.`, or on Windows what has the hidden attribute.
+//! Beyond it, either the default rules or
 //! the user's pattern decides. What is datamill's own is told by what it is, not by its name: see
 //! [`super::own_folders`].
+
+use std::fs::Metadata;
 
 pub use crate::facts::Reason;
 use crate::settings::{Pattern, PatternError};
@@ -47,7 +50,9 @@ impl Filter {
             let tail = name.len().checked_sub(end.len()).map(|at| &name[at..]);
             tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
         };
-        if ends_with(".log") {
+        if cfg!(windows) && is_of_explorer(name) {
+            Some(Reason::Hidden)
+        } else if ends_with(".log") {
             Some(Reason::LogFile)
         } else if name.starts_with(b"~$") {
             Some(Reason::OfficeLock)
@@ -62,6 +67,25 @@ impl Filter {
 /// Whether a relative path is left out by the rule that always holds.
 pub(super) fn is_hidden(relative: &str) -> bool {
     relative.split('/').any(|part| part.starts_with('.'))
+}
+
+/// Whether the system says that a file or folder is not to be shown.
+#[cfg(windows)]
+pub(super) fn has_hidden_attribute(metadata: &Metadata) -> bool {
+    use windows_sys::Win32::Storage::FileSystem::FILE_ATTRIBUTE_HIDDEN;
+
+    std::os::windows::fs::MetadataExt::file_attributes(metadata) & FILE_ATTRIBUTE_HIDDEN != 0
+}
+
+/// There is no such attribute.
+#[cfg(not(windows))]
+pub(super) fn has_hidden_attribute(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether Windows' Explorer makes a file of this name where it shows a folder.
+fn is_of_explorer(name: &[u8]) -> bool {
+    [&b"Thumbs.db"[..], b"desktop.ini"].iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 #[cfg(test)]
@@ -93,6 +117,13 @@ mod tests {
         let only_logs = Filter::from_python(r".*\.log$").unwrap();
         assert_eq!(only_logs.leaves_out("sub/run.log"), None);
         assert_eq!(only_logs.leaves_out("a.csv"), Some(Reason::Pattern));
+    }
+
+    #[test]
+    fn files_of_the_explorer_are_known_in_any_case() {
+        assert!([&b"Thumbs.db"[..], b"thumbs.db", b"Desktop.ini"].into_iter().all(is_of_explorer));
+        assert!(!is_of_explorer(b"my Thumbs.db") && !is_of_explorer(b"desktop.ini.csv"));
+        assert_eq!(Filter::default_rules().leaves_out("a/desktop.ini").is_some(), cfg!(windows));
     }
 
     #[test]

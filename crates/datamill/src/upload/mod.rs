@@ -102,6 +102,9 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(120);
 /// a minute in all.
 const MOST_PUT_OFF: u32 = 6;
 
+/// Times that a file which another program holds open is put off: a minute in all.
+const MOST_HELD_OPEN: u32 = 7;
+
 /// What sends the rest of an upload that was stopped.
 const ONLY_MISSING: &str = "the same command with `--only-missing` sends what is missing";
 
@@ -463,7 +466,12 @@ fn send_file(run: &mut Run<'_>, job: Job) -> Result<(), UploadError> {
             run.put_off(job);
             return Ok(());
         }
+        Sent::HeldOpen if job.put_off < MOST_HELD_OPEN => {
+            run.put_off(job);
+            return Ok(());
+        }
         Sent::Changing => (Reason::Changing, None),
+        Sent::HeldOpen => (Reason::HeldOpen, None),
         Sent::LeftOut(reason, detail) => (reason, detail),
     };
     leave_out(&run.facts, &mut run.summary, job.relative, left_out.0, left_out.1);

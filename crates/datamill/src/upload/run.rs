@@ -9,6 +9,7 @@
 //!   └─ later ◀─┴─────────────────────────┘
 //! ```
 
+mod held_open;
 mod version;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -30,6 +31,7 @@ use super::summary::Summary;
 use super::target::Target;
 use crate::facts::{Fact, Facts, Hold, Holding, State};
 use crate::report::{chain, tell_outage, text};
+use held_open::{HeldOpen, is_held_open};
 use version::Partial;
 
 /// Times that a file which changed while it was read is cut anew at once.
@@ -65,6 +67,8 @@ pub(super) enum Sent {
     Unchanged,
     /// It changed each time that it was read.
     Changing,
+    /// Another program has it open and lets nobody read it.
+    HeldOpen,
     /// It is not sent, for this reason, about which this can be said.
     LeftOut(Reason, Option<String>),
 }
@@ -106,6 +110,7 @@ pub(super) struct Run<'a> {
     acknowledged: Vec<InHand>,
     later: Vec<(Instant, Job)>,
     busy: HashSet<String>,
+    held_open: HeldOpen,
     /// Versions of which some chunks may be in the topic and never all, by path.
     half_sent: HashMap<String, Vec<[u8; 64]>>,
     /// Files that are tried again after a time, or as soon as they have another stamp.
@@ -136,6 +141,7 @@ impl<'a> Run<'a> {
             acknowledged: Vec::new(),
             later: Vec::new(),
             busy: HashSet::new(),
+            held_open: HeldOpen::default(),
             half_sent: HashMap::new(),
             waiting: HashMap::new(),
             retry_after: None,
@@ -230,6 +236,10 @@ impl<'a> Run<'a> {
             self.give_up(&job.relative, &partial);
         }
         match &sent {
+            Ok(Sent::HeldOpen) => self.held_open.again(&job.relative),
+            _ => self.held_open.forget(&job.relative),
+        }
+        match &sent {
             Ok(Sent::OnItsWay) => {}
             Ok(Sent::PutOff) => self.put_off(job),
             Err(_) => {
@@ -261,6 +271,7 @@ impl<'a> Run<'a> {
                 CutError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
                     Sent::LeftOut(Reason::Vanished, None)
                 }
+                CutError::Read(error) if is_held_open(&error) => Sent::HeldOpen,
                 CutError::Read(error) => Sent::LeftOut(Reason::Unreadable, Some(error.to_string())),
                 CutError::Size { stamp, .. } => {
                     self.wait(&job.relative, stamp);

@@ -15,7 +15,7 @@ use datamill_broker::OwnFiles;
 use datamill_wire::Chunk;
 
 use super::UploadSettings;
-use super::filter::{Filter, Reason, is_hidden};
+use super::filter::{Filter, Reason, has_hidden_attribute, is_hidden};
 use super::own_folders::OwnFolders;
 use super::prefix::PathPrefix;
 use super::stamp::{Stamp, Trace};
@@ -159,7 +159,8 @@ impl Scanner {
         let Some(relative) = self.relative(path) else {
             return Some(Found::left_out(format!("{}/", self.readable(path)), Reason::NotUtf8));
         };
-        let reason = if is_hidden(&relative) { Some(Reason::Hidden) } else { self.own_folders.reason(path) };
+        let is_hidden = is_hidden(&relative) || is_hidden_folder(path);
+        let reason = if is_hidden { Some(Reason::Hidden) } else { self.own_folders.reason(path) };
         Some(Found::left_out(format!("{relative}/"), reason?))
     }
 
@@ -190,6 +191,9 @@ impl Scanner {
         if !metadata.is_file() {
             return Some(Found::left_out(relative, Reason::Special));
         }
+        if has_hidden_attribute(&metadata) {
+            return Some(Found::left_out(relative, Reason::Hidden));
+        }
         let name = target.as_ref().and_then(|target| target.file_name()).unwrap_or(place.name);
         let may_be_own = self.own.may_have(name, &metadata);
         let target = || target.clone().unwrap_or_else(|| place.path());
@@ -202,7 +206,12 @@ impl Scanner {
         if is_settled(relative, Stamp::of(&metadata), Trace::of(&metadata)) {
             return None;
         }
-        Some(candidate(relative.to_owned(), target(), &metadata))
+        let path = target();
+        match fresh(&path, metadata) {
+            Ok(metadata) => Some(candidate(relative.to_owned(), path, &metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(Found::unreadable(relative, &error)),
+        }
     }
 
     /// The file that a link leads to, if it may be sent in the link's place.
@@ -234,6 +243,16 @@ impl Scanner {
     fn readable(&self, path: &Path) -> String {
         self.prefix.before(&path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy())
     }
+}
+
+/// What a file is like. A folder of Windows tells of its files what held when they were closed last, so a file that is being
+/// written to is asked itself.
+fn fresh(path: &Path, told: fs::Metadata) -> io::Result<fs::Metadata> {
+    if cfg!(windows) { fs::metadata(path) } else { Ok(told) }
+}
+
+fn is_hidden_folder(path: &Path) -> bool {
+    cfg!(windows) && fs::symlink_metadata(path).is_ok_and(|metadata| has_hidden_attribute(&metadata))
 }
 
 /// Where something is that was found.

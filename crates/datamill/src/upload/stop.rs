@@ -9,6 +9,10 @@ use crate::control::Control;
 /// How long a log that acknowledges nothing is waited for.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long a stop may take where the system ends the process: Windows does so 5 s after its console was closed, and the
+/// record is to be written by then.
+const HURRY: Duration = Duration::from_secs(3);
+
 /// A request to stop and how long it may take.
 pub(super) struct Stop<'a> {
     log: &'a dyn Log,
@@ -39,7 +43,8 @@ impl<'a> Stop<'a> {
     /// since `heard` or since the request, whichever was later, for longer than a log takes that is there.
     pub(super) fn may_go_on(&self, heard: Option<Instant>) -> bool {
         let Some(asked) = self.control.stopping_since() else { return true };
-        let is_there = asked.elapsed() < self.limit && !self.log.is_given_up();
+        let limit = if self.control.hurries() { self.limit.min(HURRY) } else { self.limit };
+        let is_there = asked.elapsed() < limit && !self.log.is_given_up();
         is_there && heard.is_none_or(|heard| heard.max(asked).elapsed() < SILENCE)
     }
 }

@@ -18,6 +18,7 @@ mod known;
 mod slices;
 mod waiting;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -223,7 +224,18 @@ fn hints(place: &Place) -> Option<Hints> {
 }
 
 fn between_scans(hints: Option<&Hints>) -> Duration {
-    if hints.is_some() { SCAN_BESIDE_EVENTS } else { SCAN_ALONE }
+    // Windows may lose events, and nobody is told
+    if hints.is_some() && !cfg!(windows) { SCAN_BESIDE_EVENTS } else { SCAN_ALONE }
+}
+
+/// The path of a file as a scan finds it: Windows may tell of a change by the short name that a file has beside its own
+/// (`LONGFI~1.CSV`).
+fn long_name(path: &Path) -> Cow<'_, Path> {
+    if cfg!(windows) && !path.is_symlink() {
+        path.canonicalize().map_or(Cow::Borrowed(path), Cow::Owned)
+    } else {
+        Cow::Borrowed(path)
+    }
 }
 
 struct Watch<'a> {
@@ -392,7 +404,7 @@ impl Watch<'_> {
     fn take_hint(&mut self, path: &Path) {
         if path != self.scanner.root() && path.is_dir() && !path.is_symlink() {
             self.look_below(path.to_owned());
-        } else if let Some(found) = self.scanner.look(path) {
+        } else if let Some(found) = self.scanner.look(&long_name(path)) {
             self.see(found);
         }
     }
@@ -493,7 +505,7 @@ impl Watch<'_> {
                 }
             }
             Sent::PutOff => {}
-            Sent::Changing => {
+            Sent::Changing | Sent::HeldOpen => {
                 // It waits until it has been left alone again.
                 if let Some(found) = self.scanner.look(&path) {
                     self.see(found);

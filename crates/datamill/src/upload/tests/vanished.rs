@@ -1,5 +1,6 @@
 //! The watched folder, or the record in it, is gone or another one: between two starts and while the watch runs.
 
+#[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
@@ -157,6 +158,7 @@ fn a_folder_that_is_made_again_while_it_is_watched_is_gone_on_with() {
     assert_eq!(watch_once(&log, &data, existing_too()).unwrap().files, 0);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_that_is_turned_while_it_is_watched_is_followed() {
     let dir = tempfile::tempdir().unwrap();
@@ -191,6 +193,7 @@ fn a_link_that_is_turned_while_it_is_watched_is_followed() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn what_is_on_its_way_when_the_folder_changes_is_written_down_before_another_one_is_taken() {
     let dir = tempfile::tempdir().unwrap();
