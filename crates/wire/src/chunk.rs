@@ -187,7 +187,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// The path of the rebuilt file relative to an output folder, with `/`. Of a chunk that was
-    /// decoded or checked it stays inside that folder.
+    /// decoded or checked it stays inside that folder; on Windows, where it passes [`name::fault_on_windows`] too.
     pub fn rebuilt_path(&self) -> String {
         name::relative_path(self.subdir, &self.rebuilt_filename())
     }

@@ -1,16 +1,17 @@
 //! Names that a message brings, and the rebuilt name that follows from them. What passes here, joined
-//! to an output folder part by part, stays inside that folder.
+//! to an output folder part by part, stays inside that folder; on Windows, where it passes [`fault_on_windows`] too.
 //!
 //! ```text
 //! subdir           "" or "." (the root), or parts joined by "/"
 //! filename         one part
 //! filename_append  any text without "/" and NUL
-//! part             not empty, not ".", not "..", no "/", no NUL;
-//!                  on Windows also: no "\", no ":", no device name (CON, NUL, COM1, …, with or
-//!                  without a suffix), no space or dot at its end
+//! part             not empty, not ".", not "..", no "/", no NUL
 //! rebuilt path     subdir "/" stem(filename) filename_append suffix(filename),
 //!                  at most 4096 bytes; the rebuilt name is a part too
 //! ```
+//! Messages mean the same on every system, so what Windows alone cannot hold is no fault of a message: it is looked for where
+//! a file is placed.
+//!
 //! Which length of a part and which further characters a file system takes is left to the file system.
 
 use std::borrow::Cow;
@@ -136,14 +137,20 @@ fn fault_of_part(part: &str) -> Option<NameFault> {
         Some(NameFault::Nul)
     } else if part.contains('/') {
         Some(NameFault::Slash)
-    } else if cfg!(windows) {
-        fault_on_windows(part)
     } else {
         None
     }
 }
 
-fn fault_on_windows(part: &str) -> Option<NameFault> {
+/// Why no file can have this path below a folder on Windows: a part of it holds a backslash or a colon, is the name of a
+/// device (`CON`, `NUL`, `COM1`, …, with or without a suffix), or ends in a space or a dot.
+///
+/// Whoever joins names from messages to a folder on Windows asks this before: such a path may lead out of the folder.
+pub fn fault_on_windows(path: &str) -> Option<NameFault> {
+    path.split('/').find_map(fault_of_part_on_windows)
+}
+
+fn fault_of_part_on_windows(part: &str) -> Option<NameFault> {
     if part.contains('\\') {
         Some(NameFault::Backslash)
     } else if part.contains(':') {
@@ -250,15 +257,20 @@ mod tests {
             ("console.log", None),
             ("null", None),
             (".con", None),
+            ("a/b/c.csv", None),
+            ("a/nul/c.csv", Some(Device)),
+            ("..\\..\\a", Some(Backslash)),
         ] {
             assert_eq!(fault_on_windows(part), expected, "{part:?}");
         }
     }
 
-    #[cfg(windows)]
     #[test]
-    fn a_device_name_that_only_appears_when_rebuilt_is_refused() {
-        assert_eq!(fault("", "CO.txt", "N"), Some(("rebuilt filename", NameFault::Device)));
+    fn a_message_means_the_same_on_every_system() {
+        for name in ["a:b.csv", "a\\b", "nul", "name.", "name "] {
+            assert_eq!((fault("", name, ""), fault(name, "a", "")), (None, None), "{name:?}");
+            assert!(fault_on_windows(name).is_some(), "{name:?}");
+        }
     }
 
     #[test]

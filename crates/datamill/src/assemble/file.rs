@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use datamill_broker::OwnFiles;
+use datamill_wire::name::fault_on_windows;
 use memmap2::Mmap;
 
 use super::ahead::Hashed;
@@ -274,6 +275,11 @@ impl DownloadDataFile {
 
     fn folder_of_its_own(&self, work: &Path) -> io::Result<Placed> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        if cfg!(windows)
+            && let Some(fault) = fault_on_windows(self.info.version.filename())
+        {
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, format!("on this system: it {fault}")));
+        }
         let folder = work.join(format!("{}-{}", self.info.id.0, COUNT.fetch_add(1, Relaxed)));
         // in the folder that is there: where that is on a share that is not mounted, nothing is made
         std::fs::create_dir(&folder)?;

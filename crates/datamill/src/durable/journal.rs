@@ -120,7 +120,8 @@ fn push_line(text: &mut Vec<u8>, line: &impl Serialize) {
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
-    file: File,
+    /// None where it was closed to be replaced and could not be opened again.
+    file: Option<File>,
     /// Lines in the file, those that wait included.
     lines: usize,
     /// The file is written anew when it has more lines than this and than the owner needs.
@@ -162,7 +163,7 @@ impl Journal {
     fn of(path: &Path, file: File, lines: usize, synced: u64) -> Self {
         Self {
             path: path.to_owned(),
-            file,
+            file: Some(file),
             lines,
             renew_above: 0,
             synced,
@@ -183,7 +184,7 @@ impl Journal {
 
     /// Whether the path still leads to the file that is written to.
     pub(crate) fn is_in_place(&self) -> bool {
-        Identity::is_of(&self.path, &self.file)
+        self.file.as_ref().map_or_else(|| self.path.exists(), |file| Identity::is_of(&self.path, file))
     }
 
     /// Adds a line, in memory: [`Journal::write`] takes it to the file.
@@ -206,8 +207,9 @@ impl Journal {
         if self.broken {
             self.mend(all)?;
         }
+        let file = open(&self.path, &mut self.file)?;
         while self.written < self.waiting.len() {
-            match self.file.write(&self.waiting[self.written..]) {
+            match file.write(&self.waiting[self.written..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -222,7 +224,7 @@ impl Journal {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = open(&self.path, &mut self.file).and_then(|file| file.sync_data()) {
             self.broken = true;
             return Err(error);
         }
@@ -257,8 +259,12 @@ impl Journal {
 
     /// Makes the file end with what was synced.
     fn mend(&mut self, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io::Result<()> {
-        let has_all = self.file.metadata().is_ok_and(|metadata| metadata.len() >= self.synced);
-        if !has_all || self.file.set_len(self.synced).is_err() {
+        let synced = self.synced;
+        let cut = open(&self.path, &mut self.file).and_then(|file| {
+            let has_all = file.metadata()?.len() >= synced;
+            if has_all { file.set_len(synced).map(|()| true) } else { Ok(false) }
+        });
+        if !matches!(cut, Ok(true)) {
             return self.renew(all);
         }
         self.written = 0;
@@ -268,14 +274,28 @@ impl Journal {
 
     /// Writes the file anew from what the owner has. The lines that wait come after that.
     fn renew(&mut self, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io::Result<()> {
+        // Windows replaces no file that is open, but on its own newest file systems
+        if cfg!(windows) {
+            self.file = None;
+        }
         let (lines, synced) = write_anew(&self.path, all)?;
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        self.file = None;
+        open(&self.path, &mut self.file)?;
         (self.lines, self.synced) = (lines, synced);
         self.written = 0;
         self.broken = false;
         self.renew_above = 0;
         Ok(())
     }
+}
+
+/// The file, which is opened where it is not.
+fn open<'f>(path: &Path, file: &'f mut Option<File>) -> io::Result<&'f mut File> {
+    let opened = match file.take() {
+        Some(open) => open,
+        None => OpenOptions::new().append(true).open(path)?,
+    };
+    Ok(file.insert(opened))
 }
 
 fn limit(live: usize) -> usize {
@@ -298,7 +318,7 @@ fn write_anew(path: &Path, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io
 impl Journal {
     /// From now on the file cannot be written to through its handle.
     pub(crate) fn lose_the_file(&mut self) {
-        self.file = File::open(&self.path).unwrap();
+        self.file = Some(File::open(&self.path).unwrap());
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datamill_broker::{FileLock, OwnFiles};
+use datamill_wire::name::fault_on_windows;
 use parking_lot::Mutex;
 
 use super::EngineError;
@@ -26,9 +27,14 @@ pub(crate) fn is_reserved(path: &str) -> bool {
     path.split('/').any(is_own) || path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(LOGS))
 }
 
-/// Why no file is put at this path of a folder, where something of a program's lies there: a file of the log, or the
-/// folder of another program.
+/// Why no file is put at this path of a folder, where the system has no such path, or something of a program's lies
+/// there: a file of the log, or the folder of another program.
 pub(crate) fn taken(folder: &Path, path: &str, log: &OwnFiles) -> Option<String> {
+    if cfg!(windows)
+        && let Some(fault) = fault_on_windows(path)
+    {
+        return Some(format!("no file can have the path `{path}` on this system: it {fault}"));
+    }
     if log.would_hold(&folder.join(path)) {
         return Some(format!(
             "`{path}` in `{}` is a file of the embedded log, which holds the topics: nothing is put in its place. The \
@@ -224,5 +230,20 @@ impl Output {
         let known = KnownFolder::open(folder, Role::Output).unwrap();
         known.require().unwrap();
         Self::new(&Arc::new(known), &Facts::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_windows_cannot_hold_is_refused_there_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["a:b.csv", "sub/nul", "..\\..\\out.csv", "name."] {
+            let refusal = taken(folder.path(), path, &OwnFiles::default());
+            assert_eq!(refusal.is_some(), cfg!(windows), "{path}: {refusal:?}");
+        }
+        assert_eq!(taken(folder.path(), "sub/a.csv", &OwnFiles::default()), None);
     }
 }

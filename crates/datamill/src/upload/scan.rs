@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use datamill_broker::OwnFiles;
 use datamill_wire::Chunk;
+use datamill_wire::name::fault_on_windows;
 
 use super::UploadSettings;
 use super::filter::{Filter, Reason, has_hidden_attribute, is_hidden};
@@ -347,7 +348,11 @@ pub(super) fn refusal(relative: &str) -> Option<String> {
         data: &[],
         mtime: None,
     };
-    probe.check().err().map(|error| error.to_string())
+    let on_windows = || {
+        let fault = if cfg!(windows) { fault_on_windows(relative) } else { None };
+        fault.map(|fault| format!("`{relative}` {fault}"))
+    };
+    probe.check().err().map(|error| error.to_string()).or_else(on_windows)
 }
 
 #[cfg(test)]

@@ -33,7 +33,10 @@ impl HeldOpen {
     pub(super) fn again(&mut self, file: &str) {
         let held = self.0.entry(file.to_owned()).or_insert_with(|| Held { since: Instant::now(), is_told: false });
         if held.since.elapsed() >= TOLD_AFTER && !std::mem::replace(&mut held.is_told, true) {
-            warn!(file, "another program has the file open and lets nobody read it: it is sent once that program closes it");
+            warn!(
+                file,
+                "another program has the file open and lets nobody read it: it is sent once that program closes it"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod again;
 mod faults;
+#[cfg_attr(not(unix), allow(dead_code, reason = "tests of links want more of it"))]
 mod memory;
 mod once;
 mod own;

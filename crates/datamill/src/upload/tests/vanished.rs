@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+#[cfg(unix)]
 use super::memory::Verdict;
 use super::*;
 use crate::facts::Hold;
