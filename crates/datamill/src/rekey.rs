@@ -150,6 +150,21 @@ pub struct RekeySummary {
     pub create: String,
 }
 
+impl RekeySummary {
+    fn nothing(log: &dyn Log, settings: &RekeySettings) -> Self {
+        Self {
+            copied: 0,
+            bytes: 0,
+            left_out: 0,
+            too_old: 0,
+            duration: Duration::ZERO,
+            source: settings.source.clone(),
+            destination: settings.destination.clone(),
+            create: log.command("topic create NAME --setting retention.ms=-1"),
+        }
+    }
+}
+
 impl fmt::Display for RekeySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { copied, bytes, left_out, too_old, duration, source, destination, create } = self;
@@ -185,19 +200,10 @@ pub fn rekey(
     facts: &Facts,
 ) -> Result<RekeySummary, RekeyError> {
     settings.check()?;
+    let nothing = RekeySummary::nothing(log.as_ref(), settings);
     let started = Instant::now();
-    let create = log.command("topic create NAME --setting retention.ms=-1");
     let Some(source) = topic(log.as_ref(), &settings.source, !settings.exit_at_end, control)? else {
-        return Ok(RekeySummary {
-            copied: 0,
-            bytes: 0,
-            left_out: 0,
-            too_old: 0,
-            duration: started.elapsed(),
-            source: settings.source.clone(),
-            destination: settings.destination.clone(),
-            create,
-        });
+        return Ok(RekeySummary { duration: started.elapsed(), ..nothing });
     };
     // a group of the usual name is this copy's
     if settings.group != RekeySettings::usual_group(&settings.source, &settings.destination)
@@ -227,44 +233,10 @@ pub fn rekey(
         too_old: 0,
         owned: BTreeMap::new(),
     };
-    let mut failures = 0;
-    loop {
-        let before = copy.copied;
-        let ended = match copy.session(log.as_ref(), control, ends.as_ref()) {
-            Err(RekeyError::Log(error)) if error.kind() == ErrorKind::Retry && control.stopping().is_some() => {
-                Some(error)
-            }
-            ended => ended.map_err(|error| copy.explain(error))?,
-        };
-        match ended {
-            None => break,
-            Some(error) if control.stopping().is_some() => {
-                tracing::warn!(error = %crate::report::chain(&error), "the next start goes on from what is committed");
-                break;
-            }
-            // no later session may do more
-            Some(error) if error.is_denied() => return Err(error.into()),
-            Some(error) => {
-                failures = if copy.copied > before { 1 } else { failures + 1 };
-                if failures > MAX_SESSIONS {
-                    return Err(error.into());
-                }
-                tracing::warn!(error = %crate::report::chain(&error), "starting again from what is committed");
-                std::thread::sleep(PAUSE);
-            }
-        }
-    }
+    copy.sessions(log.as_ref(), control, ends.as_ref())?;
     tell_outage(log.as_ref(), control, "What was not copied is copied at the next start; nothing is lost");
-    Ok(RekeySummary {
-        copied: copy.copied,
-        bytes: copy.bytes,
-        left_out: copy.left_out,
-        too_old: copy.too_old,
-        duration: started.elapsed(),
-        source: settings.source.clone(),
-        destination: settings.destination.clone(),
-        create,
-    })
+    let Copy { copied, bytes, left_out, too_old, .. } = copy;
+    Ok(RekeySummary { copied, bytes, left_out, too_old, duration: started.elapsed(), ..nothing })
 }
 
 /// A record on its way.
@@ -326,6 +298,42 @@ impl Copy<'_> {
                 group: self.settings.group.clone(),
             },
             other => other,
+        }
+    }
+
+    /// One session after another, until the copy is done or is told to stop.
+    fn sessions(
+        &mut self,
+        log: &dyn Log,
+        control: &Control,
+        ends: Option<&BTreeMap<i32, i64>>,
+    ) -> Result<(), RekeyError> {
+        let mut failures = 0;
+        loop {
+            let before = self.copied;
+            let ended = match self.session(log, control, ends) {
+                Err(RekeyError::Log(error)) if error.kind() == ErrorKind::Retry && control.stopping().is_some() => {
+                    Some(error)
+                }
+                ended => ended.map_err(|error| self.explain(error))?,
+            };
+            match ended {
+                None => return Ok(()),
+                Some(error) if control.stopping().is_some() => {
+                    tracing::warn!(error = %crate::report::chain(&error), "the next start goes on from what is committed");
+                    return Ok(());
+                }
+                // no later session may do more
+                Some(error) if error.is_denied() => return Err(error.into()),
+                Some(error) => {
+                    failures = if self.copied > before { 1 } else { failures + 1 };
+                    if failures > MAX_SESSIONS {
+                        return Err(error.into());
+                    }
+                    tracing::warn!(error = %crate::report::chain(&error), "starting again from what is committed");
+                    std::thread::sleep(PAUSE);
+                }
+            }
         }
     }
 
@@ -464,19 +472,7 @@ impl Copy<'_> {
         subscription: &mut dyn Subscription,
     ) -> Result<Option<datamill_broker::Error>, RekeyError> {
         loop {
-            let topic: Arc<str> = self.settings.source.as_str().into();
-            let moved = self.owned.iter().filter(|(_, place)| place.next != place.committed);
-            let tag = self.pair.as_deref().map(TopicTag::of);
-            let text = |next| tag.as_ref().map(|tag| encode(&Progress::starting_at(next), Some(tag)).1);
-            let positions: Vec<Position> = moved
-                .map(|(&partition, place)| Position {
-                    topic: Arc::clone(&topic),
-                    partition,
-                    assignment: place.assignment,
-                    offset: place.next,
-                    text: text(place.next).unwrap_or_default(),
-                })
-                .collect();
+            let positions = self.moved();
             if positions.is_empty() {
                 self.batch = Batch::default();
                 return Ok(None);
@@ -484,16 +480,8 @@ impl Copy<'_> {
             let records: Vec<NewRecord<'_>> = self.batch.records.iter().map(|record| self.outgoing(record)).collect();
             match committer.commit(&Commit { records: &records, positions: &positions, state: &[] }) {
                 CommitOutcome::Done(_) => {
-                    let bytes = self.batch.bytes as u64;
-                    self.counters.processed(records.len() as u64, bytes);
-                    self.counters.produced(records.len() as u64, bytes);
-                    (self.copied, self.bytes) = (self.copied + records.len() as u64, self.bytes + bytes);
-                    self.left_out += self.batch.left_out.len() as u64;
-                    self.count_too_old();
-                    self.batch = Batch::default();
-                    for place in self.owned.values_mut() {
-                        place.committed = place.next;
-                    }
+                    drop(records);
+                    self.done();
                     return Ok(None);
                 }
                 CommitOutcome::Again(error) if error.kind() == ErrorKind::Retry => {
@@ -525,6 +513,37 @@ impl Copy<'_> {
                 return Ok(Some(error));
             }
             subscription.resume()?;
+        }
+    }
+
+    /// The positions that have moved since the last commit.
+    fn moved(&self) -> Vec<Position> {
+        let topic: Arc<str> = self.settings.source.as_str().into();
+        let moved = self.owned.iter().filter(|(_, place)| place.next != place.committed);
+        let tag = self.pair.as_deref().map(TopicTag::of);
+        let text = |next| tag.as_ref().map(|tag| encode(&Progress::starting_at(next), Some(tag)).1);
+        moved
+            .map(|(&partition, place)| Position {
+                topic: Arc::clone(&topic),
+                partition,
+                assignment: place.assignment,
+                offset: place.next,
+                text: text(place.next).unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// The batch and the positions are committed.
+    fn done(&mut self) {
+        let bytes = self.batch.bytes as u64;
+        self.counters.processed(self.batch.records.len() as u64, bytes);
+        self.counters.produced(self.batch.records.len() as u64, bytes);
+        (self.copied, self.bytes) = (self.copied + self.batch.records.len() as u64, self.bytes + bytes);
+        self.left_out += self.batch.left_out.len() as u64;
+        self.count_too_old();
+        self.batch = Batch::default();
+        for place in self.owned.values_mut() {
+            place.committed = place.next;
         }
     }
 

@@ -3,6 +3,9 @@
 //! Chunks carry [`CHUNK_VERSION`] where their file has more than one, so that a reader knows that all of
 //! them are in one partition. Results carry where they came from, since a key identifies nothing.
 
+/// How all names of headers begin that datamill gives.
+pub const OWN: &str = "datamill.";
+
 /// On chunks of a file that has several: written by datamill, all of them in the partition that
 /// [`partition_for`](crate::partition_for) names. The value is [`CHUNK_VERSION_1`].
 pub const CHUNK_VERSION: &str = "datamill.chunk";

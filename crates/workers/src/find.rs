@@ -83,8 +83,13 @@ fn check_first_line(path: &Path) -> Result<(), CommandError> {
 
 /// Whether it is an interpreter, of whatever version.
 fn is_interpreter(program: &OsStr) -> bool {
+    INTERPRETERS.contains(&bare_name(program).as_str())
+}
+
+/// The name of a program without its folder and its version.
+fn bare_name(program: &OsStr) -> String {
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    INTERPRETERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-')))
+    name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-')).to_owned()
 }
 
 /// What datamill calls the command: the name of its script, or of its program.
@@ -105,25 +110,74 @@ pub(crate) fn name(words: &[OsString]) -> String {
     if name.trim_matches('.').is_empty() { "command".to_owned() } else { name }
 }
 
-/// Refuses names that uploaders choose where an interpreter would run them as code: behind `-c` or `-e`.
+/// Refuses names that uploaders choose where a program would run them as code, as an interpreter does behind `-c` or `-e`. Which
+/// programs run words as code nobody knows in full; these are the usual ones.
 pub(crate) fn refuse_names_in_code(words: &[OsString]) -> Result<(), CommandError> {
-    for (at, program) in words.iter().enumerate().filter(|(_, word)| is_interpreter(word)) {
-        let options = words[at + 1..].iter().take_while(|word| word.as_bytes().starts_with(b"-"));
-        for (behind, option) in options.enumerate() {
-            let is_code =
-                matches!(option.as_bytes().last(), Some(b'c' | b'e')) && !option.as_bytes().starts_with(b"--");
-            let code = words.get(at + behind + 2).filter(|_| is_code);
-            let name = code.and_then(|code| Word::parse(code).names().find(|name| name.is_chosen_by_uploaders()));
-            if let Some(name) = name {
-                return Err(CommandError::NameInCode {
-                    program: program.to_string_lossy().into_owned(),
-                    placeholder: name.placeholder(),
-                    variable: name.variable(),
-                });
-            }
+    for (at, program) in words.iter().enumerate() {
+        let code = code_of(program, &words[at + 1..])
+            .into_iter()
+            .flat_map(|word| Word::parse(word).names().collect::<Vec<_>>());
+        if let Some(name) = code.into_iter().find(|name| name.is_chosen_by_uploaders()) {
+            return Err(CommandError::NameInCode {
+                program: program.to_string_lossy().into_owned(),
+                placeholder: name.placeholder(),
+                variable: name.variable(),
+            });
         }
     }
     Ok(())
+}
+
+/// The words that a program runs as code.
+fn code_of<'w>(program: &OsStr, words: &'w [OsString]) -> Vec<&'w OsString> {
+    let behind = |option: &str| words.iter().skip_while(|word| *word != option).nth(1).into_iter().collect();
+    match bare_name(program).as_str() {
+        "awk" | "gawk" | "mawk" | "nawk" | "sed" => first_code(words).into_iter().collect(),
+        "script" | "flock" | "su" | "runuser" => behind("-c"),
+        "env" => behind("-S"),
+        "ssh" => words.iter().collect(),
+        _ if is_interpreter(program) => interpreted(words),
+        _ => Vec::new(),
+    }
+}
+
+/// What awk and sed run: behind `-e`, or the first word that is no option; nothing of the command line with `-f`.
+fn first_code(words: &[OsString]) -> Option<&OsString> {
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        match word.as_bytes() {
+            b"-e" | b"--expression" | b"--source" => return rest.next(),
+            b"-f" | b"--file" => return None,
+            b"-v" | b"-F" => drop(rest.next()),
+            option if option.starts_with(b"-") => {}
+            _ => return Some(word),
+        }
+    }
+    None
+}
+
+/// Options of interpreters whose value is the next word.
+const WITH_VALUE: [&str; 12] =
+    ["-o", "+o", "-O", "+O", "--rcfile", "--init-file", "-W", "-X", "-I", "-r", "--require", "-l"];
+
+/// What an interpreter runs of its command line: behind `-c` or `-e`, also where other options are in the same word.
+fn interpreted(words: &[OsString]) -> Vec<&OsString> {
+    let mut rest = words.iter().peekable();
+    while let Some(option) = rest.next_if(|word| word.as_bytes().starts_with(b"-") || word.as_bytes().starts_with(b"+"))
+    {
+        let is_long = option.as_bytes().starts_with(b"--");
+        if matches!(option.as_bytes().last(), Some(b'c' | b'e')) && !is_long {
+            return rest.find(|word| !word.as_bytes().starts_with(b"-")).into_iter().collect();
+        }
+        let ends_with_its_option = |with: &&str| {
+            *option == **with || !is_long && with.len() == 2 && option.as_bytes().ends_with(&with.as_bytes()[1..])
+        };
+        // some take one in one interpreter, and none in another
+        if WITH_VALUE.iter().any(|with| ends_with_its_option(&with)) {
+            rest.next_if(|word| !word.as_bytes().starts_with(b"-"));
+        }
+    }
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -198,6 +252,15 @@ mod tests {
             &["/bin/bash", "-lc", "cat '{filename}'"],
             &["nice", "python3", "-I", "-c", "open('{relative_path}')"],
             &["Rscript", "-e", "read.csv('{path}')"],
+            &["bash", "-o", "pipefail", "-c", "cat {filename}"],
+            &["bash", "-eo", "pipefail", "-c", "cat {filename}"],
+            &["bash", "--rcfile", "x.rc", "-c", "cat {filename}"],
+            &["python3", "-W", "ignore", "-c", "open('{path}')"],
+            &["sh", "-c", "-e", "cat {path}"],
+            &["awk", "BEGIN { print \"{filename}\" }"],
+            &["sed", "-n", "-e", "s/a/{filename}/"],
+            &["script", "-q", "-c", "cat {path}"],
+            &["ssh", "host", "cat {path}"],
         ] {
             let text = refuse_names_in_code(&words(command)).unwrap_err().to_string();
             assert!(text.contains("\"$DATAMILL_"), "{text}");
@@ -206,6 +269,9 @@ mod tests {
             &["sh", "-c", "gzip < \"$DATAMILL_PATH\"", "{path}"][..],
             &["sh", "-c", "echo {size}"],
             &["python3", "tool.py", "-c", "{path}"],
+            &["python3", "-W", "ignore", "tool.py", "-c", "{path}"],
+            &["awk", "-f", "sums.awk", "{path}"],
+            &["awk", "-v", "name={filename}", "{ print $1 }", "{path}"],
             &["convert", "-e", "{path}"],
         ] {
             assert!(refuse_names_in_code(&words(command)).is_ok(), "{command:?}");

@@ -126,6 +126,16 @@ impl Word {
     }
 }
 
+/// How other programs call some of them.
+const OTHERS: [(&str, &str); 6] = [
+    ("file", "path"),
+    ("file_path", "path"),
+    ("input", "path"),
+    ("output", "result"),
+    ("name", "filename"),
+    ("relpath", "relative_path"),
+];
+
 /// What stands in braces and was probably meant as a placeholder: as it was written, and the right one.
 pub(crate) fn mistaken(words: &[OsString]) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -138,7 +148,8 @@ pub(crate) fn mistaken(words: &[OsString]) -> Vec<(String, String)> {
                 continue;
             }
             let names = ALL.iter().map(|(_, name)| *name);
-            if let Some(near) = nearest(inside, names, 1).first() {
+            let other = OTHERS.iter().find(|(other, _)| inside.eq_ignore_ascii_case(other)).map(|(_, name)| *name);
+            if let Some(near) = other.or(nearest(inside.trim(), names, 1).first().copied()) {
                 found.push((format!("{{{inside}}}"), format!("{{{near}}}")));
             }
         }
@@ -180,9 +191,15 @@ mod tests {
 
     #[test]
     fn what_was_probably_meant_is_named() {
-        let words = ["{Path}", "{relative-path}", "{print $1}", "{sha512}", "{resul}", "{x}"].map(OsString::from);
+        let words =
+            ["{Path}", "{relative-path}", "{print $1}", "{sha512}", "{resul}", "{x}", "{file}"].map(OsString::from);
         let found = mistaken(&words);
-        let wanted = [("{Path}", "{path}"), ("{relative-path}", "{relative_path}"), ("{resul}", "{result}")];
+        let wanted = [
+            ("{Path}", "{path}"),
+            ("{relative-path}", "{relative_path}"),
+            ("{resul}", "{result}"),
+            ("{file}", "{path}"),
+        ];
         assert_eq!(found, wanted.map(|(written, meant)| (written.to_owned(), meant.to_owned())));
     }
 

@@ -139,7 +139,8 @@ fn a_unit_is_one_that_systemd_takes() {
     place.write("secret", b"secret");
     place.write("lab.config", b"[broker]\nbootstrap.servers = $SERVERS\n");
     let config = place.path("lab.config");
-    let watch = ["--", "watch", "/data/of 50% $lab", "--topic_name", "files", "--config", config.to_str().unwrap()];
+    let config = config.to_str().unwrap();
+    let watch = ["--", "watch", "/data/of 50% $lab", "--topic_name", "files", "--logs_dir", "LOGS", "--config", config];
     for account in [&["--run_as", "daemon"][..], &["--dynamic_user"], &["--user"]] {
         let install =
             [&["service", "install", "lab", "--print", "--secret", "SERVERS=secret"], account, &watch].concat();
@@ -189,6 +190,7 @@ fn commands_that_cannot_be_services_are_refused_with_the_reason() {
         (&["--user", "--secret", "NAME=data"], &watch, "`data` of secret `NAME` is a folder"),
         (&["--user", "--secret", "NAME=missing"], &watch, "the file `missing` of secret `NAME` cannot be opened"),
         (&["--dynamic_user"], &watch, "`data` is another place"),
+        (&["--dynamic_user"], &["watch", "/data", "--topic_name", "t"], "a watch needs --logs_dir"),
         (&["--dynamic_user"], &["process", "store.py:store", "--topic_name", "t"], "`store.py` is another place"),
         (&["--dynamic_user"], &["process", "--topic_name", "t", "--", "./store.sh"], "`./store.sh` is another place"),
     ] {

@@ -27,7 +27,7 @@ use rustc_hash::FxHashMap;
 
 use super::ahead::HashAhead;
 use super::budget::{Budget, Reservation};
-use super::buffer::{Content, SpillFolder};
+use super::buffer::{Buffer, Content, SpillFolder};
 use super::follow::{Follower, Following};
 use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
 use crate::progress::{OpenKind, Progress};
@@ -124,6 +124,14 @@ struct KeptContent {
     disk: Option<Disk>,
     /// It is not kept at all.
     is_dropped: bool,
+}
+
+impl KeptContent {
+    /// For a file of so many chunks. One that has more than one is hashed while it fills up.
+    fn buffer(&self, chunks: u32) -> Option<Box<Buffer>> {
+        let ahead = self.ahead.as_ref().filter(|_| chunks > 1);
+        (!self.is_dropped).then(|| Box::new(Buffer::new(chunks, &self.budget, ahead)))
+    }
 }
 
 /// All files between their first chunk and their outcome, over all partitions that are owned.
@@ -268,17 +276,9 @@ impl Assembler {
                 }
                 let shadow = pass == Pass::Restored(OpenKind::Shadow);
                 let late = !repetition && self.past.ended_repetitions.contains(&slot);
-                let instance = Instance::new(
-                    version,
-                    slot,
-                    shadow,
-                    repetition,
-                    &self.content.budget,
-                    self.content.ahead.as_ref(),
-                    time_ms,
-                );
-                let buffer = instance.buffer.filter(|_| !self.content.is_dropped);
                 let again = again || self.past.whole.contains(slot);
+                let buffer = if shadow { None } else { self.content.buffer(version.total) };
+                let instance = Instance::new(version, slot, shadow, repetition, time_ms);
                 self.open(slot, Instance { late, again, buffer, place, ..instance })
             }
         };

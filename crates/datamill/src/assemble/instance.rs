@@ -8,9 +8,7 @@ use datamill_wire::Chunk;
 use datamill_wire::name::is_root;
 use rustc_hash::FxHashSet;
 
-use super::ahead::HashAhead;
 use super::assembler::Disk;
-use super::budget::Budget;
 use super::buffer::Buffer;
 use super::extents::{Extents, Indices};
 use super::follow::{Begun, Following};
@@ -184,18 +182,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// `ahead` hashes it while it fills up, where it has more than one chunk.
-    pub(crate) fn new(
-        version: Version,
-        slot: u64,
-        shadow: bool,
-        repetition: bool,
-        budget: &Arc<Budget>,
-        ahead: Option<&HashAhead>,
-        time_ms: i64,
-    ) -> Self {
-        let ahead = ahead.filter(|_| version.total > 1);
-        let buffer = (!shadow).then(|| Box::new(Buffer::new(version.total, budget, ahead)));
+    pub(crate) fn new(version: Version, slot: u64, shadow: bool, repetition: bool, time_ms: i64) -> Self {
         // the first push would make room for four
         let proofs = Vec::with_capacity(usize::from(version.total == 1 && !shadow));
         Self {
@@ -214,7 +201,7 @@ impl Instance {
             filled: None,
             indices: Indices::default(),
             extents: Extents::default(),
-            buffer,
+            buffer: None,
             dropped: false,
             proofs,
             first_ms: time_ms,

@@ -147,6 +147,19 @@ impl DownloadDirectory {
         is_reserved(path) || self.output.as_ref().is_some_and(|output| Path::new(path).starts_with(output))
     }
 
+    /// Gives the content its name, and records where it came from.
+    fn place(&self, content: Aside, target: &str, locked: &mut Locked, origin: &Origin) -> Result<(), ProcessingError> {
+        self.rename(content, target)?;
+        // before the record: one that outlived a power cut without its file would make that of the version
+        // before a stranger
+        self.settle(target)?;
+        if let Err(error) = locked.set(origin) {
+            tracing::warn!(file = target, error = %error,
+                "where the file came from cannot be recorded; its modification time will tell");
+        }
+        Ok(())
+    }
+
     fn deliver(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
         let parts = self.parts(file.own_files())?;
         let comes = kept(Stand::of(file));
@@ -199,14 +212,7 @@ impl DownloadDirectory {
                 continue;
             };
             let origin = Origin::of(file, &comes, content.metadata());
-            self.rename(content, target)?;
-            // before the record: one that outlived a power cut without its file would make that of the version
-            // before a stranger
-            self.settle(target)?;
-            if let Err(error) = locked.set(&origin) {
-                tracing::warn!(file = target, error = %error,
-                    "where the file came from cannot be recorded; its modification time will tell");
-            }
+            self.place(content, target, &mut locked, &origin)?;
             drop(locked);
             if replaces {
                 self.replaced.fetch_add(1, Relaxed);

@@ -46,7 +46,8 @@ fn add_missing(
         let Some(entry) = value.filter(|_| is_ours).and_then(|value| Entry::parse(key, value)) else { return };
         let offsets = spans_text(entry.spans());
         if known.insert(FailureKey::of(entry.path(), entry.status(), &offsets)) {
-            ledger.failed_before(now, entry.path(), &entry.sha512(), entry.status(), entry.reason(), &offsets);
+            let file = (entry.path(), &*entry.sha512(), &*offsets);
+            ledger.failed_before(now, file, entry.status(), entry.reason());
             rows += 1;
         }
     };
@@ -55,8 +56,21 @@ fn add_missing(
     Ok(rows)
 }
 
-/// Says at the end which rows the tables lack, and where to look for what they would have said.
-pub(super) fn tell_missing(log: &dyn Log, settings: &EngineSettings, missing: MissingRows) {
+/// The end of a run: adds what is missing, closes the tables, and says what they lack.
+pub(super) fn end(
+    log: &dyn Log,
+    settings: &EngineSettings,
+    state: &GroupState<'_>,
+    ledger: &mut Ledger,
+    tried: &Tried,
+) {
+    ledger.flush();
+    catch_up(&settings.topic, state, ledger, tried);
+    tell_missing(log, settings, ledger.close());
+}
+
+/// Says which rows the tables lack, and where to look for what they would have said.
+fn tell_missing(log: &dyn Log, settings: &EngineSettings, missing: MissingRows) {
     let MissingRows { done, failures } = missing;
     if done + failures == 0 {
         return;

@@ -29,6 +29,7 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Failure, Outcome};
+use super::rerun::Asked;
 use super::source::Source;
 use crate::assemble::{FileInfo, IndexRun, InstanceId, Span, Version};
 use crate::ledger::FailureStatus;
@@ -213,15 +214,7 @@ impl Entry {
     }
 
     /// A file of this topic that has a result, and is to have another one.
-    pub(super) fn of_rerun(
-        topic: &str,
-        (place, path): (Place, &str),
-        sha512: [u8; 64],
-        spans: &[(i32, i64, i64)],
-        topic_id: Option<&str>,
-        by: &str,
-        rerun_of: &str,
-    ) -> Self {
+    pub(super) fn of_rerun(topic: &str, (place, path): (Place, &str), sha512: [u8; 64], asked: &Asked<'_>) -> Self {
         let key = format!("{}{}:{}/{path}", Self::prefix(topic), place.partition, place.first);
         Self {
             path_at: key.len() - path.len(),
@@ -230,14 +223,14 @@ impl Entry {
             sha512,
             n_chunks: 0,
             attempts: 0,
-            spans: of_triples(spans),
+            spans: of_triples(&asked.spans),
             others: Box::default(),
             chunks: Box::default(),
             status: Cow::Borrowed(""),
             reason: Box::default(),
-            topic_id: topic_id.map(Arc::from),
-            by: Some(by.into()),
-            rerun_of: Some(rerun_of.into()),
+            topic_id: asked.topic_id.as_deref().map(Arc::from),
+            by: Some((*asked.by).into()),
+            rerun_of: Some((*asked.result).into()),
             has_failed: false,
             requests: Vec::new(),
             is_foreign: false,

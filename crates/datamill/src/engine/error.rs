@@ -225,7 +225,7 @@ pub enum EngineError {
         problem: String,
     },
     /// User code asked the program to stop.
-    #[error("stopped, as the function asked for at file `{file}`: {reason}")]
+    #[error("stopped at file `{file}`, which the next start begins with: {reason}")]
     Stopped {
         /// File.
         file: String,

@@ -38,29 +38,33 @@ use crate::settings::Pattern;
 /// Files of one request.
 pub const MOST_RERUN: u64 = 100_000;
 
+/// The value of a request.
 #[derive(Serialize, Deserialize)]
-struct Value<'a> {
+pub(super) struct Asked<'a> {
     #[serde(borrow)]
     sha512: Cow<'a, str>,
-    spans: Vec<(i32, i64, i64)>,
+    /// Partition, first and last offset of each part of the file.
+    pub(super) spans: Vec<(i32, i64, i64)>,
+    /// The result that another one is asked for.
     #[serde(borrow)]
-    result: Cow<'a, str>,
+    pub(super) result: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
-    topic_id: Option<Cow<'a, str>>,
+    pub(super) topic_id: Option<Cow<'a, str>>,
+    /// The id of the program.
     #[serde(borrow)]
-    by: Cow<'a, str>,
+    pub(super) by: Cow<'a, str>,
 }
 
 /// What a request is about, as an entry. `None` for other keys, and for what something else wrote.
 pub(super) fn entry(topic: &str, key: &str, value: &[u8]) -> Option<Entry> {
     let place = Request::of_rerun(topic, key)?;
-    let value: Value<'_> = serde_json::from_slice(value).ok()?;
-    let (partition, first, _) = *value.spans.first()?;
+    let asked: Asked<'_> = serde_json::from_slice(value).ok()?;
+    let (partition, first, _) = *asked.spans.first()?;
     if (partition, first) != (place.0.partition, place.0.first) {
         return None;
     }
-    let sha512 = hash(&value.sha512)?;
-    Some(Entry::of_rerun(topic, place, sha512, &value.spans, value.topic_id.as_deref(), &value.by, &value.result))
+    let sha512 = hash(&asked.sha512)?;
+    Some(Entry::of_rerun(topic, place, sha512, &asked))
 }
 
 /// Which files are to be run again: those for which all of this holds.
@@ -375,7 +379,7 @@ fn spans_of(offsets: &str) -> Option<Vec<Span>> {
 pub fn request_rerun(log: &dyn Log, topic: &str, group: &str, files: &[RerunFile]) -> Result<(), Error> {
     let number = format!("{}-{}", clock::now_ms(), std::process::id());
     let request = |file: &RerunFile| {
-        let value = Value {
+        let value = Asked {
             sha512: (&*file.sha512).into(),
             spans: file.spans.clone(),
             result: (&*file.result).into(),

@@ -287,6 +287,16 @@ impl fmt::Display for Summary {
         if let Some(result_topic) = &self.result_topic {
             write!(f, "; results are in topic `{result_topic}`")?;
         }
+        self.write_nothing_new(f)?;
+        self.write_others_done(f)?;
+        self.write_failures(f)?;
+        self.write_left_out(f)?;
+        self.write_left_to_do(f)
+    }
+}
+
+impl Summary {
+    fn write_nothing_new(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.succeeded == 0 && self.failed == 0 && self.filtered.count == 0 && self.went_on_to_the_end {
             write!(
                 f,
@@ -301,6 +311,11 @@ impl fmt::Display for Summary {
                 )?;
             }
         }
+        Ok(())
+    }
+
+    /// Beside the files with a result or an outcome for the first time.
+    fn write_others_done(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.filtered.count > 0 {
             let files = text::counted(self.filtered.count, "file");
             write!(f, "\nleft out by --download_regex: {files}, e.g. {}", self.filtered)?;
@@ -323,6 +338,10 @@ impl fmt::Display for Summary {
         if self.mended > 0 {
             write!(f, "\n{} of them failed at first and had a result at another try", text::count(self.mended))?;
         }
+        Ok(())
+    }
+
+    fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.expired > 0 {
             write!(
                 f,
@@ -359,6 +378,10 @@ impl fmt::Display for Summary {
                 logs.display()
             )?;
         }
+        Ok(())
+    }
+
+    fn write_left_out(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.undecodable > 0 {
             let are = ("was not a chunk of a file and was", "were not chunks of files and were");
             let messages = text::counted_with(self.undecodable, "message", are.0, are.1);
@@ -379,6 +402,10 @@ impl fmt::Display for Summary {
                 self.output_dir.join("LOGS").display()
             )?;
         }
+        Ok(())
+    }
+
+    fn write_left_to_do(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.begun > 0 {
             let files = text::counted_with(self.begun, "file", "was", "were");
             write!(f, "\n{files} not whole yet when the program was stopped; the next start goes on with that")?;

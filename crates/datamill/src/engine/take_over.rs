@@ -280,7 +280,6 @@ fn commit(
         delivery: settings.delivery,
     })?;
     subscription.hold()?;
-    let topic: Arc<str> = settings.topic.as_str().into();
     let mut owned: BTreeMap<i32, Assigned> = BTreeMap::new();
     let begun = Instant::now();
     loop {
@@ -294,26 +293,11 @@ fn commit(
         }
         if !moves.iter().all(|(partition, ..)| owned.contains_key(partition)) {
             if begun.elapsed() > ASSIGNED_WITHIN {
-                return Err(in_use(&settings.group, log.group(&settings.group, &[&topic])?.members));
+                return Err(in_use(&settings.group, log.group(&settings.group, &[&settings.topic])?.members));
             }
             continue;
         }
-        let mut state = Vec::new();
-        let positions: Vec<Position> = moves
-            .iter()
-            .filter_map(|(partition, offset, text)| {
-                state.push(start::mark(source, *partition));
-                let text = if text.len() > MAX_PROGRESS_TEXT {
-                    let key = session::overflow_key(&topic, *partition, text);
-                    state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
-                    elsewhere(&key, source.tag.as_ref())
-                } else {
-                    text.clone()
-                };
-                let assignment = owned.get(partition)?.assignment;
-                Some(Position { topic: Arc::clone(&topic), partition: *partition, assignment, offset: *offset, text })
-            })
-            .collect();
+        let (positions, state) = positions(source, moves, &owned);
         let commit = Commit { records: &[], positions: &positions, state: &state };
         match group_state.commit(committer.as_mut(), &commit) {
             CommitOutcome::Done(_) => return Ok(subscription.close(true)?),
@@ -332,4 +316,29 @@ fn commit(
             }
         }
     }
+}
+
+/// The positions, and the changes of the group's state that belong to them.
+fn positions(
+    source: &Source,
+    moves: &[(i32, i64, String)],
+    owned: &BTreeMap<i32, Assigned>,
+) -> (Vec<Position>, Vec<StateChange>) {
+    let mut state = Vec::new();
+    let positions: Vec<Position> = moves
+        .iter()
+        .filter_map(|(partition, offset, text)| {
+            state.push(start::mark(source, *partition));
+            let text = if text.len() > MAX_PROGRESS_TEXT {
+                let key = session::overflow_key(&source.name, *partition, text);
+                state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
+                elsewhere(&key, source.tag.as_ref())
+            } else {
+                text.clone()
+            };
+            let assignment = owned.get(partition)?.assignment;
+            Some(Position { topic: Arc::clone(&source.name), partition: *partition, assignment, offset: *offset, text })
+        })
+        .collect();
+    (positions, state)
 }

@@ -31,10 +31,10 @@ use queue::{Place, Queue, Running};
 use super::folder::Output;
 use super::in_hand::InHand;
 use super::outcome::{Failure, Outcome};
-use super::{Control, EngineError};
-use crate::assemble::{Budget, DownloadDataFile, DroppedFile, InstanceId, Mode, SourceTopic, WholeFile};
+use super::{Control, EngineError, EngineSettings};
+use crate::assemble::{Budget, DownloadDataFile, DroppedFile, InstanceId, SourceTopic, WholeFile};
 use crate::facts::{Facts, Hold};
-use crate::process::{Access, Clock, Lock, TellMismatch, TellOverdue, UserCode};
+use crate::process::{Lock, Needs, UserCode};
 
 /// Outcomes between the workers and the reader.
 const OUTCOMES: usize = 1024;
@@ -44,37 +44,19 @@ const QUICK: Duration = Duration::from_millis(20);
 
 /// What the pool works with.
 pub(super) struct WorkSettings {
+    pub(super) run: Arc<EngineSettings>,
     pub(super) topic: Arc<SourceTopic>,
     pub(super) facts: Facts,
-    pub(super) threads: usize,
-    pub(super) mode: Mode,
-    /// What user code needs besides.
-    pub(super) access: Access,
-    pub(super) clock: Clock,
-    /// Whether files on disk have their public names before they have their outcome.
-    pub(super) public_names: bool,
+    /// What user code needs.
+    pub(super) needs: Needs,
     /// Small files that a worker may have at once, at least 1.
     pub(super) together: usize,
-    /// Where a call that is overdue ends the program.
-    pub(super) tell_overdue: Option<TellOverdue>,
-    /// Whether user code ends a call that is overdue.
-    pub(super) ends_overdue_calls: bool,
-    /// Where code wants the files that are not what was uploaded.
-    pub(super) tell_mismatch: Option<TellMismatch>,
     /// Where user code may take the process down.
     pub(super) in_hand: Option<Arc<InHand>>,
-    /// Whether each file has a message: there is a topic for results.
-    pub(super) has_results: bool,
-    /// How often the function runs for a file before the file counts as failed, at least 1.
-    pub(super) max_attempts: u32,
-    /// How long one run of the function may take.
-    pub(super) processing_timeout: Option<Duration>,
     /// Folder that files are placed in while user code reads them.
     pub(super) work_folder: PathBuf,
     /// Folder that they go to when they have their outcome.
     pub(super) output: Arc<Output>,
-    /// How long a stop waits for workers that end.
-    pub(super) shutdown_timeout: Duration,
 }
 
 /// How the pool stands.
@@ -145,7 +127,7 @@ impl Pool {
         control: &Control,
     ) -> Result<Self, EngineError> {
         let (sender, reports) = crossbeam_channel::bounded(OUTCOMES);
-        let mut numbers = 1..=settings.threads;
+        let mut numbers = 1..=settings.run.threads;
         let in_hand = settings.in_hand.clone();
         let queue = Queue { held: in_hand.is_some(), in_hand, ..Queue::default() };
         let shared = Arc::new(Shared {
@@ -193,6 +175,11 @@ impl Pool {
         Standing { waiting, running, hold: queue.unavailable.map(|(_, hold)| hold) }
     }
 
+    /// Whether user code ends what it runs where that takes too long.
+    pub(super) fn ends_calls(&self) -> bool {
+        self.shared.settings.needs.ends_overdue_calls
+    }
+
     /// Whether no file waits, runs, or has an outcome that was not received.
     pub(super) fn is_idle(&self) -> bool {
         let queue = self.shared.queue.lock();
@@ -216,8 +203,8 @@ impl Pool {
     /// Gives up the runs of user code whose time is over: their files have failed, another worker takes the
     /// place of each, and what they answer later is dropped.
     pub(super) fn give_up_overdue(&self) -> std::io::Result<Vec<Outcome>> {
-        let Some(limit) = self.shared.settings.processing_timeout else { return Ok(Vec::new()) };
-        if self.shared.settings.tell_overdue.is_some() || self.shared.settings.ends_overdue_calls {
+        let Some(limit) = self.shared.settings.run.processing_timeout else { return Ok(Vec::new()) };
+        if self.shared.settings.needs.tell_overdue.is_some() || self.shared.settings.needs.ends_overdue_calls {
             // these end the program, and their files have not failed; or the code says that it is over
             return Ok(Vec::new());
         }
@@ -230,7 +217,7 @@ impl Pool {
         let mut outcomes = Vec::with_capacity(overdue.len());
         for ((number, _), call) in overdue {
             self.threads.lock().retain(|thread| thread.number != number);
-            self.spawn(number + self.shared.settings.threads)?;
+            self.spawn(number + self.shared.settings.run.threads)?;
             let reason = format!("the function did not end within {} s and was given up", limit.as_secs_f64());
             let failure = Failure::new(self.shared.failure_status(), reason);
             outcomes.push(self.shared.outcome(call.info, Err(failure), call.attempt, None));
@@ -272,7 +259,7 @@ impl Shared {
 
     /// Whether the worker was given up, and ends now that its function has.
     fn is_given_up(&self, number: usize) -> bool {
-        let is_given_up = self.settings.processing_timeout.is_some() && self.queue.lock().given_up.remove(&number);
+        let is_given_up = self.settings.run.processing_timeout.is_some() && self.queue.lock().given_up.remove(&number);
         if is_given_up {
             tracing::warn!("a function that was given up has ended; its answer is dropped");
         }

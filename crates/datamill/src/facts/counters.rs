@@ -354,6 +354,7 @@ impl Counters {
         add(&self.held_us[hold as usize], u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
+    #[expect(clippy::too_many_lines, reason = "what each fact counts, one after the other")]
     pub(super) fn hear(&self, fact: &Fact<'_>) {
         let counts = &self.counts;
         match *fact {

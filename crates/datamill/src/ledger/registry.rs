@@ -148,11 +148,9 @@ impl Ledger {
     pub(crate) fn failed_before(
         &mut self,
         when_ms: i64,
-        path: &str,
-        sha512: &str,
+        (path, sha512, offsets): (&str, &str, &str),
         status: &str,
         reason: &str,
-        offsets: &str,
     ) {
         self.failures.append(&[&clock::local_time_text(when_ms), path, sha512, status, reason, offsets]);
     }

@@ -25,10 +25,12 @@ pub use largest::largest_entry;
 pub use lock::{Lock, LockGuard};
 pub use message::ReproducerMessage;
 pub use metadata::{Metadata, MetadataJson};
+pub(crate) use port::TellMismatch;
+#[cfg(test)]
+pub(crate) use port::TellOverdue;
 pub use port::{
     Access, Answer, Clock, Needs, Several, ThreadBody, Together, Worker, WorkerThread, Workers, spawn_thread,
 };
-pub(crate) use port::{TellMismatch, TellOverdue};
 pub use trial::Trial;
 pub use user_code::UserCode;
 

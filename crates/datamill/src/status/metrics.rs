@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::lag::{Lag, PartitionLag};
 use super::{Shown, Source};
-use crate::facts::{FailureStatus, Histogram, Hold};
+use crate::facts::{Counts, FailureStatus, Histogram, Hold, Snapshot, State};
 use crate::report::clock;
 use crate::report::heartbeat::ProgramKind;
 
@@ -72,114 +72,17 @@ impl Metrics {
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (mut sheet, now) = (Sheet(encoder), self.shown.snapshot());
-        let (counts, state) = (&now.counts, &now.state);
         let kind = self.shown.kind.as_str();
         let build = [("version", env!("CARGO_PKG_VERSION")), ("program", self.shown.program.as_str()), ("kind", kind)];
         sheet.info("build", "The program, and the version of datamill in it", &build)?;
-
-        sheet.counters("files", "Uploads of files that have their outcome", "outcome", counts.by_outcome())?;
-        let by_status = FailureStatus::ALL.map(|status| (status.as_str(), counts.failures[status as usize]));
-        sheet.counters(
-            "failures",
-            "Files that failed for the first time, by the kind of failure",
-            "status",
-            by_status,
-        )?;
-        let bytes = [
-            ("done", counts.done_bytes),
-            ("failed", counts.failed_bytes),
-            ("incomplete", counts.incomplete_bytes),
-            ("delivered", counts.delivered_bytes),
-        ];
-        sheet.counters(
-            "file_bytes",
-            "Bytes of the files with this outcome, as far as they are there",
-            "outcome",
-            bytes,
-        )?;
-        sheet.counter("files_begun", "Files whose first chunk was read", counts.begun)?;
-        sheet.counter("files_whole", "Files whose chunks were all read", counts.whole)?;
-        sheet.counter("files_sent", "Files whose last chunk was handed over to the log", counts.sent)?;
-        sheet.counter("files_lost", "Unfinished files that lost their first chunk to the retention", counts.lost)?;
-
-        let messages = [
-            ("read", counts.messages_read),
-            ("processed", counts.messages_processed),
-            ("produced", counts.messages_produced),
-        ];
-        sheet.counters(
-            "messages",
-            "Messages that were read, whose file is handled, or that were sent",
-            "what",
-            messages,
-        )?;
-        let bytes =
-            [("read", counts.bytes_read), ("processed", counts.bytes_processed), ("produced", counts.bytes_produced)];
-        sheet.counters("message_bytes", "Bytes of these messages", "what", bytes)?;
-        sheet.counter("messages_undecodable", "Messages that are not a chunk of a file", counts.undecodable)?;
-        sheet.counter("messages_read_again", "Messages of finished files that were read again", counts.read_again)?;
-        sheet.counter("read_again_bytes", "Bytes of messages that had been read before", counts.bytes_read_again)?;
-
-        sheet.counter("results", "Results that are durable", counts.results)?;
-        sheet.counter("result_bytes", "Bytes of these results", counts.result_bytes)?;
-        let attempts = [("first", counts.started.saturating_sub(counts.tried_again)), ("again", counts.tried_again)];
-        sheet.counters("attempts", "Runs of the function for a file that have begun", "attempt", attempts)?;
-        let retried = [("done", counts.retried), ("failed", counts.failed_again)];
-        sheet.counters(
-            "retries",
-            "Files that had failed in an earlier run and were tried again",
-            "outcome",
-            retried,
-        )?;
-        sheet.counter("reruns", "Files with a result that were run again, as it was asked for", counts.rerun)?;
-        let letters = [("file", counts.dead_letters_of_files), ("message", counts.dead_letters_of_messages)];
-        sheet.counters("dead_letters", "Dead letters that were sent, by what they are about", "about", letters)?;
-        sheet.histogram("processing_seconds", "Time that the function took for a file", &now.running)?;
-
-        let commits = [("done", counts.commits), ("not_done", counts.commits_again)];
-        sheet.counters(
-            "commits",
-            "Commits that happened, and that did not and were tried again",
-            "outcome",
-            commits,
-        )?;
-        sheet.histogram("commit_seconds", "Time that commits took which happened", &now.committing)?;
-        if let Some(ms) = state.committed_ms {
-            sheet.gauge("last_commit_timestamp_seconds", "Time of the last commit", ms as f64 / 1000.0)?;
-        }
-
+        sheet.files(&now.counts)?;
+        sheet.messages(&now.counts)?;
+        sheet.work(&now)?;
         if self.shown.kind != ProgramKind::Producer {
-            sheet.gauge(
-                "group_member",
-                "1 while the group counts this process as a member",
-                u64::from(state.is_member),
-            )?;
-            sheet.gauge(
-                "output_folder_gone",
-                "1 while the output folder is gone, or another one is at its path",
-                u64::from(state.is_folder_gone),
-            )?;
-            sheet.gauge("partitions", "Partitions that are assigned to this process", state.partitions)?;
-            sheet.counter("rebalances", "Times that partitions were assigned or revoked", counts.rebalances)?;
+            sheet.group(&now)?;
         }
-        sheet.gauge(
-            "files_waiting",
-            "Whole files that wait for the function, or files that wait to be sent",
-            state.waiting,
-        )?;
-        sheet.gauge("files_in_hand", "Files that the function works on, or that are being sent", state.in_hand)?;
-        sheet.gauge("files_filling", "Files whose chunks are not all there", state.filling)?;
-        sheet.gauge("files_filling_bytes", "Bytes of their chunks that are there", state.filling_bytes)?;
-        sheet.gauge("files_cut_off", "Of these files, those whose uploads were probably cut off", state.cut_off)?;
-        let memory = [("filling", state.memory_filling), ("whole", state.memory_whole)];
-        sheet.gauges("memory_bytes", "Memory that the content of files takes, and results", "files", memory)?;
-        let disk = [("filling", state.disk_filling), ("whole", state.disk_whole)];
-        sheet.gauges("disk_bytes", "Disk that files take until the function has them", "files", disk)?;
-
-        let held_now = Hold::ALL.map(|hold| (hold.as_str(), u64::from(state.held.is_some_and(|(now, _)| now == hold))));
-        sheet.gauges("held", "1 while this holds the program", "reason", held_now)?;
-        let held = Hold::ALL.map(|hold| (hold.as_str(), now.held[hold as usize].as_secs_f64()));
-        sheet.counters("held_seconds", "Time for which this held the program", "reason", held)?;
+        sheet.state(&now.state)?;
+        sheet.holds(&now)?;
         match (&self.lag, &self.shown.source) {
             (Some(lag), Some(source)) => sheet.lag(lag, source, clock::now_ms()),
             _ => Ok(()),
@@ -194,6 +97,105 @@ type Values = Vec<(Option<&'static str>, f64)>;
 struct Sheet<'a>(DescriptorEncoder<'a>);
 
 impl Sheet<'_> {
+    fn files(&mut self, counts: &Counts) -> fmt::Result {
+        self.counters("files", "Uploads of files that have their outcome", "outcome", counts.by_outcome())?;
+        let by_status = FailureStatus::ALL.map(|status| (status.as_str(), counts.failures[status as usize]));
+        self.counters("failures", "Files that failed for the first time, by the kind of failure", "status", by_status)?;
+        let bytes = [
+            ("done", counts.done_bytes),
+            ("failed", counts.failed_bytes),
+            ("incomplete", counts.incomplete_bytes),
+            ("delivered", counts.delivered_bytes),
+        ];
+        self.counters(
+            "file_bytes",
+            "Bytes of the files with this outcome, as far as they are there",
+            "outcome",
+            bytes,
+        )?;
+        self.counter("files_begun", "Files whose first chunk was read", counts.begun)?;
+        self.counter("files_whole", "Files whose chunks were all read", counts.whole)?;
+        self.counter("files_sent", "Files whose last chunk was handed over to the log", counts.sent)?;
+        self.counter("files_lost", "Unfinished files that lost their first chunk to the retention", counts.lost)
+    }
+
+    fn messages(&mut self, counts: &Counts) -> fmt::Result {
+        let messages = [
+            ("read", counts.messages_read),
+            ("processed", counts.messages_processed),
+            ("produced", counts.messages_produced),
+        ];
+        self.counters(
+            "messages",
+            "Messages that were read, whose file is handled, or that were sent",
+            "what",
+            messages,
+        )?;
+        let bytes =
+            [("read", counts.bytes_read), ("processed", counts.bytes_processed), ("produced", counts.bytes_produced)];
+        self.counters("message_bytes", "Bytes of these messages", "what", bytes)?;
+        self.counter("messages_undecodable", "Messages that are not a chunk of a file", counts.undecodable)?;
+        self.counter("messages_read_again", "Messages of finished files that were read again", counts.read_again)?;
+        self.counter("read_again_bytes", "Bytes of messages that had been read before", counts.bytes_read_again)
+    }
+
+    fn work(&mut self, now: &Snapshot) -> fmt::Result {
+        let (counts, state) = (&now.counts, &now.state);
+        self.counter("results", "Results that are durable", counts.results)?;
+        self.counter("result_bytes", "Bytes of these results", counts.result_bytes)?;
+        let attempts = [("first", counts.started.saturating_sub(counts.tried_again)), ("again", counts.tried_again)];
+        self.counters("attempts", "Runs of the function for a file that have begun", "attempt", attempts)?;
+        let retried = [("done", counts.retried), ("failed", counts.failed_again)];
+        self.counters("retries", "Files that had failed in an earlier run and were tried again", "outcome", retried)?;
+        self.counter("reruns", "Files with a result that were run again, as it was asked for", counts.rerun)?;
+        let letters = [("file", counts.dead_letters_of_files), ("message", counts.dead_letters_of_messages)];
+        self.counters("dead_letters", "Dead letters that were sent, by what they are about", "about", letters)?;
+        self.histogram("processing_seconds", "Time that the function took for a file", &now.running)?;
+        let commits = [("done", counts.commits), ("not_done", counts.commits_again)];
+        self.counters("commits", "Commits that happened, and that did not and were tried again", "outcome", commits)?;
+        self.histogram("commit_seconds", "Time that commits took which happened", &now.committing)?;
+        if let Some(ms) = state.committed_ms {
+            self.gauge("last_commit_timestamp_seconds", "Time of the last commit", ms as f64 / 1000.0)?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, now: &Snapshot) -> fmt::Result {
+        let (counts, state) = (&now.counts, &now.state);
+        self.gauge("group_member", "1 while the group counts this process as a member", u64::from(state.is_member))?;
+        self.gauge(
+            "output_folder_gone",
+            "1 while the output folder is gone, or another one is at its path",
+            u64::from(state.is_folder_gone),
+        )?;
+        self.gauge("partitions", "Partitions that are assigned to this process", state.partitions)?;
+        self.counter("rebalances", "Times that partitions were assigned or revoked", counts.rebalances)
+    }
+
+    fn state(&mut self, state: &State) -> fmt::Result {
+        self.gauge(
+            "files_waiting",
+            "Whole files that wait for the function, or files that wait to be sent",
+            state.waiting,
+        )?;
+        self.gauge("files_in_hand", "Files that the function works on, or that are being sent", state.in_hand)?;
+        self.gauge("files_filling", "Files whose chunks are not all there", state.filling)?;
+        self.gauge("files_filling_bytes", "Bytes of their chunks that are there", state.filling_bytes)?;
+        self.gauge("files_cut_off", "Of these files, those whose uploads were probably cut off", state.cut_off)?;
+        let memory = [("filling", state.memory_filling), ("whole", state.memory_whole)];
+        self.gauges("memory_bytes", "Memory that the content of files takes, and results", "files", memory)?;
+        let disk = [("filling", state.disk_filling), ("whole", state.disk_whole)];
+        self.gauges("disk_bytes", "Disk that files take until the function has them", "files", disk)
+    }
+
+    fn holds(&mut self, now: &Snapshot) -> fmt::Result {
+        let state = &now.state;
+        let held_now = Hold::ALL.map(|hold| (hold.as_str(), u64::from(state.held.is_some_and(|(now, _)| now == hold))));
+        self.gauges("held", "1 while this holds the program", "reason", held_now)?;
+        let held = Hold::ALL.map(|hold| (hold.as_str(), now.held[hold as usize].as_secs_f64()));
+        self.counters("held_seconds", "Time for which this held the program", "reason", held)
+    }
+
     fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str); 3]) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)
     }

@@ -132,6 +132,7 @@ impl Happened {
 }
 
 impl Listener for Recent {
+    #[expect(clippy::too_many_lines, reason = "what each fact changes, one after the other")]
     fn hear(&self, fact: &Fact<'_>) {
         match *fact {
             Fact::Done { file, bytes, again, at_ms, .. } => {

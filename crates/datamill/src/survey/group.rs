@@ -27,11 +27,11 @@ use super::positions;
 use super::problem::{Problem, ProblemKind, Subject};
 use super::readers::readers;
 use crate::control::Control;
-use crate::engine::{FailedFile, Position, Reached};
+use crate::engine::{FailedFile, Reached};
 use crate::facts::FailureStatus;
 use crate::report::clock;
 use crate::report::text::{COMPACTED, bytes, count, counted, counted_with, duration, shell_word};
-use crate::status::PartitionLag;
+use crate::status::{Density, PartitionLag};
 
 /// Files that are named in each list.
 const NAMED: usize = 10;
@@ -112,6 +112,31 @@ pub struct GroupLag {
     pub is_estimated: bool,
 }
 
+impl GroupLag {
+    /// What all partitions have together.
+    fn of(
+        partitions: &[PartitionStatus],
+        backlog: &BTreeMap<i32, PartitionLag>,
+        density: Option<Density>,
+        is_estimated: bool,
+    ) -> Self {
+        let (mut files, mut bytes) = (Some(0.0), Some(0.0));
+        for lag in backlog.values() {
+            let estimate = lag.estimate(density);
+            files = files.zip(estimate).map(|(all, (files, _))| all + lag.read.files as f64 + files);
+            bytes = bytes.zip(estimate).map(|(all, (_, bytes))| all + lag.read.bytes as f64 + bytes);
+        }
+        let oldest = partitions.iter().map(|partition| partition.seconds).collect::<Option<Vec<f64>>>();
+        Self {
+            messages: partitions.iter().map(|partition| partition.messages).sum(),
+            seconds: oldest.map(|seconds| seconds.into_iter().fold(0.0, f64::max)),
+            files: files.map(|files| files.round() as u64),
+            bytes: bytes.map(|bytes| bytes.round() as u64),
+            is_estimated,
+        }
+    }
+}
+
 /// A file that the group has begun.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InProgress {
@@ -155,39 +180,8 @@ pub fn group_status(
     look.read(log, &found, exact, control)?;
     let density = look.density();
     let backlog = look.backlog(log.as_ref(), topic)?;
-    let now_ms = clock::now_ms();
-    let partitions: Vec<PartitionStatus> = look
-        .spans
-        .iter()
-        .map(|(span, offsets)| {
-            let position = reached.position(span.partition);
-            let lag = backlog.get(&span.partition);
-            PartitionStatus {
-                partition: span.partition,
-                position: position.map(Position::offset),
-                read_to: position.map(|position| position.progress().frontier),
-                first: offsets.first,
-                end: span.end,
-                messages: lag.map_or(0, PartitionLag::messages),
-                seconds: lag.map_or(Some(0.0), |lag| lag.seconds(now_ms)),
-            }
-        })
-        .collect();
-    let is_estimated = !look.is_at_end;
-    let (mut files, mut bytes) = (Some(0.0), Some(0.0));
-    for lag in backlog.values() {
-        let estimate = lag.estimate(density);
-        files = files.zip(estimate).map(|(all, (files, _))| all + lag.read.files as f64 + files);
-        bytes = bytes.zip(estimate).map(|(all, (_, bytes))| all + lag.read.bytes as f64 + bytes);
-    }
-    let oldest = partitions.iter().map(|partition| partition.seconds).collect::<Option<Vec<f64>>>();
-    let lag = GroupLag {
-        messages: partitions.iter().map(|partition| partition.messages).sum(),
-        seconds: oldest.map(|seconds| seconds.into_iter().fold(0.0, f64::max)),
-        files: files.map(|files| files.round() as u64),
-        bytes: bytes.map(|bytes| bytes.round() as u64),
-        is_estimated,
-    };
+    let partitions = look.partitions(&backlog);
+    let lag = GroupLag::of(&partitions, &backlog, density, !look.is_at_end);
     let in_progress = look.in_progress(&reached);
     let (asked_retries, asked_reruns) = reached.asked();
     let unseen = Unseen::of(&reached);
@@ -215,14 +209,7 @@ pub fn group_status(
     let offsets: Vec<(i32, Offsets)> = look.spans.iter().map(|(span, offsets)| (span.partition, *offsets)).collect();
     let troubles = positions::troubles(topic, &reached, &offsets);
     status.problems = problems(log.as_ref(), &status, &reached, troubles, &elsewhere)?;
-    if let Some(unseen) = unseen.filter(Unseen::is_of_datamill) {
-        let mut text = unseen.sentence(group, topic);
-        let asked = asked_retries + asked_reruns;
-        if unseen.hides_all() && asked > 0 {
-            text += &format!(", and has {} answered that wait", counted(asked, "request"));
-        }
-        status.problems.push(Problem::new(ProblemKind::FailuresNotSeen, Subject::Group(group.to_owned()), text));
-    }
+    status.problems.extend(unseen.filter(Unseen::is_of_datamill).map(|unseen| status.unseen_failures(&unseen)));
     if found.is_compacted() {
         let text = format!("topic `{topic}` is compacted: {COMPACTED}");
         status.problems.push(Problem::new(ProblemKind::TopicCompacted, Subject::Group(group.to_owned()), text));
@@ -232,6 +219,15 @@ pub fn group_status(
 }
 
 impl GroupStatus {
+    fn unseen_failures(&self, unseen: &Unseen) -> Problem {
+        let mut text = unseen.sentence(&self.group, &self.topic);
+        let asked = self.asked_retries + self.asked_reruns;
+        if unseen.hides_all() && asked > 0 {
+            text += &format!(", and has {} answered that wait", counted(asked, "request"));
+        }
+        Problem::new(ProblemKind::FailuresNotSeen, Subject::Group(self.group.clone()), text)
+    }
+
     /// How things stand, in one sentence without its end.
     pub fn sentence(&self) -> String {
         let (group, topic, lag) = (&self.group, &self.topic, &self.lag);

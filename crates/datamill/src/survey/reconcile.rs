@@ -227,6 +227,32 @@ pub trait Rows {
     fn row(&mut self, row: &Row) -> io::Result<()>;
 }
 
+/// The key by which OpenMSIStream tells the file of a result.
+fn key_of_result(path: &str) -> String {
+    let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    result_key(subdir, name)
+}
+
+impl Reconciled {
+    /// What is asked about, without anything found.
+    fn about(log: &dyn Log, settings: &ReconcileSettings, reached: Option<&Reached>) -> Self {
+        let ReconcileSettings { folder, topic, path_prefix, .. } = settings;
+        let word = shell_word(&folder.to_string_lossy()).into_owned();
+        Self {
+            members: reached.map(|reached| reached.members.len()),
+            send: log.command(&format!("upload --only-missing {word} --topic_name {topic}{}", path_prefix.option())),
+            retry: settings.group.as_deref().map_or_else(String::new, |group| {
+                let group = shell_word(group);
+                log.command(&format!("retry --list --topic_name {topic} --consumer_group_id {group}"))
+            }),
+            has_results: settings.results.is_some(),
+            group: settings.group.clone().unwrap_or_default(),
+            topic: topic.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Compares, and hands out one row for each path, in the order of the paths.
 ///
 /// # Errors
@@ -237,7 +263,7 @@ pub fn reconcile(
     control: &Control,
     rows: &mut dyn Rows,
 ) -> Result<Reconciled, SurveyError> {
-    let ReconcileSettings { folder, topic, path_prefix, results, copies, verify, .. } = settings;
+    let ReconcileSettings { topic, path_prefix, results, copies, verify, .. } = settings;
     let found = log.topic(topic)?;
     let result_topic = results.as_deref().map(|results| log.topic(results)).transpose()?;
     let table = Table::new()?;
@@ -258,10 +284,7 @@ pub fn reconcile(
     }
     let has_keyed = table.has_keyed()?;
     if has_keyed {
-        table.claim_keys(|path| {
-            let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
-            result_key(subdir, name)
-        })?;
+        table.claim_keys(key_of_result)?;
     }
     let whose_results = match (&result_topic, &group) {
         (Some(results), group) => whose::of_topic(&results.name, group.as_ref(), &table.groups_of_results()?),
@@ -270,22 +293,12 @@ pub fn reconcile(
     };
     rows.begin(table.longest_path()?).map_err(SurveyError::Output)?;
     let is_compacted = found.settings.map(|settings| settings.compacted);
-    let word = shell_word(&folder.to_string_lossy()).into_owned();
     let mut all = Reconciled {
-        members: group.as_ref().map(|(_, reached)| reached.members.len()),
         passed,
-        send: log.command(&format!("upload --only-missing {word} --topic_name {topic}{}", path_prefix.option())),
-        retry: group.as_ref().map_or_else(String::new, |(group, _)| {
-            let group = shell_word(group);
-            log.command(&format!("retry --list --topic_name {topic} --consumer_group_id {group}"))
-        }),
-        has_results: results.is_some(),
-        group: group.as_ref().map_or_else(String::new, |(group, _)| (*group).to_owned()),
-        topic: topic.clone(),
         is_compacted,
         of_group: troubles.into_iter().map(|(_, text)| text).collect(),
         whose_results,
-        ..Reconciled::default()
+        ..Reconciled::about(log.as_ref(), settings, group.as_ref().map(|(_, reached)| reached))
     };
     let unseen = group.as_ref().and_then(|(_, reached)| Unseen::of(reached));
     let sees_failures = !unseen.as_ref().is_some_and(Unseen::is_of_datamill);

@@ -122,6 +122,18 @@ struct Judged<'k> {
     notes: Vec<String>,
 }
 
+/// What keys of results tell of a file.
+enum ByKey {
+    /// It has this one, which may be told by a key that others have as well.
+    Result {
+        place: String,
+        shared: String,
+    },
+    /// There are fewer results with its key than files, and why.
+    Unclear(String),
+    Nothing,
+}
+
 impl<'k> Judged<'k> {
     fn new(state: State, upload: Option<&'k Upload>, why: impl Into<String>) -> Self {
         let why = why.into();
@@ -275,7 +287,6 @@ impl Judge<'_> {
         failures: &[&Failure],
     ) -> Result<Judged<'k>, SurveyError> {
         let judged = |state, why: String| Judged::new(state, Some(upload), why);
-        let mut unclear = String::new();
         if let Some(result) = results.last() {
             let mut judged = Judged { result: Some(result.place.clone()), ..judged(State::Result, String::new()) };
             let place = format!("{}:{}", self.results.unwrap_or_default(), result.place);
@@ -284,33 +295,52 @@ impl Judge<'_> {
             judged.notes.extend(again.map(|failure| format!("running it again failed: {}", told(failure))));
             return Ok(judged);
         }
-        if self.has_keyed {
-            let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let (places, paths) = self.table.keyed(&result_key(subdir, name))?;
-            let shared = if paths > 1 {
-                format!("its result is told by a key that {} have", counted(paths, "file"))
-            } else {
-                String::new()
-            };
-            match places.last() {
-                Some(place) if places.len() as u64 >= paths => {
-                    return Ok(Judged { result: Some(place.clone()), ..judged(State::Result, shared) });
-                }
-                Some(_) => {
-                    unclear = format!(
-                        "{} have the key of {}, which do not tell whose they are",
-                        counted(paths, "file"),
-                        counted(places.len() as u64, "result")
-                    )
-                }
-                None => {}
+        let unclear = match self.by_key(path)? {
+            ByKey::Result { place, shared } => {
+                return Ok(Judged { result: Some(place), ..judged(State::Result, shared) });
             }
-        }
+            ByKey::Unclear(why) => Some(why),
+            ByKey::Nothing => None,
+        };
         if let Some(failure) = failures.iter().rev().find(|failure| is_about(failure, upload)) {
             return Ok(failed(Some(upload), failure));
         }
+        let mut judged = self.by_standing(upload, unclear.is_some());
+        if let Some(unclear) = unclear {
+            judged.notes.insert(0, unclear);
+            judged.needs_person = true;
+        }
+        Ok(judged)
+    }
+
+    /// The results that tell their file by a key alone.
+    fn by_key(&self, path: &str) -> Result<ByKey, SurveyError> {
+        if !self.has_keyed {
+            return Ok(ByKey::Nothing);
+        }
+        let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (places, paths) = self.table.keyed(&result_key(subdir, name))?;
+        let shared = if paths > 1 {
+            format!("its result is told by a key that {} have", counted(paths, "file"))
+        } else {
+            String::new()
+        };
+        Ok(match places.last() {
+            Some(place) if places.len() as u64 >= paths => ByKey::Result { place: place.clone(), shared },
+            Some(_) => ByKey::Unclear(format!(
+                "{} have the key of {}, which do not tell whose they are",
+                counted(paths, "file"),
+                counted(places.len() as u64, "result")
+            )),
+            None => ByKey::Nothing,
+        })
+    }
+
+    /// What the position of the group tells of an upload that has neither a result nor a failure of its own.
+    fn by_standing<'k>(&self, upload: &'k Upload, is_unclear: bool) -> Judged<'k> {
+        let judged = |state, why: String| Judged::new(state, Some(upload), why);
         let standing = self.group.as_ref().map(|(group, reached)| (*group, reached.of(&upload.spans)));
-        let mut judged = match (standing, self.results) {
+        match (standing, self.results) {
             (Some((_, Standing::NotReached)), _) => judged(State::NotReached, String::new()),
             (Some((group, Standing::InHand)), _) => {
                 let waits = format!("no program of group `{group}` runs: the next one goes on with it");
@@ -319,7 +349,7 @@ impl Judge<'_> {
             (Some((group, Standing::Unknown)), _) => {
                 judged(State::NotReached, format!("the position of group `{group}` does not tell what it has done"))
             }
-            (Some((group, Standing::Done)), Some(results)) if unclear.is_empty() => {
+            (Some((group, Standing::Done)), Some(results)) if !is_unclear => {
                 let why = if self.has_lost_results {
                     format!("its result is gone: topic `{results}` was deleted and created again")
                 } else if !self.sees_failures {
@@ -343,12 +373,7 @@ impl Judge<'_> {
                 Judged { needs_person: true, ..judged(State::NotReached, why) }
             }
             (None, None) => judged(State::Sent, String::new()),
-        };
-        if !unclear.is_empty() {
-            judged.notes.insert(0, unclear);
-            judged.needs_person = true;
         }
-        Ok(judged)
     }
 
     /// Whether no program of the group runs.

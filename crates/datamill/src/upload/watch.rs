@@ -123,29 +123,7 @@ pub fn watch(
     info!(log = log.name(), topic, "watching `{}`", directory.display());
     run.facts.tell(&Fact::Sends { from: &directory.display().to_string(), topic });
     let hints = if settings.polling { None } else { hints(&place) };
-    let mut watch = Watch {
-        place,
-        hold: Hold::default(),
-        compared: Instant::now(),
-        upload_existing: settings.upload_existing,
-        polling: settings.polling,
-        settle: Settle::new(settings.settle_for),
-        restless: Restless::default(),
-        between_scans: between_scans(hints.as_ref()),
-        scanner,
-        run,
-        hints,
-        begun: Instant::now(),
-        next_scan: Instant::now(),
-        pause: Duration::ZERO,
-        looks: Looks::default(),
-        busy: Busy::default(),
-        not_sent: NotSent::default(),
-        suspects: Suspects::default(),
-        tell_every: settings.tell_every,
-        told: Instant::now(),
-        waiting_told: None,
-    };
+    let mut watch = Watch::new(place, scanner, run, hints, settings);
     let work = match watch.start(arrival) {
         Err(error) if error.is_full() => Err(error),
         started => started.and_then(|()| watch.work(settings.exit_at_end)),
@@ -266,7 +244,33 @@ struct Watch<'a> {
     waiting_told: Option<(Instant, bool)>,
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    fn new(place: Place, scanner: Scanner, run: Run<'a>, hints: Option<Hints>, settings: &WatchSettings) -> Self {
+        Self {
+            place,
+            hold: Hold::default(),
+            compared: Instant::now(),
+            upload_existing: settings.upload_existing,
+            polling: settings.polling,
+            settle: Settle::new(settings.settle_for),
+            restless: Restless::default(),
+            between_scans: between_scans(hints.as_ref()),
+            scanner,
+            run,
+            hints,
+            begun: Instant::now(),
+            next_scan: Instant::now(),
+            pause: Duration::ZERO,
+            looks: Looks::default(),
+            busy: Busy::default(),
+            not_sent: NotSent::default(),
+            suspects: Suspects::default(),
+            tell_every: settings.tell_every,
+            told: Instant::now(),
+            waiting_told: None,
+        }
+    }
+
     fn start(&mut self, arrival: Arrival) -> Result<(), UploadError> {
         if arrival == Arrival::First {
             return self.take_existing("is watched for the first time", false);

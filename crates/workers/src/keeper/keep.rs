@@ -1,6 +1,6 @@
 //! The keeper's own process: takes requests on stdin, runs one command or worker at a time, answers on stdout.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,6 +10,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datamill::report::chain;
 use datamill::report::logging::say;
 use rustix::process::{Pid, WaitStatus, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP};
@@ -136,7 +137,7 @@ impl<'f> Keeping<'f> {
     fn run(&mut self, run: &Run) -> io::Result<Option<Ended>> {
         let Started { process: command, stdout, stderr } = match self.spawn(run) {
             Ok(started) => started,
-            Err(error) => return Ok(Some(Ended::not_started(&error))),
+            Err(error) => return Ok(Some(Ended::not_started(&run.program, &error))),
         };
         let mut stdout: Option<Reading<ChildStdout>> = stdout.map(Reading::new).transpose()?;
         let mut stderr: Option<Reading<ChildStderr>> = stderr.map(Reading::new).transpose()?;
@@ -217,8 +218,8 @@ impl<'f> Keeping<'f> {
 }
 
 impl Ended {
-    pub(crate) fn not_started(error: &io::Error) -> Self {
-        let how = How::NotStarted(error.raw_os_error(), error.to_string());
+    pub(crate) fn not_started(program: &OsStr, error: &io::Error) -> Self {
+        let how = How::NotStarted(error.raw_os_error(), format!("`{}`: {}", program.display(), chain(error)));
         Self { how, stdout: Excerpt::default(), stderr: Excerpt::default(), left: 0, is_stuck: false }
     }
 }

@@ -51,7 +51,8 @@ pub(super) struct Process {
 impl Process {
     /// Starts one below a keeper that has nothing to do. It finds content that is large in `shared`.
     pub(super) fn begin(mut keeper: Keeper, mut run: Run, shared: &Shared) -> Result<Self, Gone> {
-        let not_made = |error: io::Error| Gone::Ended(Ended::not_started(&error).how);
+        let program = run.program.clone();
+        let not_made = |error: io::Error| Gone::Ended(Ended::not_started(&program, &error).how);
         let (theirs, files) = io::pipe().map_err(not_made)?;
         let (answers, answered) = io::pipe().map_err(not_made)?;
         let ((stdout, to_stdout), (stderr, to_stderr)) = (io::pipe().map_err(not_made)?, io::pipe().map_err(not_made)?);

@@ -26,6 +26,8 @@ pub(super) struct Checked {
     pub(super) words: Vec<OsString>,
     /// What it names that is there: the configuration, programs, functions, folders.
     pub(super) paths: Vec<PathBuf>,
+    /// It is a watch whose record lies in the watched folder.
+    pub(super) writes_beside_its_files: bool,
     pub(super) description: String,
     /// How long a stop may take.
     pub(super) stop_within: Duration,
@@ -75,10 +77,12 @@ pub(super) fn check(words: &[OsString], secrets: &[(&str, &Path)], called: &Call
     let stop_within = given
         .value::<u64>("shutdown_timeout")
         .map_or(STOP_WITHIN, |seconds| Duration::from_secs(seconds) + BEYOND_SHUTDOWN);
+    let writes_beside_its_files = name == "watch" && given.value::<PathBuf>("logs_dir").is_none();
     let words: Vec<_> = called.again.iter().chain(words).cloned().collect();
     Ok(Checked {
         words,
         paths: paths.into_iter().chain(config.map(PathBuf::from)).collect(),
+        writes_beside_its_files,
         description: format!("datamill {name}"),
         stop_within,
     })
@@ -115,5 +119,5 @@ fn program(words: &[OsString]) -> anyhow::Result<Checked> {
         find_program(first).with_context(|| format!("`{}` is no command of datamill", Path::new(first).display()))?;
     let description = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let words = std::iter::once(path.into_os_string()).chain(rest.iter().cloned()).collect();
-    Ok(Checked { words, paths: Vec::new(), description, stop_within: STOP_WITHIN })
+    Ok(Checked { words, paths: Vec::new(), writes_beside_its_files: false, description, stop_within: STOP_WITHIN })
 }

@@ -185,6 +185,12 @@ fn install(args: &InstallArgs, called: &Called) -> anyhow::Result<Exit> {
             path.display()
         );
     }
+    if args.dynamic_user && checked.writes_beside_its_files {
+        bail!(
+            "with --dynamic_user a watch needs --logs_dir, such as `--logs_dir LOGS`: that account cannot write its record into the \
+             watched folder"
+        );
+    }
     let account = match (&args.run_as, args.dynamic_user, args.name.user) {
         (_, _, true) => Account::Caller,
         (_, true, _) => Account::Dynamic,

@@ -103,10 +103,13 @@ for file, content in files():
         case "fails":
             say(type="failed", id=file["id"], reason="no header")
             continue
+        case "claims":
+            say(type="result", id=file["id"], text="x", headers=[["datamill.source.path", "another"]])
+            continue
     result(file, b"done with " + content)
 "#;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "hangs",
     "crashes",
     "eats",
@@ -118,6 +121,7 @@ const FILES: [&str; 13] = [
     "exits",
     "waits",
     "fails",
+    "claims",
     "good 1",
     "good 2",
 ];
@@ -143,11 +147,12 @@ fn each_file_has_the_outcome_that_its_worker_gives_it_and_nothing_is_left_runnin
             ("babbles", "a header of 1751477356 bytes"),
             ("exits", "the worker ended with exit code 7: no licence"),
             ("fails", "no header"),
+            ("claims", "names that begin with `datamill.` are datamill's own"),
         ] {
             let found = failures.get(name).unwrap_or_else(|| panic!("`{name}` has not failed: {said}"));
             assert!(found.contains(reason), "{name}: {found}");
         }
-        assert_eq!(failures.len(), 7, "{failures:?}");
+        assert_eq!(failures.len(), 8, "{failures:?}");
         assert!(!runs(&std::fs::read_to_string(bench.place.path("left")).unwrap()), "what left the session is ended");
         assert!(said.contains("the licence server is away"), "{said}");
         assert!(said.contains("the end stream=stderr file=complains"), "{}", said.len());

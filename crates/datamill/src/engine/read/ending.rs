@@ -54,9 +54,10 @@ impl Reader<'_> {
         let late = is_given_up || waited > self.engine.settings.shutdown_timeout;
         // a log that does not answer is said at the end, with what that means
         if late && !is_given_up {
-            let what = match self.engine.pool.is_idle() {
-                true => "the last commit does not end",
-                false => "user code still runs",
+            let what = match (self.engine.pool.is_idle(), self.engine.pool.ends_calls()) {
+                (true, _) => "the last commit does not end",
+                (false, true) => "what still runs is ended",
+                (false, false) => "user code still runs",
             };
             tracing::warn!("{what}; stopping without it, its files are read again at the next start");
         }

@@ -27,7 +27,7 @@ impl Pool {
     /// Where a call that is overdue ends the program: gives up those that are, and those that have not begun, and tells
     /// the workers to end. Answers the paths of the first.
     pub(in crate::engine) fn end_overdue(&self) -> Vec<Arc<str>> {
-        if self.shared.settings.tell_overdue.is_none() {
+        if self.shared.settings.needs.tell_overdue.is_none() {
             return Vec::new();
         }
         let mut queue = self.shared.queue.lock();
@@ -48,7 +48,7 @@ impl Pool {
 
     /// Lets user code say where these calls hang.
     pub(in crate::engine) fn tell_overdue(&self, paths: &[Arc<str>]) {
-        let Some(tell) = self.shared.settings.tell_overdue.clone() else { return };
+        let Some(tell) = self.shared.settings.needs.tell_overdue.clone() else { return };
         let (done, told) = crossbeam_channel::bounded(1);
         let paths = paths.to_vec();
         let thread = std::thread::Builder::new().name("datamill-overdue".to_owned());

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datamill_wire::headers;
+
 use super::life::{Hand, Seat};
 use super::queue::{Place, Running};
 use super::{Processed, Report, Shared};
@@ -37,7 +39,11 @@ pub(super) struct Prepared {
 impl Shared {
     /// What the registry calls a file for which user code failed.
     pub(super) fn failure_status(&self) -> FailureStatus {
-        if self.settings.has_results { FailureStatus::ComputingResultMessageFailed } else { FailureStatus::Failed }
+        if self.settings.run.result_topic.is_some() {
+            FailureStatus::ComputingResultMessageFailed
+        } else {
+            FailureStatus::Failed
+        }
     }
 
     /// The file as the function gets it, or its outcome where it does not get it. `None` when the program stops before.
@@ -49,7 +55,7 @@ impl Shared {
         let info = Arc::clone(&whole.info);
         // A file that failed before has had its waits: new files do not stand behind it.
         let failed_before = whole.failed_before;
-        let max_attempts = if failed_before { 1 } else { self.settings.max_attempts };
+        let max_attempts = if failed_before { 1 } else { self.settings.run.max_attempts };
         let mut file = match DownloadDataFile::verify(&self.settings.topic, whole) {
             Ok(file) => file,
             Err(NotVerified::Again(dropped)) => return Some(Err(Report::Again(dropped).into())),
@@ -75,12 +81,12 @@ impl Shared {
             }
             slot.prepare(&info, deaths.is_some() && self.runs_alone(), failed_before);
         }
-        if self.settings.mode != Mode::Memory
+        if self.settings.run.mode != Mode::Memory
             && let Some(reason) = self.refusal(&file)
         {
             return Some(Err(self.failed(info, self.failure_status(), reason).into()));
         }
-        if self.settings.mode != Mode::Memory
+        if self.settings.run.mode != Mode::Memory
             && let Err(error) = self.when_available(|| self.place(&mut file, failed_before).map_err(placing_failed))?
         {
             let reason = error.to_string();
@@ -123,7 +129,7 @@ impl Shared {
 
     /// Lets code have a file that is not what was uploaded; whatever becomes of that, the file has failed.
     fn tell_mismatch(&self, file: &DownloadDataFile) {
-        let Some(TellMismatch(tell)) = &self.settings.tell_mismatch else { return };
+        let Some(TellMismatch(tell)) = &self.settings.needs.tell_mismatch else { return };
         if let Err(panic) = panics::caught(|| tell(file)) {
             tracing::warn!(error = %panic, "the code that wants files with a wrong hash has failed");
         }
@@ -144,7 +150,7 @@ impl Shared {
         file.place(&self.settings.work_folder, self.stays_in_memory())?;
         let output = self.settings.output.path();
         // a version that came later may be there already
-        if self.settings.public_names && !(failed_before && output.join(file.relative_path()).exists()) {
+        if self.settings.needs.public_names && !(failed_before && output.join(file.relative_path()).exists()) {
             file.show(output)?;
         }
         Ok(())
@@ -152,7 +158,7 @@ impl Shared {
 
     /// Whether the bytes of a file that is on disk are in memory as well.
     fn stays_in_memory(&self) -> bool {
-        self.settings.mode == Mode::Both || self.settings.access == Access::Bytes
+        self.settings.run.mode == Mode::Both || self.settings.needs.access == Access::Bytes
     }
 
     /// Whether nothing but the file in hand is with user code.
@@ -175,7 +181,7 @@ impl Shared {
         let (mut attempts, max_attempts, again) = (*before, *max_attempts, *failed_before);
         let mut wait = FIRST_BACKOFF;
         loop {
-            if self.settings.access == Access::Path
+            if self.settings.needs.access == Access::Path
                 && let Err(error) = self.when_available(|| self.lend(file))?
             {
                 return Some((attempts, Err(error)));
@@ -192,7 +198,7 @@ impl Shared {
                     return answer;
                 }
                 let begun = Instant::now();
-                let computed = self.run_in_time(file, info, attempt, is_last, hand, place);
+                let computed = self.run_in_time(file, info, (attempt, is_last), hand, place);
                 took = Some(hand.seats[place].watch.took().unwrap_or_else(|| begun.elapsed()));
                 self.unless_gone(file, computed)
             })?;
@@ -260,8 +266,8 @@ impl Shared {
         if !seat.watch.is_needed() {
             return;
         }
-        seat.watch.call(self.settings.clock);
-        if self.settings.processing_timeout.is_some() {
+        seat.watch.call(self.settings.needs.clock);
+        if self.settings.run.processing_timeout.is_some() {
             let (watch, slot) = (Arc::clone(&seat.watch), seat.slot.clone());
             self.queue.lock().calls.insert(place, Running { watch, info: Arc::clone(info), attempt, slot });
         }
@@ -273,7 +279,7 @@ impl Shared {
             return true;
         }
         seat.watch.end();
-        self.settings.processing_timeout.is_none() || self.queue.lock().calls.remove(&place).is_some()
+        self.settings.run.processing_timeout.is_none() || self.queue.lock().calls.remove(&place).is_some()
     }
 
     /// Runs the function where its time is watched, if it is limited.
@@ -281,8 +287,7 @@ impl Shared {
         &self,
         file: &DownloadDataFile,
         info: &Arc<FileInfo>,
-        attempt: u32,
-        is_last: bool,
+        (attempt, is_last): (u32, bool),
         hand: &mut Hand,
         place: usize,
     ) -> Answer {
@@ -385,12 +390,22 @@ impl Shared {
     /// A message where the program has a topic for results, and none where it has not.
     pub(super) fn checked(&self, answer: Answer) -> Answer {
         let message = answer?;
-        match (&message, self.settings.has_results) {
-            (None, true) => Err(ProcessingError::file_failed("the function returned no message")),
-            (Some(_), false) => Err(ProcessingError::file_failed(
-                "the function returned a message, but the program has no topic for results",
-            )),
-            _ => Ok(message),
-        }
+        let own = |name: &str| {
+            format!(
+                "the result has a header `{name}`, and names that begin with `{}` are datamill's own: choose another one",
+                headers::OWN
+            )
+        };
+        let problem = match (&message, self.settings.run.result_topic.is_some()) {
+            (None, true) => Some("the function returned no message".to_owned()),
+            (Some(_), false) => {
+                Some("the function returned a message, but the program has no topic for results".to_owned())
+            }
+            (Some(result), true) => {
+                result.headers().find(|(name, _)| name.starts_with(headers::OWN)).map(|(name, _)| own(name))
+            }
+            (None, false) => None,
+        };
+        problem.map_or(Ok(message), |problem| Err(ProcessingError::file_failed(problem)))
     }
 }

@@ -48,7 +48,7 @@ impl Pool {
 
     /// Waits until all workers have started, or the program is asked to stop.
     pub(super) fn wait_until_started(&self, control: &Control) -> Result<(), EngineError> {
-        let threads = self.shared.settings.threads;
+        let threads = self.shared.settings.run.threads;
         while control.stopping().is_none() {
             // in this order: one that cannot start says so, then it ends
             let ended = self.threads.lock().iter().any(|thread| thread.thread.has_ended());
@@ -76,7 +76,7 @@ impl Pool {
         loop {
             let ended = threads.iter().all(|thread| thread.thread.has_ended());
             let has_time = told.elapsed() < NOTICED
-                || self.shared.queue.lock().ending > 0 && told.elapsed() < self.shared.settings.shutdown_timeout;
+                || self.shared.queue.lock().ending > 0 && told.elapsed() < self.shared.settings.run.shutdown_timeout;
             if ended || !has_time {
                 return;
             }
@@ -104,7 +104,7 @@ impl Shared {
             let slot_number = (number - 1) * self.settings.together + place + 1;
             let slot = self.settings.in_hand.as_ref().map(|in_hand| in_hand.hand(slot_number));
             let noted = slot.clone().map(|slot| slot as Arc<dyn Beginning>);
-            Seat { watch: Arc::new(Watch::new(self.settings.processing_timeout, noted)), slot }
+            Seat { watch: Arc::new(Watch::new(self.settings.run.processing_timeout, noted)), slot }
         });
         let mut hand = Hand { number, seats: seats.collect(), worker };
         self.work(&mut hand);

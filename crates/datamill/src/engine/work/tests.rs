@@ -4,7 +4,7 @@ use std::time::Instant;
 use super::*;
 use crate::assemble::testing::whole;
 use crate::engine::in_hand::tests::{begun, noted};
-use crate::process::{Beginning, Needs, Watch};
+use crate::process::{Access, Beginning, Clock, Needs, TellOverdue, Watch};
 
 fn queue(sizes: &[usize]) -> Queue {
     let files = sizes.iter().enumerate().map(|(i, size)| whole(&i.to_string(), &vec![i as u8; *size]));
@@ -76,7 +76,11 @@ fn call(pool: &Pool, in_hand: &Arc<InHand>, number: usize, path: &str, limit: Du
 
 /// What a pool of one worker works with in this folder.
 fn settings(folder: &Path, in_hand: Option<Arc<InHand>>) -> WorkSettings {
+    let mut run = EngineSettings::new("files", "group", "host", folder);
+    (run.result_topic, run.threads, run.max_attempts) = (Some("results".to_owned()), 1, 1);
+    (run.processing_timeout, run.shutdown_timeout) = (Some(Duration::from_secs(1)), Duration::ZERO);
     WorkSettings {
+        run: Arc::new(run),
         topic: Arc::new(SourceTopic {
             name: "files".into(),
             id: "files of this log".into(),
@@ -84,22 +88,14 @@ fn settings(folder: &Path, in_hand: Option<Arc<InHand>>) -> WorkSettings {
             own_files: Default::default(),
         }),
         facts: Facts::default(),
-        threads: 1,
-        mode: Mode::Memory,
-        access: Access::Either,
-        clock: Clock::WhenSaid,
-        public_names: false,
+        needs: Needs {
+            tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
+            ..Needs::new(Access::Either, Clock::WhenSaid)
+        },
         together: 1,
-        tell_mismatch: None,
-        tell_overdue: Some(TellOverdue(Arc::new(|_| {}))),
-        ends_overdue_calls: false,
         in_hand,
-        has_results: true,
-        max_attempts: 1,
-        processing_timeout: Some(Duration::from_secs(1)),
         work_folder: folder.to_owned(),
         output: Arc::new(Output::of(folder)),
-        shutdown_timeout: Duration::ZERO,
     }
 }
 

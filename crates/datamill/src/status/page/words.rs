@@ -55,28 +55,7 @@ impl Page<'_> {
     fn at_work_in_words(&self) -> Now {
         let state = &self.snapshot.state;
         if let Some((hold, since_ms)) = state.held.filter(|(hold, _)| !is_work(*hold)) {
-            let class = if is_long(hold, self.now_ms - since_ms) { "bad" } else { "waits" };
-            let (since, ago) = (self.when(since_ms), ago(since_ms, self.now_ms));
-            let said = match hold {
-                Hold::Commits => self.happened.not_committed.as_ref(),
-                Hold::NotAvailable | Hold::Target => self.happened.not_available.as_ref(),
-                Hold::OutputFolder => self.happened.folder_gone.as_ref(),
-                _ => None,
-            };
-            let outage = self.shown.outage().filter(|outage| Hold::of_outage(outage) == hold);
-            let (what, said) = match (said, &outage) {
-                (Some(said), _) => (hold.words().to_owned(), self.said(said)),
-                (None, Some(outage)) => (outage.to_string(), in_capitals(&format!("{}. ", outage.why()))),
-                (None, None) => (self.without_outage(hold), String::new()),
-            };
-            let next = match hold {
-                Hold::Standby => "this program takes over when that one is gone",
-                Hold::Login => "it goes on once the login is accepted. If it is refused for long, the program ends",
-                Hold::Broker if outage.is_some() => "it goes on by itself once the broker is back",
-                _ => "it goes on by itself",
-            };
-            return Now::new(class, format!("{}: {what}", hold.does()))
-                .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and {next}."));
+            return self.held_in_words(hold, since_ms);
         }
         if self.is_upload() {
             return self.sending_in_words();
@@ -116,6 +95,31 @@ impl Page<'_> {
             number => Now::new("waits", "waiting for files")
                 .and(format!("The upload of {} was probably cut off: see below.", counted(number, "file"))),
         }
+    }
+
+    fn held_in_words(&self, hold: Hold, since_ms: i64) -> Now {
+        let class = if is_long(hold, self.now_ms - since_ms) { "bad" } else { "waits" };
+        let (since, ago) = (self.when(since_ms), ago(since_ms, self.now_ms));
+        let said = match hold {
+            Hold::Commits => self.happened.not_committed.as_ref(),
+            Hold::NotAvailable | Hold::Target => self.happened.not_available.as_ref(),
+            Hold::OutputFolder => self.happened.folder_gone.as_ref(),
+            _ => None,
+        };
+        let outage = self.shown.outage().filter(|outage| Hold::of_outage(outage) == hold);
+        let (what, said) = match (said, &outage) {
+            (Some(said), _) => (hold.words().to_owned(), self.said(said)),
+            (None, Some(outage)) => (outage.to_string(), in_capitals(&format!("{}. ", outage.why()))),
+            (None, None) => (self.without_outage(hold), String::new()),
+        };
+        let next = match hold {
+            Hold::Standby => "this program takes over when that one is gone",
+            Hold::Login => "it goes on once the login is accepted. If it is refused for long, the program ends",
+            Hold::Broker if outage.is_some() => "it goes on by itself once the broker is back",
+            _ => "it goes on by itself",
+        };
+        Now::new(class, format!("{}: {what}", hold.does()))
+            .and(format!("{said}Since {since} ({ago}). Nothing is lost meanwhile, and {next}."))
     }
 
     /// What holds, where the log itself says nothing of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datamill_broker::{Log, Offsets, Topic};
 
-use super::{InProgress, NAMED};
+use super::{InProgress, NAMED, PartitionStatus};
 use crate::assemble::{Added, Assembler, Budget, FileInfo, Instance, InstanceId, InstanceIds};
 use crate::control::Control;
 use crate::engine::{Position, Reached, Standing};
@@ -234,6 +234,25 @@ impl<'r> Look<'r> {
             Some(progress.open.values().filter(|kind| **kind == OpenKind::Open).count() as u64)
         });
         open.sum()
+    }
+
+    /// How each partition stands.
+    pub(super) fn partitions(&self, backlog: &BTreeMap<i32, PartitionLag>) -> Vec<PartitionStatus> {
+        let now_ms = clock::now_ms();
+        let of = |(span, offsets): &(Span, Offsets)| {
+            let position = self.reached.position(span.partition);
+            let lag = backlog.get(&span.partition);
+            PartitionStatus {
+                partition: span.partition,
+                position: position.map(Position::offset),
+                read_to: position.map(|position| position.progress().frontier),
+                first: offsets.first,
+                end: span.end,
+                messages: lag.map_or(0, PartitionLag::messages),
+                seconds: lag.map_or(Some(0.0), |lag| lag.seconds(now_ms)),
+            }
+        };
+        self.spans.iter().map(of).collect()
     }
 
     pub(super) fn density(&self) -> Option<Density> {
