@@ -2,7 +2,7 @@
 //! killed in between.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ pub fn run(place: &Place, options: &Options, index: usize, stop: &AtomicBool, ki
     let mut sent = Sent::default();
     let mut batches = Batches::new(options.seed, index);
     let mut random = Random::new(options.seed, 200 + index as u64);
-    let root = place.folder.join(format!("upload-{index}"));
+    let root = root(place, index);
     while !stop.load(Ordering::Relaxed) {
         let batch = batches.next();
         let versions = write(&batch, &root, &mut sent)?;
@@ -82,7 +82,7 @@ pub fn run(place: &Place, options: &Options, index: usize, stop: &AtomicBool, ki
         let until = Instant::now() + BATCH_WITHIN;
         loop {
             attempts += 1;
-            if upload(place, options, &root, index, kill, until, &mut sent)? {
+            if upload(place, options, index, kill, until, &mut sent)? {
                 break;
             }
         }
@@ -94,6 +94,10 @@ pub fn run(place: &Place, options: &Options, index: usize, stop: &AtomicBool, ki
         rest(Duration::from_millis(random.between(0, options.rest_ms)), stop);
     }
     Ok(sent)
+}
+
+fn root(place: &Place, index: usize) -> PathBuf {
+    place.folder.join(format!("upload-{index}"))
 }
 
 fn rest(time: Duration, stop: &AtomicBool) {
@@ -119,7 +123,6 @@ fn write(batch: &[Plan], root: &Path, sent: &mut Sent) -> Result<Vec<Version>> {
 fn upload(
     place: &Place,
     options: &Options,
-    root: &Path,
     index: usize,
     kill: &AtomicBool,
     until: Instant,
@@ -127,7 +130,11 @@ fn upload(
 ) -> Result<bool> {
     let name = format!("uploader-{index}");
     let mut command = if options.spread { Command::new(&place.chaos) } else { Command::new(&place.datamill) };
-    command.arg(if options.spread { "spread" } else { "upload" }).arg(root).arg("--config").arg(&place.config);
+    command
+        .arg(if options.spread { "spread" } else { "upload" })
+        .arg(root(place, index))
+        .arg("--config")
+        .arg(&place.config);
     if !options.spread {
         command.args(["--topic_name", TOPIC, "--chunk_size", "4096", "--logger_stream_level", "warning"]);
     }

@@ -2,6 +2,7 @@
 //! file has one outcome. A process of its own dies, at the point that its environment names.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::too_many_lines, reason = "a test that tells one story is read from its beginning to its end")]
 
 #[path = "../../datamill/tests/common/mod.rs"]
 mod common;

@@ -173,7 +173,7 @@ fn interpreted(words: &[OsString]) -> Vec<&OsString> {
             *option == **with || !is_long && with.len() == 2 && option.as_bytes().ends_with(&with.as_bytes()[1..])
         };
         // some take one in one interpreter, and none in another
-        if WITH_VALUE.iter().any(|with| ends_with_its_option(&with)) {
+        if WITH_VALUE.iter().any(ends_with_its_option) {
             rest.next_if(|word| !word.as_bytes().starts_with(b"-"));
         }
     }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
+use datamill::broker::{Log, Properties};
+use datamill::engine::Control;
 use datamill::program::Exit;
 use datamill::report::chain;
 use datamill::report::clock;
@@ -102,6 +104,40 @@ fn say_programs(addresses: &[String]) {
     }
 }
 
+/// The last heartbeats of a topic, which may be on a broker of its own.
+fn heartbeats(
+    topic: &str,
+    separate: Option<&Properties>,
+    log: &Arc<dyn Log>,
+    control: &Control,
+) -> Result<Heartbeats, SurveyError> {
+    let of_heartbeats = match separate {
+        Some(properties) => datamill::broker::open(properties)?,
+        None => Arc::clone(log),
+    };
+    last_heartbeats(&of_heartbeats, topic, control)
+}
+
+/// What is said where neither a group nor a folder is named. Errors: those of the log.
+fn nothing_asked(log: &dyn Log, topic: &str) -> anyhow::Result<anyhow::Error> {
+    log.topic(topic)?;
+    let readers = readers(log, topic)?;
+    Ok(anyhow!(
+        "neither a consumer group nor a folder is named: give --consumer_group_id, or the watched folder. {readers}"
+    ))
+}
+
+impl StatusArgs {
+    fn watched(&self, filter: Filter) -> Option<WatchedFolder> {
+        Some(WatchedFolder {
+            folder: self.folder.clone()?,
+            logs_dir: self.logs_dir.clone(),
+            filter,
+            path_prefix: self.path_prefix.clone().unwrap_or_default(),
+        })
+    }
+}
+
 pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
     let filter = match &args.upload_regex {
         Some(pattern) => Filter::from_python(pattern).context("the value of --upload_regex cannot be used")?,
@@ -115,24 +151,14 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         _ => None,
     };
     if group.is_none() && args.folder.is_none() {
-        log.topic(topic)?;
-        let readers = readers(log.as_ref(), topic)?;
-        bail!(
-            "neither a consumer group nor a folder is named: give --consumer_group_id, or the watched folder. {readers}"
-        );
+        return Err(nothing_asked(log.as_ref(), topic)?);
     }
     let control = control(&log)?;
     let (mut errors, mut not_heard) = (Vec::new(), None);
     let separate = config.properties_of("heartbeat")?;
     let heartbeats = args.heartbeat_topic_name.as_ref().and_then(|topic| {
-        let looked = || {
-            let of_heartbeats = match &separate {
-                Some(properties) => datamill::broker::open(properties)?,
-                None => Arc::clone(&log),
-            };
-            last_heartbeats(&of_heartbeats, topic, &control)
-        };
-        let looked = looked().map_err(|error| not_heard = Some((Subject::Heartbeats(topic.clone()), error)));
+        let looked = heartbeats(topic, separate.as_ref(), &log, &control);
+        let looked = looked.map_err(|error| not_heard = Some((Subject::Heartbeats(topic.clone()), error)));
         Some((topic.clone(), looked.ok()?))
     });
     let ended_members =
@@ -142,12 +168,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         let looked = group_status(&log, topic, group, args.exact, &ended_members, &control);
         looked.map_err(|error| errors.push((Subject::Group(group.to_owned()), error))).ok()
     });
-    let watched = args.folder.as_ref().map(|folder| WatchedFolder {
-        folder: folder.clone(),
-        logs_dir: args.logs_dir.clone(),
-        filter,
-        path_prefix: args.path_prefix.clone().unwrap_or_default(),
-    });
+    let watched = args.watched(filter);
     let watch = watched.and_then(|watched| {
         let looked = watch_status(log.as_ref(), &watched, topic, &control);
         looked.map_err(|error| errors.push((Subject::Folder(watched.folder), error))).ok()
@@ -177,15 +198,19 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
         not_seen: errors.into_iter().map(not_seen).collect(),
         now_ms: clock::now_ms(),
     };
-    let text = if args.json { format!("{}\n", found.json()) } else { found.text() };
-    let mut out = out();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(SurveyError::Output);
-    let problems = found.problems();
-    problems.iter().for_each(say);
-    ended(written.map(|()| if problems.is_empty() { Exit::Done } else { Exit::SomeFailed }))
+    ended(found.tell(args.json))
 }
 
 impl Found {
+    fn tell(&self, as_json: bool) -> Result<Exit, SurveyError> {
+        let text = if as_json { format!("{}\n", self.json()) } else { self.text() };
+        let mut out = out();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(SurveyError::Output);
+        let problems = self.problems();
+        problems.iter().for_each(say);
+        written.map(|()| if problems.is_empty() { Exit::Done } else { Exit::SomeFailed })
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let of_group = self.group.iter().flat_map(|group| &group.problems);
         let of_watch = self.watch.iter().flat_map(|watch| &watch.problems);

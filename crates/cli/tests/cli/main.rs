@@ -1,6 +1,7 @@
 //! The command `datamill` as a process, on the embedded log.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::too_many_lines, reason = "a test that tells one story is read from its beginning to its end")]
 
 mod commands;
 mod common;

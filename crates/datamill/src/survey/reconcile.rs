@@ -227,6 +227,15 @@ pub trait Rows {
     fn row(&mut self, row: &Row) -> io::Result<()>;
 }
 
+/// Gives results to files by their keys, where they tell it by nothing else. Answers whether there are such results.
+fn claim_keys(table: &Table) -> Result<bool, SurveyError> {
+    let has_keyed = table.has_keyed()?;
+    if has_keyed {
+        table.claim_keys(key_of_result)?;
+    }
+    Ok(has_keyed)
+}
+
 /// The key by which OpenMSIStream tells the file of a result.
 fn key_of_result(path: &str) -> String {
     let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -268,13 +277,9 @@ pub fn reconcile(
     let result_topic = results.as_deref().map(|results| log.topic(results)).transpose()?;
     let table = Table::new()?;
     scan(log.as_ref(), settings, &table, control)?;
-    let (group, troubles) = match settings.group.as_deref() {
-        None => (None, Vec::new()),
-        Some(group) => {
-            let (reached, troubles) = look_at(log.as_ref(), &found, group, &table)?;
-            (Some((group, reached)), troubles)
-        }
-    };
+    let looked = settings.group.as_deref().map(|group| look_at(log.as_ref(), &found, group, &table)).transpose()?;
+    let (reached, troubles) = looked.map_or_else(Default::default, |(reached, troubles)| (Some(reached), troubles));
+    let group = settings.group.as_deref().zip(reached);
     let passed = pass::uploads(log, &found, Box::new(|_| true), control, &mut |upload| table.add_upload(&upload))?;
     if let Some(results) = &result_topic {
         results::collect(log, results, topic, &table, control)?;
@@ -282,15 +287,8 @@ pub fn reconcile(
     if let Some(copies) = copies {
         copies.collect(topic, &table)?;
     }
-    let has_keyed = table.has_keyed()?;
-    if has_keyed {
-        table.claim_keys(key_of_result)?;
-    }
-    let whose_results = match (&result_topic, &group) {
-        (Some(results), group) => whose::of_topic(&results.name, group.as_ref(), &table.groups_of_results()?),
-        (None, Some((group, reached))) => whose::of_group(group, reached),
-        (None, None) => Vec::new(),
-    };
+    let has_keyed = claim_keys(&table)?;
+    let whose_results = whose(result_topic.as_ref(), group.as_ref(), &table)?;
     rows.begin(table.longest_path()?).map_err(SurveyError::Output)?;
     let is_compacted = found.settings.map(|settings| settings.compacted);
     let mut all = Reconciled {
@@ -333,6 +331,15 @@ pub fn reconcile(
     }
     all.table_bytes = table.bytes()?;
     Ok(all)
+}
+
+/// What is said where results are not all of one program, or of another group than the one that is asked about.
+fn whose(results: Option<&Topic>, group: Option<&(&str, Reached)>, table: &Table) -> Result<Vec<String>, SurveyError> {
+    Ok(match (results, group) {
+        (Some(results), group) => whose::of_topic(&results.name, group, &table.groups_of_results()?),
+        (None, Some((group, reached))) => whose::of_group(group, reached),
+        (None, None) => Vec::new(),
+    })
 }
 
 /// What is known of a group, and what is wrong with its positions. Its failures go into the table.

@@ -158,12 +158,8 @@ impl<'f> Keeping<'f> {
                 stderr.as_ref().filter(|stderr| stderr.is_open).map(|stderr| &stderr.from as &dyn AsFd),
             ];
             let [has_ended, is_asked, has_printed, has_complained] = wait(pipes, time)?;
-            if has_printed && let Some(stdout) = &mut stdout {
-                stdout.read();
-            }
-            if has_complained && let Some(stderr) = &mut stderr {
-                stderr.read();
-            }
+            stdout.iter_mut().filter(|_| has_printed).for_each(Reading::read);
+            stderr.iter_mut().filter(|_| has_complained).for_each(Reading::read);
             if is_asked {
                 is_gone = !self.requests.receive(&mut self.passed)?;
                 if is_gone || self.requests.next::<Request>()?.is_some() {

@@ -158,91 +158,127 @@ impl Target {
             "file" => (ObjectStoreScheme::Local, Path::default()),
             _ => ObjectStoreScheme::parse(&parsed).map_err(|_| TargetError::Url(url.to_owned()))?,
         };
-        let shown = url.trim_end_matches('/').to_owned();
-        let cannot = |error: object_store::Error| TargetError::Settings {
-            store: url.to_owned(),
-            reason: crate::report::chain(&error),
-        };
-        let connector = Connector::default();
-        let target = |store: Arc<dyn ObjectStore>, trial, names, separator, metadata, conditions, multipart| Self {
+        let opening = Opening { url, parsed: &parsed, prefix, connector: Connector::default() };
+        match scheme {
+            ObjectStoreScheme::AmazonS3 => opening.s3(section),
+            ObjectStoreScheme::MicrosoftAzure => opening.azure(),
+            ObjectStoreScheme::GoogleCloudStorage => opening.google(),
+            ObjectStoreScheme::Http => opening.http(),
+            ObjectStoreScheme::Local => opening.local(),
+            _ => Err(TargetError::Url(url.to_owned())),
+        }
+    }
+}
+
+/// A store that is being opened.
+struct Opening<'u> {
+    url: &'u str,
+    parsed: &'u Url,
+    prefix: Path,
+    connector: Connector,
+}
+
+impl Opening<'_> {
+    fn cannot(&self, error: object_store::Error) -> TargetError {
+        TargetError::Settings { store: self.url.to_owned(), reason: crate::report::chain(&error) }
+    }
+
+    fn target(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        trial: Option<Trial>,
+        separator: char,
+        abilities: Abilities,
+    ) -> Target {
+        Target {
             store,
-            prefix: prefix.clone(),
-            names,
+            prefix: self.prefix.clone(),
+            names: Names::Any,
             separator,
-            abilities: Abilities { metadata, conditions, multipart },
-            connector: connector.clone(),
+            abilities,
+            connector: self.connector.clone(),
             orphans: None,
             trial,
             folder: None,
             endpoint: None,
-            shown: shown.clone(),
+            shown: self.url.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    fn s3(&self, section: Option<&BTreeMap<String, String>>) -> Result<Target, TargetError> {
+        let cannot = |error| self.cannot(error);
+        let builder = s3(self.parsed, section)?;
+        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+        let disabled = builder.get_config_value(&AmazonS3ConfigKey::ConditionalPut);
+        let conditions = match disabled.as_deref() {
+            Some("disabled") => Conditions::None,
+            _ => Conditions::All,
         };
-        Ok(match scheme {
-            ObjectStoreScheme::AmazonS3 => {
-                let builder = s3(&parsed, section)?;
-                let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
-                let disabled = builder.get_config_value(&AmazonS3ConfigKey::ConditionalPut);
-                let conditions = match disabled.as_deref() {
-                    Some("disabled") => Conditions::None,
-                    _ => Conditions::All,
-                };
-                let options = options().with_allow_http(true);
-                let trial = Trial::new(|no_network| {
-                    let dry = builder.clone().with_http_connector(no_network);
-                    Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
-                });
-                let trial = trial.map_err(cannot)?;
-                let store = Arc::new(builder.with_http_connector(connector.clone()).build().map_err(cannot)?);
-                let client = connector.client(&options).map_err(cannot)?;
-                let orphans = Some(Orphans::new(Arc::clone(&store), client));
-                Self { orphans, endpoint, ..target(store, Some(trial), Names::Any, '-', true, conditions, true) }
-            }
-            ObjectStoreScheme::MicrosoftAzure => {
-                let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retries());
-                let builder = builder.with_client_options(options());
-                let trial = Trial::new(|no_network| {
-                    let dry = builder.clone().with_http_connector(no_network);
-                    Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
-                });
-                let trial = trial.map_err(cannot)?;
-                let store = shared(builder.with_http_connector(connector.clone()).build()).map_err(cannot)?;
-                target(store, Some(trial), Names::Any, '_', true, Conditions::Put, true)
-            }
-            ObjectStoreScheme::GoogleCloudStorage => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retries());
-                let builder = builder.with_client_options(options());
-                let trial = Trial::new(|no_network| {
-                    let dry = builder.clone().with_http_connector(no_network);
-                    Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
-                });
-                let trial = trial.map_err(cannot)?;
-                let store = shared(builder.with_http_connector(connector.clone()).build()).map_err(cannot)?;
-                target(store, Some(trial), Names::Any, '-', true, Conditions::Put, true)
-            }
-            ObjectStoreScheme::Http => {
-                let host = &parsed[..url::Position::BeforePath];
-                let options = with_login(options().with_allow_http(parsed.scheme() == "http"), &cannot)?;
-                let builder = HttpBuilder::new().with_url(host).with_client_options(options).with_retry(retries());
-                let dry = builder.clone();
-                let trial = Trial::new(|no_network| Ok(vec![shared(dry.with_http_connector(no_network).build())?]));
-                let trial = trial.map_err(&cannot)?;
-                let store = shared(builder.with_http_connector(connector.clone()).build()).map_err(cannot)?;
-                target(store, Some(trial), Names::Any, '-', false, Conditions::None, false)
-            }
-            ObjectStoreScheme::Local => {
-                let folder = parsed.to_file_path().map_err(|()| TargetError::Url(url.to_owned()))?;
-                if !url.trim_end().ends_with('/') && folder.parent().is_none() {
-                    // `file:` alone would be the root of the file system
-                    return Err(TargetError::Url(url.to_owned()));
-                }
-                let opened = TargetFolder::open_or_make(&folder)
-                    .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
-                let store = LocalFileSystem::new_with_prefix(&folder).map_err(cannot)?.with_fsync(true);
-                let target = target(Arc::new(store), None, Names::Local, '-', false, Conditions::Create, true);
-                Self { folder: Some(opened), ..target }
-            }
-            _ => return Err(TargetError::Url(url.to_owned())),
-        })
+        let options = options().with_allow_http(true);
+        let trial = Trial::new(|no_network| {
+            let dry = builder.clone().with_http_connector(no_network);
+            Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
+        });
+        let trial = trial.map_err(cannot)?;
+        let store = Arc::new(builder.with_http_connector(self.connector.clone()).build().map_err(cannot)?);
+        let client = self.connector.client(&options).map_err(cannot)?;
+        let orphans = Some(Orphans::new(Arc::clone(&store), client));
+        let abilities = Abilities { metadata: true, conditions, multipart: true };
+        Ok(Target { orphans, endpoint, ..self.target(store, Some(trial), '-', abilities) })
+    }
+
+    fn azure(&self) -> Result<Target, TargetError> {
+        let cannot = |error| self.cannot(error);
+        let builder = MicrosoftAzureBuilder::from_env().with_url(self.url).with_retry(retries());
+        let builder = builder.with_client_options(options());
+        let trial = Trial::new(|no_network| {
+            let dry = builder.clone().with_http_connector(no_network);
+            Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
+        });
+        let trial = trial.map_err(cannot)?;
+        let store = shared(builder.with_http_connector(self.connector.clone()).build()).map_err(cannot)?;
+        let abilities = Abilities { metadata: true, conditions: Conditions::Put, multipart: true };
+        Ok(self.target(store, Some(trial), '_', abilities))
+    }
+
+    fn google(&self) -> Result<Target, TargetError> {
+        let cannot = |error| self.cannot(error);
+        let builder = GoogleCloudStorageBuilder::from_env().with_url(self.url).with_retry(retries());
+        let builder = builder.with_client_options(options());
+        let trial = Trial::new(|no_network| {
+            let dry = builder.clone().with_http_connector(no_network);
+            Ok(vec![shared(dry.clone().build())?, shared(dry.with_skip_signature(true).build())?])
+        });
+        let trial = trial.map_err(cannot)?;
+        let store = shared(builder.with_http_connector(self.connector.clone()).build()).map_err(cannot)?;
+        let abilities = Abilities { metadata: true, conditions: Conditions::Put, multipart: true };
+        Ok(self.target(store, Some(trial), '-', abilities))
+    }
+
+    fn http(&self) -> Result<Target, TargetError> {
+        let cannot = |error| self.cannot(error);
+        let host = &self.parsed[..url::Position::BeforePath];
+        let options = with_login(options().with_allow_http(self.parsed.scheme() == "http"), &cannot)?;
+        let builder = HttpBuilder::new().with_url(host).with_client_options(options).with_retry(retries());
+        let dry = builder.clone();
+        let trial = Trial::new(|no_network| Ok(vec![shared(dry.with_http_connector(no_network).build())?]));
+        let trial = trial.map_err(cannot)?;
+        let store = shared(builder.with_http_connector(self.connector.clone()).build()).map_err(cannot)?;
+        let abilities = Abilities { metadata: false, conditions: Conditions::None, multipart: false };
+        Ok(self.target(store, Some(trial), '-', abilities))
+    }
+
+    fn local(&self) -> Result<Target, TargetError> {
+        let folder = self.parsed.to_file_path().map_err(|()| TargetError::Url(self.url.to_owned()))?;
+        if !self.url.trim_end().ends_with('/') && folder.parent().is_none() {
+            // `file:` alone would be the root of the file system
+            return Err(TargetError::Url(self.url.to_owned()));
+        }
+        let opened = TargetFolder::open_or_make(&folder)
+            .map_err(|source| TargetError::Folder { folder: folder.clone(), source })?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| self.cannot(error))?.with_fsync(true);
+        let abilities = Abilities { metadata: false, conditions: Conditions::Create, multipart: true };
+        Ok(Target { names: Names::Local, folder: Some(opened), ..self.target(Arc::new(store), None, '-', abilities) })
     }
 }
 

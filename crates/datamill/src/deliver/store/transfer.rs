@@ -65,6 +65,15 @@ struct Delivery<'a> {
     version: Option<String>,
 }
 
+/// What is to be done with a file.
+enum Next {
+    /// Put it there, on this condition; the version is that of what it replaces.
+    Send(Condition, Option<String>),
+    /// Put it there under this name.
+    Beside(String),
+    Nothing,
+}
+
 impl S3TransferStreamProcessor {
     /// Prepares the way to the store. A store that can be asked without writing and that refuses is an
     /// error; one that does not answer is none, files wait for it.
@@ -93,17 +102,12 @@ impl S3TransferStreamProcessor {
     }
 
     async fn deliver(&self, file: &DownloadDataFile) -> Result<(), ProcessingError> {
-        let Target { prefix, names, orphans, .. } = &*self.target;
-        let key_of = |filename: &str| {
-            key(prefix, *names, file.topic(), file.subdirectory(), filename)
-                .map_err(|error| ProcessingError::file_failed(format_args!("no key can be made of the name: {error}")))
-        };
         let mut filename = file.filename().to_owned();
         // What the store said where nothing is there and nothing can be put there either.
         let mut conflict = None;
         let mut claimed: Option<Claim<'_>> = None;
         for _ in 0..LOOKS {
-            let key = key_of(&filename)?;
+            let key = self.key_of(file, &filename)?;
             if let Some(reason) = self.target.refusal(&key, file) {
                 return Err(ProcessingError::file_failed(reason));
             }
@@ -111,47 +115,18 @@ impl S3TransferStreamProcessor {
                 Some(claim) => claimed.insert(claim),
                 None => claimed.insert(self.early.claim(&key, file).await),
             };
-            if file.size() > PART
-                && claim.begun.is_none()
-                && let Some(orphans) = orphans
-            {
-                let aborted = orphans.abort(&key).await;
-                aborted.map_err(|error| failure::not_available(&self.target.shown, &failure::said(&error)))?;
+            if file.size() > PART && claim.begun.is_none() {
+                self.abort_unfinished(&key).await?;
             }
             let there = self.look(&key).await?;
             crash_point(CrashPoint::TransferLooked);
-            let (condition, version) = match there {
-                None => (Condition::Absent, None),
-                Some(there) if self.is_there(&there, file)? => {
-                    tracing::debug!(file = file.relative_path(), key = %key, "this version is there already");
-                    return Ok(());
+            let (condition, version) = match self.next(file, there, &key, &filename)? {
+                Next::Send(condition, version) => (condition, version),
+                Next::Beside(version) => {
+                    filename = version;
+                    continue;
                 }
-                Some(there) => match self.decide(file, &there) {
-                    Decision::Replace => match there.meta.e_tag {
-                        Some(tag) => (Condition::Same(tag), there.meta.version),
-                        None => (Condition::Always, None),
-                    },
-                    Decision::Leave => {
-                        tracing::info!(file = file.relative_path(), key = %key, "left what is there, as --on_exists says");
-                        return Ok(());
-                    }
-                    Decision::KeepBoth => {
-                        let version = version_name(file.filename(), file.sha512(), names.longest());
-                        if version == filename {
-                            // what is there under this name is half a file: this version's hash is in the name
-                            (Condition::Always, None)
-                        } else {
-                            filename = version;
-                            continue;
-                        }
-                    }
-                    Decision::Fail => {
-                        return Err(ProcessingError::file_failed(format_args!(
-                            "`{}` has another version of `{key}`, and --on_exists says fail",
-                            self.target.shown
-                        )));
-                    }
-                },
+                Next::Nothing => return Ok(()),
             };
             let delivery = Delivery { file, key, condition, version };
             match self.send(&delivery, claim).await {
@@ -184,6 +159,59 @@ impl S3TransferStreamProcessor {
             "others keep writing the object of this file at `{}`",
             self.target.shown
         )))
+    }
+
+    fn key_of(&self, file: &DownloadDataFile, filename: &str) -> Result<Path, ProcessingError> {
+        let Target { prefix, names, .. } = &*self.target;
+        key(prefix, *names, file.topic(), file.subdirectory(), filename)
+            .map_err(|error| ProcessingError::file_failed(format_args!("no key can be made of the name: {error}")))
+    }
+
+    /// An upload of parts that was not finished may lie there.
+    async fn abort_unfinished(&self, key: &Path) -> Result<(), ProcessingError> {
+        let Some(orphans) = &self.target.orphans else { return Ok(()) };
+        let aborted = orphans.abort(key).await;
+        aborted.map_err(|error| failure::not_available(&self.target.shown, &failure::said(&error))).map(drop)
+    }
+
+    /// What is to be done where this is there under the key that the file has by this name.
+    fn next(
+        &self,
+        file: &DownloadDataFile,
+        there: Option<There>,
+        key: &Path,
+        filename: &str,
+    ) -> Result<Next, ProcessingError> {
+        let Some(there) = there else { return Ok(Next::Send(Condition::Absent, None)) };
+        if self.is_there(&there, file)? {
+            tracing::debug!(file = file.relative_path(), key = %key, "this version is there already");
+            return Ok(Next::Nothing);
+        }
+        Ok(match self.decide(file, &there) {
+            Decision::Replace => match there.meta.e_tag {
+                Some(tag) => Next::Send(Condition::Same(tag), there.meta.version),
+                None => Next::Send(Condition::Always, None),
+            },
+            Decision::Leave => {
+                tracing::info!(file = file.relative_path(), key = %key, "left what is there, as --on_exists says");
+                Next::Nothing
+            }
+            Decision::KeepBoth => {
+                let version = version_name(file.filename(), file.sha512(), self.target.names.longest());
+                if version == filename {
+                    // what is there under this name is half a file: this version's hash is in the name
+                    Next::Send(Condition::Always, None)
+                } else {
+                    Next::Beside(version)
+                }
+            }
+            Decision::Fail => {
+                return Err(ProcessingError::file_failed(format_args!(
+                    "`{}` has another version of `{key}`, and --on_exists says fail",
+                    self.target.shown
+                )));
+            }
+        })
     }
 
     async fn look(&self, key: &Path) -> Result<Option<There>, ProcessingError> {
