@@ -196,6 +196,7 @@ impl Drop for Messages {
 
 #[pymethods]
 impl Messages {
+    #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     #[new]
     #[pyo3(signature = (*, topic, config = None, offset = None, follow = false, newest = false, speak = None))]
     fn new(

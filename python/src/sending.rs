@@ -71,6 +71,7 @@ impl Run {
 
 #[pymethods]
 impl Sending {
+    #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     #[new]
     #[pyo3(signature = (*, kind, name, arguments, root = None, filename_append = "", speak = None))]
     fn new(

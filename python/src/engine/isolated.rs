@@ -1,7 +1,6 @@
 //! A function in processes of its own (`--isolate`): what the engine starts them with.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
 
 use datamill::assemble::Mode;
@@ -17,7 +16,6 @@ pub fn settings(
     py: Python<'_>,
     options: &Options,
     name: &str,
-    output_dir: &Path,
     has_words: bool,
     default: Option<&Py<PyAny>>,
     worker: Option<Py<PyAny>>,
@@ -37,7 +35,7 @@ pub fn settings(
     serving.set_item("name", name)?;
     serving.set_item("has_results", options.has_results())?;
     serving.set_item("nan", options.nan().word())?;
-    serving.set_item("output_dir", output_dir)?;
+    serving.set_item("output_dir", consumer.output_dir(name))?;
     serving.set_item("stays_on_disk", consumer.mode != Mode::Memory)?;
     serving.set_item("has_words", has_words)?;
     serving.set_item("default", default)?;

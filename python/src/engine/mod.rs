@@ -192,7 +192,7 @@ impl Engine {
         }
         let has_words = speech.of(py, "--nan".to_owned()).starts_with("--");
         let output_dir = Arc::new(options.consumer().output_dir(&name));
-        let isolated = isolated::settings(py, &options, &name, &output_dir, has_words, default.as_ref(), worker)?;
+        let isolated = isolated::settings(py, &options, &name, has_words, default.as_ref(), worker)?;
         let run = Run {
             output_dir,
             name,
