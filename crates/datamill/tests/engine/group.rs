@@ -338,12 +338,13 @@ fn one_of_three_members_reads_a_spread_topic_and_another_one_takes_over_when_it_
         members.start(3);
         wait_for("the first files", || results(&bench).len() == 5);
         for (round, files) in [5..10, 10..15, 15..20].into_iter().enumerate() {
-            let reader = members.reader();
-            let calls: Vec<u64> = members.runs.iter().map(|run| run.calls.load(SeqCst)).collect();
+            members.reader();
+            let calls = || members.runs.iter().map(|run| run.calls.load(SeqCst)).sum::<u64>();
+            let before = calls();
             members.send(files);
-            for (number, run) in members.runs.iter().enumerate() {
-                assert_eq!(run.calls.load(SeqCst) - calls[number], if number == reader { 5 } else { 0 });
-            }
+            assert_eq!(calls() - before, 5, "round {round}: one member runs each file");
+            // on a busy machine the place may change hands in between
+            let reader = members.reader();
             let listed = || bench.log.group(&bench.group, &[]).unwrap().members.len();
             wait_for(&format!("round {round}: those that stand by are no members"), || listed() == 1);
             members.stop(reader, StopKind::Leave);
