@@ -43,7 +43,7 @@ fn add_missing(
     let now = clock::now_ms();
     let mut take = |key: &str, value: Option<&[u8]>| {
         let is_ours = Place::of_key(topic, key).is_some_and(|(place, _)| tried.contains(place));
-        let Some(entry) = value.filter(|_| is_ours).and_then(|value| Entry::parse(key, value)) else { return };
+        let Some(entry) = value.filter(|_| is_ours).and_then(|value| Entry::parse(topic, key, value)) else { return };
         let offsets = spans_text(entry.spans());
         if known.insert(FailureKey::of(entry.path(), entry.status(), &offsets)) {
             let file = (entry.path(), &*entry.sha512(), &*offsets);

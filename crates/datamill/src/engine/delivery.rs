@@ -14,15 +14,14 @@
 //! two steps on the right stay undone until a start that may.
 //!
 //! ```text
-//! in the log
-//! key    in_folder/{topic}/{id of the output folder's mark}
-//! value  JSON: folder, host   where it is; empty where that is not known
+//! in the log: `in_folder`, for each output folder
+//!        JSON: folder, host   where it is; empty where that is not known
 //!              left           true: a program with transactions was started elsewhere since, and answers requests
 //!              taken          number of the state that the log has taken; then the folder has nothing
 //!
 //! in the folder's state
-//! key    taking/{topic}       number of the state that is on its way to the log
-//! key    in_log/{key}         none: the log has this key as well, as it was when it was copied
+//!        `taking`             number of the state that is on its way to the log
+//!        `in_log`             empty: the log has a key as well, as it was when it was copied
 //! ```
 //! By the first one, whoever looks from outside knows that failures are in a folder that cannot be seen from there.
 
@@ -35,12 +34,7 @@ use std::fmt;
 use datamill_broker::{Error, Log, StateChange, StateMark};
 use serde::{Deserialize, Serialize};
 
-use super::entry::Place;
-use super::in_hand::spot_of_key;
-use super::session::overflow_partition;
-use super::source::Source;
-use super::start;
-use super::tails::Begun;
+use super::state::key::{FileAt, Key};
 use crate::mark::KnownFolder;
 pub(super) use to_folder::FromLog;
 pub(super) use to_log::{empty_where_taken, to_log};
@@ -75,9 +69,7 @@ impl StateFolder {
 
     /// What a change of a group's state says of such a folder of this topic. `None` for other keys.
     pub(crate) fn of_change(topic: &str, key: &str, value: Option<&[u8]>) -> Option<Option<Self>> {
-        if !key.starts_with(&prefix(topic)) {
-            return None;
-        }
+        is_folder(topic, key).then_some(())?;
         let folder: Option<Self> = value.and_then(|value| serde_json::from_slice(value).ok());
         Some(folder.filter(|folder| folder.taken.is_none()))
     }
@@ -122,32 +114,29 @@ pub fn forget_folders(log: &dyn Log, group: &str, keys: impl Iterator<Item = Str
     log.change_group_state(group, &changes)
 }
 
-fn prefix(topic: &str) -> String {
-    format!("in_folder/{topic}/")
+/// Whether a key in the log is about a folder.
+fn is_folder(topic: &str, key: &str) -> bool {
+    matches!(Key::parse(topic, key), Some(Key::InFolder { .. }))
 }
 
 /// The key in the log for a folder.
 fn key_of(topic: &str, folder: &KnownFolder) -> String {
     let id = folder.mark().map_or_else(String::new, |mark| mark.to_string());
-    format!("{}{id}", prefix(topic))
+    Key::InFolder { mark: &id }.of(topic)
 }
 
 /// The key in the log for the folder of a program that is not known.
 fn key_of_unknown(topic: &str) -> String {
-    format!("{}unknown", prefix(topic))
+    Key::InFolder { mark: "unknown" }.of(topic)
 }
 
-/// The number of a folder's state that is on its way to the log.
-fn taking(topic: &str) -> String {
-    format!("taking/{topic}")
+/// The key that another one is about, which the log has as well. `None` for other keys.
+fn key_in_log<'k>(topic: &str, key: &'k str) -> Option<&'k str> {
+    match Key::parse(topic, key)? {
+        Key::InLog { key } => Some(key),
+        _ => None,
+    }
 }
-
-/// The key in a folder's state that says that the log has this one as well.
-fn in_log(key: &str) -> String {
-    format!("{IN_LOG}{key}")
-}
-
-const IN_LOG: &str = "in_log/";
 
 /// What a key of the group's state is about, that goes along where the delivery changes.
 enum Part {
@@ -159,16 +148,21 @@ enum Part {
 
 impl Part {
     /// `None` for other keys.
-    fn of(source: &Source, key: &str) -> Option<Self> {
-        let topic = &source.name;
-        let owned = Place::of_key(topic, key).map(|(place, _)| place.partition);
-        let owned = owned.or_else(|| spot_of_key(topic, key).map(|spot| spot.partition));
-        let owned = owned.or_else(|| overflow_partition(topic, key));
-        let mark = || {
-            let started = start::read_mark(source, key, &[]).map(|(partition, _)| partition);
-            started.or_else(|| Begun::partition(topic, key)).or_else(|| source.adopted_partition(key))
-        };
-        owned.map(Self::Owned).or_else(|| mark().map(Self::Mark))
+    fn of(topic: &str, key: &str) -> Option<Self> {
+        match Key::parse(topic, key)? {
+            Key::Failed(FileAt { partition, .. }) | Key::InHand { partition, .. } | Key::Progress { partition, .. } => {
+                Some(Self::Owned(partition))
+            }
+            Key::Started { partition } | Key::Begun { partition } | Key::Adopted { partition } => {
+                Some(Self::Mark(partition))
+            }
+            Key::Retry { .. }
+            | Key::Rerun { .. }
+            | Key::Purpose { .. }
+            | Key::InFolder { .. }
+            | Key::Taking
+            | Key::InLog { .. } => None,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! A failed file as the group's state holds it: where its chunks are and why it has no result.
 //!
 //! ```text
-//! key    failed/{topic}/{partition}:{first offset}/{path}
 //! value  JSON: path, sha512, n_chunks, spans [[partition, first, last]], status, reason, attempts
 //!        topic_id                           id of the topic, where the log told it
 //!        by                                 whose failure it is, as the group's purposes tell; 0.1.0 wrote none
@@ -10,14 +9,11 @@
 //!        chunks [[first, last]]             of an incomplete file, the chunks that are there; left out above 1000 runs
 //!        rerun_of                           where somebody asked to run a file with a result again, that result, as
 //!                                           topic:partition:offset; then n_chunks may be 0: not known
-//!
-//! key    retry/{topic}/{number}/{partition}:{first offset}/{path}
-//! value  none: somebody asked for another try of the file with the entry of this name
 //! ```
 //!
-//! A request has a number of its own, so the commit that answers it takes away what was asked before the try began
-//! and nothing that was asked since. Requests to run a file again that has its result have the same form and a value
-//! ([`super::rerun`]).
+//! A request for another try has a number of its own in its key, so the commit that answers it takes away what was asked
+//! before the try began and nothing that was asked since. Requests to run a file again that has its result have the same
+//! form and a value ([`super::rerun`]).
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -31,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::outcome::{Failure, Outcome};
 use super::rerun::Asked;
 use super::source::Source;
+use super::state::key::{FileAt, Key};
 use crate::assemble::{FileInfo, IndexRun, InstanceId, Span, Version};
 use crate::ledger::FailureStatus;
 
@@ -74,13 +71,30 @@ pub(super) struct Place {
 impl Place {
     /// Place and path, as the key of an entry of this topic tells them.
     pub(super) fn of_key<'k>(topic: &str, key: &'k str) -> Option<(Self, &'k str)> {
-        Self::parse(key.strip_prefix("failed/")?.strip_prefix(topic)?.strip_prefix('/')?)
+        match Key::parse(topic, key)? {
+            Key::Failed(file) => Some((Self::of_file(file), file.path)),
+            _ => None,
+        }
     }
 
-    pub(super) fn parse(place_and_path: &str) -> Option<(Self, &str)> {
-        let (place, path) = place_and_path.split_once('/')?;
-        let (partition, first) = place.split_once(':')?;
-        Some((Self::new(partition.parse().ok()?, first.parse().ok()?, path), path))
+    /// That of the entry that a request for another try or for another result is about. `None` for other keys.
+    pub(super) fn of_request(topic: &str, key: &str) -> Option<Self> {
+        match Key::parse(topic, key)? {
+            Key::Retry { file, .. } | Key::Rerun { file, .. } => Some(Self::of_file(file)),
+            _ => None,
+        }
+    }
+
+    /// Place and path of the file that a request for another result is about. `None` for other keys.
+    pub(super) fn of_rerun<'k>(topic: &str, key: &'k str) -> Option<(Self, &'k str)> {
+        match Key::parse(topic, key)? {
+            Key::Rerun { file, .. } => Some((Self::of_file(file), file.path)),
+            _ => None,
+        }
+    }
+
+    fn of_file(FileAt { partition, first, path }: FileAt<'_>) -> Self {
+        Self::new(partition, first, path)
     }
 
     /// Where the first chunk of a file is.
@@ -139,11 +153,6 @@ fn word(status: &str) -> Cow<'static, str> {
 }
 
 impl Entry {
-    /// What the keys of a topic's entries begin with.
-    pub(super) fn prefix(topic: &str) -> String {
-        format!("failed/{topic}/")
-    }
-
     /// Place of the entry that an outcome makes or answers.
     pub(super) fn place_for(outcome: &Outcome) -> Place {
         outcome.answers.as_ref().map_or_else(|| Place::of(&outcome.info), |entry| entry.place)
@@ -156,8 +165,8 @@ impl Entry {
         let foreign = before.filter(|entry| entry.is_foreign);
         let place = Self::place_for(outcome);
         let Place { partition, first, .. } = place;
-        let path = &info.version.path;
-        let key = || format!("{}{partition}:{first}/{path}", Self::prefix(&source.name)).into();
+        let path = &*info.version.path;
+        let key = || Key::Failed(FileAt { partition, first, path }).of(&source.name).into();
         let key: Box<str> = before.map_or_else(key, |entry| entry.key.clone());
         Self {
             path_at: key.len() - path.len(),
@@ -180,10 +189,9 @@ impl Entry {
         }
     }
 
-    /// `None` for what was written by something else.
-    pub(super) fn parse(key: &str, value: &[u8]) -> Option<Self> {
-        let (_, place_and_path) = key.strip_prefix("failed/")?.split_once('/')?;
-        let (place, path) = Place::parse(place_and_path)?;
+    /// `None` for an entry of another topic, and for what was written by something else.
+    pub(super) fn parse(topic: &str, key: &str, value: &[u8]) -> Option<Self> {
+        let (place, path) = Place::of_key(topic, key)?;
         let value: Value<'_> = serde_json::from_slice(value).ok()?;
         let in_order = |runs: &[IndexRun]| {
             runs.is_sorted_by(|a, b| a.1 < b.0)
@@ -215,7 +223,7 @@ impl Entry {
 
     /// A file of this topic that has a result, and is to have another one.
     pub(super) fn of_rerun(topic: &str, (place, path): (Place, &str), sha512: [u8; 64], asked: &Asked<'_>) -> Self {
-        let key = format!("{}{}:{}/{path}", Self::prefix(topic), place.partition, place.first);
+        let key = Key::Failed(FileAt { partition: place.partition, first: place.first, path }).of(topic);
         Self {
             path_at: key.len() - path.len(),
             key: key.into(),
@@ -412,45 +420,6 @@ pub(crate) fn hash(text: &str) -> Option<[u8; 64]> {
     Some(bytes)
 }
 
-/// What the keys of requests begin with that ask to run a file again.
-pub(super) const RERUN: &str = "rerun/";
-
-/// The request for another try of the file of an entry, or of a file that has a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Request<'a> {
-    /// What the key of the entry ends with.
-    place: &'a str,
-}
-
-impl<'a> Request<'a> {
-    /// What the keys of a topic's requests begin with.
-    pub(super) fn prefix(topic: &str) -> String {
-        format!("retry/{topic}/")
-    }
-
-    /// The key of a request for the entry of this key, with a number that no other request has.
-    pub(super) fn key(topic: &str, number: &str, entry: &str) -> Option<String> {
-        Some(format!("{}{number}/{}", Self::prefix(topic), entry.strip_prefix(&Entry::prefix(topic))?))
-    }
-
-    /// `None` for other keys.
-    pub(super) fn parse(topic: &str, key: &'a str) -> Option<Self> {
-        let of_topic = key.strip_prefix("retry/").or_else(|| key.strip_prefix(RERUN))?;
-        let (_, place) = of_topic.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
-        Some(Self { place })
-    }
-
-    /// The place of the entry.
-    pub(super) fn place(&self) -> Option<Place> {
-        Place::parse(self.place).map(|(place, _)| place)
-    }
-
-    /// Place and path of the file, where the request is for one that has a result.
-    pub(super) fn of_rerun(topic: &str, key: &'a str) -> Option<(Place, &'a str)> {
-        Place::parse(Self::parse(topic, key).filter(|_| key.starts_with(RERUN))?.place)
-    }
-}
-
 /// An entry that is to be retried, by the owner of its partition.
 #[derive(Debug, Clone)]
 pub(super) struct Due {
@@ -472,33 +441,32 @@ mod tests {
         };
         let good = value(&"0f".repeat(64), "[[1,2,3]]");
         let key = "failed/t/1:2/a/b";
-        let entry = Entry::parse(key, good.as_bytes()).unwrap();
+        let entry = Entry::parse("t", key, good.as_bytes()).unwrap();
         assert_eq!((entry.partition(), entry.info(InstanceId(1)).version.sha512), (1, [15; 64]));
         for other in ["k", "failed/t/1:2/a", "failed/t/1/a/b", "failed/t/1:x/a/b"] {
-            assert_eq!(Entry::parse(other, good.as_bytes()), None, "{other}");
+            assert_eq!(Entry::parse("t", other, good.as_bytes()), None, "{other}");
         }
         assert_eq!(entry.change().unwrap().value.as_deref(), Some(good.as_bytes()));
         assert_eq!(entry.topic_id(), None, "as release 0.1.0 wrote it");
         let with_chunks = |chunks: &str| good.replace(r#""status""#, &format!(r#""chunks":{chunks},"status""#));
-        assert_eq!(Entry::parse(key, with_chunks("[[1,1]]").as_bytes()).unwrap().chunks(), [(1, 1)]);
+        assert_eq!(Entry::parse("t", key, with_chunks("[[1,1]]").as_bytes()).unwrap().chunks(), [(1, 1)]);
         for bad in ["[[0,1]]", "[[1,3]]", "[[2,1]]", "[[2,2],[1,1]]", "[[1,1],[1,2]]"] {
-            assert_eq!(Entry::parse(key, with_chunks(bad).as_bytes()), None, "{bad}");
+            assert_eq!(Entry::parse("t", key, with_chunks(bad).as_bytes()), None, "{bad}");
         }
         for bad in
             [value("0f", "[[1,2,3]]"), value(&"µ".repeat(64), "[[1,2,3]]"), value(&"0f".repeat(64), "[]"), "{".into()]
         {
-            assert_eq!(Entry::parse(key, bad.as_bytes()), None, "{bad}");
+            assert_eq!(Entry::parse("t", key, bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
     fn a_request_names_its_entry() {
-        let entry = "failed/t/12:34567/a/b: c.dat";
-        let key = Request::key("t", "17-4", entry).unwrap();
-        let request = Request::parse("t", &key).unwrap();
-        assert_eq!(request.place(), Some(Place::new(12, 34567, "a/b: c.dat")));
-        assert_eq!(Place::of_key("t", entry).map(|(_, path)| path), Some("a/b: c.dat"));
-        assert_eq!(Request::key("other", "1", entry), None);
-        assert_eq!(Request::parse("other", &key), None);
+        let (place, path) = Place::of_key("t", "failed/t/12:34567/a/b: c.dat").unwrap();
+        assert_eq!((place, path), (Place::new(12, 34567, "a/b: c.dat"), "a/b: c.dat"));
+        let (retry, rerun) = ("retry/t/17-4/12:34567/a/b: c.dat", "rerun/t/17-4/12:34567/a/b: c.dat");
+        assert_eq!([retry, rerun].map(|key| Place::of_request("t", key)), [Some(place); 2]);
+        assert_eq!([retry, rerun].map(|key| Place::of_rerun("t", key)), [None, Some((place, path))]);
+        assert_eq!(Place::of_request("other", retry), None);
     }
 }

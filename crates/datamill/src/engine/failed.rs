@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamill_broker::{Error, ErrorKind, Log, StateChange, StateMark};
 
-use super::entry::{Entry, Place, Request};
+use super::entry::{Entry, Place};
 use super::in_hand::{Spot, spot_of_key};
 use super::origin::spans_text;
 use super::source::Source;
+use super::state::key::Key;
 use crate::report::clock;
 use crate::report::text::shell_word;
 
@@ -48,7 +49,7 @@ impl FailedFile {
     pub(super) fn of_change(topic: &Source, key: &str, value: Option<&[u8]>) -> Option<Option<Self>> {
         Place::of_key(&topic.name, key)?;
         // the offsets of one of a topic that was deleted say nothing
-        let entry = value.and_then(|value| Entry::parse(key, value));
+        let entry = value.and_then(|value| Entry::parse(&topic.name, key, value));
         Some(entry.filter(|entry| topic.is_same(entry.topic_id(), None)).map(Self::of))
     }
 
@@ -81,13 +82,13 @@ pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Faile
     let mut requests: BTreeSet<String> = BTreeSet::new();
     let mut ends: BTreeMap<Spot, BTreeSet<String>> = BTreeMap::new();
     let mut take = |key: &str, value: Option<&[u8]>| {
-        if Request::parse(topic, key).is_some() {
+        if Place::of_request(topic, key).is_some() {
             match value {
                 Some(_) => requests.insert(key.to_owned()),
                 None => requests.remove(key),
             };
         } else if let Some((place, _)) = Place::of_key(topic, key) {
-            match value.and_then(|value| Entry::parse(key, value)) {
+            match value.and_then(|value| Entry::parse(topic, key, value)) {
                 Some(entry) => files.insert(place, FailedFile::of(entry)),
                 None => files.remove(&place),
             };
@@ -100,7 +101,7 @@ pub fn failed_files(log: &dyn Log, topic: &str, group: &str) -> Result<Vec<Faile
         }
     };
     log.read_group_state(group, StateMark::default(), &mut take, &|| false)?;
-    for place in requests.iter().filter_map(|key| Request::parse(topic, key)?.place()) {
+    for place in requests.iter().filter_map(|key| Place::of_request(topic, key)) {
         if let Some(file) = files.get_mut(&place) {
             file.requested = true;
         }
@@ -124,10 +125,11 @@ pub(super) fn retry_command(log: &dyn Log, topic: &str, group: &str, option: &st
 pub fn request_retry(log: &dyn Log, topic: &str, group: &str, files: &[FailedFile]) -> Result<(), Error> {
     let number = format!("{}-{}", clock::now_ms(), std::process::id());
     let request = |file: &FailedFile| {
-        let key = Request::key(topic, &number, &file.key).ok_or_else(|| {
-            Error::new(ErrorKind::Settings, format!("file `{}` did not fail on topic `{topic}`", file.path))
-        })?;
-        Ok(StateChange { key, value: Some(Vec::new()) })
+        let Some(Key::Failed(file)) = Key::parse(topic, &file.key) else {
+            let text = format!("file `{}` did not fail on topic `{topic}`", file.path);
+            return Err(Error::new(ErrorKind::Settings, text));
+        };
+        Ok(StateChange { key: Key::Retry { number: &number, file }.of(topic), value: Some(Vec::new()) })
     };
     let changes: Vec<StateChange> = files.iter().map(request).collect::<Result<_, Error>>()?;
     log.change_group_state(group, &changes)

@@ -9,8 +9,8 @@
 //!       head  "1 {run} {id of the topic, or -} {topic} {group}"
 //!       slot  "{partition} {first offset} {flags, or -} {path}" while user code has the file; the path is for people
 //!
-//! key    in_hand/{topic}/{run}/{partition}:{first offset}
-//! value  JSON: path      for people
+//! in the group's state, for each end and file:
+//!        JSON: path      for people
 //!              alone     nothing else had user code: this file ended the process
 //!              again     the file had failed before, and was tried again
 //!              overdue   the call had taken longer than its time
@@ -51,6 +51,7 @@ use super::purpose::Unmarked;
 use super::rerun;
 use super::source::Source;
 use super::state::GroupState;
+use super::state::key::Key;
 use crate::assemble::{FileInfo, Span};
 use crate::durable::{Slots, is_full};
 use crate::process::Beginning;
@@ -75,22 +76,14 @@ impl Spot {
         let spots = spans.iter().map(|span| Self { partition: span.partition, first: span.first });
         spots.min().unwrap_or(Self { partition: 0, first: 0 })
     }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (partition, first) = text.split_once(':')?;
-        Some(Self { partition: partition.parse().ok()?, first: first.parse().ok()? })
-    }
-}
-
-/// Keys of the group's state about ends.
-fn prefix(topic: &str) -> String {
-    format!("in_hand/{topic}/")
 }
 
 /// The spot that a key of the group's state is about. `None` for other keys.
 pub(super) fn spot_of_key(topic: &str, key: &str) -> Option<Spot> {
-    let (_, spot) = key.strip_prefix("in_hand/")?.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
-    Spot::parse(spot)
+    match Key::parse(topic, key)? {
+        Key::InHand { partition, first, .. } => Some(Spot { partition, first }),
+        _ => None,
+    }
 }
 
 /// See the module.
@@ -178,7 +171,7 @@ impl InHand {
         let mut tried: HashMap<String, Spot> = HashMap::new();
         let mut take = |key: &str, value: Option<&[u8]>| {
             let entry = match value {
-                Some(value) if Place::of_key(topic, key).is_some() => Entry::parse(key, value),
+                Some(value) if Place::of_key(topic, key).is_some() => Entry::parse(topic, key, value),
                 Some(value) => rerun::entry(topic, key, value),
                 None => None,
             };
@@ -320,7 +313,7 @@ fn left_by(slots: &[String], source: &Source) -> Ends {
     if let [(_, end)] = &mut left[..] {
         end.alone = true;
     }
-    let key = |spot: Spot| format!("{}{run}/{}:{}", prefix(&source.name), spot.partition, spot.first);
+    let key = |Spot { partition, first }| Key::InHand { run, partition, first }.of(&source.name);
     left.into_iter().map(|(spot, end)| (spot, BTreeMap::from([(key(spot), end)]))).collect()
 }
 

@@ -2,7 +2,7 @@
 //! them must not be in one group: each would do a part. The group's state says who has begun with a topic.
 //!
 //! ```text
-//! key    purpose/{topic}/{16 hex digits of the SHA-512 of kind, a zero byte and target}
+//! hash in the key: 16 hex digits of the SHA-512 of kind, a zero byte and target
 //! value  JSON: kind            reproducer | processor | download | transfer | copy
 //!              target          result topic | name of the program | id of the folder's mark | URL, or that of a folder |
 //!                              topic that is copied to
@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use super::delivery::StateFolder;
 use super::source::Source;
 use super::state::GroupState;
+use super::state::key::Key;
 use super::{Control, EngineError, EngineSettings, start};
 use crate::mark::{self, Mark, Role};
 use crate::process::{Target, UserCode};
@@ -80,22 +81,23 @@ impl Purpose {
     fn id(&self) -> String {
         hex(&sha512(format!("{}\0{}", self.kind, self.target).as_bytes())[..8])
     }
+
+    /// Its key in the group's state.
+    fn key(&self, topic: &str) -> String {
+        Key::Purpose { id: &self.id() }.of(topic)
+    }
 }
 
 /// What a key of a group's state tells of the results of a topic's files: their topic, and its id where that is known.
 pub(super) fn results_of(topic: &str, key: &str, value: &[u8]) -> Option<(String, Option<String>)> {
-    key.strip_prefix(&prefix(topic))?;
+    is_mark(topic, key).then_some(())?;
     let purpose: Purpose = serde_json::from_slice(value).ok()?;
     (purpose.kind == REPRODUCER).then_some((purpose.target, purpose.result_topic_id))
 }
 
 /// Whether a key of a group's state says what the group is for on this topic.
 pub(super) fn is_mark(topic: &str, key: &str) -> bool {
-    key.starts_with(&prefix(topic))
-}
-
-fn prefix(topic: &str) -> String {
-    format!("purpose/{topic}/")
+    matches!(Key::parse(topic, key), Some(Key::Purpose { .. }))
 }
 
 /// The purposes of a group on a topic by their keys, each with the place of its mark in the log.
@@ -150,14 +152,13 @@ fn read(
     is_first_look: bool,
     control: Option<&Control>,
 ) -> Result<Read, Error> {
-    let prefix = prefix(topic);
     let source = Source::new(topic, None);
     let mut found = Read::default();
     let mut place = 0;
     let give_up_at = Cell::new(Instant::now() + FIRST_CHANGE);
     let mut sink = |key: &str, value: Option<&[u8]>| {
         give_up_at.set(Instant::now() + FIRST_LOOK);
-        if key.starts_with(&prefix) {
+        if is_mark(topic, key) {
             place += 1;
             match value.and_then(|value| serde_json::from_slice(value).ok()) {
                 Some(purpose) => drop(found.marks.insert(key.to_owned(), (place, purpose))),
@@ -228,8 +229,7 @@ impl Standing {
             return Ok(None);
         }
         if let GroupState::InFolder { .. } = state {
-            let prefix = prefix(topic);
-            let found = state.load(|key| key.starts_with(&prefix), control)?.unwrap_or_default();
+            let found = state.load(|key| is_mark(topic, key), control)?.unwrap_or_default();
             let found =
                 found.into_iter().filter_map(|(key, value)| Some((key, (0, serde_json::from_slice(&value).ok()?))));
             marks.extend(found);
@@ -349,7 +349,7 @@ impl Standing {
     }
 
     fn key(&self) -> String {
-        format!("{}{}", prefix(&self.topic), self.own.id())
+        self.own.key(&self.topic)
     }
 
     /// Marks the group, in a commit of its own. Answers why that did not happen, and whether another try may help.
@@ -472,7 +472,7 @@ pub(crate) fn mark_copy(log: &dyn Log, group: &str, topic: &str, destination: &s
     if let Some((_, other)) = marks.values().find(|(_, other)| other.id() != own.id()) {
         return Ok(Some(other.to_string()));
     }
-    let key = format!("{}{}", prefix(topic), own.id());
+    let key = own.key(topic);
     if marks.contains_key(&key) {
         return Ok(None);
     }

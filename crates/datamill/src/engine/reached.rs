@@ -12,7 +12,7 @@ use datamill_broker::{Committed, Error, Group, Log, Member, StateMark, Topic};
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::delivery::StateFolder;
-use super::entry::{Place, Request};
+use super::entry::Place;
 use super::failed::FailedFile;
 use super::purpose::{self, results_of};
 use super::source::Source;
@@ -96,11 +96,11 @@ impl State {
         failures: &mut dyn FnMut(&str, Option<FailedFile>),
     ) {
         self.is_known |= value.is_some() && purpose::is_mark(&source.name, key);
-        if let Some(request) = Request::parse(&source.name, key) {
+        if let Some(place) = Place::of_request(&source.name, key) {
             let hash = FxBuildHasher.hash_one(key);
-            let is_rerun = Request::of_rerun(&source.name, key).is_some();
-            match request.place().filter(|_| value.is_some()) {
-                Some(place) => self.requests.insert(hash, (place, is_rerun)),
+            let is_rerun = Place::of_rerun(&source.name, key).is_some();
+            match value {
+                Some(_) => self.requests.insert(hash, (place, is_rerun)),
                 None => self.requests.remove(&hash),
             };
         } else if purpose::is_mark(&source.name, key) {

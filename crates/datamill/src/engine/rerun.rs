@@ -5,7 +5,6 @@
 //!                                                                                            │
 //!    result, which names the earlier one ◀──commit, which removes the key──◀ retry/ ◀────────┘
 //!
-//! key    rerun/{topic}/{number}/{partition}:{first offset}/{path}
 //! value  JSON: sha512, spans [[partition, first, last]]   of the upload, from the headers of its result
 //!              result                                     that result, as topic:partition:offset
 //!              topic_id                                   id of the topic, where the result names it
@@ -26,10 +25,11 @@ use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::StateFolder;
-use super::entry::{Entry, Place, RERUN, Request, hash};
+use super::entry::{Entry, Place, hash};
 use super::purpose::{self, Reproducer};
 use super::reached::{Reached, Standing};
 use super::source::Source;
+use super::state::key::{FileAt, Key};
 use crate::assemble::Span;
 use crate::read::{At, Newest, TopicReader, all_of, compare_versions, header};
 use crate::report::clock;
@@ -57,7 +57,7 @@ pub(super) struct Asked<'a> {
 
 /// What a request is about, as an entry. `None` for other keys, and for what something else wrote.
 pub(super) fn entry(topic: &str, key: &str, value: &[u8]) -> Option<Entry> {
-    let place = Request::of_rerun(topic, key)?;
+    let place = Place::of_rerun(topic, key)?;
     let asked: Asked<'_> = serde_json::from_slice(value).ok()?;
     let (partition, first, _) = *asked.spans.first()?;
     if (partition, first) != (place.0.partition, place.0.first) {
@@ -284,7 +284,7 @@ fn look(log: &dyn Log, source: &Source, group: &str) -> Result<Looked, Error> {
                 Some(id) => drop(adopted.insert(partition, id.to_owned())),
                 None => drop(adopted.remove(&partition)),
             }
-        } else if Request::of_rerun(&source.name, key).is_some() {
+        } else if Place::of_rerun(&source.name, key).is_some() {
             let _ = if value.is_some() { requests.insert(key.to_owned()) } else { requests.remove(key) };
         } else if let Some(folder) = StateFolder::of_change(&source.name, key, value) {
             match folder {
@@ -294,7 +294,7 @@ fn look(log: &dyn Log, source: &Source, group: &str) -> Result<Looked, Error> {
         }
     };
     log.read_group_state(group, StateMark::default(), &mut take, &|| false)?;
-    let places = requests.iter().filter_map(|key| Some(Request::of_rerun(&source.name, key)?.0));
+    let places = requests.iter().filter_map(|key| Some(Place::of_rerun(&source.name, key)?.0));
     Ok(Looked { adopted, requested: places.collect(), folders })
 }
 
@@ -391,8 +391,8 @@ pub fn request_rerun(log: &dyn Log, topic: &str, group: &str, files: &[RerunFile
             Error::with_source(ErrorKind::Fatal, text, error)
         })?;
         let (partition, first, _) = file.spans.first().copied().unwrap_or_default();
-        let key = format!("{RERUN}{topic}/{number}/{partition}:{first}/{}", file.path);
-        Ok(StateChange { key, value: Some(value) })
+        let file = FileAt { partition, first, path: &file.path };
+        Ok(StateChange { key: Key::Rerun { number: &number, file }.of(topic), value: Some(value) })
     };
     let changes: Vec<StateChange> = files.iter().map(request).collect::<Result<_, Error>>()?;
     log.change_group_state(group, &changes)

@@ -3,17 +3,14 @@
 //! A topic that was deleted and created again has another id, and what a group knows of the old one means nothing in
 //! it. What is committed says of which topic it is: positions by the tag in their texts ([`crate::progress`]), marks,
 //! starts and failed files by the id itself. What was written before groups knew ids, or while the log told none, is
-//! taken to be of the topic in which the group committed its first position with a tag:
-//!
-//! ```text
-//! key    adopted/{topic}/{partition}
-//! value  id of that topic
-//! ```
+//! taken to be of the topic in which the group committed its first position with a tag: the group's state has its id, for
+//! each partition.
 
 use std::sync::Arc;
 
 use datamill_broker::{StateChange, TopicIdentity};
 
+use super::state::key::Key;
 use crate::progress::{TopicTag, is_foreign};
 
 /// See the module.
@@ -51,7 +48,7 @@ impl Source {
     }
 
     pub(super) fn adopted_key(&self, partition: i32) -> String {
-        format!("adopted/{}/{partition}", self.name)
+        Key::Adopted { partition }.of(&self.name)
     }
 
     /// Goes with the first position of a partition that gets a tag: what the group's state holds without an id is of
@@ -64,6 +61,9 @@ impl Source {
     /// The partition that a key of the group's state is about, whose value is the id of what has none. `None` for other
     /// keys.
     pub(super) fn adopted_partition(&self, key: &str) -> Option<i32> {
-        key.strip_prefix("adopted/")?.strip_prefix(&*self.name)?.strip_prefix('/')?.parse().ok()
+        match Key::parse(&self.name, key)? {
+            Key::Adopted { partition } => Some(partition),
+            _ => None,
+        }
     }
 }

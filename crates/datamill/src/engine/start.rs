@@ -3,11 +3,8 @@
 //!
 //! The broker forgets the positions of a group without members after some days, and those in a topic that is
 //! deleted at once. The group's state outlives that: its marks tell a position that is gone from a first start.
-//!
-//! ```text
-//! key    started/{topic}/{partition}
-//! value  id of the topic in which the group has committed a position of this partition; none where it is not known
-//! ```
+//! The value of a mark is the id of the topic in which the group has committed a position of the partition, or empty where
+//! the id is not known.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -17,6 +14,7 @@ use datamill_broker::{Assigned, FirstStart, Log, StateChange};
 
 use super::EngineError;
 use super::source::Source;
+use super::state::key::Key;
 use crate::progress::{Progress, ProgressError};
 
 /// Where a group starts in the partitions whose committed position is missing or cannot be used. Where the
@@ -60,22 +58,10 @@ impl StartFrom {
     }
 }
 
-/// Begins the keys that say that the group has committed a position of a partition.
-const MARK: &str = "started/";
-
-fn key(topic: &str, partition: i32) -> String {
-    format!("{MARK}{topic}/{partition}")
-}
-
-/// Whether a key of the group's state is such a mark.
-pub(super) fn is_mark(key: &str) -> bool {
-    key.starts_with(MARK)
-}
-
 /// Goes with the first position of a partition that a session commits.
 pub(super) fn mark(source: &Source, partition: i32) -> StateChange {
     let id = source.id.as_ref().map_or(&[][..], |id| id.as_bytes());
-    StateChange { key: key(&source.name, partition), value: Some(id.to_vec()) }
+    StateChange { key: Key::Started { partition }.of(&source.name), value: Some(id.to_vec()) }
 }
 
 /// Whether the topic of a mark is the one that is read.
@@ -92,8 +78,7 @@ pub(super) type Marks = BTreeMap<i32, Mark>;
 
 /// What an entry of the group's state says, if it is a mark of this topic.
 pub(super) fn read_mark(source: &Source, key: &str, value: &[u8]) -> Option<(i32, Mark)> {
-    let (topic, partition) = key.strip_prefix(MARK)?.rsplit_once('/')?;
-    let partition = partition.parse().ok().filter(|_| *topic == *source.name)?;
+    let Key::Started { partition } = Key::parse(&source.name, key)? else { return None };
     let mark = match source.id.as_ref() {
         Some(id) if id.as_bytes() == value => Mark::Same,
         Some(_) if !value.is_empty() => Mark::Other,

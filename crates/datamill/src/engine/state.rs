@@ -9,6 +9,7 @@
 //! told by the committed progress, and forgotten; the second is tried once more.
 
 pub(super) mod in_folder;
+pub(super) mod key;
 
 use std::collections::BTreeMap;
 
@@ -111,7 +112,7 @@ impl<'a> GroupState<'a> {
             Self::InLog { .. } => return committer.commit(commit),
             Self::InFolder { file, .. } => file,
         };
-        let goes_ahead = |change: &&StateChange| change.value.is_some() && !start::is_mark(&change.key);
+        let goes_ahead = |change: &&StateChange| change.value.is_some() && !key::is_started(&change.key);
         if let Err(error) = file.lock().change(commit.state.iter().filter(goes_ahead)) {
             return CommitOutcome::Again(self.unwritable(error));
         }
@@ -178,10 +179,10 @@ pub(super) fn undone(
     let adopted = map.get(&source.adopted_key(partition)).and_then(|id| std::str::from_utf8(id).ok());
     // the offsets of one of the topic before say nothing
     let is_same = |key: &str, value: &[u8]| {
-        Entry::parse(key, value).is_none_or(|entry| source.is_same(entry.topic_id(), adopted))
+        Entry::parse(&source.name, key, value).is_none_or(|entry| source.is_same(entry.topic_id(), adopted))
     };
     let is_open = |first: i64| first >= progress.frontier || progress.open.get(&first) == Some(&OpenKind::Open);
-    let prefix = format!("{}{partition}:", Entry::prefix(&source.name));
+    let prefix = key::failures_of(&source.name, partition);
     let ours = map.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
     let is_undone = |(key, value): &(&String, &Vec<u8>)| {
         Place::of_key(&source.name, key).is_some_and(|(place, _)| is_open(place.first)) && is_same(key, value)

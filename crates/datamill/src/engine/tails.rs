@@ -2,11 +2,10 @@
 //! the offset where it started. They end as a note and not as a failure, which nobody could answer.
 //!
 //! ```text
-//! key    begun/{topic}/{partition}
 //! value  offset SPACE milliseconds [SPACE id]    where and when the group started without progress, in decimal
 //!                                                digits, and the topic's id where the log tells it
 //! ```
-//! The key goes with the first position that is committed there, and is read with the failed files whenever the
+//! It goes with the first position that is committed there, and is read with the failed files whenever the
 //! partition is assigned.
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,6 +14,7 @@ use datamill_broker::StateChange;
 
 use super::outcome::Outcome;
 use super::source::Source;
+use super::state::key::Key;
 use crate::assemble::IndexRun;
 use crate::report::text::count;
 
@@ -25,14 +25,13 @@ pub(super) struct Begun {
     pub(super) time_ms: i64,
 }
 
-fn key(topic: &str, partition: i32) -> String {
-    format!("begun/{topic}/{partition}")
-}
-
 impl Begun {
     /// The partition that a key of the group's state is about. `None` for other keys.
     pub(super) fn partition(topic: &str, key: &str) -> Option<i32> {
-        key.strip_prefix("begun/")?.strip_prefix(topic)?.strip_prefix('/')?.parse().ok()
+        match Key::parse(topic, key)? {
+            Key::Begun { partition } => Some(partition),
+            _ => None,
+        }
     }
 
     /// `None` for what was written by something else, and for a start in another topic of this name. One that has no id
@@ -47,7 +46,7 @@ impl Begun {
     fn change(&self, source: &Source, partition: i32) -> StateChange {
         let id = source.id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
         let value = format!("{} {}{id}", self.offset, self.time_ms);
-        StateChange { key: key(&source.name, partition), value: Some(value.into_bytes()) }
+        StateChange { key: Key::Begun { partition }.of(&source.name), value: Some(value.into_bytes()) }
     }
 }
 

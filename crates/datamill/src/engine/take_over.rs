@@ -28,8 +28,8 @@ use datamill_wire::Chunk;
 use super::folder::OutputFolder;
 use super::purpose::Standing;
 use super::source::Source;
-use super::state::GroupState;
-use super::{Control, EngineError, EngineSettings, session, start};
+use super::state::{GroupState, key};
+use super::{Control, EngineError, EngineSettings, start};
 use crate::assemble::{Added, Assembler, InstanceId, InstanceIds, Version};
 use crate::process::UserCode;
 use crate::progress::{Progress, elsewhere, encode};
@@ -330,7 +330,7 @@ fn positions(
         .filter_map(|(partition, offset, text)| {
             state.push(start::mark(source, *partition));
             let text = if text.len() > MAX_PROGRESS_TEXT {
-                let key = session::overflow_key(&source.name, *partition, text);
+                let key = key::of_progress(&source.name, *partition, text);
                 state.push(StateChange { key: key.clone(), value: Some(text.clone().into_bytes()) });
                 elsewhere(&key, source.tag.as_ref())
             } else {

@@ -9,13 +9,14 @@ use datamill_broker::{Assigned, CrashPoint, Error, Log, StateChange, StateMark, 
 use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
-use super::{IN_LOG, Part, StateFolder, gone, in_log, key_of, set};
+use super::{Part, StateFolder, gone, key_in_log, key_of, set};
 use crate::engine::EngineError;
-use crate::engine::entry::{Entry, Place, Request};
+use crate::engine::entry::{Entry, Place};
 use crate::engine::folder::OutputFolder;
 use crate::engine::purpose::{self, Answers};
 use crate::engine::source::Source;
 use crate::engine::state::in_folder::FolderState;
+use crate::engine::state::key::Key;
 use crate::progress::key_of_elsewhere;
 
 /// See the module.
@@ -83,6 +84,11 @@ impl<'a> FromLog<'a> {
         Ok(true)
     }
 
+    /// The key in the folder that says that the log has this one as well.
+    fn in_log(&self, key: &str) -> String {
+        Key::InLog { key }.of(&self.source.name)
+    }
+
     fn folder(&self) -> &std::path::Path {
         std::path::Path::new(&self.own.folder)
     }
@@ -90,11 +96,12 @@ impl<'a> FromLog<'a> {
     fn read(&self, all: &[Assigned], stop: &dyn Fn() -> bool) -> Result<Option<There>, Error> {
         let named: Vec<&str> = all.iter().filter_map(|a| key_of_elsewhere(&a.committed.as_ref()?.text)).collect();
         let is_ours = |partition: i32| all.iter().any(|assigned| assigned.partition == partition);
-        let is_wanted = |key: &str| !key.starts_with("progress/") || named.contains(&key);
         let topic = &self.source.name;
+        let is_wanted =
+            |key: &str| !matches!(Key::parse(topic, key), Some(Key::Progress { .. })) || named.contains(&key);
         let mut there = There::default();
         let mut take = |key: &str, value: Option<&[u8]>| {
-            if Request::parse(topic, key).is_some() {
+            if Place::of_request(topic, key).is_some() {
                 let hash = FxBuildHasher.hash_one(key);
                 let _ = if value.is_some() { there.requests.insert(hash) } else { there.requests.remove(&hash) };
                 return;
@@ -103,7 +110,7 @@ impl<'a> FromLog<'a> {
                 there.own = value.and_then(|value| serde_json::from_slice(value).ok());
                 return;
             }
-            let part = Part::of(self.source, key);
+            let part = Part::of(&self.source.name, key);
             there.has_state |= value.is_some() && (part.is_some() || purpose::is_mark(topic, key));
             let kept = match part {
                 Some(Part::Owned(partition)) if is_ours(partition) && is_wanted(key) => &mut there.owned,
@@ -122,20 +129,20 @@ impl<'a> FromLog<'a> {
     /// What is no failure goes along as well.
     fn is_mine(&self, key: &str, value: &[u8]) -> bool {
         Place::of_key(&self.source.name, key).is_none()
-            || Entry::parse(key, value).is_none_or(|entry| self.answers.is_mine(entry.by()))
+            || Entry::parse(&self.source.name, key, value).is_none_or(|entry| self.answers.is_mine(entry.by()))
     }
 
     /// Puts into the folder what it does not know to be in the log already. Answers how many failures these are.
     fn copy(&self, there: &There) -> std::io::Result<usize> {
         let mut file = self.file.lock();
         let new: Vec<(&String, &Vec<u8>)> =
-            there.owned.iter().filter(|(key, _)| !file.map().contains_key(&in_log(key))).collect();
+            there.owned.iter().filter(|(key, _)| !file.map().contains_key(&self.in_log(key))).collect();
         let failures = new.iter().filter(|(key, _)| Place::of_key(&self.source.name, key).is_some()).count();
         let marks = there.marks.iter().filter(|(key, _)| !file.map().contains_key(*key));
         let marks: Vec<StateChange> = marks.map(|(key, value)| set(key.clone(), value)).collect();
         let entries = new.iter().map(|(key, value)| set((*key).clone(), value));
         // an entry without such a key is copied once more, one that lacks the entry counts as answered
-        let notes = new.iter().map(|(key, _)| set(in_log(key), &[]));
+        let notes = new.iter().map(|(key, _)| set(self.in_log(key), &[]));
         let changes: Vec<StateChange> = marks.into_iter().chain(entries).chain(notes).collect();
         file.change(&changes)?;
         Ok(failures)
@@ -143,10 +150,10 @@ impl<'a> FromLog<'a> {
 
     /// Removes from the log what the folder has of it, and says there that failures are in a folder from now on.
     fn leave(&self, there: &There) -> std::io::Result<()> {
-        let is_ours = |key: &str| Part::of(self.source, key).is_some();
+        let is_ours = |key: &str| Part::of(&self.source.name, key).is_some();
         let copied: Vec<String> = {
             let file = self.file.lock();
-            let notes = file.map().keys().filter_map(|key| key.strip_prefix(IN_LOG));
+            let notes = file.map().keys().filter_map(|key| key_in_log(&self.source.name, key));
             notes.filter(|key| is_ours(key)).map(str::to_owned).collect()
         };
         let is_new = there.own.as_ref() != Some(&self.own) && (there.has_state || !copied.is_empty());
@@ -164,7 +171,7 @@ impl<'a> FromLog<'a> {
             return Ok(());
         }
         crash_point(CrashPoint::StateLeftLog);
-        let notes: Vec<StateChange> = copied.iter().map(|key| gone(in_log(key))).collect();
+        let notes: Vec<StateChange> = copied.iter().map(|key| gone(self.in_log(key))).collect();
         self.file.lock().change(&notes)
     }
 

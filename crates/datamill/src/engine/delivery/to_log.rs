@@ -7,12 +7,13 @@ use datamill_broker::{Committed, CrashPoint, Error, Log, StateChange, StateMark,
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{IN_LOG, Part, StateFolder, gone, key_of, key_of_unknown, set, taking};
+use super::{Part, StateFolder, gone, is_folder, key_in_log, key_of, key_of_unknown, set};
 use crate::engine::entry::Place;
 use crate::engine::folder::OutputFolder;
 use crate::engine::purpose::{self, Known};
 use crate::engine::source::Source;
 use crate::engine::state::in_folder::FolderState;
+use crate::engine::state::key::Key;
 use crate::engine::state::undone;
 use crate::engine::{Control, EngineError, EngineSettings, start};
 use crate::progress::{Progress, decode, key_of_elsewhere};
@@ -52,11 +53,12 @@ pub(in crate::engine) fn to_log(
     let Some(mut file) = file else {
         return if changes.is_empty() { Ok(()) } else { Ok(log.change_group_state(group, &changes)?) };
     };
-    let number = file.map().get(&taking(&source.name)).and_then(|number| String::from_utf8(number.clone()).ok());
+    let number =
+        file.map().get(&Key::Taking.of(&source.name)).and_then(|number| String::from_utf8(number.clone()).ok());
     let mut failures = 0;
     if !there.has_taken(&own, number.as_deref()) {
         let number = number.unwrap_or_else(|| Uuid::new_v4().to_string());
-        file.change(&[set(taking(&source.name), number.as_bytes())]).map_err(unusable)?;
+        file.change(&[set(Key::Taking.of(&source.name), number.as_bytes())]).map_err(unusable)?;
         crash_point(CrashPoint::StateNumbered);
         let goes = going(file.map(), source, &positions, &there.marks);
         failures = goes.iter().filter(|change| is_failure(source, change)).count();
@@ -93,7 +95,8 @@ pub(in crate::engine) fn empty_where_taken(
     control: &Control,
 ) -> Result<(), EngineError> {
     let mut file = file.lock();
-    let Some(number) = file.map().get(&taking(&source.name)).map(|number| String::from_utf8_lossy(number).into_owned())
+    let Some(number) =
+        file.map().get(&Key::Taking.of(&source.name)).map(|number| String::from_utf8_lossy(number).into_owned())
     else {
         return Ok(());
     };
@@ -106,7 +109,7 @@ pub(in crate::engine) fn empty_where_taken(
     let emptied = if there.has_taken(&key_of(&source.name, output.known()), Some(&number)) {
         empty(&mut file, source)
     } else {
-        file.change(&[gone(taking(&source.name))])
+        file.change(&[gone(Key::Taking.of(&source.name))])
     };
     emptied.map_err(|error| EngineError::output(&settings.output_dir, error))
 }
@@ -122,11 +125,10 @@ impl There {
     /// `None` where the program is asked to stop meanwhile.
     fn read(log: &dyn Log, source: &Source, group: &str, control: &Control) -> Result<Option<Self>, Error> {
         let mut there = Self::default();
-        let prefix = super::prefix(&source.name);
         let mut take = |key: &str, value: Option<&[u8]>| {
-            if let Some(Part::Mark(_)) = Part::of(source, key) {
+            if let Some(Part::Mark(_)) = Part::of(&source.name, key) {
                 let _ = if value.is_some() { there.marks.insert(key.to_owned()) } else { there.marks.remove(key) };
-            } else if key.starts_with(&prefix) {
+            } else if is_folder(&source.name, key) {
                 match value.and_then(|value| serde_json::from_slice(value).ok()) {
                     Some(folder) => drop(there.folders.insert(key.to_owned(), folder)),
                     None => drop(there.folders.remove(key)),
@@ -161,8 +163,12 @@ fn positions(log: &dyn Log, source: &Source, group: &str) -> Result<BTreeMap<i32
 }
 
 fn is_of_topic(source: &Source, key: &str) -> bool {
-    let key = key.strip_prefix(IN_LOG).unwrap_or(key);
-    Part::of(source, key).is_some() || purpose::is_mark(&source.name, key) || *key == taking(&source.name)
+    let key = key_in_log(&source.name, key).unwrap_or(key);
+    Part::of(&source.name, key).is_some() || purpose::is_mark(&source.name, key) || *key == Key::Taking.of(&source.name)
+}
+
+fn is_progress(source: &Source, key: &str) -> bool {
+    matches!(Key::parse(&source.name, key), Some(Key::Progress { .. }))
 }
 
 fn is_failure(source: &Source, change: &StateChange) -> bool {
@@ -184,15 +190,15 @@ fn going(
         Some(undone(map, source, partition, &progress))
     });
     let undone: BTreeSet<String> = undone.flatten().map(|change| change.key).collect();
-    let goes = |key: &String| match Part::of(source, key) {
-        Some(Part::Owned(_)) if key.starts_with("progress/") => named.contains(&key.as_str()),
+    let goes = |key: &String| match Part::of(&source.name, key) {
+        Some(Part::Owned(_)) if is_progress(source, key) => named.contains(&key.as_str()),
         Some(Part::Owned(_)) => !undone.contains(key),
         Some(Part::Mark(_)) => !marks.contains(key),
         None => false,
     };
     let mut changes: BTreeMap<&str, Option<&[u8]>> = BTreeMap::new();
     for (key, value) in map {
-        match key.strip_prefix(IN_LOG).filter(|there| Part::of(source, there).is_some()) {
+        match key_in_log(&source.name, key).filter(|there| Part::of(&source.name, there).is_some()) {
             Some(there) => drop(changes.entry(there).or_insert(None)),
             None if goes(key) => drop(changes.insert(key, Some(value))),
             None => {}
@@ -225,7 +231,7 @@ fn progress(
 
 /// Removes all that a folder's state has of the topic, its number last.
 fn empty(file: &mut FolderState, source: &Source) -> std::io::Result<()> {
-    let number = taking(&source.name);
+    let number = Key::Taking.of(&source.name);
     let all = file.map().keys().filter(|key| **key != number && is_of_topic(source, key)).cloned();
     let all: Vec<StateChange> = all.map(gone).chain([gone(number.clone())]).collect();
     file.change(&all)

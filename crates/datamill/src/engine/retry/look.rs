@@ -15,7 +15,7 @@ use datamill_broker::{ErrorKind, StateChange, StateMark};
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::thread::RetrySettings;
-use crate::engine::entry::{Due, Entry, Place, Request};
+use crate::engine::entry::{Due, Entry, Place};
 use crate::engine::failed::retry_command;
 use crate::engine::in_hand;
 use crate::engine::purpose::Answers;
@@ -86,7 +86,7 @@ impl Known {
 
     /// Takes a change of the state, if it is about a request. Answers the place of its entry.
     fn request(&mut self, topic: &str, key: &str, is_there: bool) -> Option<Place> {
-        let place = Request::parse(topic, key)?.place()?;
+        let place = Place::of_request(topic, key)?;
         let keys = self.requests.entry(place).or_default();
         let hash = FxBuildHasher.hash_one(key);
         if !is_there {
@@ -188,7 +188,7 @@ impl<'a> Gathered<'a> {
         if !at.is_asked_for && !is_next && !is_new {
             return;
         }
-        let entry = Entry::parse(key, value).map(|entry| entry.for_a_try(self.source.id.as_ref()));
+        let entry = Entry::parse(&self.source.name, key, value).map(|entry| entry.for_a_try(self.source.id.as_ref()));
         let Some(mut entry) = entry else {
             tracing::warn!(key, "an entry of the group's state is not understood; left alone");
             return;
@@ -456,7 +456,7 @@ impl RetrySettings<'_> {
                 if value.is_some() && found.due.contains_key(&place) {
                     found.answerable.insert(place);
                 }
-            } else if let Some((place, _)) = Request::of_rerun(self.topic, key) {
+            } else if let Some((place, _)) = Place::of_rerun(self.topic, key) {
                 // those that were answered may come before their end
                 let is_asked_for = known.requests.get(&place).is_some_and(|keys| keys.contains(key));
                 if let Some(value) = value.filter(|_| is_asked_for) {

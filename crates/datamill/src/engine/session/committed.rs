@@ -4,23 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use datamill_broker::{Position, StateChange};
-use datamill_wire::{hex, sha512};
 
 use crate::engine::source::Source;
 use crate::engine::start;
+use crate::engine::state::key;
 use crate::progress::elsewhere;
-
-/// The key of the group's state for the progress of a partition that does not fit beside its offset. Each text
-/// has a key of its own: what is committed names a text that is there until the next one is.
-pub(in crate::engine) fn overflow_key(topic: &str, partition: i32, text: &str) -> String {
-    format!("progress/{topic}/{partition}/{}", hex(&sha512(text.as_bytes())[..8]))
-}
-
-/// The partition that such a key is about. `None` for other keys.
-pub(in crate::engine) fn overflow_partition(topic: &str, key: &str) -> Option<i32> {
-    let (partition, _) = key.strip_prefix("progress/")?.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
-    partition.parse().ok()
-}
 
 /// The progress of a partition that is to be committed.
 #[derive(Debug)]
@@ -82,16 +70,16 @@ impl Committed {
             state.extend(source.adopt(to.partition).filter(|_| self.adopting.contains(&to.partition)));
         }
         let overflows = |text: &str| text.len() > datamill_broker::MAX_PROGRESS_TEXT;
-        let key = |text: &str| overflow_key(&source.name, to.partition, text);
+        let key_of = |text: &str| key::of_progress(&source.name, to.partition, text);
         let before = self.at.get(&to.partition).map(|(_, text)| text).filter(|text| overflows(text));
-        let before = before.map(|text| key(text));
+        let before = before.map(|text| key_of(text));
         let mut text = to.text.clone();
         if overflows(&text) {
             if before.is_none() {
                 tracing::debug!(topic = %source.name, partition = to.partition,
                     "the progress of the unfinished files does not fit beside the position; the group's state has it");
             }
-            let key = key(&text);
+            let key = key_of(&text);
             text = elsewhere(&key, source.tag.as_ref());
             state.push(StateChange { key, value: Some(to.text.clone().into_bytes()) });
         }

@@ -46,7 +46,6 @@ mod view;
 
 pub(super) use action::{Action, Actions, End};
 pub(super) use batch::{Batch, Note, Source as BatchSource};
-pub(super) use committed::{overflow_key, overflow_partition};
 pub(super) use input::{Input, Report, Taken, Tick};
 pub(super) use view::Outside;
 

@@ -320,7 +320,7 @@ impl Run<'_> {
     /// The entries of failed files, as the group's state has them.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let failed = self.broker.state.iter().filter(|(key, _)| key.starts_with("failed/"));
-        failed.map(|(key, value)| Entry::parse(key, value).unwrap()).collect()
+        failed.map(|(key, value)| Entry::parse("files", key, value).unwrap()).collect()
     }
 
     fn retry(&mut self, pick: u64, fails: bool) -> Checked {
