@@ -34,6 +34,8 @@ use crate::durable::{put_unless_there, sync_folder};
 /// Folder of datamill's own things in a folder that it uses. It is hidden, so nothing in it is ever sent,
 /// and no message's path leads into it.
 pub(crate) const OWN: &str = ".datamill";
+/// Folder of the log file and the registry files inside an output folder, and of what a watch keeps.
+pub(crate) const LOGS: &str = "LOGS";
 
 /// Version of the format that is written.
 const VERSION: u32 = 1;
@@ -165,6 +167,13 @@ impl Mark {
 /// Whether the folder may only be read: then it is used without a mark.
 pub(crate) fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+}
+
+/// Whether a file of this relative path would lie in a folder that the program keeps for itself, or be one of the
+/// files by which programs know their folders. Case counts for nothing, as on some file systems.
+pub(crate) fn is_reserved(path: &str) -> bool {
+    let is_own = |part: &str| part.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN));
+    path.split('/').any(is_own) || path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(LOGS))
 }
 
 /// Whether a folder has the mark of this role. A file that is no mark, or cannot be read, is none.

@@ -26,10 +26,11 @@ use past::Past;
 use rustc_hash::FxHashMap;
 
 use super::ahead::HashAhead;
-use super::budget::{Budget, Reservation};
-use super::buffer::{Buffer, Content, SpillFolder};
-use super::follow::{Follower, Following};
-use super::instance::{FileInfo, Instance, InstanceId, InstanceIds, Proof, State, Version};
+use super::budget::Budget;
+use super::buffer::{Buffer, Disk, SpillFolder};
+use super::follow::Following;
+use super::instance::{Instance, InstanceId, InstanceIds, State, Version};
+use super::whole::{DroppedFile, WholeFile};
 use crate::progress::{OpenKind, Progress};
 
 /// Decides by the rebuilt relative path whether a file is wanted.
@@ -72,45 +73,6 @@ pub(crate) enum Added {
     Begun(Arc<str>),
     /// It was taken in and is the last one of its file.
     Whole(Complete),
-}
-
-/// A file that has all its chunks, not verified yet.
-#[derive(Debug)]
-pub(crate) struct WholeFile {
-    pub(crate) info: Arc<FileInfo>,
-    /// `None` if the chunks leave a hole.
-    pub(crate) size: Option<u64>,
-    pub(crate) content: Content,
-    pub(crate) reservation: Reservation,
-    pub(crate) proofs: Vec<Proof>,
-    /// Whoever followed it, and has taken so many of its first bytes: the content is what comes behind them.
-    pub(crate) follower: Option<Box<dyn Follower>>,
-    pub(crate) taken: u64,
-    /// It failed in an earlier run, with all its attempts.
-    pub(crate) failed_before: bool,
-}
-
-/// A file that has all its chunks and whose content was dropped.
-#[derive(Debug)]
-pub(crate) struct DroppedFile {
-    pub(crate) info: Arc<FileInfo>,
-    /// `None` if the chunks leave a hole.
-    pub(crate) size: Option<u64>,
-    pub(crate) proofs: Vec<Proof>,
-}
-
-impl WholeFile {
-    /// Drops its content, and whoever followed it.
-    pub(crate) fn dropped(self) -> DroppedFile {
-        let Self { info, size, proofs, .. } = self;
-        DroppedFile { info, size, proofs }
-    }
-}
-
-/// Where files of some sizes go at once.
-pub(crate) struct Disk {
-    pub(super) bytes: RangeInclusive<usize>,
-    pub(super) folder: SpillFolder,
 }
 
 /// What is done with the content of files while they fill up.

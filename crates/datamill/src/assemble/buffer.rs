@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,12 @@ use super::ahead::{Growing, HashAhead, Hashed};
 use super::budget::{Budget, Reservation};
 use super::follow::{Follower, Stream, Taking};
 use super::memory::Memory;
+
+/// Where files of some sizes go at once.
+pub(crate) struct Disk {
+    pub(super) bytes: RangeInclusive<usize>,
+    pub(super) folder: SpillFolder,
+}
 
 /// The folder that spilled files are in. It belongs to one program at a time.
 #[derive(Debug, Clone)]

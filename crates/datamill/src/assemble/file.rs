@@ -12,12 +12,13 @@ use datamill_wire::name::fault_on_windows;
 use memmap2::Mmap;
 
 use super::ahead::Hashed;
-use super::assembler::{DroppedFile, WholeFile};
 use super::budget::Reservation;
 use super::buffer::Content;
 use super::follow::Follower;
 use super::instance::{FileInfo, Proof, Span};
 use super::memory::Memory;
+use super::source_topic::SourceTopic;
+use super::whole::{DroppedFile, WholeFile};
 
 /// Where user code finds the content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -29,18 +30,6 @@ pub enum Mode {
     Disk,
     /// In memory and in a file under the output folder.
     Both,
-}
-
-/// The topic that files are read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SourceTopic {
-    pub(crate) name: Arc<str>,
-    /// See [`DownloadDataFile::topic_id`].
-    pub(crate) id: Arc<str>,
-    /// What identified it where the log did not tell one topic of its name from another.
-    pub(crate) by_name: Option<Arc<str>>,
-    /// See [`DownloadDataFile::own_files`].
-    pub(crate) own_files: OwnFiles,
 }
 
 /// A data file that was rebuilt from its chunks: whole, and with the SHA-512 that its uploader took.

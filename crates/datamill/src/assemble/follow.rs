@@ -14,8 +14,8 @@ use std::sync::Arc;
 use datamill_wire::Sha512Hasher;
 
 use super::budget::Reservation;
-use super::file::SourceTopic;
 use super::instance::{InstanceId, Span, Version};
+use super::source_topic::SourceTopic;
 
 /// What is known of a file whose first chunk has come.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use datamill_wire::Chunk;
 use datamill_wire::name::is_root;
 use rustc_hash::FxHashSet;
 
-use super::assembler::Disk;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Disk};
 use super::extents::{Extents, Indices};
 use super::follow::{Begun, Following};
 

@@ -33,7 +33,8 @@ use super::on_exists::{Decision, LONGEST_NAME, Order, Stand, version_name};
 use super::origins::{Found, Locked, Origin, Origins, kept};
 use crate::assemble::DownloadDataFile;
 use crate::durable::sync_folder;
-use crate::engine::{OWN, is_reserved, taken};
+use crate::engine::taken;
+use crate::mark::{OWN, is_reserved};
 use crate::process::{DataFileStreamProcessor, Lock, ProcessingError, Target, UserCode};
 
 /// Folders that are known to be durable; more are made so again.

@@ -5,11 +5,11 @@ use datamill_broker::{Error, Log, StateMark};
 
 use super::EngineSettings;
 use super::entry::{Entry, Place};
-use super::folder::LOGS;
 use super::origin::spans_text;
 use super::retry::Tried;
 use super::state::GroupState;
 use crate::ledger::{FailureKey, Ledger, MissingRows};
+use crate::mark::LOGS;
 use crate::report::clock;
 use crate::report::text::{counted, shell_word};
 

@@ -24,7 +24,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use datamill_broker::{Commit, CommitOutcome, Committer, CrashPoint, Error, ErrorKind, Log, crash_point};
 use parking_lot::Mutex;
 
-use super::EngineError;
 use super::catch_up::catch_up;
 use super::dead_letter::KeptRecords;
 use super::folder::Output;
@@ -34,23 +33,11 @@ use super::origin::{CommitSettings, file_row};
 use super::outcome::{Failure, Outcome};
 use super::purpose::{Standing, Unmarked};
 use super::retry::Tried;
-use super::session::{Batch, BatchSource, Note};
+use super::session::{Answer, Batch, BatchSource, Note};
 use super::state::GroupState;
 use crate::assemble::FileInfo;
 use crate::facts::{Fact, Facts, FileRow, FillingFile};
 use crate::report::clock;
-
-/// How a batch ended, with what it held where that is still needed.
-pub(super) enum Answer {
-    Done(Vec<Arc<FileInfo>>),
-    Again(Batch, Option<Error>),
-    RecordsRefused(Batch),
-    Unknown(Error),
-    /// Whether the topic is still the same; so is one that cannot be asked about.
-    Verified(Result<(), Error>),
-    /// The program cannot go on.
-    Over(EngineError),
-}
 
 /// What the commit thread is told.
 pub(super) enum Task {

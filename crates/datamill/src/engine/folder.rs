@@ -14,18 +14,7 @@ use super::EngineError;
 use crate::assemble::DownloadDataFile;
 use crate::durable::is_full;
 use crate::facts::{Fact, Facts};
-pub(crate) use crate::mark::OWN;
-use crate::mark::{KnownFolder, Role, is_filled, is_marked, is_output_folder};
-
-/// Folder of the log file and the registry files inside the output folder.
-pub(crate) const LOGS: &str = "LOGS";
-
-/// Whether a file of this relative path would lie in a folder that the program keeps for itself, or be one of the
-/// files by which programs know their folders. Case counts for nothing, as on some file systems.
-pub(crate) fn is_reserved(path: &str) -> bool {
-    let is_own = |part: &str| part.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN));
-    path.split('/').any(is_own) || path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(LOGS))
-}
+use crate::mark::{KnownFolder, OWN, Role, is_filled, is_marked, is_output_folder, is_reserved};
 
 /// Why no file is put at this path of a folder, where the system has no such path, or something of a program's lies
 /// there: a file of the log, or the folder of another program.

@@ -36,7 +36,7 @@ use standby::Sight;
 use tell::{Told, names};
 use unassigned::Unassigned;
 
-use super::commit::{Answer, CommitThread, Task};
+use super::commit::{CommitThread, Task};
 use super::dead_letter::KeptRecords;
 use super::delivery::FromLog;
 use super::entry::Entry;
@@ -47,7 +47,7 @@ use super::origin::CommitSettings;
 use super::purpose::Standing;
 use super::reread::{RereadSettings, Rereads};
 use super::retry::{Retries, RetryFailed, RetrySettings, Tried};
-use super::session::{Action, Actions, End, Input, Limits, Session, Setup, Tick};
+use super::session::{Action, Actions, Answer, End, Input, Limits, Session, Setup, Tick};
 use super::state::GroupState;
 use super::summary::Left;
 use super::work::Pool;

@@ -14,8 +14,8 @@ use rustc_hash::{FxBuildHasher, FxHashSet};
 use super::failed::retry_command;
 use super::{DeliveryGuarantee, EngineSettings, RetryFailed};
 use crate::facts::{Counters, Counts, Fact, Facts, FailureStatus, FileRow, Listener};
+use crate::report::named::Named;
 use crate::report::text;
-use crate::upload::Named;
 
 /// What one run did, from the counters and from what they do not have.
 pub(crate) struct Tally {

@@ -15,6 +15,7 @@ mod lines;
 mod log_file;
 pub mod log_topic;
 pub mod logging;
+pub(crate) mod named;
 mod outage;
 mod periodic;
 mod printed;

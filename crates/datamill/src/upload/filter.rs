@@ -10,9 +10,6 @@ use std::fs::Metadata;
 pub use crate::facts::Reason;
 use crate::settings::{Pattern, PatternError};
 
-/// Usual name of the folder at the root of a watched folder where datamill keeps its own files.
-pub(super) const LOGS_FOLDER: &str = "LOGS";
-
 /// The rules by which names are chosen.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {

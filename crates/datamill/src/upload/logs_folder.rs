@@ -18,10 +18,9 @@ use datamill_wire::{hex, sha512};
 use tracing::debug;
 
 use super::error::UploadError;
-use super::filter::LOGS_FOLDER;
 use super::one_watcher::OneWatcher;
 use super::own_folders::is_logs_of_programs;
-use crate::mark::{Identity, Mark, Role, is_marked, is_refused};
+use crate::mark::{Identity, LOGS, Mark, Role, is_marked, is_refused};
 
 /// Name of the folder where the user has a folder `LOGS` of his own.
 const BESIDE_LOGS: &str = "LOGS_datamill";
@@ -58,7 +57,7 @@ pub fn logs_folder(root: &Path, logs_dir: Option<&Path>) -> Result<PathBuf, Uplo
 
 /// Where the folder is if the user says nothing. A folder that has been used stays the one that is used.
 fn usual(root: &Path) -> Result<PathBuf, UploadError> {
-    let (logs, beside) = (root.join(LOGS_FOLDER), root.join(BESIDE_LOGS));
+    let (logs, beside) = (root.join(LOGS), root.join(BESIDE_LOGS));
     if !is_marked(&beside, &Role::Logs) && (!logs.exists() || is_logs_of_programs(&logs)) {
         return Ok(logs);
     }
@@ -155,7 +154,7 @@ impl LogsFolder {
             OneWatcher::take(root, &format!("{}\n{}", self.topic_name, self.log_id)).map_err(|()| watched())?;
         let is_outside = !real.starts_with(root);
         let of_root = of_root(&self.named, &real, root);
-        let usual = [LOGS_FOLDER, BESIDE_LOGS].map(|name| root.join(name));
+        let usual = [LOGS, BESIDE_LOGS].map(|name| root.join(name));
         if !usual.contains(&real) {
             let records = usual.map(|usual| usual.join(self.record_name("")));
             if let Some(record) = records.into_iter().find(|record| record.exists()) {

@@ -72,7 +72,9 @@ pub(crate) use record::{Known, look as look_at_record};
 pub(crate) use scan::{Found, Scanner};
 pub use send::NotDelivered;
 pub(crate) use stamp::Stamp;
-pub use summary::{Named, Summary};
+pub use summary::Summary;
+
+pub use crate::report::named::Named;
 pub use watch::watch;
 
 use lines::Lines;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::filter::{LOGS_FOLDER, Reason};
-use crate::mark::{OWN, Role, is_filled, is_marked, is_output_folder};
+use super::filter::Reason;
+use crate::mark::{LOGS, OWN, Role, is_filled, is_marked, is_output_folder};
 
 /// Longest time that a folder `LOGS` without a table of a program is not looked through again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub(super) struct OwnFolders {
 impl OwnFolders {
     /// Why this folder is not entered, if it is a program's.
     pub(super) fn reason(&self, folder: &Path) -> Option<Reason> {
-        if is_marked(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && self.has_tables(folder) {
+        if is_marked(folder, &Role::Logs) || folder.ends_with(LOGS) && self.has_tables(folder) {
             return Some(Reason::OwnFolder);
         }
         // one look instead of four at each of many folders, where nothing is there
@@ -40,7 +40,7 @@ impl OwnFolders {
         if has_own && is_filled(folder) {
             return Some(Reason::Filled);
         }
-        (has_own && is_output_folder(folder) || has_table(&folder.join(LOGS_FOLDER), is_name_of_a_consumer))
+        (has_own && is_output_folder(folder) || has_table(&folder.join(LOGS), is_name_of_a_consumer))
             .then_some(Reason::OwnFolder)
     }
 
@@ -61,7 +61,7 @@ impl OwnFolders {
 
 /// Whether a folder that the user names is a `LOGS` of programs, as a shell puts it into the place of a `*`.
 pub(crate) fn is_logs(folder: &Path) -> bool {
-    is_marked(folder, &Role::Logs) || folder.ends_with(LOGS_FOLDER) && is_logs_of_programs(folder)
+    is_marked(folder, &Role::Logs) || folder.ends_with(LOGS) && is_logs_of_programs(folder)
 }
 
 /// Whether a folder is one in which programs keep their tables: it has the mark, or holds a table or record.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::filter::is_hidden;
 use super::scan::refusal;
-use crate::engine::is_reserved;
+use crate::mark::is_reserved;
 use crate::report::text::shell_word;
 
 /// Most bytes of a name that usual file systems take.

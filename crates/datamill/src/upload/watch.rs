@@ -45,11 +45,12 @@ use super::run::{Job, Run, Sent};
 use super::scan::{Candidate, Found, Scanner};
 use super::settle::{Ready, Settle};
 use super::stop::Stop;
-use super::summary::{Named, Summary};
+use super::summary::Summary;
 use super::suspects::Suspects;
 use super::{WatchSettings, check_settings, new_run, prefix_option};
 use crate::control::Control;
 use crate::facts::{Fact, Facts};
+use crate::report::named::Named;
 use crate::report::{chain, text};
 
 /// Time between scans where events tell of changes in between.

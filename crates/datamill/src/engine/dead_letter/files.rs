@@ -20,10 +20,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::Unusable;
-use crate::engine::LOGS;
 use crate::engine::folder::Output;
 use crate::engine::origin::CommitSettings;
 use crate::ledger::file_name_part;
+use crate::mark::LOGS;
 
 const MAX_RECORDS: usize = 1000;
 const MAX_BYTES: u64 = 256 << 20;

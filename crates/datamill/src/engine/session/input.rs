@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use datamill_broker::Record;
+use datamill_broker::{Error, Record};
 
-use crate::assemble::{DroppedFile, InstanceIds};
-use crate::engine::commit::Answer;
+use super::batch::Batch;
+use crate::assemble::{DroppedFile, FileInfo, InstanceIds};
+use crate::engine::EngineError;
 use crate::engine::entry::{Due, Entry, Place};
 use crate::engine::outcome::Outcome;
 use crate::engine::reread::Reread;
@@ -48,6 +49,18 @@ pub(in crate::engine) enum Report {
     Spread,
     /// Somebody removed these entries; these files of them were under way.
     Forgotten(Vec<(Place, String)>, InstanceIds),
+}
+
+/// How a batch ended, with what it held where that is still needed.
+pub(in crate::engine) enum Answer {
+    Done(Vec<Arc<FileInfo>>),
+    Again(Batch, Option<Error>),
+    RecordsRefused(Batch),
+    Unknown(Error),
+    /// Whether the topic is still the same; so is one that cannot be asked about.
+    Verified(Result<(), Error>),
+    /// The program cannot go on.
+    Over(EngineError),
 }
 
 /// How everything else stands at a moment.

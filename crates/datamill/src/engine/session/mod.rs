@@ -46,7 +46,7 @@ mod view;
 
 pub(super) use action::{Action, Actions, End};
 pub(super) use batch::{Batch, Note, Source as BatchSource};
-pub(super) use input::{Input, Report, Taken, Tick};
+pub(super) use input::{Answer, Input, Report, Taken, Tick};
 pub(super) use view::Outside;
 
 use std::collections::BTreeMap;
@@ -64,7 +64,6 @@ use pending::{Around, Expiry, Pending};
 use quiet::Quiet;
 use settling::Settling;
 
-use super::commit::Answer;
 use super::in_hand::InHand;
 use super::origin::CommitSettings;
 use super::outcome::Outcome;

@@ -138,7 +138,7 @@ impl Shared {
     /// Why the file cannot go to the output folder.
     fn refusal(&self, file: &DownloadDataFile) -> Option<String> {
         let path = file.relative_path();
-        if crate::engine::folder::is_reserved(path) {
+        if crate::mark::is_reserved(path) {
             return Some("its path is one that the program keeps for itself in the output folder".to_owned());
         }
         crate::engine::folder::taken(self.settings.output.path(), path, file.own_files())

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::engine::StopKind;
+use crate::control::StopKind;
 use crate::facts::Listener;
 use memory::MemoryLog;
 

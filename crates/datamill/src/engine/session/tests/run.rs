@@ -8,7 +8,7 @@ use datamill_broker::{Error, ErrorKind, Record};
 use datamill_wire::{Chunk, headers};
 
 use super::super::batch::Batch;
-use super::super::{Action, Actions, End, Input, Limits, Report, Session, Setup, Taken, Tick};
+use super::super::{Action, Actions, Answer, End, Input, Limits, Report, Session, Setup, Taken, Tick};
 use super::Mistake;
 use super::account::Account;
 use super::broker::{Broker, spoil};
@@ -18,7 +18,6 @@ use crate::assemble::{
     Assembler, Budget, Content, DroppedFile, FileInfo, Hashed, InstanceId, InstanceIds, Memory, Reservation,
     SpillFolder, WholeFile,
 };
-use crate::engine::commit::Answer;
 use crate::engine::entry::{Due, Entry};
 use crate::engine::origin::CommitSettings;
 use crate::engine::outcome::{Failure, Outcome};
