@@ -68,7 +68,16 @@ fn network_file_system(folder: &Path) -> Option<String> {
     mount_type(&mounts, &device).filter(|kind| kind.starts_with("fuse.")).map(str::to_owned)
 }
 
-#[cfg(not(target_os = "linux"))]
+/// A drive that a share has gets the path of the share when it is made real.
+#[cfg(windows)]
+fn network_file_system(folder: &Path) -> Option<String> {
+    use std::path::{Component, Prefix};
+
+    let Component::Prefix(prefix) = folder.components().next()? else { return None };
+    matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..)).then(|| "a share".to_owned())
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 fn network_file_system(_folder: &Path) -> Option<String> {
     None
 }
@@ -129,6 +138,17 @@ mod tests {
         }
         let told = refusal(&format!("{folder}/none/log.db"));
         assert!(told.contains("does not exist: create it first"), "{told}");
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn shares_are_known() {
+        for share in [r"\\server\lab\logs", r"\\?\UNC\server\lab\logs"] {
+            assert!(network_file_system(Path::new(share)).is_some(), "{share}");
+        }
+        for disk in [r"C:\logs", r"\\?\C:\logs"] {
+            assert_eq!(network_file_system(Path::new(disk)), None, "{disk}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::report::clock;
 
@@ -24,13 +25,30 @@ fn put_in_place(
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let aside = aside_of(path);
-    let written = write(&aside, synced, fill).and_then(|()| fs::rename(&aside, path));
+    let written = write(&aside, synced, fill).and_then(|()| rename(&aside, path));
     if let Err(error) = written {
         // A full disk gets back what the attempt took; there may be nothing to remove.
         let _ = fs::remove_file(&aside);
         return Err(error);
     }
     if synced { sync_folder_of(path) } else { Ok(()) }
+}
+
+/// Renames. On Windows a virus scanner or a backup may have one of the files open for a moment, so it tries for a second.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match fs::rename(from, to) {
+            Err(error) if is_held_open(&error) && pause < Duration::from_secs(1) => std::thread::sleep(pause),
+            renamed => return renamed,
+        }
+        pause *= 2;
+    }
+}
+
+/// ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION of Windows.
+fn is_held_open(error: &io::Error) -> bool {
+    cfg!(windows) && matches!(error.raw_os_error(), Some(5 | 32 | 33))
 }
 
 /// Puts a file at `path` unless there is one meanwhile: of several processes the first wins. It is on the disk when this
@@ -106,6 +124,22 @@ fn damaged(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_another_program_has_open_for_a_moment_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        fs::write(&path, "before").unwrap();
+        let held = std::os::windows::fs::OpenOptionsExt::share_mode(File::options().read(true), 0).open(&path).unwrap();
+        let closes = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        replace(&path, |file| file.write_all(b"after")).unwrap();
+        closes.join().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after");
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

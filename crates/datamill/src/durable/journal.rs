@@ -175,11 +175,14 @@ impl Journal {
         }
     }
 
-    /// Makes the file at `path` anew from what the owner has, in place of what may be there.
-    pub(crate) fn make(path: &Path, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io::Result<Self> {
+    /// Makes the file at `path` anew from what the owner has, in place of what may be there, and goes on in it. Where that
+    /// fails, the journal goes on in the file before.
+    pub(crate) fn go_to(&mut self, path: &Path, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.let_go();
         let (lines, synced) = write_anew(path, all)?;
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Self::of(path, file, lines, synced))
+        *self = Self::of(path, file, lines, synced);
+        Ok(())
     }
 
     /// Whether the path still leads to the file that is written to.
@@ -274,10 +277,7 @@ impl Journal {
 
     /// Writes the file anew from what the owner has. The lines that wait come after that.
     fn renew(&mut self, all: &dyn Fn(&mut Lines<'_>) -> io::Result<()>) -> io::Result<()> {
-        // Windows replaces no file that is open, but on its own newest file systems
-        if cfg!(windows) {
-            self.file = None;
-        }
+        self.let_go();
         let (lines, synced) = write_anew(&self.path, all)?;
         self.file = None;
         open(&self.path, &mut self.file)?;
@@ -286,6 +286,14 @@ impl Journal {
         self.broken = false;
         self.renew_above = 0;
         Ok(())
+    }
+
+    /// Closes the file where it may be replaced only then: Windows replaces no file that is open, but on its own newest
+    /// file systems.
+    fn let_go(&mut self) {
+        if cfg!(windows) {
+            self.file = None;
+        }
     }
 }
 

@@ -268,8 +268,8 @@ impl Record {
     /// # Errors
     /// Where that cannot be written; then the record is what it was.
     pub(super) fn write_at(&mut self, path: &Path) -> Result<(), RecordError> {
-        let made = Journal::make(path, &|lines| self.content.write(lines));
-        self.journal = made.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
+        let gone_to = self.journal.go_to(path, &|lines| self.content.write(lines));
+        gone_to.map_err(|source| RecordError::Io { path: path.to_owned(), source })?;
         self.path = path.to_owned();
         self.not_written = 0;
         Ok(())

@@ -108,7 +108,7 @@ impl FolderState {
         self.folder.require()?;
         if !self.journal.is_in_place() {
             tracing::warn!(file = %self.path.display(), "the group's state in the output folder was removed, and is written anew");
-            self.journal = Journal::make(&self.path, &|lines| all(&self.header, &self.map, lines))?;
+            self.journal.go_to(&self.path, &|lines| all(&self.header, &self.map, lines))?;
         }
         for change in changes {
             self.journal.push(&line(&change.key, change.value.as_deref())?);
