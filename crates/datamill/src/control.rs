@@ -109,7 +109,7 @@ impl Control {
     }
 
     /// Whether a line about the state was asked for since the last call.
-    pub fn take_check(&self) -> bool {
+    pub(crate) fn take_check(&self) -> bool {
         self.check.swap(false, Relaxed)
     }
 }

@@ -23,7 +23,8 @@ use rustc_hash::FxHashSet;
 
 use last::Last;
 pub(crate) use newest::{At, Newest, header};
-pub use version::{compare_versions, is_comparable_version};
+pub(crate) use version::compare_versions;
+pub use version::is_comparable_version;
 pub(crate) use watch::Watch;
 
 /// Where reading starts in each partition.
@@ -151,7 +152,7 @@ impl TopicReader {
     ///
     /// # Errors
     /// What the log says.
-    pub fn of_spans(log: &Arc<dyn Log>, topic: &Topic, spans: &[Span]) -> Result<Self> {
+    pub(crate) fn of_spans(log: &Arc<dyn Log>, topic: &Topic, spans: &[Span]) -> Result<Self> {
         let spans = || spans.iter().filter(|span| span.first < span.end);
         let starts: Vec<(i32, i64)> = spans().map(|span| (span.partition, span.first)).collect();
         let reader = (!starts.is_empty()).then(|| log.reader(&topic.name, &starts)).transpose()?;

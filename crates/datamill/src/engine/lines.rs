@@ -46,7 +46,10 @@ impl Lines {
         let sends = log.command(&format!("upload DIR --topic_name {word} --only-missing"));
         Self {
             topic: Arc::clone(topic),
-            sends_rest: format!("{compares} compares a folder with the topic, {sends} sends what is missing"),
+            sends_rest: format!(
+                "{compares} compares a folder with the topic, {sends} sends what is missing; \
+                give both the `--path_prefix` of the upload, where it had one"
+            ),
             failures: Mutex::default(),
             attempts: Mutex::default(),
             others: Mutex::default(),
@@ -289,7 +292,8 @@ mod tests {
         let file = FillingFile { row, there: 1, bytes: 3, rest: Rest::CutOff };
         let found = said(|lines| lines.hear(&Fact::CutOff(&[file])));
         let end = "`datamill reconcile DIR --topic_name t --problems --config 'my lab.config'` compares a folder with the \
-            topic, `datamill upload DIR --topic_name t --only-missing --config 'my lab.config'` sends what is missing";
+            topic, `datamill upload DIR --topic_name t --only-missing --config 'my lab.config'` sends what is missing; \
+            give both the `--path_prefix` of the upload, where it had one";
         assert!(found.len() == 1 && found[0].contains(end), "{found:?}");
     }
 }

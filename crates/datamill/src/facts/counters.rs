@@ -318,7 +318,7 @@ impl Counters {
     }
 
     /// Asks the thread that reads for what has no outcome. It answers once it comes round, in a tenth of a second or so.
-    pub fn ask_backlog(&self) {
+    pub(crate) fn ask_backlog(&self) {
         self.backlog.ask();
     }
 

@@ -37,6 +37,8 @@ pub enum Reason {
     Unreadable,
     /// Another program has it open, and lets nobody else read it.
     HeldOpen,
+    /// It would be cut into more chunks than a file may have.
+    TooManyChunks,
     /// Its size is not that of the bytes that can be read.
     Size,
     /// It vanished while it was read.
@@ -58,6 +60,7 @@ impl Reason {
                 | Self::Name
                 | Self::Unreadable
                 | Self::HeldOpen
+                | Self::TooManyChunks
                 | Self::Size
                 | Self::Changing
                 | Self::Restless
@@ -106,6 +109,7 @@ impl Reason {
             Self::Name => "with a name that no message can carry",
             Self::Unreadable => "not readable",
             Self::HeldOpen => "open in other programs that let nobody read them",
+            Self::TooManyChunks => "with more chunks than a file may have",
             Self::Size => "with a size that is not that of the bytes that can be read",
             Self::Vanished => "gone before they were read to the end",
             Self::Changing => "changing all the time",

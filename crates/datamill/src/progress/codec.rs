@@ -63,7 +63,7 @@ fn split_tag<'a>(text: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
 }
 
 /// Whether a text was written for another topic than the one with this id.
-pub fn is_foreign(text: &str, topic_id: &str) -> bool {
+pub(crate) fn is_foreign(text: &str, topic_id: &str) -> bool {
     let tagged = split_tag(text, WITH_TAG).or_else(|| split_tag(text, ELSEWHERE_WITH_TAG));
     tagged.is_some_and(|(tag, _)| tag != TopicTag::of(topic_id).0)
 }
@@ -82,7 +82,7 @@ pub fn elsewhere(key: &str, topic: Option<&TopicTag>) -> String {
 }
 
 /// The key of the group's state that holds the text, where it is not this one.
-pub fn key_of_elsewhere(text: &str) -> Option<&str> {
+pub(crate) fn key_of_elsewhere(text: &str) -> Option<&str> {
     let tagged = split_tag(text, ELSEWHERE_WITH_TAG).and_then(|(_, rest)| rest.strip_prefix(':'));
     tagged.or_else(|| text.strip_prefix(ELSEWHERE))
 }

@@ -14,7 +14,8 @@
 
 mod codec;
 
-pub use codec::{ProgressError, TopicTag, decode, elsewhere, encode, is_foreign, is_tagged, key_of_elsewhere};
+pub use codec::{ProgressError, TopicTag, decode, elsewhere, encode, is_tagged};
+pub(crate) use codec::{is_foreign, key_of_elsewhere};
 
 use std::collections::BTreeMap;
 

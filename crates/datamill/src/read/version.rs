@@ -31,7 +31,7 @@ fn parts(version: &str) -> Vec<Part<'_>> {
 
 /// Compares two versions number by number: `1.10` comes after `1.9`, `1.0` and `1.0.0` are the same, and a word comes
 /// before any number, as in `2.0rc1` and `2.0`.
-pub fn compare_versions(a: &str, b: &str) -> Ordering {
+pub(crate) fn compare_versions(a: &str, b: &str) -> Ordering {
     let (a, b) = (parts(a), parts(b));
     let all = 0..a.len().max(b.len());
     all.map(|i| a.get(i).unwrap_or(&ZERO).cmp(b.get(i).unwrap_or(&ZERO)))

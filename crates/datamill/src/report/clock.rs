@@ -55,7 +55,7 @@ impl LocalTimes {
 
 /// A time in the zone of this machine with milliseconds and the offset:
 /// `2026-11-22T10:00:01.250+01:00`.
-pub fn local_timestamp(ms: i64) -> String {
+pub(crate) fn local_timestamp(ms: i64) -> String {
     timestamp(ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%3f%:z").to_string()
 }
 

@@ -104,7 +104,7 @@ impl Heartbeat {
 }
 
 /// A program id that is unique among running programs: `{program}_{host}_{process}`.
-pub fn default_program_id(program: &str) -> String {
+pub(crate) fn default_program_id(program: &str) -> String {
     let host = gethostname::gethostname();
     format!("{program}_{}_{}", host.to_string_lossy(), std::process::id())
 }

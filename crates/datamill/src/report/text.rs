@@ -47,15 +47,6 @@ pub fn rate(count: u64, span: Duration) -> String {
     }
 }
 
-/// Things per second: `4.2/s`, `1,250/s`; `-` where no time has passed.
-pub fn frequency(things: u64, span: Duration) -> String {
-    match per_second(things, span) {
-        Some(value) if value < 100.0 => format!("{value:.1}/s"),
-        Some(value) => format!("{}/s", count(value.round() as u64)),
-        None => "-".to_owned(),
-    }
-}
-
 /// A number with its thousands apart: `12,345`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -195,8 +186,6 @@ mod tests {
     fn rates_and_counts_are_short() {
         assert_eq!(rate(50_000_000, Duration::from_secs(4)), "12.5 MB/s");
         assert_eq!(rate(1, Duration::ZERO), "-");
-        assert_eq!(frequency(42, Duration::from_secs(10)), "4.2/s");
-        assert_eq!(frequency(12_500, Duration::from_secs(10)), "1,250/s");
         assert_eq!(count(0), "0");
         assert_eq!(count(123_456), "123,456");
         assert_eq!(counted(1, "file"), "1 file");

@@ -237,7 +237,7 @@ impl Config {
 
     /// The same, with the log in this folder where none is configured.
     #[must_use]
-    pub fn with_default_log_in(mut self, folder: &Path) -> Self {
+    pub(crate) fn with_default_log_in(mut self, folder: &Path) -> Self {
         if self.default_log {
             let file = folder.join("datamill.db");
             self.properties.broker.insert(SERVERS.to_owned(), format!("sqlite:{}", file.display()));

@@ -263,7 +263,8 @@ impl Page<'_> {
             command(html, source, &retry);
             if failed.iter().any(|file| file.status == FailureStatus::Incomplete) {
                 html.raw(
-                    "<p>Of files with missing chunks, this sends what is missing, on the machine that has them:</p>\n",
+                    "<p>Of files with missing chunks, this sends what is missing, on the machine that has them. Give it the \
+                    <code>--path_prefix</code> of the upload, where it had one:</p>\n",
                 );
                 command(html, source, &format!("upload --only-missing FOLDER --topic_name {topic}"));
             }
@@ -321,7 +322,8 @@ impl Page<'_> {
         self.files_in_part(html, &files);
         let topic = shell_word(&source.topic);
         html.raw("<p>No further chunk of them came for ten minutes. On the machine that has the files, ");
-        html.raw("the first command compares the folder with the topic, the second one sends what is missing:</p>\n");
+        html.raw("the first command compares the folder with the topic, the second one sends what is missing. ");
+        html.raw("Give both the <code>--path_prefix</code> of the upload, where it had one:</p>\n");
         command(html, source, &format!("reconcile DIR --topic_name {topic} --problems"));
         command(html, source, &format!("upload DIR --topic_name {topic} --only-missing"));
         html.raw("</section>\n");

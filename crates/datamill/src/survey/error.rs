@@ -98,12 +98,12 @@ pub enum SurveyError {
         reconcile: String,
     },
     /// The paths of a watched folder have another prefix.
-    #[error("folder `{}` is watched with {option}: give the same here, since files are known by their paths on the topic", folder.display())]
+    #[error("folder `{}` is watched {prefix}: give the same here, since files are known by their paths on the topic", folder.display())]
     OtherPrefix {
         /// The folder.
         folder: PathBuf,
         /// What the watch has, in words.
-        option: String,
+        prefix: String,
     },
     /// The folder for the record of a watch.
     #[error(transparent)]

@@ -11,7 +11,7 @@ use super::problem::{Problem, ProblemKind, Subject};
 use super::reconcile::refused;
 use crate::control::Control;
 use crate::report::text::shell_word;
-use crate::upload::{Filter, Found, LogsFolder, PathPrefix, Scanner, Stamp, look_at_record, prefix_option};
+use crate::upload::{Filter, Found, LogsFolder, PathPrefix, Scanner, Stamp, look_at_record, prefix_words};
 
 /// Files that are named in each list.
 const NAMED: usize = 10;
@@ -119,11 +119,7 @@ pub fn watch_status(
         return Err(SurveyError::Stopped);
     }
     if recorded_prefix != path_prefix.as_str() {
-        let option = match recorded_prefix.as_str() {
-            "" => "no --path_prefix".to_owned(),
-            prefix => prefix_option(prefix).trim_start().to_owned(),
-        };
-        return Err(SurveyError::OtherPrefix { folder: folder.clone(), option });
+        return Err(SurveyError::OtherPrefix { folder: folder.clone(), prefix: prefix_words(&recorded_prefix) });
     }
     let is_another = topic_id.is_some() && found.id.is_some() && topic_id != found.id;
     status.problems = status.problems(log, topic, &path_prefix.option(), is_another);

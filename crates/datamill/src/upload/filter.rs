@@ -32,13 +32,13 @@ impl Filter {
     }
 
     /// Whether the user gave a pattern.
-    pub fn has_pattern(&self) -> bool {
+    pub(crate) fn has_pattern(&self) -> bool {
         self.pattern.is_some()
     }
 
     /// Why the file with this relative path is left out by its name, the rules that always hold
     /// aside; `None` is "taken".
-    pub fn leaves_out(&self, relative: &str) -> Option<Reason> {
+    pub(crate) fn leaves_out(&self, relative: &str) -> Option<Reason> {
         if let Some(pattern) = &self.pattern {
             return (!pattern.matches(relative)).then_some(Reason::Pattern);
         }

@@ -65,7 +65,7 @@ pub use filter::{Filter, Reason};
 pub(crate) use logs_folder::LogsFolder;
 pub use logs_folder::logs_folder;
 pub(crate) use own_folders::is_logs;
-pub(crate) use prefix::option as prefix_option;
+pub(crate) use prefix::words as prefix_words;
 pub use prefix::{PathPrefix, PathPrefixError};
 pub use record::RecordError;
 pub(crate) use record::{Known, look as look_at_record};

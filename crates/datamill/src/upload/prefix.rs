@@ -51,8 +51,16 @@ impl PathPrefix {
 }
 
 /// The option of a command line that gives a prefix, with a space before it; nothing for an empty one.
-pub(crate) fn option(prefix: &str) -> String {
+fn option(prefix: &str) -> String {
     if prefix.is_empty() { String::new() } else { format!(" --path_prefix {}", shell_word(prefix)) }
+}
+
+/// A prefix as a sentence has it, behind "was watched".
+pub(crate) fn words(prefix: &str) -> String {
+    match option(prefix).trim_start() {
+        "" => "without `--path_prefix`".to_owned(),
+        option => format!("with `{option}`"),
+    }
 }
 
 impl FromStr for PathPrefix {

@@ -277,6 +277,7 @@ impl<'a> Run<'a> {
                     self.wait(&job.relative, stamp);
                     Sent::LeftOut(Reason::Size, Some(error.to_string()))
                 }
+                CutError::TooManyChunks { .. } => Sent::LeftOut(Reason::TooManyChunks, Some(error.to_string())),
                 error => Sent::LeftOut(Reason::Unreadable, Some(chain(&error))),
             });
         }

@@ -62,12 +62,12 @@ pub struct NotDelivered {
 
 impl NotDelivered {
     /// Whether the file may be taken when it is sent again later.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         matches!(self.error.kind(), ErrorKind::Retry | ErrorKind::NoSpace)
     }
 
     /// Whether it concerns this file alone: others may be taken.
-    pub fn is_of_the_file(&self) -> bool {
+    pub(crate) fn is_of_the_file(&self) -> bool {
         self.error.kind().refuses_record()
     }
 }

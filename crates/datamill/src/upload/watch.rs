@@ -47,7 +47,7 @@ use super::settle::{Ready, Settle};
 use super::stop::Stop;
 use super::summary::Summary;
 use super::suspects::Suspects;
-use super::{WatchSettings, check_settings, new_run, prefix_option};
+use super::{WatchSettings, check_settings, new_run, prefix_words};
 use crate::control::Control;
 use crate::facts::{Fact, Facts};
 use crate::report::named::Named;
@@ -165,11 +165,7 @@ fn check_prefix(root: &Path, record: &Record, settings: &WatchSettings) -> Resul
     if before == now || !record.has_started() || settings.new_folder {
         return Ok(());
     }
-    let words = |prefix: &str| match prefix {
-        "" => "without `--path_prefix`".to_owned(),
-        prefix => format!("with `{}`", prefix_option(prefix).trim_start()),
-    };
-    Err(UploadError::OtherPrefix { root: root.to_owned(), before: words(before), now: words(now) })
+    Err(UploadError::OtherPrefix { root: root.to_owned(), before: prefix_words(before), now: prefix_words(now) })
 }
 
 /// Says that the record is one of the topic that had the name before.

@@ -81,7 +81,7 @@ fn a_prefix_keeps_instruments_apart(bench: &Bench) {
     assert_eq!(bench.run(&status).code(), 0);
     let ended = bench.run(&status[..4]);
     assert_eq!(ended.code(), 2);
-    assert!(ended.stderr().contains("is watched with --path_prefix lab3: give the same here"), "{}", ended.stderr());
+    assert!(ended.stderr().contains("is watched with `--path_prefix lab3`: give the same here"), "{}", ended.stderr());
     let ended = bench.run(&watch[..6]);
     assert_eq!(ended.code(), 2);
     assert!(ended.stderr().contains("was watched with `--path_prefix lab3`, and now without"), "{}", ended.stderr());

@@ -25,6 +25,16 @@ fn files_of_every_size_arrive_byte_for_byte() {
 }
 
 #[test]
+fn a_file_of_too_many_chunks_is_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::File::create(dir.path().join("large")).unwrap().set_len((1 << 22) + 1).unwrap();
+    let settings = settings(1);
+    let summary = upload_with(&MemoryLog::default(), dir.path(), &settings);
+    let text = summary.to_string();
+    assert!(text.contains("not sent: 1 with more chunks than a file may have: `large`"), "{text}");
+}
+
+#[test]
 fn chunks_say_what_they_are() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "a/b/x.csv", &bytes(20, 1));

@@ -150,6 +150,7 @@ impl Watch<'_> {
                 self.heal(&root, &look.failing);
                 self.restless.tidy(self.begun.elapsed());
                 self.busy.scanned();
+                self.not_sent.scanned();
                 self.pause = (look.took * SCAN_SHARE).clamp(self.between_scans, LONGEST_BETWEEN_SCANS);
                 let pause = if std::mem::take(&mut self.looks.again) { TICK } else { self.pause };
                 self.next_scan = Instant::now() + pause;
