@@ -31,7 +31,7 @@ pub struct EngineSettings {
     pub membership: Membership,
     /// Name and version of the program, for the results' headers.
     pub program: String,
-    /// Version of the user's function, for the results' headers; that of the [`UserCode`] where there is none.
+    /// Version of the user's function, for the results' headers; that of the [`UserCode`](crate::process::UserCode) where there is none.
     pub processor_version: Option<String>,
     /// What is promised of results, and where failed files are kept: with
     /// [`AtLeastOnce`](DeliveryGuarantee::AtLeastOnce) in the output folder.
