@@ -223,7 +223,7 @@ fn of_three_brokers_that_are_killed_in_turn_nothing_is_lost_or_doubled_and_littl
         let _stop = Stop(&done);
         let progress = || place.wait_for_results(place.results() + PROGRESS, &programs);
         // a member that joins while the coordinator dies is another matter: see docs/operating.md
-        [&one, &two].map(|program| program.wait_for("first record read"));
+        [&one, &two].iter().for_each(|program| program.wait_for("first record read"));
         progress();
         for number in 1..=KILLS {
             kafka.kill9_one(number);
