@@ -99,9 +99,12 @@ impl Shared {
         if ended.left > 0 && matches!(ended.how, How::Exit(_)) && !self.said_left.swap(true, Relaxed) {
             tracing::warn!(
                 processes = ended.left,
-                "the command ended while {} that it had started still ran, which was ended with it. A command has to wait for \
-                 what is to finish. This is said once",
-                if ended.left == 1 { "a process" } else { "processes" }
+                "the command ended while {}. A command has to wait for what is to finish. This is said once",
+                if ended.left == 1 {
+                    "a process that it had started still ran; that was ended as well"
+                } else {
+                    "processes that it had started still ran; they were ended as well"
+                }
             );
         }
     }

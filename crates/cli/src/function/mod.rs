@@ -63,11 +63,7 @@ const HERE: &str = "datamill._here";
 impl FunctionCall {
     /// The file of the function.
     pub(crate) fn file(&self) -> PathBuf {
-        let function = self.function.to_string_lossy();
-        match function.rsplit_once(':') {
-            Some((file, _)) if file.ends_with(".py") => file.into(),
-            _ => PathBuf::from(&self.function),
-        }
+        own::file_of(&self.function.to_string_lossy()).into()
     }
 
     /// Looks for a Python with the package and lets it do the same command. On Unix it takes the place of this process,

@@ -35,8 +35,12 @@ impl FunctionCall {
 /// Whether it is `FILE.py` or `FILE.py:NAME`.
 fn is_python_file(word: &OsStr) -> bool {
     let word = word.to_string_lossy();
-    let file = word.rsplit_once(':').map_or(&*word, |(file, _)| file);
-    !word.starts_with('-') && (file.ends_with(".py") || word.ends_with(".py"))
+    !word.starts_with('-') && file_of(&word).ends_with(".py")
+}
+
+/// The file in `FILE.py` or `FILE.py:NAME`.
+pub(super) fn file_of(function: &str) -> &str {
+    function.rsplit_once(':').map(|(file, _)| file).filter(|file| file.ends_with(".py")).unwrap_or(function)
 }
 
 /// The words behind the subcommand without the function and without `--python`, and the value of that.

@@ -8,7 +8,7 @@ use super::entry::{Entry, Place};
 use super::origin::spans_text;
 use super::retry::Tried;
 use super::state::GroupState;
-use crate::ledger::{FailureKey, Ledger, MissingRows};
+use crate::ledger::{FailedBefore, FailureKey, Ledger, MissingRows};
 use crate::mark::LOGS;
 use crate::report::clock;
 use crate::report::text::{counted, shell_word};
@@ -46,8 +46,9 @@ fn add_missing(
         let Some(entry) = value.filter(|_| is_ours).and_then(|value| Entry::parse(topic, key, value)) else { return };
         let offsets = spans_text(entry.spans());
         if known.insert(FailureKey::of(entry.path(), entry.status(), &offsets)) {
-            let file = (entry.path(), &*entry.sha512(), &*offsets);
-            ledger.failed_before(now, file, entry.status(), entry.reason());
+            let (path, sha512) = (entry.path(), &*entry.sha512());
+            let (status, reason, offsets) = (entry.status(), entry.reason(), &*offsets);
+            ledger.failed_before(now, &FailedBefore { path, sha512, status, reason, offsets });
             rows += 1;
         }
     };

@@ -44,6 +44,7 @@ const QUICK: Duration = Duration::from_millis(20);
 
 /// What the pool works with.
 pub(super) struct WorkSettings {
+    /// The settings of the run.
     pub(super) run: Arc<EngineSettings>,
     pub(super) topic: Arc<SourceTopic>,
     pub(super) facts: Facts,

@@ -21,5 +21,5 @@ mod registry;
 
 pub use crate::facts::{FailureStatus, FileRow};
 pub(crate) use names::{file_name_part, table_of_failures};
-pub(crate) use registry::{FailureKey, MissingRows};
+pub(crate) use registry::{FailedBefore, FailureKey, MissingRows};
 pub use registry::{Ledger, LedgerKind, LedgerOptions};

@@ -145,13 +145,8 @@ impl Ledger {
     }
 
     /// A file has failed earlier, and only the table of failures lacks it: see [`Ledger::take_lost_failures`].
-    pub(crate) fn failed_before(
-        &mut self,
-        when_ms: i64,
-        (path, sha512, offsets): (&str, &str, &str),
-        status: &str,
-        reason: &str,
-    ) {
+    pub(crate) fn failed_before(&mut self, when_ms: i64, failure: &FailedBefore<'_>) {
+        let FailedBefore { path, sha512, status, reason, offsets } = failure;
         self.failures.append(&[&clock::local_time_text(when_ms), path, sha512, status, reason, offsets]);
     }
 
@@ -258,6 +253,15 @@ impl Listener for Mutex<Ledger> {
 /// A failure, as a row of the table of failures tells it from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FailureKey(u64);
+
+/// A failure of earlier, as the table has it.
+pub(crate) struct FailedBefore<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) sha512: &'a str,
+    pub(crate) status: &'a str,
+    pub(crate) reason: &'a str,
+    pub(crate) offsets: &'a str,
+}
 
 impl FailureKey {
     pub(crate) fn of(path: &str, status: &str, offsets: &str) -> Self {

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datamill_broker::{Log, Operation, Permission, Topic};
-use datamill_wire::result_key;
 
 use super::copies::Copies;
 use super::error::{SurveyError, not_chunks};
@@ -19,7 +18,7 @@ use super::positions;
 use super::problem::ProblemKind;
 use super::readers::readers;
 use super::results;
-use super::row::{Judge, Row, State};
+use super::row::{Judge, Row, State, key_of_result};
 use super::table::{InFolder, Table};
 use crate::control::Control;
 use crate::engine::Reached;
@@ -234,12 +233,6 @@ fn claim_keys(table: &Table) -> Result<bool, SurveyError> {
         table.claim_keys(key_of_result)?;
     }
     Ok(has_keyed)
-}
-
-/// The key by which OpenMSIStream tells the file of a result.
-fn key_of_result(path: &str) -> String {
-    let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    result_key(subdir, name)
 }
 
 impl Reconciled {

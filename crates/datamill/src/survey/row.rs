@@ -122,6 +122,12 @@ struct Judged<'k> {
     notes: Vec<String>,
 }
 
+/// The key by which OpenMSIStream tells the file of a result.
+pub(super) fn key_of_result(path: &str) -> String {
+    let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    result_key(subdir, name)
+}
+
 /// What keys of results tell of a file.
 enum ByKey {
     /// It has this one, which may be told by a key that others have as well.
@@ -318,8 +324,7 @@ impl Judge<'_> {
         if !self.has_keyed {
             return Ok(ByKey::Nothing);
         }
-        let (subdir, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let (places, paths) = self.table.keyed(&result_key(subdir, name))?;
+        let (places, paths) = self.table.keyed(&key_of_result(path))?;
         let shared = if paths > 1 {
             format!("its result is told by a key that {} have", counted(paths, "file"))
         } else {

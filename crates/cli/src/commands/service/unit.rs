@@ -190,4 +190,14 @@ mod tests {
         let text = unit(Account::Caller).text().unwrap();
         assert!(text.contains("WantedBy=default.target") && !text.contains("User=") && !text.contains("Capability"));
     }
+
+    #[test]
+    fn the_template_for_packages_says_the_same() {
+        let template = include_str!("../../../../../examples/service/datamill@.service");
+        let of_this_one = ["#", "Description=", "ExecStart=", "Environment=", "LoadCredential="];
+        let text = unit(Account::Dynamic).text().unwrap().replace("datamill-lab", "datamill-%i");
+        for line in text.lines().filter(|line| !of_this_one.iter().any(|start| line.starts_with(start))) {
+            assert!(template.lines().any(|there| there == line), "{line}");
+        }
+    }
 }
